@@ -1,0 +1,44 @@
+# Everything is done inside the clone: the environment in .venv, results in .out.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT := .out
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run stop test lint types format bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(READY) ## make the environment in .venv (the other targets do it themselves)
+
+$(READY): pyproject.toml setup.py constraints.txt
+	@echo "Making the environment in $(VENV); this takes some minutes, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: $(READY) ## train, evaluate and deploy the birth-weight example on real data
+	@$(BIN)/headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root $(OUT)/natality
+
+stop: $(READY) ## stop the endpoint that `make run` started
+	@$(BIN)/headrace endpoint stop $(OUT)/natality/endpoints/natality
+
+test: $(READY) lint types ## lint, type check and run all tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY) ## check types
+	@$(BIN)/mypy -p headrace.components -p headrace.pipelines
+
+format: $(READY) ## put the code into shape
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: $(READY) ## run every benchmark beside its peers, and write docs/performance.md
+	@$(BIN)/python benchmarks/run_all.py
+
+clean: ## remove the environment and all results
+	rm -rf $(VENV) $(OUT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

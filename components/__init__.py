@@ -1,0 +1,1 @@
+"""Components: what runs inside a container. Importing this package imports nothing heavy."""

@@ -1,0 +1,124 @@
+"""The errors that a user can meet, and the exit status that each one means.
+
+HeadraceError
+├── UserError            exit 2   the user's mistake: a retry with the same input fails again
+│   ├── ProblemError              the Problem file is wrong
+│   ├── DataError                 the rows, or where they are said to be, are wrong
+│   └── UsageError                an option or a path is wrong
+├── GateRefused          exit 3   the gate refused the model: nothing failed, nothing is deployed
+└── PlatformError        exit 75  the platform failed: the same command may succeed later (EX_TEMPFAIL)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+
+class HeadraceError(Exception):
+    """An error that is shown as one paragraph, and never as a traceback.
+
+    Args:
+        what: what is wrong, as a sentence without its full stop.
+        where: the file, field, row or option it is about.
+        expected: what would have been right.
+        received: what came instead.
+        fix: what to do, as a sentence without its full stop.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        received: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.received = received
+        self.fix = fix
+
+    @property
+    def paragraph(self) -> str:
+        """What, where, expected, received and what to do, as one paragraph."""
+        parts = [f"{self.where}: {self.what}." if self.where else f"{self.what}."]
+        if self.expected is not None:
+            parts.append(f"Expected {self.expected}.")
+        if self.received is not None:
+            parts.append(f"Received: {self.received}.")
+        if self.fix is not None:
+            parts.append(f"{self.fix}.")
+        return " ".join(parts)
+
+    def __str__(self) -> str:
+        return self.paragraph
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything `from_json` needs to raise the same error in another process."""
+        return {
+            "kind": type(self).__name__,
+            "exit_status": self.exit_status,
+            "what": self.what,
+            "where": self.where,
+            "expected": self.expected,
+            "received": self.received,
+            "fix": self.fix,
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> HeadraceError:
+        """The error that `to_json` described; an unknown kind is a PlatformError."""
+        kinds: dict[str, type[HeadraceError]] = {kind.__name__: kind for kind in _every_kind(HeadraceError)}
+        kind = kinds.get(str(data.get("kind")), PlatformError)
+        return kind(
+            str(data.get("what", "an error without a description")),
+            where=data.get("where"),
+            expected=data.get("expected"),
+            received=data.get("received"),
+            fix=data.get("fix"),
+        )
+
+    def at(self, where: str) -> Self:
+        """This error, said to be at `where` unless it already says where it is."""
+        if self.where is None:
+            self.where = where
+        return self
+
+
+class UserError(HeadraceError):
+    """The user's mistake. Exit 2."""
+
+    exit_status = 2
+
+
+class ProblemError(UserError):
+    """The Problem file is wrong. Exit 2."""
+
+
+class DataError(UserError):
+    """The rows are wrong, or are not where the user said. Exit 2."""
+
+
+class UsageError(UserError):
+    """An option, an argument or a path is wrong. Exit 2."""
+
+
+class GateRefused(HeadraceError):
+    """The gate refused the model. Exit 3."""
+
+    exit_status = 3
+
+
+class PlatformError(HeadraceError):
+    """The platform failed, and a retry may help. Exit 75."""
+
+    exit_status = 75
+
+
+def _every_kind(kind: type[HeadraceError]) -> list[type[HeadraceError]]:
+    return [kind, *(inner for child in kind.__subclasses__() for inner in _every_kind(child))]

@@ -1,0 +1,51 @@
+"""What each step's result depends on. Equal identities mean equal results, so a run can resume and be found again."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from headrace.components import storage
+from headrace.components.problem_file import ProblemFile
+from headrace.components.steps import identity
+
+
+def release() -> str:
+    """The installed version of headrace: another version may compute another result."""
+    return metadata.version("headrace")
+
+
+def preprocess_identity(file: ProblemFile, data_version: str) -> str:
+    """Identity of the Examples made of one version of the data."""
+    return identity("preprocess", problem=file.problem.data_digest, data=data_version, release=release())
+
+
+def train_identity(file: ProblemFile, examples_identity: str) -> str:
+    """Identity of a Model; it is the model's version too."""
+    return identity("train", problem=file.digest, examples=examples_identity, release=release())
+
+
+def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: str, champion: str) -> str:
+    """Identity of an Evaluation; `champion` is a Model, or "" for none."""
+    return identity(
+        "evaluate",
+        problem=file.digest,
+        examples=examples_identity,
+        model=model_version,
+        champion=model_version_of(champion) if champion else None,
+        release=release(),
+    )
+
+
+def publish_identity(step: str, model_version: str, target: str) -> str:
+    """Identity of a step that puts a model somewhere: the registry or an endpoint."""
+    return identity(step, model=model_version, target=target)
+
+
+def examples_identity_of(examples: str) -> str:
+    """The identity that an Examples artifact carries."""
+    return str(storage.read_json(storage.join(examples, "manifest.json"))["identity"])
+
+
+def model_version_of(model: str) -> str:
+    """The version that a Model artifact carries."""
+    return str(storage.read_json(storage.join(model, "training.json"))["model_version"])

@@ -1,0 +1,30 @@
+"""Where things are under a run's `root`."""
+
+from __future__ import annotations
+
+from headrace.components.storage import join
+
+
+def record_uri(root: str, step: str, step_identity: str) -> str:
+    """The record of a step."""
+    return join(root, "records", f"{step}-{step_identity}.json")
+
+
+def run_uri(root: str, run_id: str) -> str:
+    """The folder of a run: summary.json, report.html, pipeline.yaml and logs/."""
+    return join(root, "runs", run_id)
+
+
+def summary_uri(root: str, run_id: str) -> str:
+    """The summary of a run."""
+    return join(run_uri(root, run_id), "summary.json")
+
+
+def registry_uri(root: str, problem: str) -> str:
+    """The folder of a problem's registry."""
+    return join(root, "registry", problem)
+
+
+def endpoint_uri(root: str, problem: str) -> str:
+    """The folder of a problem's endpoint."""
+    return join(root, "endpoints", problem)

@@ -1,0 +1,1 @@
+"""Pipelines: what is compiled, the platforms it runs on, and the `headrace` command."""

@@ -1,0 +1,1 @@
+"""Rows to Examples: sources, validation, splits and the Beam pipeline that writes an Examples artifact."""

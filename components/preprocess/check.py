@@ -1,0 +1,148 @@
+"""Looks at the data before anything is started: cheap, without Beam, and with one clear paragraph for what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.components.errors import DataError
+from headrace.components.preprocess.sources import list_parts, read_part, source_of
+from headrace.components.preprocess.validate import as_text, listed, not_numbers, wanted_columns
+from headrace.components.problem import Categorical, Numeric, Problem
+
+# A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
+_WRONG_SHARE = 0.9
+_SAMPLE_ROWS = 1000
+# Text may hold numbers; whether it does, the rows tell.
+_NUMBER_KINDS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_boolean,
+    pa.types.is_null,
+    pa.types.is_string,
+    pa.types.is_large_string,
+)
+
+
+def check_data(problem: Problem, data: str) -> list[str]:
+    """Checks that the data can be the Problem's: files, columns, types, and the first rows of each.
+
+    Args:
+        problem: what is asked of the data.
+        data: a file, a folder or a glob.
+
+    Returns:
+        The files, in the order in which they will be read.
+
+    Raises:
+        DataError: no such file, an empty one, one that is not UTF-8 or is damaged, no rows, a column that is missing,
+            stands there twice or is of the wrong type.
+    """
+    wanted = wanted_columns(problem)
+    parts = list_parts(data)
+    rows = 0
+    for part in parts:
+        _check_columns(problem, part.path, source_of(part.path).columns(part.path))
+        for first in islice(read_part(part, wanted, _SAMPLE_ROWS), 1):
+            rows += first.count
+            _check_values(problem, part.path, first.batch)
+    if not rows:
+        raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
+    return [part.path for part in parts]
+
+
+def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> None:
+    names = [name for name, _ in columns]
+    kinds = dict(columns)
+    for name, role in [
+        (problem.key, "key"),
+        (problem.label.name, "label"),
+        *((feature.name, "feature") for feature in problem.columns),
+    ]:
+        if name not in kinds:
+            raise _missing(problem, name, role, path, names)
+        if names.count(name) > 1:
+            raise DataError(
+                f'there are {names.count(name)} columns named "{name}"', where=path, expected="each column once"
+            )
+    for declared in (problem.label, *problem.columns):
+        if isinstance(declared, Numeric) and not _can_be_number(kinds[declared.name]):
+            raise _wrong_type(declared.name, path, "numbers", f"the type {kinds[declared.name]}")
+    for name in (problem.key, problem.label.name, *(f.name for f in problem.columns)):
+        if not _can_be_text(kinds[name]):
+            raise _wrong_type(name, path, "one value a row", f"the type {kinds[name]}")
+
+
+def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
+    for declared in (problem.label, *problem.columns):
+        column = batch.column(declared.name)
+        if isinstance(declared, Numeric):
+            wrong, present = not_numbers(column)
+            if present and wrong.sum() >= _WRONG_SHARE * present:
+                raise _wrong_type(declared.name, path, "numbers", _examples(column.filter(pa.array(wrong))))
+        elif declared.vocabulary is not None:
+            _check_vocabulary(declared, path, column)
+
+
+def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> None:
+    text = as_text(column).drop_null()
+    text = text.filter(pc.not_equal(text, ""))
+    known = set(declared.vocabulary or ())
+    if len(text) and not known.intersection(text.to_pylist()):
+        raise DataError(
+            f'no value of the column "{declared.name}" is in its vocabulary',
+            where=path,
+            expected=listed(declared.vocabulary or ()),
+            received=_examples(text),
+            fix="Correct the vocabulary in the Problem file, or the column",
+        )
+
+
+def _missing(problem: Problem, name: str, role: str, path: str, names: Sequence[str]) -> DataError:
+    # A column that has a use already is not the one that was meant.
+    by_case = {other.strip().lower(): other for other in names if other not in wanted_columns(problem)}
+    close = difflib.get_close_matches(name.lower(), by_case, n=1)
+    fix = f'Perhaps the column "{by_case[close[0]]}" is meant' if close else None
+    if len(names) == 1:
+        separators = [separator for separator in (";", "\t", "|") if separator in names[0]]
+        if separators:
+            fix = f"The fields seem to be separated by {separators[0]!r}; write the file with commas"
+    return DataError(
+        f'there is no column "{name}", which is the {role}' if role != "feature" else f'there is no column "{name}"',
+        where=path,
+        expected=f'the {role} "{name}" among the columns',
+        received=", ".join(names),
+        fix=fix,
+    )
+
+
+def _wrong_type(name: str, path: str, expected: str, received: str) -> DataError:
+    return DataError(
+        f'the column "{name}" is of the wrong type',
+        where=path,
+        expected=expected,
+        received=received,
+        fix="Correct the column, or declare it otherwise in the Problem file",
+    )
+
+
+def _can_be_number(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _can_be_number(kind.value_type)
+    return any(is_kind(kind) for is_kind in _NUMBER_KINDS)
+
+
+def _can_be_text(kind: pa.DataType) -> bool:
+    nested: bool = pa.types.is_nested(kind)
+    return not nested
+
+
+def _examples(column: pa.Array) -> str:
+    distinct = column.unique().to_pylist()
+    shown = ", ".join(f'"{value}"' for value in distinct[:3])
+    return f"{shown} and others" if len(distinct) > 3 else shown

@@ -1,0 +1,24 @@
+"""The KFP face of preprocessing."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def preprocess(
+    problem: str, schema_digest: str, data: str, data_version: str, root: str, examples: dsl.Output[dsl.Dataset]
+) -> None:
+    """Turns rows into TFRecords of tf.train.Example, split by a fingerprint of the key, with measured statistics.
+
+    Rows that break the Problem's rules go to quarantine with a reason; more of them than the budget fail the step.
+
+    Args:
+        problem: URI of the Problem file.
+        schema_digest: `Problem.schema_digest` of what was submitted; another gate or batch size is the same schema.
+        data: a file, a folder or a glob of CSV or Parquet.
+        data_version: fingerprint of the data; a new one makes the step run again.
+        root: where the run's records are kept.
+        examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
+    """
+    from headrace.components.preprocess import step
+
+    step.run(problem, schema_digest, data, data_version, root, examples)

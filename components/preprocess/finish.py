@@ -1,0 +1,162 @@
+"""Judges what the pipeline did, and completes the artifact: statistics, schema, quarantine and manifest."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from headrace.components import storage
+from headrace.components.errors import DataError
+from headrace.components.preprocess.shards import Job, Summary, read_duplicates
+from headrace.components.preprocess.sources import Part, read_part
+from headrace.components.preprocess.validate import quarantine, wanted_columns
+from headrace.components.tfrecord.framing import TFRecordWriter
+from headrace.components.tfrecord.manifest import SPLITS, Manifest, Quarantine, Schema, Shard, Source, Split
+from headrace.components.tfrecord.quarantine import Fault, to_lines
+
+_QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
+_EXAMPLES = 3
+
+
+def publishable(job: Job, parts: list[Part], summary: Summary, data: str, identity: str, data_version: str) -> Manifest:
+    """Completes the artifact but for its manifest, which it returns, to be written last.
+
+    Raises:
+        DataError: the quarantine budget is spent, a split has no rows, or a column of the train split has no value.
+    """
+    problem = job.problem
+    rows_in = sum(summary.rows.values())
+    quarantined = sum(summary.reasons.values())
+    if quarantined > problem.quarantine_budget * rows_in:
+        raise _budget_spent(job, parts, summary, data, rows_in, quarantined)
+    splits = _splits(job, summary)
+    _check_splits(data, splits, summary)
+    files = _write_quarantine(job, parts) if quarantined else ()
+    storage.write_json(storage.join(job.output, "schema.json"), Schema.of(problem).to_json())
+    storage.write_json(storage.join(job.output, "statistics.json"), summary.statistics)
+    return Manifest(
+        identity=identity,
+        problem=problem.name,
+        schema_digest=problem.schema_digest,
+        data_version=data_version,
+        source=tuple(
+            Source(part.name, storage.local_path(part.path).stat().st_size, summary.rows.get(part.index, 0))
+            for part in parts
+        ),
+        rows_in=rows_in,
+        rows_out=sum(split.rows for split in splits.values()),
+        rows_quarantined=quarantined,
+        splits=splits,
+        quarantine=Quarantine(problem.quarantine_budget, summary.reasons, files),
+    )
+
+
+def _splits(job: Job, summary: Summary) -> dict[str, Split]:
+    """The shards of each split; one that got no rows is written empty, so that the names count up without a gap."""
+    found: dict[str, list[Shard]] = {name: [] for name in SPLITS}
+    for number in range(sum(job.sharding.counts)):
+        split, file = job.sharding.name(number)
+        shard = summary.shards.get(number)
+        if shard is None:
+            with TFRecordWriter(Path(job.output) / file) as writer:
+                pass
+            shard = Shard(file, writer.rows, writer.bytes, writer.crc32c)
+        found[split].append(shard)
+    return {name: Split(sum(shard.rows for shard in of), tuple(of)) for name, of in found.items()}
+
+
+def _check_splits(data: str, splits: dict[str, Split], summary: Summary) -> None:
+    empty = [name for name, split in splits.items() if not split.rows]
+    if empty:
+        raise DataError(
+            f"there are too few rows: none fell into {' and '.join(empty)}",
+            where=data,
+            expected="one row or more in each split",
+            received=", ".join(f"{name} {split.rows}" for name, split in splits.items()),
+            fix="Give more rows, or give the split a larger share in the Problem file",
+        )
+    columns = (summary.statistics or {"columns": {}})["columns"]
+    for name, column in columns.items():
+        if not column["count"]:
+            raise DataError(
+                f'the column "{name}" has no value in the train split',
+                where=data,
+                expected="one value or more to learn from",
+                received=f"{column['missing']} missing values",
+                fix="Leave the feature out of the Problem file",
+            )
+
+
+def _write_quarantine(job: Job, parts: list[Part]) -> tuple[str, ...]:
+    """Merges the rows that the stages put aside into one file, in the order of files and rows, and returns its name."""
+    path = Path(job.output) / _QUARANTINE_FILE
+    with storage.writing(job.output):
+        path.parent.mkdir()
+        with path.open("wb") as file:
+            for _, line in heapq.merge(_rows_of_batches(job), _rows_of_duplicates(job, parts)):
+                file.write(line)
+    return (_QUARANTINE_FILE,)
+
+
+def _rows_of_batches(job: Job) -> Iterator[tuple[tuple[int, int], bytes]]:
+    # The names hold the position in fixed width, so their order is that of the rows.
+    for path in sorted(job.work.glob("quarantine-*.jsonl")):
+        index = int(path.name.split("-")[1])
+        with path.open("rb") as lines:
+            for line in lines:
+                yield (index, json.loads(line)["row"]), line
+
+
+def _rows_of_duplicates(job: Job, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """The rows whose key had been seen, read again from their files: quarantine holds rows as they came."""
+    found = read_duplicates(job)
+    columns = wanted_columns(job.problem)
+    for part in parts:
+        mine = {row["row"]: row for row in found.filter(pc.equal(found["file"], part.index)).to_pylist()}
+        if not mine:
+            continue
+        for rows in read_part(part, columns, job.batch_rows):
+            for index, number in enumerate(rows.numbers.tolist()):
+                if number in mine:
+                    row = quarantine(rows, index, columns, _duplicate(job, parts, mine[number]))
+                    yield (part.index, number), to_lines([row])
+
+
+def _duplicate(job: Job, parts: list[Part], found: dict[str, Any]) -> Fault:
+    first = parts[found["first_file"]].name
+    message = f'{job.problem.key} is "{found["key"]}", which row {found["first_row"]} of {first} has already'
+    return Fault(job.problem.key, "duplicate_key", message)
+
+
+def _budget_spent(
+    job: Job, parts: list[Part], summary: Summary, data: str, rows_in: int, quarantined: int
+) -> DataError:
+    """The error that says which reasons spent the budget, with the first rows of it."""
+    budget = job.problem.quarantine_budget
+    duplicates = summary.reasons.get("duplicate_key", 0)
+    counted = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+    shown = [(row["file"], row["row"], row["message"]) for row in summary.examples]
+    if duplicates:
+        of_duplicates = [
+            (parts[row["file"]].name, row["row"], _duplicate(job, parts, row).message)
+            for row in read_duplicates(job).slice(0, _EXAMPLES).to_pylist()
+        ]
+        shown = of_duplicates + shown if counted[0][0] == "duplicate_key" else shown + of_duplicates
+    examples = "; ".join(f"{file}, row {row}: {message}" for file, row, message in shown[:_EXAMPLES])
+    only = duplicates > quarantined / 2
+    return DataError(
+        f'the key column "{job.problem.key}" is not unique, and the quarantine budget is spent'
+        if only
+        else "the quarantine budget is spent",
+        where=data,
+        expected=f"at most {100 * budget:g} % of the rows to break a rule ({int(budget * rows_in):,} of {rows_in:,})",
+        received=f"{quarantined:,} ({', '.join(f'{reason} {count:,}' for reason, count in counted)}); first {examples}",
+        fix="Choose a key that identifies each row"
+        if only
+        else "Correct the rows, or raise quarantine_budget in the Problem file",
+    )

@@ -1,0 +1,39 @@
+"""Preprocessing as a step of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components import lineage
+from headrace.components.problem_file import load_problem
+from headrace.components.steps import running
+
+
+def run(problem: str, schema_digest: str, data: str, data_version: str, root: str, examples: Any) -> None:
+    """Does the work of `component.preprocess`, whose docstring says what the arguments are."""
+    with running("preprocess", root=root) as step:
+        file = load_problem(problem, schema_digest=schema_digest)
+        identity = step.identity = lineage.preprocess_identity(file, data_version)
+        with step.importing():
+            from headrace.components.preprocess import beam_job
+        result = beam_job.preprocess(
+            file,
+            beam_job.PreprocessConfig(data=data, output=examples.path, identity=identity, data_version=data_version),
+            step.progress,
+        )
+        examples.metadata.update(
+            identity=identity,
+            rows_in=result.rows_in,
+            rows_out=result.rows_out,
+            rows_quarantined=result.rows_quarantined,
+        )
+        step.finish(
+            outputs={"examples": examples.path},
+            result={
+                "rows_in": result.rows_in,
+                "rows_out": result.rows_out,
+                "rows_quarantined": result.rows_quarantined,
+                "splits": dict(result.splits),
+                "reasons": dict(result.reasons),
+            },
+        )

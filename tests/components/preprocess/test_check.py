@@ -1,0 +1,135 @@
+"""What is wrong with data is told before anything starts, each in one paragraph."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from headrace.components.errors import DataError
+from headrace.components.preprocess.check import check_data
+from headrace.components.problem_file import load_problem
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
+PROBLEM = load_problem(str(EXAMPLE / "natality.py")).problem
+TEXT = (EXAMPLE / "births.csv").read_text()
+HEADER, *ROWS = TEXT.splitlines()
+
+
+def refusal(path: Path, content: str | bytes | None = None) -> DataError:
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as error:
+        check_data(PROBLEM, str(path))
+    return error.value
+
+
+def test_the_example_is_right() -> None:
+    assert check_data(PROBLEM, str(EXAMPLE / "births.csv")) == [str(EXAMPLE / "births.csv")]
+    assert check_data(PROBLEM, str(EXAMPLE)) == [str(EXAMPLE / "births.csv")]
+
+
+def test_it_needs_no_beam() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from headrace.components.preprocess import check; "
+        "print([name for name in ('apache_beam', 'tensorflow', 'kfp') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        (f"{HEADER}\n", "there are no rows"),
+        (TEXT.encode("utf-16"), "the file is not UTF-8"),
+        (TEXT.encode()[:5000] + b"\xe9" + TEXT.encode()[5000:], "the file is not UTF-8"),
+    ],
+)
+def test_files_that_hold_no_rows(tmp_path: Path, content: str | bytes, what: str) -> None:
+    error = refusal(tmp_path / "births.csv", content)
+    assert (error.what, error.exit_status) == (what, 2)
+    assert error.where is not None
+    assert error.where.startswith(f"{tmp_path}/births.csv")
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.csv").what == "there is no such file, folder or pattern"
+    assert refusal(tmp_path / "*.csv").what == "there is no such file, folder or pattern"
+    assert refusal(tmp_path).what == "there is no data file in it"
+
+
+def test_a_column_that_is_missing(tmp_path: Path) -> None:
+    label = refusal(tmp_path / "a.csv", TEXT.replace("weight_pounds", "weight_lbs", 1))
+    assert label.what == 'there is no column "weight_pounds", which is the label'
+    assert label.received == HEADER.replace("weight_pounds", "weight_lbs", 1).replace(",", ", ")
+    assert label.fix == 'Perhaps the column "weight_lbs" is meant'
+    key = refusal(tmp_path / "a.csv", TEXT.replace("record_id", "Record_ID", 1))
+    assert key.what == 'there is no column "record_id", which is the key'
+    assert key.fix == 'Perhaps the column "Record_ID" is meant'
+    feature = refusal(tmp_path / "a.csv", TEXT.replace("plurality", "zzz", 1))
+    assert (feature.what, feature.fix) == ('there is no column "plurality"', None)
+    semicolons = refusal(tmp_path / "a.csv", TEXT.replace(",", ";"))
+    assert semicolons.fix == "The fields seem to be separated by ';'; write the file with commas"
+
+
+def test_a_column_that_stands_there_twice(tmp_path: Path) -> None:
+    lines = [HEADER + ",mother_age", *(row + ",1" for row in ROWS)]
+    error = refusal(tmp_path / "a.csv", "\n".join(lines))
+    assert error.what == 'there are 2 columns named "mother_age"'
+    # A column that nobody reads may be there as often as it likes.
+    (tmp_path / "a.csv").write_text("\n".join([HEADER + ",,", *(row + ",1,2" for row in ROWS)]))
+    assert check_data(PROBLEM, str(tmp_path / "a.csv"))
+
+
+def test_text_where_numbers_belong(tmp_path: Path) -> None:
+    swapped = HEADER.replace("mother_age", "x").replace("plurality", "mother_age").replace("x", "plurality")
+    error = refusal(tmp_path / "a.csv", "\n".join([swapped, *ROWS]))
+    assert error.what == 'the column "mother_age" is of the wrong type'
+    assert (error.expected, error.received) == ("numbers", '"single", "twins", "triplets"')
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected", "received"),
+    [
+        ("mother_age", [datetime.date(2020, 1, 1)], "numbers", "the type date32[day]"),
+        ("mother_age", [[1]], "numbers", "the type list<element: int64>"),
+        ("mother_age", ["old"], "numbers", '"old"'),
+        ("plurality", [{"n": 1}], "one value a row", "the type struct<n: int64>"),
+        ("record_id", [[1]], "one value a row", "the type list<element: int64>"),
+    ],
+)
+def test_types_of_parquet(tmp_path: Path, name: str, values: list[Any], expected: str, received: str) -> None:
+    table = pacsv.read_csv(EXAMPLE / "births.csv")
+    place = table.schema.get_field_index(name)
+    pq.write_table(table.set_column(place, name, pa.array(values * len(table))), tmp_path / "a.parquet")
+    error = refusal(tmp_path / "a.parquet")
+    assert (error.what, error.expected, error.received) == (
+        f'the column "{name}" is of the wrong type',
+        expected,
+        received,
+    )
+
+
+def test_a_vocabulary_that_no_value_is_in(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "a.csv", TEXT.replace("true", "T").replace("false", "F"))
+    assert error.what == 'no value of the column "is_male" is in its vocabulary'
+    assert (error.expected, error.received) == ("false, true", '"T", "F"')
+
+
+def test_one_file_of_several_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(TEXT)
+    (tmp_path / "b.csv").write_text(f"{HEADER}\n")
+    assert len(check_data(PROBLEM, str(tmp_path))) == 2
+    (tmp_path / "c.csv").write_text("record_id\n1\n")
+    assert refusal(tmp_path).where == f"{tmp_path}/c.csv"

@@ -1,0 +1,198 @@
+"""Measures a Model on the test split, lets the gate judge it, and publishes the Evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+from headrace.components.evaluate import artifacts, bootstrap, curves, gate, metrics
+from headrace.components.evaluate.bootstrap import Interval
+from headrace.components.evaluate.metrics import Outcomes
+from headrace.components.evaluate.slices import SliceRows, cut
+from headrace.components.problem import Problem
+from headrace.components.problem_file import ProblemFile
+from headrace.components.progress import Progress, silent
+
+FILE = "evaluation.json"
+_MOST_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to evaluate, and where to put what came of it.
+
+    Args:
+        examples: URI of the Examples.
+        model: URI of the Model.
+        output: URI of the Evaluation, a folder; what is there is replaced.
+        champion: URI of a Model to compare with, on the same rows.
+        identity: of the Evaluation.
+        confidence: of the intervals, in (0, 1).
+        resamples: of the bootstrap, 1 to 10,000.
+        seed: of the bootstrap, 0 or more.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+
+    examples: str
+    model: str
+    output: str
+    champion: str | None = None
+    identity: str = ""
+    confidence: float = 0.95
+    resamples: int = 1000
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("examples", "model", "output"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} is empty", where="evaluate", expected="a folder")
+        if not (_is_number(self.confidence) and 0 < self.confidence < 1):
+            raise UsageError(
+                "confidence is wrong", where="evaluate", expected="between 0 and 1", received=repr(self.confidence)
+            )
+        for name, least, most in (("resamples", 1, _MOST_RESAMPLES), ("seed", 0, None)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or value < least or (most is not None and value > most):
+                expected = f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}"
+                raise UsageError(f"{name} is wrong", where="evaluate", expected=expected, received=repr(value))
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What came of an evaluation.
+
+    Attributes:
+        blessed: the gate let the model pass.
+        reasons: one sentence a check.
+        metrics: on all rows of the test split; None where undefined.
+        model_version: of the model.
+        rows: of the test split.
+    """
+
+    blessed: bool
+    reasons: tuple[str, ...]
+    metrics: Mapping[str, float | None]
+    model_version: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class _SliceReport:
+    """A slice as the gate sees it, with the intervals that the report adds."""
+
+    measured: gate.Slice
+    intervals: Mapping[str, Interval]
+
+
+def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress = silent) -> EvaluateResult:
+    """Evaluates a model, writes `evaluation.json`, and returns the decision; a refusal is a result, not an error.
+
+    Args:
+        problem_file: the user's, as it was loaded.
+        config: where to read and write.
+        report: told how far the work is.
+
+    Raises:
+        DataError: the Examples or a Model are not what the problem and each other need.
+        UsageError: the output cannot be written.
+        PlatformError: the Examples are damaged, or a model's answers are unusable.
+    """
+    problem = problem_file.problem
+    split = artifacts.open_test_split(config.examples, problem)
+    model = artifacts.open_model(config.model, problem)
+    champion = None if not config.champion else artifacts.open_model(config.champion, problem, champion=True)
+    models = [model] if champion is None else [model, champion]
+
+    report("loading TensorFlow and the model" if champion is None else "loading TensorFlow, the model and the champion")
+    from headrace.components.evaluate.predict import predict
+
+    predicted = predict(problem, split, models, report)
+    outcomes = predicted.outcomes[0]
+    judged = problem.gate.slices if problem.gate is not None else ()
+    least = problem.gate.minimum_slice_size if problem.gate is not None else 1
+    slices, left_out = cut(problem.columns, predicted.columns, judged=judged, minimum_size=least)
+
+    report("drawing confidence intervals", done=0, total=len(slices) + 1)
+    resamples = bootstrap.draw(outcomes.rows, resamples=config.resamples, seed=config.seed)
+    whole = metrics.measure(outcomes)
+    intervals = bootstrap.intervals(outcomes, resamples, confidence=config.confidence)
+    parts: list[_SliceReport] = []
+    for part in slices:
+        ranges = bootstrap.intervals(outcomes, resamples, confidence=config.confidence, rows=part.rows)
+        parts.append(_SliceReport(_measure_slice(outcomes, part), ranges))
+        report("drawing confidence intervals", done=len(parts) + 1, total=len(slices) + 1)
+
+    compared = _measure_champion(problem, predicted.outcomes[1], slices) if champion is not None else None
+    decision = gate.judge(problem.gate, gate.Measured(whole, tuple(p.measured for p in parts)), compared)
+    drawn: dict[str, Any] = {"curves": curves.curves(outcomes, predicted.keys)}
+    if problem.task == "regression":
+        drawn["residuals_by_slice"] = curves.residuals_by_slice(outcomes, slices)
+    document = {
+        "format": 1,
+        "identity": config.identity,
+        "model_version": model.version,
+        "examples_identity": split.identity,
+        "problem": problem.name,
+        "task": problem.task,
+        "rows": outcomes.rows,
+        "confidence": config.confidence,
+        "resamples": config.resamples,
+        "seed": config.seed,
+        "metrics": _with_intervals(whole, intervals),
+        "slices": [_slice_json(part) for part in parts],
+        "slices_left_out": left_out,
+        "baseline": metrics.baseline(outcomes, split.label_statistics),
+        **drawn,
+        "gate": None if problem.gate is None else dataclasses.asdict(problem.gate),
+        "blessed": decision.blessed,
+        "reasons": list(decision.reasons),
+        "checks": [check.to_json() for check in decision.checks],
+        "champion": None
+        if champion is None or compared is None
+        else {"model_version": champion.version, "metrics": dict(compared.metrics)},
+    }
+    with storage.publishing(config.output) as folder:
+        storage.write_json(str(folder / FILE), document)
+    report("blessed" if decision.blessed else "refused by the gate")
+    return EvaluateResult(decision.blessed, decision.reasons, whole, model.version, outcomes.rows)
+
+
+def _measure_slice(outcomes: Outcomes, part: SliceRows) -> gate.Slice:
+    return gate.Slice(part.feature, part.value, len(part.rows), metrics.measure(outcomes, part.rows))
+
+
+def _measure_champion(problem: Problem, outcomes: Outcomes, slices: list[SliceRows]) -> gate.Measured:
+    judged = problem.gate.slices if problem.gate is not None else ()
+    parts = tuple(_measure_slice(outcomes, part) for part in slices if part.feature in judged)
+    return gate.Measured(metrics.measure(outcomes), parts)
+
+
+def _slice_json(part: _SliceReport) -> dict[str, Any]:
+    measured = part.measured
+    return {
+        "feature": measured.feature,
+        "value": measured.value,
+        "rows": measured.rows,
+        "metrics": _with_intervals(measured.metrics, part.intervals),
+    }
+
+
+def _with_intervals(values: Mapping[str, float | None], intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    found = {}
+    for name, value in values.items():
+        interval = None if value is None else intervals[name]
+        low, high = (None, None) if interval is None else interval
+        found[name] = {"value": value, "low": low, "high": high}
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,218 @@
+"""The gate: decides from measurements whether a model is blessed, and says why. A pure function of its arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.components.problem import METRICS, Gate
+
+_HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
+ALL_ROWS = "all rows"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What was measured on the rows of one value of a feature.
+
+    Attributes:
+        feature: its name.
+        value: the value, or the bucket as "[20, 25)".
+        rows: how many test rows have it.
+        metrics: name to value, None where undefined.
+    """
+
+    feature: str
+    value: str
+    rows: int
+    metrics: Mapping[str, float | None]
+
+    @property
+    def where(self) -> str:
+        """The slice as "feature=value"."""
+        return f"{self.feature}={self.value}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one model on the test split.
+
+    Attributes:
+        metrics: of all rows; name to value, None where undefined.
+        slices: of the slices.
+    """
+
+    metrics: Mapping[str, float | None]
+    slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One bound, held against one measurement.
+
+    Attributes:
+        where: "all rows", or the slice as "feature=value".
+        metric: the metric's name.
+        measured: its value, None where undefined.
+        bound: what was asked, as "at most 1.2".
+        passed: None where it was not judged.
+        reason: all of it as a sentence.
+    """
+
+    where: str
+    metric: str
+    measured: float | None
+    bound: str
+    passed: bool | None
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The check without its sentence."""
+        names = ("where", "metric", "measured", "bound", "passed")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate decided.
+
+    Attributes:
+        blessed: no check failed.
+        checks: in the order all rows, then slices as they were given.
+    """
+
+    blessed: bool
+    checks: tuple[Check, ...]
+    reasons: tuple[str, ...]
+
+
+def judge(gate: Gate | None, measured: Measured, champion: Measured | None = None) -> Decision:
+    """Decides whether a model is blessed.
+
+    On all rows every bound of the gate is judged, and a metric that is undefined fails. The same bounds hold for each
+    value of the features that the gate slices by, where the slice has `minimum_slice_size` rows and the metric is
+    defined; other slices are not judged. With a champion, being worse by more than
+    `champion_tolerance * |champion's value|` fails; for mean_bias, which may have either sign, worse is farther from 0.
+    Without a champion there is nothing to be worse than.
+
+    Args:
+        gate: the problem's; without one every model is blessed.
+        measured: of the model, on the test split.
+        champion: of the champion, on the same rows.
+    """
+    if gate is None:
+        return Decision(True, (), ("The problem declares no gate: every model is blessed.",))
+    checks = _judge_one(gate, ALL_ROWS, measured.metrics, None if champion is None else champion.metrics)
+    of_champion = {s.where: s.metrics for s in champion.slices} if champion is not None else {}
+    for part in measured.slices:
+        if part.feature not in gate.slices:
+            continue
+        if part.rows < gate.minimum_slice_size:
+            checks.append(_too_small(gate, part))
+        else:
+            known = None if champion is None else of_champion.get(part.where, {})
+            checks += _judge_one(gate, part.where, part.metrics, known, rows=part.rows)
+    blessed = all(check.passed is not False for check in checks)
+    return Decision(blessed, tuple(checks), tuple(check.reason for check in checks))
+
+
+def _judge_one(
+    gate: Gate,
+    where: str,
+    metrics: Mapping[str, float | None],
+    champion: Mapping[str, float | None] | None,
+    *,
+    rows: int | None = None,
+) -> list[Check]:
+    """The checks of every bound on one set of rows."""
+    value = _defined(metrics.get(gate.metric))
+    subject = f"{gate.metric} on {where}" if rows is None else f"{gate.metric} for {where} ({rows} rows)"
+    checks = []
+    for bound, limit in (("at most", gate.at_most), ("at least", gate.at_least)):
+        if limit is None:
+            continue
+        asked = f"{bound} {limit:g}" if float(f"{limit:g}") == limit else f"{bound} {limit!r}"
+        if value is None:
+            checks.append(_undefined(gate, where, subject, asked, judged=rows is None))
+            continue
+        passed = value <= limit if bound == "at most" else value >= limit
+        beyond = "above" if bound == "at most" else "below"
+        text, limit_text = _distinct(value, limit)
+        verdict = f"{bound} {limit_text} was asked: passed" if passed else f"{beyond} the {limit_text} allowed: failed"
+        checks.append(Check(where, gate.metric, value, asked, passed, f"{subject} is {text}, {verdict}."))
+    # That there is no champion is said once, not for every slice.
+    if gate.champion_tolerance is not None and (champion is not None or rows is None):
+        checks.append(_against_champion(gate, where, subject, value, champion, judged=rows is None))
+    return checks
+
+
+def _against_champion(
+    gate: Gate,
+    where: str,
+    subject: str,
+    value: float | None,
+    champion: Mapping[str, float | None] | None,
+    *,
+    judged: bool,
+) -> Check:
+    tolerance = gate.champion_tolerance or 0.0
+    allowance = f"within {100 * tolerance:g} % of the champion" if tolerance else "no worse than the champion"
+    if champion is None:
+        reason = f"{subject} is not compared: there is no champion."
+        return Check(where, gate.metric, value, allowance, None, reason)
+    best = _defined(champion.get(gate.metric))
+    if value is None:
+        return _undefined(gate, where, subject, allowance, judged=judged)
+    if best is None:
+        reason = f"{subject} is not compared: it is undefined for the champion."
+        return Check(where, gate.metric, value, allowance, None, reason)
+    if gate.metric == "mean_bias":
+        limit, passed = abs(best) * (1 + tolerance), abs(value) <= abs(best) * (1 + tolerance)
+        subject = f"|{gate.metric}|{subject[len(gate.metric) :]}"
+        text, limit_text = _distinct(abs(value), limit)
+        best_text = _number(abs(best))
+    else:
+        up = _HIGHER_IS_BETTER[gate.metric]
+        limit = best - tolerance * abs(best) if up else best + tolerance * abs(best)
+        passed = value >= limit if up else value <= limit
+        text, limit_text = _distinct(value, limit)
+        best_text = _number(best)
+    margin = f"the champion's is {best_text}"
+    if tolerance:
+        margin += f", so {limit_text} is allowed"
+    verdict = "passed" if passed else "failed"
+    return Check(where, gate.metric, value, allowance, passed, f"{subject} is {text}; {margin}: {verdict}.")
+
+
+def _undefined(gate: Gate, where: str, subject: str, asked: str, *, judged: bool) -> Check:
+    end = "failed" if judged else "not judged"
+    return Check(where, gate.metric, None, asked, False if judged else None, f"{subject} is undefined; {asked}: {end}.")
+
+
+def _too_small(gate: Gate, part: Slice) -> Check:
+    value = _defined(part.metrics.get(gate.metric))
+    count = "1 row" if part.rows == 1 else f"{part.rows} rows"
+    shown = "undefined" if value is None else _number(value)
+    reason = (
+        f"{gate.metric} for {part.where} is {shown}, on {count}: fewer than {gate.minimum_slice_size}, so not judged."
+    )
+    return Check(part.where, gate.metric, value, f"{gate.minimum_slice_size} rows or more", None, reason)
+
+
+def _defined(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _distinct(value: float, limit: float) -> tuple[str, str]:
+    """Both numbers, with as many digits as it takes to see which is greater."""
+    for digits in range(4, 18):
+        texts = f"{value:.{digits}g}", f"{limit:.{digits}g}"
+        if value == limit or texts[0] != texts[1]:
+            return texts
+    return repr(value), repr(limit)

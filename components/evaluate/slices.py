@@ -1,0 +1,110 @@
+"""Cuts the test split into slices: the rows of each value of a feature, or of each of its buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.components.evaluate.metrics import Integers
+from headrace.components.problem import Categorical, Numeric
+
+MISSING = "(missing)"
+# A feature that the gate does not name is sliced by, for the report, if it has no more values than this.
+FEW_VALUES = 12
+# Of the values with too few rows to be judged, this many of a feature are reported, those with the most rows first.
+MOST_SMALL_SLICES = 100
+
+
+@dataclass(frozen=True)
+class Category:
+    """A categorical column of n rows.
+
+    Attributes:
+        values: the different values, "" for a missing one, in any order.
+        codes: [n], the index of each row's value.
+    """
+
+    values: tuple[str, ...]
+    codes: Integers
+
+
+@dataclass(frozen=True)
+class SliceRows:
+    """The rows of one slice: `rows` are their indices, ascending."""
+
+    feature: str
+    value: str
+    rows: Integers
+
+
+def cut(
+    features: Sequence[Numeric | Categorical],
+    columns: Mapping[str, NDArray[np.float32] | Category],
+    *,
+    judged: Sequence[str],
+    minimum_size: int,
+) -> tuple[list[SliceRows], dict[str, int]]:
+    """The slices of `judged` features, then those of every other feature that has few values.
+
+    Values come in the order of the buckets, or of their number of rows, most first; missing ones come last.
+
+    Args:
+        features: that are columns, in the order declared.
+        columns: by feature: [n] values with NaN for missing, or a Category; one that is not here is not sliced by.
+        judged: the gate's slices, which come first.
+        minimum_size: of a slice that is judged.
+
+    Returns:
+        The slices, and for each feature with more than MOST_SMALL_SLICES smaller ones how many were left out.
+    """
+    found: list[SliceRows] = []
+    left_out: dict[str, int] = {}
+    declared = {f.name: f for f in features}
+    for name in [*judged, *(n for n in declared if n not in judged)]:
+        column = columns.get(name)
+        if column is None:
+            continue
+        category = column if isinstance(column, Category) else _bucketed(declared[name], column)
+        parts = _parts(name, category, by_size=category is column)
+        if name not in judged and len(parts) > FEW_VALUES:
+            continue
+        small = [part for part in parts if len(part.rows) < minimum_size]
+        if len(small) > MOST_SMALL_SLICES:
+            left_out[name] = len(small) - MOST_SMALL_SLICES
+            dropped = {part.value for part in small[MOST_SMALL_SLICES:]}
+            parts = [part for part in parts if part.value not in dropped]
+        found += parts
+    return found, left_out
+
+
+def _parts(name: str, category: Category, *, by_size: bool) -> list[SliceRows]:
+    counts = np.bincount(category.codes, minlength=len(category.values))
+    ends = np.cumsum(counts)
+    order = np.argsort(category.codes, kind="stable").astype(np.int64)
+    parts = [
+        SliceRows(name, value or MISSING, order[end - count : end])
+        for value, count, end in zip(category.values, counts, ends, strict=True)
+        if count
+    ]
+    if by_size:
+        parts.sort(key=lambda part: (part.value == MISSING, -len(part.rows), part.value))
+    return parts
+
+
+def _bucketed(feature: Numeric | Categorical, values: NDArray[np.float32]) -> Category:
+    """The bucket of each value: boundaries belong to the bucket above them, as in the model."""
+    # The model compares in float32.
+    boundaries = np.asarray(feature.buckets if isinstance(feature, Numeric) else (), np.float32)
+    codes = np.digitize(values, boundaries)
+    codes[np.isnan(values)] = len(boundaries) + 1
+    texts = [f"{b:g}" if float(f"{b:g}") == b else repr(float(b)) for b in _declared(feature)]
+    names = [f"< {texts[0]}", *(f"[{a}, {b})" for a, b in pairwise(texts)), f">= {texts[-1]}", ""]
+    return Category(tuple(names), codes.astype(np.int64))
+
+
+def _declared(feature: Numeric | Categorical) -> Sequence[float]:
+    return (feature.buckets or ()) if isinstance(feature, Numeric) else ()

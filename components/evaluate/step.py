@@ -1,0 +1,75 @@
+"""Evaluation as a step of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components import lineage, storage
+from headrace.components.problem_file import load_problem
+from headrace.components.steps import running
+
+
+def run(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    champion: str,
+    examples: Any,
+    model: Any,
+    evaluation: Any,
+    metrics: Any,
+    classification: Any,
+) -> bool:
+    """Does the work of `component.evaluate`, whose docstring says what the arguments are."""
+    with running("evaluate", root=root) as step:
+        file = load_problem(problem, digest=problem_digest)
+        model_version = lineage.model_version_of(model.path)
+        identity = step.identity = lineage.evaluate_identity(
+            file, lineage.examples_identity_of(examples.path), model_version, champion
+        )
+        with step.importing():
+            import tensorflow  # noqa: F401 - what the evaluator imports when it predicts, counted here
+
+            from headrace.components.evaluate import evaluator
+        config = evaluator.EvaluateConfig(
+            examples=examples.path,
+            model=model.path,
+            output=evaluation.path,
+            champion=champion or None,
+            identity=identity,
+        )
+        result = evaluator.evaluate(file, config, step.progress)
+        whole = storage.read_json(storage.join(evaluation.path, "evaluation.json"))
+        _log_metrics(whole, metrics, classification)
+        evaluation.metadata.update(model_version=model_version, blessed=result.blessed)
+        step.finish(
+            outputs={"evaluation": evaluation.path},
+            result={
+                "blessed": result.blessed,
+                "reasons": list(result.reasons),
+                "rows": result.rows,
+                "metrics": whole["metrics"],
+                "baseline": whole["baseline"],
+                "checks": whole["checks"],
+                "gate": whole["gate"],
+            },
+        )
+    return result.blessed
+
+
+def _log_metrics(whole: dict[str, Any], metrics: Any, classification: Any) -> None:
+    """Shows the evaluation where KFP and Vertex show metrics."""
+    # Metrics are metadata, but kfp.local's cache takes an output for lost when there is no file at its path.
+    for shown in (metrics, classification):
+        storage.write_json(shown.path, whole["metrics"])
+    for name, measured in whole["metrics"].items():
+        if measured["value"] is not None:
+            metrics.log_metric(name, measured["value"])
+    curves = whole["curves"]
+    if "confusion_matrix" in curves:
+        classification.log_confusion_matrix(curves["confusion_matrix"]["classes"], curves["confusion_matrix"]["counts"])
+    if "roc" in curves:
+        roc = curves["roc"]
+        # The curve starts above every score, at infinity, which JSON cannot hold; KFP shows thresholds up to 1.
+        thresholds = [1.0 if t is None else min(t, 1.0) for t in roc["threshold"]]
+        classification.log_roc_curve(roc["false_positive_rate"], roc["true_positive_rate"], thresholds)

@@ -1,0 +1,1 @@
+"""The folder registry: versions of a model, and aliases for them."""

@@ -1,0 +1,21 @@
+"""The KFP face of the folder registry."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact]) -> str:
+    """Keeps a blessed model under its version, and makes it the champion; the former champion becomes `previous`.
+
+    Args:
+        registry: the registry's folder.
+        root: where the run's records are kept.
+        model: what training made.
+        evaluation: what evaluation made.
+
+    Returns:
+        Where the registry keeps the model.
+    """
+    from headrace.components.registry import step
+
+    return step.run(registry, root, model, evaluation)

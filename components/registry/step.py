@@ -1,0 +1,21 @@
+"""Registration as a step of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components import lineage
+from headrace.components.registry.registry import Registry
+from headrace.components.steps import running
+
+
+def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
+    """Does the work of `component.register`, whose docstring says what the arguments are."""
+    with running("register", root=root) as step:
+        step.identity = lineage.publish_identity("register", lineage.model_version_of(model.path), registry)
+        folder = Registry(registry)
+        version = folder.register(model.path, evaluation.path)
+        folder.promote(version)
+        registered = str(folder.path(version))
+        step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})
+    return registered

@@ -1,0 +1,101 @@
+"""How a server says that it runs, in a file of its own, so that nobody has to guess later."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.components import storage
+from headrace.components.errors import DataError
+
+MODULE = "headrace.components.serve.server"
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a server says of itself.
+
+    Attributes:
+        pid: its process.
+        started: when that process started, in the system's own words: another process of the same pid says another.
+        version: of the model that it serves.
+        url: where it answers, once the model is loaded; None before.
+    """
+
+    pid: int
+    started: str
+    version: str
+    url: str | None
+
+
+def announce(folder: str, version: str, url: str | None) -> None:
+    """Writes `PID.json` for this process."""
+    pid = os.getpid()
+    storage.write_json(_uri(folder, pid), {"pid": pid, "started": _started(pid) or "", "version": version, "url": url})
+
+
+def withdraw(folder: str, pid: int) -> None:
+    """Removes `PID.json`."""
+    storage.local_path(_uri(folder, pid)).unlink(missing_ok=True)
+
+
+def read(folder: str, pid: int) -> Announcement | None:
+    """What the server `pid` announced, or None if it announced nothing, or does not run."""
+    try:
+        said = storage.read_json(_uri(folder, pid))
+        found = Announcement(int(said["pid"]), str(said["started"]), str(said["version"]), said["url"])
+    except (DataError, KeyError, TypeError, ValueError):
+        return None
+    return found if runs(found) else None
+
+
+def running(folder: str) -> list[Announcement]:
+    """The servers that announced themselves and run; what dead ones left is removed."""
+    path = storage.local_path(folder)
+    found = []
+    for entry in sorted(path.glob("*.json")) if path.is_dir() else []:
+        announcement = read(folder, int(entry.stem)) if entry.stem.isdigit() else None
+        if announcement is None:
+            entry.unlink(missing_ok=True)
+        else:
+            found.append(announcement)
+    return found
+
+
+def runs(server: Announcement) -> bool:
+    """Whether the process of an announcement still runs, and is not another one that got its pid."""
+    return _started(server.pid) == server.started and MODULE in _command(server.pid)
+
+
+def _uri(folder: str, pid: int) -> str:
+    return storage.join(folder, f"{pid}.json")
+
+
+def _started(pid: int) -> str | None:
+    """When a process started: clock ticks since boot on Linux, a date elsewhere; None if it does not run."""
+    if Path("/proc/self/stat").exists():
+        try:
+            # The command's name, in brackets, may hold blanks and brackets itself.
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        # Fields 3 and 22 of proc(5): a zombie has ended, and waits for its parent.
+        return None if fields[0] in "ZX" else fields[19]
+    return _ps(pid, "lstart=") or None
+
+
+def _command(pid: int) -> str:
+    if Path("/proc/self/cmdline").exists():
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return ""
+    return _ps(pid, "command=")
+
+
+def _ps(pid: int, column: str) -> str:
+    # POSIX's ps, for systems without /proc.
+    answer = subprocess.run(["ps", "-ww", "-o", column, "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return answer.stdout.strip()

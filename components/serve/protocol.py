@@ -1,0 +1,130 @@
+"""The two wire formats: Vertex's custom containers and TensorFlow Serving's REST, from bytes to bytes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any, NoReturn, Protocol
+
+from headrace.components.errors import DataError
+from headrace.components.serve import converter, predictions
+from headrace.components.serve.converter import Columns, Interface
+
+SIGNATURE = "serving_default"
+_FIELDS = ("instances", "inputs", "parameters", "signature_name")
+
+
+class Predictor(Protocol):
+    """What the formats need of a model; `model.Model` is one."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in URLs."""
+
+    @property
+    def version(self) -> str:
+        """What responses say answered."""
+
+    @property
+    def interface(self) -> Interface:
+        """What it takes."""
+
+    @property
+    def signature_def(self) -> dict[str, Any]:
+        """Inputs and outputs as TensorFlow Serving's metadata shows them."""
+
+    def predict(self, columns: Columns) -> Columns:
+        """Predictions for columns of one length."""
+
+
+def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int) -> bytes:
+    """The response to a predict request.
+
+    Args:
+        model: what predicts.
+        body: the request's body.
+        columnar: `inputs` are allowed besides `instances`: TensorFlow Serving knows both, Vertex the latter.
+        max_instances: rows that one request may have.
+
+    Returns:
+        `{"predictions": [...]}`, or `{"outputs": ...}` for `inputs`, as JSON.
+
+    Raises:
+        DataError: the request is wrong.
+        PlatformError: the model failed, or its prediction is not finite.
+    """
+    # The signature decides, and not what came back: a model that takes keys gives them back only where they came in.
+    bare = len(model.signature_def["outputs"]) == 1
+    request = _parse(body, ("instances", "inputs") if columnar else ("instances",))
+    if "instances" in request:
+        instances = request["instances"]
+        if not isinstance(instances, list):
+            raise DataError("it is not an array", where="instances", expected="one object a row")
+        _check_rows(len(instances), "instances", max_instances)
+        outputs = model.predict(converter.columns_from_instances(instances, model.interface))
+        return encode({"predictions": predictions.rows_from_outputs(outputs, bare=bare)})
+    inputs = request["inputs"]
+    if isinstance(inputs, dict):
+        longest = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
+        _check_rows(longest, "inputs", max_instances)
+    outputs = model.predict(converter.columns_from_inputs(inputs, model.interface))
+    return encode({"outputs": predictions.columns_from_outputs(outputs, bare=bare)})
+
+
+def status(version: str, *, available: bool) -> bytes:
+    """TensorFlow Serving's answer to `GET /v1/models/NAME`."""
+    state = {"state": "AVAILABLE" if available else "LOADING", "status": {"error_code": "OK", "error_message": ""}}
+    return encode({"model_version_status": [{"version": version, **state}]})
+
+
+def metadata(model: Predictor) -> bytes:
+    """TensorFlow Serving's answer to `GET /v1/models/NAME/metadata`."""
+    definition = {"signature_def": {SIGNATURE: model.signature_def}}
+    return encode(
+        {
+            "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
+            "metadata": {"signature_def": definition},
+        }
+    )
+
+
+def encode(value: Any) -> bytes:
+    """`value` as JSON, without blanks; NaN and infinity are refused."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _parse(body: bytes, forms: tuple[str, ...]) -> dict[str, Any]:
+    shape = " or ".join(f'{{"{form}": ...}}' for form in forms)
+    try:
+        request = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError("the body is not JSON", expected=shape, received=reason if body else "nothing") from error
+    if not isinstance(request, dict):
+        raise DataError("the body is not an object", expected=shape)
+    for field in request:
+        if field not in _FIELDS:
+            close = difflib.get_close_matches(field, forms, n=1)
+            raise DataError(
+                "the body has an unknown field",
+                expected=shape,
+                received=f'"{field[:80]}"',
+                fix=f'Perhaps "{close[0]}" is meant' if close else None,
+            )
+    given = [form for form in ("instances", "inputs") if form in request]
+    if len(given) != 1 or given[0] not in forms:
+        raise DataError("the body does not hold rows", expected=shape, received=" and ".join(given) or "neither")
+    if request.get("parameters"):
+        raise DataError("the model takes no parameters", where="parameters", expected="none, or {}")
+    if request.get("signature_name", SIGNATURE) not in (SIGNATURE, ""):
+        raise DataError("there is no such signature", where="signature_name", expected=SIGNATURE)
+    return request
+
+
+def _check_rows(rows: int, where: str, most: int) -> None:
+    if not 1 <= rows <= most:
+        raise DataError("the number of rows is wrong", where=where, expected=f"1 to {most}", received=str(rows))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

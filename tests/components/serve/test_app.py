@@ -1,0 +1,387 @@
+"""The ASGI application around a real model: both contracts, each refusal, and the bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from headrace.components.errors import DataError, PlatformError, UsageError
+from headrace.components.serve.app import App, Routes
+from headrace.components.serve.converter import Columns, Interface
+from headrace.components.serve.engine import Limits
+from headrace.components.serve.source import find_source
+
+ROWS = [
+    {"key": "a", "mother_age": 30, "gestation_weeks": 40.0, "plurality": 1, "mother_smokes": True},
+    {"key": "b", "mother_age": 20, "plurality": "2"},
+]
+# 1 + 0.05 * 30 + 4 - 0.5, and 1 + 0.05 * 20 + 3.8 - 2
+WEIGHTS = [6.0, 3.8]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Any:
+    from headrace.components.serve.model import Model
+
+    return Model(find_source(str(make_model(tmp_path_factory.mktemp("serve") / "model", "v1"))))
+
+
+@pytest.fixture
+def app(model: Any) -> App:
+    app = App("natality", "v1")
+    app.use(model)
+    return app
+
+
+def call(
+    app: App, *requests: Callable[[httpx.AsyncClient], Coroutine[Any, Any, httpx.Response]]
+) -> list[httpx.Response]:
+    """Sends requests to the application, all at a time."""
+
+    async def send() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return list(await asyncio.gather(*(request(client) for request in requests)))
+
+    return asyncio.run(send())
+
+
+def get(app: App, path: str) -> httpx.Response:
+    return call(app, lambda client: client.get(path))[0]
+
+
+def post(app: App, path: str, body: Any, **options: Any) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return call(app, lambda client: client.post(path, content=content, **options))[0]
+
+
+def error(response: httpx.Response) -> str:
+    """The one thing that an error's body holds."""
+    body = response.json()
+    assert list(body) == ["error"]
+    assert "Traceback" not in body["error"]
+    return str(body["error"])
+
+
+def weights(rows: list[dict[str, Any]]) -> list[float]:
+    return [round(row["prediction"], 5) for row in rows]
+
+
+def test_vertex_contract(app: App) -> None:
+    health = get(app, "/health")
+    assert health.status_code == 200
+    assert health.json() == {"status": "ok", "model": "natality", "model_version": "v1"}
+    response = post(app, "/predict", {"instances": ROWS, "parameters": {}})
+    assert response.status_code == 200
+    assert response.headers["x-model-version"] == "v1"
+    assert response.headers["content-type"] == "application/json"
+    assert list(response.json()) == ["predictions"]
+    predictions = response.json()["predictions"]
+    assert [row["key"] for row in predictions] == ["a", "b"]
+    assert weights(predictions) == WEIGHTS
+
+
+def test_vertex_routes_are_where_vertex_wants_them(model: Any) -> None:
+    app = App("natality", "v1", routes=Routes("/v1/health/x", "/v1/endpoints/1:predict"))
+    app.use(model)
+    assert get(app, "/v1/health/x").status_code == 200
+    assert get(app, "/health").status_code == 404
+    assert weights(post(app, "/v1/endpoints/1:predict", {"instances": ROWS}).json()["predictions"]) == WEIGHTS
+
+
+def test_a_prediction_has_a_key_where_its_request_has_keys(app: App) -> None:
+    row = {name: value for name, value in ROWS[0].items() if name != "key"}
+    assert [list(p) for p in post(app, "/predict", {"instances": [row]}).json()["predictions"]] == [["prediction"]]
+    by_column = post(app, "/predict", {"instances": [{**row, "record_id": 5}]}).json()["predictions"]
+    assert by_column[0]["key"] == "5"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/natality:predict", "/v1/models/natality/versions/v1:predict"])
+def test_tensorflow_serving_by_row_and_by_column(app: App, path: str) -> None:
+    by_row = post(app, path, {"signature_name": "serving_default", "instances": ROWS})
+    assert by_row.status_code == 200
+    assert weights(by_row.json()["predictions"]) == WEIGHTS
+    inputs = {"key": ["a", "b"], "mother_age": [30, 20], "gestation_weeks": [40, None], "plurality": ["1", "2"]}
+    by_column = post(app, path, {"inputs": {**inputs, "mother_smokes": ["true", None]}})
+    assert by_column.status_code == 200
+    assert list(by_column.json()) == ["outputs"]
+    outputs = by_column.json()["outputs"]
+    assert outputs["key"] == ["a", "b"]
+    assert [round(value, 5) for value in outputs["prediction"]] == WEIGHTS
+
+
+def test_tensorflow_serving_status_and_metadata(app: App) -> None:
+    for path in ("/v1/models/natality", "/v1/models/natality/versions/v1"):
+        assert get(app, path).json() == {
+            "model_version_status": [
+                {"version": "v1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+            ]
+        }
+    said = get(app, "/v1/models/natality/metadata").json()
+    assert said["model_spec"] == {"name": "natality", "signature_name": "", "version": "v1"}
+    signature = said["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert sorted(signature["inputs"]) == ["gestation_weeks", "key", "mother_age", "mother_smokes", "plurality"]
+    assert signature["inputs"]["mother_age"]["dtype"] == "DT_FLOAT"
+    assert signature["inputs"]["mother_age"]["tensor_shape"]["dim"] == [{"size": "-1", "name": ""}]
+    assert signature["inputs"]["key"]["dtype"] == "DT_STRING"
+    assert sorted(signature["outputs"]) == ["key", "prediction"]
+
+
+def test_head_and_other_methods(app: App) -> None:
+    head = call(app, lambda client: client.head("/health"))[0]
+    assert (head.status_code, head.content) == (200, b"")
+    for method, path, allowed in (("GET", "/predict", "POST"), ("POST", "/health", "GET, HEAD")):
+        response = call(app, lambda client, m=method, p=path: client.request(m, p))[0]
+        assert response.status_code == 405
+        assert response.headers["allow"] == allowed
+        assert error(response) == f"the method is not allowed here. Expected {allowed}."
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/", "there is no such path. Expected one of /health, /predict, /v1/models/natality[:predict]."),
+        ("/v1/models/other", 'there is no such model. Expected "natality".'),
+        ("/v1/models/natality/versions/v2", 'there is no such version of natality. Expected "v1".'),
+        ("/v1/models/natality:classify", "there is no such method. Expected :predict."),
+    ],
+)
+def test_unknown_paths(app: App, path: str, message: str) -> None:
+    response = get(app, path)
+    assert response.status_code == 404
+    assert error(response) == message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", 'the body is not JSON. Expected {"instances": ...}'),
+        (b"{", "the body is not JSON"),
+        (b"\xff\xfe\xfd", "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        (b"[1]", "the body is not an object"),
+        (b"{}", "the body does not hold rows"),
+        (b'{"instance": []}', 'the body has an unknown field. Expected {"instances": ...}'),
+        (b'{"instances": {}}', "instances: it is not an array"),
+        (b'{"instances": []}', "instances: the number of rows is wrong. Expected 1 to 10000. Received: 0."),
+        (b'{"instances": [1]}', "instances[0]: it is not an object"),
+        (b'{"instances": [{"mother_age": NaN}]}', "the body is not JSON"),
+        (b'{"instances": [{"mother_age": 1' + b"0" * 5000 + b"}]}", "the body is not JSON"),
+        (b'{"instances": [{}]}', "instances[0].mother_age: the feature is missing"),
+        (b'{"instances": [{"mother_age": "30", "plurality": "1"}]}', "instances[0].mother_age: it is a string"),
+        (b'{"instances": [{}], "parameters": {"top": 3}}', "parameters: the model takes no parameters"),
+        (b'{"instances": [{}], "signature_name": "other"}', "signature_name: there is no such signature"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])
+def test_each_bad_request_is_a_400(app: App, path: str, body: bytes, message: str) -> None:
+    response = post(app, path, body)
+    assert response.status_code == 400
+    assert error(response).startswith(message)
+
+
+def test_rows_and_columns_are_not_mixed(app: App) -> None:
+    both = {"instances": ROWS, "inputs": {}}
+    assert "Received: instances and inputs." in error(post(app, "/v1/models/natality:predict", both))
+    assert "the body does not hold rows" in error(post(app, "/predict", {"inputs": {}}))
+    assert "inputs: it is not an object" in error(post(app, "/v1/models/natality:predict", {"inputs": [1]}))
+
+
+def test_a_prediction_that_is_not_finite_is_a_500_and_never_null(app: App) -> None:
+    response = post(app, "/predict", {"instances": [ROWS[0], {**ROWS[0], "mother_age": 99}]})
+    assert response.status_code == 500
+    assert error(response) == (
+        "predictions[1].prediction: the model's prediction is not finite. Expected a finite number. Received: nan."
+    )
+
+
+def test_before_the_model_is_there(model: Any) -> None:
+    app = App("natality", "v1")
+    for response in (
+        get(app, "/health"),
+        post(app, "/predict", {"instances": ROWS}),
+        get(app, "/v1/models/natality/metadata"),
+    ):
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert error(response) == "the model is being loaded"
+    assert get(app, "/v1/models/natality").json()["model_version_status"][0]["state"] == "LOADING"
+    app.use(model)
+    assert get(app, "/health").status_code == 200
+
+
+def test_a_body_that_is_too_big_is_a_413_whether_it_says_so_or_not(model: Any) -> None:
+    app = App("natality", "v1", limits=Limits(max_body_bytes=100))
+    app.use(model)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 50
+
+    told = post(app, "/predict", b"x" * 101)
+    untold = call(app, lambda client: client.post("/predict", content=chunks()))[0]
+    for response in (told, untold):
+        assert response.status_code == 413
+        assert error(response) == "the body is too big. Expected at most 100 bytes."
+    assert post(app, "/predict", b"x" * 100).status_code == 400
+
+
+def test_too_many_rows_are_a_400(model: Any) -> None:
+    app = App("natality", "v1", limits=Limits(max_instances=2))
+    app.use(model)
+    assert post(app, "/predict", {"instances": ROWS}).status_code == 200
+    assert "Expected 1 to 2. Received: 3." in error(post(app, "/predict", {"instances": [*ROWS, ROWS[0]]}))
+    columns = {"inputs": {"mother_age": [1] * 3, "plurality": ["1"] * 3}}
+    assert "Expected 1 to 2. Received: 3." in error(post(app, "/v1/models/natality:predict", columns))
+
+
+def test_a_compressed_body_is_a_415(app: App) -> None:
+    response = post(app, "/predict", b"x", headers={"content-encoding": "gzip"})
+    assert response.status_code == 415
+    assert error(response) == "a compressed body is not read. Expected no Content-Encoding."
+
+
+class Held:
+    """A model that answers when it is let."""
+
+    name = "natality"
+    version = "held"
+    interface = Interface(())
+    signature_def: dict[str, Any] = {"outputs": {"prediction": {}}}  # noqa: RUF012 - the protocol's attribute, read only
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.failure = failure
+
+    def predict(self, columns: Columns) -> Columns:
+        self.begun.release()
+        assert self.go_on.wait(30)
+        if self.failure is not None:
+            raise self.failure
+        return {"prediction": np.array([1.5])}
+
+
+def held_app(**limits: Any) -> tuple[App, Held]:
+    app, held = App("natality", "held", limits=Limits(**limits)), Held()
+    app.use(held)
+    return app, held
+
+
+def test_load_beyond_the_places_is_shed_and_health_answers_meanwhile() -> None:
+    app, held = held_app(max_running=1, max_waiting=1)
+
+    async def scene() -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            tasks = [asyncio.create_task(client.post("/predict", json={"instances": [{}]})) for _ in range(2)]
+            await asyncio.to_thread(held.begun.acquire)
+            shed = await client.post("/predict", json={"instances": [{}]})
+            assert shed.status_code == 503
+            assert shed.headers["retry-after"] == "1"
+            assert error(shed) == "too many requests are waiting"
+            assert (await client.get("/health")).status_code == 200
+            held.go_on.set()
+            assert [(await task).json() for task in tasks] == [{"predictions": [1.5]}] * 2
+            assert (await client.post("/predict", json={"instances": [{}]})).status_code == 200
+
+    asyncio.run(scene())
+
+
+def test_a_prediction_that_takes_too_long_is_a_504_and_keeps_its_place_until_it_ends() -> None:
+    app, held = held_app(max_running=1, max_waiting=0, time_limit_s=0.1)
+
+    async def scene() -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            late = await client.post("/predict", json={"instances": [{}]})
+            assert late.status_code == 504
+            assert error(late) == "the prediction took longer than 0.1 s"
+            assert (await client.post("/predict", json={"instances": [{}]})).status_code == 503
+            held.go_on.set()
+            for _ in range(100):
+                if (await client.post("/predict", json={"instances": [{}]})).status_code == 200:
+                    return
+                await asyncio.sleep(0.02)
+            pytest.fail("the place was not given back")
+
+    asyncio.run(scene())
+
+
+def test_a_request_that_waits_too_long_gives_its_place_back() -> None:
+    app, held = held_app(max_running=1, max_waiting=1, time_limit_s=0.1)
+
+    async def scene() -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            first = client.post("/predict", json={"instances": [{}]})
+            second = client.post("/predict", json={"instances": [{}]})
+            assert [r.status_code for r in await asyncio.gather(first, second)] == [504, 504]
+            # The first one still runs; the second one's place is free again.
+            assert (await client.post("/predict", json={"instances": [{}]})).status_code == 504
+            held.go_on.set()
+
+    asyncio.run(scene())
+
+
+def test_a_body_that_does_not_arrive_is_a_408() -> None:
+    app, _ = held_app(time_limit_s=0.1)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    response = call(app, lambda client: client.post("/predict", content=chunks()))[0]
+    assert response.status_code == 408
+    assert error(response) == "the body did not arrive within 0.1 s"
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "message"),
+    [
+        (PlatformError("the model failed", received="OOM"), 500, "the model failed. Received: OOM."),
+        (DataError("no"), 400, "no."),
+        (RuntimeError("secret"), 500, "the server failed unexpectedly; its log has the cause"),
+    ],
+)
+def test_a_failure_is_a_clean_error(
+    failure: Exception, status: int, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, held = App("natality", "held"), Held(failure)
+    app.use(held)
+    held.go_on.set()
+    response = post(app, "/predict", {"instances": [{}]})
+    assert (response.status_code, error(response)) == (status, message)
+    assert ("secret" in caplog.text) == isinstance(failure, RuntimeError)
+
+
+def test_a_client_that_goes_away_leaves_no_trace() -> None:
+    app, _ = held_app(max_running=1, max_waiting=0)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+    for _ in range(3):
+        asyncio.run(app(scope, receive, send))
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_body_bytes": 0}, {"time_limit_s": -1}, {"max_running": 0}, {"max_waiting": -1}]
+)
+def test_limits_check_themselves(limit: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(limit))} is wrong"):
+        Limits(**limit)

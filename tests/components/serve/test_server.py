@@ -1,0 +1,253 @@
+"""The server as a process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components.errors import UsageError
+from headrace.components.serve import processes
+from headrace.components.serve.server import ServeConfig, config_from_environment
+
+SLOW_AGE = 98
+ROW = {"key": "a", "mother_age": 30, "gestation_weeks": 40, "plurality": "1", "mother_smokes": "true"}
+
+
+@dataclass
+class Running:
+    """A server that was started, and what it said when it was ready."""
+
+    process: subprocess.Popen[str]
+    ready_file: Path
+    servers: Path
+    health_while_loading: tuple[int, Any]
+    url: str = ""
+
+    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+        return ask(self.url, path, body)
+
+
+def ask(url: str, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request("POST" if body is not None else "GET", path, json.dumps(body) if body is not None else None)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come true")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def answers(url: str) -> tuple[int, Any] | None:
+    try:
+        return ask(url, "/health")
+    except OSError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Iterator[Running]:
+    root = tmp_path_factory.mktemp("server")
+    model = make_model(root / "model", "v1")
+    ready_file = root / "ready.json"
+    ready_file.write_text("of a server that is gone")
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", processes.MODULE, str(model), "--port", str(port)),
+            *("--ready-file", str(ready_file), "--announce", str(root / "servers")),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        loading = until(lambda: answers(url))
+        assert not ready_file.exists()
+        running = Running(process, ready_file, root / "servers", loading)
+        until(ready_file.exists)
+        running.url = json.loads(ready_file.read_text())["url"]
+        assert running.url == url
+        yield running
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_health_is_answered_before_and_after_the_model_is_there(server: Running) -> None:
+    assert server.health_while_loading == (503, {"error": "the model is being loaded"})
+    assert server.ask("/health") == (200, {"status": "ok", "model": "natality", "model_version": "v1"})
+
+
+def test_it_says_where_it_is_when_it_is_ready(server: Running) -> None:
+    said = json.loads(server.ready_file.read_text())
+    assert said == {"pid": server.process.pid, "url": server.url, "name": "natality", "model_version": "v1"}
+    announced = processes.running(str(server.servers))
+    assert [(a.pid, a.version, a.url) for a in announced] == [(server.process.pid, "v1", server.url)]
+
+
+def test_it_predicts(server: Running) -> None:
+    for path in ("/predict", "/v1/models/natality:predict"):
+        status, said = server.ask(path, {"instances": [ROW]})
+        assert status == 200
+        assert said["predictions"][0]["prediction"] == pytest.approx(6.0, rel=1e-6)
+
+
+def test_a_body_that_is_too_big_is_refused_and_the_answer_arrives(server: Running) -> None:
+    status, said = server.ask("/predict", {"instances": "x" * (9 << 20)})
+    assert (status, said) == (413, {"error": "the body is too big. Expected at most 8388608 bytes."})
+
+
+def test_health_answers_while_a_prediction_runs(server: Running) -> None:
+    answers: list[tuple[int, Any]] = []
+    slow = threading.Thread(
+        target=lambda: answers.append(server.ask("/predict", {"instances": [{**ROW, "mother_age": SLOW_AGE}]}))
+    )
+    slow.start()
+    time.sleep(0.1)
+    assert server.ask("/health")[0] == 200
+    assert not answers
+    slow.join()
+    assert answers[0][0] == 200
+
+
+def test_a_port_that_is_taken_is_the_users_mistake(server: Running, tmp_path: Path, make_model: Any) -> None:
+    model = make_model(tmp_path / "model", "v1")
+    second = subprocess.run(
+        [sys.executable, "-m", processes.MODULE, str(model), "--port", server.url.rpartition(":")[2]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert "the server cannot listen there" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert second.stdout == ""
+
+
+def test_a_signal_ends_it_after_the_requests_that_it_has(server: Running) -> None:
+    # It is the last test of this server.
+    answers: list[tuple[int, Any]] = []
+    slow = threading.Thread(
+        target=lambda: answers.append(server.ask("/predict", {"instances": [{**ROW, "mother_age": SLOW_AGE}]}))
+    )
+    slow.start()
+    time.sleep(0.1)
+    server.process.send_signal(signal.SIGTERM)
+    out, log = server.process.communicate(timeout=30)
+    slow.join()
+    assert answers[0][0] == 200
+    assert server.process.returncode == 0
+    assert out == ""
+    assert "Traceback" not in log
+    assert not server.ready_file.exists()
+    assert processes.running(str(server.servers)) == []
+    assert list(server.servers.iterdir()) == []
+
+
+def test_a_signal_while_the_model_is_loaded_ends_it_at_once(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    model = make_model(tmp_path / "model", "v1")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "AIP_HTTP_PORT": str(port),
+        "AIP_STORAGE_URI": str(model),
+        "AIP_HEALTH_ROUTE": "/alive",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", processes.MODULE, "--host", "127.0.0.1", "--announce", str(tmp_path / "servers")],
+        env=environment,
+        stderr=subprocess.PIPE,
+    ) as process:
+        until(lambda: answers(f"http://127.0.0.1:{port}"))
+        assert ask(f"http://127.0.0.1:{port}", "/alive") == (503, {"error": "the model is being loaded"})
+        process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        process.communicate(timeout=30)
+        assert time.monotonic() - begin < 2
+        assert process.returncode == 0
+    assert list((tmp_path / "servers").iterdir()) == []
+
+
+def test_a_damaged_model_ends_it_with_one_paragraph(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    model = make_model(tmp_path / "model", "v1")
+    (model / "schema.json").write_text('{"columns": 1}')
+    ended = subprocess.run(
+        [sys.executable, "-m", processes.MODULE, str(model), "--port", "0", "--announce", str(tmp_path / "servers")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "schema.json: the schema is damaged. Expected columns with" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list((tmp_path / "servers").iterdir()) == []
+
+
+def test_the_environment_is_read_as_vertex_writes_it() -> None:
+    config = config_from_environment(
+        {
+            "AIP_HTTP_PORT": "8081",
+            "AIP_HEALTH_ROUTE": "/h",
+            "AIP_PREDICT_ROUTE": "/p",
+            "AIP_STORAGE_URI": "/models/1",
+        }
+    )
+    assert config == ServeConfig("/models/1", host="0.0.0.0", port=8081, health_route="/h", predict_route="/p")
+    assert config_from_environment({}) == ServeConfig("")
+    with pytest.raises(UsageError, match="AIP_HTTP_PORT is wrong"):
+        config_from_environment({"AIP_HTTP_PORT": "http"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"port": 70000}, "the port is wrong"),
+        ({"health_route": "health"}, "the route is wrong"),
+        ({"health_route": "/predict"}, "different routes"),
+    ],
+)
+def test_the_configuration_checks_itself(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ServeConfig("model", **wrong)
+
+
+def test_an_announcement_is_not_believed_when_its_process_is_another(tmp_path: Path) -> None:
+    processes.announce(str(tmp_path), "v1", "http://127.0.0.1:1")
+    # This process runs, and started when it says; but it is no server.
+    assert processes.running(str(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "123.json").write_text("{")
+    (tmp_path / "other.json").write_text("{}")
+    assert processes.running(str(tmp_path)) == []
+    assert processes.read(str(tmp_path), 123) is None

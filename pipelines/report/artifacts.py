@@ -1,0 +1,82 @@
+"""Reads what a run left behind: every file may be missing, and one that cannot be read is reported, not raised."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.components import storage
+from headrace.components.errors import HeadraceError
+from headrace.pipelines.report.values import items, mapping, objects, text
+
+# The page shows what quarantined rows look like; all of them are in the files.
+QUARANTINED_ROWS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What the artifacts of a run say; an empty mapping where one is missing.
+
+    Args:
+        steps: the records of the steps by name, in the order of the pipeline.
+        manifest: of the Examples.
+        schema: of the Examples.
+        statistics: of the Examples.
+        quarantined: the first quarantined rows.
+        training: of the Model.
+        evaluation: of the Evaluation.
+        unreadable: (file, why) of each file that a step says it made and that cannot be read.
+    """
+
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    quarantined: tuple[Mapping[str, Any], ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+def read(summary: Mapping[str, Any]) -> Artifacts:
+    """Reads the artifacts that the steps of `summary` name as their outputs."""
+    steps = {str(step.get("step")): step for step in objects(summary.get("steps"))}
+    unreadable: list[tuple[str, str]] = []
+
+    def read_file(step: str, output: str, file: str) -> Mapping[str, Any]:
+        uri = text(mapping(mapping(steps.get(step)).get("outputs")).get(output))
+        if uri is None:
+            return {}
+        try:
+            return mapping(storage.read_json(storage.join(uri, file)))
+        except (HeadraceError, OSError) as error:
+            unreadable.append((storage.join(uri, file), str(error)))
+            return {}
+
+    manifest = read_file("preprocess", "examples", "manifest.json")
+    examples = text(mapping(mapping(steps.get("preprocess")).get("outputs")).get("examples"))
+    quarantined: list[Mapping[str, Any]] = []
+    for file in items(mapping(manifest.get("quarantine")).get("files")):
+        if examples is not None and len(quarantined) < QUARANTINED_ROWS_SHOWN:
+            try:
+                quarantined += _first_lines(storage.join(examples, str(file)))
+            except (HeadraceError, OSError, ValueError) as error:
+                unreadable.append((storage.join(examples, str(file)), str(error)))
+    return Artifacts(
+        steps=steps,
+        manifest=manifest,
+        schema=read_file("preprocess", "examples", "schema.json"),
+        statistics=read_file("preprocess", "examples", "statistics.json"),
+        quarantined=tuple(quarantined[:QUARANTINED_ROWS_SHOWN]),
+        training=read_file("train", "model", "training.json"),
+        evaluation=read_file("evaluate", "evaluation", "evaluation.json"),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _first_lines(uri: str) -> list[Mapping[str, Any]]:
+    with storage.local_path(uri).open(encoding="utf-8") as file:
+        return [mapping(json.loads(line)) for line in itertools.islice(file, QUARANTINED_ROWS_SHOWN)]

@@ -1,0 +1,241 @@
+"""What the page says of the evaluation: metrics beside the gate and the baseline, the gate's checks, slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.pipelines.report import formats
+from headrace.pipelines.report.artifacts import Artifacts
+from headrace.pipelines.report.scale import Scale
+from headrace.pipelines.report.values import items, mapping, number, objects, text
+
+# A page of more slices is no longer looked at; evaluation.json has them all.
+MOST_SLICES = 60
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A dot and its whiskers on a horizontal scale, beside what it is compared with; places are in percent."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    champion: float | None = None
+    at_most: float | None = None
+    at_least: float | None = None
+    whole: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric over all rows of the test split."""
+
+    code: str
+    name: str
+    value: str
+    interval: str
+    baseline: str
+    champion: str
+    bound: str
+    strip: Strip
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A metric over the rows where a feature has a value; `verdict` is passed, failed, "too few" or nothing."""
+
+    feature: str
+    value: str
+    rows: str
+    measured: str
+    interval: str
+    verdict: str
+    strip: Strip
+
+
+@dataclass(frozen=True)
+class Check:
+    """A bound of the gate, held against what was measured."""
+
+    where: str
+    metric: str
+    measured: str
+    bound: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that the page shows of an evaluation."""
+
+    task: str
+    rows: str
+    confidence: str
+    blessed: bool | None
+    gate_metric: str | None
+    has_baseline: bool
+    has_champion: bool
+    metrics: list[Metric] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+    slice_metric: str = ""
+    slice_ticks: list[tuple[float, str]] = field(default_factory=list)
+    slices_left_out: int = 0
+
+
+def evaluation(artifacts: Artifacts) -> Evaluation | None:
+    """The evaluation; None where there is none."""
+    known = artifacts.evaluation
+    metrics = mapping(known.get("metrics"))
+    if not metrics:
+        return None
+    gate = mapping(known.get("gate"))
+    gate_metric = text(gate.get("metric"))
+    baseline = mapping(known.get("baseline"))
+    champion = mapping(mapping(known.get("champion")).get("metrics"))
+    # What the gate judges comes first.
+    order = sorted(metrics, key=lambda name: name != gate_metric)
+    blessed = known.get("blessed")
+    slice_metric = gate_metric or order[0]
+    slices, ticks, left_out = _slices(known, slice_metric, gate)
+    return Evaluation(
+        task=text(known.get("task")) or "",
+        rows=formats.count(number(known.get("rows"))),
+        confidence=formats.plain(100 * (number(known.get("confidence")) or 0.95)),
+        blessed=blessed if isinstance(blessed, bool) else None,
+        gate_metric=gate_metric,
+        has_baseline=bool(baseline),
+        has_champion=bool(champion),
+        metrics=[
+            _metric(name, mapping(metrics[name]), baseline, champion, gate if name == gate_metric else {})
+            for name in order
+        ],
+        checks=_checks(known),
+        slices=slices,
+        slice_metric=slice_metric,
+        slice_ticks=ticks,
+        slices_left_out=left_out,
+    )
+
+
+def _metric(
+    name: str,
+    measured: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    champion: Mapping[str, Any],
+    gate: Mapping[str, Any],
+) -> Metric:
+    value, low, high = (number(measured.get(n)) for n in ("value", "low", "high"))
+    base, best = number(baseline.get(name)), number(champion.get(name))
+    most, least = number(gate.get("at_most")), number(gate.get("at_least"))
+    scale = Scale.over([value, low, high, base, best, most, least], padding=0.08)
+    bounds = [f"{sign} {formats.plain(bound)}" for sign, bound in (("≤", most), ("≥", least)) if bound is not None]
+    return Metric(
+        code=name,
+        name=formats.name(name),
+        value=formats.significant(value),
+        interval=_interval(low, high),
+        baseline=formats.significant(base),
+        champion=formats.significant(best),
+        bound=", ".join(bounds) or "",
+        strip=Strip(*(scale.place(v) for v in (value, low, high, base, best, most, least))),
+    )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return f"{formats.significant(low)} to {formats.significant(high)}"
+
+
+def _checks(evaluation: Mapping[str, Any]) -> list[Check]:
+    reasons = [str(reason) for reason in items(evaluation.get("reasons"))]
+    found = []
+    for i, check in enumerate(objects(evaluation.get("checks"))):
+        found.append(
+            Check(
+                where=text(check.get("where")) or "",
+                metric=formats.name(text(check.get("metric")) or ""),
+                measured=formats.significant(number(check.get("measured"))),
+                bound=text(check.get("bound")) or "",
+                verdict=_verdict(check.get("passed")),
+                reason=reasons[i] if i < len(reasons) else "",
+            )
+        )
+    found.sort(key=lambda check: check.verdict != "failed")
+    return found
+
+
+def _verdict(passed: object) -> str:
+    return {True: "passed", False: "failed"}.get(passed, "not judged") if isinstance(passed, bool) else "not judged"
+
+
+def _slices(
+    evaluation: Mapping[str, Any], metric: str, gate: Mapping[str, Any]
+) -> tuple[list[Slice], list[tuple[float, str]], int]:
+    whole = mapping(mapping(evaluation.get("metrics")).get(metric))
+    every = objects(evaluation.get("slices"))
+    kept = every[:MOST_SLICES]
+    measured = [mapping(mapping(s.get("metrics")).get(metric)) for s in kept]
+    if not any(number(m.get("value")) is not None for m in measured):
+        return [], [], 0
+    most, least = number(gate.get("at_most")), number(gate.get("at_least"))
+    shown = [number(m.get(n)) for m in [whole, *measured] for n in ("value", "low", "high")]
+    scale = Scale.over([*shown, most, least], padding=0.04)
+    verdicts: dict[str, str] = {}
+    for check in objects(evaluation.get("checks")):
+        where, verdict = str(check.get("where")), _verdict(check.get("passed"))
+        verdicts[where] = "failed" if verdicts.get(where) == "failed" else verdict
+    rows = [
+        _slice(
+            "",
+            "all rows",
+            number(evaluation.get("rows")),
+            whole,
+            verdicts.get("all rows", ""),
+            scale,
+            most,
+            least,
+            whole,
+        )
+    ]
+    for part, values in zip(kept, measured, strict=True):
+        feature, value = str(part.get("feature")), str(part.get("value"))
+        verdict = verdicts.get(f"{feature}={value}", "")
+        rows.append(_slice(feature, value, number(part.get("rows")), values, verdict, scale, most, least, whole))
+    smaller = sum(int(number(n) or 0) for n in mapping(evaluation.get("slices_left_out")).values())
+    return rows, [(scale(v), s) for v, s in scale.ticks(6)], len(every) - len(kept) + smaller
+
+
+def _slice(
+    feature: str,
+    value: str,
+    rows: float | None,
+    measured: Mapping[str, Any],
+    verdict: str,
+    scale: Scale,
+    most: float | None,
+    least: float | None,
+    whole: Mapping[str, Any],
+) -> Slice:
+    centre, low, high = (number(measured.get(n)) for n in ("value", "low", "high"))
+    return Slice(
+        feature=feature,
+        value=value,
+        rows=formats.count(rows),
+        measured=formats.significant(centre),
+        interval=_interval(low, high),
+        verdict=verdict,
+        strip=Strip(
+            value=scale.place(centre),
+            low=scale.place(low),
+            high=scale.place(high),
+            at_most=scale.place(most),
+            at_least=scale.place(least),
+            whole=scale.place(number(whole.get("value"))),
+        ),
+    )

@@ -1,0 +1,97 @@
+"""Writes the report of a run: one HTML page that needs nothing but itself, for those who would rather look."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from headrace.components import storage
+
+
+def write_report(summary: Mapping[str, Any], output: str) -> None:
+    """Writes the report of a run; the same summary and artifacts give the same bytes.
+
+    Args:
+        summary: the run's summary, as its exit task writes it; artifacts are found through its steps' outputs. Any
+            of it may be missing: the page shows what there is.
+        output: the file to write.
+
+    Raises:
+        UsageError: the file cannot be written.
+        PlatformError: the disk is full or failed.
+    """
+    storage.write_bytes(output, render(summary).encode())
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """The page as HTML."""
+    # Jinja2 is imported here so that commands which never write a report do not pay for it.
+    import jinja2
+
+    from headrace.pipelines.report import (
+        artifacts,
+        data_view,
+        evaluation_view,
+        formats,
+        prediction_view,
+        run_view,
+    )
+    from headrace.pipelines.report.values import mapping, number, text
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["csp_hash"] = _csp_hash
+    environment.filters["words"] = formats.name
+    found = artifacts.read(summary)
+    started, finished = number(summary.get("started")), number(summary.get("finished"))
+    label = next(
+        (str(c.get("name")) for c in map(mapping, found.schema.get("columns") or []) if c.get("role") == "label"),
+        "value",
+    )
+    numeric, categorical = data_view.features(found)
+    boxes, residual_ticks, zero = prediction_view.residuals(found)
+    page = environment.get_template("template.html").render(
+        style=_source("style.css"),
+        script=_source("copy.js"),
+        problem=text(summary.get("problem")) or "A run",
+        pipeline=text(summary.get("pipeline")) or "pipeline",
+        run_id=text(summary.get("run_id")) or "",
+        started=formats.moment(started),
+        took=formats.seconds(finished - started if started is not None and finished is not None else None),
+        verdict=run_view.verdict(summary, found),
+        picture=run_view.pipeline_picture(found),
+        steps=run_view.step_rows(found),
+        rows=data_view.rows(found),
+        evaluation=evaluation_view.evaluation(found),
+        label=label,
+        learning=prediction_view.learning(found),
+        training_facts=prediction_view.training_facts(found),
+        curves=prediction_view.curve_pictures(found, label),
+        residuals=boxes,
+        residual_ticks=residual_ticks,
+        residual_zero=zero,
+        confusion=prediction_view.confusion(found),
+        numeric=numeric,
+        categorical=categorical,
+        endpoint=run_view.endpoint(found),
+        provenance=run_view.provenance(summary, found),
+        unreadable=found.unreadable,
+    )
+    return page.rstrip() + "\n"
+
+
+def _source(name: str) -> str:
+    return resources.files(__package__ or "").joinpath(name).read_text(encoding="utf-8")
+
+
+def _csp_hash(script: str) -> str:
+    """What a Content-Security-Policy calls a script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,278 @@
+"""What the page says of the run itself: the verdict, the steps and their times, the endpoint, its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from headrace.pipelines.report import formats
+from headrace.pipelines.report.artifacts import Artifacts
+from headrace.pipelines.report.flow import Box, flow
+from headrace.pipelines.report.values import items, mapping, number, objects, text
+
+STEPS = ("preprocess", "train", "evaluate", "register", "deploy")
+_RAN = ("succeeded", "cached", "failed")
+_WHAT_NOW = {
+    2: "The input needs a change: the same input will fail again.",
+    3: "Nothing failed: the gate said no.",
+    75: "The platform failed. The same command may succeed; steps that are done are not done twice.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The banner.
+
+    Args:
+        tone: good, warning or bad.
+        icon: the name of its icon.
+        title: the outcome in a few words.
+        sentence: what follows from it.
+        reasons: why, one a line.
+        details: (name, value) of what an error says.
+        what_now: what to do about an error.
+    """
+
+    tone: str
+    icon: str
+    title: str
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
+    what_now: str | None = None
+
+
+def verdict(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
+    """What came of the run."""
+    status = summary.get("status")
+    if status == "refused":
+        return _refused(artifacts)
+    if status == "succeeded":
+        return _succeeded(artifacts)
+    return _failed(summary, artifacts)
+
+
+def _succeeded(artifacts: Artifacts) -> Verdict:
+    deployed = mapping(mapping(artifacts.steps.get("deploy")).get("result"))
+    version, url = text(deployed.get("version")), text(deployed.get("url"))
+    if version is None:
+        return Verdict("good", "check", "The run succeeded", "Every step of the pipeline that had to run ended well.")
+    sentence = f"Version {version} answers" + (f" at {url}." if url else ".")
+    previous = text(deployed.get("previous"))
+    if previous is not None and previous != version:
+        sentence += f" Version {previous} is kept for going back."
+    blessed = artifacts.evaluation.get("blessed") is True
+    judged = artifacts.evaluation.get("gate") is not None
+    title = "Blessed and deployed" if blessed and judged else "Deployed"
+    return Verdict("good", "check", title, sentence)
+
+
+def _refused(artifacts: Artifacts) -> Verdict:
+    evaluation = artifacts.evaluation or mapping(mapping(artifacts.steps.get("evaluate")).get("result"))
+    reasons = [str(reason) for reason in items(evaluation.get("reasons"))]
+    checks = objects(evaluation.get("checks"))
+    if len(checks) == len(reasons):
+        reasons = [r for r, check in zip(reasons, checks, strict=True) if check.get("passed") is False]
+    sentence = "The gate said no, so nothing was deployed: what answered before answers still."
+    return Verdict("warning", "cross", "Refused by the gate", sentence, tuple(reasons))
+
+
+def _failed(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
+    failed = next((s for s in artifacts.steps.values() if s.get("status") == "failed"), {})
+    error = mapping(summary.get("error")) or mapping(failed.get("error"))
+    where = text(failed.get("step"))
+    title = f"Failed in {where}" if where else "The run failed"
+    sentence = text(error.get("what")) or "No step left word of what went wrong; the logs of the run may say more"
+    fix = text(error.get("fix"))
+    details = [(n.capitalize(), text(error.get(n))) for n in ("where", "expected", "received")]
+    now = _WHAT_NOW.get(int(number(error.get("exit_status")) or 0))
+    return Verdict(
+        "bad",
+        "bang",
+        title,
+        _sentence(sentence),
+        details=tuple((n, v) for n, v in details if v is not None),
+        what_now=_sentence(fix) if fix else now,
+    )
+
+
+def _sentence(words: str) -> str:
+    words = words[:1].upper() + words[1:]
+    return words if words.endswith((".", "!", "?")) else words + "."
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step's line in the table of times; `import_share` and `work_share` are percent of the longest step."""
+
+    name: str
+    status: str
+    time: str
+    importing: str
+    import_share: float
+    work_share: float
+    memory: str
+    memory_share: float
+    identity: str
+
+
+def step_rows(artifacts: Artifacts) -> list[StepRow]:
+    """The steps that ran, with their times and memory beside those of the greatest."""
+    ran = [s for s in artifacts.steps.values() if s.get("status") in _RAN]
+    longest = max((number(s.get("seconds")) or 0.0 for s in ran), default=0.0) or 1.0
+    largest = max((number(s.get("peak_memory_bytes")) or 0.0 for s in ran), default=0.0) or 1.0
+    rows = []
+    for step in ran:
+        seconds, memory = number(step.get("seconds")), number(step.get("peak_memory_bytes"))
+        imports = min(number(step.get("import_seconds")) or 0.0, seconds or 0.0)
+        rows.append(
+            StepRow(
+                name=str(step.get("step")),
+                status=str(step.get("status")),
+                time=formats.seconds(seconds),
+                importing=formats.seconds(imports),
+                import_share=100 * imports / longest,
+                work_share=100 * ((seconds or 0.0) - imports) / longest,
+                memory=formats.size(memory),
+                memory_share=100 * (memory or 0.0) / largest,
+                identity=text(step.get("identity")) or formats.ABSENT,
+            )
+        )
+    return rows
+
+
+def pipeline_picture(artifacts: Artifacts) -> Markup:
+    """The pipeline with what came of each step."""
+    evaluation = artifacts.evaluation
+    decided = evaluation.get("blessed")
+    if decided is None:
+        decided = mapping(mapping(artifacts.steps.get("evaluate")).get("result")).get("blessed")
+    gate = mapping(evaluation.get("gate"))
+    if not gate:
+        asked = "" if decided is None else "no gate: always yes"
+    else:
+        asked = formats.short_name(str(gate.get("metric"))) + bounds_text(gate)
+    boxes = [_box(name, mapping(artifacts.steps.get(name)), artifacts) for name in STEPS]
+    return flow(boxes, decided if isinstance(decided, bool) else None, asked)
+
+
+def bounds_text(gate: Mapping[str, Any]) -> str:
+    """The absolute bounds of a gate, such as " ≤ 1.2"."""
+    parts = [(sign, number(gate.get(name))) for sign, name in (("≤", "at_most"), ("≥", "at_least"))]
+    return "".join(f" {sign} {formats.plain(bound)}" for sign, bound in parts if bound is not None)
+
+
+def _box(name: str, step: Mapping[str, Any], artifacts: Artifacts) -> Box:
+    status = str(step.get("status") or "skipped")
+    time = {"skipped": "not run", "cached": "from the cache"}.get(status) or formats.seconds(
+        number(step.get("seconds"))
+    )
+    facts = {"preprocess": _preprocess_fact, "train": _train_fact, "evaluate": _evaluate_fact}
+    fact = ""
+    if status in ("succeeded", "cached"):
+        fact = facts[name](step, artifacts) if name in facts else _published_fact(step)
+    return Box(name, status, time, fact)
+
+
+def _preprocess_fact(step: Mapping[str, Any], artifacts: Artifacts) -> str:
+    rows = number(artifacts.manifest.get("rows_out")) or number(mapping(step.get("result")).get("rows_out"))
+    return "" if rows is None else f"{formats.count(rows)} rows out"
+
+
+def _train_fact(step: Mapping[str, Any], artifacts: Artifacts) -> str:
+    known = artifacts.training or mapping(step.get("result"))
+    epochs, best = number(known.get("epochs")), number(known.get("best_epoch"))
+    if epochs is None:
+        return ""
+    return f"{formats.count(epochs)} epochs" + ("" if best is None else f", best {formats.count(best)}")
+
+
+def _evaluate_fact(step: Mapping[str, Any], artifacts: Artifacts) -> str:
+    known = artifacts.evaluation or mapping(step.get("result"))
+    metrics = mapping(known.get("metrics"))
+    metric = text(mapping(known.get("gate")).get("metric")) or next(iter(metrics), None)
+    value = number(mapping(metrics.get(metric)).get("value")) if metric is not None else None
+    return "" if metric is None or value is None else f"{formats.short_name(metric)} {formats.significant(value)}"
+
+
+def _published_fact(step: Mapping[str, Any]) -> str:
+    result = mapping(step.get("result"))
+    url = text(result.get("url")) or ""
+    return url.partition("://")[2].split("/")[0] or text(result.get("version")) or ""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to call what was deployed."""
+
+    version: str
+    previous: str | None
+    url: str | None
+    curl: str | None
+
+
+def endpoint(artifacts: Artifacts) -> Endpoint | None:
+    """The endpoint, if the run deployed to one."""
+    deployed = mapping(mapping(artifacts.steps.get("deploy")).get("result"))
+    version = text(deployed.get("version"))
+    if version is None:
+        return None
+    previous = text(deployed.get("previous"))
+    return Endpoint(version, previous, text(deployed.get("url")), text(deployed.get("curl")))
+
+
+def provenance(summary: Mapping[str, Any], artifacts: Artifacts) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(heading, [(name, value)]) of what the run was made of and made on."""
+    training, manifest = artifacts.training, artifacts.manifest
+    strategy = mapping(training.get("strategy"))
+    groups: list[tuple[str, list[tuple[str, Any]]]] = [
+        (
+            "Run",
+            [
+                ("Run", summary.get("run_id")),
+                ("Pipeline", summary.get("pipeline")),
+                ("Headrace", summary.get("release")),
+                ("Root", summary.get("root")),
+                *(("Version of " + k, v) for k, v in sorted(mapping(summary.get("versions")).items())),
+            ],
+        ),
+        (
+            "Data and problem",
+            [
+                ("Data", summary.get("data")),
+                ("Data version", manifest.get("data_version") or summary.get("data_version")),
+                ("Problem", summary.get("problem")),
+                ("Problem file", summary.get("problem_file")),
+                ("Problem digest", summary.get("problem_digest")),
+                *(
+                    (f"Source {s.get('file')}", f"{_count(s.get('rows'))} rows, {formats.size(number(s.get('bytes')))}")
+                    for s in objects(manifest.get("source"))[:8]
+                ),
+            ],
+        ),
+        (
+            "Training",
+            [
+                ("Model version", training.get("model_version")),
+                ("Seed", training.get("seed")),
+                ("Strategy", strategy.get("name")),
+                ("Why", strategy.get("why")),
+                *(
+                    (formats.name(k), v if isinstance(v, str) else json.dumps(v))
+                    for k, v in mapping(training.get("hardware")).items()
+                ),
+                *(("Version of " + k, v) for k, v in sorted(mapping(training.get("versions")).items())),
+            ],
+        ),
+        ("Identities", [(name, step.get("identity")) for name, step in artifacts.steps.items()]),
+    ]
+    shown = [(heading, [(n, text(v)) for n, v in lines]) for heading, lines in groups]
+    return [(h, kept) for h, lines in shown if (kept := [(n, v) for n, v in lines if v is not None])]
+
+
+def _count(value: object) -> str:
+    return formats.count(number(value))

@@ -19,7 +19,7 @@ setup(
     ],
     package_dir={f"headrace.{room}": room for room in ROOMS},
     package_data={
-        "headrace.components": ["py.typed", "**/*.json"],
-        "headrace.pipelines": ["py.typed", "**/*.html", "**/*.css"],
+        "headrace.components": ["py.typed"],
+        "headrace.pipelines": ["py.typed", "**/*.html", "**/*.css", "**/*.js"],
     },
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from importlib import metadata
+from pathlib import Path
 
 from headrace.components import storage
 from headrace.components.problem_file import ProblemFile
@@ -10,13 +13,25 @@ from headrace.components.steps import identity
 
 
 def release() -> str:
-    """The installed version of headrace: another version may compute another result."""
-    return metadata.version("headrace")
+    """The version of headrace that is installed: another one may compute another result.
+
+    A development version stands for many states of the code, so a digest of the components' source is added to it.
+    """
+    version = metadata.version("headrace")
+    return f"{version}-{_source_digest()}" if ".dev" in version else version
+
+
+@functools.cache
+def _source_digest() -> str:
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:8]
 
 
 def preprocess_identity(file: ProblemFile, data_version: str) -> str:
     """Identity of the Examples made of one version of the data."""
-    return identity("preprocess", problem=file.problem.data_digest, data=data_version, release=release())
+    return identity("preprocess", problem=file.problem.schema_digest, data=data_version, release=release())
 
 
 def train_identity(file: ProblemFile, examples_identity: str) -> str:

@@ -253,7 +253,7 @@ class Problem:
         return plain
 
     @property
-    def data_digest(self) -> str:
+    def schema_digest(self) -> str:
         """Digest of what preprocessing reads of the problem: another gate or another batch size leaves it as it is."""
         plain = self.to_json()
         relevant = {n: plain[n] for n in ("name", "key", "label", "features", "splits", "quarantine_budget")}

@@ -33,12 +33,13 @@ class ProblemFile:
     build_model: Callable[..., Any] | None
 
 
-def load_problem(path: str, *, digest: str | None = None) -> ProblemFile:
+def load_problem(path: str, *, digest: str | None = None, schema_digest: str | None = None) -> ProblemFile:
     """Reads and executes a Problem file.
 
     Args:
         path: a Python file that defines `problem`, and `build_model` if it likes.
         digest: SHA-256 that the text must have: what was submitted is what runs.
+        schema_digest: the `Problem.schema_digest` that it must have, for work that reads no more than the schema.
 
     Raises:
         ProblemError: the file is missing, is not Python, fails, or does not define a `problem`; the user's own line
@@ -51,14 +52,7 @@ def load_problem(path: str, *, digest: str | None = None) -> ProblemFile:
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError("the Problem file cannot be read", where=path, received=str(error)) from error
     found = hashlib.sha256(source.encode()).hexdigest()
-    if digest is not None and digest != found:
-        raise ProblemError(
-            "the Problem file changed after the run was submitted",
-            where=path,
-            expected=f"SHA-256 {digest[:12]}",
-            received=found[:12],
-            fix="Submit the run again",
-        )
+    _check_unchanged(path, digest, found)
     module = types.ModuleType("headrace_problem")
     module.__file__ = path
     # inspect, tracebacks and Keras' serialization look source up here; the file may not be a local one.
@@ -95,6 +89,7 @@ def load_problem(path: str, *, digest: str | None = None) -> ProblemFile:
             expected="problem = Problem(name=..., key=..., label=..., features=[...])",
             received="no `problem`" if problem is None else f"`problem` is of type {type(problem).__name__}",
         )
+    _check_unchanged(path, schema_digest, problem.schema_digest)
     build_model = module.__dict__.get("build_model")
     if build_model is not None and not callable(build_model):
         raise ProblemError(
@@ -104,6 +99,17 @@ def load_problem(path: str, *, digest: str | None = None) -> ProblemFile:
             received=f"type {type(build_model).__name__}",
         )
     return ProblemFile(problem, path, source, found, build_model)
+
+
+def _check_unchanged(path: str, submitted: str | None, found: str) -> None:
+    if submitted is not None and submitted != found:
+        raise ProblemError(
+            "the Problem file changed after the run was submitted",
+            where=path,
+            expected=f"SHA-256 {submitted[:12]}",
+            received=found[:12],
+            fix="Submit the run again",
+        )
 
 
 def _own_line(error: BaseException, path: str, source: str) -> tuple[int, str]:

@@ -131,12 +131,12 @@ def test_splits_accept_exactly_the_shares_that_sum_to_one(train: float, rest: fl
             Splits(train=train, eval=tuning, test=min(test + 0.01, 0.999999))
 
 
-def test_data_digest_follows_what_preprocessing_reads_and_nothing_else() -> None:
+def test_schema_digest_follows_what_preprocessing_reads_and_nothing_else() -> None:
     problem = make()
-    assert make(gate=Gate("r_squared", at_least=0.1)).data_digest == problem.data_digest
-    assert make(training=Training(epochs=1)).data_digest == problem.data_digest
-    assert make(quarantine_budget=0.5).data_digest != problem.data_digest
-    assert make(splits=Splits(0.6, 0.2, 0.2)).data_digest != problem.data_digest
+    assert make(gate=Gate("r_squared", at_least=0.1)).schema_digest == problem.schema_digest
+    assert make(training=Training(epochs=1)).schema_digest == problem.schema_digest
+    assert make(quarantine_budget=0.5).schema_digest != problem.schema_digest
+    assert make(splits=Splits(0.6, 0.2, 0.2)).schema_digest != problem.schema_digest
 
 
 def test_every_task_has_metrics() -> None:

@@ -73,3 +73,13 @@ def test_what_was_submitted_is_what_runs(tmp_path: Path) -> None:
     write(tmp_path, GOOD + "# changed\n")
     with pytest.raises(ProblemError, match="changed after the run was submitted"):
         load_problem(path, digest=digest)
+
+
+def test_work_that_reads_the_schema_alone_does_not_mind_another_gate(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    digest = load_problem(path).problem.schema_digest
+    write(tmp_path, GOOD + "# changed\n")
+    assert load_problem(path, schema_digest=digest).problem.schema_digest == digest
+    write(tmp_path, GOOD.replace('"y"', '"z"'))
+    with pytest.raises(ProblemError, match="changed after the run was submitted"):
+        load_problem(path, schema_digest=digest)

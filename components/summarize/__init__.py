@@ -1,0 +1,1 @@
+"""The exit task: what happened in a run, written down whatever happened."""

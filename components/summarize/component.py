@@ -1,0 +1,54 @@
+"""The KFP face of the exit task."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def summarize(
+    pipeline: str,
+    run_id: str,
+    started: float,
+    problem: str,
+    problem_digest: str,
+    data: str,
+    data_version: str,
+    champion: str,
+    root: str,
+    registry: str,
+    endpoint: str,
+    final_status: dsl.PipelineTaskFinalStatus,
+) -> None:
+    """Writes the run's summary, whether it succeeded, was refused or failed.
+
+    Args:
+        pipeline: the pipeline's name.
+        run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
+        started: when the run was started, in seconds since 1970: older records are of cached steps.
+        problem: URI of the Problem file.
+        problem_digest: SHA-256 of the Problem file.
+        data: the rows.
+        data_version: fingerprint of the data.
+        champion: the Model compared with, or "".
+        root: where the run's records are kept.
+        registry: the registry's folder.
+        endpoint: the endpoint's folder.
+        final_status: what the pipeline engine says of the run.
+    """
+    from headrace.components.summarize import step
+
+    step.run(
+        step.RunFacts(
+            pipeline=pipeline,
+            run_id=run_id,
+            started=started,
+            problem=problem,
+            problem_digest=problem_digest,
+            data=data,
+            data_version=data_version,
+            champion=champion,
+            root=root,
+            registry=registry,
+            endpoint=endpoint,
+        ),
+        engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
+    )

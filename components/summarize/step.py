@@ -1,0 +1,110 @@
+"""Collects the records of a static training run into its summary."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.components import lineage, storage
+from headrace.components.errors import PlatformError
+from headrace.components.problem_file import ProblemFile, load_problem
+from headrace.components.steps import read_record
+from headrace.components.workspace import summary_uri
+
+# Steps with effects outside are never taken from the cache.
+_UNCACHED = frozenset({"register", "deploy"})
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What `component.summarize` is given; its docstring says what each one is."""
+
+    pipeline: str
+    run_id: str
+    started: float
+    problem: str
+    problem_digest: str
+    data: str
+    data_version: str
+    champion: str
+    root: str
+    registry: str
+    endpoint: str
+
+
+def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
+    """Writes the summary of a run, whether it succeeded, was refused or failed."""
+    file = load_problem(facts.problem, digest=facts.problem_digest)
+    steps = collect(facts, file)
+    summary = {
+        "format": 1,
+        "pipeline": facts.pipeline,
+        "run_id": facts.run_id,
+        **verdict(steps, engine_succeeded=engine_succeeded),
+        "started": facts.started,
+        "finished": time.time(),
+        "release": lineage.release(),
+        "problem": file.problem.name,
+        "problem_file": facts.problem,
+        "problem_digest": facts.problem_digest,
+        "data": facts.data,
+        "data_version": facts.data_version,
+        "root": facts.root,
+        "steps": steps,
+    }
+    storage.write_json(summary_uri(facts.root, facts.run_id), summary)
+
+
+def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str, Any]:
+    """The run's status and error, from its steps and from what the engine says.
+
+    Returns:
+        `status`: succeeded, refused (the gate said no, nothing was deployed) or failed; `error`: as
+        `HeadraceError.to_json`, or None.
+    """
+    failed = next((step for step in steps if step["status"] == "failed"), None)
+    if failed is not None:
+        return {"status": "failed", "error": failed["error"]}
+    if engine_succeeded and any(step["result"].get("blessed") is False for step in steps):
+        return {"status": "refused", "error": None}
+    # The engine's word is not enough: a success is that each step was done.
+    if engine_succeeded and all(step["status"] in ("succeeded", "cached") for step in steps):
+        return {"status": "succeeded", "error": None}
+    unfinished = next((step["step"] for step in steps if step["status"] == "skipped"), "the pipeline")
+    error = PlatformError(
+        f"{unfinished} ended without a word: it was killed, or ran out of memory",
+        fix="Start the same command again; finished steps are not done twice",
+    )
+    return {"status": "failed", "error": error.to_json()}
+
+
+def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
+    """Each step's record in the pipeline's order, followed from one identity to the next.
+
+    A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
+    """
+    examples = lineage.preprocess_identity(file, facts.data_version)
+    model = lineage.train_identity(file, examples)
+    identities = {
+        "preprocess": examples,
+        "train": model,
+        "evaluate": lineage.evaluate_identity(file, examples, model, facts.champion),
+        "register": lineage.publish_identity("register", model, facts.registry),
+        "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
+    }
+    steps: list[dict[str, Any]] = []
+    for name, identity in identities.items():
+        reached = not steps or (
+            steps[-1]["status"] in ("succeeded", "cached") and steps[-1]["result"].get("blessed") is not False
+        )
+        record = read_record(facts.root, name, identity) if reached else None
+        if record is not None and record["started"] < facts.started:
+            # From before this run: a result that the engine reused, or a failure that this run has mended or never met.
+            reused = record["status"] == "succeeded" and name not in _UNCACHED
+            record = {**record, "status": "cached"} if reused else None
+        steps.append(
+            record
+            or {"step": name, "identity": identity, "status": "skipped", "outputs": {}, "result": {}, "error": None}
+        )
+    return steps

@@ -1,0 +1,1 @@
+"""Examples -> Model: the default wide and deep model or the user's own, on the hardware that is there."""

@@ -1,0 +1,133 @@
+"""The `headrace` command. Each subcommand is imported when it is called: `headrace --help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from headrace.components.errors import HeadraceError, PlatformError, UsageError
+
+# The subcommands in the order in which `--help` shows them: where each is, and what it is for in one line.
+COMMANDS = {
+    "run": ("headrace.pipelines.commands.run:run", "Run a whole pipeline here and now."),
+    "report": ("headrace.pipelines.commands.report:report", "Write a run's report page again."),
+    "compile": ("headrace.pipelines.commands.compile:compile_", "Compile a pipeline to YAML."),
+    "preprocess": ("headrace.pipelines.commands.step:preprocess", "One step: rows to TFRecords of Examples."),
+    "train": ("headrace.pipelines.commands.step:train", "One step: Examples to a Model."),
+    "evaluate": ("headrace.pipelines.commands.step:evaluate", "One step: measure a Model, and let the gate judge it."),
+    "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
+    "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
+    "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Look at an endpoint, roll it back, or stop it."),
+}
+
+# Which extra brings what a subcommand imports.
+_EXTRAS = {
+    "apache_beam": "beam",
+    "pyarrow": "beam",
+    "google_crc32c": "beam",
+    "numpy": "train",
+    "tensorflow": "train",
+    "keras": "train",
+    "uvicorn": "serve",
+    "jinja2": "report",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, and not to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the subcommands, in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of subcommands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+@click.version_option(package_name="headrace")
+def cli(debug: bool) -> None:
+    """Rows to a trained, evaluated and deployed model, by compiled Kubeflow pipelines.
+
+    \b
+    Start with the example:
+      headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
+
+    \b
+    Exit status:
+      0   done
+      2   a mistake in the Problem file, the data or an option: mend it, then run again
+      3   the gate refused the model: nothing was deployed
+      75  the platform failed: the same command may succeed later
+    """
+
+
+def main() -> None:
+    """The entry point: errors become one paragraph on stderr, and the exit status that they mean."""
+    debug = "--debug" in sys.argv[1:2]
+    try:
+        cli.main(standalone_mode=False)
+    except HeadraceError as error:
+        if debug:
+            raise
+        _end(error)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("headrace: interrupted. Start the same command again; finished steps are not done twice.", err=True)
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if debug or error.name is None or error.name.partition(".")[0] not in _EXTRAS:
+            raise
+        extra = _EXTRAS[error.name.partition(".")[0]]
+        _end(
+            UsageError(
+                f"{error.name} is not installed",
+                where=f"headrace {' '.join(sys.argv[1:2])}",
+                fix=f"Install what this command needs: pip install 'headrace[{extra}]'",
+            )
+        )
+    except OSError as error:
+        if debug:
+            raise
+        _end(PlatformError("the system refused", where=error.filename, received=error.strerror or str(error)))
+    except Exception as error:
+        if debug:
+            raise
+        _end(
+            PlatformError(
+                "it failed in a way that nobody thought of",
+                received=f"{type(error).__name__}: {error}",
+                fix="headrace --debug ... shows where; please report it",
+            )
+        )
+
+
+def _end(error: HeadraceError) -> NoReturn:
+    from rich.console import Console
+
+    from headrace.pipelines.console import print_error
+
+    print_error(Console(stderr=True), error)
+    sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

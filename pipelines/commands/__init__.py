@@ -1,0 +1,1 @@
+"""The subcommands of `headrace`, a module each."""

@@ -1,0 +1,185 @@
+"""`headrace run`: a whole pipeline, compiled and run on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from headrace.components import storage, workspace
+from headrace.components.errors import GateRefused, HeadraceError, PlatformError, UsageError
+from headrace.components.file_lock import locked
+from headrace.components.lineage import model_version_of, release
+from headrace.components.problem_file import load_problem
+from headrace.components.steps import identity
+from headrace.pipelines.commands import options
+
+
+@click.group()
+def run() -> None:
+    """Run a whole pipeline here and now.
+
+    The pipeline is compiled to a KFP spec, and the spec is run on this machine. A run that was killed resumes when
+    the same command is given again.
+    """
+
+
+@run.command()
+@options.problem
+@options.data
+@options.root
+@options.champion
+def static(problem: str, data: str, root: str, champion: str) -> None:
+    """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
+
+    \b
+    Example:
+      headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
+    """
+    plan = plan_static(problem, data, root, champion)
+    # The engine's output is sorted away from stdout while it runs; the console keeps the stdout of now.
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
+    summary = run_static(plan, console)
+    finish(summary, console)
+
+
+@dataclass(frozen=True)
+class StaticPlan:
+    """A static run that was checked and may start.
+
+    Attributes:
+        problem_name: the problem's name.
+        run_id: follows from the pipeline, its parameters and the data's version: the same command is the same run.
+        root: absolute path under which everything is kept.
+        arguments: the pipeline's parameters, but for `started`.
+    """
+
+    problem_name: str
+    run_id: str
+    root: str
+    arguments: dict[str, Any]
+
+
+def plan_static(problem: str, data: str, root: str, champion: str) -> StaticPlan:
+    """Checks all that can be checked before any work.
+
+    Raises:
+        UserError: with what is wrong, where, and what was expected.
+    """
+    from headrace.components.preprocess.check import check_data
+
+    problem, data, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, data, root))  # noqa: PTH100
+    file = load_problem(problem)
+    files = check_data(file.problem, data)
+    if champion:
+        champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
+        if not storage.exists(storage.join(champion, "training.json")):
+            raise UsageError(
+                "the champion is not a Model",
+                where="--champion",
+                expected="a folder with training.json",
+                received=champion,
+            )
+    data_version = storage.fingerprint(files)
+    run_id = identity(
+        "static-training",
+        problem=file.digest,
+        data=data_version,
+        champion=model_version_of(champion) if champion else None,
+        release=release(),
+    )
+    run_id = f"{file.problem.name}-{run_id[:12]}"
+    _check_writable(root)
+    return StaticPlan(
+        problem_name=file.problem.name,
+        run_id=run_id,
+        root=root,
+        arguments={
+            "problem": problem,
+            "problem_digest": file.digest,
+            "schema_digest": file.problem.schema_digest,
+            "data": data,
+            "data_version": data_version,
+            "root": root,
+            "registry": workspace.registry_uri(root, file.problem.name),
+            "endpoint": workspace.endpoint_uri(root, file.problem.name),
+            "run_id": run_id,
+            "champion": champion,
+        },
+    )
+
+
+def run_static(plan: StaticPlan, console: Console) -> dict[str, Any]:
+    """Compiles and runs the pipeline, and shows each step.
+
+    Returns:
+        The run's summary, as its exit task wrote it.
+
+    Raises:
+        PlatformError: the engine failed, or the exit task wrote no summary.
+    """
+    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.console import display
+    from headrace.pipelines.platforms import local
+
+    folder = workspace.run_uri(plan.root, plan.run_id)
+    with locked(folder, timeout_s=0):
+        spec = storage.join(folder, "pipeline.yaml")
+        compile_to("static", "local", spec)
+        started = time.time()
+        logs = storage.join(folder, "logs")
+        with display(console, ("preprocess", "train", "evaluate", "register", "deploy")) as listener:
+            local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
+        written = workspace.summary_uri(plan.root, plan.run_id)
+        summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
+        if summary is None or summary["started"] != started:
+            raise PlatformError(
+                "the run ended without a summary",
+                where=logs,
+                fix="Look at the last lines of the logs there, then start the same command again",
+            )
+        return summary
+
+
+def finish(summary: dict[str, Any], console: Console) -> None:
+    """Writes the report, prints the summary, and raises what the run came to.
+
+    Raises:
+        GateRefused: the gate refused the model.
+        HeadraceError: what a step failed with.
+    """
+    from headrace.pipelines.console import print_summary
+    from headrace.pipelines.report.page import write_report
+
+    folder = workspace.run_uri(summary["root"], summary["run_id"])
+    page = storage.join(folder, "report.html")
+    write_report(summary, page)
+    print_summary(console, summary, page)
+    if summary["status"] == "failed":
+        error = HeadraceError.from_json(summary["error"])
+        if error.exit_status == PlatformError.exit_status and error.fix is None:
+            error.fix = f"The steps' logs are in {storage.join(folder, 'logs')}"
+        raise error
+    if summary["status"] == "refused":
+        evaluated = next(step["result"] for step in summary["steps"] if step["step"] == "evaluate")
+        failed = [check for check in evaluated["checks"] if check["passed"] is False]
+        raise GateRefused(
+            f"the gate refused the model, and nothing was deployed ({len(failed)} of {len(evaluated['checks'])} checks"
+            " failed)",
+            where=summary["problem"],
+        )
+
+
+def _check_writable(root: str) -> None:
+    with storage.writing(root):
+        Path(root).mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
+            pass

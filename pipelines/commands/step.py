@@ -1,0 +1,160 @@
+"""One step from a shell, with no pipeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.status import Status
+
+from headrace.components import lineage, storage
+from headrace.components.errors import GateRefused
+from headrace.components.problem_file import load_problem
+from headrace.components.progress import Progress
+from headrace.pipelines.commands import options
+
+
+@click.command()
+@options.problem
+@options.data
+@options.output
+def preprocess(problem: str, data: str, output: str) -> None:
+    """Turn rows into TFRecords of tf.train.Example, with statistics, a manifest and a quarantine."""
+    from headrace.components.preprocess.check import check_data
+
+    file = load_problem(problem)
+    data_version = storage.fingerprint(check_data(file.problem, data))
+    with _showing("preprocess", output) as (console, report):
+        from headrace.components.preprocess import beam_job
+
+        config = beam_job.PreprocessConfig(
+            data=data,
+            output=output,
+            identity=lineage.preprocess_identity(file, data_version),
+            data_version=data_version,
+        )
+        result = beam_job.preprocess(file, config, report)
+        console.print(
+            f"{result.rows_in:,} rows in = {result.rows_out:,} out + {result.rows_quarantined:,} quarantined: {output}"
+        )
+
+
+@click.command()
+@options.problem
+@options.examples
+@options.output
+def train(problem: str, examples: str, output: str) -> None:
+    """Train a model on Examples, and export it with its preprocessing inside."""
+    file = load_problem(problem)
+    identity = lineage.train_identity(file, lineage.examples_identity_of(examples))
+    with _showing("train", output) as (console, report):
+        from headrace.components.train import trainer
+
+        result = trainer.train(file, trainer.TrainConfig(examples=examples, output=output, identity=identity), report)
+        console.print(
+            f"version {identity}: {result.epochs} epochs, eval loss {result.eval_loss:.4g}, {result.stopped}: {output}"
+        )
+
+
+@click.command()
+@options.problem
+@options.examples
+@options.model
+@options.champion
+@options.output
+def evaluate(problem: str, examples: str, model: str, champion: str, output: str) -> None:
+    """Measure a Model on the test split, and let the Problem's gate judge it. A refusal exits 3."""
+    file = load_problem(problem)
+    version = lineage.model_version_of(model)
+    with _showing("evaluate", output) as (console, report):
+        from headrace.components.evaluate import evaluator
+
+        config = evaluator.EvaluateConfig(
+            examples=examples,
+            model=model,
+            output=output,
+            champion=champion or None,
+            identity=lineage.evaluate_identity(file, lineage.examples_identity_of(examples), version, champion),
+        )
+        result = evaluator.evaluate(file, config, report)
+        for name, value in result.metrics.items():
+            console.print(f"{name:<24} {'undefined' if value is None else format(value, '.4g')}")
+        for reason in result.reasons:
+            console.print(reason)
+    if not result.blessed:
+        raise GateRefused("the gate refused the model", where=output)
+
+
+@click.command()
+@options.model
+@click.option("--endpoint", required=True, metavar="DIR", help="The endpoint's folder; it is made if it is not there.")
+def deploy(model: str, endpoint: str) -> None:
+    """Put a Model behind an endpoint on this machine; the version before it is kept for going back."""
+    from headrace.components.deploy import publisher
+
+    with _showing("deploy", endpoint) as (console, report):
+        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
+        console.print(f"version {result.version} answers at {result.url} ({result.checked_rows} rows checked)")
+
+
+@click.command()
+@click.argument("path", metavar="ENDPOINT_OR_MODEL")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+def serve(path: str, host: str, port: int) -> None:
+    """Serve a Model, or an endpoint's live version, over HTTP until it is told to stop.
+
+    \b
+    Answers:
+      POST /predict                     Vertex AI: {"instances": [{...}]} -> {"predictions": [{...}]}
+      POST /v1/models/NAME:predict      TensorFlow Serving's REST interface
+      GET  /v1/models/NAME[/metadata]   the same
+      GET  /health                      200 once the model is loaded
+    """
+    from headrace.components.serve import server
+
+    def report(message: str, *, done: int | None = None, total: int | None = None) -> None:  # noqa: ARG001
+        click.echo(message, err=True)
+
+    server.serve(server.ServeConfig(source=path, host=host, port=port), report)
+
+
+@contextmanager
+def _showing(name: str, output: str) -> Iterator[tuple[Console, Progress]]:
+    """Shows progress on stderr; what the libraries print, in Python or in C++, goes to a log file beside the output."""
+    log = f"{output.rstrip('/')}.log"
+    with storage.writing(log):
+        storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)
+        chatter = storage.local_path(log).open("wb")
+    with (
+        chatter,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout,
+        os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr,
+    ):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(chatter.fileno(), 1)
+        os.dup2(chatter.fileno(), 2)
+        try:
+            with Status(f"{name} ...", console=Console(file=stderr, highlight=False)) as status:
+
+                def report(message: str, *, done: int | None = None, total: int | None = None) -> None:
+                    share = f" ({done / total:.0%})" if done is not None and total else ""
+                    status.update(f"{name}: {message}{share}")
+
+                yield Console(file=stdout, highlight=False, soft_wrap=True), report
+        except Exception as error:
+            error.add_note(f"The log is {log}")
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            stdout.flush()
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stderr.fileno(), 2)
+            if not storage.local_path(log).stat().st_size:
+                storage.local_path(log).unlink()

@@ -1,0 +1,211 @@
+"""What a user sees of a run: each step while it runs, and the summary at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from headrace.components.errors import HeadraceError
+
+# Without a terminal, a long step says a line no more often than this.
+_SECONDS_BETWEEN_LINES = 5.0
+
+# The summary names so many of a refusal's reasons; the report has them all.
+_REASONS_SHOWN = 8
+
+_MARKS = {
+    "succeeded": ("✓", "green"),
+    "cached": ("✓", "cyan"),
+    "failed": ("✗", "red"),
+    "skipped": ("·", "dim"),
+    "refused": ("✗", "yellow"),
+}
+
+
+class Display(Protocol):
+    """Shows the events of a run's steps as they happen."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(self, *unused: object) -> None: ...
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Shows one event; see `platforms.local.Listener`."""
+
+
+def display(console: Console, steps: tuple[str, ...]) -> Display:
+    """A live table on a terminal, plain lines elsewhere."""
+    return _LiveDisplay(console, steps) if console.is_terminal else _LineDisplay(console)
+
+
+class _LineDisplay:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_line = 0.0
+
+    def __enter__(self) -> _LineDisplay:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        return None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        now = time.monotonic()
+        kind = event["event"]
+        if kind == "progress" and now - self._last_line < _SECONDS_BETWEEN_LINES:
+            return
+        self._last_line = now
+        text = {
+            "started": "...",
+            "progress": f"... {event['message']}",
+            "cached": "already done, taken from the cache",
+        }.get(kind) or _finished(event)
+        self._console.print(f"{event['step']:<11} {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+class _LiveDisplay:
+    def __init__(self, console: Console, steps: tuple[str, ...]) -> None:
+        self._rows: dict[str, tuple[str, str, float | None]] = dict.fromkeys(steps, ("waiting", "", None))
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(
+            console=console,
+            get_renderable=self._table,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> _LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._live.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        step, kind = event["step"], event["event"]
+        if step not in self._rows:
+            return
+        _, _, started = self._rows[step]
+        if kind == "started":
+            self._rows[step] = ("running", "", time.monotonic())
+        elif kind == "progress":
+            self._rows[step] = ("running", event["message"], started)
+        elif kind == "cached":
+            self._rows[step] = ("cached", "already done, taken from the cache", None)
+        else:
+            self._rows[step] = (event["record"]["status"], _finished(event), None)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for step, (status, message, started) in self._rows.items():
+            mark: Any = self._spinner
+            if status != "running":
+                symbol, style = _MARKS.get(status, ("·", "dim"))
+                mark = Text(symbol, style=style)
+            elif started is not None:
+                message = f"{time.monotonic() - started:.0f} s   {message}"
+            table.add_row(mark, Text(step, style="bold" if status == "running" else ""), Text(message))
+        return table
+
+
+def _finished(event: dict[str, Any]) -> str:
+    record = event["record"]
+    if record["status"] == "failed":
+        return f"failed after {record['seconds']:.1f} s"
+    return f"{record['seconds']:5.1f} s   {headline(record)}"
+
+
+def headline(record: dict[str, Any]) -> str:
+    """What came of a step, in a few words."""
+    result = record["result"]
+    match record["step"]:
+        case "preprocess":
+            return (
+                f"{result['rows_in']:,} rows in, {result['rows_out']:,} out, {result['rows_quarantined']:,} quarantined"
+            )
+        case "train":
+            return f"{result['epochs']} epochs, {result['steps']:,} steps, eval loss {result['eval_loss']:.4g}"
+        case "evaluate":
+            return f"{'blessed' if result['blessed'] else 'refused'}, on {result['rows']:,} test rows"
+        case "register":
+            return f"version {result['version']} is the champion"
+        case "deploy":
+            return f"{result['url']}, {result['checked_rows']} rows checked over HTTP"
+    return ""
+
+
+def print_error(console: Console, error: HeadraceError) -> None:
+    """One readable paragraph."""
+    console.print(
+        f"headrace: {error.paragraph}", style="red" if console.is_terminal else "", markup=False, soft_wrap=True
+    )
+
+
+def print_summary(console: Console, summary: dict[str, Any], report: str | None) -> None:
+    """What a run came to: rows, metrics beside the gate, the version, how to call the endpoint, and the report."""
+    results = {step["step"]: step["result"] for step in summary["steps"]}
+    lines: list[tuple[str, str]] = []
+    if results["preprocess"]:
+        lines += _row_lines(results["preprocess"])
+    if results["evaluate"]:
+        lines += _metric_lines(results["evaluate"])
+    if results["register"]:
+        aliases = results["register"]["aliases"]
+        previous = f", previous {aliases['previous']}" if aliases.get("previous") else ""
+        lines.append(("Model", f"version {results['register']['version']}, champion{previous}"))
+    if results["deploy"]:
+        lines.append(("Endpoint", results["deploy"]["url"]))
+        lines.append(("Call it", results["deploy"]["curl"]))
+    if report is not None:
+        lines.append(("Report", report))
+    console.print()
+    label = None
+    for name, text in lines:
+        console.print(Text.assemble((f"{name if name != label else '':<9} ", "bold"), text), soft_wrap=True)
+        label = name
+
+
+def _row_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
+    reasons = ", ".join(f"{name} {count:,}" for name, count in result["reasons"].items())
+    splits = ", ".join(f"{name} {rows:,}" for name, rows in result["splits"].items())
+    counted = f"{result['rows_in']:,} in = {result['rows_out']:,} out + {result['rows_quarantined']:,} quarantined"
+    return [("Rows", counted + (f" ({reasons})" if reasons else "")), ("Rows", splits)]
+
+
+def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    gate = result["gate"]
+    for name, measured in result["metrics"].items():
+        if measured["value"] is None:
+            continue
+        text = f"{name:<24} {measured['value']:8.4g}"
+        if measured["low"] is not None:
+            text += f"  [{measured['low']:.4g}, {measured['high']:.4g}]"
+        if result["baseline"].get(name) is not None:
+            text += f"  baseline {result['baseline'][name]:.4g}"
+        if gate is not None and gate["metric"] == name:
+            bounds = [f"{b.replace('_', ' ')} {gate[b]:g}" for b in ("at_most", "at_least") if gate.get(b) is not None]
+            text += f"  gate: {', '.join(bounds) or 'against the champion'}"
+        lines.append(("Metrics", text))
+    checks = result["checks"]
+    judged = [check for check in checks if check["passed"] is not None]
+    failed = [reason for check, reason in zip(checks, result["reasons"], strict=False) if check["passed"] is False]
+    passed = len(judged) - len(failed)
+    if not result["blessed"]:
+        lines.append(("Gate", f"refused: {passed} of {len(judged)} checks passed"))
+        lines += [("Gate", reason) for reason in failed[:_REASONS_SHOWN]]
+        if len(failed) > _REASONS_SHOWN:
+            lines.append(("Gate", f"... and {len(failed) - _REASONS_SHOWN} more, in the report"))
+    elif gate is None:
+        lines.append(("Gate", "the problem has none: every model is blessed"))
+    else:
+        unjudged = f", {len(checks) - len(judged)} not judged (too few rows)" if len(checks) > len(judged) else ""
+        lines.append(("Gate", f"blessed: {passed} of {len(judged)} checks passed{unjudged}"))
+    return lines

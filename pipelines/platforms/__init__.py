@@ -1,0 +1,1 @@
+"""The platforms that a compiled pipeline runs on, behind one interface."""

@@ -1,0 +1,84 @@
+"""Static training: once, offline, from raw rows to an answering endpoint."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+
+from headrace.components.deploy.component import deploy
+from headrace.components.evaluate.component import evaluate
+from headrace.components.preprocess.component import preprocess
+from headrace.components.registry.component import register
+from headrace.components.summarize.component import summarize
+from headrace.components.train.component import train
+from headrace.pipelines.platforms.platform import Platform
+
+NAME = "static-training"
+
+
+def static_training(platform: Platform) -> Callable[..., Any]:
+    """The pipeline, for one platform.
+
+    preprocess -> train -> evaluate -> if the gate blesses the model: register -> deploy; whatever happens,
+    an exit task writes the run's summary. Steps with effects outside are never taken from the cache.
+    """
+
+    @dsl.pipeline(name=NAME, description="Rows to a trained, evaluated and, if the gate lets it pass, deployed model.")
+    def pipeline(
+        problem: str,
+        problem_digest: str,
+        schema_digest: str,
+        data: str,
+        data_version: str,
+        root: str,
+        registry: str,
+        endpoint: str,
+        run_id: str,
+        started: float,
+        champion: str = "",
+    ) -> None:
+        summary = platform.place(
+            summarize(
+                pipeline=NAME,
+                run_id=run_id,
+                started=started,
+                problem=problem,
+                problem_digest=problem_digest,
+                data=data,
+                data_version=data_version,
+                champion=champion,
+                root=root,
+                registry=registry,
+                endpoint=endpoint,
+            )
+        ).set_caching_options(False)
+        with dsl.ExitHandler(summary, name="training"):
+            preprocessed = platform.place(
+                preprocess(
+                    problem=problem, schema_digest=schema_digest, data=data, data_version=data_version, root=root
+                )
+            )
+            examples = preprocessed.outputs["examples"]
+            trained = platform.place(
+                train(problem=problem, problem_digest=problem_digest, root=root, examples=examples)
+            )
+            model = trained.outputs["model"]
+            evaluated = platform.place(
+                evaluate(
+                    problem=problem,
+                    problem_digest=problem_digest,
+                    root=root,
+                    champion=champion,
+                    examples=examples,
+                    model=model,
+                )
+            )
+            with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712 - kfp compiles the comparison
+                registered = platform.place(
+                    register(registry=registry, root=root, model=model, evaluation=evaluated.outputs["evaluation"])
+                ).set_caching_options(False)
+                platform.place(
+                    deploy(model=registered.output, endpoint_folder=endpoint, root=root)
+                ).set_caching_options(False)
+
+    return pipeline  # type: ignore[no-any-return]

@@ -1,0 +1,130 @@
+"""The exit task tells a run's steps apart: done now, taken from the cache, failed, or never reached."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components import lineage, storage
+from headrace.components.errors import DataError
+from headrace.components.problem_file import load_problem
+from headrace.components.steps import record_uri
+from headrace.components.summarize import step as summarize
+from headrace.components.workspace import summary_uri
+
+PROBLEM = str(Path(__file__).parents[3] / "examples" / "natality" / "natality.py")
+NOW = 1_000.0
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> summarize.RunFacts:
+    return summarize.RunFacts(
+        pipeline="static-training",
+        run_id="natality-1",
+        started=NOW,
+        problem=PROBLEM,
+        problem_digest=load_problem(PROBLEM).digest,
+        data="births.csv",
+        data_version="v1",
+        champion="",
+        root=str(tmp_path),
+        registry=str(tmp_path / "registry"),
+        endpoint=str(tmp_path / "endpoint"),
+    )
+
+
+def keep(
+    facts: summarize.RunFacts, name: str, *, started: float, error: DataError | None = None, **result: Any
+) -> None:
+    file = load_problem(PROBLEM)
+    examples = lineage.preprocess_identity(file, facts.data_version)
+    model = lineage.train_identity(file, examples)
+    identity = {
+        "preprocess": examples,
+        "train": model,
+        "evaluate": lineage.evaluate_identity(file, examples, model, ""),
+        "register": lineage.publish_identity("register", model, facts.registry),
+        "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
+    }[name]
+    storage.write_json(
+        record_uri(facts.root, name, identity),
+        {
+            "step": name,
+            "identity": identity,
+            "status": "failed" if error else "succeeded",
+            "started": started,
+            "outputs": {},
+            "result": result,
+            "error": error.to_json() if error else None,
+        },
+    )
+
+
+def summary(facts: summarize.RunFacts, *, engine_succeeded: bool = True) -> dict[str, Any]:
+    summarize.run(facts, engine_succeeded=engine_succeeded)
+    written: dict[str, Any] = storage.read_json(summary_uri(facts.root, facts.run_id))
+    return written
+
+
+def statuses(written: dict[str, Any]) -> list[str]:
+    return [step["status"] for step in written["steps"]]
+
+
+def test_a_run_that_succeeded(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train"):
+        keep(facts, name, started=NOW - 500)
+    keep(facts, "evaluate", started=NOW + 1, blessed=True)
+    for name in ("register", "deploy"):
+        keep(facts, name, started=NOW + 2)
+    written = summary(facts)
+    assert written["status"] == "succeeded"
+    assert statuses(written) == ["cached", "cached", "succeeded", "succeeded", "succeeded"]
+
+
+def test_a_model_that_was_refused_is_not_said_to_be_deployed(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train", "register", "deploy"):
+        keep(facts, name, started=NOW - 500)
+    keep(facts, "evaluate", started=NOW + 1, blessed=False)
+    written = summary(facts)
+    assert written["status"] == "refused"
+    assert statuses(written) == ["cached", "cached", "succeeded", "skipped", "skipped"]
+
+
+def test_a_step_that_failed(facts: summarize.RunFacts) -> None:
+    keep(facts, "preprocess", started=NOW + 1, error=DataError("no rows"))
+    keep(facts, "train", started=NOW - 500)
+    written = summary(facts, engine_succeeded=False)
+    assert written["status"] == "failed"
+    assert written["error"]["kind"] == "DataError"
+    assert statuses(written) == ["failed", "skipped", "skipped", "skipped", "skipped"]
+
+
+def test_an_old_failure_is_not_this_runs(facts: summarize.RunFacts) -> None:
+    keep(facts, "preprocess", started=NOW - 500, error=DataError("no rows"))
+    written = summary(facts, engine_succeeded=False)
+    assert statuses(written) == ["skipped"] * 5
+    assert written["error"]["kind"] == "PlatformError"
+
+
+def test_a_step_that_was_killed_is_named(facts: summarize.RunFacts) -> None:
+    keep(facts, "preprocess", started=NOW + 1)
+    written = summary(facts, engine_succeeded=False)
+    assert written["status"] == "failed"
+    assert written["error"]["what"].startswith("train ended without a word")
+    assert written["error"]["exit_status"] == 75
+
+
+def test_an_old_deployment_is_not_this_runs(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train", "register", "deploy"):
+        keep(facts, name, started=NOW - 500)
+    keep(facts, "evaluate", started=NOW - 500, blessed=True)
+    assert statuses(summary(facts, engine_succeeded=False)) == ["cached", "cached", "cached", "skipped", "skipped"]
+
+
+def test_a_success_needs_every_step(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train"):
+        keep(facts, name, started=NOW + 1)
+    keep(facts, "evaluate", started=NOW + 1, blessed=True)
+    written = summary(facts, engine_succeeded=True)
+    assert written["status"] == "failed"
+    assert written["error"]["what"].startswith("register ended")

@@ -1,0 +1,160 @@
+"""The main job as a user does it: `headrace run static` on real births, to an endpoint that answers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components.deploy import publisher
+
+NATALITY = Path(__file__).parents[3] / "examples" / "natality"
+BIRTHS = NATALITY / "births.csv"
+# Enough epochs to pass the gate, few enough for a test.
+SHORT = (NATALITY / "natality.py").read_text().replace("epochs=40", "epochs=2")
+
+
+def command(problem: Path, root: Path, data: Path = BIRTHS) -> list[str]:
+    return [
+        sys.executable, "-m", "headrace.pipelines.cli", "run", "static",
+        "--problem", str(problem), "--data", str(data), "--root", str(root),
+    ]  # fmt: skip
+
+
+def run(problem: Path, root: Path, data: Path = BIRTHS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(problem, root, data), capture_output=True, text=True, timeout=280, check=False)
+
+
+def summary(root: Path) -> dict[str, Any]:
+    (path,) = root.glob("runs/*/summary.json")
+    loaded: dict[str, Any] = json.loads(path.read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("static")
+    (path / "natality.py").write_text(SHORT)
+    yield path
+    for endpoint in path.glob("*/endpoints/natality"):
+        publisher.stop(str(endpoint))
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(folder / "natality.py", folder / "one")
+
+
+def test_the_run_ends_well_and_says_so(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    assert (first.returncode, first.stderr) == (0, "")
+    for said in (
+        "Rows      1,450 in = 1,449 out + 1 quarantined (missing_value 1)",
+        "root_mean_squared_error",
+        "gate: at most 1.2",
+        "Gate      blessed: 5 of 5 checks passed",
+        "Endpoint  http://127.0.0.1:",
+        f"Report    {folder / 'one'}",
+    ):
+        assert said in first.stdout
+
+
+def test_libraries_chatter_in_the_logs_alone(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    for noise in ("KFP", "tensorflow", "WARNING", "absl", "Executing task"):
+        assert noise not in first.stdout
+    (logs,) = (folder / "one").glob("runs/*/logs")
+    assert {path.name for path in logs.iterdir()} == {
+        "engine.log", "preprocess.log", "train.log", "evaluate.log", "register.log", "deploy.log",
+    }  # fmt: skip
+
+
+def test_the_summary_accounts_for_every_row_and_step(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    written = summary(folder / "one")
+    assert written["status"] == "succeeded"
+    assert [step["status"] for step in written["steps"]] == ["succeeded"] * 5
+    rows = written["steps"][0]["result"]
+    assert rows["rows_in"] == rows["rows_out"] + rows["rows_quarantined"] == 1450
+    assert sum(rows["splits"].values()) == rows["rows_out"]
+
+
+def test_the_curl_line_works(first: subprocess.CompletedProcess[str]) -> None:
+    (line,) = [line for line in first.stdout.splitlines() if line.startswith("Call it")]
+    answer = subprocess.run(
+        ["sh", "-c", line.removeprefix("Call it").strip()], capture_output=True, text=True, check=True
+    )
+    (prediction,) = json.loads(answer.stdout)["predictions"]
+    assert 3 < prediction["prediction"] < 12
+
+
+def test_the_report_is_one_page(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    (page,) = (folder / "one").glob("runs/*/report.html")
+    text = page.read_text()
+    assert "Blessed and deployed" in text
+    page.unlink()
+    again = subprocess.run(
+        [sys.executable, "-m", "headrace.pipelines.cli", "report", str(folder / "one")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert Path(again.stdout.strip()).read_text() == text
+
+
+def test_the_same_command_again_does_nothing_twice(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    before = summary(folder / "one")
+    again = run(folder / "natality.py", folder / "one")
+    assert again.returncode == 0
+    after = summary(folder / "one")
+    assert [step["status"] for step in after["steps"]] == ["cached", "cached", "cached", "succeeded", "succeeded"]
+    assert after["steps"][4]["result"] == before["steps"][4]["result"]
+
+
+def test_a_refused_model_is_not_deployed(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    url = summary(folder / "one")["steps"][4]["result"]["url"]
+    problem = folder / "natality.py"
+    problem.write_text(SHORT.replace("at_most=1.2", "at_most=0.5"))
+    refused = run(problem, folder / "one")
+    problem.write_text(SHORT)
+    assert refused.returncode == 3
+    assert "already done" in refused.stdout.splitlines()[1], "another gate does not preprocess again"
+    assert "the 0.5 allowed: failed" in refused.stdout
+    assert refused.stderr.startswith("headrace: natality: the gate refused the model, and nothing was deployed")
+    with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    killed = subprocess.Popen(command(folder / "natality.py", folder / "two"), stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    for line in killed.stdout:
+        if line.startswith("train"):
+            break
+    time.sleep(1)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.stdout.close()
+    again = run(folder / "natality.py", folder / "two")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert summary(folder / "two")["steps"][0]["status"] == "cached"
+    for artifact, name in (
+        ("registry/natality/versions", "golden.json"),
+        ("pipeline/static-training*/preprocess", "manifest.json"),
+    ):
+        one, two = (sorted((folder / root).glob(f"{artifact}/*/{name}")) for root in ("one", "two"))
+        assert one
+        assert [path.read_bytes() for path in one[:1]] == [path.read_bytes() for path in two[:1]]
+
+
+def test_data_that_breaks_the_rules_too_often_is_refused(folder: Path) -> None:
+    twice = folder / "twice.csv"
+    header, *rows = BIRTHS.read_text().splitlines(keepends=True)
+    twice.write_text("".join([header, *rows[:60], *rows[:60]]))
+    refused = run(folder / "natality.py", folder / "three", twice)
+    assert refused.returncode == 2
+    assert "duplicate" in refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
+    assert not (folder / "three" / "registry").exists()

@@ -1,0 +1,91 @@
+"""The local platform runs a compiled spec, sorts what it prints, and resumes from the cache."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+from headrace.components.steps import ENGINE_PID, read_record
+from headrace.pipelines.platforms import local
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def first(root: str, out: dsl.Output[dsl.Artifact]) -> None:
+    import sys
+    from pathlib import Path
+
+    from headrace.components.steps import running
+
+    with running("first", root=root) as step:
+        step.identity = "1"
+        print("chatter on stdout")
+        print("chatter on stderr", end="", file=sys.stderr)
+        step.progress("working")
+        Path(out.path).write_text("x")
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def second(root: str, fail: bool, before: dsl.Input[dsl.Artifact]) -> None:
+    from headrace.components.errors import DataError
+    from headrace.components.steps import running
+
+    with running("second", root=root) as step:
+        step.identity = "2"
+        if fail:
+            raise DataError("it was told to fail")
+
+
+@dsl.pipeline(name="two")
+def two(root: str, fail: bool) -> None:
+    platform = local.LocalPlatform()
+    made = platform.place(first(root=root))
+    platform.place(second(root=root, fail=fail, before=made.outputs["out"])).set_caching_options(False)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("spec") / "two.yaml"
+    compiler.Compiler().compile(two, str(path))
+    return str(path)
+
+
+def run(spec: str, root: Path, *, fail: bool) -> list[dict[str, Any]]:
+    heard: list[dict[str, Any]] = []
+    local.run(spec, {"root": str(root), "fail": fail}, root=str(root), logs=str(root / "logs"), listener=heard.append)
+    return heard
+
+
+def names(heard: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(event["step"], event["event"]) for event in heard]
+
+
+def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    heard = run(spec, tmp_path, fail=False)
+    assert names(heard) == [
+        ("first", "started"),
+        ("first", "progress"),
+        ("first", "finished"),
+        ("second", "started"),
+        ("second", "finished"),
+    ]
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
+    log = (tmp_path / "logs" / "first.log").read_text()
+    assert "chatter on stdout" in log
+    assert "chatter on stderr" in log
+    assert ENGINE_PID not in os.environ
+
+
+def test_what_was_done_is_not_done_again(spec: str, tmp_path: Path) -> None:
+    assert names(run(spec, tmp_path, fail=True))[-1] == ("second", "failed")
+    record = read_record(str(tmp_path), "second", "2")
+    assert record is not None
+    assert record["error"]["what"] == "it was told to fail"
+    assert names(run(spec, tmp_path, fail=False)) == [
+        ("first", "cached"),
+        ("second", "started"),
+        ("second", "finished"),
+    ]

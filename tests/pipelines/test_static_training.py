@@ -1,0 +1,72 @@
+"""The compiled static pipeline: the golden file, and field by field what matters in it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headrace.components.lineage import release
+from headrace.pipelines.commands.compile import compile_to
+
+GOLDEN = Path(__file__).with_name("golden") / "static_training_local.yaml"
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("spec") / "static.yaml"
+    compile_to("static", "local", str(path))
+    spec: dict[str, Any] = yaml.safe_load(path.read_text())
+    return spec
+
+
+def tasks(compiled: dict[str, Any]) -> dict[str, Any]:
+    found = dict(compiled["root"]["dag"]["tasks"])
+    for component in compiled["components"].values():
+        found |= component.get("dag", {}).get("tasks", {})
+    return found
+
+
+def test_the_golden_file(compiled: dict[str, Any]) -> None:
+    """On purpose changed? `headrace compile static --output tests/pipelines/golden/static_training_local.yaml`."""
+    golden = yaml.safe_load(GOLDEN.read_text())
+    compiled = copy.deepcopy(compiled)
+    for spec in (compiled, golden):
+        spec.pop("sdkVersion", None)
+        for executor in spec["deploymentSpec"]["executors"].values():
+            executor["container"].pop("image", None)
+    assert compiled == golden
+
+
+def test_steps_follow_each_other_and_the_gate_decides(compiled: dict[str, Any]) -> None:
+    found = tasks(compiled)
+    assert found["train"]["dependentTasks"] == ["preprocess"]
+    assert sorted(found["evaluate"]["dependentTasks"]) == ["preprocess", "train"]
+    assert found["deploy"]["dependentTasks"] == ["register"]
+    (condition,) = [task for name, task in found.items() if name.startswith("condition")]
+    policy = condition["triggerPolicy"]["condition"]
+    assert "evaluate-Output" in policy
+    assert policy.endswith("== true")
+
+
+def test_only_steps_without_effects_outside_are_cached(compiled: dict[str, Any]) -> None:
+    cached = {name for name, task in tasks(compiled).items() if task.get("cachingOptions", {}).get("enableCache")}
+    assert {"preprocess", "train", "evaluate"} <= cached
+    assert not cached & {"register", "deploy", "summarize"}
+
+
+def test_the_summary_is_written_whatever_happens(compiled: dict[str, Any]) -> None:
+    summarize = tasks(compiled)["summarize"]
+    assert summarize["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert "taskFinalStatus" in summarize["inputs"]["parameters"]["final_status"]
+
+
+def test_the_release_is_in_the_image_so_that_the_cache_sees_it(compiled: dict[str, Any]) -> None:
+    images = {executor["container"]["image"] for executor in compiled["deploymentSpec"]["executors"].values()}
+    assert images == {f"headrace-python:{release()}"}
+
+
+def test_nothing_is_installed_when_a_step_starts(compiled: dict[str, Any]) -> None:
+    for executor in compiled["deploymentSpec"]["executors"].values():
+        assert not any("pip install" in part for part in executor["container"]["command"])

@@ -16,7 +16,7 @@ setup: $(READY) ## make the environment in .venv (the other targets do it themse
 $(READY): pyproject.toml setup.py constraints.txt
 	@echo "Making the environment in $(VENV); this takes some minutes, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 run: $(READY) ## train, evaluate and deploy the birth-weight example on real data

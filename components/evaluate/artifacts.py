@@ -52,7 +52,7 @@ def open_test_split(uri: str, problem: Problem) -> Split:
             "the Examples were made from another declaration of key, label, features or splits",
             where=storage.join(uri, "manifest.json"),
             expected=f'problem "{problem.name}" with schema digest {problem.schema_digest[:12]}',
-            received=f'problem "{manifest.get("problem")}" with schema digest {str(manifest.get("schema_digest"))[:12]}',
+            received=f'problem "{manifest.get("problem")}", schema digest {str(manifest.get("schema_digest"))[:12]}',
             fix=fix,
         )
     schema = {c["name"]: (c["kind"], c["role"]) for c in _read(uri, "schema.json", "Examples").get("columns", [])}

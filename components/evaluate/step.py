@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.components import lineage, storage
+from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 
@@ -28,8 +29,7 @@ def run(
             file, lineage.examples_identity_of(examples.path), model_version, champion
         )
         with step.importing():
-            import tensorflow  # noqa: F401 - what the evaluator imports when it predicts, counted here
-
+            import_tensorflow()
             from headrace.components.evaluate import evaluator
         config = evaluator.EvaluateConfig(
             examples=examples.path,

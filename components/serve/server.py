@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from headrace.components import storage
 from headrace.components.errors import HeadraceError, PlatformError, UsageError
+from headrace.components.imports import import_tensorflow
 from headrace.components.progress import Progress, silent
 from headrace.components.serve import processes
 from headrace.components.serve.engine import Limits
@@ -161,6 +162,7 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
         error: Exception | None = None
         try:
             report(f"loading {source.name} {source.version}")
+            import_tensorflow()
             from headrace.components.serve.model import Model
 
             app.use(Model(source))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.components import lineage
+from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 
@@ -15,6 +16,7 @@ def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any)
         file = load_problem(problem, digest=problem_digest)
         identity = step.identity = lineage.train_identity(file, lineage.examples_identity_of(examples.path))
         with step.importing():
+            import_tensorflow()
             from headrace.components.train import trainer
         result = trainer.train(
             file, trainer.TrainConfig(examples=examples.path, output=model.path, identity=identity), step.progress

@@ -13,6 +13,7 @@ from rich.status import Status
 
 from headrace.components import lineage, storage
 from headrace.components.errors import GateRefused
+from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.progress import Progress
 from headrace.pipelines.commands import options
@@ -52,6 +53,7 @@ def train(problem: str, examples: str, output: str) -> None:
     file = load_problem(problem)
     identity = lineage.train_identity(file, lineage.examples_identity_of(examples))
     with _showing("train", output) as (console, report):
+        import_tensorflow()
         from headrace.components.train import trainer
 
         result = trainer.train(file, trainer.TrainConfig(examples=examples, output=output, identity=identity), report)
@@ -71,6 +73,7 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     file = load_problem(problem)
     version = lineage.model_version_of(model)
     with _showing("evaluate", output) as (console, report):
+        import_tensorflow()
         from headrace.components.evaluate import evaluator
 
         config = evaluator.EvaluateConfig(

@@ -160,7 +160,7 @@ def writing(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError) as error:
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         raise UsageError(
             "it cannot be written", where=uri, expected="a folder that you may write to", received=str(error)
         ) from error

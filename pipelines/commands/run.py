@@ -179,7 +179,13 @@ def finish(summary: dict[str, Any], console: Console) -> None:
 
 
 def _check_writable(root: str) -> None:
-    with storage.writing(root):
-        Path(root).mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
-            pass
+    try:
+        with storage.writing(root):
+            Path(root).mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
+                pass
+    except PlatformError as error:
+        # A place like /proc says that there is no such file: before any work, that too is about the place.
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UsageError(error.what, where=root, received=error.received) from error
+        raise

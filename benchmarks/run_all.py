@@ -19,6 +19,9 @@ _INTRODUCTION = f"""# Performance
 Each benchmark runs ours and the peer in turn, on the same data and the same machine, and fails when a ratio falls
 under its floor. `make bench` runs them all and writes what is below; trust the ratios, not the absolute figures.
 
+TFX runs as its own examples do. `benchmarks/static_local.py --tuned` spares it two things that they do not: building
+its wheel of the user's functions, and converting `tf_keras` by AutoGraph. It prints the same table.
+
 {BEGIN}
 {END}
 """

@@ -1,71 +1,75 @@
 """Encodes Arrow record batches as serialized tf.train.Example, column by column.
 
-Each column becomes the wire bytes of its entries in the map `Features.feature`, for all rows at once, and the columns
-are joined row by row in C++. Entries are sorted as protobuf for Python sorts them, so the bytes are those of its
-deterministic serialization.
+Each column becomes a table of wire bytes, one for each different value where these are few, and the number of the
+table's entry for each row. Then all entries of all rows are copied to their places by one gather in C++. Entries are
+sorted as protobuf for Python sorts them, so the bytes are those of its deterministic serialization.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.components.tfrecord.conversion import convert
+from headrace.components.tfrecord.varints import render_varints, varint, varint_lengths
+
 Integers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+_Number = TypeVar("_Number", np.float32, np.int32, np.int64)
+
+_NONE = np.zeros(1, np.int64)
 
 # Tags of the wire format, (field number << 3) | 2: every field on the way is length-delimited.
 _FIELD_1 = b"\x0a"
 _FIELD_2 = b"\x12"
 # Which field of Feature holds the list of each kind.
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a", b"\x12", b"\x1a"
-_MAX_VARINT = 10
 # Lengths up to this are looked up in a table; longer ones are sorted, which costs more than the table's memory.
 _TABLE_LENGTHS = 1 << 16
+# A column is taken by its different values where so many rows in its middle have at most half as many of them.
+_SAMPLE = 256
 
 
 def encode(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
     """Serializes each row as one tf.train.Example.
 
     Args:
-        batch: columns of float32 (float_list), int64 (int64_list), string or binary (bytes_list), small or large.
-            A null means that the row's Example does not have the feature.
+        batch: columns of the types that `conversion.convert` takes: numbers become float_list or int64_list, texts and
+            bytes bytes_list. A null means that the row's Example does not have the feature; an empty list, that it has
+            the feature with no value in it.
 
     Returns:
         As many values as the batch has rows, equal to `Example.SerializeToString(deterministic=True)`.
 
     Raises:
-        TypeError: a column of another type.
+        DataError: a column of a type that an Example cannot hold, or a value beyond int64; it names the column.
         ValueError: two columns of one name.
     """
     names = batch.schema.names
     if len(set(names)) != len(names):
         raise ValueError(f"feature names must differ, got {sorted(names)}")
-    lengths = np.zeros(batch.num_rows, np.int64)
-    pieces: list[pa.LargeBinaryArray] = []
+    parts: list[_Part] = []
     for name in sorted(names, key=_order):
-        column_pieces = _encode_column(name, batch.column(name))
-        pieces.extend(column_pieces)
-        for piece in column_pieces:
-            lengths += _lengths(piece)
-    header = by_length(lengths, lambda length: _FIELD_1 + _varint(length))
-    return _join([header, *pieces])
+        parts.extend(_encode_column(name, batch.column(name)))
+    lengths = np.zeros(batch.num_rows, np.int64)
+    for part in parts:
+        lengths += part.row_lengths()
+    header = _by_length(lengths, lambda length: _FIELD_1 + varint(length))
+    return _gathered([header, *parts], batch.num_rows)
 
 
 def by_length(lengths: Integers, render: Callable[[int], bytes]) -> pa.LargeBinaryArray:
     """`render(length)` for each row, called once for each different length."""
-    largest = int(lengths.max(initial=0))
-    if largest <= _TABLE_LENGTHS:
-        distinct = np.flatnonzero(np.bincount(lengths, minlength=1))
-        positions = np.zeros(largest + 1, np.int64)
-        positions[distinct] = np.arange(len(distinct))
-        indices = positions[lengths]
-    else:
-        distinct, indices = np.unique(lengths, return_inverse=True)
-    rendered = pa.array([render(int(length)) for length in distinct], pa.large_binary())
-    return rendered.take(pa.array(indices, pa.int64()))
+    return _gathered([_by_length(lengths, render)], len(lengths))
 
 
 def offsets_of(array: pa.LargeBinaryArray) -> Integers:
@@ -76,6 +80,75 @@ def offsets_of(array: pa.LargeBinaryArray) -> Integers:
     return np.frombuffer(buffer, np.int64, count=len(array) + 1, offset=array.offset * 8)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A piece of each row: which entry of a table of bytes it is.
+
+    Attributes:
+        content: the entries, one after another.
+        lengths: of the entries.
+        codes: for each row, the number of its entry, from 1; 0 for none.
+    """
+
+    content: Bytes
+    lengths: Integers
+    codes: Codes
+
+    @classmethod
+    def of_rows(cls, content: Bytes, lengths: Integers, absent: Mask | None) -> _Part:
+        """Each row has an entry of its own, but those that are absent."""
+        codes = np.arange(1, len(lengths) + 1, dtype=np.int32)
+        return cls(content, lengths, codes).without(absent)
+
+    def row_lengths(self) -> Integers:
+        """Length of each row's piece."""
+        return np.concatenate([_NONE, self.lengths])[self.codes]
+
+    def without(self, absent: Mask | None) -> _Part:
+        """The part with no piece in some of the rows."""
+        if absent is None:
+            return self
+        return _Part(self.content, self.lengths, np.where(absent, np.int32(0), self.codes))
+
+
+def _gathered(parts: list[_Part], rows: int) -> pa.LargeBinaryArray:
+    """The pieces of each row, one after another."""
+    content = np.concatenate([part.content for part in parts])
+    # Before the entries of each part stands one of no bytes, for the rows that have none.
+    lengths = np.concatenate([array for part in parts for array in (_NONE, part.lengths)])
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    table = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    )
+    places = np.empty((rows, len(parts)), np.int32 if len(lengths) < 1 << 31 else np.int64)
+    base = 0
+    for number, part in enumerate(parts):
+        np.add(part.codes, base, out=places[:, number])
+        base += len(part.lengths) + 1
+    pieces = table.take(pa.array(places.reshape(-1)))
+    bounds = np.ascontiguousarray(offsets_of(pieces)[:: len(parts)])
+    data = pieces.buffers()[2] if len(pieces) else None
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), rows, [None, pa.py_buffer(bounds), data if data is not None else pa.py_buffer(b"")]
+    )
+
+
+def _by_length(lengths: Integers, render: Callable[[int], bytes]) -> _Part:
+    """`render(length)` for each row, called once for each different length."""
+    largest = int(lengths.max(initial=0))
+    if largest <= _TABLE_LENGTHS:
+        distinct = np.flatnonzero(np.bincount(lengths, minlength=1))
+        positions = np.zeros(largest + 1, np.int64)
+        positions[distinct] = np.arange(len(distinct))
+        codes = positions[lengths]
+    else:
+        distinct, codes = np.unique(lengths, return_inverse=True)
+    rendered = [render(int(length)) for length in distinct]
+    content = np.frombuffer(b"".join(rendered), np.uint8)
+    return _Part(content, np.fromiter(map(len, rendered), np.int64, len(rendered)), (codes + 1).astype(np.int32))
+
+
 def _order(name: str) -> bytes:
     """What features are sorted by: their names' bytes, a name before its own beginnings ("age_group" before "age").
 
@@ -84,99 +157,153 @@ def _order(name: str) -> bytes:
     return name.encode() + b"\xff"
 
 
-def _encode_column(name: str, column: pa.Array) -> list[pa.LargeBinaryArray]:
-    """The wire bytes of a column's map entries, as one or more pieces to be joined; nothing where it is null."""
+def _encode_column(name: str, column: pa.Array) -> list[_Part]:
+    """The wire bytes of a column's map entries, as one or two parts; nothing where it is null."""
+    if _has_few_values(column):
+        column = column.dictionary_encode()
+    if pa.types.is_dictionary(column.type) and len(column.dictionary) <= len(column):
+        return _encode_distinct(name, convert(name, column.dictionary), column.indices)
+    column = convert(name, column)
+    if pa.types.is_null(column.type):
+        return []
+    if pa.types.is_large_list(column.type):
+        return _encode_lists(name, column)
+    return _encode_values(name, column)
+
+
+def _has_few_values(column: pa.Array) -> bool:
+    """Whether some rows suggest that it pays to encode each different value once. Floats are fast anyway."""
     kind = column.type
-    if pa.types.is_float32(kind):
-        return _encode_floats(name, column)
-    if pa.types.is_int64(kind):
-        return _encode_integers(name, column)
-    if (
-        pa.types.is_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_large_binary(kind)
-    ):
-        return _encode_bytes(name, column)
-    raise TypeError(f"column {name!r} must be float32, int64, string or binary, got {kind}")
+    if len(column) < 2 * _SAMPLE or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
+        return False
+    return len(pc.unique(column.slice(len(column) // 2, _SAMPLE))) <= _SAMPLE // 2
 
 
-def _encode_floats(name: str, column: pa.Array) -> list[pa.LargeBinaryArray]:
-    present = _present(column)
-    # fill_null keeps the bits of NaN payloads, which to_numpy would keep too, but not for an array with nulls.
-    values = column.fill_null(0.0).to_numpy(zero_copy_only=False)[present]
+def _encode_distinct(name: str, values: pa.Array, indices: pa.Array) -> list[_Part]:
+    """A column by its different values."""
+    if pa.types.is_null(values.type):
+        return []
+    joined = _gathered(_encode_values(name, values), len(values))
+    # An index may be null, and so may the value that it stands for, whose entry has no bytes.
+    codes = _values(indices.cast(pa.int32()), np.int32) + np.int32(1)
+    content = np.frombuffer(joined.buffers()[2], np.uint8)
+    return [_Part(content, np.diff(offsets_of(joined)), codes).without(_absent(indices))]
+
+
+def _encode_values(name: str, column: pa.Array) -> list[_Part]:
+    if pa.types.is_float32(column.type):
+        return [_encode_floats(name, column)]
+    if pa.types.is_int64(column.type):
+        return [_encode_integers(name, column)]
+    return _encode_bytes(name, column)
+
+
+def _encode_floats(name: str, column: pa.Array) -> _Part:
     header = _header(name, _FLOAT_LIST, 4)
-    matrix = np.empty((len(values), len(header) + 4), np.uint8)
-    matrix[:, : len(header)] = np.frombuffer(header, np.uint8)
-    matrix[:, len(header) :] = values.astype("<f4", copy=False).view(np.uint8).reshape(-1, 4)
-    return [_from_lengths(np.where(present, matrix.shape[1], 0), matrix.reshape(-1))]
+    entry = np.dtype([("header", f"V{len(header)}"), ("value", "<f4")])
+    entries = np.empty(len(column), entry)
+    entries["header"] = np.void(header)
+    entries["value"] = _values(column, np.float32)
+    return _Part.of_rows(entries.view(np.uint8), np.full(len(column), entry.itemsize), _absent(column))
 
 
-def _encode_integers(name: str, column: pa.Array) -> list[pa.LargeBinaryArray]:
-    present = _present(column)
-    # Negative numbers are written as their 64-bit two's complement, in 10 bytes.
-    values = column.fill_null(0).to_numpy(zero_copy_only=False)[present].view(np.uint64)
-    places = np.arange(_MAX_VARINT, dtype=np.uint64) * np.uint64(7)
-    groups = values[:, None] >> places
-    used = groups != 0
-    used[:, 0] = True
-    more = np.zeros_like(used)
-    more[:, :-1] = used[:, 1:]
-    matrix = (groups & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
-    lengths = np.zeros(len(column), np.int64)
-    lengths[present] = used.sum(axis=1)
-    body = _from_lengths(lengths, matrix[used])
-    return [by_length(lengths, lambda length: _header(name, _INT64_LIST, length) if length else b""), body]
+def _encode_integers(name: str, column: pa.Array) -> _Part:
+    values = _values(column, np.int64)
+    lengths = varint_lengths(values)
+    codes = np.empty(len(values), np.int32)
+    contents: list[Bytes] = [np.zeros(0, np.uint8)]
+    sizes: list[Integers] = [np.zeros(0, np.int64)]
+    done = 1
+    # Entries of one length are a matrix: the table has them together, whatever rows they stand for.
+    for length in np.flatnonzero(np.bincount(lengths)).tolist():
+        rows = np.flatnonzero(lengths == length)
+        header = _header(name, _INT64_LIST, length)
+        matrix = np.empty((len(rows), len(header) + length), np.uint8)
+        matrix[:, : len(header)] = np.frombuffer(header, np.uint8)
+        render_varints(values[rows], length, matrix[:, len(header) :])
+        contents.append(matrix.reshape(-1))
+        sizes.append(np.full(len(rows), matrix.shape[1]))
+        codes[rows] = np.arange(done, done + len(rows), dtype=np.int32)
+        done += len(rows)
+    return _Part(np.concatenate(contents), np.concatenate(sizes), codes).without(_absent(column))
 
 
-def _encode_bytes(name: str, column: pa.Array) -> list[pa.LargeBinaryArray]:
-    values = column.cast(pa.large_binary())
-    # An empty value is a feature all the same, so null needs a length of its own.
-    lengths = np.where(_present(values), _lengths(values) + 1, 0)
-    header = by_length(lengths, lambda length: _header(name, _BYTES_LIST, length - 1) if length else b"")
-    return [header, values]
+def _encode_bytes(name: str, column: pa.Array) -> list[_Part]:
+    absent = _absent(column)
+    content, lengths = _contents(column)
+    header = _by_length(lengths, lambda length: _header(name, _BYTES_LIST, length))
+    return [header.without(absent), _Part.of_rows(content, lengths, absent)]
+
+
+def _encode_lists(name: str, column: pa.LargeListArray) -> list[_Part]:
+    values, offsets = column.values, np.asarray(column.offsets)
+    if pa.types.is_null(values.type):
+        # Lists of which none has a value do not say what they would be lists of.
+        values = pa.array([], pa.int64())
+    if pa.types.is_float32(values.type):
+        kind, content, bounds = _FLOAT_LIST, _values(values, np.float32).view(np.uint8), offsets * 4
+    elif pa.types.is_int64(values.type):
+        kind = _INT64_LIST
+        numbers = _values(values, np.int64)
+        lengths = varint_lengths(numbers)
+        matrix = np.zeros((len(numbers), int(lengths.max(initial=0))), np.uint8)
+        for length in np.flatnonzero(np.bincount(lengths, minlength=1)).tolist():
+            rows = np.flatnonzero(lengths == length)
+            part = np.empty((len(rows), length), np.uint8)
+            render_varints(numbers[rows], length, part)
+            matrix[rows, :length] = part
+        content = matrix[np.arange(matrix.shape[1]) < lengths[:, None]]
+        bounds = np.concatenate([offsets[:1], np.cumsum(lengths)])[offsets]
+    else:
+        kind = _BYTES_LIST
+        values_content, lengths = _contents(values)
+        before = _by_length(lengths, lambda length: _FIELD_1 + varint(length))
+        joined = _gathered([before, _Part.of_rows(values_content, lengths, None)], len(values))
+        content, bounds = np.frombuffer(joined.buffers()[2], np.uint8), offsets_of(joined)[offsets]
+    absent = _absent(column)
+    sizes = np.diff(bounds)
+    header = _by_length(sizes, lambda length: _list_header(name, kind, length))
+    return [header.without(absent), _Part.of_rows(content, sizes, absent)]
+
+
+def _list_header(name: str, kind: bytes, length: int) -> bytes:
+    """All that stands before the values of a list, which take `length` bytes; bytes bring their own lengths."""
+    if kind == _BYTES_LIST or not length:
+        return _entry_header(name, kind + varint(length), length)
+    return _header(name, kind, length)
 
 
 def _header(name: str, kind: bytes, length: int) -> bytes:
     """All that stands before a value of `length` bytes in its entry of `Features.feature`."""
+    values = _FIELD_1 + varint(length)
+    return _entry_header(name, kind + varint(len(values) + length) + values, length)
+
+
+def _entry_header(name: str, feature: bytes, length: int) -> bytes:
     key = name.encode()
-    values = _FIELD_1 + _varint(length)
-    feature = kind + _varint(len(values) + length) + values
-    entry = _FIELD_1 + _varint(len(key)) + key + _FIELD_2 + _varint(len(feature) + length) + feature
-    return _FIELD_1 + _varint(len(entry) + length) + entry
+    entry = _FIELD_1 + varint(len(key)) + key + _FIELD_2 + varint(len(feature) + length) + feature
+    return _FIELD_1 + varint(len(entry) + length) + entry
 
 
-def _varint(value: int) -> bytes:
-    """A number of 0 or more as a base-128 varint."""
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
+def _absent(column: pa.Array) -> Mask | None:
+    if not column.null_count:
+        return None
+    absent: Mask = pc.is_null(column).to_numpy(zero_copy_only=False)
+    return absent
 
 
-def _present(column: pa.Array) -> npt.NDArray[np.bool_]:
-    present: npt.NDArray[np.bool_] = pc.is_valid(column).to_numpy(zero_copy_only=False)
-    return present
+def _values(column: pa.Array, kind: type[_Number]) -> npt.NDArray[_Number]:
+    """The values of a column of numbers, as they are, with whatever lies under nulls."""
+    if not len(column):
+        return np.zeros(0, kind)
+    width = np.dtype(kind).itemsize
+    return np.frombuffer(column.buffers()[1], kind, count=len(column), offset=column.offset * width)
 
 
-def _lengths(array: pa.LargeBinaryArray) -> Integers:
-    """Length of each value; 0 for a null, whatever bytes its slot may cover."""
-    lengths = np.diff(offsets_of(array))
-    return np.where(_present(array), lengths, 0) if array.null_count else lengths
-
-
-def _from_lengths(lengths: Integers, values: npt.NDArray[np.uint8]) -> pa.LargeBinaryArray:
-    """An array over `values`, cut into pieces of `lengths`, without a copy."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values))]
-    )
-
-
-def _join(pieces: list[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
-    """The pieces of each row, one after another; a null adds nothing."""
-    separator = pa.scalar(b"", pa.large_binary())
-    return pc.binary_join_element_wise(*pieces, separator, null_handling="replace", null_replacement="")
+def _contents(column: pa.LargeBinaryArray) -> tuple[Bytes, Integers]:
+    """All bytes of a column, one value after another, and the values' lengths, with what lies under nulls."""
+    offsets = offsets_of(column)
+    first, last = int(offsets[0]), int(offsets[-1])
+    buffer = column.buffers()[2]
+    content = np.frombuffer(buffer, np.uint8)[first:last] if last > first else np.zeros(0, np.uint8)
+    return content, np.diff(offsets)

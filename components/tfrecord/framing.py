@@ -1,16 +1,20 @@
-"""Writes records as TFRecord files: each record framed by its length and by masked CRC-32C checksums.
+"""Writes and reads TFRecord files: each record framed by its length and by masked CRC-32C checksums.
 
 The format, as TensorFlow documents it: uint64 length, uint32 masked CRC of the length, the bytes, uint32 masked CRC of
-the bytes; little-endian throughout.
+the bytes; little-endian throughout. A compressed file is one gzip stream of that.
 """
 
 from __future__ import annotations
 
+import gzip
 import struct
-from itertools import pairwise
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 import google_crc32c
 import numpy as np
@@ -19,9 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.components import storage
+from headrace.components.errors import DataError, PlatformError, UsageError
 from headrace.components.tfrecord.encoding import by_length, offsets_of
 
+Integers = npt.NDArray[np.int64]
+
 _MASK_DELTA = 0xA282EAD8
+# Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
+_HEAD, _TAIL = 12, 4
+# What `gzip_level` should be where nothing else is asked: higher levels cost far more than they save here.
+GZIP_LEVEL = 1
 
 
 def masked_crc32c(content: bytes) -> int:
@@ -40,9 +51,13 @@ def frame(records: pa.LargeBinaryArray) -> bytes:
         return b""
     offsets = offsets_of(records)
     head = by_length(np.diff(offsets), _head)
-    tail = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(4), len(records), [None, pa.py_buffer(_checksums(records, offsets))]
-    ).cast(pa.large_binary())
+    values = records.buffers()[2]
+    raw = b"" if values is None else values[int(offsets[0]) : int(offsets[-1])].to_pybytes()
+    bounds = offsets - offsets[0]
+    checksums = _masked(_checksums(raw, bounds[:-1], bounds[1:]))
+    tail = pa.FixedSizeBinaryArray.from_buffers(pa.binary(4), len(records), [None, pa.py_buffer(checksums)]).cast(
+        pa.large_binary()
+    )
     framed = pc.binary_join_element_wise(head, records, tail, pa.scalar(b"", pa.large_binary()))
     bounds = offsets_of(framed)
     content: bytes = framed.buffers()[2][int(bounds[0]) : int(bounds[-1])].to_pybytes()
@@ -54,27 +69,41 @@ def _head(length: int) -> bytes:
     return packed + struct.pack("<I", masked_crc32c(packed))
 
 
-def _checksums(records: pa.LargeBinaryArray, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-    """The masked CRC of each record: one call into C a record, the only work here that is not done by columns."""
-    values = records.buffers()[2]
-    # google_crc32c wants bytes; slices of one bytes object are cheaper than a Python object made by Arrow for each.
-    content = b"" if values is None else values[int(offsets[0]) : int(offsets[-1])].to_pybytes()
-    bounds = (offsets - offsets[0]).tolist()
+def _checksums(content: bytes, starts: Integers, ends: Integers) -> npt.NDArray[np.uint32]:
+    """The CRC of each record: one call into C a record, the only work here that is not done by columns.
+
+    google_crc32c wants bytes; slices of one bytes object are cheaper than a Python object made by Arrow for each.
+    """
     value = google_crc32c.value
-    crc = np.fromiter((value(content[start:end]) for start, end in pairwise(bounds)), np.uint32, len(records))
+    pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+    return np.array([value(content[start:end]) for start, end in pairs], np.uint32)
+
+
+def _masked(crc: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     return ((crc >> 15 | crc << 17) + np.uint32(_MASK_DELTA)).astype("<u4")
 
 
 class TFRecordWriter:
     """Writes one TFRecord file, which gets its name when it is whole.
 
+    Args:
+        path: of the file; its folder is made if need be.
+        gzip_level: None for no compression, or 1 (about half as fast as none; GZIP_LEVEL) to 9 (smallest).
+
     Attributes:
         rows: records written.
-        bytes: bytes written.
-        crc32c: checksum of the bytes written, as 8 hexadecimal digits.
+        bytes: bytes written, after compression; final when the writer is closed.
+        crc32c: checksum of these bytes, as 8 hexadecimal digits.
+
+    Raises:
+        UsageError: a gzip level outside its range; a path that cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, gzip_level: int | None = None) -> None:
+        if gzip_level is not None and not 1 <= gzip_level <= 9:
+            raise UsageError("the gzip level is wrong", expected="1 to 9", received=repr(gzip_level))
+        # zlib's own gzip header has no time and no name in it, so the same records give the same bytes.
+        self._gzip = None if gzip_level is None else zlib.compressobj(gzip_level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
         self.rows = 0
         self.bytes = 0
         self._path = path
@@ -93,10 +122,13 @@ class TFRecordWriter:
             PlatformError: the disk is full or failed.
         """
         content = frame(records)
+        self._put(content if self._gzip is None else self._gzip.compress(content))
+        self.rows += len(records)
+
+    def _put(self, content: bytes) -> None:
         with storage.writing(str(self._path)):
             self._file.write(content)
         self._checksum.update(content)
-        self.rows += len(records)
         self.bytes += len(content)
 
     def __enter__(self) -> Self:
@@ -108,9 +140,139 @@ class TFRecordWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
         if error is not None:
+            self._file.close()
             self._unfinished.unlink(missing_ok=True)
             return
+        try:
+            if self._gzip is not None:
+                self._put(self._gzip.flush())
+        finally:
+            self._file.close()
         with storage.writing(str(self._path)):
             self._unfinished.replace(self._path)
+
+
+def read_records(
+    file: str | PathLike[str] | BinaryIO, *, compressed: bool, name: str | None = None, block_bytes: int = 4 << 20
+) -> Iterator[pa.LargeBinaryArray]:
+    """The records of a TFRecord file in their order, every checksum compared.
+
+    Args:
+        file: a local path, or an open file of bytes, which is left open.
+        compressed: whether it is a gzip stream, of one member or several.
+        name: what errors call the file; its path, or the `name` of an open file, by default.
+        block_bytes: about how much is read at once, 1 or more; memory holds a few times that, or the longest record.
+
+    Yields:
+        Batches of one record or more. A file of no bytes has none.
+
+    Raises:
+        DataError: there is no such file; it ends within a record; a checksum is wrong; it is not gzip, or damaged
+            gzip. It names the file and the byte at which the record begins (of the uncompressed content).
+        PlatformError: the file cannot be read.
+    """
+    if isinstance(file, str | PathLike):
+        path = Path(file)
+        where = name or str(path)
+        with _reading(where), path.open("rb") as opened:
+            yield from _read(opened, compressed, where, block_bytes)
+    else:
+        where = name or str(getattr(file, "name", "the file"))
+        with _reading(where):
+            yield from _read(file, compressed, where, block_bytes)
+
+
+def _read(file: BinaryIO, compressed: bool, where: str, block_bytes: int) -> Iterator[pa.LargeBinaryArray]:
+    source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if compressed else file
+    heads: dict[bytes, bytes] = {}
+    content, begin, missing = b"", 0, 0
+    while True:
+        read = _read_block(source, max(block_bytes, missing), f"{where}, after byte {begin + len(content)}")
+        content += read
+        records, used, missing = _take_records(content, heads, where, begin)
+        if len(records):
+            yield records
+        content = content[used:]
+        begin += used
+        if not read:
+            break
+    if content:
+        raise DataError(
+            "the file ends within a record",
+            where=f"{where}, byte {begin}",
+            expected=f"{missing} more bytes",
+            fix="It was not written whole: write or copy it again",
+        )
+
+
+def _read_block(source: BinaryIO, size: int, where: str) -> bytes:
+    try:
+        return source.read(size) or b""
+    except EOFError as error:
+        raise DataError("the gzip stream ends too early", where=where, received=str(error)) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError("the gzip stream is damaged", where=where, received=str(error)) from error
+
+
+def _take_records(
+    content: bytes, heads: dict[bytes, bytes], where: str, begin: int
+) -> tuple[pa.LargeBinaryArray, int, int]:
+    """The whole records at the head of `content`, how many bytes they take, and how many are missing to the next."""
+    records: list[bytes] = []
+    places: list[int] = []
+    end, at = len(content), 0
+    missing = 0
+    while at < end:
+        if at + _HEAD > end:
+            missing = at + _HEAD - end
+            break
+        packed = content[at : at + 8]
+        if content[at + 8 : at + _HEAD] != heads.get(packed):
+            # Few lengths occur in a file, so few of their checksums are ever computed.
+            heads[packed] = _head(int.from_bytes(packed, "little"))[8:]
+            if content[at + 8 : at + _HEAD] != heads[packed]:
+                raise _damaged("the checksum of a record's length is wrong", where, begin + at)
+        start = at + _HEAD
+        stop = start + int.from_bytes(packed, "little")
+        if stop + _TAIL > end:
+            missing = stop + _TAIL - end
+            break
+        records.append(content[start:stop])
+        places.append(stop)
+        at = stop + _TAIL
+    lengths = np.fromiter(map(len, records), np.int64, len(records))
+    offsets = np.zeros(len(records) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    tails = np.array(places, np.int64)[:, None] + np.arange(_TAIL)
+    stored = np.frombuffer(content, np.uint8)[tails].view("<u4")[:, 0] if records else np.zeros(0, np.uint32)
+    wrong = np.flatnonzero(stored != _masked(np.array([google_crc32c.value(record) for record in records], np.uint32)))
+    if len(wrong):
+        first = int(wrong[0])
+        raise _damaged("the checksum of a record is wrong", where, begin + places[first] - len(records[first]) - _HEAD)
+    array = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(records), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(records))]
+    )
+    return array, at, missing
+
+
+def _damaged(what: str, where: str, offset: int) -> DataError:
+    return DataError(
+        what,
+        where=f"{where}, byte {offset}",
+        expected="a TFRecord file",
+        fix="The file is damaged, compressed, or of another format",
+    )
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Turns what the system says about reading a file into one of our errors."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError("there is no such file", where=where) from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise DataError("the file cannot be read", where=where, received=str(error)) from error
+    except OSError as error:
+        raise PlatformError("the file cannot be read", where=where, received=str(error)) from error

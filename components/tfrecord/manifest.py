@@ -14,6 +14,8 @@ from headrace.components.tfrecord.quarantine import REASONS
 
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
+# Left out of manifest.json where there are none.
+_OPTIONAL = ("spans", "appended", "files_quarantined")
 
 Kind = Literal["numeric", "categorical", "key"]
 Role = Literal["feature", "label", "key"]
@@ -100,6 +102,38 @@ class Quarantine:
 
 
 @dataclass(frozen=True)
+class QuarantinedFile:
+    """A file that is damaged, so that none of its rows was taken; how many it has is not known, and counts as 0."""
+
+    file: str
+    bytes: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of the data that came at one time, such as a day: the folder spans/NAME is an Examples artifact of it."""
+
+    span: str
+    identity: str
+    data_version: str
+    rows_in: int
+    rows_out: int
+    rows_quarantined: int
+
+
+@dataclass(frozen=True)
+class Appended:
+    """Rows that were added later: fingerprint of their files, rows read, and how many of these took the place of a
+    quarantined row. These were counted before, so `rows_in` grew by the others only."""
+
+    data_version: str
+    rows: int
+    corrected: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The account of an Examples artifact; it is written last, and is what readers look for.
 
@@ -114,6 +148,9 @@ class Manifest:
         rows_quarantined: rows that broke a rule.
         splits: train, eval and test.
         quarantine: where the rows are that broke a rule.
+        spans: what the artifact is put together of, in order; none where it was made in one go.
+        appended: what was added to it, in the order in which it was.
+        files_quarantined: sources that are damaged, in their order.
 
     Raises:
         DataError: the numbers do not add up.
@@ -129,6 +166,9 @@ class Manifest:
     rows_quarantined: int
     splits: Mapping[str, Split]
     quarantine: Quarantine
+    spans: tuple[Span, ...] = ()
+    appended: tuple[Appended, ...] = ()
+    files_quarantined: tuple[QuarantinedFile, ...] = ()
 
     def __post_init__(self) -> None:
         self._check(
@@ -158,7 +198,8 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
 
     def write(self, uri: str) -> None:
         """Writes manifest.json into an artifact, as its last file."""
@@ -181,6 +222,10 @@ class Manifest:
                 name: Split(split["rows"], tuple(Shard(**shard) for shard in split["shards"]))
                 for name, split in plain["splits"].items()
             }
+            plain["spans"] = tuple(Span(**span) for span in plain.get("spans", ()))
+            plain["appended"] = tuple(Appended(**added) for added in plain.get("appended", ()))
+            damaged = plain.get("files_quarantined", ())
+            plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in damaged)
             quarantine = plain["quarantine"]
             plain["quarantine"] = Quarantine(quarantine["budget"], quarantine["reasons"], tuple(quarantine["files"]))
             return cls(**plain)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +20,17 @@ Reason = Literal[
     "unknown_value",
     "missing_key",
     "duplicate_key",
+    "duplicate_row",
     "too_few_fields",
     "too_many_fields",
+    "malformed_row",
+    "file_unreadable",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+# The column of a corrected CSV that says which quarantined row a row takes the place of.
+ORIGIN = "quarantine_id"
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,11 @@ class QuarantinedRow:
     values: Mapping[str, Any]
     also: tuple[Fault, ...] = field(default=())
 
+    @property
+    def id(self) -> str:
+        """Digest of the row and its faults, in 16 hexadecimal digits: what names it in the column ORIGIN."""
+        return hashlib.sha256(self.to_line().encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
     def to_line(self) -> str:
         """The row as one line of JSON, without its line break."""
         plain = {"file": self.file, "row": self.row, **self.fault.to_json(), "values": dict(self.values)}
@@ -71,6 +86,48 @@ class QuarantinedRow:
 def to_lines(rows: Iterable[QuarantinedRow]) -> bytes:
     """Rows as JSON lines, in UTF-8; a lone surrogate is escaped, so any text can be written."""
     return "".join(f"{row.to_line()}\n" for row in rows).encode("utf-8", "backslashreplace")
+
+
+def to_csv(rows: Iterable[QuarantinedRow]) -> bytes:
+    """Rows as CSV to correct: their values as they were read, then their id, reason and message.
+
+    `headrace preprocess --append` reads it back, and takes each row for the one that its id names.
+    """
+    held = list(rows)
+    names = list(dict.fromkeys(name for row in held for name in row.values))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, ORIGIN, "quarantine_reason", "quarantine_message"])
+    for row in held:
+        values = [_csv_field(row.values.get(name)) for name in names]
+        faults = [row.fault, *row.also]
+        reasons, messages = (separator.join(texts) for separator, texts in (
+            (" ", [fault.reason for fault in faults]),
+            ("; ", [fault.message for fault in faults]),
+        ))  # fmt: skip
+        writer.writerow([*values, row.id, reasons, messages])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _csv_field(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)
+
+
+def quarantine_files(uri: str) -> list[str]:
+    """The quarantine files of an artifact, in the order of its manifest, or those of a folder, by name.
+
+    Raises:
+        DataError: there is neither a manifest nor a quarantine file.
+    """
+    manifest = storage.join(uri, "manifest.json")
+    if storage.exists(manifest):
+        try:
+            return [storage.join(uri, name) for name in storage.read_json(manifest)["quarantine"]["files"]]
+        except (KeyError, TypeError) as error:
+            raise DataError("the manifest does not say where its quarantine is", where=manifest) from error
+    return storage.list_files(uri, (".jsonl",))
 
 
 def read_rows(uri: str) -> Iterator[QuarantinedRow]:

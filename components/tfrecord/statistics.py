@@ -9,76 +9,18 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+from headrace.components.tfrecord.sketches import FrequentTexts, Quantiles
 
 # statistics.json holds the values below which 0, 5, ..., 100 % of the rows lie.
 QUANTILES = tuple(step / 20 for step in range(21))
-# Distinct numbers kept exactly, with their counts; above that, half as many represent them.
-QUANTILE_CAPACITY = 8192
-# Distinct texts counted exactly; above that, the rarest are dropped.
+# Distinct texts counted exactly; above that, a sketch keeps the most frequent.
 VOCABULARY_CAPACITY = 1 << 17
-
-
-class QuantileSketch(Protocol):
-    """What a column's quantiles are taken from: `WeightedValues`, or a sketch of another kind."""
-
-    def merge(self, other: Self) -> Self:
-        """The sketch of both parts."""
-
-    def quantiles(self, shares: Sequence[float]) -> list[float]:
-        """The values at these shares of the rows."""
-
-
-@dataclass(frozen=True)
-class WeightedValues:
-    """Distinct values in increasing order, and how many rows each stands for.
-
-    Exact until more than QUANTILE_CAPACITY values differ. From then on each thinning moves a rank by at most
-    2 / QUANTILE_CAPACITY of its rows; parts merged as a balanced tree go through log2(parts) + 1 of them.
-    """
-
-    values: Floats
-    counts: Counts
-
-    @classmethod
-    def of(cls, values: Floats) -> Self:
-        """From values in any order, without NaN."""
-        distinct, counts = np.unique(values, return_counts=True)
-        return cls(distinct, counts.astype(np.int64))._thinned()
-
-    def merge(self, other: Self) -> Self:
-        """The values of both parts."""
-        distinct, places = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
-        counts = np.zeros(len(distinct), np.int64)
-        np.add.at(counts, places, np.concatenate([self.counts, other.counts]))
-        return type(self)(distinct, counts)._thinned()
-
-    def quantiles(self, shares: Sequence[float]) -> list[float]:
-        """Linear interpolation between neighbouring ranks, as numpy.quantile does; [] of no rows."""
-        if not len(self.values):
-            return []
-        ends = np.cumsum(self.counts)
-        rank = np.asarray(shares) * (ends[-1] - 1)
-        below = self.values[np.searchsorted(ends, np.floor(rank), side="right")]
-        above = self.values[np.searchsorted(ends, np.ceil(rank), side="right")]
-        return [float(value) for value in below + (above - below) * (rank - np.floor(rank))]
-
-    def _thinned(self) -> Self:
-        if len(self.values) <= QUANTILE_CAPACITY:
-            return self
-        ends = np.cumsum(self.counts)
-        # Group g ends with the first value whose rank reaches its share; the least and the greatest value stay.
-        bounds = np.linspace(0, ends[-1], QUANTILE_CAPACITY // 2)
-        last = np.unique(np.searchsorted(ends, bounds, side="left").clip(0, len(ends) - 1))
-        return type(self)(self.values[last], np.diff(ends[last], prepend=0))
 
 
 @dataclass(frozen=True)
@@ -100,7 +42,7 @@ class NumericStatistics:
     squares: float
     minimum: float
     maximum: float
-    sketch: WeightedValues
+    sketch: Quantiles
 
     @classmethod
     def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
@@ -114,7 +56,7 @@ class NumericStatistics:
             squares=float(np.square(values - mean).sum()),
             minimum=float(values.min(initial=math.inf)),
             maximum=float(values.max(initial=-math.inf)),
-            sketch=WeightedValues.of(values),
+            sketch=Quantiles.of(values),
         )
 
     def merge(self, other: ColumnStatistics) -> Self:
@@ -140,7 +82,11 @@ class NumericStatistics:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json holds it; the deviation is the population's. None stands for what no values have."""
+        """As statistics.json holds it; the deviation is the population's. None stands for what no values have.
+
+        Only where the column has more than sketches.QUANTILE_CAPACITY distinct numbers is there an "error": by what
+        share of the rows a quantile's rank may be off.
+        """
         return {
             "kind": "numeric",
             "count": self.count,
@@ -150,6 +96,7 @@ class NumericStatistics:
             "minimum": self.minimum if self.count else None,
             "maximum": self.maximum if self.count else None,
             "quantiles": self.sketch.quantiles(QUANTILES),
+            **({"error": {"quantile_rank": self.sketch.error}} if self.sketch.error else {}),
         }
 
 
@@ -160,14 +107,20 @@ class CategoricalStatistics:
     Attributes:
         count: rows that have a value.
         missing: rows that have none.
-        counts: rows of each value, the most frequent first, equals in the order of their text.
-        complete: whether `counts` has every value; above VOCABULARY_CAPACITY the rarest are dropped.
+        counts: rows of each value, the most frequent first, equals in the order of their text; empty once there is a
+            sketch.
+        sketch: what stands for the values from more than VOCABULARY_CAPACITY distinct ones on.
     """
 
     count: int
     missing: int
     counts: dict[str, int]
-    complete: bool = True
+    sketch: FrequentTexts | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether `counts` has every value."""
+        return self.sketch is None
 
     @classmethod
     def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
@@ -185,35 +138,53 @@ class CategoricalStatistics:
         """
         if not isinstance(other, CategoricalStatistics):
             raise ValueError("both parts must be of texts, got one of numbers")
-        counts = dict(self.counts)
-        for value, count in other.counts.items():
-            counts[value] = counts.get(value, 0) + count
-        return dataclasses.replace(
-            self,
-            count=self.count + other.count,
-            missing=self.missing + other.missing,
-            counts=counts,
-            complete=self.complete and other.complete,
-        )._ordered()
+        count, missing = self.count + other.count, self.missing + other.missing
+        counts: dict[str, int] = {}
+        sketch: FrequentTexts | None = None
+        if self.sketch is not None and other.sketch is not None:
+            sketch = self.sketch.merge(other.sketch)
+        elif self.sketch is not None:
+            sketch = self.sketch.add(other.counts)
+        elif other.sketch is not None:
+            sketch = other.sketch.add(self.counts)
+        else:
+            counts = dict(self.counts)
+            for value, rows in other.counts.items():
+                counts[value] = counts.get(value, 0) + rows
+        return type(self)(count, missing, counts, sketch)._ordered()
 
     def _ordered(self) -> Self:
-        ordered = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return dataclasses.replace(
-            self,
-            counts=dict(ordered[:VOCABULARY_CAPACITY]),
-            complete=self.complete and len(ordered) <= VOCABULARY_CAPACITY,
-        )
+        if self.sketch is not None:
+            return self
+        ordered = dict(sorted(self.counts.items(), key=_most_frequent_first))
+        if len(ordered) <= VOCABULARY_CAPACITY:
+            return dataclasses.replace(self, counts=ordered)
+        return dataclasses.replace(self, counts={}, sketch=FrequentTexts.of(ordered, VOCABULARY_CAPACITY))
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json holds it."""
+        """As statistics.json holds it.
+
+        Only where the column has more than VOCABULARY_CAPACITY distinct texts is it not "complete", and has an
+        "error": "count", the rows by which a value's count may be too high (every value of more rows than that is in
+        the vocabulary), and "distinct", relative, with 99.7 % confidence.
+        """
+        plain = {"kind": "categorical", "count": self.count, "missing": self.missing}
+        if self.sketch is None:
+            vocabulary = [list(item) for item in self.counts.items()]
+            return {**plain, "distinct": len(vocabulary), "vocabulary": vocabulary}
+        counts, count_error = self.sketch.counts()
+        distinct, distinct_error = self.sketch.distinct_count()
         return {
-            "kind": "categorical",
-            "count": self.count,
-            "missing": self.missing,
-            "distinct": len(self.counts),
-            "vocabulary": [list(item) for item in self.counts.items()],
-            **({} if self.complete else {"complete": False}),
+            **plain,
+            "distinct": distinct,
+            "vocabulary": [list(item) for item in sorted(counts.items(), key=_most_frequent_first)],
+            "complete": False,
+            "error": {"count": count_error, "distinct": distinct_error},
         }
+
+
+def _most_frequent_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
 
 
 ColumnStatistics = NumericStatistics | CategoricalStatistics
@@ -260,7 +231,7 @@ class TableStatistics:
 
 
 def merge_all(parts: Sequence[TableStatistics]) -> TableStatistics:
-    """Merges parts in their order, as a balanced tree: thinned sketches lose least that way.
+    """Merges parts in their order, as a balanced tree: sketches lose least that way.
 
     Raises:
         ValueError: there are no parts.

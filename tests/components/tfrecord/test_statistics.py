@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections import Counter
 from typing import Any
 
@@ -13,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.tfrecord import statistics
+from headrace.components.tfrecord.sketches import RANK_ERROR, Quantiles
 from headrace.components.tfrecord.statistics import (
     QUANTILES,
     CategoricalStatistics,
     NumericStatistics,
     TableStatistics,
-    WeightedValues,
     merge_all,
 )
 
@@ -62,7 +63,7 @@ def test_merged_texts_equal_the_whole(parts: list[list[str | None]]) -> None:
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50))
 @settings(deadline=None)
 def test_quantiles_are_those_of_numpy(values: list[float]) -> None:
-    got = WeightedValues.of(np.array(values)).quantiles(QUANTILES)
+    got = Quantiles.of(np.array(values)).quantiles(QUANTILES)
     assert got == pytest.approx(np.quantile(np.array(values), QUANTILES).tolist(), rel=1e-9, abs=1e-9)
 
 
@@ -95,22 +96,72 @@ def test_no_values_have_no_numbers() -> None:
     assert empty.merge(empty).to_json()["missing"] == 2
 
 
-def test_many_distinct_numbers_are_thinned_within_the_stated_error() -> None:
-    values = np.random.default_rng(7).permutation(200_000).astype(np.float64)
-    parts = [TableStatistics.measure(pa.table({"x": part}), ["x"]) for part in np.split(values, 16)]
-    merged = merge_all(parts).columns["x"]
+RANDOM = np.random.default_rng(7)
+MANY = {
+    "uniform": RANDOM.random(200_000),
+    "normal": RANDOM.normal(size=200_000),
+    "log-normal": RANDOM.lognormal(0, 3, 200_000),
+    "sorted": np.arange(200_000.0),
+    "clustered": np.repeat([0.0, 1.0, 1e9], [90_000, 90_000, 20_000]) + RANDOM.random(200_000) * 1e-3,
+    "mostly one value": np.concatenate([np.zeros(190_000), RANDOM.random(10_000)]),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+@pytest.mark.parametrize("parts", [1, 16, 100])
+def test_quantiles_of_many_numbers_are_within_the_stated_error(name: str, parts: int) -> None:
+    values = MANY[name]
+    measured = [TableStatistics.measure(pa.table({"x": part}), ["x"]) for part in np.array_split(values, parts)]
+    merged = merge_all(pickle.loads(pickle.dumps(measured))).columns["x"]
     assert isinstance(merged, NumericStatistics)
-    assert len(merged.sketch.values) <= statistics.QUANTILE_CAPACITY
-    got = np.array(merged.to_json()["quantiles"])
-    # The value is the rank here: log2(16) + 1 thinnings of 2 / 8192 each.
-    assert np.abs(got - np.array(QUANTILES) * 199_999).max() <= 200_000 * 5 * 2 / 8192
-    assert (got[0], got[-1], merged.count) == (0.0, 199_999.0, 200_000)
+    got = merged.to_json()
+    assert got["error"] == {"quantile_rank": RANK_ERROR}
+    ordered = np.sort(values)
+    for share, value in zip(QUANTILES, got["quantiles"], strict=True):
+        least = np.searchsorted(ordered, value, "left") / len(values)
+        most = np.searchsorted(ordered, value, "right") / len(values)
+        assert least - RANK_ERROR <= share <= most + RANK_ERROR
+    assert (got["quantiles"][0], got["quantiles"][-1]) == (ordered[0], ordered[-1])
+    again = merge_all(measured).columns["x"]
+    assert isinstance(again, NumericStatistics)
+    assert merged.sketch.digest == again.sketch.digest
+    assert len(pickle.dumps(merged)) < 60_000
 
 
-def test_a_vocabulary_without_end_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "VOCABULARY_CAPACITY", 2)
-    measured = CategoricalStatistics.measure(pa.array(["a", "b", "b", "c", "c"])).to_json()
-    assert (measured["vocabulary"], measured["complete"], measured["count"]) == ([["b", 2], ["c", 2]], False, 5)
+def test_few_numbers_become_a_digest_when_they_meet_many() -> None:
+    few = NumericStatistics.measure(pa.array(np.repeat([1.0, 2.0], 50_000)))
+    many = NumericStatistics.measure(pa.array(np.arange(100_000.0) / 100_000))
+    assert few.to_json().get("error") is None
+    got = few.merge(many).to_json()
+    assert (got["count"], got["quantiles"][0], got["quantiles"][-1]) == (200_000, 0.0, 2.0)
+    assert got["quantiles"][5] == pytest.approx(0.5, abs=0.01)
+    assert got["quantiles"][12:15] == pytest.approx([1.0, 1.0, 1.0], abs=1e-6)
+
+
+def test_texts_of_too_many_values_keep_the_most_frequent_within_the_stated_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statistics, "VOCABULARY_CAPACITY", 1024)
+    numbers = RANDOM.zipf(1.3, 100_000).clip(max=10**9)
+    texts = [str(number) for number in numbers.tolist()]
+    parts = [
+        CategoricalStatistics.measure(pa.array(texts[start : start + 10_000])) for start in range(0, 100_000, 10_000)
+    ]
+    few = CategoricalStatistics.measure(pa.array(["few", None]))
+    tables = [TableStatistics(part.count + part.missing, {"x": part}) for part in [few, *parts, few]]
+    merged = merge_all(pickle.loads(pickle.dumps(tables)))
+    got = merged.to_json()["columns"]["x"]
+    true = Counter([*texts, "few", "few"])
+    error = got["error"]
+    assert (got["count"], got["missing"], got["complete"]) == (100_002, 2, False)
+    assert 0 < error["count"] < 100_002 * 3.5 / 1024
+    assert abs(got["distinct"] - len(true)) <= len(true) * error["distinct"]
+    kept = dict(got["vocabulary"])
+    assert all(true[text] <= count <= true[text] + error["count"] for text, count in kept.items())
+    assert {text for text, count in true.items() if count > 2 * error["count"]} <= set(kept)
+    assert got["vocabulary"] == sorted(got["vocabulary"], key=lambda item: (-item[1], item[0]))
+    assert merged.columns["x"] == merge_all(tables).columns["x"]
+    assert len(pickle.dumps(merged)) < 100_000
 
 
 def test_tables_merge_by_column_and_refuse_others() -> None:

@@ -58,9 +58,11 @@ class Numeric:
         maximum: the greatest value allowed, inclusive.
         buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot.
         optional: a missing value is allowed, and stands for the mean; otherwise the row goes to quarantine.
+        max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
 
     Raises:
-        ProblemError: a bound or boundary that is not a finite number, or is out of order.
+        ProblemError: a bound or boundary that is not a finite number, or is out of order; max_missing of a column
+            that is not optional.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Numeric:
     maximum: float | None = None
     buckets: Sequence[float] | None = None
     optional: bool = False
+    max_missing: float | None = None
 
     def __post_init__(self) -> None:
         where = f'Numeric("{self.name}")'
@@ -95,6 +98,7 @@ class Numeric:
                     received=repr(list(boundaries)),
                 )
             object.__setattr__(self, "buckets", boundaries)
+        _check_max_missing(self, where)
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,19 @@ class Categorical:
 
     Args:
         name: the column's name.
-        vocabulary: the values allowed; a row with another goes to quarantine. Measured on the train split if absent.
+        vocabulary: the values allowed; a row with another goes to quarantine, unless max_unknown allows it. Measured
+            on the train split if absent.
         hash_buckets: hash the value into so many buckets instead of a vocabulary (for open or very large sets).
         embedding: length of a learned vector for the deep part; without it, one-hot.
         max_vocabulary: keep so many of the most frequent measured values; the others share one entry.
         optional: a missing value is allowed, and is a category of its own; otherwise the row goes to quarantine.
+        max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
+        max_unknown: with a vocabulary, the share of the rows that may hold a value outside it before the run is
+            refused; these rows are kept, and the model sees all such values as one.
 
     Raises:
-        ProblemError: an empty or repeating vocabulary, both a vocabulary and hash_buckets, a size below 1.
+        ProblemError: an empty or repeating vocabulary, both a vocabulary and hash_buckets, a size below 1;
+            max_missing of a column that is not optional, or max_unknown without a vocabulary.
     """
 
     name: str
@@ -120,6 +129,8 @@ class Categorical:
     embedding: int | None = None
     max_vocabulary: int = 10_000
     optional: bool = False
+    max_missing: float | None = None
+    max_unknown: float | None = None
 
     def __post_init__(self) -> None:
         where = f'Categorical("{self.name}")'
@@ -147,6 +158,15 @@ class Categorical:
             object.__setattr__(self, "vocabulary", values)
         for size in ("hash_buckets", "embedding", "max_vocabulary"):
             _check_count(getattr(self, size), size, where)
+        _check_max_missing(self, where)
+        _check_share(self.max_unknown, "max_unknown", where)
+        if self.max_unknown is not None and self.vocabulary is None:
+            raise ProblemError(
+                "max_unknown needs a vocabulary",
+                where=where,
+                expected="vocabulary=[...]: without one, every value is known",
+                received=f"max_unknown={self.max_unknown}, and no vocabulary",
+            )
 
 
 @dataclass(frozen=True, init=False)
@@ -214,6 +234,45 @@ class Splits:
                 expected="train + eval + test = 1",
                 received=f"{' + '.join(str(s) for s in shares.values())} = {total:g}",
             )
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far columns may have moved from an earlier statistics.json before preprocessing is refused.
+
+    It is judged where `headrace preprocess --baseline` gives that file; the distances are those of `preprocess.drift`.
+
+    Args:
+        jensen_shannon: the greatest Jensen-Shannon divergence allowed, in [0, 1], of every column.
+        l_infinity: the greatest change of any value's share allowed, in [0, 1], of every categorical column.
+        columns: thresholds of single columns, which take the place of these; `Drift()` there judges nothing.
+
+    Raises:
+        ProblemError: a threshold outside [0, 1], or columns that are not Drifts by name.
+    """
+
+    jensen_shannon: float | None = None
+    l_infinity: float | None = None
+    columns: Mapping[str, Drift] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_share(self.jensen_shannon, "jensen_shannon", "Drift")
+        _check_share(self.l_infinity, "l_infinity", "Drift")
+        right = isinstance(self.columns, Mapping) and all(
+            isinstance(name, str) and isinstance(own, Drift) and not own.columns for name, own in self.columns.items()
+        )
+        if not right:
+            raise ProblemError(
+                "columns are wrong",
+                where="Drift",
+                expected='{"mother_age": Drift(jensen_shannon=0.2)}',
+                received=repr(self.columns),
+            )
+        object.__setattr__(self, "columns", dict(self.columns))
+
+    def of(self, column: str) -> Drift:
+        """The thresholds of one column."""
+        return self.columns.get(column, self)
 
 
 @dataclass(frozen=True)
@@ -330,6 +389,22 @@ def _check_name(name: object, where: str) -> None:
             where=where,
             expected=f"a name other than {', '.join(sorted(_RESERVED))}",
             received=repr(name),
+        )
+
+
+def _check_share(value: object, name: str, where: str) -> None:
+    if value is not None and (not is_finite(value) or not 0 <= value <= 1):  # type: ignore[operator]
+        raise ProblemError(f"{name} is wrong", where=where, expected="a share between 0 and 1", received=repr(value))
+
+
+def _check_max_missing(declared: Numeric | Categorical, where: str) -> None:
+    _check_share(declared.max_missing, "max_missing", where)
+    if declared.max_missing is not None and not declared.optional:
+        raise ProblemError(
+            "max_missing is for an optional column",
+            where=where,
+            expected="optional=True: of another column, every row without a value goes to quarantine",
+            received=f"max_missing={declared.max_missing}, optional=False",
         )
 
 

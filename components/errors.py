@@ -4,6 +4,7 @@ HeadraceError
 ├── UserError            exit 2   the user's mistake: a retry with the same input fails again
 │   ├── ProblemError              the Problem file is wrong
 │   ├── DataError                 the rows, or where they are said to be, are wrong
+│   │   └── UnreadableFile        a file is damaged, so that none of its rows can be trusted
 │   └── UsageError                an option or a path is wrong
 ├── GateRefused          exit 3   the gate refused the model: nothing failed, nothing is deployed
 └── PlatformError        exit 75  the platform failed: the same command may succeed later (EX_TEMPFAIL)
@@ -11,6 +12,7 @@ HeadraceError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 
@@ -23,6 +25,8 @@ class HeadraceError(Exception):
         expected: what would have been right.
         received: what came instead.
         fix: what to do, as a sentence without its full stop.
+        table: where many things were seen and expected: rows of texts, of which the first are the columns' names. It
+            is shown below the paragraph.
     """
 
     exit_status: ClassVar[int] = 1
@@ -35,6 +39,7 @@ class HeadraceError(Exception):
         expected: str | None = None,
         received: str | None = None,
         fix: str | None = None,
+        table: Sequence[Sequence[str]] | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -42,6 +47,7 @@ class HeadraceError(Exception):
         self.expected = expected
         self.received = received
         self.fix = fix
+        self.table = None if table is None else [list(row) for row in table]
 
     @property
     def paragraph(self) -> str:
@@ -55,8 +61,17 @@ class HeadraceError(Exception):
             parts.append(f"{self.fix}.")
         return " ".join(parts)
 
+    @property
+    def text(self) -> str:
+        """The paragraph and, where there is a table, the table below it, in aligned columns."""
+        if not self.table:
+            return self.paragraph
+        widths = [max(len(cell) for cell in column) for column in zip(*self.table, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in self.table]
+        return "\n".join([self.paragraph, "", *(f"  {line.rstrip()}" for line in lines)])
+
     def __str__(self) -> str:
-        return self.paragraph
+        return self.text
 
     def to_json(self) -> dict[str, Any]:
         """Everything `from_json` needs to raise the same error in another process."""
@@ -68,6 +83,7 @@ class HeadraceError(Exception):
             "expected": self.expected,
             "received": self.received,
             "fix": self.fix,
+            **({} if self.table is None else {"table": self.table}),
         }
 
     @staticmethod
@@ -81,6 +97,7 @@ class HeadraceError(Exception):
             expected=data.get("expected"),
             received=data.get("received"),
             fix=data.get("fix"),
+            table=data.get("table"),
         )
 
     def at(self, where: str) -> Self:
@@ -102,6 +119,10 @@ class ProblemError(UserError):
 
 class DataError(UserError):
     """The rows are wrong, or are not where the user said. Exit 2."""
+
+
+class UnreadableFile(DataError):
+    """A file is damaged. Among other files it goes to quarantine whole; alone it refuses the run. Exit 2."""
 
 
 class UsageError(UserError):

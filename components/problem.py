@@ -8,12 +8,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from headrace.components.declarations import (
     METRICS,
     Categorical,
     Crossed,
+    Drift,
     Feature,
     Gate,
     Numeric,
@@ -28,6 +29,7 @@ __all__ = [
     "METRICS",
     "Categorical",
     "Crossed",
+    "Drift",
     "Feature",
     "Gate",
     "Numeric",
@@ -39,6 +41,11 @@ __all__ = [
 
 # The problem's name becomes a folder, a pipeline's name and a part of URLs.
 _PROBLEM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}\Z")
+
+DuplicateRows = Literal["allow", "quarantine"]
+
+# Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
+_LATER = {"max_missing": None, "max_unknown": None, "drift": None, "duplicate_rows": "allow"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,9 @@ class Problem:
         training: how the model is trained.
         quarantine_budget: the share of rows that may go to quarantine before a run is refused.
         hyperparameters: passed to `build_model` as they are; JSON values only.
+        drift: how far columns may have moved from an earlier statistics.json; without it nothing is compared.
+        duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
+            another key; "allow" keeps such rows.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
@@ -71,6 +81,8 @@ class Problem:
     training: Training = field(default_factory=Training)
     quarantine_budget: float = 0.05
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    drift: Drift | None = None
+    duplicate_rows: DuplicateRows = "allow"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
@@ -78,6 +90,7 @@ class Problem:
         self._check_label()
         self._check_features()
         self._check_gate()
+        self._check_drift()
 
     def _check_fields(self) -> None:
         if not isinstance(self.name, str) or not _PROBLEM_NAME.match(self.name):
@@ -104,6 +117,13 @@ class Problem:
                 expected="a share between 0 and 1",
                 received=repr(self.quarantine_budget),
             )
+        if self.duplicate_rows not in get_args(DuplicateRows):
+            raise ProblemError(
+                "duplicate_rows is wrong",
+                where="Problem",
+                expected=" or ".join(f'"{policy}"' for policy in get_args(DuplicateRows)),
+                received=repr(self.duplicate_rows),
+            )
         try:
             json.dumps(dict(self.hyperparameters))
         except (TypeError, ValueError) as error:
@@ -120,6 +140,13 @@ class Problem:
         if label.optional:
             raise ProblemError(
                 "the label cannot be optional", where="Problem.label", expected="optional=False", received="True"
+            )
+        if isinstance(label, Categorical) and label.max_unknown is not None:
+            raise ProblemError(
+                "the label cannot have unknown values",
+                where="Problem.label",
+                expected="no max_unknown",
+                received=f"max_unknown={label.max_unknown}",
             )
         if isinstance(label, Numeric) and label.buckets is not None:
             raise ProblemError(
@@ -227,6 +254,28 @@ class Problem:
                     received="no buckets",
                 )
 
+    def _check_drift(self) -> None:
+        if self.drift is None:
+            return
+        if not isinstance(self.drift, Drift):
+            raise ProblemError("drift is wrong", where="Problem", expected="a Drift", received=repr(self.drift))
+        columns = {declared.name: declared for declared in (*self.columns, self.label)}
+        for name, own in self.drift.columns.items():
+            if name not in columns:
+                raise ProblemError(
+                    f'there is no column "{name}" to compare',
+                    where="Problem.drift",
+                    expected=f"names among {', '.join(columns)}",
+                    received=f'"{name}"',
+                )
+            if isinstance(columns[name], Numeric) and own.l_infinity is not None:
+                raise ProblemError(
+                    f'"{name}" is a number, and has no L-infinity distance',
+                    where="Problem.drift",
+                    expected=f'{{"{name}": Drift(jensen_shannon=...)}}',
+                    received=f"l_infinity={own.l_infinity}",
+                )
+
     @property
     def task(self) -> Task:
         """What kind of prediction the label asks for."""
@@ -256,5 +305,13 @@ class Problem:
     def schema_digest(self) -> str:
         """Digest of what preprocessing reads of the problem: another gate or another batch size leaves it as it is."""
         plain = self.to_json()
-        relevant = {n: plain[n] for n in ("name", "key", "label", "features", "splits", "quarantine_budget")}
+        read = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows")
+        relevant = _declared({n: plain[n] for n in read})
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _declared(plain: Any) -> Any:
+    """JSON values without the later fields that are at their defaults."""
+    if isinstance(plain, dict):
+        return {n: _declared(v) for n, v in plain.items() if n not in _LATER or v != _LATER[n]}
+    return [_declared(value) for value in plain] if isinstance(plain, list) else plain

@@ -141,7 +141,7 @@ def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:
             storage.write_json(record_uri(step.root, step.name, step.identity), record)
         except HeadraceError as unwritten:
             traceback.print_exception(unwritten, file=sys.stderr)
-    emit("failed", step.name, error.paragraph, severity="ERROR", record=record)
+    emit("failed", step.name, error.text, severity="ERROR", record=record)
     raise SystemExit(error.exit_status) from cause
 
 

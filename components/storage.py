@@ -1,4 +1,4 @@
-"""The only place that knows where bytes are. Local paths today; another scheme is refused with one paragraph."""
+"""The only place that knows local paths from gs://; another scheme is refused with one paragraph."""
 
 from __future__ import annotations
 
@@ -8,21 +8,46 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from headrace.components.errors import DataError, PlatformError, UsageError
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 _CHUNK = 1 << 20
+# What readers of an artifact look for: it comes last.
+_MANIFEST = "manifest.json"
+
+
+def is_remote(uri: str) -> bool:
+    """Whether `uri` is in an object store, and so has no local path."""
+    return uri.startswith("gs://")
+
+
+def _remote() -> ModuleType:
+    """The object store's side, which is slow to import and so waits until it is asked for.
+
+    Raises:
+        UsageError: its library is not installed.
+    """
+    try:
+        from headrace.components import object_store
+    except ImportError as error:
+        raise UsageError(
+            "gs:// needs google-cloud-storage", received=str(error), fix="Run `pip install headrace[beam]`"
+        ) from error
+    return object_store
 
 
 def local_path(uri: str) -> Path:
     """The local path that `uri` names.
 
     Raises:
-        UsageError: `uri` is empty, or names a store that this version does not read.
+        UsageError: `uri` is empty, is in an object store, or names a store that this version does not read.
     """
     if not uri:
         raise UsageError("the path is empty", expected="a file or a folder")
@@ -31,8 +56,10 @@ def local_path(uri: str) -> Path:
         return Path(uri)
     if scheme == "file":
         return Path(rest)
+    if is_remote(uri):
+        raise UsageError("a place on this machine is needed here", where=uri, expected="a local path or file://...")
     raise UsageError(
-        f"{scheme}:// is not read or written by this version", where=uri, expected="a local path or file://..."
+        f"{scheme}:// is not read or written by this version", where=uri, expected="a local path, file:// or gs://"
     )
 
 
@@ -43,11 +70,79 @@ def join(uri: str, *parts: str) -> str:
 
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder at `uri`."""
+    if is_remote(uri):
+        there: bool = _remote().exists(uri)
+        return there
     return local_path(uri).exists()
+
+
+def size(uri: str) -> int:
+    """Bytes of a file. Raises OSError as `os.stat` does."""
+    if is_remote(uri):
+        found: int = _remote().describe(uri).bytes
+        return found
+    return local_path(uri).stat().st_size
+
+
+def open_input(uri: str) -> BinaryIO:
+    """A file to read, binary and seekable. Raises OSError as `open` does."""
+    if is_remote(uri):
+        file: BinaryIO = _remote().open_input(uri)
+        return file
+    return local_path(uri).open("rb")
+
+
+@contextmanager
+def open_output(uri: str) -> Iterator[BinaryIO]:
+    """A file to write, binary, which gets its name when the block ends well, and is not there otherwise.
+
+    Raises:
+        UsageError: the place cannot be written.
+        PlatformError: the disk is full, or the service failed.
+    """
+    with tempfile.TemporaryDirectory() if is_remote(uri) else _beside(uri) as folder:
+        temporary = Path(folder) / ".unfinished"
+        with writing(uri), temporary.open("wb") as file:
+            yield file
+        if is_remote(uri):
+            _remote().upload(temporary, uri)
+        else:
+            with writing(uri):
+                temporary.replace(local_path(uri))
+
+
+@contextmanager
+def _beside(uri: str) -> Iterator[str]:
+    """A temporary folder on the same disk as the local file `uri`."""
+    path = local_path(uri)
+    with writing(uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove(uri: str) -> None:
+    """Removes a file, or a folder with all in it; one that is not there is no error."""
+    if is_remote(uri):
+        remote = _remote()
+        remote.remove([*(found.uri for found in remote.below(uri)), *([uri] if remote.parse(uri)[1] else [])])
+        return
+    path = local_path(uri)
+    with writing(uri):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole content of a file. Raises OSError as `open` does."""
+    if is_remote(uri):
+        content: bytes = _remote().read_bytes(uri)
+        return content
     return local_path(uri).read_bytes()
 
 
@@ -70,8 +165,12 @@ def write_bytes(uri: str, content: bytes) -> None:
 
     Raises:
         UsageError: the folder cannot be written.
-        PlatformError: the disk is full or failed.
+        PlatformError: the disk is full, or the service failed.
     """
+    if is_remote(uri):
+        with writing(uri):
+            _remote().write_bytes(uri, content)
+        return
     path = local_path(uri)
     with writing(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +201,8 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     Raises:
         DataError: nothing is there, or nothing with one of `suffixes`.
     """
+    if is_remote(uri):
+        return _list_remote_files(uri, suffixes)
     path = local_path(uri)
     if path.is_file():
         return [str(path)]
@@ -117,10 +218,29 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     return named
 
 
-def fingerprint(paths: list[str]) -> str:
-    """SHA-256 over the names and contents of files, in hexadecimal: the version of the data."""
+def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
+    found, alone = _remote().find(uri)
+    if alone:
+        return [uri]
+    if not found:
+        raise DataError("there is no such file, folder or pattern", where=uri)
+    named = [o.uri for o in found if o.uri.lower().endswith(suffixes) and o.uri.rsplit("/", 1)[1][0] not in "._"]
+    if not named:
+        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+    return named
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """SHA-256 over the names and contents of files, in hexadecimal: the version of the data.
+
+    Files in an object store are told apart by their size and the checksum that the store keeps: none is read.
+    """
     total = hashlib.sha256()
     for name in paths:
+        if is_remote(name):
+            known = _remote().describe(name)
+            total.update(f"{known.name.rsplit('/', 1)[-1]}\0{known.bytes} {known.crc32c}\n".encode())
+            continue
         content = hashlib.sha256()
         with local_path(name).open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -133,8 +253,16 @@ def fingerprint(paths: list[str]) -> str:
 def publishing(uri: str) -> Iterator[Path]:
     """A temporary folder beside `uri` that is renamed to it when the block ends well, and is removed otherwise.
 
-    A folder that is already at `uri` is replaced.
+    A folder that is already at `uri` is replaced. In an object store, which cannot rename, the temporary folder is a
+    local one that is copied when the block ends well; manifest.json comes last, as the sign that all is there.
     """
+    if is_remote(uri):
+        remote = _remote()
+        remote.parse(uri)
+        with tempfile.TemporaryDirectory() as staging:
+            yield Path(staging)
+            remote.upload_tree(Path(staging), uri, _MANIFEST)
+        return
     path = local_path(uri)
     with writing(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,8 +272,13 @@ def publishing(uri: str) -> Iterator[Path]:
         with writing(uri):
             temporary.chmod(0o777 & ~_umask())
             if path.is_dir():
-                shutil.rmtree(path)
-            temporary.rename(path)
+                # What was there is gone only when the new folder has its name.
+                earlier = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+                path.rename(earlier)
+                temporary.rename(path)
+                shutil.rmtree(earlier)
+            else:
+                temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

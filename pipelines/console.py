@@ -142,10 +142,8 @@ def headline(record: dict[str, Any]) -> str:
 
 
 def print_error(console: Console, error: HeadraceError) -> None:
-    """One readable paragraph."""
-    console.print(
-        f"headrace: {error.paragraph}", style="red" if console.is_terminal else "", markup=False, soft_wrap=True
-    )
+    """One readable paragraph, and below it the table of what was seen and expected, where there is one."""
+    console.print(f"headrace: {error.text}", style="red" if console.is_terminal else "", markup=False, soft_wrap=True)
 
 
 def print_summary(console: Console, summary: dict[str, Any], report: str | None) -> None:

@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from headrace.components import storage
-from headrace.components.errors import HeadraceError, UsageError
+from headrace.components.errors import PlatformError, UsageError
 from headrace.components.preprocess import shards
-from headrace.components.preprocess.check import check_data
+from headrace.components.preprocess.bounds import check_drift, read_baseline
+from headrace.components.preprocess.check import look
+from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
+from headrace.components.preprocess.damage import Done, clear, read_whole_files
 from headrace.components.preprocess.finish import publishable
-from headrace.components.preprocess.shards import Account, BatchAccount, Job, Piece, Refusal, ShardAccount, Summary
-from headrace.components.preprocess.sources import Part, Rows, list_parts, source_of
+from headrace.components.preprocess.marks import find_marks
+from headrace.components.preprocess.runner import DirectRunner, RunnerOptions
+from headrace.components.preprocess.shards import (
+    Account,
+    Addition,
+    BatchAccount,
+    Job,
+    Piece,
+    Refusal,
+    ShardAccount,
+    Summary,
+)
+from headrace.components.preprocess.sources import Part, Rows, expected_rows, list_parts
+from headrace.components.preprocess.sources import data_version as measure_version
 from headrace.components.preprocess.splits import Sharding
+from headrace.components.preprocess.staging import staging
+from headrace.components.preprocess.validate import wanted_columns
 from headrace.components.problem_file import ProblemFile
 from headrace.components.progress import Progress, silent
 
 _SECONDS_BETWEEN_LOOKS = 0.25
+# A service is asked over the network, and counts with some delay anyway.
+_SECONDS_BETWEEN_QUESTIONS = 15.0
+# Beam's metrics of the job are counters of this namespace: rows, batches, quarantined and quarantined_REASON,
+# examples and bytes.
+METRICS = "headrace.preprocess"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -33,16 +56,20 @@ class PreprocessConfig:
     """How preprocessing is run.
 
     Attributes:
-        data: a file, a folder or a glob of CSV or Parquet.
+        data: a file, a folder or a glob of any format that `sources` reads, or a BigQuery table or query.
         output: the folder that becomes the Examples artifact; one that is there is replaced.
         identity: what the artifact is known by, 16 hexadecimal digits.
         data_version: fingerprint of the data; measured if empty.
         batch_rows: rows of a batch at most, 1 to 1,048,576. It changes no byte of the TFRecords.
         shard_rows: about how many rows a shard gets, 1 or more.
-        runner: the Beam runner; DirectRunner is Beam's in-memory one, in this process.
+        runner: the Beam runner and its options; without any, Beam's in-memory one, in this process.
+        baseline: an earlier statistics.json, or the Examples that hold it; the Problem's `drift` is judged against it.
+        existing: Examples whose keys are taken: a row with one of them is a duplicate.
+        addition: what the rows are added to Examples as, if they are; see `spans`.
+        csv: how CSV files are written.
 
     Raises:
-        UsageError: a value outside its range.
+        UsageError: a value outside its range, or a place that the runner's workers cannot reach.
     """
 
     data: str
@@ -51,7 +78,11 @@ class PreprocessConfig:
     data_version: str = ""
     batch_rows: int = 8192
     shard_rows: int = 100_000
-    runner: str = "DirectRunner"
+    runner: RunnerOptions = field(default_factory=DirectRunner)
+    baseline: str = ""
+    existing: str = ""
+    addition: Addition = ""
+    csv: CsvDialect = RFC_4180
 
     def __post_init__(self) -> None:
         for name, greatest in (("batch_rows", 1 << 20), ("shard_rows", None)):
@@ -61,8 +92,9 @@ class PreprocessConfig:
                 raise UsageError(f"{name} is wrong", expected=limits, received=repr(value))
         if not self.identity:
             raise UsageError("the identity is empty", expected="16 hexadecimal digits", received=repr(self.identity))
-        if self.runner != "DirectRunner":
-            raise UsageError("there is no such runner", expected="DirectRunner", received=repr(self.runner))
+        if not isinstance(self.runner, RunnerOptions):
+            raise UsageError("there is no such runner", expected="RunnerOptions", received=repr(self.runner))
+        self.runner.check_places(self.data, self.output)
 
 
 @dataclass(frozen=True)
@@ -76,6 +108,7 @@ class PreprocessResult:
         rows_quarantined: rows that broke a rule.
         splits: rows written, by split.
         reasons: rows that broke a rule, by reason.
+        metrics: the job's counters, as Beam has them: a runner that tries a bundle again may have counted it twice.
     """
 
     identity: str
@@ -84,6 +117,7 @@ class PreprocessResult:
     rows_quarantined: int
     splits: Mapping[str, int]
     reasons: Mapping[str, int]
+    metrics: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Progress = silent) -> PreprocessResult:
@@ -101,27 +135,34 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
         PlatformError: the disk is full or failed.
     """
     problem = problem_file.problem
-    files = check_data(problem, config.data)
+    files, damaged = look(problem, config.data, config.csv)
     report(f"checked {len(files)} {'file' if len(files) == 1 else 'files'}")
-    data_version = config.data_version or storage.fingerprint(files)
-    parts = list_parts(config.data)
-    expected = sum(source_of(part.path).expected_rows(part.path) for part in parts)
-    with storage.publishing(config.output) as folder:
-        job = Job(
-            problem=problem,
-            sharding=Sharding.plan(problem.splits, expected, config.shard_rows),
-            output=str(folder),
-            batch_rows=config.batch_rows,
-        )
-        with storage.writing(config.output):
-            job.work.mkdir()
-        summary = _run(job, parts, report)
-        if summary.errors:
-            raise HeadraceError.from_json(summary.errors[0])
-        manifest = publishable(job, parts, summary, config.data, config.identity, data_version)
-        with storage.writing(config.output):
-            shutil.rmtree(job.work)
+    data_version = config.data_version or measure_version(files, config.csv)
+    baseline = read_baseline(config.baseline)
+    parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
+    expected = expected_rows(parts)
+    with staging(config.output, config.identity, config.runner) as folder:
+
+        def read(readable: list[Part]) -> Done:
+            job = Job(
+                problem=problem,
+                sharding=Sharding.plan(problem.splits, expected, config.shard_rows),
+                output=folder,
+                batch_rows=config.batch_rows,
+                spills=config.runner.local,
+                marks=find_marks(problem, readable, config.existing, config.batch_rows),
+                addition=config.addition,
+            )
+            clear(job)
+            return Done(job, *_run(job, readable, config, report))
+
+        job, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        manifest = publishable(job, parts, summary, config.data, config.identity, data_version, damaged)
+        if summary.statistics is not None:
+            check_drift(problem, config.data, baseline, summary.statistics)
+        storage.remove(job.work)
         manifest.write(job.output)
+    report(_told(metrics))
     report(f"wrote {manifest.rows_out:,} Examples", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(
         identity=manifest.identity,
@@ -130,37 +171,84 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
         rows_quarantined=manifest.rows_quarantined,
         splits={name: split.rows for name, split in manifest.splits.items()},
         reasons=manifest.quarantine.reasons,
+        metrics=metrics,
     )
 
 
-def _run(job: Job, parts: list[Part], report: Progress) -> Summary:
+def _told(metrics: Mapping[str, int]) -> str:
+    counted = ", ".join(
+        f"{metrics.get(name, 0):,} {unit}"
+        for name, unit in (("rows", "rows read"), ("batches", "batches"), ("examples", "Examples"), ("bytes", "bytes"))
+    )
+    reasons = {name.partition("_")[2]: count for name, count in metrics.items() if name.startswith("quarantined_")}
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+    return f"{counted}, {metrics.get('quarantined', 0):,} quarantined{f' ({listed})' if listed else ''}"
+
+
+def _run(job: Job, parts: list[Part], config: PreprocessConfig, report: Progress) -> tuple[Summary, Mapping[str, int]]:
     """Runs the pipeline, and reports how many rows it has read meanwhile.
 
-    The pipeline has a thread of its own, so that progress is reported from the caller's; what it has read is counted
-    by the files that it has put aside, which shows the work of other processes too.
+    The pipeline has a thread of its own, so that progress is reported from the caller's. On this machine what it has
+    read is counted by the files that it has put aside, which shows the work of other processes too; elsewhere by the
+    job's own counters.
     """
     failures: list[BaseException] = []
+    results: list[PipelineResult] = []
 
     def work() -> None:
         try:
-            # Named outright: the default DirectRunner would first try to download another runner.
-            pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-            build(pipeline, job, parts)
-            pipeline.run().wait_until_finish()
+            result = launch(job, parts, config)
+            results.append(result)
+            result.wait_until_finish()
         except BaseException as error:
             _LOGGER.debug("the pipeline failed", exc_info=True)
             failures.append(error)
 
     thread = threading.Thread(target=work, name="beam pipeline", daemon=True)
     thread.start()
+    asked = time.monotonic()
     while thread.is_alive():
         thread.join(_SECONDS_BETWEEN_LOOKS)
-        rows = _rows_read(job.work)
+        rows = 0
+        if job.spills:
+            rows = _rows_read(Path(job.work))
+        elif results and thread.is_alive() and time.monotonic() - asked > _SECONDS_BETWEEN_QUESTIONS:
+            rows = counters(results[0]).get("rows", 0)
+            asked = time.monotonic()
         if rows:
             report(f"{rows:,} rows read", done=rows)
     if failures:
         raise failures[0]
-    return shards.read_summary(job)
+    state = results[0].state
+    if state != PipelineState.DONE:
+        raise PlatformError(
+            "the job did not finish", where=config.runner.name, expected=PipelineState.DONE, received=str(state)
+        )
+    return shards.read_summary(job), counters(results[0])
+
+
+def launch(job: Job, parts: list[Part], config: PreprocessConfig) -> PipelineResult:
+    """Starts the pipeline on the runner.
+
+    Raises:
+        UsageError: Beam refuses the options.
+    """
+    options = config.runner.pipeline_options(f"headrace-preprocess-{config.identity}")
+    try:
+        pipeline = beam.Pipeline(runner=config.runner.make(), options=options)
+    except ValueError as error:
+        said = " ".join(str(error).partition("errors:")[2].split()) or str(error)
+        raise UsageError(f"{config.runner.name} refuses its options", received=said.rstrip(".")) from error
+    build(pipeline, job, parts)
+    return pipeline.run()
+
+
+def counters(result: PipelineResult) -> dict[str, int]:
+    """The job's counters, by name, over all steps."""
+    total: Counter[str] = Counter()
+    for counter in result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]:
+        total[counter.key.metric.name] += int(counter.result or 0)
+    return dict(total)
 
 
 def _rows_read(work: Path) -> int:
@@ -179,7 +267,7 @@ def build(pipeline: beam.Pipeline, job: Job, parts: list[Part]) -> None:
     (
         (split.account, written)
         | "accounts" >> beam.Flatten()
-        | "as one" >> beam.Map(lambda account: (0, account))
+        | "as one" >> beam.Map(_as_one)
         | "gather" >> beam.GroupByKey()
         | "summary" >> beam.ParDo(_Summarize(job))
     )
@@ -203,6 +291,8 @@ class _Split(beam.DoFn):
 
     def process(self, rows: Rows | Refusal) -> Iterator[object]:
         for result in shards.split_batch(self._job, rows):
+            if isinstance(result, BatchAccount):
+                _count({"rows": result.rows, "batches": 1}, result.reasons)
             if isinstance(result, BatchAccount | ShardAccount | Refusal):
                 yield beam.pvalue.TaggedOutput("account", result)
             else:
@@ -217,7 +307,10 @@ class _Write(beam.DoFn):
 
     def process(self, shard_pieces: tuple[int, Iterable[Piece]]) -> Iterator[Account]:
         shard, pieces = shard_pieces
-        yield shards.write_shard(self._job, shard, pieces)
+        account = shards.write_shard(self._job, shard, pieces)
+        if isinstance(account, ShardAccount):
+            _count({"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
+        yield account
 
 
 class _Summarize(beam.DoFn):
@@ -228,3 +321,17 @@ class _Summarize(beam.DoFn):
 
     def process(self, accounts: tuple[int, Iterable[Account]]) -> None:
         shards.write_summary(self._job, accounts[1])
+
+
+def _as_one(account: Account) -> tuple[int, Account]:
+    """All accounts under one key. A function with a name: a lambda is sent with the path of this file."""
+    return 0, account
+
+
+def _count(counts: Mapping[str, int], reasons: Mapping[str, int]) -> None:
+    """Adds to the job's counters."""
+    quarantined = {f"quarantined_{reason}": count for reason, count in reasons.items()}
+    if reasons:
+        quarantined["quarantined"] = sum(reasons.values())
+    for name, count in {**counts, **quarantined}.items():
+        Metrics.counter(METRICS, name).inc(count)

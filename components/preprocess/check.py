@@ -9,8 +9,9 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components.errors import DataError
-from headrace.components.preprocess.sources import list_parts, read_part, source_of
+from headrace.components.errors import DataError, UnreadableFile
+from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
+from headrace.components.preprocess.sources import Part, list_paths, read_part, source_of
 from headrace.components.preprocess.validate import as_text, listed, not_numbers, wanted_columns
 from headrace.components.problem import Categorical, Numeric, Problem
 
@@ -29,31 +30,72 @@ _NUMBER_KINDS = (
 )
 
 
-def check_data(problem: Problem, data: str) -> list[str]:
+def check_data(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> list[str]:
     """Checks that the data can be the Problem's: files, columns, types, and the first rows of each.
 
     Args:
         problem: what is asked of the data.
-        data: a file, a folder or a glob.
+        data: a file, a folder, a glob, a table or a query.
+        csv: how CSV files are written.
 
     Returns:
-        The files, in the order in which they will be read.
+        The files, in the order in which they will be read. Of several, some may be damaged: they are for quarantine.
+
+    Raises: as `look` does.
+    """
+    return look(problem, data, csv)[0]
+
+
+def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[str], dict[str, UnreadableFile]]:
+    """The files, as `check_data` gives them, and what is wrong with those that are seen to be damaged at a first look.
 
     Raises:
-        DataError: no such file, an empty one, one that is not UTF-8 or is damaged, no rows, a column that is missing,
-            stands there twice or is of the wrong type.
+        DataError: no such file, an empty one, one that is not in the encoding said, no rows, a column that is missing,
+            stands there twice or is of the wrong type; or more files are damaged than the quarantine budget allows.
     """
     wanted = wanted_columns(problem)
-    parts = list_parts(data)
+    paths = list_paths(data)
     rows = 0
-    for part in parts:
-        _check_columns(problem, part.path, source_of(part.path).columns(part.path))
-        for first in islice(read_part(part, wanted, _SAMPLE_ROWS), 1):
-            rows += first.count
-            _check_values(problem, part.path, first.batch)
+    unreadable: dict[str, UnreadableFile] = {}
+    for path in paths:
+        try:
+            _check_columns(problem, path, source_of(path, csv).columns(path))
+            for first in islice(read_part(Part(0, path, csv=csv), wanted, _SAMPLE_ROWS), 1):
+                rows += first.count
+                _check_values(problem, path, first.batch)
+        except UnreadableFile as error:
+            unreadable[path] = error
+    check_files(problem, data, len(paths), list(unreadable.values()))
     if not rows:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
-    return [part.path for part in parts]
+    return paths, unreadable
+
+
+def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[DataError]) -> None:
+    """Checks that no more files are damaged than the quarantine budget allows; they are put aside whole.
+
+    Args:
+        problem: whose budget it is.
+        data: what was to be read.
+        files: how many files there are.
+        unreadable: what is wrong with each that is damaged.
+
+    Raises:
+        DataError: they are too many; where the only file is damaged, what is wrong with it.
+    """
+    if not unreadable:
+        return
+    if files == 1:
+        raise unreadable[0]
+    budget = problem.quarantine_budget
+    if len(unreadable) > budget * files:
+        raise DataError(
+            f"{len(unreadable)} of {files} files cannot be read",
+            where=data,
+            expected=f"at most {100 * budget:g} % of the files ({int(budget * files)})",
+            received="; ".join(f"{error.where}: {error.what}" for error in unreadable[:3]),
+            fix="Restore or leave out these files, or raise quarantine_budget in the Problem file",
+        ) from unreadable[0]
 
 
 def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> None:

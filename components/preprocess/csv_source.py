@@ -1,11 +1,15 @@
-"""Reads CSV (RFC 4180, UTF-8, commas, a header) as columns of text: a bad value costs one row, and not the file."""
+"""Reads CSV as columns of text: a bad value costs one row, and not the file."""
 
 from __future__ import annotations
 
 import codecs
 import csv
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,80 +18,159 @@ import pyarrow.csv as pacsv
 
 from headrace.components import storage
 from headrace.components.errors import DataError
+from headrace.components.preprocess.csv_comments import WithoutComments
+from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
+from headrace.components.preprocess.opening import opened, reading, split_name
 from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow
 
 # Arrow reads a file in blocks of this many bytes, and a row may not be longer.
 BLOCK = 1 << 20
 
 
+@dataclass(frozen=True)
 class CsvSource:
-    """CSV files. An empty field is a missing value; a row with too few or too many fields is refused."""
+    """CSV files of one dialect. An empty field is a missing value; a row with too few or too many fields is refused."""
+
+    dialect: CsvDialect = RFC_4180
 
     def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
         """The header's names; every column is text.
 
         Raises:
             DataError: the file is empty, its first block is not UTF-8, or its header is not one.
+            UnreadableFile: it is compressed, and damaged.
         """
-        return [(name, pa.string()) for name in _header(path, _first_block(path))]
+        return [(name, pa.string()) for name in self._header(path)]
+
+    def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
+        """The whole file: where a row begins is known only to those who read from the beginning."""
+        return [None]
 
     def read(
-        self, path: str, columns: Sequence[str], batch_rows: int
+        self, path: str, columns: Sequence[str], batch_rows: int, piece: None = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, the rows' numbers, and the rows refused before or among them."""
-        header = _header(path, _first_block(path))
+        dialect = self._dialect_of(path)
+        header = self._header(path)
         refused: list[QuarantinedRow] = []
 
         def refuse(row: pacsv.InvalidRow) -> str:
-            refused.append(_refused(row, path, header, columns))
+            refused.append(_refused(row, path, header, columns, dialect))
             return "skip"
 
         first = 1
-        for batch in _batches(path, columns, refuse):
+        for batch in _batches(path, columns, refuse, dialect):
             # Rows refused after the batch's last good one belong to a later batch, or to the end.
             numbers = _numbers(first, batch.num_rows, [row.row for row in refused])
             first = int(numbers[-1]) + 1 if len(numbers) else first
             for start in range(0, batch.num_rows, batch_rows):
-                piece = batch.slice(start, batch_rows)
+                piece_of = batch.slice(start, batch_rows)
                 kept = numbers[start : start + batch_rows]
                 passed = tuple(row for row in refused if row.row < kept[-1])
                 del refused[: len(passed)]
-                yield piece, kept, passed
+                yield piece_of, kept, passed
         if refused:
             empty = pa.RecordBatch.from_pylist([], pa.schema([(name, pa.string()) for name in columns]))
             yield empty, np.zeros(0, np.int64), tuple(refused)
 
     def expected_rows(self, path: str) -> int:
-        """From the length of the rows in the first block."""
-        block = _first_block(path)
+        """From the length of the rows in the first block, and of compressed files from a usual rate."""
+        block = _first_block(path, self._dialect_of(path))
         lines = max(block.count(b"\n") - 1, 1)
-        return max(1, round(lines * storage.local_path(path).stat().st_size / len(block)))
+        rate = 1 if split_name(path)[1] is None else _USUAL_RATE
+        return max(1, round(lines * max(storage.size(path) * rate, len(block)) / len(block)))
+
+    def _dialect_of(self, path: str) -> CsvDialect:
+        tabs = split_name(path)[0] == ".tsv" and self.dialect.delimiter == ","
+        return replace(self.dialect, delimiter="\t") if tabs else self.dialect
+
+    def _header(self, path: str) -> list[str]:
+        """The names given, or those in the first line that is not blank."""
+        dialect = self._dialect_of(path)
+        block = _first_block(path, dialect)
+        if dialect.is_utf8:
+            _check_text(path, block)
+        if dialect.header:
+            return list(dialect.header)
+        encoding = "utf-8-sig" if dialect.is_utf8 else dialect.encoding
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(block)
+            lines = text.splitlines(keepends=True)[dialect.skip_rows :]
+            return next(row for row in csv.reader(lines, strict=True, **_for_python(dialect)) if row)
+        except (csv.Error, StopIteration, UnicodeDecodeError) as error:
+            raise DataError("the file has no header that can be read", where=path, received=str(error)) from error
 
 
-def _batches(path: str, columns: Sequence[str], refuse: object) -> Iterator[pa.RecordBatch]:
+# Text in columns shrinks to about a fifth.
+_USUAL_RATE = 5
+
+
+def _for_python(dialect: CsvDialect) -> dict[str, Any]:
+    quoting = csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE
+    return {
+        "delimiter": dialect.delimiter,
+        "quotechar": dialect.quote or None,
+        "escapechar": dialect.escape or None,
+        "doublequote": dialect.double_quote,
+        "quoting": quoting,
+    }
+
+
+@contextmanager
+def _text_of(path: str, dialect: CsvDialect) -> Iterator[Any]:
+    """The file's bytes, uncompressed and without comments."""
+    with opened(path) as file:
+        yield WithoutComments(file, dialect, BLOCK) if dialect.comment else file
+
+
+def _batches(path: str, columns: Sequence[str], refuse: object, dialect: CsvDialect) -> Iterator[pa.RecordBatch]:
+    try:
+        with reading(path, "CSV"), _text_of(path, dialect) as text:
+            yield from _parsed(path, text, columns, refuse, dialect)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the file is not {dialect.encoding}", where=path, received=str(error), fix="Give its encoding by --csv"
+        ) from error
+
+
+def _parsed(
+    path: str, text: Any, columns: Sequence[str], refuse: object, dialect: CsvDialect
+) -> Iterator[pa.RecordBatch]:
     try:
         yield from pacsv.open_csv(
-            storage.local_path(path),
+            text,
             # Rows are numbered only without threads.
-            read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+            read_options=pacsv.ReadOptions(
+                use_threads=False,
+                block_size=BLOCK,
+                column_names=list(dialect.header) or None,
+                skip_rows=dialect.skip_rows,
+                encoding="utf8" if dialect.is_utf8 else dialect.encoding,
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
+                double_quote=dialect.double_quote,
+                escape_char=dialect.escape or False,
+                newlines_in_values=True,
+                invalid_row_handler=refuse,
+            ),
             convert_options=pacsv.ConvertOptions(
                 include_columns=list(columns),
                 column_types=dict.fromkeys(columns, pa.string()),
-                null_values=[""],
+                null_values=list(dialect.null_values),
                 strings_can_be_null=True,
             ),
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        _check_utf8(path)
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        if dialect.is_utf8:
+            _check_utf8(path)
         raise DataError(
             "the file is not CSV, or is damaged",
             where=path,
             expected=f"rows of at most {BLOCK} bytes, with every quote closed",
             received=str(error).splitlines()[0][:300].rstrip("."),
         ) from error
-    except OSError as error:
-        raise DataError("the file cannot be read", where=path, received=str(error)) from error
 
 
 def _numbers(first: int, count: int, refused: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -99,47 +182,35 @@ def _numbers(first: int, count: int, refused: Sequence[int]) -> npt.NDArray[np.i
     return numbers
 
 
-def _refused(row: pacsv.InvalidRow, path: str, header: Sequence[str], columns: Sequence[str]) -> QuarantinedRow:
+def _refused(
+    row: pacsv.InvalidRow, path: str, header: Sequence[str], columns: Sequence[str], dialect: CsvDialect
+) -> QuarantinedRow:
     few = row.actual_columns < row.expected_columns
     message = f"the row has {row.actual_columns} fields where the header has {row.expected_columns}"
     try:
-        fields = next(csv.reader([row.text]), [])
+        fields = next(csv.reader([row.text], **_for_python(dialect)), [])
     except csv.Error:
         # Fields longer than Python's csv takes; the row is told of all the same.
-        fields = row.text.split(",")
+        fields = row.text.split(dialect.delimiter)
     values = {name: value for name, value in zip(header, fields, strict=False) if name in columns}
-    # Arrow counts the header as the first row.
-    number = row.number - 1
+    # Arrow counts the lines skipped and the header too.
+    number = row.number - dialect.skip_rows - (0 if dialect.header else 1)
     fault = Fault(None, "too_few_fields" if few else "too_many_fields", message)
     return QuarantinedRow(PurePath(path).name, number, fault, values)
 
 
-def _first_block(path: str) -> bytes:
+def _first_block(path: str, dialect: CsvDialect) -> bytes:
     """The first BLOCK bytes.
 
     Raises:
         DataError: there is no such file, it cannot be read, or it is empty.
+        UnreadableFile: it is compressed, and damaged.
     """
-    try:
-        with storage.local_path(path).open("rb") as file:
-            block = file.read(BLOCK)
-    except FileNotFoundError as error:
-        raise DataError("there is no such file", where=path) from error
-    except OSError as error:
-        raise DataError("the file cannot be read", where=path, received=str(error)) from error
+    with reading(path, "CSV"), _text_of(path, dialect) as file:
+        block: bytes = file.read(BLOCK)
     if not block.strip():
         raise DataError("the file is empty", where=path, expected="a header and one row or more", received="no text")
     return block
-
-
-def _header(path: str, block: bytes) -> list[str]:
-    """The names in the first line that is not blank."""
-    _check_text(path, block)
-    text = codecs.getincrementaldecoder("utf-8-sig")().decode(block)
-    try:
-        return next(row for row in csv.reader(text.splitlines(keepends=True), strict=True) if row)
-    except (csv.Error, StopIteration) as error:
-        raise DataError("the file has no header that can be read", where=path, received=str(error)) from error
 
 
 def _check_text(path: str, block: bytes) -> None:
@@ -159,10 +230,10 @@ def _check_utf8(path: str) -> None:
     Raises:
         DataError: there is one.
     """
-    with storage.local_path(path).open("rb") as file:
+    with opened(path) as file:
         offset = line = 0
         # No byte of a UTF-8 character but the last is a line break, so a line is decoded as a whole.
-        for line, content in enumerate(file, 1):
+        for line, content in enumerate(io.BufferedReader(file, BLOCK), 1):
             try:
                 content.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -176,5 +247,5 @@ def _not_utf8(path: str, offset: int, line: int, byte: int) -> DataError:
         where=f"{path}, line {line}",
         expected="text in UTF-8",
         received=f"byte 0x{byte:02x} at offset {offset}",
-        fix="Save the file as UTF-8, or convert it with iconv",
+        fix="Save the file as UTF-8, convert it with iconv, or give its encoding by --csv encoding=...",
     )

@@ -4,38 +4,64 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow.compute as pc
 
 from headrace.components import storage
 from headrace.components.errors import DataError
-from headrace.components.preprocess.shards import Job, Summary, read_duplicates
-from headrace.components.preprocess.sources import Part, read_part
+from headrace.components.preprocess.bounds import check_shares
+from headrace.components.preprocess.shards import Job, Summary, read_duplicates, write_records
+from headrace.components.preprocess.sources import Part, read_part, size_of
 from headrace.components.preprocess.validate import quarantine, wanted_columns
-from headrace.components.tfrecord.framing import TFRecordWriter
-from headrace.components.tfrecord.manifest import SPLITS, Manifest, Quarantine, Schema, Shard, Source, Split
+from headrace.components.tfrecord.manifest import (
+    SPLITS,
+    Manifest,
+    Quarantine,
+    QuarantinedFile,
+    Schema,
+    Shard,
+    Source,
+    Split,
+)
 from headrace.components.tfrecord.quarantine import Fault, to_lines
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 _EXAMPLES = 3
 
 
-def publishable(job: Job, parts: list[Part], summary: Summary, data: str, identity: str, data_version: str) -> Manifest:
+def publishable(
+    job: Job,
+    parts: list[Part],
+    summary: Summary,
+    data: str,
+    identity: str,
+    data_version: str,
+    unreadable: Mapping[str, DataError] = MappingProxyType({}),
+) -> Manifest:
     """Completes the artifact but for its manifest, which it returns, to be written last.
 
+    Args:
+        unreadable: by path, what is wrong with the files that are damaged, of which no row was taken.
+
     Raises:
-        DataError: the quarantine budget is spent, a split has no rows, or a column of the train split has no value.
+        DataError: the quarantine budget is spent, a split has no rows, a column of the train split has no value, or
+            more values of a column are missing or unknown than the Problem allows.
     """
     problem = job.problem
     rows_in = sum(summary.rows.values())
     quarantined = sum(summary.reasons.values())
-    if quarantined > problem.quarantine_budget * rows_in:
+    if quarantined > problem.quarantine_budget * rows_in and job.addition != "append":
         raise _budget_spent(job, parts, summary, data, rows_in, quarantined)
     splits = _splits(job, summary)
-    _check_splits(data, splits, summary)
+    if not job.addition:
+        check_splits(data, splits, summary.statistics)
+    if job.addition != "append":
+        check_shares(problem, data, summary.seen)
     files = _write_quarantine(job, parts) if quarantined else ()
     storage.write_json(storage.join(job.output, "schema.json"), Schema.of(problem).to_json())
     storage.write_json(storage.join(job.output, "statistics.json"), summary.statistics)
@@ -44,16 +70,27 @@ def publishable(job: Job, parts: list[Part], summary: Summary, data: str, identi
         problem=problem.name,
         schema_digest=problem.schema_digest,
         data_version=data_version,
-        source=tuple(
-            Source(part.name, storage.local_path(part.path).stat().st_size, summary.rows.get(part.index, 0))
-            for part in parts
-        ),
+        source=_sources(parts, summary),
         rows_in=rows_in,
         rows_out=sum(split.rows for split in splits.values()),
         rows_quarantined=quarantined,
         splits=splits,
         quarantine=Quarantine(problem.quarantine_budget, summary.reasons, files),
+        files_quarantined=tuple(
+            QuarantinedFile(PurePath(path).name, size_of(path), "file_unreadable", error.paragraph)
+            for path, error in unreadable.items()
+        ),
     )
+
+
+def _sources(parts: list[Part], summary: Summary) -> tuple[Source, ...]:
+    """The files, each once, with the rows of all its parts."""
+    rows: Counter[str] = Counter()
+    names = {}
+    for part in parts:
+        rows[part.path] += summary.rows.get(part.index, 0)
+        names[part.path] = part.file
+    return tuple(Source(name, size_of(path), rows[path]) for path, name in names.items())
 
 
 def _splits(job: Job, summary: Summary) -> dict[str, Split]:
@@ -63,14 +100,17 @@ def _splits(job: Job, summary: Summary) -> dict[str, Split]:
         split, file = job.sharding.name(number)
         shard = summary.shards.get(number)
         if shard is None:
-            with TFRecordWriter(Path(job.output) / file) as writer:
-                pass
-            shard = Shard(file, writer.rows, writer.bytes, writer.crc32c)
+            shard = write_records(job, file, [])
         found[split].append(shard)
     return {name: Split(sum(shard.rows for shard in of), tuple(of)) for name, of in found.items()}
 
 
-def _check_splits(data: str, splits: dict[str, Split], summary: Summary) -> None:
+def check_splits(data: str, splits: Mapping[str, Split], statistics: Mapping[str, Any] | None) -> None:
+    """Checks that every split has rows, and every column a value to learn from.
+
+    Raises:
+        DataError: one has none.
+    """
     empty = [name for name, split in splits.items() if not split.rows]
     if empty:
         raise DataError(
@@ -80,7 +120,7 @@ def _check_splits(data: str, splits: dict[str, Split], summary: Summary) -> None
             received=", ".join(f"{name} {split.rows}" for name, split in splits.items()),
             fix="Give more rows, or give the split a larger share in the Problem file",
         )
-    columns = (summary.statistics or {"columns": {}})["columns"]
+    columns = (statistics or {"columns": {}})["columns"]
     for name, column in columns.items():
         if not column["count"]:
             raise DataError(
@@ -94,20 +134,17 @@ def _check_splits(data: str, splits: dict[str, Split], summary: Summary) -> None
 
 def _write_quarantine(job: Job, parts: list[Part]) -> tuple[str, ...]:
     """Merges the rows that the stages put aside into one file, in the order of files and rows, and returns its name."""
-    path = Path(job.output) / _QUARANTINE_FILE
-    with storage.writing(job.output):
-        path.parent.mkdir()
-        with path.open("wb") as file:
-            for _, line in heapq.merge(_rows_of_batches(job), _rows_of_duplicates(job, parts)):
-                file.write(line)
+    with storage.open_output(storage.join(job.output, _QUARANTINE_FILE)) as file:
+        for _, line in heapq.merge(_rows_of_batches(job), _rows_of_duplicates(job, parts)):
+            file.write(line)
     return (_QUARANTINE_FILE,)
 
 
 def _rows_of_batches(job: Job) -> Iterator[tuple[tuple[int, int], bytes]]:
     # The names hold the position in fixed width, so their order is that of the rows.
-    for path in sorted(job.work.glob("quarantine-*.jsonl")):
-        index = int(path.name.split("-")[1])
-        with path.open("rb") as lines:
+    for uri in job.aside("quarantine-*.jsonl"):
+        index = int(uri.rpartition("/")[2].split("-")[1])
+        with storage.open_input(uri) as lines:
             for line in lines:
                 yield (index, json.loads(line)["row"]), line
 
@@ -159,4 +196,16 @@ def _budget_spent(
         fix="Choose a key that identifies each row"
         if only
         else "Correct the rows, or raise quarantine_budget in the Problem file",
+        table=budget_table(summary.reasons, rows_in, budget),
     )
+
+
+def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> list[list[str]]:
+    """What was seen of each reason, and of all beside what is allowed, for an error to show."""
+    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    total = sum(reasons.values())
+    return [
+        ["reason", "rows", "share", "expected"],
+        *([reason, f"{count:,}", f"{count / rows_in:.2%}", ""] for reason, count in counted),
+        ["all", f"{total:,}", f"{total / rows_in:.2%}", f"at most {100 * budget:g} %"],
+    ]

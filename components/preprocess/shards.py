@@ -1,25 +1,31 @@
 """The work of the pipeline's stages, without Beam: rows to pieces, one a batch; pieces to shards; all to one account.
 
-Between the stages rows wait in files under the output's `.work` folder, and the pipeline itself moves only where they
-are. So memory holds a batch or a shard, however large the table is, and a bundle that is tried again writes the same
-files again.
+Where all workers are on one machine, rows wait between the stages in files of a work folder, and the pipeline itself
+moves only where they are: its in-memory shuffle would hold the whole table, and a multi-process one would send it
+through sockets twice. Workers on several machines share no disk, and there the rows travel through the runner's own
+shuffle, as Arrow IPC: a piece for each batch and shard would be a hundred thousand small objects in a bucket, of which
+every shard reads its own by range, where Dataflow's shuffle is made for that, and drops what a failed bundle left.
+Either way memory holds a batch or a shard, however large the table is, and a bundle that is tried again writes the
+same files again.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.components import storage
-from headrace.components.errors import HeadraceError
+from headrace.components.errors import DataError, HeadraceError, PlatformError
 from headrace.components.preprocess.sources import Part, Rows, read_part
 from headrace.components.preprocess.splits import Sharding, fingerprint
 from headrace.components.preprocess.validate import validate, wanted_columns
@@ -27,7 +33,7 @@ from headrace.components.problem import Problem
 from headrace.components.tfrecord.encoding import encode
 from headrace.components.tfrecord.framing import TFRecordWriter
 from headrace.components.tfrecord.manifest import Shard
-from headrace.components.tfrecord.quarantine import QuarantinedRow, to_lines
+from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.components.tfrecord.statistics import TableStatistics, merge_all
 
 # Rows of a shard that are encoded and written at once.
@@ -36,6 +42,7 @@ _WRITE_ROWS = 8192
 _EXAMPLES = 5
 
 Position = tuple[int, int]
+Addition = Literal["", "span", "append"]
 
 
 @dataclass(frozen=True)
@@ -47,36 +54,84 @@ class Job:
         sharding: which shard each row belongs to.
         output: the folder that becomes the artifact.
         batch_rows: rows of a batch, at most.
+        marks: faults that a look at the whole data found before, by part and row; see `marks`.
+        work_folder: where the stages leave files to each other; `.work` in the output if empty.
+        spills: whether rows wait in files of the work folder, or travel through the runner.
+        addition: what the rows are added to Examples as, if they are; what is asked of the whole is asked there.
     """
 
     problem: Problem
     sharding: Sharding
     output: str
     batch_rows: int
+    marks: Mapping[int, Mapping[int, Fault]] = field(default_factory=dict)
+    addition: Addition = ""
+    _: KW_ONLY
+    work_folder: str = ""
+    spills: bool = True
 
     @property
-    def work(self) -> Path:
-        """Where rows wait between the stages."""
-        return Path(self.output) / ".work"
+    def work(self) -> str:
+        """The folder where the stages leave files to each other: local if `spills`, any URI otherwise."""
+        return self.work_folder or storage.join(self.output, ".work")
+
+    def put_aside(self, name: str, content: bytes) -> None:
+        """Writes a file of the work folder; a second try writes the same one again."""
+        if self.spills:
+            with self.spilling():
+                (Path(self.work) / name).write_bytes(content)
+        else:
+            storage.write_bytes(storage.join(self.work, name), content)
+
+    @contextmanager
+    def spilling(self) -> Iterator[None]:
+        """Turns what the system says of writing to the work folder into our errors; that it is gone is no user's fault.
+
+        Raises:
+            UsageError: it cannot be written.
+            PlatformError: it is gone, the disk is full or failed.
+        """
+        with storage.writing(self.output):
+            try:
+                yield
+            except FileNotFoundError as error:
+                raise PlatformError("the work folder is gone", where=self.work, received=str(error)) from error
+
+    def aside(self, pattern: str) -> list[str]:
+        """The files of the work folder that match, in the order of their names."""
+        if not storage.is_remote(self.work):
+            return sorted(str(path) for path in Path(self.work).glob(pattern))
+        try:
+            return storage.list_files(storage.join(self.work, pattern), (PurePath(pattern).suffix,))
+        except DataError:
+            return []
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The rows of one batch that belong to one shard: record batch `index` of an Arrow file."""
+    """The rows of one batch that belong to one shard.
+
+    Attributes:
+        position: of the batch.
+        path, index: the Arrow file where they wait, and which record batch of it they are.
+        content: themselves, as a stream of Arrow IPC, where there is no such file.
+    """
 
     position: Position
     path: str
     index: int
+    content: bytes = b""
 
 
 @dataclass(frozen=True)
 class BatchAccount:
-    """What came of a batch: rows read, rows that broke a rule by reason, and the first few of them."""
+    """What came of a batch: rows read, rows that broke a rule by reason, the first few, and `Checked.seen`."""
 
     position: Position
     rows: int
     reasons: Counter[str]
     examples: tuple[QuarantinedRow, ...]
+    seen: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -87,6 +142,11 @@ class ShardAccount:
     written: Shard
     statistics: TableStatistics | None
     duplicates: int
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Rows that broke a rule, by reason."""
+        return {"duplicate_key": self.duplicates} if self.duplicates else {}
 
 
 @dataclass(frozen=True)
@@ -117,24 +177,29 @@ def split_batch(job: Job, rows: Rows | Refusal) -> Iterator[tuple[int, Piece] | 
         yield rows
         return
     try:
-        checked = validate(job.problem, rows)
+        checked = validate(job.problem, rows, job.marks.get(rows.part.index))
         name = "{:05d}-{:012d}".format(*rows.position)
-        with storage.writing(job.output):
-            if checked.quarantined:
-                (job.work / f"quarantine-{name}.jsonl").write_bytes(to_lines(checked.quarantined))
-            path = job.work / f"piece-{name}-{rows.count}.arrow"
-            shards = _write_pieces(job, path, checked.batch, checked.numbers)
+        if checked.quarantined:
+            job.put_aside(f"quarantine-{name}.jsonl", to_lines(checked.quarantined))
+        pieces = _cut(job, checked.batch, checked.numbers)
+        if job.spills:
+            path = Path(job.work) / f"piece-{name}-{rows.count}.arrow"
+            with job.spilling():
+                _write_pieces(path, [batch for _, batch in pieces])
     except HeadraceError as error:
         yield Refusal(rows.position, error.at(rows.part.path).to_json())
         return
-    for index, shard in enumerate(shards):
-        yield shard, Piece(rows.position, str(path), index)
+    for index, (shard, batch) in enumerate(pieces):
+        if job.spills:
+            yield shard, Piece(rows.position, str(path), index)
+        else:
+            yield shard, Piece(rows.position, "", 0, _to_stream(batch))
     reasons = Counter(str(row.fault.reason) for row in checked.quarantined)
-    yield BatchAccount(rows.position, rows.count, reasons, checked.quarantined[:_EXAMPLES])
+    yield BatchAccount(rows.position, rows.count, reasons, checked.quarantined[:_EXAMPLES], checked.seen)
 
 
-def _write_pieces(job: Job, path: Path, batch: pa.RecordBatch, numbers: Any) -> list[int]:
-    """Writes one record batch for each shard that has rows, in the shards' order, and returns these shards."""
+def _cut(job: Job, batch: pa.RecordBatch, numbers: Any) -> list[tuple[int, pa.RecordBatch]]:
+    """The rows of each shard that has some, in the shards' order, with the rows' numbers as their first column."""
     batch = pa.RecordBatch.from_arrays(
         [pa.array(numbers, pa.int64()), *batch.columns], names=["row number", *batch.schema.names]
     )
@@ -143,13 +208,27 @@ def _write_pieces(job: Job, path: Path, batch: pa.RecordBatch, numbers: Any) -> 
     shards, starts = np.unique(assigned[order], return_index=True)
     sorted_batch = batch.take(pa.array(order))
     ends = [*starts.tolist()[1:], batch.num_rows]
+    bounds = zip(shards.tolist(), starts.tolist(), ends, strict=False)
+    return [(int(shard), sorted_batch.slice(start, end - start)) for shard, start, end in bounds]
+
+
+def _write_pieces(path: Path, pieces: list[pa.RecordBatch]) -> None:
+    """Writes the pieces of a batch as one Arrow file; one without pieces counts as progress all the same."""
     unfinished = path.with_name(f".{path.name}")
-    with pa.ipc.new_file(unfinished, batch.schema) as file:
-        for start, end in zip(starts.tolist(), ends, strict=False):
-            file.write_batch(sorted_batch.slice(start, end - start))
+    schema = pieces[0].schema if pieces else pa.schema([])
+    with pa.ipc.new_file(unfinished, schema) as file:
+        for piece in pieces:
+            file.write_batch(piece)
     # Progress is counted by these names.
     unfinished.rename(path)
-    return [int(shard) for shard in shards]
+
+
+def _to_stream(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+        stream.write_batch(batch)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def write_shard(job: Job, shard: int, pieces: Iterable[Piece]) -> Account:
@@ -159,7 +238,6 @@ def write_shard(job: Job, shard: int, pieces: Iterable[Piece]) -> Account:
     """
     ordered = sorted(pieces, key=lambda piece: piece.position)
     split, file = job.sharding.name(shard)
-    path = Path(job.output) / file
     try:
         with storage.writing(job.output):
             batches = [_read_piece(piece) for piece in ordered]
@@ -167,21 +245,46 @@ def write_shard(job: Job, shard: int, pieces: Iterable[Piece]) -> Account:
         table, duplicates = _without_duplicates(job, shard, table, ordered, [batch.num_rows for batch in batches])
         # The first column is the row's number, which the Example does not hold.
         table = table.remove_column(0).combine_chunks()
-        with TFRecordWriter(path) as writer:
-            for batch in table.to_batches(_WRITE_ROWS):
-                writer.write(encode(batch))
+        written = write_records(job, file, table.to_batches(_WRITE_ROWS))
     except HeadraceError as error:
         return Refusal(ordered[0].position, error.to_json())
     statistics = None
     if split == "train":
         names = [*(feature.name for feature in job.problem.columns), job.problem.label.name]
         statistics = TableStatistics.measure(table, names)
-    written = Shard(file, writer.rows, writer.bytes, writer.crc32c)
     return ShardAccount(shard, written, statistics, duplicates)
 
 
+def write_records(job: Job, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
+    """Writes a shard of the output, which gets its name when it is whole.
+
+    Raises:
+        UsageError: it cannot be written.
+        PlatformError: the disk is full, or the service failed.
+    """
+    uri = storage.join(job.output, file)
+    if not storage.is_remote(uri):
+        return _write_local(storage.local_path(uri), file, batches)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PurePath(file).name
+        shard = _write_local(path, file, batches)
+        # An object is there when all of it is, so a worker that dies on the way leaves nothing.
+        storage.write_bytes(uri, path.read_bytes())
+    return shard
+
+
+def _write_local(path: Path, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
+    with TFRecordWriter(path) as writer:
+        for batch in batches:
+            writer.write(encode(batch))
+    return Shard(file, writer.rows, writer.bytes, writer.crc32c)
+
+
 def _read_piece(piece: Piece) -> pa.RecordBatch:
-    with pa.memory_map(piece.path) as file:
+    if piece.content:
+        return pa.ipc.open_stream(piece.content).read_next_batch()
+    # Not mapped: of each page that is touched, its neighbours come into memory too, from as many files as batches.
+    with pa.OSFile(piece.path) as file:
         return pa.ipc.open_file(file).get_batch(piece.index)
 
 
@@ -209,8 +312,10 @@ def _without_duplicates(
             "key": table.column(1).filter(pa.array(again)),
         }
     )
-    with storage.writing(job.output), pa.ipc.new_file(job.work / f"duplicates-{shard:05d}.arrow", found.schema) as file:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, found.schema) as file:
         file.write_table(found)
+    job.put_aside(f"duplicates-{shard:05d}.arrow", sink.getvalue().to_pybytes())
     return table.filter(pa.array(~again)), int(again.sum())
 
 
@@ -225,6 +330,7 @@ class Summary:
         examples: the first few of them.
         shards: by number, those that have rows.
         statistics: of the train split, as statistics.json holds them; None where it has no rows.
+        seen: `Checked.seen` of all batches.
     """
 
     errors: list[dict[str, Any]]
@@ -233,6 +339,7 @@ class Summary:
     examples: list[dict[str, Any]]
     shards: dict[int, Shard]
     statistics: dict[str, Any] | None
+    seen: dict[str, int]
 
 
 def write_summary(job: Job, accounts: Iterable[Account]) -> None:
@@ -243,7 +350,9 @@ def write_summary(job: Job, accounts: Iterable[Account]) -> None:
     refusals = sorted((a for a in every if isinstance(a, Refusal)), key=lambda account: account.position)
     reasons: Counter[str] = Counter()
     rows: Counter[int] = Counter()
+    seen: Counter[str] = Counter()
     for batch in batches:
+        seen.update(batch.seen)
         reasons.update(batch.reasons)
         rows[batch.position[0]] += batch.rows
     duplicates = sum(shard.duplicates for shard in shards)
@@ -257,13 +366,14 @@ def write_summary(job: Job, accounts: Iterable[Account]) -> None:
         "examples": [json.loads(row.to_line()) for batch in batches for row in batch.examples][:_EXAMPLES],
         "shards": {shard.shard: vars(shard.written) for shard in shards},
         "statistics": merge_all(measured).to_json() if measured else None,
+        "seen": dict(sorted(seen.items())),
     }
-    storage.write_json(str(job.work / "summary.json"), summary)
+    storage.write_json(storage.join(job.work, "summary.json"), summary)
 
 
 def read_summary(job: Job) -> Summary:
     """What `write_summary` put on record."""
-    plain = storage.read_json(str(job.work / "summary.json"))
+    plain = storage.read_json(storage.join(job.work, "summary.json"))
     return Summary(
         errors=plain["errors"],
         rows={int(index): rows for index, rows in plain["rows"].items()},
@@ -271,15 +381,13 @@ def read_summary(job: Job) -> Summary:
         examples=plain["examples"],
         shards={int(number): Shard(**shard) for number, shard in plain["shards"].items()},
         statistics=plain["statistics"],
+        seen=plain["seen"],
     )
 
 
 def read_duplicates(job: Job) -> pa.Table:
     """Rows whose key had been seen, in the order of files and rows: file, row, first_file, first_row, key."""
-    tables = []
-    for path in sorted(job.work.glob("duplicates-*.arrow")):
-        with pa.OSFile(str(path)) as file:
-            tables.append(pa.ipc.open_file(file).read_all())
+    tables = [pa.ipc.open_file(storage.read_bytes(path)).read_all() for path in job.aside("duplicates-*.arrow")]
     if not tables:
         return pa.table({name: [] for name in ("file", "row", "first_file", "first_row", "key")})
     table = pa.concat_tables(tables)

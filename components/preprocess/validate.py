@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,19 +36,26 @@ class Checked:
         batch: the rows that passed: numbers as float32, categories and the key as strings.
         numbers: their numbers in the file.
         quarantined: the others, in order.
+        seen: of the rows that passed, `rows` and, for each column whose share is bounded, `missing NAME` and
+            `unknown NAME`.
     """
 
     batch: pa.RecordBatch
     numbers: npt.NDArray[np.int64]
     quarantined: tuple[QuarantinedRow, ...]
+    seen: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
 class _Column:
-    """A column on its way: its typed values, and for each rule that rows broke, which rows and what to tell them."""
+    """A column on its way: its typed values, and for each rule that rows broke, which rows and what to tell them.
+
+    `seen` has what is no fault of a row, but may be one of the whole data: values that are missing or unknown.
+    """
 
     values: pa.Array
     faults: list[tuple[Reason, Mask, Callable[[str], str]]] = field(default_factory=list)
+    seen: dict[str, Mask] = field(default_factory=dict)
 
     def blame(self, reason: Reason, mask: Mask, message: Callable[[str], str]) -> None:
         if mask.any():
@@ -59,12 +67,13 @@ def wanted_columns(problem: Problem) -> list[str]:
     return [problem.key, problem.label.name, *(f.name for f in problem.columns)]
 
 
-def validate(problem: Problem, rows: Rows) -> Checked:
+def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> Checked:
     """Checks a batch against the types, ranges, vocabularies and missing values that a Problem allows.
 
     Args:
         problem: what is asked of each column.
         rows: at least the columns of `wanted_columns`.
+        marked: faults that a look at the whole data found, by the row's number in its part; see `marks`.
     """
     checked: dict[str, _Column] = {problem.key: _check_key(problem.key, rows.batch.column(problem.key))}
     for declared in (problem.label, *problem.columns):
@@ -76,12 +85,18 @@ def validate(problem: Problem, rows: Rows) -> Checked:
     for result in checked.values():
         for _, mask, _ in result.faults:
             bad |= mask
+    whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
+    bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
-    quarantined = [*rows.refused, *(_quarantine(rows, checked, int(row)) for row in np.flatnonzero(bad))]
+    quarantined = [*rows.refused, *(_quarantine(rows, checked, int(row), whole) for row in np.flatnonzero(bad))]
     quarantined.sort(key=lambda row: row.row)
+    seen = Counter(
+        {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}
+    )
+    seen["rows"] = int((~bad).sum())
     if not bad.any():
-        return Checked(batch, rows.numbers, tuple(quarantined))
-    return Checked(batch.filter(pa.array(~bad)), rows.numbers[~bad], tuple(quarantined))
+        return Checked(batch, rows.numbers, tuple(quarantined), seen)
+    return Checked(batch.filter(pa.array(~bad)), rows.numbers[~bad], tuple(quarantined), seen)
 
 
 def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> QuarantinedRow:
@@ -92,7 +107,7 @@ def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> 
 
 def not_numbers(column: pa.Array) -> tuple[Mask, int]:
     """Which values of a column of text are not numbers, and how many are not missing."""
-    _, missing, wrong = _parse_numbers(column)
+    _, missing, wrong = parse_numbers(column)
     return wrong, len(column) - int(missing.sum())
 
 
@@ -140,18 +155,20 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     _blame_missing(result, declared, _mask(pc.is_null(text)))
     if declared.vocabulary is not None:
         known = _mask(pc.is_in(text, pa.array(declared.vocabulary, text.type)))
+        unknown = ~known & _mask(pc.is_valid(text))
         allowed = listed(declared.vocabulary)
-        result.blame(
-            "unknown_value",
-            ~known & _mask(pc.is_valid(text)),
-            lambda value: f"{declared.name} is {value}, which is not one of {allowed}",
-        )
+        if declared.max_unknown is not None:
+            result.seen[f"unknown {declared.name}"] = unknown
+        else:
+            result.blame(
+                "unknown_value", unknown, lambda value: f"{declared.name} is {value}, which is not one of {allowed}"
+            )
     return result
 
 
 def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     name = declared.name
-    values, missing, wrong = _parse_numbers(column)
+    values, missing, wrong = parse_numbers(column)
     present = ~missing & ~wrong
     result = _Column(pa.array(values, pa.float32(), mask=~present))
     result.blame("not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
@@ -166,7 +183,7 @@ def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     return result
 
 
-def _parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask]:
+def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask]:
     """The numbers in a column, which values are missing, and which are no finite numbers."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -201,15 +218,19 @@ def _written_as_infinity(column: pa.Array) -> Mask:
 def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Mask) -> None:
     if not declared.optional:
         result.blame("missing_value", missing, lambda _: f"{declared.name} is missing, and is not optional")
+    elif declared.max_missing is not None:
+        result.seen[f"missing {declared.name}"] = missing
 
 
-def _quarantine(rows: Rows, checked: dict[str, _Column], row: int) -> QuarantinedRow:
+def _quarantine(rows: Rows, checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
     faults = [
         Fault(name, reason, message(_shown(_plain(rows.batch.column(name)[row]))))
         for name, column in checked.items()
         for reason, mask, message in column.faults
         if mask[row]
     ]
+    if row in whole:
+        faults.append(whole[row])
     return quarantine(rows, row, list(checked), *faults)
 
 

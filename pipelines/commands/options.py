@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 problem = click.option("--problem", required=True, metavar="FILE", help="The Problem file: a Python file of yours.")
-data = click.option("--data", required=True, metavar="PATH", help="Rows: a CSV or Parquet file, a folder, or a glob.")
+data = click.option(
+    "--data", required=True, metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://..."
+)
+csv = click.option(
+    "--csv",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How CSV is written: delimiter, quote, escape, header, encoding, null_values, comment, ...; once for each.",
+)
 root = click.option(
     "--root",
     default="headrace-runs",
@@ -19,3 +27,21 @@ champion = click.option(
     "--champion", default="", metavar="DIR", help="A Model to compare with, by the gate's champion_tolerance."
 )
 output = click.option("--output", required=True, metavar="PATH", help="Where to write; it appears whole or not at all.")
+baseline = click.option(
+    "--baseline",
+    default="",
+    metavar="PATH",
+    help="An earlier statistics.json, or the Examples that hold it: the Problem's drift is judged against it.",
+)
+append = click.option(
+    "--append",
+    is_flag=True,
+    help="Add the rows to the Examples at --output; corrected rows leave the quarantine by their quarantine_id.",
+)
+span = click.option(
+    "--span",
+    default="",
+    metavar="SPAN",
+    help="A number or a date: add the rows to the Examples at --output as this span; the others are not redone.",
+)
+replace = click.option("--replace", is_flag=True, help="With --span: put other data in the place of that span.")

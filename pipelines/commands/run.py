@@ -75,8 +75,11 @@ def plan_static(problem: str, data: str, root: str, champion: str) -> StaticPlan
         UserError: with what is wrong, where, and what was expected.
     """
     from headrace.components.preprocess.check import check_data
+    from headrace.components.preprocess.sources import data_version as measure_version
 
-    problem, data, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, data, root))  # noqa: PTH100
+    problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
+    if not data.startswith(("gs://", "bigquery://")):
+        data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
     file = load_problem(problem)
     files = check_data(file.problem, data)
     if champion:
@@ -88,7 +91,7 @@ def plan_static(problem: str, data: str, root: str, champion: str) -> StaticPlan
                 expected="a folder with training.json",
                 received=champion,
             )
-    data_version = storage.fingerprint(files)
+    data_version = measure_version(files)
     run_id = identity(
         "static-training",
         problem=file.digest,

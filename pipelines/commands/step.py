@@ -4,31 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.status import Status
 
 from headrace.components import lineage, storage
-from headrace.components.errors import GateRefused
+from headrace.components.errors import GateRefused, UsageError
 from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.progress import Progress
 from headrace.pipelines.commands import options
+from headrace.pipelines.commands import runner as runner_command
+
+if TYPE_CHECKING:
+    from headrace.components.preprocess.spans import Update
 
 
 @click.command()
 @options.problem
 @options.data
+@options.csv
 @options.output
-def preprocess(problem: str, data: str, output: str) -> None:
+@options.baseline
+@options.append
+@options.span
+@options.replace
+@runner_command.runner
+def preprocess(
+    problem: str,
+    data: str,
+    csv: tuple[str, ...],
+    output: str,
+    baseline: str,
+    append: bool,
+    span: str,
+    replace: bool,
+    runner: Mapping[str, Any],
+) -> None:
     """Turn rows into TFRecords of tf.train.Example, with statistics, a manifest and a quarantine."""
+    chosen = runner_command.chosen(runner)
+    chosen.check_places(data, output)
+    if replace and (append or not span):
+        raise UsageError("--replace is for a span", where="--replace", expected="--span, and no --append")
     from headrace.components.preprocess.check import check_data
+    from headrace.components.preprocess.csv_dialect import CsvDialect
+    from headrace.components.preprocess.sources import data_version as measure_version
 
     file = load_problem(problem)
-    data_version = storage.fingerprint(check_data(file.problem, data))
+    dialect = CsvDialect.parse(csv)
+    data_version = measure_version(check_data(file.problem, data, dialect), dialect)
     with _showing("preprocess", output) as (console, report):
         from headrace.components.preprocess import beam_job
 
@@ -37,7 +66,19 @@ def preprocess(problem: str, data: str, output: str) -> None:
             output=output,
             identity=lineage.preprocess_identity(file, data_version),
             data_version=data_version,
+            baseline=baseline,
+            csv=dialect,
+            runner=chosen,
         )
+        if append or span:
+            from headrace.components.preprocess import spans
+
+            if append:
+                update = spans.append(file, config, span=span, report=report)
+            else:
+                update = spans.add_span(file, config, span, replace=replace, report=report)
+            console.print(_added(update, output))
+            return
         result = beam_job.preprocess(file, config, report)
         console.print(
             f"{result.rows_in:,} rows in = {result.rows_out:,} out + {result.rows_quarantined:,} quarantined: {output}"
@@ -126,10 +167,26 @@ def serve(path: str, host: str, port: int) -> None:
     server.serve(server.ServeConfig(source=path, host=host, port=port), report)
 
 
+def _added(update: Update, output: str) -> str:
+    whole = update.manifest
+    if update.status == "unchanged":
+        said = "these rows are there already, and nothing was changed"
+    else:
+        said = f"{update.rows:,} rows {update.status}"
+        if update.corrected:
+            said += f", {update.corrected:,} of them in the place of quarantined ones"
+    return (
+        f"{said}; now {whole.rows_in:,} rows in = {whole.rows_out:,} out + {whole.rows_quarantined:,} quarantined"
+        f"{f', {len(whole.spans):,} spans' if whole.spans else ''}: {output}"
+    )
+
+
 @contextmanager
 def _showing(name: str, output: str) -> Iterator[tuple[Console, Progress]]:
     """Shows progress on stderr; what the libraries print, in Python or in C++, goes to a log file beside the output."""
-    log = f"{output.rstrip('/')}.log"
+    # The log is written by this machine's own file descriptors, so it stays here where the output does not.
+    local = output if not storage.is_remote(output) else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
+    log = f"{local.rstrip('/')}.log"
     with storage.writing(log):
         storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)
         chatter = storage.local_path(log).open("wb")

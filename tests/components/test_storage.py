@@ -27,8 +27,10 @@ def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
 def test_file_uris_are_local_and_other_schemes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("y")
     assert storage.read_bytes(f"file://{tmp_path}/x") == b"y"
-    with pytest.raises(UsageError, match="gs:// is not read"):
-        storage.read_bytes("gs://bucket/x")
+    with pytest.raises(UsageError, match="s3:// is not read"):
+        storage.read_bytes("s3://bucket/x")
+    with pytest.raises(UsageError, match="a place on this machine is needed"):
+        storage.local_path("gs://bucket/x")
     with pytest.raises(UsageError, match="empty"):
         storage.local_path("")
 

@@ -345,7 +345,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_rows": 0}, {"batch_rows": True}, {"batch_rows": 1 << 21}, {"shard_rows": 0}, {"runner": "Prism"}],
+    [{"batch_rows": 0}, {"batch_rows": True}, {"batch_rows": 1 << 21}, {"shard_rows": 0}, {"runner": "DirectRunner"}],
 )
 def test_options_outside_their_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

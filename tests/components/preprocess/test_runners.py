@@ -278,8 +278,10 @@ def test_the_pipeline_for_dataflow_has_our_steps_and_nothing_of_this_machine() -
         if transform.spec.urn == "beam:transform:pardo:v1":
             payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
             assert payload.do_fn.urn == python_urns.PICKLED_DOFN_INFO
-            stages[transform.unique_name] = pickler.loads(payload.do_fn.payload)[0]
-            _check_nothing_local(payload.do_fn.payload)
+            stage = stages[transform.unique_name] = pickler.loads(payload.do_fn.payload)[0]
+            # Beam's own stages pickle lambdas, which say where Beam is installed here.
+            if type(stage).__module__.startswith("headrace."):
+                _check_nothing_local(payload.do_fn.payload)
     assert {type(stage).__name__ for stage in stages.values()} >= {"_Read", "_Split", "_Write", "_Summarize"}
     (environment,) = pipeline.components.environments.values()
     assert environment.urn == "beam:env:docker:v1"
@@ -295,7 +297,7 @@ def _check_nothing_local(payload: bytes) -> None:
 
     compressed = base64.b64decode(payload)
     content = bz2.decompress(compressed) if compressed[:3] == b"BZh" else zlib.decompress(compressed)
-    for local in (str(Path(__file__).parents[3]), str(Path.home()) + "/", "pytest"):
+    for local in (str(Path(__file__).parents[3]), str(Path.home()) + "/", "/tmp/", "pytest"):
         assert local.encode() not in content, content
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from headrace.components.errors import DataError, PlatformError, UsageError
+from headrace.components.exchange import exchange
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -253,8 +254,9 @@ def fingerprint(paths: Sequence[str]) -> str:
 def publishing(uri: str) -> Iterator[Path]:
     """A temporary folder beside `uri` that is renamed to it when the block ends well, and is removed otherwise.
 
-    A folder that is already at `uri` is replaced. In an object store, which cannot rename, the temporary folder is a
-    local one that is copied when the block ends well; manifest.json comes last, as the sign that all is there.
+    A folder that is already at `uri` changes places with the new one, and is then removed. In an object store, which
+    cannot rename, the temporary folder is a local one that is copied when the block ends well; manifest.json comes
+    last, as the sign that all is there.
     """
     if is_remote(uri):
         remote = _remote()
@@ -272,11 +274,7 @@ def publishing(uri: str) -> Iterator[Path]:
         with writing(uri):
             temporary.chmod(0o777 & ~_umask())
             if path.is_dir():
-                # What was there is gone only when the new folder has its name.
-                earlier = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-                path.rename(earlier)
-                temporary.rename(path)
-                shutil.rmtree(earlier)
+                exchange(temporary, path)
             else:
                 temporary.rename(path)
     finally:

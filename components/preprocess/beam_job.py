@@ -1,4 +1,4 @@
-"""Preprocessing as a Beam pipeline over record batches: rows of CSV or Parquet to a published Examples artifact."""
+"""Preprocessing as a Beam pipeline over record batches: rows of any source to a published Examples artifact."""
 
 from __future__ import annotations
 

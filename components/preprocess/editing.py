@@ -6,20 +6,17 @@ places in one step of the file system.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.components import storage
 from headrace.components.errors import UsageError
+from headrace.components.exchange import aside, exchange
 from headrace.components.file_lock import locked
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -40,9 +37,9 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
     folder = storage.local_path(uri.rstrip("/") or "/")
     # The lock is beside the folder, because the folder itself is replaced.
     with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):
-        aside = _aside(folder)
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
+        waiting = aside(folder)
+        if waiting.exists() and not folder.exists():
+            waiting.rename(folder)
         for left in folder.parent.glob(f".{folder.name}.edit-*"):
             shutil.rmtree(left, ignore_errors=True)
         yield folder
@@ -64,7 +61,7 @@ def swapping(folder: Path) -> Iterator[Path]:
             copy.chmod(0o777 & ~storage._umask())
         yield copy
         if folder.exists():
-            _exchange(copy, folder)
+            exchange(copy, folder)
         else:
             copy.rename(folder)
     finally:
@@ -77,20 +74,3 @@ def _link(source: str, target: str) -> None:
     except OSError:
         # A file system without hard links.
         shutil.copy2(source, target)
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Lets two folders change places."""
-    rename: Callable[..., int] | None = getattr(ctypes.CDLL(None), "renameat2", None)
-    names = os.fsencode(one), os.fsencode(other)
-    if rename is not None and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-        return
-    # Elsewhere there is a moment without a folder; `exclusive` puts the old one back if it is killed in it.
-    aside = _aside(other)
-    other.rename(aside)
-    one.rename(other)
-    aside.rename(one)
-
-
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.edit-aside")

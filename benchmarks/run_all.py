@@ -47,10 +47,17 @@ def main() -> int:
     parser.add_argument(
         "--docs", type=Path, default=process_usage.REPOSITORY / "docs", help="where to write (default: docs)"
     )
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", help="run this benchmark alone; the page keeps what it has of others"
+    )
     arguments, options = parser.parse_known_args()
     status = 0
     results = []
-    for script in benchmarks():
+    scripts = [script for script in benchmarks() if arguments.only is None or script.stem in arguments.only]
+    unknown = set(arguments.only or []) - {script.stem for script in scripts}
+    if unknown:
+        parser.error(f"--only: expected {', '.join(script.stem for script in benchmarks())}, got {min(unknown)}")
+    for script in scripts:
         kept = common.result_file(script.stem)
         kept.unlink(missing_ok=True)
         print(f"== {script.name}", flush=True)
@@ -58,7 +65,7 @@ def main() -> int:
         status = max(status, done.returncode, 0 if kept.exists() else 2)
         if kept.exists():
             results.append(json.loads(kept.read_text()))
-    write_page(arguments.docs, results)
+    write_page(arguments.docs, results, whole=arguments.only is None)
     return status
 
 
@@ -68,23 +75,39 @@ def benchmarks() -> list[Path]:
     return [script for script in scripts if script != Path(__file__).resolve() and "\ndef main(" in script.read_text()]
 
 
-def write_page(docs: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Writes docs/performance.md, of which only what is between the markers is touched, and the plots."""
+def write_page(docs: Path, results: Sequence[Mapping[str, Any]], *, whole: bool = True) -> None:
+    """Writes docs/performance.md, of which only what is between the markers is touched, and the plots.
+
+    Args:
+        docs: the folder of the page.
+        results: what benchmarks kept.
+        whole: whether these are all there are to show; else the sections of others stay, all in the order of names.
+    """
     page = docs / "performance.md"
     text = page.read_text() if page.exists() else _INTRODUCTION
     before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    kept, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{page}: expected the lines {BEGIN} and {END}")
-    parts = []
+    sections: dict[str, str] = {}
+    for section in [] if whole else ("\n" + kept.strip()).split("\n## ")[1:]:
+        sections[section.splitlines()[0]] = f"## {section.strip()}"
     for result in results:
-        parts.append(_section(result))
-        if result["details"].get("steps"):
-            name = f"performance/{result['benchmark']}.svg"
-            plot_steps(docs / name, result["details"]["wall_seconds"], result["details"]["steps"])
-            parts.append(f"![Wall time by step]({name})")
+        sections[result["benchmark"]] = "\n\n".join([_section(result), *_plots(docs, result)])
     docs.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n\n".join([before + BEGIN, *parts, END + after]))
+    page.write_text("\n\n".join([before + BEGIN, *(sections[name] for name in sorted(sections)), END + after]))
+
+
+def _plots(docs: Path, result: Mapping[str, Any]) -> list[str]:
+    """Draws what there is to draw of a result, and returns the lines that show it."""
+    name = f"performance/{result['benchmark']}.svg"
+    if result["details"].get("steps"):
+        plot_steps(docs / name, result["details"]["wall_seconds"], result["details"]["steps"])
+        return [f"![Wall time by step]({name})"]
+    if result["details"].get("points"):
+        plot_growth(docs / name, result["details"]["points"])
+        return [f"![Time and memory by rows]({name})"]
+    return []
 
 
 def _section(result: Mapping[str, Any]) -> str:
@@ -141,6 +164,37 @@ def plot_steps(path: Path, wall: Mapping[str, float], steps: Mapping[str, Mappin
     axes.spines[["top", "right"]].set_visible(False)
     legend = [Patch(color=colour, label=phase) for phase, (colour, _) in _PHASES.items()]
     figure.legend(handles=legend, loc="outside upper center", ncols=len(legend), fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Neither a date nor random ids: the same numbers give the same file.
+    with mpl.rc_context({"svg.hashsalt": "headrace"}):
+        FigureCanvasSVG(figure).print_figure(path, format="svg", metadata={"Date": None})
+
+
+def plot_growth(path: Path, points: Sequence[Mapping[str, float]]) -> None:
+    """Draws seconds and peak memory against rows.
+
+    Args:
+        path: an SVG file.
+        points: "rows", "seconds", "cpu" (seconds) and "peak" (bytes) of each run.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    time, memory = figure.subplots(1, 2)
+    rows = [point["rows"] for point in points]
+    for name, what, colour in (("seconds", "on the wall", "#4c78a8"), ("cpu", "of the processor", "#54a24b")):
+        time.loglog(rows, [point[name] for point in points], marker="o", label=what, color=colour)
+    time.set_ylabel("seconds")
+    time.legend(frameon=False)
+    memory.semilogx(rows, [point["peak"] / 1e6 for point in points], marker="o", color="#f58518")
+    memory.set_ylabel("peak memory, MB")
+    memory.set_ylim(bottom=0)
+    for axes in (time, memory):
+        axes.set_xlabel("rows")
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Neither a date nor random ids: the same numbers give the same file.
     with mpl.rc_context({"svg.hashsalt": "headrace"}):

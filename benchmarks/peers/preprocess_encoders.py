@@ -14,13 +14,12 @@ import pyarrow as pa
 def headrace(batches, output):
     from pathlib import Path
 
-    from headrace.components.tfrecord.encoding import encode
     from headrace.components.tfrecord.framing import TFRecordWriter
 
     yield
     with TFRecordWriter(Path(output)) as writer:
         for batch in batches:
-            writer.write(encode(batch))
+            writer.write_examples(batch)
 
 
 def tensorflow(batches, output):

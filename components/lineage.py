@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -29,9 +30,25 @@ def _source_digest() -> str:
     return total.hexdigest()[:8]
 
 
-def preprocess_identity(file: ProblemFile, data_version: str) -> str:
-    """Identity of the Examples made of one version of the data."""
-    return identity("preprocess", problem=file.problem.schema_digest, data=data_version, release=release())
+def preprocess_identity(
+    file: ProblemFile, data_version: str, baseline_version: str = "", csv: Sequence[str] = ()
+) -> str:
+    """Identity of the Examples made of one version of the data.
+
+    Args:
+        file: the Problem that they are for.
+        data_version: fingerprint of the data.
+        baseline_version: fingerprint of the statistics that drift was judged against, or "".
+        csv: how CSV was read, as NAME=VALUE.
+    """
+    return identity(
+        "preprocess",
+        problem=file.problem.schema_digest,
+        data=data_version,
+        baseline=baseline_version,
+        csv=list(csv),
+        release=release(),
+    )
 
 
 def train_identity(file: ProblemFile, examples_identity: str) -> str:

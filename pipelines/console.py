@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import HeadraceError
+from headrace.components.wording import counted
 
 # Without a terminal, a long step says a line no more often than this.
 _SECONDS_BETWEEN_LINES = 5.0
@@ -127,17 +128,17 @@ def headline(record: dict[str, Any]) -> str:
     result = record["result"]
     match record["step"]:
         case "preprocess":
-            return (
-                f"{result['rows_in']:,} rows in, {result['rows_out']:,} out, {result['rows_quarantined']:,} quarantined"
-            )
+            left = f"{result['rows_out']:,} out, {result['rows_quarantined']:,} quarantined"
+            return f"{counted(result['rows_in'], 'row')} in, {left}"
         case "train":
-            return f"{result['epochs']} epochs, {result['steps']:,} steps, eval loss {result['eval_loss']:.4g}"
+            done = f"{counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}"
+            return f"{done}, eval loss {result['eval_loss']:.4g}"
         case "evaluate":
-            return f"{'blessed' if result['blessed'] else 'refused'}, on {result['rows']:,} test rows"
+            return f"{'blessed' if result['blessed'] else 'refused'}, on {counted(result['rows'], 'test row')}"
         case "register":
             return f"version {result['version']} is the champion"
         case "deploy":
-            return f"{result['url']}, {result['checked_rows']} rows checked over HTTP"
+            return f"{result['url']}, {counted(result['checked_rows'], 'row')} checked over HTTP"
     return ""
 
 
@@ -173,8 +174,8 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
 def _row_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     reasons = ", ".join(f"{name} {count:,}" for name, count in result["reasons"].items())
     splits = ", ".join(f"{name} {rows:,}" for name, rows in result["splits"].items())
-    counted = f"{result['rows_in']:,} in = {result['rows_out']:,} out + {result['rows_quarantined']:,} quarantined"
-    return [("Rows", counted + (f" ({reasons})" if reasons else "")), ("Rows", splits)]
+    total = f"{result['rows_in']:,} in = {result['rows_out']:,} out + {result['rows_quarantined']:,} quarantined"
+    return [("Rows", total + (f" ({reasons})" if reasons else "")), ("Rows", splits)]
 
 
 def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -36,6 +36,9 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         run_id: str,
         started: float,
         champion: str = "",
+        baseline: str = "",
+        baseline_version: str = "",
+        csv: str = "",
     ) -> None:
         summary = platform.place(
             summarize(
@@ -50,12 +53,22 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 root=root,
                 registry=registry,
                 endpoint=endpoint,
+                baseline=baseline,
+                baseline_version=baseline_version,
+                csv=csv,
             )
         ).set_caching_options(False)
         with dsl.ExitHandler(summary, name="training"):
             preprocessed = platform.place(
                 preprocess(
-                    problem=problem, schema_digest=schema_digest, data=data, data_version=data_version, root=root
+                    problem=problem,
+                    schema_digest=schema_digest,
+                    data=data,
+                    data_version=data_version,
+                    root=root,
+                    baseline=baseline,
+                    baseline_version=baseline_version,
+                    csv=csv,
                 )
             )
             examples = preprocessed.outputs["examples"]

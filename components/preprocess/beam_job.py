@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -41,6 +43,7 @@ from headrace.components.preprocess.staging import staging
 from headrace.components.preprocess.validate import wanted_columns
 from headrace.components.problem_file import ProblemFile
 from headrace.components.progress import Progress, silent
+from headrace.components.wording import counted
 
 _SECONDS_BETWEEN_LOOKS = 0.25
 # A service is asked over the network, and counts with some delay anyway.
@@ -64,7 +67,7 @@ class PreprocessConfig:
         shard_rows: about how many rows a shard gets, 1 or more.
         runner: the Beam runner and its options; without any, Beam's in-memory one, in this process.
         baseline: an earlier statistics.json, or the Examples that hold it; the Problem's `drift` is judged against it.
-        existing: Examples whose keys are taken: a row with one of them is a duplicate.
+        existing: Examples on this machine whose rows are taken: one with the key of theirs is a duplicate.
         addition: what the rows are added to Examples as, if they are; see `spans`.
         csv: how CSV files are written.
 
@@ -76,11 +79,11 @@ class PreprocessConfig:
     output: str
     identity: str
     data_version: str = ""
-    batch_rows: int = 8192
+    batch_rows: int = 32_768
     shard_rows: int = 100_000
     runner: RunnerOptions = field(default_factory=DirectRunner)
     baseline: str = ""
-    existing: str = ""
+    existing: tuple[str, ...] = ()
     addition: Addition = ""
     csv: CsvDialect = RFC_4180
 
@@ -136,7 +139,7 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
     """
     problem = problem_file.problem
     files, damaged = look(problem, config.data, config.csv)
-    report(f"checked {len(files)} {'file' if len(files) == 1 else 'files'}")
+    report(f"checked {counted(len(files), 'file')}")
     data_version = config.data_version or measure_version(files, config.csv)
     baseline = read_baseline(config.baseline)
     parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
@@ -163,7 +166,7 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
         storage.remove(job.work)
         manifest.write(job.output)
     report(_told(metrics))
-    report(f"wrote {manifest.rows_out:,} Examples", done=manifest.rows_in, total=manifest.rows_in)
+    report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(
         identity=manifest.identity,
         rows_in=manifest.rows_in,
@@ -176,13 +179,14 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
 
 
 def _told(metrics: Mapping[str, int]) -> str:
-    counted = ", ".join(
-        f"{metrics.get(name, 0):,} {unit}"
-        for name, unit in (("rows", "rows read"), ("batches", "batches"), ("examples", "Examples"), ("bytes", "bytes"))
+    batches = metrics.get("batches", 0)
+    done = (
+        f"{counted(metrics.get('rows', 0), 'row')} read, {batches:,} {'batch' if batches == 1 else 'batches'}, "
+        f"{counted(metrics.get('examples', 0), 'Example')}, {counted(metrics.get('bytes', 0), 'byte')}"
     )
     reasons = {name.partition("_")[2]: count for name, count in metrics.items() if name.startswith("quarantined_")}
     listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-    return f"{counted}, {metrics.get('quarantined', 0):,} quarantined{f' ({listed})' if listed else ''}"
+    return f"{done}, {metrics.get('quarantined', 0):,} quarantined{f' ({listed})' if listed else ''}"
 
 
 def _run(job: Job, parts: list[Part], config: PreprocessConfig, report: Progress) -> tuple[Summary, Mapping[str, int]]:
@@ -252,7 +256,10 @@ def counters(result: PipelineResult) -> dict[str, int]:
 
 
 def _rows_read(work: Path) -> int:
-    return sum(int(path.stem.rpartition("-")[2]) for path in work.glob("piece-*.arrow"))
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(work) as entries:
+        names = [entry.name for entry in entries]
+    return sum(int(n[n.rindex("-") + 1 : -len(".arrow")]) for n in names if n[:6] == "piece-" and n[-6:] == ".arrow")
 
 
 def build(pipeline: beam.Pipeline, job: Job, parts: list[Part]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +11,7 @@ from headrace.components import storage
 from headrace.components.errors import DataError
 from headrace.components.preprocess.drift import jensen_shannon, l_infinity
 from headrace.components.problem import Categorical, Problem
+from headrace.components.wording import counted
 
 _COLUMNS = ["column", "measure", "seen", "expected", ""]
 
@@ -40,8 +43,8 @@ def check_shares(problem: Problem, data: str, seen: Mapping[str, int]) -> None:
     raise DataError(
         f'more values of "{name}" are {measure} than the Problem allows' + _and_more(len(broken)),
         where=data,
-        expected=f"at most {100 * bound:g} % of {rows:,} rows",
-        received=f"{share:.2%} ({seen[f'{measure} {name}']:,} rows)",
+        expected=f"at most {100 * bound:g} % of {counted(rows, 'row')}",
+        received=f"{share:.2%} ({counted(seen[f'{measure} {name}'], 'row')})",
         fix=f"Correct the rows, or raise max_{measure} in the Problem file",
         table=[
             _COLUMNS,
@@ -67,6 +70,16 @@ def read_baseline(path: str) -> Mapping[str, Any] | None:
     if not isinstance(plain, dict) or not isinstance(plain.get("columns"), dict) or plain.get("format") != 1:
         raise DataError("it is not a statistics.json", where=where, expected="what an earlier preprocess measured")
     return plain
+
+
+def baseline_version(path: str) -> str:
+    """Fingerprint of the statistics at `path`, or in the Examples there; "" of no path.
+
+    Raises:
+        DataError: there are none.
+    """
+    plain = read_baseline(path)
+    return "" if plain is None else hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None, statistics: Mapping[str, Any]) -> None:
@@ -124,7 +137,9 @@ def _not_comparable(name: str, kind: str, before: Mapping[str, Any] | None) -> D
         f'the baseline cannot be compared in the column "{name}"',
         where="--baseline",
         expected=f"a {kind} column with values",
-        received="no such column" if before is None else f"a {before['kind']} column with {before['count']} values",
+        received="no such column"
+        if before is None
+        else f"a {before['kind']} column with {counted(before['count'], 'value')}",
         fix="Give the statistics.json of the same problem",
     )
 

@@ -94,20 +94,18 @@ def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[Da
             where=data,
             expected=f"at most {100 * budget:g} % of the files ({int(budget * files)})",
             received="; ".join(f"{error.where}: {error.what}" for error in unreadable[:3]),
-            fix="Restore or leave out these files, or raise quarantine_budget in the Problem file",
+            fix=(unreadable[0].fix if len({error.what for error in unreadable}) == 1 else None)
+            or "Restore or leave out these files, or raise quarantine_budget in the Problem file",
         ) from unreadable[0]
 
 
 def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> None:
     names = [name for name, _ in columns]
     kinds = dict(columns)
-    for name, role in [
-        (problem.key, "key"),
-        (problem.label.name, "label"),
-        *((feature.name, "feature") for feature in problem.columns),
-    ]:
-        if name not in kinds:
-            raise _missing(problem, name, role, path, names)
+    wanted = wanted_columns(problem)
+    if any(name not in kinds for name in wanted):
+        raise _missing(problem, path, columns)
+    for name in wanted:
         if names.count(name) > 1:
             raise DataError(
                 f'there are {names.count(name)} columns named "{name}"', where=path, expected="each column once"
@@ -145,7 +143,12 @@ def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> Non
         )
 
 
-def _missing(problem: Problem, name: str, role: str, path: str, names: Sequence[str]) -> DataError:
+def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> DataError:
+    names, kinds = [name for name, _ in columns], dict(columns)
+    roles = {problem.key: "key", problem.label.name: "label"}
+    asked = [(problem.key, "text"), *((c.name, _asked(c)) for c in (problem.label, *problem.columns))]
+    gone = [name for name, _ in asked if name not in kinds]
+    name, role = gone[0], roles.get(gone[0], "feature")
     # A column that has a use already is not the one that was meant.
     by_case = {other.strip().lower(): other for other in names if other not in wanted_columns(problem)}
     close = difflib.get_close_matches(name.lower(), by_case, n=1)
@@ -153,14 +156,34 @@ def _missing(problem: Problem, name: str, role: str, path: str, names: Sequence[
     if len(names) == 1:
         separators = [separator for separator in (";", "\t", "|") if separator in names[0]]
         if separators:
-            fix = f"The fields seem to be separated by {separators[0]!r}; write the file with commas"
+            spelled = "tab" if separators[0] == "\t" else f"'{separators[0]}'"
+            fix = f"The fields seem to be separated by {separators[0]!r}: give --csv delimiter={spelled}"
+    what = f'there is no column "{name}", which is the {role}' if role != "feature" else f'there is no column "{name}"'
     return DataError(
-        f'there is no column "{name}", which is the {role}' if role != "feature" else f'there is no column "{name}"',
+        what + (f", and {len(gone) - 1} more {'are' if len(gone) > 2 else 'is'} gone" if len(gone) > 1 else ""),
         where=path,
         expected=f'the {role} "{name}" among the columns',
         received=", ".join(names),
         fix=fix,
+        table=[
+            ["column", "role", "seen", "expected", ""],
+            *(
+                [
+                    column,
+                    roles.get(column, "feature"),
+                    str(kinds[column]) if column in kinds else "no such column",
+                    expected,
+                    "ok" if column in kinds else "missing",
+                ]
+                for column, expected in asked
+            ),
+        ],
     )
+
+
+def _asked(declared: Numeric | Categorical) -> str:
+    """What a column must hold, in a word."""
+    return "numbers" if isinstance(declared, Numeric) else "text"
 
 
 def _wrong_type(name: str, path: str, expected: str, received: str) -> DataError:

@@ -5,11 +5,20 @@ from kfp import dsl
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def preprocess(
-    problem: str, schema_digest: str, data: str, data_version: str, root: str, examples: dsl.Output[dsl.Dataset]
+    problem: str,
+    schema_digest: str,
+    data: str,
+    data_version: str,
+    root: str,
+    examples: dsl.Output[dsl.Dataset],
+    baseline: str = "",
+    baseline_version: str = "",
+    csv: str = "",
 ) -> None:
     """Turns rows into TFRecords of tf.train.Example, split by a fingerprint of the key, with measured statistics.
 
-    Rows that break the Problem's rules go to quarantine with a reason; more of them than the budget fail the step.
+    Rows that break the Problem's rules go to quarantine with a reason; more of them than the budget fail the step,
+    and so does, with a table of what was seen and expected, drift from the baseline.
 
     Args:
         problem: URI of the Problem file.
@@ -18,7 +27,10 @@ def preprocess(
         data_version: fingerprint of the data; a new one makes the step run again.
         root: where the run's records are kept.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
+        baseline: an earlier statistics.json, or the Examples that hold it; the Problem's drift is judged against it.
+        baseline_version: fingerprint of the baseline; a new one makes the step run again.
+        csv: how CSV files are written, as `--csv` takes it: a JSON list such as ["delimiter=;", "encoding=latin-1"].
     """
     from headrace.components.preprocess import step
 
-    step.run(problem, schema_digest, data, data_version, root, examples)
+    step.run(problem, schema_digest, data, data_version, root, examples, baseline, baseline_version, csv)

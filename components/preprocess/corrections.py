@@ -8,16 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from headrace.components import storage
+from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
 from headrace.components.preprocess.sources import list_parts, read_part, source_of
 from headrace.components.tfrecord.manifest import Manifest, Source
 from headrace.components.tfrecord.quarantine import ORIGIN, QuarantinedRow, read_rows, to_lines
 
 
-def origins(data: str, batch_rows: int) -> dict[str, str]:
+def origins(data: str, batch_rows: int, csv: CsvDialect = RFC_4180) -> dict[str, str]:
     """The quarantined rows that the data names, by id, and the file that names each."""
     found: dict[str, str] = {}
-    for part in list_parts(data):
-        if ORIGIN in {name for name, _ in source_of(part.path).columns(part.path)}:
+    for part in list_parts(data, csv=csv):
+        if ORIGIN in {name for name, _ in source_of(part.path, csv).columns(part.path)}:
             for rows in read_part(part, [ORIGIN], batch_rows):
                 found.update(
                     (str(origin), part.name) for origin in rows.batch.column(0).to_pylist() if origin is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -95,6 +96,23 @@ class CsvDialect:
 
 
 RFC_4180 = CsvDialect()
+
+
+def options_of(text: str) -> list[str]:
+    """The options that one parameter of a pipeline holds: a JSON list of NAME=VALUE; "" for none.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        options = json.loads(text or "[]")
+    except ValueError:
+        options = None
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise UsageError(
+            "the parameter csv is wrong", expected='a JSON list of NAME=VALUE, such as ["delimiter=;"]', received=text
+        )
+    return options
 
 
 def _value(name: str, default: object, text: str) -> object:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -17,10 +18,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from headrace.components import storage
-from headrace.components.errors import DataError
+from headrace.components.errors import DataError, UnreadableFile
 from headrace.components.preprocess.csv_comments import WithoutComments
 from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
 from headrace.components.preprocess.opening import opened, reading, split_name
+from headrace.components.preprocess.text_damage import WatchedText, check_beginning, check_quotes
 from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow
 
 # Arrow reads a file in blocks of this many bytes, and a row may not be longer.
@@ -37,8 +39,8 @@ class CsvSource:
         """The header's names; every column is text.
 
         Raises:
-            DataError: the file is empty, its first block is not UTF-8, or its header is not one.
-            UnreadableFile: it is compressed, and damaged.
+            DataError: the file is empty, or its header is not one.
+            UnreadableFile: its first block is not UTF-8, or it is compressed, and damaged.
         """
         return [(name, pa.string()) for name in self._header(path)]
 
@@ -89,7 +91,7 @@ class CsvSource:
         dialect = self._dialect_of(path)
         block = _first_block(path, dialect)
         if dialect.is_utf8:
-            _check_text(path, block)
+            check_beginning(path, block)
         if dialect.header:
             return list(dialect.header)
         encoding = "utf-8-sig" if dialect.is_utf8 else dialect.encoding
@@ -117,18 +119,36 @@ def _for_python(dialect: CsvDialect) -> dict[str, Any]:
 
 
 @contextmanager
-def _text_of(path: str, dialect: CsvDialect) -> Iterator[Any]:
-    """The file's bytes, uncompressed and without comments."""
+def _text_of(path: str, dialect: CsvDialect) -> Iterator[tuple[Any, WatchedText]]:
+    """The file's bytes, uncompressed and without comments, and what watches them."""
     with opened(path) as file:
-        yield WithoutComments(file, dialect, BLOCK) if dialect.comment else file
+        watched = WatchedText(file, path, dialect)
+        yield WithoutComments(watched, dialect, BLOCK) if dialect.comment else watched, watched
 
 
-def _batches(path: str, columns: Sequence[str], refuse: object, dialect: CsvDialect) -> Iterator[pa.RecordBatch]:
+def _batches(
+    path: str, columns: Sequence[str], refuse: Callable[[pacsv.InvalidRow], str], dialect: CsvDialect
+) -> Iterator[pa.RecordBatch]:
+    over_lines = False
+
+    def look(row: pacsv.InvalidRow) -> str:
+        nonlocal over_lines
+        over_lines = "\n" in row.text
+        return refuse(row)
+
     try:
-        with reading(path, "CSV"), _text_of(path, dialect) as text:
-            yield from _parsed(path, text, columns, refuse, dialect)
+        with reading(path, "CSV"), _text_of(path, dialect) as (text, watched):
+            batch = None
+            for batch in _parsed(path, text, columns, look, dialect):
+                yield batch
+        last = [] if batch is None or not batch.num_rows else batch.slice(batch.num_rows - 1).to_pylist()[0].values()
+        over_lines |= any("\n" in value for value in last if value is not None)
+        # A quote that is left open is odd, unless some have another meaning, and its row goes on to the last line.
+        if watched.quotes and (watched.quotes % 2 or dialect.escape or dialect.comment or over_lines):
+            with reading(path, "CSV"), _text_of(path, dialect) as (text, _):
+                check_quotes(path, islice(io.BufferedReader(text, BLOCK), dialect.skip_rows, None), dialect)
     except UnicodeDecodeError as error:
-        raise DataError(
+        raise UnreadableFile(
             f"the file is not {dialect.encoding}", where=path, received=str(error), fix="Give its encoding by --csv"
         ) from error
 
@@ -162,10 +182,10 @@ def _parsed(
                 strings_can_be_null=True,
             ),
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        if dialect.is_utf8:
-            _check_utf8(path)
-        raise DataError(
+    except pa.ArrowKeyError as error:
+        raise DataError("the file lacks a column", where=path, received=str(error)) from error
+    except pa.ArrowInvalid as error:
+        raise UnreadableFile(
             "the file is not CSV, or is damaged",
             where=path,
             expected=f"rows of at most {BLOCK} bytes, with every quote closed",
@@ -187,6 +207,9 @@ def _refused(
 ) -> QuarantinedRow:
     few = row.actual_columns < row.expected_columns
     message = f"the row has {row.actual_columns} fields where the header has {row.expected_columns}"
+    lines = row.text.count("\n") + 1
+    if lines > 1:
+        message += f", over {lines:,} lines: a quote may be missing"
     try:
         fields = next(csv.reader([row.text], **_for_python(dialect)), [])
     except csv.Error:
@@ -206,46 +229,9 @@ def _first_block(path: str, dialect: CsvDialect) -> bytes:
         DataError: there is no such file, it cannot be read, or it is empty.
         UnreadableFile: it is compressed, and damaged.
     """
-    with reading(path, "CSV"), _text_of(path, dialect) as file:
-        block: bytes = file.read(BLOCK)
+    with reading(path, "CSV"), opened(path) as file:
+        text = WithoutComments(file, dialect, BLOCK) if dialect.comment else file
+        block: bytes = text.read(BLOCK)
     if not block.strip():
         raise DataError("the file is empty", where=path, expected="a header and one row or more", received="no text")
     return block
-
-
-def _check_text(path: str, block: bytes) -> None:
-    """Refuses what is not UTF-8, from the file's beginning."""
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError("the file is not UTF-8", where=path, expected="text in UTF-8", received="UTF-16")
-    try:
-        # A character that the block's end cuts in two is no fault.
-        codecs.getincrementaldecoder("utf-8")().decode(block)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error.start, block.count(b"\n", 0, error.start) + 1, block[error.start]) from error
-
-
-def _check_utf8(path: str) -> None:
-    """Finds the first byte of a whole file that is not UTF-8.
-
-    Raises:
-        DataError: there is one.
-    """
-    with opened(path) as file:
-        offset = line = 0
-        # No byte of a UTF-8 character but the last is a line break, so a line is decoded as a whole.
-        for line, content in enumerate(io.BufferedReader(file, BLOCK), 1):
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, offset + error.start, line, content[error.start]) from error
-            offset += len(content)
-
-
-def _not_utf8(path: str, offset: int, line: int, byte: int) -> DataError:
-    return DataError(
-        "the file is not UTF-8",
-        where=f"{path}, line {line}",
-        expected="text in UTF-8",
-        received=f"byte 0x{byte:02x} at offset {offset}",
-        fix="Save the file as UTF-8, convert it with iconv, or give its encoding by --csv encoding=...",
-    )

@@ -66,7 +66,7 @@ def read_whole_files(
 
 def clear(job: Job) -> None:
     """Removes what an earlier reading left in the work folder."""
-    for pattern in ("piece-*.arrow", "quarantine-*.jsonl", "duplicates-*.arrow", "summary.json"):
+    for pattern in ("piece-*.arrow", "quarantine-*.jsonl", "duplicates-*.arrow", "*.u64", "summary.json"):
         for uri in job.aside(pattern):
             storage.remove(uri)
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from headrace.components import storage
 from headrace.components.errors import DataError
 from headrace.components.preprocess.bounds import check_shares
-from headrace.components.preprocess.shards import Job, Summary, read_duplicates, write_records
+from headrace.components.preprocess.kept import STATISTICS, keep, keep_fingerprints
+from headrace.components.preprocess.shards import STATISTICS_ASIDE, Job, Summary, read_duplicates, write_records
 from headrace.components.preprocess.sources import Part, read_part, size_of
 from headrace.components.preprocess.validate import quarantine, wanted_columns
 from headrace.components.tfrecord.manifest import (
@@ -25,6 +26,7 @@ from headrace.components.tfrecord.manifest import (
     QuarantinedFile,
     Schema,
     Shard,
+    Sketch,
     Source,
     Split,
 )
@@ -65,6 +67,12 @@ def publishable(
     files = _write_quarantine(job, parts) if quarantined else ()
     storage.write_json(storage.join(job.output, "schema.json"), Schema.of(problem).to_json())
     storage.write_json(storage.join(job.output, "statistics.json"), summary.statistics)
+    sketches: tuple[Sketch, ...] = ()
+    if summary.statistics is not None:
+        merged = storage.read_bytes(storage.join(job.work, STATISTICS_ASIDE))
+        sketches = (keep(job.output, STATISTICS, merged),)
+    if job.addition:
+        sketches = (*keep_fingerprints(job.problem, job.output, job.aside("*.u64")), *sketches)
     return Manifest(
         identity=identity,
         problem=problem.name,
@@ -80,6 +88,7 @@ def publishable(
             QuarantinedFile(PurePath(path).name, size_of(path), "file_unreadable", error.paragraph)
             for path, error in unreadable.items()
         ),
+        sketches=sketches,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from headrace.components.errors import DataError
+from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
 from headrace.components.preprocess.infer import (
     Inferred,
     chosen_key,
@@ -41,7 +42,15 @@ class FirstProblem:
     complete: bool
 
 
-def draft(data: str, *, label: str = "", key: str = "", name: str = "", rows: int = 100_000) -> FirstProblem:
+def draft(
+    data: str,
+    *,
+    label: str = "",
+    key: str = "",
+    name: str = "",
+    rows: int = 100_000,
+    csv: CsvDialect = RFC_4180,
+) -> FirstProblem:
     """Looks at the first rows of a table, and writes a Problem that fits them.
 
     Args:
@@ -50,12 +59,13 @@ def draft(data: str, *, label: str = "", key: str = "", name: str = "", rows: in
         key: the column that identifies a row; chosen among those whose values all differ if "".
         name: the problem's name; the file's if "".
         rows: look at so many rows at most.
+        csv: how CSV files are written.
 
     Raises:
         DataError: there are no rows, no column can be the key, the label or a feature.
         UsageError: there is no such column, or it cannot be what is asked.
     """
-    table, complete = first_rows(data, rows)
+    table, complete = first_rows(data, rows, csv)
     columns = [look_at(field.name, table.column(field.name)) for field in table.schema]
     keys = key_candidates(columns)
     the_key = chosen_key(columns, keys, key, data)
@@ -107,7 +117,8 @@ def _declaration(column: Inferred, complete: bool, indent: str, *, as_label: boo
         arguments += [f"minimum={low}", f"maximum={high}"]
         notes.append(f"{column.low:.6g} to {column.high:.6g}")
         if column.wrong:
-            notes.append(f"{column.wrong:,} values are no numbers, and go to quarantine")
+            kind = "value is no number, and goes" if column.wrong == 1 else "values are no numbers, and go"
+            notes.append(f"{column.wrong:,} {kind} to quarantine")
     elif as_label or column.distinct <= _VOCABULARY:
         values = _classes(column.values) if as_label else column.values
         arguments.append(f"vocabulary=[{', '.join(map(quoted, values))}]")

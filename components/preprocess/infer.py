@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 
 from headrace.components.declarations import _NAME, _RESERVED
 from headrace.components.errors import DataError, UsageError
+from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
 from headrace.components.preprocess.sources import list_parts, read_part, source_of
 from headrace.components.preprocess.validate import as_text, listed, parse_numbers
 from headrace.components.tfrecord.statistics import CategoricalStatistics, NumericStatistics
+from headrace.components.wording import counted
 
 _BATCH_ROWS = 8192
 # A class label has at most so many values.
@@ -58,9 +60,10 @@ class Inferred:
     note: str = ""
 
 
-def first_rows(data: str, limit: int) -> tuple[pa.Table, bool]:
-    parts = list_parts(data)
-    columns = source_of(parts[0].path).columns(parts[0].path)
+def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> tuple[pa.Table, bool]:
+    """The first `limit` rows of all files at most, and whether these are all."""
+    parts = list_parts(data, csv=csv)
+    columns = source_of(parts[0].path, csv).columns(parts[0].path)
     names = [name for name, kind in columns if not pa.types.is_nested(kind)]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
@@ -139,7 +142,8 @@ def chosen_key(columns: Sequence[Inferred], candidates: Sequence[Inferred], aske
         if found.missing or not found.unique:
             raise UsageError(
                 "the column does not identify rows", where="--key", expected="a value of its own in every row",
-                received=f"{asked}: {found.distinct:,} values in {found.rows:,} rows, {found.missing:,} missing",
+                received=f"{asked}: {counted(found.distinct, 'value')} in {counted(found.rows, 'row')}, "
+                f"{found.missing:,} missing",
             )  # fmt: skip
         return found
     if not candidates:
@@ -148,7 +152,8 @@ def chosen_key(columns: Sequence[Inferred], candidates: Sequence[Inferred], aske
             "no column can be the key",
             where=data,
             expected="a column with a value of its own in every row",
-            received=f"at most {nearest.distinct:,} values in {nearest.rows:,} rows, in {nearest.name}",
+            received=f"at most {counted(nearest.distinct, 'value')} in {counted(nearest.rows, 'row')}, "
+            f"in {nearest.name}",
             fix="Add a column that identifies each row, such as its number",
         )
     return candidates[0]

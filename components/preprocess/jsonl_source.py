@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from headrace.components import storage
-from headrace.components.errors import DataError
+from headrace.components.errors import DataError, UnreadableFile
 from headrace.components.preprocess.opening import opened, reading, split_name
 from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow
 
@@ -80,6 +80,12 @@ def _blocks(path: str, size: int) -> Iterator[list[bytes]]:
     with reading(path, "JSON lines"), opened(path) as file:
         text = io.BufferedReader(file, size)
         while lines := text.readlines(size):
+            if any(b"\0" in line for line in lines):
+                raise UnreadableFile(
+                    "the file holds zero bytes, as a damaged disk or a broken transfer leaves them",
+                    where=path,
+                    fix="Restore the file; rows may be missing where the zeros are",
+                )
             if kept := [line for line in lines if not line.isspace()]:
                 yield kept
 

@@ -26,20 +26,24 @@ import pyarrow.compute as pc
 
 from headrace.components import storage
 from headrace.components.errors import DataError, HeadraceError, PlatformError
+from headrace.components.preprocess.kept import fingerprints
 from headrace.components.preprocess.sources import Part, Rows, read_part
 from headrace.components.preprocess.splits import Sharding, fingerprint
 from headrace.components.preprocess.validate import validate, wanted_columns
 from headrace.components.problem import Problem
-from headrace.components.tfrecord.encoding import encode
 from headrace.components.tfrecord.framing import TFRecordWriter
 from headrace.components.tfrecord.manifest import Shard
 from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.components.tfrecord.statistics import TableStatistics, merge_all
+from headrace.components.tfrecord.statistics_file import to_bytes
 
 # Rows of a shard that are encoded and written at once.
 _WRITE_ROWS = 8192
 # Faults of a batch that go along with its account, to be shown where the budget is spent.
 _EXAMPLES = 5
+
+# The work folder's file of the train split's statistics, as sketches that merge.
+STATISTICS_ASIDE = "statistics.arrow"
 
 Position = tuple[int, int]
 Addition = Literal["", "span", "append"]
@@ -246,6 +250,9 @@ def write_shard(job: Job, shard: int, pieces: Iterable[Piece]) -> Account:
         # The first column is the row's number, which the Example does not hold.
         table = table.remove_column(0).combine_chunks()
         written = write_records(job, file, table.to_batches(_WRITE_ROWS))
+        if job.addition:
+            for name, prints in fingerprints(job.problem, table.to_batches()).items():
+                job.put_aside(f"{name}-{shard:05d}.u64", prints.tobytes())
     except HeadraceError as error:
         return Refusal(ordered[0].position, error.to_json())
     statistics = None
@@ -276,7 +283,7 @@ def write_records(job: Job, file: str, batches: Iterable[pa.RecordBatch]) -> Sha
 def _write_local(path: Path, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
     with TFRecordWriter(path) as writer:
         for batch in batches:
-            writer.write(encode(batch))
+            writer.write_examples(batch)
     return Shard(file, writer.rows, writer.bytes, writer.crc32c)
 
 
@@ -359,15 +366,18 @@ def write_summary(job: Job, accounts: Iterable[Account]) -> None:
     if duplicates:
         reasons["duplicate_key"] += duplicates
     measured = [shard.statistics for shard in shards if shard.statistics is not None and shard.statistics.rows]
+    merged = merge_all(measured) if measured else None
     summary = {
         "errors": [refusal.error for refusal in refusals],
         "rows": rows,
         "reasons": dict(sorted(reasons.items())),
         "examples": [json.loads(row.to_line()) for batch in batches for row in batch.examples][:_EXAMPLES],
         "shards": {shard.shard: vars(shard.written) for shard in shards},
-        "statistics": merge_all(measured).to_json() if measured else None,
+        "statistics": merged.to_json() if merged is not None else None,
         "seen": dict(sorted(seen.items())),
     }
+    if merged is not None:
+        job.put_aside(STATISTICS_ASIDE, to_bytes(merged))
     storage.write_json(storage.join(job.work, "summary.json"), summary)
 
 

@@ -8,40 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from headrace.components import storage
-from headrace.components.errors import DataError, UsageError
+from headrace.components.errors import UsageError
 from headrace.components.preprocess import beam_job
 from headrace.components.preprocess.beam_job import PreprocessConfig
-from headrace.components.preprocess.corrections import new_rows, origins, take_out
 from headrace.components.preprocess.editing import exclusive, swapping
-from headrace.components.preprocess.finish import budget_table, check_splits
-from headrace.components.preprocess.kept_statistics import keep_statistics, kept_statistics
+from headrace.components.preprocess.kept import complete
+from headrace.components.preprocess.put_together import completed, merge_appended, place_of, put_together
 from headrace.components.preprocess.sources import data_version as measure_version
 from headrace.components.preprocess.sources import list_paths
 from headrace.components.problem import Problem
 from headrace.components.problem_file import ProblemFile
 from headrace.components.progress import Progress, silent
-from headrace.components.steps import identity
-from headrace.components.tfrecord.manifest import (
-    SPLITS,
-    Appended,
-    Manifest,
-    Quarantine,
-    Schema,
-    Shard,
-    Span,
-    Split,
-)
-from headrace.components.tfrecord.statistics import merge_all
+from headrace.components.tfrecord.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -84,7 +68,8 @@ def add_span(
 ) -> Update:
     """Turns rows into a span of the Examples at `config.output`, which are made if they are not there.
 
-    Spans are independent of each other: a key may come again in another span, where it falls into the same split.
+    A key that another span has already is a duplicate, and so is, where the Problem asks for it, a row that equals one
+    of another span in all but its key: what came first stays. The other spans' shards are not read for it.
 
     Args:
         problem_file: the Problem that the rows are for, and the other spans were made for.
@@ -121,10 +106,10 @@ def add_span(
         with swapping(folder) as copy:
             place = copy / "spans" / span
             shutil.rmtree(place, ignore_errors=True)
-            own = dataclasses.replace(config, output=str(place), addition="span")
+            others = tuple(completed(problem, copy))
+            own = dataclasses.replace(config, output=str(place), addition="span", existing=others)
             result = beam_job.preprocess(problem_file, own, report)
-            keep_statistics(problem, place, [kept_statistics(problem, place)])
-            manifest = _put_together(problem, copy, config.output)
+            manifest = put_together(problem, copy, config.output)
     return Update("replaced" if same else "added", result.rows_in, 0, manifest)
 
 
@@ -167,10 +152,12 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         if any(added.data_version == config.data_version for added in base.appended):
             return Update("unchanged", 0, 0, current)
         with swapping(folder) as copy:
-            manifest = _append(problem_file, config, copy / inside, base, report)
+            existing = completed(problem, copy) or {str(copy): complete(problem, copy)}
+            own = dataclasses.replace(config, existing=tuple(existing))
+            manifest = _append(problem_file, own, copy / inside, report)
             added = manifest.appended[-1]
             if span:
-                manifest = _put_together(problem, copy, config.output)
+                manifest = put_together(problem, copy, config.output)
     return Update("added", added.rows, added.corrected, manifest)
 
 
@@ -211,109 +198,12 @@ def _check_spans(current: Manifest, span: str, where: str) -> None:
         )
 
 
-def _put_together(problem: Problem, folder: Path, where: str) -> Manifest:
-    """Writes schema, statistics and, last, the manifest of Examples made of spans."""
-    names = [place.parent.name for place in (folder / "spans").glob("*/manifest.json")]
-    names.sort(key=lambda name: (len(name), name))
-    every = [(name, Manifest.read(str(folder / "spans" / name))) for name in names]
-    reasons: Counter[str] = Counter()
-    for _, manifest in every:
-        reasons.update(manifest.quarantine.reasons)
-    merged = Manifest(
-        identity=identity("preprocess spans", spans=[[name, manifest.identity] for name, manifest in every]),
-        problem=problem.name,
-        schema_digest=problem.schema_digest,
-        data_version=_digest(f"{name} {manifest.data_version}" for name, manifest in every),
-        source=tuple(source for _, manifest in every for source in manifest.source),
-        rows_in=sum(manifest.rows_in for _, manifest in every),
-        rows_out=sum(manifest.rows_out for _, manifest in every),
-        rows_quarantined=sum(manifest.rows_quarantined for _, manifest in every),
-        splits={
-            split: _split(
-                shard for name, manifest in every for shard in _moved(manifest.splits[split].shards, f"spans/{name}")
-            )
-            for split in SPLITS
-        },
-        quarantine=Quarantine(
-            problem.quarantine_budget,
-            dict(sorted(reasons.items())),
-            tuple(f"spans/{name}/{file}" for name, manifest in every for file in manifest.quarantine.files),
-        ),
-        spans=tuple(
-            Span(name, m.identity, m.data_version, m.rows_in, m.rows_out, m.rows_quarantined) for name, m in every
-        ),
-    )
-    statistics = merge_all([kept_statistics(problem, folder / "spans" / name) for name in names]).to_json()
-    check_splits(where, merged.splits, statistics)
-    storage.write_json(str(folder / "schema.json"), Schema.of(problem).to_json())
-    storage.write_json(str(folder / "statistics.json"), statistics)
-    merged.write(str(folder))
-    return merged
-
-
-def _append(
-    problem_file: ProblemFile, config: PreprocessConfig, folder: Path, base: Manifest, report: Progress
-) -> Manifest:
-    """Adds rows to the Examples in `folder`, a copy that is changed in place."""
+def _append(problem_file: ProblemFile, config: PreprocessConfig, folder: Path, report: Progress) -> Manifest:
+    """Adds rows to the Examples in `folder`, a copy that is complete, and is changed in place."""
     problem = problem_file.problem
-    name = f"appended/{len(base.appended) + 1:05d}"
-    place = folder / name
-    before = kept_statistics(problem, folder)
-    own = dataclasses.replace(config, output=str(place), addition="append", existing=str(folder))
+    base = Manifest.read(str(folder))
+    place = folder / place_of(base)
+    own = dataclasses.replace(config, output=str(place), addition="append")
     beam_job.preprocess(problem_file, own, report)
-    added = Manifest.read(str(place))
-    after = kept_statistics(problem, place)
-    files, removed, corrected = take_out(folder, base, origins(config.data, config.batch_rows))
-    reasons = Counter(base.quarantine.reasons) + Counter(added.quarantine.reasons)
-    reasons.subtract(removed)
-    rows_in = base.rows_in + added.rows_in - sum(corrected.values())
-    quarantined = reasons.total()
-    if quarantined > problem.quarantine_budget * rows_in:
-        raise DataError(
-            "the quarantine budget is spent",
-            where=config.output,
-            expected=f"at most {100 * problem.quarantine_budget:g} % of all {rows_in:,} rows to break a rule",
-            received=f"{quarantined:,}",
-            fix="Correct the rows, or raise quarantine_budget in the Problem file",
-            table=budget_table(+reasons, rows_in, problem.quarantine_budget),
-        )
-    merged = dataclasses.replace(
-        base,
-        identity=identity("preprocess append", base=base.identity, added=added.identity),
-        source=(*base.source, *new_rows(added.source, corrected)),
-        rows_in=rows_in,
-        rows_out=base.rows_out + added.rows_out,
-        rows_quarantined=quarantined,
-        splits={
-            split: _split([*base.splits[split].shards, *_moved(added.splits[split].shards, name)]) for split in SPLITS
-        },
-        quarantine=Quarantine(
-            base.quarantine.budget,
-            dict(sorted((+reasons).items())),
-            (*files, *(f"{name}/{file}" for file in added.quarantine.files)),
-        ),
-        appended=(*base.appended, Appended(added.data_version, added.rows_in, sum(corrected.values()))),
-    )
-    for leftover in ("manifest.json", "schema.json", "statistics.json"):
-        (place / leftover).unlink()
-    for split in added.splits.values():
-        for shard in split.shards:
-            if not shard.rows:
-                (place / shard.file).unlink()
-    storage.write_json(str(folder / "statistics.json"), keep_statistics(problem, folder, [before, after]).to_json())
-    merged.write(str(folder))
-    return merged
-
-
-def _moved(shards: Iterable[Shard], folder: str) -> list[Shard]:
-    """Those with rows, by their path from above the folder."""
-    return [dataclasses.replace(shard, file=f"{folder}/{shard.file}") for shard in shards if shard.rows]
-
-
-def _split(shards: Iterable[Shard]) -> Split:
-    every = tuple(shards)
-    return Split(sum(shard.rows for shard in every), every)
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    added = complete(problem, place)
+    return merge_appended(problem, config, folder, base, added)

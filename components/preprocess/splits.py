@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.components.problem import Splits
-from headrace.components.tfrecord.encoding import offsets_of
 from headrace.components.tfrecord.manifest import SPLITS
+from headrace.components.tfrecord.pieces import offsets_of
 
 _SEED = 0xDECAFCAFFE
 _MULTIPLIER = np.uint64(0xC6A4A7935BD1E995)

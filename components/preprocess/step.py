@@ -5,20 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.components import lineage
+from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 
 
-def run(problem: str, schema_digest: str, data: str, data_version: str, root: str, examples: Any) -> None:
+def run(
+    problem: str,
+    schema_digest: str,
+    data: str,
+    data_version: str,
+    root: str,
+    examples: Any,
+    baseline: str = "",
+    baseline_version: str = "",
+    csv: str = "",
+) -> None:
     """Does the work of `component.preprocess`, whose docstring says what the arguments are."""
     with running("preprocess", root=root) as step:
         file = load_problem(problem, schema_digest=schema_digest)
-        identity = step.identity = lineage.preprocess_identity(file, data_version)
+        options = options_of(csv)
+        identity = step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
         with step.importing():
             from headrace.components.preprocess import beam_job
         result = beam_job.preprocess(
             file,
-            beam_job.PreprocessConfig(data=data, output=examples.path, identity=identity, data_version=data_version),
+            beam_job.PreprocessConfig(
+                data=data,
+                output=examples.path,
+                identity=identity,
+                data_version=data_version,
+                baseline=baseline,
+                csv=CsvDialect.parse(options),
+            ),
             step.progress,
         )
         examples.metadata.update(

@@ -17,6 +17,9 @@ def summarize(
     registry: str,
     endpoint: str,
     final_status: dsl.PipelineTaskFinalStatus,
+    baseline: str = "",
+    baseline_version: str = "",
+    csv: str = "",
 ) -> None:
     """Writes the run's summary, whether it succeeded, was refused or failed.
 
@@ -33,6 +36,9 @@ def summarize(
         registry: the registry's folder.
         endpoint: the endpoint's folder.
         final_status: what the pipeline engine says of the run.
+        baseline: what drift was judged against, or "".
+        baseline_version: fingerprint of the baseline, or "".
+        csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
     """
     from headrace.components.summarize import step
 
@@ -49,6 +55,9 @@ def summarize(
             root=root,
             registry=registry,
             endpoint=endpoint,
+            baseline=baseline,
+            baseline_version=baseline_version,
+            csv=csv,
         ),
         engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
     )

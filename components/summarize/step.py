@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.components import lineage, storage
 from headrace.components.errors import PlatformError
+from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.steps import read_record
 from headrace.components.workspace import summary_uri
@@ -31,6 +32,9 @@ class RunFacts:
     root: str
     registry: str
     endpoint: str
+    baseline: str = ""
+    baseline_version: str = ""
+    csv: str = ""
 
 
 def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
@@ -50,6 +54,8 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "problem_digest": facts.problem_digest,
         "data": facts.data,
         "data_version": facts.data_version,
+        **({"baseline": facts.baseline} if facts.baseline else {}),
+        **({"csv": options_of(facts.csv)} if facts.csv else {}),
         "root": facts.root,
         "steps": steps,
     }
@@ -84,7 +90,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
 
     A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
     """
-    examples = lineage.preprocess_identity(file, facts.data_version)
+    examples = lineage.preprocess_identity(file, facts.data_version, facts.baseline_version, options_of(facts.csv))
     model = lineage.train_identity(file, examples)
     identities = {
         "preprocess": examples,

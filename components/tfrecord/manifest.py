@@ -15,7 +15,7 @@ from headrace.components.tfrecord.quarantine import REASONS
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
 # Left out of manifest.json where there are none.
-_OPTIONAL = ("spans", "appended", "files_quarantined")
+_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches")
 
 Kind = Literal["numeric", "categorical", "key"]
 Role = Literal["feature", "label", "key"]
@@ -134,6 +134,15 @@ class Appended:
 
 
 @dataclass(frozen=True)
+class Sketch:
+    """What is kept for rows that are added later, such as statistics that merge: path, size, and CRC-32C."""
+
+    file: str
+    bytes: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The account of an Examples artifact; it is written last, and is what readers look for.
 
@@ -151,6 +160,7 @@ class Manifest:
         spans: what the artifact is put together of, in order; none where it was made in one go.
         appended: what was added to it, in the order in which it was.
         files_quarantined: sources that are damaged, in their order.
+        sketches: what spares reading the shards again when rows are added, by the files' names.
 
     Raises:
         DataError: the numbers do not add up.
@@ -169,6 +179,7 @@ class Manifest:
     spans: tuple[Span, ...] = ()
     appended: tuple[Appended, ...] = ()
     files_quarantined: tuple[QuarantinedFile, ...] = ()
+    sketches: tuple[Sketch, ...] = ()
 
     def __post_init__(self) -> None:
         self._check(
@@ -226,6 +237,7 @@ class Manifest:
             plain["appended"] = tuple(Appended(**added) for added in plain.get("appended", ()))
             damaged = plain.get("files_quarantined", ())
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in damaged)
+            plain["sketches"] = tuple(Sketch(**sketch) for sketch in plain.get("sketches", ()))
             quarantine = plain["quarantine"]
             plain["quarantine"] = Quarantine(quarantine["budget"], quarantine["reasons"], tuple(quarantine["files"]))
             return cls(**plain)

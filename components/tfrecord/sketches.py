@@ -1,5 +1,14 @@
 """Summaries of a column that take bounded memory and can be merged: exact while they are small, then a sketch.
 
+What each may be off by, which statistics.json also says under "error", and which parts merged do not exceed:
+
+- counts, missing values, minimum, maximum: nothing; mean and standard deviation: rounding;
+- quantiles: nothing up to QUANTILE_CAPACITY distinct numbers; then a t-digest, whose rank is off by at most RANK_ERROR
+  (0.5 % of the rows), as tested on uniform, normal, log-normal, sorted and clustered numbers;
+- vocabularies: nothing up to statistics.VOCABULARY_CAPACITY distinct texts; then frequent items, of which a count is
+  never too low, and too high by 3.5 / 2^17 (0.0027 %) of the rows at most, and of which none with more rows is missing;
+- distinct texts: nothing up to the same; then HyperLogLog, off by 2.5 % at most with 99.7 % confidence.
+
 The sketches are those of Apache DataSketches. They are kept serialized, so that they can be sent between processes,
 and none of them draws random numbers (as its KLL does), so that the same parts merged in the same order give the same
 bytes.

@@ -11,6 +11,8 @@ Bytes = npt.NDArray[np.uint8]
 _MAX_LENGTH = 10
 # Seven bits of each varint byte: eight of them are spread over a word in three halvings.
 _HALVINGS = ((0x00FFFFFFF0000000, 4), (0x0FFFC0000FFFC000, 2), (0x3F803F803F803F80, 1))
+# By the length of a varint: all its bytes but the last say that another follows.
+_CONTINUED = np.array([0x8080808080808080 & ((1 << 8 * max(0, n - 1)) - 1) for n in range(_MAX_LENGTH + 1)], np.uint64)
 
 
 def varint(value: int) -> bytes:
@@ -35,20 +37,22 @@ def varint_lengths(values: Integers) -> Integers:
     return lengths.astype(np.int64)
 
 
-def render_varints(values: Integers, length: int, out: Bytes) -> None:
-    """Writes numbers whose varints all take `length` bytes into the rows of `out`, n x length."""
+def render_varints(values: Integers, lengths: Integers) -> Bytes:
+    """The varint of each number at the left of a row of 8 or, if need be, 10 bytes; what stands behind it is any."""
     unsigned = values.view(np.uint64)
     word = unsigned & np.uint64((1 << 56) - 1)
     for mask, shift in _HALVINGS:
         upper = word & np.uint64(mask)
         word ^= upper
-        word |= upper << np.uint64(shift)
-    # All bytes but the last say that another follows.
-    word |= np.uint64(0x8080808080808080 & ((1 << 8 * (length - 1)) - 1))
-    within = min(length, 8)
-    out[:, :within] = word.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)[:, :within]
-    if length > 8:
-        more = 0x80 if length > 9 else 0
-        out[:, 8] = (unsigned >> np.uint64(56)).astype(np.uint8) & 0x7F | more
-    if length > 9:
-        out[:, 9] = 1
+        upper <<= np.uint64(shift)
+        word |= upper
+    word |= _CONTINUED.take(lengths)
+    low = word.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
+    if lengths.max(initial=0) <= 8:
+        return low
+    rendered = np.empty((len(values), _MAX_LENGTH), np.uint8)
+    rendered[:, :8] = low
+    # The sign is bit 63: where it is set, the ninth byte goes on and the tenth has only it.
+    rendered[:, 8] = unsigned >> np.uint64(56)
+    rendered[:, 9] = 1
+    return rendered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import click
 from headrace.components import storage
 from headrace.components.errors import UsageError
 from headrace.components.problem_file import load_problem
+from headrace.components.wording import counted
 from headrace.pipelines.commands import options
 
 
 @click.command()
 @options.data
+@options.csv
 @click.option("--label", default="", metavar="COLUMN", help="The column to predict; one is chosen if it is not given.")
 @click.option("--key", default="", metavar="COLUMN", help="The column that identifies a row; one is chosen likewise.")
 @click.option("--name", default="", metavar="NAME", help="The problem's name; the data's if it is not given.")
@@ -27,25 +30,30 @@ from headrace.pipelines.commands import options
 )
 @click.option("--output", default="problem.py", show_default=True, metavar="FILE.py", help="The file to write.")
 @click.option("--replace", is_flag=True, help="Write over a file that is there.")
-def init(data: str, label: str, key: str, name: str, rows: int, output: str, replace: bool) -> None:
+def init(
+    data: str, csv: tuple[str, ...], label: str, key: str, name: str, rows: int, output: str, replace: bool
+) -> None:
     """Write a first Problem file from the first rows of a table, to be read and corrected.
 
     \b
     Example:
       headrace init --data examples/natality/births.csv --label weight_pounds --output problem.py
     """
+    from headrace.components.preprocess.csv_dialect import CsvDialect
     from headrace.components.preprocess.first_problem import draft
 
     if storage.exists(output) and not replace:
         raise UsageError("there is a file already", where=output, expected="a new name, or --replace")
-    found = draft(data, label=label, key=key, name=name, rows=rows)
+    found = draft(data, label=label, key=key, name=name, rows=rows, csv=CsvDialect.parse(csv))
     with tempfile.TemporaryDirectory(prefix="headrace-init-") as folder:
         path = Path(folder) / "problem.py"
         path.write_text(found.source, encoding="utf-8")
         problem = load_problem(str(path)).problem
     storage.write_bytes(output, found.source.encode())
     click.echo(
-        f"{output}: predicts {found.label} ({problem.task}) from {len(problem.columns)} features, key {found.key}; "
-        f"inferred from {'all' if found.complete else 'the first'} {found.rows:,} rows"
+        f"{output}: predicts {found.label} ({problem.task}) from {counted(len(problem.columns), 'feature')}, "
+        f"key {found.key}; inferred from {'all' if found.complete else 'the first'} {found.rows:,} rows"
     )
-    click.echo(f"Read it and correct it, then: headrace preprocess --problem {output} --data {data} --output examples")
+    given = [word for option in csv for word in ("--csv", option)]
+    command = ["headrace", "preprocess", "--problem", output, "--data", data, *given, "--output", "examples"]
+    click.echo(f"Read it and correct it, then: {shlex.join(command)}")

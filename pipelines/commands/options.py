@@ -44,4 +44,8 @@ span = click.option(
     metavar="SPAN",
     help="A number or a date: add the rows to the Examples at --output as this span; the others are not redone.",
 )
-replace = click.option("--replace", is_flag=True, help="With --span: put other data in the place of that span.")
+replace = click.option(
+    "--replace",
+    is_flag=True,
+    help="With --span: put other data in the place of that span. Without: of Examples with spans or appended rows.",
+)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from headrace.components import storage
 from headrace.components.errors import UsageError
+from headrace.components.wording import counted
 
 
 @click.group()
@@ -56,8 +57,7 @@ def show(folder: str, reason: str | None, limit: int, output: str | None) -> Non
         console.print(f"... and {len(chosen) - len(shown):,} more; --limit 0 shows all", markup=False)
     if output is not None:
         storage.write_bytes(output, to_csv(chosen))
-        rows = "1 row" if len(chosen) == 1 else f"{len(chosen):,} rows"
-        console.print(f"wrote {rows} to {output}", markup=False, soft_wrap=True)
+        console.print(f"wrote {counted(len(chosen), 'row')} to {output}", markup=False, soft_wrap=True)
 
 
 def _counts(counts: Counter[str]) -> Table:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +38,16 @@ def run() -> None:
 @options.data
 @options.root
 @options.champion
-def static(problem: str, data: str, root: str, champion: str) -> None:
+@options.baseline
+@options.csv
+def static(problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...]) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
 
     \b
     Example:
       headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
     """
-    plan = plan_static(problem, data, root, champion)
+    plan = plan_static(problem, data, root, champion, baseline, csv)
     # The engine's output is sorted away from stdout while it runs; the console keeps the stdout of now.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
@@ -68,20 +72,28 @@ class StaticPlan:
     arguments: dict[str, Any]
 
 
-def plan_static(problem: str, data: str, root: str, champion: str) -> StaticPlan:
+def plan_static(
+    problem: str, data: str, root: str, champion: str, baseline: str = "", csv: Sequence[str] = ()
+) -> StaticPlan:
     """Checks all that can be checked before any work.
 
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
+    from headrace.components.preprocess.bounds import baseline_version as measure_baseline
     from headrace.components.preprocess.check import check_data
+    from headrace.components.preprocess.csv_dialect import CsvDialect
     from headrace.components.preprocess.sources import data_version as measure_version
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
     if not data.startswith(("gs://", "bigquery://")):
         data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
+    if baseline and not storage.is_remote(baseline):
+        baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100
     file = load_problem(problem)
-    files = check_data(file.problem, data)
+    dialect = CsvDialect.parse(csv)
+    files = check_data(file.problem, data, dialect)
+    baseline_version = measure_baseline(baseline)
     if champion:
         champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
         if not storage.exists(storage.join(champion, "training.json")):
@@ -91,12 +103,14 @@ def plan_static(problem: str, data: str, root: str, champion: str) -> StaticPlan
                 expected="a folder with training.json",
                 received=champion,
             )
-    data_version = measure_version(files)
+    data_version = measure_version(files, dialect)
     run_id = identity(
         "static-training",
         problem=file.digest,
         data=data_version,
         champion=model_version_of(champion) if champion else None,
+        baseline=baseline_version,
+        csv=list(csv),
         release=release(),
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
@@ -116,6 +130,9 @@ def plan_static(problem: str, data: str, root: str, champion: str) -> StaticPlan
             "endpoint": workspace.endpoint_uri(root, file.problem.name),
             "run_id": run_id,
             "champion": champion,
+            "baseline": baseline,
+            "baseline_version": baseline_version,
+            "csv": json.dumps(list(csv)) if csv else "",
         },
     )
 

@@ -18,6 +18,7 @@ from headrace.components.errors import GateRefused, UsageError
 from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.progress import Progress
+from headrace.components.wording import counted
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands import runner as runner_command
 
@@ -49,14 +50,18 @@ def preprocess(
     """Turn rows into TFRecords of tf.train.Example, with statistics, a manifest and a quarantine."""
     chosen = runner_command.chosen(runner)
     chosen.check_places(data, output)
-    if replace and (append or not span):
-        raise UsageError("--replace is for a span", where="--replace", expected="--span, and no --append")
+    if replace and append:
+        raise UsageError("--append replaces nothing", where="--replace", expected="one of the two")
+    from headrace.components.preprocess.bounds import baseline_version
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.csv_dialect import CsvDialect
+    from headrace.components.preprocess.replacing import check_replaceable
     from headrace.components.preprocess.sources import data_version as measure_version
 
     file = load_problem(problem)
     dialect = CsvDialect.parse(csv)
+    if not (append or span or replace):
+        check_replaceable(output)
     data_version = measure_version(check_data(file.problem, data, dialect), dialect)
     with _showing("preprocess", output) as (console, report):
         from headrace.components.preprocess import beam_job
@@ -64,7 +69,7 @@ def preprocess(
         config = beam_job.PreprocessConfig(
             data=data,
             output=output,
-            identity=lineage.preprocess_identity(file, data_version),
+            identity=lineage.preprocess_identity(file, data_version, baseline_version(baseline), csv),
             data_version=data_version,
             baseline=baseline,
             csv=dialect,
@@ -81,7 +86,8 @@ def preprocess(
             return
         result = beam_job.preprocess(file, config, report)
         console.print(
-            f"{result.rows_in:,} rows in = {result.rows_out:,} out + {result.rows_quarantined:,} quarantined: {output}"
+            f"{counted(result.rows_in, 'row')} in = {result.rows_out:,} out + "
+            f"{result.rows_quarantined:,} quarantined: {output}"
         )
 
 
@@ -99,7 +105,8 @@ def train(problem: str, examples: str, output: str) -> None:
 
         result = trainer.train(file, trainer.TrainConfig(examples=examples, output=output, identity=identity), report)
         console.print(
-            f"version {identity}: {result.epochs} epochs, eval loss {result.eval_loss:.4g}, {result.stopped}: {output}"
+            f"version {identity}: {counted(result.epochs, 'epoch')}, eval loss {result.eval_loss:.4g}, "
+            f"{result.stopped}: {output}"
         )
 
 
@@ -142,7 +149,9 @@ def deploy(model: str, endpoint: str) -> None:
 
     with _showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
-        console.print(f"version {result.version} answers at {result.url} ({result.checked_rows} rows checked)")
+        console.print(
+            f"version {result.version} answers at {result.url} ({counted(result.checked_rows, 'row')} checked)"
+        )
 
 
 @click.command()
@@ -172,13 +181,14 @@ def _added(update: Update, output: str) -> str:
     if update.status == "unchanged":
         said = "these rows are there already, and nothing was changed"
     else:
-        said = f"{update.rows:,} rows {update.status}"
+        said = f"{counted(update.rows, 'row')} {update.status}"
         if update.corrected:
-            said += f", {update.corrected:,} of them in the place of quarantined ones"
-    return (
-        f"{said}; now {whole.rows_in:,} rows in = {whole.rows_out:,} out + {whole.rows_quarantined:,} quarantined"
-        f"{f', {len(whole.spans):,} spans' if whole.spans else ''}: {output}"
+            ones = "a quarantined one" if update.corrected == 1 else "quarantined ones"
+            said += f", {update.corrected:,} of them in the place of {ones}"
+    said += (
+        f"; now {counted(whole.rows_in, 'row')} in = {whole.rows_out:,} out + {whole.rows_quarantined:,} quarantined"
     )
+    return f"{said}{', ' + counted(len(whole.spans), 'span') if whole.spans else ''}: {output}"
 
 
 @contextmanager

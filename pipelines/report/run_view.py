@@ -34,6 +34,7 @@ class Verdict:
         sentence: what follows from it.
         reasons: why, one a line.
         details: (name, value) of what an error says.
+        table: where an error saw many things, the columns' names and then what was seen and expected.
         what_now: what to do about an error.
     """
 
@@ -43,6 +44,7 @@ class Verdict:
     sentence: str
     reasons: tuple[str, ...] = ()
     details: tuple[tuple[str, str], ...] = ()
+    table: tuple[tuple[str, ...], ...] = ()
     what_now: str | None = None
 
 
@@ -96,8 +98,15 @@ def _failed(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
         title,
         _sentence(sentence),
         details=tuple((n, v) for n, v in details if v is not None),
+        table=_table(error.get("table")),
         what_now=_sentence(fix) if fix else now,
     )
+
+
+def _table(rows: object) -> tuple[tuple[str, ...], ...]:
+    """The rows that are as wide as the first."""
+    told = [tuple(str(cell) for cell in items(row)) for row in items(rows)]
+    return tuple(row for row in told if row and len(row) == len(told[0]))
 
 
 def _sentence(words: str) -> str:
@@ -244,6 +253,8 @@ def provenance(summary: Mapping[str, Any], artifacts: Artifacts) -> list[tuple[s
             "Data and problem",
             [
                 ("Data", summary.get("data")),
+                ("Baseline", summary.get("baseline")),
+                ("CSV", " ".join(map(str, items(summary.get("csv")))) or None),
                 ("Data version", manifest.get("data_version") or summary.get("data_version")),
                 ("Problem", summary.get("problem")),
                 ("Problem file", summary.get("problem_file")),

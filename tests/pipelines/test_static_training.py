@@ -50,6 +50,18 @@ def test_steps_follow_each_other_and_the_gate_decides(compiled: dict[str, Any]) 
     assert policy.endswith("== true")
 
 
+def test_the_baseline_and_the_dialect_reach_the_steps_that_depend_on_them(compiled: dict[str, Any]) -> None:
+    given = compiled["root"]["inputDefinitions"]["parameters"]
+    for name in ("baseline", "baseline_version", "csv"):
+        assert given[name] == {"defaultValue": "", "isOptional": True, "parameterType": "STRING"}
+        for step in ("preprocess", "summarize"):
+            source = tasks(compiled)[step]["inputs"]["parameters"][name]["componentInputParameter"]
+            assert source in (name, f"pipelinechannel--{name}")
+            taken = compiled["components"][f"comp-{step}"]["inputDefinitions"]["parameters"][name]
+            assert taken["defaultValue"] == ""
+            assert taken["isOptional"] is True
+
+
 def test_only_steps_without_effects_outside_are_cached(compiled: dict[str, Any]) -> None:
     cached = {name for name, task in tasks(compiled).items() if task.get("cachingOptions", {}).get("enableCache")}
     assert {"preprocess", "train", "evaluate"} <= cached

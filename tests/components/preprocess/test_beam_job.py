@@ -76,6 +76,7 @@ def test_the_example_has_exact_numbers(births: Path) -> None:
         "manifest.json",
         "quarantine/part-00000-of-00001.jsonl",
         "schema.json",
+        "sketches/statistics.arrow",
         "statistics.json",
         "test/part-00000-of-00001.tfrecord",
         "train/part-00000-of-00001.tfrecord",

@@ -80,7 +80,26 @@ def test_a_column_that_is_missing(tmp_path: Path) -> None:
     feature = refusal(tmp_path / "a.csv", TEXT.replace("plurality", "zzz", 1))
     assert (feature.what, feature.fix) == ('there is no column "plurality"', None)
     semicolons = refusal(tmp_path / "a.csv", TEXT.replace(",", ";"))
-    assert semicolons.fix == "The fields seem to be separated by ';'; write the file with commas"
+    assert semicolons.fix == "The fields seem to be separated by ';': give --csv delimiter=';'"
+    assert semicolons.what == 'there is no column "record_id", which is the key, and 9 more are gone'
+
+
+def test_columns_that_are_gone_are_told_in_a_table(tmp_path: Path) -> None:
+    gone = refusal(tmp_path / "a.csv", TEXT.replace("plurality", "zzz", 1).replace("mother_age", "age", 1))
+    assert gone.what == 'there is no column "mother_age", and 1 more is gone'
+    assert gone.table is not None
+    assert len(gone.table) == 11
+    chosen = ("column", "record_id", "weight_pounds", "mother_age", "gestation_weeks", "plurality", "is_male")
+    assert sorted((row for row in gone.table if row[0] in chosen), key=lambda row: chosen.index(row[0])) == [
+        ["column", "role", "seen", "expected", ""],
+        ["record_id", "key", "string", "text", "ok"],
+        ["weight_pounds", "label", "string", "numbers", "ok"],
+        ["mother_age", "feature", "no such column", "numbers", "missing"],
+        ["gestation_weeks", "feature", "string", "numbers", "ok"],
+        ["plurality", "feature", "no such column", "text", "missing"],
+        ["is_male", "feature", "string", "text", "ok"],
+    ]
+    assert "  mother_age          feature  no such column  numbers   missing" in gone.text
 
 
 def test_a_column_that_stands_there_twice(tmp_path: Path) -> None:

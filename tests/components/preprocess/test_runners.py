@@ -86,8 +86,8 @@ def test_metrics_are_reported(tmp_path: Path) -> None:
 
     place(tmp_path)
     preprocess(PROBLEM_FILE, PreprocessConfig(str(tmp_path / "births.csv"), str(tmp_path / "out"), IDENTITY), listen)
-    (told,) = (message for message in heard if "batches" in message)
-    assert told.startswith("1,451 rows read, 1 batches, 1,448 Examples, ")
+    (told,) = (message for message in heard if "batch" in message)
+    assert told.startswith("1,451 rows read, 1 batch, 1,448 Examples, ")
     assert told.endswith("3 quarantined (duplicate_key 1, missing_value 1, out_of_range 1)")
 
 
@@ -142,6 +142,48 @@ def test_a_bundle_that_failed_half_way_leaves_nothing_twice(
     runner = DirectRunner() if spills else PortableRunner(job_endpoint="embed", environment_type="LOOPBACK")
     assert run(place(tmp_path), runner=runner) == expected[0]
     assert lost.exists()
+    assert contents(tmp_path / "out") == expected[1]
+
+
+class _RetryingRunner(DirectRunner):
+    """Beam's bundle-based runner on this machine, which tries a bundle that failed up to four times."""
+
+    def make(self) -> Any:
+        from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+
+        return BundleBasedDirectRunner()
+
+
+@pytest.mark.parametrize("spills", [True, False])
+def test_what_a_runner_tries_again_itself_is_there_once(
+    tmp_path: Path,
+    expected: tuple[PreprocessResult, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    spills: bool,
+) -> None:
+    """The first attempt at each stage does its whole work, yields it, and then fails; the runner gives it again."""
+    failed = tmp_path / "failed"
+    failed.mkdir()
+
+    def failing(stage: Any) -> Any:
+        class FailsOnce(stage):  # type: ignore[misc]
+            def process(self, element: Any) -> Any:
+                results = stage.process(self, element)
+                yield from results or ()
+                # A file, because what is sent to workers shares no memory with this process.
+                if not (failed / stage.__name__).exists():
+                    (failed / stage.__name__).touch()
+                    raise OSError("the worker is gone")
+
+        FailsOnce.__name__ = stage.__name__
+        return FailsOnce
+
+    for name in ("_Read", "_Split", "_Write", "_Summarize"):
+        monkeypatch.setattr(beam_job, name, failing(getattr(beam_job, name)))
+    monkeypatch.setattr(_RetryingRunner, "local", spills)
+    result = run(place(tmp_path), runner=_RetryingRunner())
+    assert sorted(path.name for path in failed.iterdir()) == ["_Read", "_Split", "_Summarize", "_Write"]
+    assert result == expected[0]
     assert contents(tmp_path / "out") == expected[1]
 
 

@@ -1,12 +1,15 @@
 """The exit task tells a run's steps apart: done now, taken from the cache, failed, or never reached."""
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.components import lineage, storage
-from headrace.components.errors import DataError
+from headrace.components.errors import DataError, UsageError
+from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import record_uri
 from headrace.components.summarize import step as summarize
@@ -128,3 +131,27 @@ def test_a_success_needs_every_step(facts: summarize.RunFacts) -> None:
     written = summary(facts, engine_succeeded=True)
     assert written["status"] == "failed"
     assert written["error"]["what"].startswith("register ended")
+
+
+def test_the_baseline_and_the_dialect_are_part_of_what_a_step_depends_on(facts: summarize.RunFacts) -> None:
+    file = load_problem(PROBLEM)
+    options = ["delimiter=;", "encoding=latin-1"]
+    identities = {
+        lineage.preprocess_identity(file, "v1"),
+        lineage.preprocess_identity(file, "v1", "b1"),
+        lineage.preprocess_identity(file, "v1", "b2"),
+        lineage.preprocess_identity(file, "v1", "", options),
+        lineage.preprocess_identity(file, "v1", "b1", options),
+    }
+    assert len(identities) == 5
+    judged = dataclasses.replace(facts, baseline="before", baseline_version="b1", csv=json.dumps(options))
+    written = summary(judged, engine_succeeded=False)
+    assert written["steps"][0]["identity"] == lineage.preprocess_identity(file, "v1", "b1", options)
+    assert (written["baseline"], written["csv"]) == ("before", options)
+
+
+@pytest.mark.parametrize("text", ["delimiter=;", "{}", '["a=b", 1]', '"delimiter=;"'])
+def test_a_dialect_that_is_no_list_of_options(text: str) -> None:
+    with pytest.raises(UsageError, match="the parameter csv is wrong"):
+        options_of(text)
+    assert options_of("") == []

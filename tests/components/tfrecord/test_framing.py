@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError, UsageError
 from headrace.components.tfrecord.encoding import encode
-from headrace.components.tfrecord.framing import TFRecordWriter, frame, masked_crc32c, read_records
+from headrace.components.tfrecord.framing import TFRecordWriter, frame, frame_examples, masked_crc32c, read_records
 
 
 def read(path: Path) -> list[bytes]:
@@ -49,6 +50,34 @@ def test_bytes_equal_tensorflows_writer(tmp_path: Path) -> None:
 def test_a_slice_is_framed_without_what_lies_around_it() -> None:
     records = pa.array([b"left", b"mine", b"right"], pa.large_binary())
     assert frame(records.slice(1, 1)) == frame(pa.array([b"mine"], pa.large_binary()))
+
+
+def test_examples_are_framed_block_by_block_as_their_records_are(tmp_path: Path) -> None:
+    rows = 3000
+    # Few different values, so that each is encoded once: two zeros and two NaNs that only their bits tell apart.
+    bits = np.array([0x00000000, 0x80000000, 0x7FC00000, 0x7FC00001, 0x3F800000], np.uint32)
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "few": pa.array(np.resize(bits, rows).view(np.float32)),
+            "wide": pa.array(np.resize(np.array([-0.0, 0.0, np.nan, 1e300]), rows)),
+            "none": pa.array([None] * rows, pa.float32()),
+            "number": pa.array([None if row % 7 == 0 else (-1) ** row << row % 64 for row in range(rows)], pa.int64()),
+            "text": ["x" * (row % 500) for row in range(rows)],
+        }
+    )
+    blocks = list(frame_examples(batch))
+    content = b"".join(blocks)
+    assert len(blocks) > 2
+    assert content == frame(encode(batch))
+    with TFRecordWriter(tmp_path / "part") as writer:
+        writer.write_examples(batch)
+        writer.write_examples(batch.slice(0, 0))
+    assert (tmp_path / "part").read_bytes() == content
+    assert (writer.rows, writer.crc32c) == (rows, f"{google_crc32c.value(content):08x}")
+    for row, record in zip((0, 1, 2, 3), read(tmp_path / "part"), strict=False):
+        features = tf.train.Example.FromString(record).features.feature
+        assert np.float32(features["few"].float_list.value[0]).tobytes() == bits[row : row + 1].tobytes()
+        assert "none" not in features
 
 
 def test_masked_crc_of_the_crc32c_check_string() -> None:

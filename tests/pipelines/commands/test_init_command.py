@@ -28,3 +28,18 @@ def test_a_file_to_edit(tmp_path: Path) -> None:
     assert output.read_text() == "mine"
     CliRunner().invoke(cli, [*arguments, "--replace", "--name", "weights"], catch_exceptions=False)
     assert load_problem(str(output)).problem.name == "weights"
+
+
+def test_a_table_in_a_dialect(tmp_path: Path) -> None:
+    data, output = tmp_path / "births.csv", tmp_path / "problem.py"
+    data.write_text("# exported\n" + BIRTHS.read_text().replace(",", ";"))
+    arguments = ["init", "--data", str(data), "--label", "weight_pounds", "--output", str(output)]
+    dialect = ["--csv", "delimiter=;", "--csv", "comment=#"]
+    told = CliRunner().invoke(cli, [*arguments, *dialect], catch_exceptions=False).stdout
+    assert "from 8 features, key record_id; inferred from all 1,450 rows" in told
+    assert f"--data {data} --csv 'delimiter=;' --csv 'comment=#' --output examples" in told
+    plain = tmp_path / "plain.py"
+    CliRunner().invoke(
+        cli, ["init", "--data", str(BIRTHS), "--label", "weight_pounds", "--output", str(plain)], catch_exceptions=False
+    )
+    assert output.read_text() == plain.read_text()

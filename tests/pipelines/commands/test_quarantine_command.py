@@ -83,5 +83,36 @@ def test_the_way_of_a_row_there_and_back(tmp_path: Path) -> None:
     run("--append", "--data", str(rows))
     manifest = Manifest.read(examples)
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (1450, 1450, 0)
-    with pytest.raises(UsageError, match="--replace is for a span"):
-        run("--replace", "--data", str(rows))
+    # Rows that were put back are not lost unasked.
+    with pytest.raises(UsageError, match="1 row was appended to the Examples there"):
+        run("--data", str(NATALITY / "births.csv"))
+    with pytest.raises(UsageError, match="--append replaces nothing"):
+        run("--append", "--replace", "--data", str(rows))
+    run("--replace", "--data", str(NATALITY / "births.csv"))
+    assert Manifest.read(examples).rows_quarantined == 1
+
+
+def test_corrections_in_a_dialect(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As a spreadsheet saves them: semicolons, in Latin-1."""
+    examples, rows = str(tmp_path / "examples"), tmp_path / "corrected.csv"
+    common = ["preprocess", "--problem", str(NATALITY / "natality.py"), "--output", examples]
+    CliRunner().invoke(cli, [*common, "--data", str(NATALITY / "births.csv")], catch_exceptions=False)
+    show(examples, "--output", str(rows))
+    saved = rows.read_text().replace("1118,8.5,20,,", "1118,8.5,20,39,").replace(",", ";")
+    rows.write_bytes(saved.replace("is missing", "is missing, caf\xe9").encode("latin-1"))
+    dialect = ["--csv", "delimiter=;", "--csv", "encoding=latin-1"]
+    capfd.readouterr()
+    CliRunner().invoke(cli, [*common, "--append", "--data", str(rows), *dialect], catch_exceptions=False)
+    assert capfd.readouterr().out.startswith(
+        "1 row added, 1 of them in the place of a quarantined one; now 1,450 rows in = 1,450 out + 0 quarantined: "
+    )
+
+
+def test_one_span_is_said_as_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    common = ["preprocess", "--problem", str(NATALITY / "natality.py"), "--output", str(tmp_path / "examples")]
+    arguments = [*common, "--data", str(NATALITY / "births.csv")]
+    CliRunner().invoke(cli, [*arguments, "--span", "7"], catch_exceptions=False)
+    told = capfd.readouterr().out
+    assert told.startswith("1,450 rows added; now 1,450 rows in = 1,449 out + 1 quarantined, 1 span: ")
+    with pytest.raises(UsageError, match="made of 1 span, which this would replace"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)

@@ -158,3 +158,64 @@ def test_data_that_breaks_the_rules_too_often_is_refused(folder: Path) -> None:
     assert "duplicate" in refused.stderr
     assert "Traceback" not in refused.stdout + refused.stderr
     assert not (folder / "three" / "registry").exists()
+
+
+def test_drift_from_a_baseline_is_told_in_a_table_everywhere(tmp_path: Path) -> None:
+    """The options of `headrace preprocess` for the baseline and for CSV reach the step through the pipeline."""
+    problem = tmp_path / "natality.py"
+    problem.write_text(
+        SHORT.replace('key="record_id",', 'key="record_id",\n    drift=Drift(jensen_shannon=0.05),').replace(
+            "import ", "import Drift, ", 1
+        )
+    )
+    header, *rows = BIRTHS.read_text().splitlines()
+    older = [",".join([*(fields := row.split(","))[:3], str(int(fields[3]) + 15), *fields[4:]]) for row in rows]
+    data, before = tmp_path / "births.csv", tmp_path / "before.csv"
+    data.write_text("\n".join([header, *rows]).replace(",", ";") + "\n")
+    before.write_text("\n".join([header, *(row for row in older if int(row.split(",")[3]) <= 65)]) + "\n")
+    preprocess = [sys.executable, "-m", "headrace.pipelines.cli", "preprocess", "--problem", str(problem)]
+    made = [*preprocess, "--data", str(before), "--output", str(tmp_path / "baseline")]
+    assert subprocess.run(made, capture_output=True, timeout=120, check=False).returncode == 0
+    options = ["--baseline", str(tmp_path / "baseline"), "--csv", "delimiter=;"]
+    arguments = [*command(problem, tmp_path / "root", data), *options]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 2
+    assert 'the column "mother_age" has drifted from the baseline.' in done.stderr
+    table = [line.split() for line in done.stderr.split("\n\n")[1].splitlines()]
+    assert table[0] == ["column", "measure", "seen", "expected"]
+    (age,) = (line for line in table if line[0] == "mother_age")
+    assert age[1:3] == ["Jensen-Shannon", "divergence"]
+    assert float(age[3]) > 0.05
+    assert age[4:] == ["at", "most", "0.05", "too", "much"]
+    assert len(table) == 10
+    written = summary(tmp_path / "root")
+    assert (written["status"], written["baseline"], written["csv"]) == (
+        "failed",
+        str(tmp_path / "baseline"),
+        ["delimiter=;"],
+    )
+    assert len(written["error"]["table"]) == 10
+    (page,) = (tmp_path / "root").glob("runs/*/report.html")
+    assert f"<td>mother_age</td><td>Jensen-Shannon divergence</td><td>{age[3]}</td>" in page.read_text()
+    # Another baseline is another run, and this one passes.
+    passed = run_again(arguments, tmp_path / "baseline" / "statistics.json", data, preprocess)
+    assert "has drifted" not in passed.stderr
+
+
+def run_again(
+    arguments: list[str], statistics: Path, data: Path, preprocess: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """The same run, against statistics of the data itself, stopped once preprocessing is done."""
+    own = statistics.parent.with_name("own")
+    made = [*preprocess, "--data", str(data), "--csv", "delimiter=;", "--output", str(own)]
+    assert subprocess.run(made, capture_output=True, timeout=120, check=False).returncode == 0
+    statistics.write_bytes((own / "statistics.json").read_bytes())
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    told = ""
+    while "1,449 out" not in told and (line := process.stdout.readline()):
+        told += line
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert "1,450 rows in, 1,449 out, 1 quarantined" in told
+    return subprocess.CompletedProcess(arguments, process.returncode, told + rest, errors)

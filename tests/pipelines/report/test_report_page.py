@@ -110,6 +110,18 @@ def test_a_failed_run_says_what_to_do_on_top(make_run: MakeRun) -> None:
     assert "Start the same command again; finished steps are not done twice." in banner
 
 
+def test_what_was_seen_and_expected_is_a_table_on_top(make_run: MakeRun) -> None:
+    summary = make_run(status="failed")
+    summary["error"]["table"] = [["column", "seen", "expected"], ["mother_age", "<0.31>", "at most 0.1"], ["torn"]]
+    html = render(summary)
+    banner = html[html.index('class="verdict') : html.index("</section>")]
+    assert '<tr><th scope="col">column</th><th scope="col">seen</th><th scope="col">expected</th></tr>' in banner
+    assert "<tr><td>mother_age</td><td>&lt;0.31&gt;</td><td>at most 0.1</td></tr>" in banner
+    assert "torn" not in banner
+    del summary["error"]["table"]
+    assert '<table class="seen">' not in render(summary)
+
+
 def test_values_of_the_data_are_escaped_everywhere(make_run: MakeRun, tmp_path: Path) -> None:
     summary = make_run()
     attack = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 # `headrace` itself stays an implicit namespace package: a folder of that name at the root would shadow the
 # installed one, and bare `components` and `pipelines` would collide with folders that Kubeflow users have.
@@ -18,6 +18,15 @@ setup(
         )
     ],
     package_dir={f"headrace.{room}": room for room in ROOMS},
+    # Where there is no compiler the package installs without it, and encodes at about half the speed.
+    ext_modules=[
+        Extension(
+            "headrace.components.tfrecord._native",
+            ["components/tfrecord/native.c"],
+            extra_compile_args=["-O3"],
+            optional=True,
+        )
+    ],
     package_data={
         "headrace.components": ["py.typed"],
         "headrace.pipelines": ["py.typed", "**/*.html", "**/*.css", "**/*.js"],

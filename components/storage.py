@@ -190,8 +190,27 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def write_json(uri: str, value: Any) -> None:
-    """Writes a JSON value, keys in the order given, as `write_bytes` does; NaN and infinity are refused."""
-    write_bytes(uri, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    """Writes a JSON value, keys in the order given, as `write_bytes` does; NaN and infinity are refused.
+
+    An object has a line for each of its keys, an array of objects or arrays a line for each of them.
+    """
+    write_bytes(uri, ("".join(_json_lines(value, "\n")) + "\n").encode())
+
+
+def _json_lines(value: Any, newline: str) -> Iterator[str]:
+    """With `json.dumps(indent=...)` Python encodes alone, at a tenth of the speed of its C half, which does lines."""
+    inner = newline + " "
+    if isinstance(value, dict) and value:
+        for number, (key, item) in enumerate(value.items()):
+            yield ("," if number else "{") + inner + json.dumps({key: None}, allow_nan=False)[1:-5]
+            yield from _json_lines(item, inner)
+        yield newline + "}"
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], dict | list | tuple):
+        for number, item in enumerate(value):
+            yield ("," if number else "[") + inner + json.dumps(item, allow_nan=False)
+        yield newline + "]"
+    else:
+        yield json.dumps(value, allow_nan=False)
 
 
 def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:

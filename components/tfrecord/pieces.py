@@ -85,8 +85,7 @@ class Pieces:
         content = np.concatenate([part.content for part in parts])
         # Before the entries of each part stands one of no bytes, for the rows that have none.
         lengths = np.concatenate([array for part in parts for array in (_NONE, part.lengths)])
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
+        offsets = bounds(lengths)
         self._table = pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(content)]
         )
@@ -114,6 +113,13 @@ def join(parts: Sequence[Part], rows: int) -> pa.LargeBinaryArray:
     pieces = Pieces(parts).take(0, rows)
     bounds = np.ascontiguousarray(offsets_of(pieces)[:: len(parts)])
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, [None, pa.py_buffer(bounds), data_of(pieces)])
+
+
+def bounds(lengths: Integers) -> Integers:
+    """Where entries of these lengths begin and end when they stand one after another: [n + 1], from 0."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 def data_of(array: pa.LargeBinaryArray) -> pa.Buffer:

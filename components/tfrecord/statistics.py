@@ -107,8 +107,7 @@ class CategoricalStatistics:
     Attributes:
         count: rows that have a value.
         missing: rows that have none.
-        counts: rows of each value, the most frequent first, equals in the order of their text; empty once there is a
-            sketch.
+        counts: rows of each value; empty once there is a sketch.
         sketch: what stands for the values from more than VOCABULARY_CAPACITY distinct ones on.
     """
 
@@ -128,7 +127,7 @@ class CategoricalStatistics:
         present = pc.drop_null(column)
         counted = pc.value_counts(present)
         counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
-        return cls(len(present), column.null_count, counts)._ordered()
+        return cls(len(present), column.null_count, counts)._within_capacity()
 
     def merge(self, other: ColumnStatistics) -> Self:
         """Of both parts.
@@ -151,18 +150,19 @@ class CategoricalStatistics:
             counts = dict(self.counts)
             for value, rows in other.counts.items():
                 counts[value] = counts.get(value, 0) + rows
-        return type(self)(count, missing, counts, sketch)._ordered()
+        return type(self)(count, missing, counts, sketch)._within_capacity()
 
-    def _ordered(self) -> Self:
-        if self.sketch is not None:
+    def ordered(self) -> dict[str, int]:
+        """`counts`, the most frequent value first, equals in the order of their text."""
+        return dict(sorted(self.counts.items(), key=_most_frequent_first))
+
+    def _within_capacity(self) -> Self:
+        if len(self.counts) <= VOCABULARY_CAPACITY:
             return self
-        ordered = dict(sorted(self.counts.items(), key=_most_frequent_first))
-        if len(ordered) <= VOCABULARY_CAPACITY:
-            return dataclasses.replace(self, counts=ordered)
-        return dataclasses.replace(self, counts={}, sketch=FrequentTexts.of(ordered, VOCABULARY_CAPACITY))
+        return dataclasses.replace(self, counts={}, sketch=FrequentTexts.of(self.ordered(), VOCABULARY_CAPACITY))
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json holds it.
+        """As statistics.json holds it: the most frequent values first, equals in the order of their text.
 
         Only where the column has more than VOCABULARY_CAPACITY distinct texts is it not "complete", and has an
         "error": "count", the rows by which a value's count may be too high (every value of more rows than that is in
@@ -170,7 +170,7 @@ class CategoricalStatistics:
         """
         plain = {"kind": "categorical", "count": self.count, "missing": self.missing}
         if self.sketch is None:
-            vocabulary = [list(item) for item in self.counts.items()]
+            vocabulary = [list(item) for item in self.ordered().items()]
             return {**plain, "distinct": len(vocabulary), "vocabulary": vocabulary}
         counts, count_error = self.sketch.counts()
         distinct, distinct_error = self.sketch.distinct_count()

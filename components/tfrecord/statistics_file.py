@@ -80,8 +80,9 @@ def _row(name: str, column: ColumnStatistics) -> dict[str, Any]:
             "counts": sketch.counts.tolist(),
             "digest": sketch.digest,
         }
-    texts = [text.encode("utf-8", "surrogatepass") for text in column.counts]
-    plain |= {"kind": "categorical", "texts": texts, "counts": list(column.counts.values())}
+    counts = column.ordered()
+    texts = [text.encode("utf-8", "surrogatepass") for text in counts]
+    plain |= {"kind": "categorical", "texts": texts, "counts": list(counts.values())}
     if column.sketch is not None:
         plain |= {"frequent": column.sketch.frequent, "distinct": column.sketch.distinct}
     return plain

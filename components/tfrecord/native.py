@@ -45,6 +45,8 @@ def library() -> Any:
         found.headrace_measure.restype = int64
         found.headrace_frame.argtypes = [pointer, int32, int64, int64, int32, pointer, pointer, int64, pointer]
         found.headrace_frame.restype = int64
+        found.headrace_integers.argtypes = [pointer, int64, pointer, pointer, pointer, pointer]
+        found.headrace_integers.restype = int64
         found.headrace_checksums.argtypes = [pointer, pointer, pointer, int64, pointer]
         found.headrace_checksums.restype = None
         return found if found.headrace_usable() else None
@@ -95,6 +97,32 @@ def frames(
             ctypes.byref(written),
         )
         yield pa.py_buffer(block[: written.value])
+
+
+def integers(compiled: Any, values: Integers, headers: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
+    """An entry for each value, one after another, and their lengths.
+
+    Args:
+        compiled: what `library` gave.
+        values: [rows].
+        headers: what stands before a varint of so many bytes, 0 to 10.
+    """
+    if len(headers) != 11:
+        raise ValueError(f"there must be 11 headers, got {len(headers)}")
+    values = np.ascontiguousarray(values)
+    joined = np.frombuffer(b"".join(headers), np.uint8)
+    starts = bounds(np.array([len(header) for header in headers]))
+    content = np.empty(len(values) * (max(map(len, headers)) + 10), np.uint8)
+    lengths = np.empty(len(values), np.int64)
+    size = compiled.headrace_integers(
+        values.ctypes.data,
+        len(values),
+        joined.ctypes.data,
+        starts.ctypes.data,
+        content.ctypes.data,
+        lengths.ctypes.data,
+    )
+    return content[:size], lengths
 
 
 def checksums(compiled: Any, content: bytes, starts: Integers, stops: Integers) -> npt.NDArray[np.uint32]:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from headrace.components.errors import DataError
 from headrace.components.tfrecord.encoding import encode
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 KINDS: dict[Any, st.SearchStrategy[Any]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import google_crc32c
@@ -17,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError, UsageError
-from headrace.components.tfrecord import native
 from headrace.components.tfrecord.encoding import encode
 from headrace.components.tfrecord.framing import TFRecordWriter, frame, frame_examples, masked_crc32c, read_records
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 def read(path: Path) -> list[bytes]:
@@ -39,17 +39,6 @@ def test_tensorflow_reads_what_was_written(batches: list[list[bytes]]) -> None:
         content = path.read_bytes()
         assert (writer.rows, writer.bytes) == (len(records), len(content))
         assert writer.crc32c == f"{google_crc32c.value(content):08x}"
-
-
-@pytest.fixture(scope="module", autouse=True, params=["compiled", "by columns"])
-def _way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test runs with native.c and without it."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "by columns":
-            patch.setattr(native, "library", lambda: None)
-        elif native.library() is None:
-            pytest.skip("native.c is not built: install the package where there is a C compiler, such as gcc")
-        yield
 
 
 def test_bytes_equal_tensorflows_writer(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ stop: $(READY) ## stop the endpoint that `make run` started
 	@$(BIN)/headrace endpoint stop $(OUT)/natality/endpoints/natality
 
 test: $(READY) lint types ## lint, type check and run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(READY) ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

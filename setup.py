@@ -28,7 +28,7 @@ setup(
         )
     ],
     package_data={
-        "headrace.components": ["py.typed"],
+        "headrace.components": ["py.typed", "**/*.json"],
         "headrace.pipelines": ["py.typed", "**/*.html", "**/*.css", "**/*.js"],
     },
 )

@@ -52,7 +52,7 @@ def prepare(cache: Path, rows: int = 15_000, held_out_rows: int = 5_000) -> Flig
     folder = cache / f"flights-{rows}-{held_out_rows}"
     flights = Flights(folder / "train" / "flights.csv", folder / "held_out.csv", rows, held_out_rows)
     if not flights.held_out.exists():
-        flown = list(_flown(_archive(cache)))
+        flown = list(_flown(archive(cache)))
         wanted = rows + held_out_rows
         taken = [flown[position * len(flown) // wanted] for position in range(wanted)]
         # Evenly among the taken ones: the last of each group is held out.
@@ -63,7 +63,7 @@ def prepare(cache: Path, rows: int = 15_000, held_out_rows: int = 5_000) -> Flig
     return flights
 
 
-def _archive(cache: Path) -> bytes:
+def archive(cache: Path) -> bytes:
     """flights.csv.zip of the package."""
     kept = cache / "flights.csv.zip"
     if not kept.exists():

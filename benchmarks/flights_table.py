@@ -80,7 +80,7 @@ def _repeated(table: pa.Table, rows: int) -> Iterator[pa.Table]:
 
 def _flights(cache: Path) -> pa.Table:
     """All flights: a key, NUMBERS as 64-bit numbers with nulls, TEXTS as strings with nulls."""
-    with zipfile.ZipFile(io.BytesIO(flights_data._archive(cache))) as zipped, zipped.open("flights.csv") as raw:
+    with zipfile.ZipFile(io.BytesIO(flights_data.archive(cache))) as zipped, zipped.open("flights.csv") as raw:
         content = raw.read()
     types = {**dict.fromkeys(NUMBERS, pa.float64()), **dict.fromkeys(TEXTS, pa.string())}
     options = pacsv.ConvertOptions(

@@ -8,11 +8,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from headrace.components.errors import ProblemError
 
 Task = Literal["regression", "binary", "multiclass"]
+ModelKind = Literal["linear", "deep", "wide_and_deep", "deep_and_cross"]
+LearningRateScaling = Literal["none", "linear", "sqrt"]
 
 # The metrics that `evaluate` computes for each task, and whether more of it is better.
 METRICS: Mapping[Task, Mapping[str, bool]] = {
@@ -342,8 +344,11 @@ class Training:
         steps: steps at most; None leaves the end to epochs.
         learning_rate: of Adam, in (0, 1].
         patience: epochs without a better loss on the eval split after which training stops.
-        hidden_units: widths of the deep part's layers.
+        model: the model to train, where the Problem file has no build_model.
+        hidden_units: widths of the deep part's layers; without any, a wide and deep model is linear.
+        cross_layers: of a deep and cross model.
         dropout: share of each hidden layer dropped while training, in [0, 1).
+        learning_rate_scaling: how the rate grows with the number of replicas, over which batch_size is divided.
         seed: the same input, seed and version give the same weights on the same hardware.
 
     Raises:
@@ -355,17 +360,30 @@ class Training:
     steps: int | None = None
     learning_rate: float = 0.001
     patience: int = 5
+    model: ModelKind = "wide_and_deep"
     hidden_units: Sequence[int] = (64, 32)
+    cross_layers: int = 2
     dropout: float = 0.0
+    learning_rate_scaling: LearningRateScaling = "none"
     seed: int = 1
 
     def __post_init__(self) -> None:
         for count in ("batch_size", "epochs", "steps", "patience"):
             _check_count(getattr(self, count), count, "Training")
+        _check_count(self.cross_layers, "cross_layers", "Training")
         _check_count(self.seed, "seed", "Training", least=0)
+        _check_word(self.model, "model", get_args(ModelKind))
+        _check_word(self.learning_rate_scaling, "learning_rate_scaling", get_args(LearningRateScaling))
         units = tuple(self.hidden_units)
         for unit in units:
             _check_count(unit, "hidden_units", "Training")
+        if self.model == "deep" and not units:
+            raise ProblemError(
+                "a deep model has hidden layers",
+                where="Training",
+                expected='hidden_units=[...], or model="linear"',
+                received="hidden_units=[]",
+            )
         object.__setattr__(self, "hidden_units", units)
         if not is_finite(self.learning_rate) or not 0 < self.learning_rate <= 1:
             raise ProblemError(
@@ -406,6 +424,12 @@ def _check_max_missing(declared: Numeric | Categorical, where: str) -> None:
             expected="optional=True: of another column, every row without a value goes to quarantine",
             received=f"max_missing={declared.max_missing}, optional=False",
         )
+
+
+def _check_word(value: object, name: str, words: tuple[str, ...]) -> None:
+    if value not in words:
+        expected = " or ".join(f'"{word}"' for word in words)
+        raise ProblemError(f"{name} is wrong", where="Training", expected=expected, received=repr(value))
 
 
 def _check_count(value: object, name: str, where: str, *, least: int = 1) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from headrace.components import storage
+from headrace.components.errors import UsageError
 from headrace.components.problem_file import ProblemFile
 from headrace.components.steps import identity
 
@@ -51,9 +53,9 @@ def preprocess_identity(
     )
 
 
-def train_identity(file: ProblemFile, examples_identity: str) -> str:
-    """Identity of a Model; it is the model's version too."""
-    return identity("train", problem=file.digest, examples=examples_identity, release=release())
+def train_identity(file: ProblemFile, examples_identity: str, choices: Mapping[str, Any] | None = None) -> str:
+    """Identity of a Model; it is the model's version too. `choices` are what was asked for beyond the Problem file."""
+    return identity("train", problem=file.digest, examples=examples_identity, release=release(), **(choices or {}))
 
 
 def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: str, champion: str) -> str:
@@ -74,7 +76,17 @@ def publish_identity(step: str, model_version: str, target: str) -> str:
 
 
 def examples_identity_of(examples: str) -> str:
-    """The identity that an Examples artifact carries."""
+    """The identity that an Examples artifact carries.
+
+    Raises:
+        UsageError: there are no whole Examples.
+    """
+    if not storage.exists(storage.join(examples, "manifest.json")):
+        raise UsageError(
+            "there are no Examples",
+            where=examples,
+            expected="a folder with manifest.json, which `headrace preprocess` writes last",
+        )
     return str(storage.read_json(storage.join(examples, "manifest.json"))["identity"])
 
 

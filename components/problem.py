@@ -24,19 +24,23 @@ from headrace.components.declarations import (
     is_finite,
 )
 from headrace.components.errors import ProblemError
+from headrace.components.tuning import Choice, Range, Tuning
 
 __all__ = [
     "METRICS",
     "Categorical",
+    "Choice",
     "Crossed",
     "Drift",
     "Feature",
     "Gate",
     "Numeric",
     "Problem",
+    "Range",
     "Splits",
     "Task",
     "Training",
+    "Tuning",
 ]
 
 # The problem's name becomes a folder, a pipeline's name and a part of URLs.
@@ -66,6 +70,7 @@ class Problem:
         drift: how far columns may have moved from an earlier statistics.json; without it nothing is compared.
         duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
             another key; "allow" keeps such rows.
+        tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
@@ -83,6 +88,7 @@ class Problem:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     drift: Drift | None = None
     duplicate_rows: DuplicateRows = "allow"
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
@@ -91,6 +97,7 @@ class Problem:
         self._check_features()
         self._check_gate()
         self._check_drift()
+        self._check_tuning()
 
     def _check_fields(self) -> None:
         if not isinstance(self.name, str) or not _PROBLEM_NAME.match(self.name):
@@ -276,6 +283,13 @@ class Problem:
                     received=f"l_infinity={own.l_infinity}",
                 )
 
+    def _check_tuning(self) -> None:
+        if self.tuning is None:
+            return
+        if not isinstance(self.tuning, Tuning):
+            raise ProblemError("tuning is wrong", where="Problem", expected="a Tuning", received=repr(self.tuning))
+        self.tuning.check_hyperparameters(self.hyperparameters)
+
     @property
     def task(self) -> Task:
         """What kind of prediction the label asks for."""
@@ -299,6 +313,7 @@ class Problem:
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
+        plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 
     @property

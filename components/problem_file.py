@@ -24,6 +24,7 @@ class ProblemFile:
         source: its text.
         digest: SHA-256 of its text, in hexadecimal.
         build_model: its `build_model(problem, statistics, hyperparameters)`, or None for the default model.
+        callbacks: its `callbacks(problem, hyperparameters)`, which gives Keras callbacks, or None.
     """
 
     problem: Problem
@@ -31,13 +32,14 @@ class ProblemFile:
     source: str
     digest: str
     build_model: Callable[..., Any] | None
+    callbacks: Callable[..., Any] | None = None
 
 
 def load_problem(path: str, *, digest: str | None = None, schema_digest: str | None = None) -> ProblemFile:
     """Reads and executes a Problem file.
 
     Args:
-        path: a Python file that defines `problem`, and `build_model` if it likes.
+        path: a Python file that defines `problem`, and `build_model` and `callbacks` if it likes.
         digest: SHA-256 that the text must have: what was submitted is what runs.
         schema_digest: the `Problem.schema_digest` that it must have, for work that reads no more than the schema.
 
@@ -90,15 +92,21 @@ def load_problem(path: str, *, digest: str | None = None, schema_digest: str | N
             received="no `problem`" if problem is None else f"`problem` is of type {type(problem).__name__}",
         )
     _check_unchanged(path, schema_digest, problem.schema_digest)
-    build_model = module.__dict__.get("build_model")
-    if build_model is not None and not callable(build_model):
+    build_model = _function(module, path, "build_model", "(problem, statistics, hyperparameters)")
+    callbacks = _function(module, path, "callbacks", "(problem, hyperparameters)")
+    return ProblemFile(problem, path, source, found, build_model, callbacks)
+
+
+def _function(module: types.ModuleType, path: str, name: str, arguments: str) -> Callable[..., Any] | None:
+    function: Callable[..., Any] | None = module.__dict__.get(name)
+    if function is not None and not callable(function):
         raise ProblemError(
-            "build_model is not a function",
+            f"{name} is not a function",
             where=path,
-            expected="def build_model(problem, statistics, hyperparameters)",
-            received=f"type {type(build_model).__name__}",
+            expected=f"def {name}{arguments}",
+            received=f"type {type(function).__name__}",
         )
-    return ProblemFile(problem, path, source, found, build_model)
+    return function
 
 
 def _check_unchanged(path: str, submitted: str | None, found: str) -> None:

@@ -58,6 +58,8 @@ class Step:
         self.name = name
         self.root = root
         self.identity = ""
+        # False in a process that only helps another one, whose record it would overwrite.
+        self.writes = True
         self.started = time.time()
         self.import_seconds = 0.0
         self._outputs: dict[str, str] = {}
@@ -71,13 +73,17 @@ class Step:
         yield
         self.import_seconds += time.perf_counter() - begin
 
-    def progress(self, message: str, *, done: int | None = None, total: int | None = None) -> None:
+    def progress(
+        self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
+    ) -> None:
         """Emits a progress event, unless one went out a moment ago; see `progress.Progress`."""
         now = time.monotonic()
-        if now - self._last_event < _SECONDS_BETWEEN_EVENTS and (total is None or done != total):
+        recent = now - self._last_event < _SECONDS_BETWEEN_EVENTS
+        if recent and not lasting and (total is None or done != total):
             return
         self._last_event = now
-        emit("progress", self.name, message, done=done, total=total)
+        details: dict[str, Any] = {"done": done, "total": total, **({"lasting": True} if lasting else {})}
+        emit("progress", self.name, message, **details)
 
     def finish(self, *, outputs: Mapping[str, str], result: Mapping[str, Any]) -> None:
         """Keeps what came of the step: URIs of its outputs, and a small result for the run's summary."""
@@ -129,14 +135,15 @@ def running(name: str, *, root: str) -> Iterator[Step]:
         _fail(step, unexpected, error)
     else:
         record = step.record("succeeded", None)
-        storage.write_json(record_uri(root, name, step.identity), record)
+        if step.writes:
+            storage.write_json(record_uri(root, name, step.identity), record)
         emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
 
 
 def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:
     traceback.print_exception(cause, file=sys.stderr)
     record = step.record("failed", error)
-    if step.identity:
+    if step.identity and step.writes:
         try:
             storage.write_json(record_uri(step.root, step.name, step.identity), record)
         except HeadraceError as unwritten:

@@ -300,6 +300,18 @@ def publishing(uri: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_writable(uri: str) -> None:
+    """Makes sure, before long work, that `publishing` can begin at `uri`. In an object store nothing is tried.
+
+    Raises:
+        UsageError: the folder above it cannot be written.
+        PlatformError: the disk is full or failed.
+    """
+    if not is_remote(uri):
+        with _beside(uri):
+            pass
+
+
 @contextmanager
 def writing(uri: str) -> Iterator[None]:
     """Turns what the system says about writing to `uri` into one of our errors.

@@ -28,3 +28,13 @@ def registry_uri(root: str, problem: str) -> str:
 def endpoint_uri(root: str, problem: str) -> str:
     """The folder of a problem's endpoint."""
     return join(root, "endpoints", problem)
+
+
+def checkpoints_uri(root: str, step: str) -> str:
+    """The folder of a step's checkpoints, each run's in a folder of its own."""
+    return join(root, "checkpoints", step)
+
+
+def searches_uri(root: str) -> str:
+    """The folder of searches for parameters: what each knows, and the Model of its best trial so far."""
+    return join(root, "searches")

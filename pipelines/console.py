@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from headrace.components.errors import HeadraceError
 from headrace.components.wording import counted
+from headrace.pipelines.training_lines import training_lines
 
 # Without a terminal, a long step says a line no more often than this.
 _SECONDS_BETWEEN_LINES = 5.0
@@ -59,7 +61,7 @@ class _LineDisplay:
     def __call__(self, event: dict[str, Any]) -> None:
         now = time.monotonic()
         kind = event["event"]
-        if kind == "progress" and now - self._last_line < _SECONDS_BETWEEN_LINES:
+        if kind == "progress" and now - self._last_line < _SECONDS_BETWEEN_LINES and not event.get("lasting"):
             return
         self._last_line = now
         text = {
@@ -153,6 +155,8 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
     lines: list[tuple[str, str]] = []
     if results["preprocess"]:
         lines += _row_lines(results["preprocess"])
+    if results["train"]:
+        lines += training_lines(results["train"])
     if results["evaluate"]:
         lines += _metric_lines(results["evaluate"])
     if results["register"]:
@@ -165,6 +169,11 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
     if report is not None:
         lines.append(("Report", report))
     console.print()
+    print_lines(console, lines)
+
+
+def print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
+    """(name, text) of each line, in two columns; a name that comes again is not said again."""
     label = None
     for name, text in lines:
         console.print(Text.assemble((f"{name if name != label else '':<9} ", "bold"), text), soft_wrap=True)

@@ -36,10 +36,30 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         run_id: str,
         started: float,
         champion: str = "",
+        warm_start: str = "",
+        warm_start_version: str = "",
+        strategy: str = "",
+        precision: str = "",
+        max_hours: str = "",
+        max_cost: str = "",
+        price_per_hour: str = "",
+        target: str = "",
+        checkpoint_minutes: str = "",
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
     ) -> None:
+        # What the Model's version follows from, besides the Problem file and the rows.
+        asked = {
+            "warm_start": warm_start,
+            "warm_start_version": warm_start_version,
+            "strategy": strategy,
+            "precision": precision,
+            "max_hours": max_hours,
+            "max_cost": max_cost,
+            "price_per_hour": price_per_hour,
+            "target": target,
+        }
         summary = platform.place(
             summarize(
                 pipeline=NAME,
@@ -53,6 +73,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 root=root,
                 registry=registry,
                 endpoint=endpoint,
+                **asked,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
@@ -73,7 +94,14 @@ def static_training(platform: Platform) -> Callable[..., Any]:
             )
             examples = preprocessed.outputs["examples"]
             trained = platform.place(
-                train(problem=problem, problem_digest=problem_digest, root=root, examples=examples)
+                train(
+                    problem=problem,
+                    problem_digest=problem_digest,
+                    root=root,
+                    examples=examples,
+                    checkpoint_minutes=checkpoint_minutes,
+                    **asked,
+                )
             )
             model = trained.outputs["model"]
             evaluated = platform.place(

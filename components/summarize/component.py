@@ -17,6 +17,14 @@ def summarize(
     registry: str,
     endpoint: str,
     final_status: dsl.PipelineTaskFinalStatus,
+    warm_start: str = "",
+    warm_start_version: str = "",
+    strategy: str = "",
+    precision: str = "",
+    max_hours: str = "",
+    max_cost: str = "",
+    price_per_hour: str = "",
+    target: str = "",
     baseline: str = "",
     baseline_version: str = "",
     csv: str = "",
@@ -36,11 +44,14 @@ def summarize(
         registry: the registry's folder.
         endpoint: the endpoint's folder.
         final_status: what the pipeline engine says of the run.
+        warm_start, warm_start_version: as `train` was given them; its Model's version follows from them.
+        strategy, precision, max_hours, max_cost, price_per_hour, target: the same.
         baseline: what drift was judged against, or "".
         baseline_version: fingerprint of the baseline, or "".
         csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
     """
     from headrace.components.summarize import step
+    from headrace.components.train.request import Inputs
 
     step.run(
         step.RunFacts(
@@ -55,6 +66,16 @@ def summarize(
             root=root,
             registry=registry,
             endpoint=endpoint,
+            training=Inputs(
+                warm_start=warm_start,
+                warm_start_version=warm_start_version,
+                strategy=strategy,
+                precision=precision,
+                max_hours=max_hours,
+                max_cost=max_cost,
+                price_per_hour=price_per_hour,
+                target=target,
+            ),
             baseline=baseline,
             baseline_version=baseline_version,
             csv=csv,

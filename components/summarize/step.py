@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components import lineage, storage
@@ -11,6 +11,7 @@ from headrace.components.errors import PlatformError
 from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.steps import read_record
+from headrace.components.train.request import Inputs
 from headrace.components.workspace import summary_uri
 
 # Steps with effects outside are never taken from the cache.
@@ -32,6 +33,7 @@ class RunFacts:
     root: str
     registry: str
     endpoint: str
+    training: Inputs = field(default_factory=Inputs)
     baseline: str = ""
     baseline_version: str = ""
     csv: str = ""
@@ -91,7 +93,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
     """
     examples = lineage.preprocess_identity(file, facts.data_version, facts.baseline_version, options_of(facts.csv))
-    model = lineage.train_identity(file, examples)
+    model = facts.training.request().identity(file, examples)
     identities = {
         "preprocess": examples,
         "train": model,

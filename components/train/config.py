@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.components.errors import ProblemError, UsageError
 from headrace.components.problem import Training
+from headrace.components.train.options import Options
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}\Z")
+# What of training.json is worth telling at the end of a run.
+_TOLD = ("model", "strategy", "input_share", "bound", "budget", "warm_start", "checkpoints", "notes")
 _OVERRIDES = ("batch_size", "epochs", "steps", "learning_rate", "seed")
 
 
@@ -21,6 +26,10 @@ class TrainConfig:
         examples: the Examples artifact.
         output: where the Model artifact is published; what is there is replaced.
         identity: 16 hexadecimal digits; it becomes the model's version.
+        run_identity: 16 hexadecimal digits, or "" for those of `identity`: a run resumes from the checkpoints of one
+            with the same.
+        warm_start: a Model whose weights training starts from; "" starts anew.
+        options: devices, input, checkpoints and budget.
         batch_size, epochs, steps, learning_rate, seed: used instead of the problem's, unless None.
 
     Raises:
@@ -30,6 +39,9 @@ class TrainConfig:
     examples: str
     output: str
     identity: str
+    run_identity: str = ""
+    warm_start: str = ""
+    options: Options = field(default_factory=Options)
     batch_size: int | None = None
     epochs: int | None = None
     steps: int | None = None
@@ -40,10 +52,13 @@ class TrainConfig:
         for name in ("examples", "output"):
             if not getattr(self, name):
                 raise UsageError(f"{name} is empty", where="TrainConfig", expected="a folder")
-        if not _IDENTITY.match(self.identity):
-            raise UsageError(
-                "identity is wrong", where="TrainConfig", expected="16 hexadecimal digits", received=repr(self.identity)
-            )
+        for name, value in (("identity", self.identity), ("run_identity", self.run_identity or self.identity)):
+            if not _IDENTITY.match(value):
+                raise UsageError(
+                    f"{name} is wrong", where="TrainConfig", expected="16 hexadecimal digits", received=repr(value)
+                )
+        if not self.run_identity:
+            object.__setattr__(self, "run_identity", self.identity)
         self.apply_to(Training())
 
     def apply_to(self, training: Training) -> Training:
@@ -53,12 +68,19 @@ class TrainConfig:
             UsageError: an override outside its range.
         """
         given = {name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None}
-        try:
-            return dataclasses.replace(training, **given)
-        except ProblemError as error:
-            raise UsageError(
-                error.what, where="TrainConfig", expected=error.expected, received=error.received
-            ) from error
+        return with_overrides(training, given)
+
+
+def with_overrides(training: Training, given: Mapping[str, Any]) -> Training:
+    """`training` with other values for some of its arguments.
+
+    Raises:
+        UsageError: one outside its range.
+    """
+    try:
+        return dataclasses.replace(training, **given)
+    except ProblemError as error:
+        raise UsageError(error.what, where="TrainConfig", expected=error.expected, received=error.received) from error
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class TrainResult:
         rows_per_second: rows trained on a second, evaluation and start-up apart.
         parameters: trained numbers in the model.
         stopped: why training ended.
+        record: all that training.json says.
     """
 
     model_version: str
@@ -86,3 +109,21 @@ class TrainResult:
     rows_per_second: float
     parameters: int
     stopped: str
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run's summary says of it; the rest, such as the history, is in training.json alone."""
+        plain = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "record"}
+        return {**plain, **{name: self.record[name] for name in _TOLD if name in self.record}}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> TrainResult:
+        """What a training.json says in short."""
+        best = record["best_epoch"] - 1
+        same = ("model_version", "epochs", "steps", "best_epoch", "rows_per_second", "parameters", "stopped")
+        return cls(
+            **{name: record[name] for name in same},
+            loss=record["history"]["loss"][best],
+            eval_loss=record["history"]["eval_loss"][best],
+            record=record,
+        )

@@ -19,11 +19,13 @@ class Split:
         rows: how many there are.
         files: local paths of its TFRecord shards that hold rows, in order.
         size: bytes of the shards.
+        shard_rows: how many rows each of `files` holds.
     """
 
     rows: int
     files: tuple[str, ...]
     size: int
+    shard_rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _split(uri: str, manifest: Mapping[str, Any], name: str) -> Split:
             received=", ".join(f"{key}: {value['rows']} rows" for key, value in manifest["splits"].items()),
             fix=f"Give more rows, or a greater share in Splits({name}=...)",
         )
-    files: list[str] = []
+    files: dict[str, int] = {}
     for shard in split["shards"]:
         where = storage.join(uri, shard["file"])
         path = storage.local_path(where)
@@ -129,5 +131,6 @@ def _split(uri: str, manifest: Mapping[str, Any], name: str) -> Split:
                 fix="Run `headrace preprocess` again",
             )
         if shard["rows"]:
-            files.append(str(path))
-    return Split(split["rows"], tuple(files), sum(shard["bytes"] for shard in split["shards"]))
+            files[str(path)] = shard["rows"]
+    size = sum(shard["bytes"] for shard in split["shards"])
+    return Split(split["rows"], tuple(files), size, tuple(files.values()))

@@ -1,56 +1,83 @@
-"""TFRecord shards -> batches of prepared tensors, deterministic by seed, from memory where the rows fit in it.
+"""TFRecord shards -> batches of prepared tensors, deterministic by seed, from memory or local disk where the rows fit.
 
 Records are batched before they are parsed, and parsed and prepared once: every step taken record by record costs more
-than training does. Rows that fit in memory are held as whole columns. Each epoch is a permutation of them that follows
-from (seed, epoch); the permutations one after the other are an endless stream, cut into batches. So every batch is
-full and of one static shape, and what is at a place of the stream is a pure function of the seed and the place.
+than training does. Epochs one after the other are an endless stream of rows, cut into batches. So every batch is full
+and of one static shape, and what is at a place of the stream is a pure function of the seed and the place.
 
-Rows that do not fit are read again each epoch: shards in a new order, up to 8 of them interleaved, and rows permuted
-within blocks of 16,384.
+There are four orders; which one a run has follows from where its rows are kept, and a resumed run keeps it:
+
+- "uniform": rows that are soon read are held in memory first. Each epoch is a uniform permutation of them.
+- "blocks_then_uniform": the first epoch is trained as it is read, shuffled by shards and blocks (see shards.py), while
+  its rows are kept in memory; then as above.
+- "blocks_then_runs": likewise, but kept on local disk, of which runs of rows are read (see orders.py).
+- "blocks": rows that fit nowhere are read again every epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
-import tensorflow as tf
 
-from headrace.components.errors import DataError
-from headrace.components.problem import Categorical, Numeric, Problem
+from headrace.components.errors import UsageError
+from headrace.components.problem import Problem
+from headrace.components.train import orders
+from headrace.components.train.batches import Batches
 from headrace.components.train.examples import Examples, Split
+from headrace.components.train.held import Columns, Packed, load
+from headrace.components.train.options import Input
+from headrace.components.train.records import (
+    BLOCK_ROWS,
+    Prepare,
+    Rows,
+    compression_of,
+    preparing,
+    raw_rows,
+    read_blocks,
+    row_bytes,
+)
+from headrace.components.train.shards import Shards
 
-# (features by name, labels) of a block or batch of rows.
-Rows = tuple[dict[str, Any], Any]
-Prepare = Callable[[dict[str, Any]], dict[str, Any]]
+__all__ = ["Order", "Place", "Source", "choose_cache", "open_source", "raw_rows"]
 
-BLOCK_ROWS = 16_384
-_INTERLEAVED_SHARDS = 8
-_INTERLEAVED_ROWS = 256
+Order = Literal["uniform", "blocks_then_uniform", "blocks_then_runs", "blocks"]
+Cache = Literal["memory", "disk", "none"]
+
+SHUFFLES: dict[Order, str] = {
+    "uniform": "a new uniform permutation of all rows every epoch",
+    "blocks_then_uniform": (
+        f"the first epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}; "
+        "from then on a new uniform permutation of all rows every epoch"
+    ),
+    "blocks_then_runs": (
+        f"the first epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}; "
+        f"from then on runs of {orders.RUN_ROWS} rows in a new uniform order, rows permuted within {BLOCK_ROWS}"
+    ),
+    "blocks": f"every epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}",
+}
 # Of the memory that is free: blocks and the columns joined from them exist at once, and the model needs its share.
 _CACHE_SHARE = 0.25
 _CACHE_BYTES_UNKNOWN = 1 << 30
-# What TensorFlow holds for a string (24 bytes) and its characters where they are not held inline.
-_STRING_BYTES = 48
-_GATHERED_ROWS = 2048
+_DISK_SHARE = 0.5
+# Shards of so few bytes are read in about a second: a uniform first epoch is worth that.
+_READ_FIRST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Rows held in memory.
+class Place:
+    """Where rows are kept, and why there.
 
     Attributes:
-        features: by name, [rows, ...].
-        labels: [rows].
-        rows: how many.
+        cache: "memory", "disk" or "none".
+        why: the reason, to be read by people.
     """
 
-    features: Mapping[str, Any]
-    labels: Any
-    rows: int
+    cache: Cache
+    why: str
 
 
 @dataclass(frozen=True)
@@ -58,205 +85,213 @@ class Source:
     """What the training loop reads.
 
     Attributes:
-        batches: an endless dataset of (features, labels), shuffled.
+        stream: see `batches`.
         eval_blocks: an iterable of (features, labels) over the eval split, the same at each pass.
         eval_labels: [rows] labels of the eval split.
-        cached: whether the train split is held in memory.
-        shuffle: how well it is shuffled, to be read by people.
+        place: where the train split is kept.
+        order: in which order it is trained on; a run that is resumed asks for the same.
+        sharding: "file" or "record": what several workers share it by.
     """
 
-    batches: Any
+    stream: Callable[[int, int, int], Any]
     eval_blocks: Any
     eval_labels: Any
-    cached: bool
-    shuffle: str
+    place: Place
+    order: Order
+    sharding: Literal["file", "record"]
+
+    def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
+        """An endless dataset of (features, labels), shuffled, from a step on.
+
+        By record, the workers' batches one below the other are the batch that one worker alone would get. By file,
+        each worker has a stream of its own, of its own shards.
+
+        Args:
+            start_step: the first step whose batch is given, from 0.
+            worker, workers: whose part of each batch. Each has the same number of rows.
+
+        Raises:
+            UsageError: the rows of a batch cannot be divided among so many workers.
+        """
+        return self.stream(start_step, worker, workers)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the train split is kept at all."""
+        return self.place.cache != "none"
+
+    @property
+    def shuffle(self) -> str:
+        """How well it is shuffled, to be read by people."""
+        return SHUFFLES[self.order]
+
+    def to_json(self) -> dict[str, Any]:
+        """For training.json."""
+        by = {
+            "record": "by record: every worker reads all shards and takes its rows of each batch",
+            "file": "by file: every worker reads shards of its own",
+        }
+        return {
+            "cached": self.cached,
+            "cache": self.place.cache,
+            "why": self.place.why,
+            "order": self.order,
+            "shuffle": self.shuffle,
+            "sharding": by[self.sharding],
+        }
 
 
 def open_source(
-    problem: Problem, examples: Examples, prepare: Prepare, *, batch_size: int, seed: int, memory_bytes: int | None
+    problem: Problem,
+    examples: Examples,
+    prepare: Prepare,
+    *,
+    batch_size: int,
+    seed: int,
+    memory_bytes: int | None,
+    wanted: Input | None = None,
+    order: Order | None = None,
+    in_graph: bool = False,
+    workers: int = 1,
+    agree: Callable[[float], float] = float,
 ) -> Source:
-    """Opens the train and eval splits, held in memory where they fit.
+    """Opens the train and eval splits, kept where they fit.
 
     Args:
         problem: what was declared.
         examples: what is read.
         prepare: raw features by name -> what the loop gets; called while the dataset is traced.
-        batch_size: rows a batch.
+        batch_size: rows a batch, over all workers.
         seed: of the shuffling.
         memory_bytes: main memory that is free; None if it is not known.
+        wanted: where rows are to be kept, how workers share them, and whether their order matters.
+        order: that of the run that is resumed.
+        in_graph: the batches are made in other processes than this one, such as the workers of parameter servers;
+            rows are then held in memory from the start, or not kept.
+        workers: that share the rows.
+        agree: gives the greatest of what the workers say. They may have room for their rows in different places, and
+            all of them take the order that each can.
 
     Raises:
         DataError: a shard is damaged.
+        UsageError: the rows do not fit where they are wanted, or the order is none.
     """
+    if order is not None and order not in get_args(Order):
+        raise UsageError("the order of rows is wrong", expected=" or ".join(get_args(Order)), received=repr(order))
+    wanted = wanted or Input()
     seed %= 1 << 63  # TensorFlow's seeds are int64.
-    blocks, eval_blocks = (read_blocks(problem, split, prepare) for split in (examples.train, examples.eval))
-    cached = fits_in_memory(blocks, examples.train.rows + examples.eval.rows, memory_bytes)
-    if not cached:
-        batches = streamed_batches(problem, examples.train, prepare, batch_size, seed)
-        labels = np.concatenate([block[1].numpy() for block in eval_blocks])
-        shuffle = f"rows within blocks of {BLOCK_ROWS} that mix up to {_INTERLEAVED_SHARDS} shards, read every epoch"
-        return Source(batches, eval_blocks, labels, cached, shuffle)
-    train, evaluation = load(blocks, examples.train), load(eval_blocks, examples.eval)
-    size = range(0, evaluation.rows, BLOCK_ROWS)
-    held = [
-        (
-            {n: c[begin : begin + BLOCK_ROWS] for n, c in evaluation.features.items()},
-            evaluation.labels[begin:][:BLOCK_ROWS],
+    train, evaluation = examples.train, examples.eval
+    blocks, eval_blocks = (read_blocks(problem, split, prepare) for split in (train, evaluation))
+    size = row_bytes(blocks)
+    disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
+    place = choose_cache(
+        wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes, in_graph=in_graph
+    )
+    order = order or order_of(place, train.size, in_graph=in_graph)
+    # A better place can give the order of a lesser one.
+    order = get_args(Order)[int(agree(get_args(Order).index(order)))]
+    if order == "blocks":
+        if place.cache != "none":
+            place = Place("none", "the run began so, or another worker has no room for its rows")
+    elif place.cache == "none" and order != "blocks":
+        raise UsageError(
+            "the run that is resumed kept its rows, and they do not fit here",
+            expected=f"memory or disk for {train.rows * size / 1e9:.1f} GB",
+            received=place.why,
+            fix="Resume on a machine with as much memory, or start anew with another --checkpoints",
         )
-        for begin in size
-    ]
-    batches = cached_batches(train, batch_size, seed)
-    return Source(batches, held, evaluation.labels.numpy(), cached, "a new uniform permutation of all rows every epoch")
+    shards = Shards(train.files, train.shard_rows, seed, compression_of(train.files))
+    sharding = _sharding(wanted, place, train, workers)
+    input_ = Batches(shards, preparing(problem, prepare), blocks, batch_size, wanted.deterministic, size, memory_bytes)
+    stream: Callable[[int, int, int], Any]
+    if order == "blocks":
+        stream = input_.by_file if sharding == "file" else input_.streamed
+    elif order == "uniform" and place.cache == "memory":
+        packed = Packed(load(blocks, train))
+        stream = lambda step, worker, workers: input_.gathered(packed, orders.uniform, step, worker, workers)  # noqa: E731
+    else:
+        filling = input_.filling(place.cache, train, by_file_order=order == "uniform")
+        stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731
+    fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
+    held, labels = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
+    return Source(stream, held, labels, place, order, sharding)
 
 
-def parse(problem: Problem, records: Any) -> Rows:
-    """Parses serialized tf.train.Examples.
+def choose_cache(
+    wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int, *, in_graph: bool = False
+) -> Place:
+    """Where rows are kept: a pure function.
 
     Args:
-        problem: what was declared.
-        records: [rows] strings.
-
-    Returns:
-        The features by name, [rows] float32 (missing: NaN) or string (missing: ""), and the labels, [rows] float32
-        for regression and int32 indices into the vocabulary for classes.
-    """
-    parsed = tf.io.parse_example(records, _specification(problem))
-    label = parsed.pop(problem.label.name)
-    if isinstance(problem.label, Categorical):
-        classes = tf.constant(problem.label.vocabulary)
-        label = tf.argmax(tf.equal(label[:, None], classes[None, :]), axis=1, output_type=tf.int32)
-    return parsed, label
-
-
-def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
-    """The features and the key (as "key", strings) of the first `limit` rows of a split, as numpy arrays."""
-    specification = _specification(problem)
-    del specification[problem.label.name]
-    specification[problem.key] = tf.io.FixedLenFeature([], tf.string)
-    with _reading(split):
-        records = next(iter(tf.data.TFRecordDataset(list(split.files)).batch(limit)))
-        parsed = tf.io.parse_example(records, specification)
-    columns = {name: tensor.numpy() for name, tensor in parsed.items()}
-    key = columns.pop(problem.key)
-    return {**columns, "key": key}
-
-
-def read_blocks(problem: Problem, split: Split, prepare: Prepare) -> Any:
-    """A dataset of a split's rows, in their order, in prepared blocks of up to 16,384."""
-    records = tf.data.TFRecordDataset(list(split.files)).batch(BLOCK_ROWS)
-    return records.map(_preparing(problem, prepare), num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
-
-
-def fits_in_memory(blocks: Any, rows: int, memory_bytes: int | None) -> bool:
-    """Whether `rows` rows of the dataset `blocks`, held as columns, leave enough of `memory_bytes` to train in."""
-    budget = _CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE
-    row_bytes = 0
-    for tensor in tf.nest.flatten(blocks.element_spec):
-        width = int(np.prod([size or 1 for size in tensor.shape[1:]], dtype=np.int64))
-        row_bytes += width * (_STRING_BYTES if tensor.dtype == tf.string else tensor.dtype.size)
-    return rows * row_bytes <= budget
-
-
-def load(blocks: Any, split: Split) -> Columns:
-    """Reads every block into memory.
+        wanted: "auto", or a place.
+        needed: bytes of all rows.
+        memory_bytes, disk_bytes: what is free; None if it is not known.
+        in_graph: as in `open_source`; then there is no disk.
 
     Raises:
-        DataError: a shard is damaged, or the rows are not as many as the manifest says.
+        UsageError: they do not fit where they are wanted.
     """
-    with _reading(split), tf.device("CPU:0"):
-        read = list(blocks)
-        features = {name: tf.concat([block[0][name] for block in read], axis=0) for name in read[0][0]}
-        labels = tf.concat([block[1] for block in read], axis=0)
-    rows = int(labels.shape[0])
-    if rows != split.rows:
-        raise DataError(
-            "the shards do not hold the rows of their manifest",
-            where=", ".join(split.files[:1]),
-            expected=f"{split.rows} rows",
-            received=f"{rows} rows",
-            fix="Run `headrace preprocess` again",
-        )
-    return Columns(features, labels, rows)
+    free = {"memory": memory_bytes, "disk": disk_bytes}
+    budget = {
+        "memory": _CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE,
+        "disk": 0 if in_graph else disk_bytes * _DISK_SHARE,
+    }
+    rows = f"{needed / 1e6:,.0f} MB of prepared rows"
+    if wanted == "none":
+        return Place("none", "it was asked for")
+    if wanted in ("memory", "disk"):
+        there = free[wanted]
+        if (there is not None and needed > there) or (wanted == "disk" and in_graph):
+            raise UsageError(
+                f"the rows cannot be kept in {wanted}" if wanted == "memory" else "the rows cannot be kept on disk",
+                where=f"--cache {wanted}",
+                expected=f"room for {rows}",
+                received="a strategy whose workers share no disk" if in_graph else f"{(there or 0) / 1e6:,.0f} MB free",
+                fix="Take --cache auto",
+            )
+        return Place("memory" if wanted == "memory" else "disk", "it was asked for")
+    if needed <= budget["memory"]:
+        return Place("memory", f"{rows} take no more than a quarter of the free memory")
+    if needed <= budget["disk"]:
+        return Place("disk", f"{rows} are more than a quarter of the free memory, and less than half the free disk")
+    return Place("none", f"{rows} are more than a quarter of the free memory and half the free disk")
 
 
-def cached_batches(columns: Columns, batch_size: int, seed: int) -> Any:
-    """An endless dataset of shuffled batches of rows in memory, each of exactly `batch_size` rows."""
-    # Several batches are gathered at once: for small ones, what a call costs is most of what a batch costs.
-    gathered = max(1, _GATHERED_ROWS // batch_size)
+def order_of(place: Place, shard_bytes: int, *, in_graph: bool = False) -> Order:
+    """The order of a run that is not resumed: a pure function.
 
-    @tf.autograph.experimental.do_not_convert
-    def permutation(epoch: Any) -> Any:
-        # tf.random.experimental.index_shuffle would give single places of it, but is far from uniform.
-        return tf.random.experimental.stateless_shuffle(tf.range(columns.rows), tf.stack([seed, epoch]))
-
-    @tf.autograph.experimental.do_not_convert
-    def gather(chosen: Any) -> Rows:
-        def take(column: Any) -> Any:
-            return tf.reshape(tf.gather(column, chosen), [gathered, batch_size, *column.shape[1:]])
-
-        return {name: take(column) for name, column in columns.features.items()}, take(columns.labels)
-
-    with tf.device("CPU:0"):
-        permutations = tf.data.Dataset.range(np.iinfo(np.int64).max).map(permutation)
-        chosen = permutations.rebatch(gathered * batch_size, drop_remainder=True)
-        return chosen.map(gather, num_parallel_calls=tf.data.AUTOTUNE).unbatch().prefetch(tf.data.AUTOTUNE)
+    Args:
+        place: where its rows are kept.
+        shard_bytes: size of the shards of the train split.
+        in_graph: as in `open_source`.
+    """
+    if place.cache == "memory":
+        return "uniform" if in_graph or shard_bytes <= _READ_FIRST_BYTES else "blocks_then_uniform"
+    return "blocks_then_runs" if place.cache == "disk" else "blocks"
 
 
-def streamed_batches(problem: Problem, split: Split, prepare: Prepare, batch_size: int, seed: int) -> Any:
-    """An endless dataset of shuffled batches of rows read from their shards, each of exactly `batch_size` rows."""
-    files = tf.constant(split.files)
-    prepared = _preparing(problem, prepare)
-
-    @tf.autograph.experimental.do_not_convert
-    def epoch(number: Any) -> Any:
-        shards = tf.random.experimental.stateless_shuffle(files, tf.stack([tf.constant(seed, tf.int64), number]))
-        records = tf.data.Dataset.from_tensor_slices(shards).interleave(
-            lambda shard: tf.data.TFRecordDataset(shard).batch(_INTERLEAVED_ROWS),
-            cycle_length=_INTERLEAVED_SHARDS,
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-
-        @tf.autograph.experimental.do_not_convert
-        def shuffled(block: Any, raw: Any) -> Any:
-            # Blocks of one epoch are told apart in the upper half of the second seed.
-            where = tf.stack([tf.constant(seed, tf.int64), number + block * (1 << 32)])
-            return prepared(tf.random.experimental.stateless_shuffle(raw, where))
-
-        return records.rebatch(BLOCK_ROWS).enumerate().map(shuffled, num_parallel_calls=tf.data.AUTOTUNE)
-
-    epochs = tf.data.Dataset.range(np.iinfo(np.int64).max).flat_map(epoch)
-    return epochs.rebatch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Literal["file", "record"]:
+    if wanted.sharding == "file":
+        if place.cache != "none":
+            raise UsageError(
+                "rows that are kept are not shared by file",
+                where="--sharding file",
+                expected="--cache none, or --sharding record",
+                received=f"--cache {place.cache}",
+            )
+        return "file"
+    # Reading is most of the work of a stream: that every worker did it all would be no gain.
+    enough = len(train.files) >= max(2, workers)
+    return "file" if wanted.sharding == "auto" and place.cache == "none" and enough else "record"
 
 
-def _specification(problem: Problem) -> dict[str, Any]:
-    def feature(column: Numeric | Categorical) -> Any:
-        if isinstance(column, Numeric):
-            return tf.io.FixedLenFeature([], tf.float32, default_value=float("nan"))
-        return tf.io.FixedLenFeature([], tf.string, default_value="")
+def _held_blocks(columns: Columns) -> tuple[Any, Any]:
+    def block(begin: int) -> Rows:
+        features = {name: column[begin : begin + BLOCK_ROWS] for name, column in columns.features.items()}
+        return features, columns.labels[begin : begin + BLOCK_ROWS]
 
-    return {column.name: feature(column) for column in (*problem.columns, problem.label)}
-
-
-def _preparing(problem: Problem, prepare: Prepare) -> Any:
-    # Converting Keras' code would take longer than tracing it.
-    @tf.autograph.experimental.do_not_convert
-    def prepared(records: Any) -> Rows:
-        features, labels = parse(problem, records)
-        return prepare(features), labels
-
-    return prepared
+    return [block(begin) for begin in range(0, columns.rows, BLOCK_ROWS)], columns.labels.numpy()
 
 
-@contextmanager
-def _reading(split: Split) -> Iterator[None]:
-    """Turns what TensorFlow says about a damaged shard into one of our errors."""
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        raise DataError(
-            "a shard cannot be read",
-            where=", ".join(split.files),
-            expected="whole TFRecords of tf.train.Example",
-            received=error.message,
-            fix="Run `headrace preprocess` again",
-        ) from error
+def _streamed_blocks(blocks: Any) -> tuple[Any, Any]:
+    return blocks, np.concatenate([block[1].numpy() for block in blocks])

@@ -58,11 +58,12 @@ def build(
     """Builds the model of a problem.
 
     A user's `build_model(problem, statistics, hyperparameters)` gets the Problem, what was measured by column name
-    (as in statistics.json), and `problem.hyperparameters`. It returns a Keras model, not compiled, that takes a
+    (as in statistics.json), and `problem.hyperparameters`. It returns a Keras model that takes a
     dictionary of raw features by name - `keras.Input(shape=(), name=..., dtype="float32")`, or "string" - each of
     shape [batch], missing ones NaN or "", and gives [batch, units]: the value, one logit (binary), or one logit a
-    class. A functional model may take some of the features; any other gets all. Python's, numpy's and Keras' random
-    numbers are seeded while it runs.
+    class. A functional model may take some of the features; any other gets all. One that is compiled is trained with
+    its own optimizer and loss, which sees labels of shape [batch, 1] (multiclass: [batch], indices); its metrics are
+    measured too. Python's, numpy's and Keras' random numbers are seeded while it runs.
 
     Args:
         problem_file: the problem, and build_model if the file defines one.
@@ -77,7 +78,7 @@ def build(
     problem = problem_file.problem
     if problem_file.build_model is not None:
         return _users_model(problem_file, statistics, objective, training, sample)
-    preprocessing = wide_and_deep.build_preprocessing(problem, statistics)
+    preprocessing = wide_and_deep.build_preprocessing(problem, statistics, training.model)
     core = wide_and_deep.build_core(problem, statistics, preprocessing, objective, training)
     whole = wide_and_deep.join(problem, preprocessing, core)
     # Saving variables and tables takes a third of the time of saving every layer, and loads faster.
@@ -95,23 +96,23 @@ def _users_model(
 ) -> Model:
     problem = problem_file.problem
     where = f"{problem_file.path}, build_model"
-    with _seeded(training.seed), _blaming(problem_file, "build_model failed"):
+    with _seeded(training.seed), blaming(problem_file, "build_model failed"):
         built = problem_file.build_model(problem, statistics, dict(problem.hyperparameters))  # type: ignore[misc]
     if not isinstance(built, keras.Model):
         raise ProblemError(
             "build_model did not return a model", where=where, expected="a keras.Model", received=_describe(built)
         )
-    if built.compiled:
+    if type(built).train_step is not keras.Model.train_step:
         raise ProblemError(
-            "the model is compiled",
+            "the model has a train_step of its own",
             where=where,
-            expected="a model without compile(): loss and optimizer follow from the label and from Training",
-            received="a compiled model",
-            fix="Remove the call of compile()",
+            expected="Keras' train_step: the same loop trains on every kind of device",
+            received=f"{type(built).__name__}.train_step",
+            fix="Put what it adds into the loss, compute_loss, or callbacks",
         )
     inputs = _check_inputs(built, problem, where)
     model = Model(lambda features: {name: features[name] for name in inputs}, built, built, inputs, [built])
-    with _seeded(training.seed), _blaming(problem_file, "the model fails on raw features"):
+    with _seeded(training.seed), blaming(problem_file, "the model fails on raw features"):
         outputs = model.outputs(sample)
         # Only traced: it would otherwise fail in the loop, far from the user's line.
         traced = tf.function(lambda features: built(features, training=True), autograph=False)
@@ -205,8 +206,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _blaming(problem_file: ProblemFile, what: str) -> Iterator[None]:
-    """Turns what the user's code raises into an error that shows the user's own line."""
+def blaming(problem_file: ProblemFile, what: str, function: str = "build_model") -> Iterator[None]:
+    """Turns what the user's code raises into an error that shows the user's own line.
+
+    Raises:
+        ProblemError: whatever was raised.
+    """
     try:
         yield
     except ProblemError as error:
@@ -214,7 +219,7 @@ def _blaming(problem_file: ProblemFile, what: str) -> Iterator[None]:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename == problem_file.path]
-        place = f", line {own[-1].lineno} ({own[-1].line})" if own else ", build_model"
+        place = f", line {own[-1].lineno} ({own[-1].line})" if own else f", {function}"
         raise ProblemError(
             what, where=f"{problem_file.path}{place}", received=f"{type(error).__name__}: {error}"
         ) from error

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from headrace.components import lineage
+from headrace.components import lineage, workspace
 from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
+from headrace.components.train.cluster import read_cluster
+from headrace.components.train.request import Inputs
 
 
-def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any) -> None:
+def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any, inputs: Inputs) -> None:
     """Does the work of `component.train`, whose docstring says what the arguments are."""
     with running("train", root=root) as step:
+        cluster = read_cluster(os.environ)
+        # Every process of a cluster runs the step, with the same outputs.
+        step.writes = cluster is None or cluster.chief
         file = load_problem(problem, digest=problem_digest)
-        identity = step.identity = lineage.train_identity(file, lineage.examples_identity_of(examples.path))
+        request = inputs.request()
+        step.identity = request.identity(file, lineage.examples_identity_of(examples.path))
+        config = request.config(
+            file, examples=examples.path, output=model.path, checkpoints=workspace.checkpoints_uri(root, "train")
+        )
         with step.importing():
             import_tensorflow()
             from headrace.components.train import trainer
-        result = trainer.train(
-            file, trainer.TrainConfig(examples=examples.path, output=model.path, identity=identity), step.progress
-        )
+        if trainer.serve(config, step.progress):
+            return
+        result = trainer.train(file, config, step.progress)
         model.framework = "tensorflow"
-        model.metadata.update(model_version=identity, parameters=result.parameters)
+        model.metadata.update(model_version=step.identity, parameters=result.parameters)
         step.finish(
             outputs={"model": model.path},
-            result={
-                "model_version": identity,
-                "epochs": result.epochs,
-                "steps": result.steps,
-                "best_epoch": result.best_epoch,
-                "stopped": result.stopped,
-                "loss": result.loss,
-                "eval_loss": result.eval_loss,
-                "rows_per_second": result.rows_per_second,
-                "parameters": result.parameters,
-            },
+            result=result.to_json(),
         )

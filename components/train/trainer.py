@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import keras
-import tensorflow as tf
 
 from headrace.components import storage
 from headrace.components.errors import PlatformError
-from headrace.components.problem import Training
 from headrace.components.problem_file import ProblemFile
 from headrace.components.progress import Progress, silent
-from headrace.components.train import export, hardware, input_pipeline, loop, strategy
-from headrace.components.train import model as models
+from headrace.components.train import (
+    export,
+    hardware,
+    interruption,
+    loop,
+    parameter_server,
+    strategy,
+    training_record,
+)
+from headrace.components.train.budget import Meter
+from headrace.components.train.callbacks import hooks_of
+from headrace.components.train.checkpoints import Checkpoints
 from headrace.components.train.config import TrainConfig, TrainResult
-from headrace.components.train.examples import Examples, open_examples
-from headrace.components.train.objective import objective_of
+from headrace.components.train.diagnosis import Diagnosis
+from headrace.components.train.examples import open_examples
+from headrace.components.train.hooks import AfterEpoch
+from headrace.components.train.preparation import prepare
 
-__all__ = ["TrainConfig", "TrainResult", "train"]
-
-# Raw rows of the eval split that the exported model must answer as the trained one does; the golden ones are of these.
-_COMPARED_ROWS = 1024
+__all__ = ["TrainConfig", "TrainResult", "serve", "train"]
 
 
-def train(problem_file: ProblemFile, config: TrainConfig, report: Progress = silent) -> TrainResult:
+def train(
+    problem_file: ProblemFile,
+    config: TrainConfig,
+    report: Progress = silent,
+    *,
+    after_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> TrainResult:
     """Trains, and publishes the Model at `config.output`, whole or not at all.
 
-    The same Examples, problem and seed give the same weights on the same hardware.
+    The same Examples, problem and seed give the same weights on the same hardware. A run that was ended goes on from
+    its newest checkpoint; all of them are removed when the Model is published.
 
     Args:
         problem_file: the problem, and the user's build_model if there is one.
         config: where to read and write, and what to change of the problem's `training`.
         report: told of each epoch.
+        after_epoch: called after each epoch (from 1) with what was measured, "val_loss" among it; what it raises ends
+            the training.
 
     Raises:
-        UsageError: there are no Examples, or the output cannot be written.
+        UsageError: there are no Examples, the output cannot be written, or the warm start does not fit.
         DataError: the Examples are damaged, empty, or of another problem.
         ProblemError: the user's model cannot be trained, or the loss is not finite.
-        PlatformError: the exported model does not answer as the trained one does.
+        PlatformError: SIGTERM came, and the state is saved; or the exported model answers other than the trained one.
     """
     if keras.backend.backend() != "tensorflow":
         raise PlatformError(
@@ -46,89 +62,84 @@ def train(problem_file: ProblemFile, config: TrainConfig, report: Progress = sil
             expected='KERAS_BACKEND=tensorflow, or "backend": "tensorflow" in ~/.keras/keras.json',
             received=keras.backend.backend(),
         )
+    meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    with storage.publishing(config.output) as folder:
-        return _train(problem_file, config, training, examples, folder, report)
+    storage.check_writable(config.output)
+    with interruption.watching() as signals:
+        notes: list[str] = []
+        checkpoints = _checkpoints(config, notes, report)
+        kept = checkpoints.folder if checkpoints else ""
+        prepared = prepare(problem_file, config, training, examples, report, kept=kept)
+        report("training")
+        source = prepared.source
+        diagnosis = Diagnosis(problem_file.problem, examples.statistics, prepared.trainee, source.batches, checkpoints)
+        core, optimizer = prepared.model.core, prepared.trainee.optimizer
+        hooks = hooks_of(problem_file, core, optimizer, epochs=training.epochs)
+        state = loop.fit(
+            prepared.trainee,
+            training,
+            rows=examples.train.rows,
+            batch_size=prepared.batch.rows,
+            report=report,
+            checkpoints=checkpoints,
+            meter=meter,
+            signals=signals,
+            hooks=AfterEpoch(hooks, after_epoch) if after_epoch else hooks,
+            explain=diagnosis.explain,
+        )
+        state.notes[:0] = notes
+        record = training_record.describe(prepared, problem_file, config, training, examples, state, meter)
+        if prepared.trainee.chief:
+            report("exporting the model")
+            model, rows = prepared.exported(), prepared.compared
+            with storage.publishing(config.output) as folder:
+                export.export(folder, model, problem_file, prepared.objective, config.examples, rows)
+                storage.write_json(str(folder / "training.json"), record)
+            if checkpoints is not None:
+                checkpoints.remove()
+        # The others wait for the chief: a platform may end the run when the first process does.
+        prepared.trainee.agree(0.0)
+    return TrainResult.of(record)
 
 
-def _train(
-    problem_file: ProblemFile,
-    config: TrainConfig,
-    training: Training,
-    examples: Examples,
-    folder: Path,
-    report: Progress,
-) -> TrainResult:
-    problem = problem_file.problem
-    machine = hardware.describe()
-    chosen = strategy.choose(machine)
-    distribution = chosen.create()
-    objective = objective_of(problem, examples.statistics)
-    compared = input_pipeline.raw_rows(problem, examples.eval, _COMPARED_ROWS)
-    report(f"building the model for {chosen.device}")
-    with distribution.scope():
-        sample = {name: tf.constant(values[:8]) for name, values in compared.items() if name != "key"}
-        model = models.build(problem_file, examples.statistics, objective, training, sample)
+def serve(config: TrainConfig, report: Progress = silent) -> bool:
+    """Where this process is a worker or a server of a parameter-server training, does what the chief says.
 
-    report("reading the Examples")
-    # Fewer rows than a batch would make a batch of repeated ones.
-    batch_size = min(training.batch_size, examples.train.rows)
-    source = input_pipeline.open_source(
-        problem, examples, model.prepare, batch_size=batch_size, seed=training.seed, memory_bytes=machine.memory_bytes
-    )
-    evaluate = loop.evaluator(model.core, objective, source.eval_blocks)
-    fitted = loop.fit(
-        model.core,
-        objective,
-        distribution,
-        source.batches,
-        evaluate,
-        rows=examples.train.rows,
-        batch_size=batch_size,
-        training=training,
-        report=report,
-    )
+    Returns:
+        Whether it is one: nothing is left to be done then, since the chief trains and publishes.
 
-    report("exporting the model")
-    export.export(folder, model, problem_file, objective, config.examples, compared)
-    best = fitted.best_epoch - 1
-    result = TrainResult(
-        model_version=config.identity,
-        epochs=len(fitted.history["loss"]),
-        steps=fitted.steps,
-        best_epoch=fitted.best_epoch,
-        loss=fitted.history["loss"][best],
-        eval_loss=fitted.history["eval_loss"][best],
-        rows_per_second=round(fitted.steps * batch_size / fitted.train_seconds, 1),
-        parameters=model.parameters,
-        stopped=fitted.stopped,
-    )
-    storage.write_json(
-        str(folder / "training.json"),
-        {
-            "format": 1,
-            "model_version": config.identity,
-            "examples_identity": examples.identity,
-            "problem": problem.name,
-            "task": problem.task,
-            "model": "wide and deep" if problem_file.build_model is None else "build_model",
-            "loss": objective.loss_name,
-            "history": fitted.history,
-            "epochs": result.epochs,
-            "steps": result.steps,
-            "best_epoch": result.best_epoch,
-            "stopped": result.stopped,
-            "hardware": machine.to_json(),
-            "strategy": chosen.to_json(),
-            "input": {"cached": source.cached, "shuffle": source.shuffle},
-            "rows_per_second": result.rows_per_second,
-            "input_share": round(fitted.input_seconds / fitted.train_seconds, 4),
-            "seed": training.seed,
-            "parameters": result.parameters,
-            "batch_size": batch_size,
-            "learning_rate": training.learning_rate,
-            "baseline": objective.baseline(source.eval_labels),
-        },
-    )
-    return result
+    Raises:
+        UsageError: the machine cannot do what is asked.
+        PlatformError: the chief did not come, or went without a Model; or SIGTERM came.
+    """
+    chosen = strategy.choose(hardware.describe(), config.options.distribution)
+    if not chosen.serves:
+        return False
+    report(f"serving: {chosen.why}")
+    with interruption.watching():
+        parameter_server.serve(chosen)
+    told = storage.join(config.output, "training.json")
+    if not storage.exists(told) or storage.read_json(told).get("model_version") != config.identity:
+        raise PlatformError(
+            "the chief is gone",
+            where=config.output,
+            expected=f"the Model {config.identity}, which the chief publishes before it ends",
+            received="none",
+            fix="Start all processes again: the training goes on from the last checkpoint",
+        )
+    return True
+
+
+def _checkpoints(config: TrainConfig, notes: list[str], report: Progress) -> Checkpoints | None:
+    """Where the state is kept; what is to be said of that goes to `notes` too."""
+    if not config.options.checkpointing.folder:
+        return None
+
+    def tell(text: str) -> None:
+        notes.append(text)
+        report(text, lasting=True)
+
+    checkpoints = Checkpoints(config.options.checkpointing, config.run_identity, tell=tell)
+    checkpoints.open()
+    return checkpoints

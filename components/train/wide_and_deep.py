@@ -1,6 +1,10 @@
-"""The default model: wide and deep (Cheng et al., 2016), built from the problem and what was measured.
+"""The default models, built from the problem and what was measured.
 
-It is two Keras models. `preprocessing` takes raw features and gives numbers and row numbers of tables; it learns
+"wide_and_deep" (Cheng et al., 2016) adds a linear model of one-hot features and crosses to a deep one of embeddings;
+"linear" and "deep" are one of the two. "deep_and_cross" (Wang et al., 2021) adds a cross network to the deep one in
+place of the linear. A cross without an embedding belongs to the linear part: "deep" and "deep_and_cross" leave it out.
+
+Each is two Keras models. `preprocessing` takes raw features and gives numbers and row numbers of tables; it learns
 nothing, so it runs once in the input pipeline. `core` is what is trained. Both consist of Keras' own layers only, so
 `model.keras` loads wherever Keras does.
 
@@ -17,37 +21,20 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from headrace.components.declarations import ModelKind
 from headrace.components.problem import Categorical, Crossed, Numeric, Problem, Training
+from headrace.components.train import towers
 from headrace.components.train.objective import Objective
+from headrace.components.train.towers import Sparse as Sparse
 
 Statistics = Mapping[str, Mapping[str, Any]]
 
 # Crosses of three and more are hashed in pairs; what is between is kept apart by this many values.
 _INTERMEDIATE_BUCKETS = (1 << 31) - 1
-
-
-@dataclass(frozen=True)
-class Sparse:
-    """A feature that is a row of a table.
-
-    Attributes:
-        name: of the feature.
-        rows: of its table.
-        embedding: the length of its vector in the deep part, or None for one-hot.
-        crossed: whether it is a cross: one-hot in the wide part alone.
-        unseen: rows that no row of the train split has, as far as it was measured.
-    """
-
-    name: str
-    rows: int
-    embedding: int | None
-    crossed: bool = False
-    unseen: tuple[int, ...] = ()
 
 
 def raw_inputs(problem: Problem) -> dict[str, Any]:
@@ -86,10 +73,10 @@ def sparse_features(problem: Problem, statistics: Statistics) -> list[Sparse]:
     return sorted(tables, key=lambda table: (table.crossed, table.embedding is not None))
 
 
-def build_preprocessing(problem: Problem, statistics: Statistics) -> keras.Model:
+def build_preprocessing(problem: Problem, statistics: Statistics, kind: ModelKind = "wide_and_deep") -> keras.Model:
     """Raw features by name -> "numeric" [batch, n] float32, "wide" and "deep" row numbers, and those of embeddings.
 
-    Outputs that the problem has no features for are left out.
+    Outputs that the problem has no features for, or that a model of this kind does not take, are left out.
     """
     inputs = raw_inputs(problem)
     numbers = [feature for feature in problem.columns if isinstance(feature, Numeric)]
@@ -119,13 +106,13 @@ def build_preprocessing(problem: Problem, statistics: Statistics) -> keras.Model
         indices[cross.name] = _cross(cross, parts)
 
     tables = sparse_features(problem, statistics)
-    if tables:
+    if tables and _is_wide(kind):
         outputs["wide"] = _rows(indices, tables)
-    one_hot = _one_hot(tables)
-    if one_hot:
+    one_hot = towers.one_hot_of(tables)
+    if one_hot and kind != "linear":
         outputs["deep"] = _rows(indices, one_hot)
     for table in tables:
-        if table.embedding is not None:
+        if table.embedding is not None and kind != "linear":
             outputs[f"embedding_{table.name}"] = keras.ops.cast(indices[table.name], "int32")
     return keras.Model(inputs, outputs, name="preprocessing")
 
@@ -140,11 +127,23 @@ def build_core(
         name: keras.Input(shape=tensor.shape[1:], name=name, dtype=tensor.dtype)
         for name, tensor in preprocessing.output.items()
     }
-    terms = _wide_terms(inputs, tables, objective, with_bias=not training.hidden_units)
-    if training.hidden_units:
-        hidden = _deep(inputs, tables, training, seeds)
-        terms.append(keras.layers.Dense(objective.units, kernel_initializer=_glorot(seeds), name="deep_out")(hidden))
-    outputs = _sum(terms, "logits")
+    kind, terms = training.model, []
+    is_deep = bool(training.hidden_units) and kind != "linear"
+    if _is_wide(kind):
+        terms += towers.wide_terms(inputs, tables, objective, with_bias=not is_deep)
+    parts = towers.dense_parts(inputs, tables, seeds) if is_deep or kind == "deep_and_cross" else []
+    if is_deep:
+        hidden = towers.deep(parts, inputs, tables, training, seeds)
+        out = keras.layers.Dense(objective.units, kernel_initializer=towers.glorot(seeds), name="deep_out")
+        terms.append(out(hidden))
+    if kind == "deep_and_cross":
+        crossed = towers.cross(parts, inputs, tables, training.cross_layers, seeds)
+        initializer = towers.glorot(seeds)
+        out = keras.layers.Dense(
+            objective.units, use_bias=not is_deep, kernel_initializer=initializer, name="cross_out"
+        )
+        terms.append(out(crossed))
+    outputs = towers.add(terms, "logits")
     if objective.task == "regression":
         outputs = keras.layers.Rescaling(objective.deviation, objective.mean, name="label_scale")(outputs)
     core = keras.Model(inputs, outputs, name="core")
@@ -164,6 +163,10 @@ def _unseen(vocabulary: Sequence[str], measured: Mapping[str, Any]) -> tuple[int
     # Measured values outside the vocabulary, listed or not, share row 1.
     unknown = [] if measured["distinct"] > sum(value in counts for value in vocabulary) else [1]
     return (*missing, *unknown, *(row for row, value in enumerate(vocabulary, start=2) if value not in counts))
+
+
+def _is_wide(kind: ModelKind) -> bool:
+    return kind in ("linear", "wide_and_deep")
 
 
 def _moments(measured: Mapping[str, Any]) -> tuple[float, float]:
@@ -192,11 +195,6 @@ def _cross(cross: Crossed, parts: list[Any]) -> Any:
     return crossed
 
 
-def _one_hot(tables: Sequence[Sparse]) -> list[Sparse]:
-    """The tables that the deep part sees as one-hot."""
-    return [table for table in tables if table.embedding is None and not table.crossed]
-
-
 def _rows(indices: Mapping[str, Any], tables: Sequence[Sparse]) -> Any:
     """[batch, tables] int32: row numbers in one table that holds all of `tables` one below the other."""
     starts = itertools.accumulate((table.rows for table in tables), initial=0)
@@ -207,67 +205,16 @@ def _rows(indices: Mapping[str, Any], tables: Sequence[Sparse]) -> Any:
     return keras.ops.stack(columns, axis=1)
 
 
-def _wide_terms(
-    inputs: Mapping[str, Any], tables: Sequence[Sparse], objective: Objective, *, with_bias: bool
-) -> list[Any]:
-    terms = []
-    if "numeric" in inputs:
-        dense = keras.layers.Dense(objective.units, use_bias=with_bias, kernel_initializer="zeros", name="wide_numeric")
-        terms.append(dense(inputs["numeric"]))
-    if tables:
-        table = keras.layers.Embedding(
-            sum(t.rows for t in tables), objective.units, embeddings_initializer="zeros", name="wide_one_hot"
-        )
-        terms.append(keras.ops.sum(table(inputs["wide"]), axis=1))
-    return terms
-
-
-def _deep(inputs: Mapping[str, Any], tables: Sequence[Sparse], training: Training, seeds: random.Random) -> Any:
-    """The last hidden layer, [batch, hidden_units[-1]]."""
-    dense_parts = [inputs["numeric"]] if "numeric" in inputs else []
-    for table in tables:
-        if table.embedding is not None:
-            initializer = keras.initializers.RandomUniform(-0.05, 0.05, seed=_seed(seeds))
-            name = f"embedding_{table.name}"
-            layer = keras.layers.Embedding(
-                table.rows, table.embedding, embeddings_initializer=initializer, name=f"{name}_table"
-            )
-            dense_parts.append(layer(inputs[name]))
-    width, one_hot = training.hidden_units[0], _one_hot(tables)
-    terms = []
-    if dense_parts:
-        joined = dense_parts[0] if len(dense_parts) == 1 else keras.layers.Concatenate(name="dense")(dense_parts)
-        terms.append(keras.layers.Dense(width, kernel_initializer=_glorot(seeds), name="hidden_1_dense")(joined))
-    if one_hot:
-        # Begun as a Dense kernel over all the columns: larger rows would be noise where a category is rare.
-        rows = keras.layers.Embedding(
-            sum(table.rows for table in one_hot),
-            width,
-            embeddings_initializer=_glorot(seeds),
-            name="hidden_1_one_hot",
-        )
-        terms.append(keras.ops.sum(rows(inputs["deep"]), axis=1))
-    hidden = keras.layers.ReLU(name="hidden_1")(_sum(terms, "hidden_1_sum"))
-    for number, units in enumerate(training.hidden_units, start=1):
-        if number > 1:
-            layer = keras.layers.Dense(
-                units, activation="relu", kernel_initializer=_glorot(seeds), name=f"hidden_{number}"
-            )
-            hidden = layer(hidden)
-        if training.dropout:
-            hidden = keras.layers.Dropout(training.dropout, seed=_seed(seeds), name=f"dropout_{number}")(hidden)
-    return hidden
-
-
 def _begin_at_what_is_known(core: keras.Model, tables: Sequence[Sparse], objective: Objective) -> None:
     """Starts the model at the label's mean or log odds, and rows that were never seen at adding nothing."""
     layers = {layer.name: layer for layer in core.layers}
     if objective.task != "regression":
-        for name in ("deep_out", "wide_numeric"):
+        for name in ("deep_out", "cross_out", "wide_numeric"):
             if name in layers and layers[name].use_bias:
                 layers[name].bias.assign(objective.initial_outputs)
                 break
-    _clear(layers.get("hidden_1_one_hot"), _one_hot(tables))
+    for name in ("hidden_1_one_hot", "cross_one_hot"):
+        _clear(layers.get(name), towers.one_hot_of(tables))
     for table in tables:
         _clear(layers.get(f"embedding_{table.name}_table"), [table])
 
@@ -281,15 +228,3 @@ def _clear(layer: Any, tables: Sequence[Sparse]) -> None:
         weights[[start + row for row in table.unseen]] = 0.0
         start += table.rows
     layer.embeddings.assign(weights)
-
-
-def _sum(terms: list[Any], name: str) -> Any:
-    return terms[0] if len(terms) == 1 else keras.layers.Add(name=name)(terms)
-
-
-def _glorot(seeds: random.Random) -> Any:
-    return keras.initializers.GlorotUniform(seed=_seed(seeds))
-
-
-def _seed(seeds: random.Random) -> int:
-    return seeds.randrange(1 << 31)

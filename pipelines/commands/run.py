@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -21,7 +22,9 @@ from headrace.components.file_lock import locked
 from headrace.components.lineage import model_version_of, release
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import identity
-from headrace.pipelines.commands import options
+from headrace.components.train.request import Inputs, warm_start_version
+from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands.grouped import GroupedCommand
 
 
 @click.group()
@@ -33,21 +36,25 @@ def run() -> None:
     """
 
 
-@run.command()
+@run.command(cls=GroupedCommand)
 @options.problem
 @options.data
 @options.root
 @options.champion
 @options.baseline
 @options.csv
-def static(problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...]) -> None:
+@train_options.pipeline_inputs
+def static(
+    problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...], training: Inputs
+) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
 
     \b
-    Example:
+    Examples:
       headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
+      headrace run static ... --max-cost 20 --machine-type g2-standard-12 --target root_mean_squared_error=1.1
     """
-    plan = plan_static(problem, data, root, champion, baseline, csv)
+    plan = plan_static(problem, data, root, champion, baseline, csv, training)
     # The engine's output is sorted away from stdout while it runs; the console keeps the stdout of now.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
@@ -73,7 +80,13 @@ class StaticPlan:
 
 
 def plan_static(
-    problem: str, data: str, root: str, champion: str, baseline: str = "", csv: Sequence[str] = ()
+    problem: str,
+    data: str,
+    root: str,
+    champion: str,
+    baseline: str = "",
+    csv: Sequence[str] = (),
+    training: Inputs | None = None,
 ) -> StaticPlan:
     """Checks all that can be checked before any work.
 
@@ -103,6 +116,12 @@ def plan_static(
                 expected="a folder with training.json",
                 received=champion,
             )
+    training = training or Inputs()
+    if training.warm_start:
+        start = os.path.abspath(storage.local_path(training.warm_start))  # noqa: PTH100
+        training = dataclasses.replace(training, warm_start=start, warm_start_version=warm_start_version(start))
+    request = training.request()
+    request.check(file.problem)
     data_version = measure_version(files, dialect)
     run_id = identity(
         "static-training",
@@ -112,6 +131,7 @@ def plan_static(
         baseline=baseline_version,
         csv=list(csv),
         release=release(),
+        **({"training": chosen} if (chosen := request.facts()) else {}),
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
     _check_writable(root)
@@ -130,6 +150,7 @@ def plan_static(
             "endpoint": workspace.endpoint_uri(root, file.problem.name),
             "run_id": run_id,
             "champion": champion,
+            **dataclasses.asdict(training),
             "baseline": baseline,
             "baseline_version": baseline_version,
             "csv": json.dumps(list(csv)) if csv else "",

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.status import Status
 
-from headrace.components import lineage, storage
+from headrace.components import lineage
 from headrace.components.errors import GateRefused, UsageError
 from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
-from headrace.components.progress import Progress
 from headrace.components.wording import counted
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands import runner as runner_command
+from headrace.pipelines.commands.showing import showing
 
 if TYPE_CHECKING:
     from headrace.components.preprocess.spans import Update
@@ -63,7 +57,7 @@ def preprocess(
     if not (append or span or replace):
         check_replaceable(output)
     data_version = measure_version(check_data(file.problem, data, dialect), dialect)
-    with _showing("preprocess", output) as (console, report):
+    with showing("preprocess", output) as (console, report):
         from headrace.components.preprocess import beam_job
 
         config = beam_job.PreprocessConfig(
@@ -94,25 +88,6 @@ def preprocess(
 @click.command()
 @options.problem
 @options.examples
-@options.output
-def train(problem: str, examples: str, output: str) -> None:
-    """Train a model on Examples, and export it with its preprocessing inside."""
-    file = load_problem(problem)
-    identity = lineage.train_identity(file, lineage.examples_identity_of(examples))
-    with _showing("train", output) as (console, report):
-        import_tensorflow()
-        from headrace.components.train import trainer
-
-        result = trainer.train(file, trainer.TrainConfig(examples=examples, output=output, identity=identity), report)
-        console.print(
-            f"version {identity}: {counted(result.epochs, 'epoch')}, eval loss {result.eval_loss:.4g}, "
-            f"{result.stopped}: {output}"
-        )
-
-
-@click.command()
-@options.problem
-@options.examples
 @options.model
 @options.champion
 @options.output
@@ -120,7 +95,7 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     """Measure a Model on the test split, and let the Problem's gate judge it. A refusal exits 3."""
     file = load_problem(problem)
     version = lineage.model_version_of(model)
-    with _showing("evaluate", output) as (console, report):
+    with showing("evaluate", output) as (console, report):
         import_tensorflow()
         from headrace.components.evaluate import evaluator
 
@@ -147,7 +122,7 @@ def deploy(model: str, endpoint: str) -> None:
     """Put a Model behind an endpoint on this machine; the version before it is kept for going back."""
     from headrace.components.deploy import publisher
 
-    with _showing("deploy", endpoint) as (console, report):
+    with showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
         console.print(
             f"version {result.version} answers at {result.url} ({counted(result.checked_rows, 'row')} checked)"
@@ -170,7 +145,7 @@ def serve(path: str, host: str, port: int) -> None:
     """
     from headrace.components.serve import server
 
-    def report(message: str, *, done: int | None = None, total: int | None = None) -> None:  # noqa: ARG001
+    def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
     server.serve(server.ServeConfig(source=path, host=host, port=port), report)
@@ -189,42 +164,3 @@ def _added(update: Update, output: str) -> str:
         f"; now {counted(whole.rows_in, 'row')} in = {whole.rows_out:,} out + {whole.rows_quarantined:,} quarantined"
     )
     return f"{said}{', ' + counted(len(whole.spans), 'span') if whole.spans else ''}: {output}"
-
-
-@contextmanager
-def _showing(name: str, output: str) -> Iterator[tuple[Console, Progress]]:
-    """Shows progress on stderr; what the libraries print, in Python or in C++, goes to a log file beside the output."""
-    # The log is written by this machine's own file descriptors, so it stays here where the output does not.
-    local = output if not storage.is_remote(output) else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
-    log = f"{local.rstrip('/')}.log"
-    with storage.writing(log):
-        storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)
-        chatter = storage.local_path(log).open("wb")
-    with (
-        chatter,
-        os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout,
-        os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr,
-    ):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(chatter.fileno(), 1)
-        os.dup2(chatter.fileno(), 2)
-        try:
-            with Status(f"{name} ...", console=Console(file=stderr, highlight=False)) as status:
-
-                def report(message: str, *, done: int | None = None, total: int | None = None) -> None:
-                    share = f" ({done / total:.0%})" if done is not None and total else ""
-                    status.update(f"{name}: {message}{share}")
-
-                yield Console(file=stdout, highlight=False, soft_wrap=True), report
-        except Exception as error:
-            error.add_note(f"The log is {log}")
-            raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            stdout.flush()
-            os.dup2(stdout.fileno(), 1)
-            os.dup2(stderr.fileno(), 2)
-            if not storage.local_path(log).stat().st_size:
-                storage.local_path(log).unlink()

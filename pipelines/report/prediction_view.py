@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,6 +158,7 @@ def training_facts(artifacts: Artifacts) -> list[tuple[str, str]]:
     """(name, value) of how the training went."""
     training = artifacts.training
     strategy, hardware = mapping(training.get("strategy")), mapping(training.get("hardware"))
+    replicas, bound = number(training.get("replicas")), mapping(training.get("bound"))
     facts: list[tuple[str, str | None]] = [
         ("Ended by", text(training.get("stopped"))),
         ("Epochs", _counted(training, "epochs")),
@@ -170,10 +171,38 @@ def training_facts(artifacts: Artifacts) -> list[tuple[str, str]]:
             "Waiting for input",
             formats.percent(share) if (share := number(training.get("input_share"))) is not None else None,
         ),
-        ("Strategy", text(strategy.get("name"))),
+        ("What bounds it", text(bound.get("text"))),
+        ("Strategy", ": ".join(told for n in ("name", "why") if (told := text(strategy.get(n)))) or None),
+        ("Replicas", None if replicas is None or replicas < 2 else formats.count(replicas)),
         ("Device", text(hardware.get("device"))),
+        ("Precision", text(strategy.get("precision"))),
+        *_course(training),
+        *_warm_start(mapping(training.get("warm_start"))),
     ]
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """What ended and resumed it, and what it was allowed."""
+    resumed = [n for step in items(mapping(training.get("checkpoints")).get("resumed_at_steps")) if (n := number(step))]
+    yield "Resumed at step", ", ".join(formats.count(step) for step in resumed) or None
+    budget = mapping(training.get("budget"))
+    asked = [f"{name} {budget[name]}" for name in ("max_hours", "max_cost", "target") if text(budget.get(name))]
+    hours, cost = number(budget.get("hours")), number(budget.get("cost"))
+    if asked and hours is not None:
+        paid = "" if cost is None else f", {formats.significant(cost)} paid"
+        yield "Budget", f"{', '.join(asked)}; {formats.significant(hours)} h used{paid}"
+    for note in items(training.get("notes")):
+        yield "Note", text(note)
+
+
+def _warm_start(start: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    carried, parameters = number(start.get("parameters_carried")), number(start.get("parameters"))
+    if carried is not None and parameters:
+        version = text(start.get("model_version")) or formats.ABSENT
+        yield "Started from", f"version {version}, {formats.percent(carried / parameters)} of the parameters"
+    for note in items(start.get("notes")):
+        yield "Not carried over", text(note)
 
 
 def _counted(values: Mapping[str, Any], name: str) -> str | None:

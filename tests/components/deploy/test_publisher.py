@@ -24,7 +24,7 @@ from headrace.components.serve import processes
 _DEPLOY = """
 import sys, time
 from headrace.components.deploy.publisher import DeployConfig, deploy
-def report(message, *, done=None, total=None):
+def report(message, *, done=None, total=None, **_):
     if message == sys.argv[3]:
         print("there", flush=True)
         time.sleep(600)

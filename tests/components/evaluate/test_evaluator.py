@@ -199,7 +199,7 @@ def test_progress_is_reported(regression: Case, tmp_path: Path) -> None:
 
     said: list[tuple[str, int | None, int | None]] = []
 
-    def report(message: str, *, done: int | None = None, total: int | None = None) -> None:
+    def report(message: str, *, done: int | None = None, total: int | None = None, **_: object) -> None:
         said.append((message, done, total))
 
     config = EvaluateConfig(str(regression.examples), str(regression.model), str(tmp_path / "out"), resamples=10)

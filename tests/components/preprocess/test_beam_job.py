@@ -323,7 +323,7 @@ def test_integers_and_booleans_of_parquet_are_text_where_categories_are(births: 
 def test_progress_counts_rows(tmp_path: Path) -> None:
     heard: list[tuple[str, int | None, int | None]] = []
 
-    def listen(message: str, *, done: int | None = None, total: int | None = None) -> None:
+    def listen(message: str, *, done: int | None = None, total: int | None = None, **_: object) -> None:
         heard.append((message, done, total))
 
     config = PreprocessConfig(str(EXAMPLE / "births.csv"), str(tmp_path / "out"), IDENTITY)

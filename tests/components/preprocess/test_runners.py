@@ -81,7 +81,7 @@ def test_the_job_counts_as_the_manifest_does(expected: tuple[PreprocessResult, d
 def test_metrics_are_reported(tmp_path: Path) -> None:
     heard: list[str] = []
 
-    def listen(message: str, *, done: int | None = None, total: int | None = None) -> None:
+    def listen(message: str, *, done: int | None = None, total: int | None = None, **_: object) -> None:
         heard.append(message)
 
     place(tmp_path)

@@ -140,6 +140,12 @@ def natality() -> ProblemFile:
     return load_problem(str(NATALITY / "natality.py"))
 
 
+@pytest.fixture
+def natality_rows(natality: ProblemFile) -> list[Row]:
+    """The births, as rows by column."""
+    return births(natality.problem)
+
+
 @pytest.fixture(scope="session")
 def make_examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes Examples of a problem: of the given rows, or of the births."""

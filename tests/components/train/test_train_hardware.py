@@ -32,7 +32,7 @@ def test_one_device_is_chosen_with_its_reason() -> None:
     assert chosen((), None) == ("OneDevice", "CPU:0", "no accelerator was found: the CPU, with 4 cores")
     assert chosen(("GPU:0",), "NVIDIA T4") == ("OneDevice", "GPU:0", "one NVIDIA T4 was found")
     assert chosen(("GPU:0", "GPU:1"), "NVIDIA T4") == (
-        "OneDevice",
+        "Mirrored",
         "GPU:0",
-        "2 of NVIDIA T4 were found; this version trains on one of them",
+        "2 of NVIDIA T4 were found",
     )

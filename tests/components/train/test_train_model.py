@@ -165,11 +165,11 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
         (f"{X}    return keras.Model([x], {COLUMN})", "regression", "nothing to train"),
         (
             (
-                f"{X}    model = keras.Model([x], keras.layers.Dense(1)({COLUMN}))\n"
-                '    model.compile(loss="mae")\n    return model'
+                "    class Own(keras.Model):\n        def train_step(self, data):\n            return {}\n"
+                f"{X}    return Own([x], keras.layers.Dense(1)({COLUMN}))"
             ),
             "regression",
-            "the model is compiled",
+            "the model has a train_step of its own. Expected Keras' train_step",
         ),
         (
             (

@@ -21,6 +21,7 @@ from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.train import export, input_pipeline
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.examples import open_examples
+from headrace.components.train.options import Input, Options
 from headrace.components.train.trainer import train
 
 IDENTITY = "0123456789abcdef"
@@ -394,10 +395,9 @@ def test_an_export_that_answers_otherwise_is_not_published(answers: list[float],
 
 
 def test_rows_that_do_not_fit_train_the_same_way(
-    natality: ProblemFile, natality_examples: Path, train_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    natality: ProblemFile, natality_examples: Path, train_in: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(input_pipeline, "fits_in_memory", lambda *_: False)
-    run = train_in(natality, natality_examples)
+    run = train_in(natality, natality_examples, options=Options(input=Input(cache="none")))
     assert run.training["input"]["cached"] is False
     assert math.sqrt(run.result.eval_loss) < 1.05
     assert run.training["baseline"]["value"] > 1.3

@@ -56,6 +56,10 @@ def test_the_run_ends_well_and_says_so(folder: Path, first: subprocess.Completed
     assert (first.returncode, first.stderr) == (0, "")
     for said in (
         "Rows      1,450 in = 1,449 out + 1 quarantined (missing_value 1)",
+        "Training  2 epochs, ",
+        "ended by epochs: all 2 done",
+        "Devices   OneDevice, in float32: ",
+        "bound by ",
         "root_mean_squared_error",
         "gate: at most 1.2",
         "Gate      blessed: 5 of 5 checks passed",
@@ -102,6 +106,49 @@ def test_the_report_is_one_page(folder: Path, first: subprocess.CompletedProcess
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert Path(again.stdout.strip()).read_text() == text
+
+
+def test_training_options_reach_the_training_and_the_report(
+    folder: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    (model,) = (folder / "one").glob("registry/natality/versions/*")
+    options = ["--warm-start", str(model), "--precision", "float32", "--max-cost", "2", "--machine-type"]
+    given = [*options, "e2-standard-4", "--target", "root_mean_squared_error=1.3", "--checkpoint-minutes", "1"]
+    done = subprocess.run(
+        [*command(folder / "natality.py", folder / "asked"), *given],
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    told = summary(folder / "asked")["steps"][1]["result"]
+    assert told["epochs"] == 1, "the earlier Model reached the target already"
+    assert told["stopped"].startswith("target: root_mean_squared_error ")
+    assert told["budget"]["price_per_hour"] == 0.134023
+    assert told["warm_start"]["model_version"] == model.name
+    assert f"Started   from version {model.name}: 100.0% of the parameters carried over" in done.stdout
+    assert "Budget    max_cost 2.0, target root_mean_squared_error=1.3: " in done.stdout
+    (page,) = (folder / "asked").glob("runs/*/report.html")
+    assert f"version {model.name}, 100" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--target", "auc=0.9"], "the target is of another task. Expected for regression, one of root_mean"),
+        (["--max-cost", "5"], "a cost cannot be bounded without a price"),
+        (["--max-cost", "5", "--machine-type", "enormous"], "the machine type is not in the price table"),
+        (["--max-hours", "nan"], "max_hours is wrong. Expected a number greater than 0"),
+        (["--warm-start", "nowhere"], "the warm start is not a Model"),
+    ],
+)
+def test_nonsense_about_training_is_refused_before_anything_starts(tmp_path: Path, given: list[str], said: str) -> None:
+    done = subprocess.run(
+        [*command(NATALITY / "natality.py", tmp_path / "root"), *given],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "root").exists()
 
 
 def test_the_same_command_again_does_nothing_twice(folder: Path, first: subprocess.CompletedProcess[str]) -> None:

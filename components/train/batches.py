@@ -1,0 +1,187 @@
+"""Endless datasets of batches of one static shape, from any step on, each worker's part by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from headrace.components.errors import UsageError
+from headrace.components.train import orders
+from headrace.components.train.examples import Split
+from headrace.components.train.held import Filling, InMemory, OnDisk, Packed
+from headrace.components.train.records import BLOCK_ROWS, Rows, after_place
+from headrace.components.train.shards import Shards
+
+_GATHERED_ROWS = 4096
+# A call of Python costs more than TensorFlow's own.
+_GATHERED_ROWS_KEPT = 8192
+_PREFETCH_SHARE = 0.01
+_MEMORY_UNKNOWN = 1 << 30
+
+
+def prefetched(batch_bytes: int, memory_bytes: int | None) -> int:
+    """Batches made ahead: 64 where they take less than a hundredth of the free memory, two at least."""
+    budget = (_MEMORY_UNKNOWN if memory_bytes is None else memory_bytes) * _PREFETCH_SHARE
+    return int(min(64, max(2, budget // max(1, batch_bytes))))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Makes the batches of every order.
+
+    Attributes:
+        shards: what is read.
+        prepared: records -> prepared rows.
+        blocks: a dataset of prepared rows in their order.
+        batch_size: rows a batch, over all workers.
+        deterministic: whether the order of batches is kept where it costs.
+        row_bytes: of a prepared row.
+        memory_bytes: main memory that is free; None if it is not known.
+    """
+
+    shards: Shards
+    prepared: Callable[[Any], Rows]
+    blocks: Any
+    batch_size: int
+    deterministic: bool
+    row_bytes: int
+    memory_bytes: int | None
+
+    def streamed(self, start_step: int, worker: int, workers: int) -> Any:
+        """Batches read from the shards, in blocks."""
+        size = self._size(workers)
+        joined = max(1, _GATHERED_ROWS // self.batch_size)
+        place = start_step * self.batch_size
+
+        @tf.autograph.experimental.do_not_convert
+        def own(records: Any) -> Rows:
+            mine = tf.reshape(records, [joined, self.batch_size])[:, worker * size :][:, :size]
+            return _cut(self.prepared(tf.reshape(mine, [joined * size])), joined, size)
+
+        records = self._records(place).rebatch(joined * self.batch_size, drop_remainder=True)
+        return self._finished(records.map(own, num_parallel_calls=tf.data.AUTOTUNE).unbatch(), size)
+
+    def by_file(self, start_step: int, worker: int, workers: int) -> Any:
+        """Batches of one worker out of its own shards."""
+        if workers == 1:
+            return self.streamed(start_step, 0, 1)
+        shards = self.shards.own(worker, workers)
+        if not shards.total:
+            raise UsageError(
+                "there are fewer shards than workers",
+                where="--sharding file",
+                expected=f"{workers} shards or more",
+                received=str(len(self.shards.files)),
+                fix="Take --sharding record",
+            )
+        alone = Batches(
+            shards,
+            self.prepared,
+            self.blocks,
+            self._size(workers),
+            self.deterministic,
+            self.row_bytes,
+            self.memory_bytes,
+        )
+        return alone.streamed(start_step, 0, 1)
+
+    def gathered(self, rows: Packed | Filling, order: Any, start_step: int, worker: int, workers: int) -> Any:
+        """Batches of rows that are held, in an order of orders.py."""
+        size, kept = self._size(workers), isinstance(rows, Filling)
+        # Several batches are gathered at once: for small ones, what a call costs is most of what a batch costs.
+        joined = max(1, (_GATHERED_ROWS_KEPT if kept else _GATHERED_ROWS) // self.batch_size)
+
+        @tf.autograph.experimental.do_not_convert
+        def gather(chosen: Any) -> Rows:
+            mine = tf.reshape(chosen, [joined, self.batch_size])[:, worker * size :][:, :size]
+            return _cut(rows.gather(tf.reshape(mine, [joined * size])), joined, size)
+
+        with tf.device("CPU:0"):
+            chosen = order(self.shards.total, self.shards.seed, start_step * self.batch_size)
+            chosen = chosen.rebatch(joined * self.batch_size, drop_remainder=True)
+            return self._finished(chosen.map(gather, num_parallel_calls=tf.data.AUTOTUNE).unbatch(), size)
+
+    def filling(self, cache: str, split: Split, *, by_file_order: bool) -> Filling:
+        """Room for the rows, in the order of the first epoch or of the files."""
+        like = self.blocks.element_spec
+
+        # The threads that all datasets share may all be waiting for these very rows.
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 2
+
+        def read(there: set[int]) -> Iterator[Any]:
+            if by_file_order:
+                return iter(self.blocks.enumerate().with_options(options))
+            missing = self.shards.blocks(0, epochs=1).filter(
+                lambda number, _: tf.reduce_all(number != tf.constant([-1, *there], tf.int64))
+            )
+            prepared = missing.map(lambda n, records: (n, self.prepared(records)), num_parallel_calls=tf.data.AUTOTUNE)
+            return iter(prepared.prefetch(2).with_options(options))
+
+        store = InMemory() if cache == "memory" else OnDisk(tf.nest.flatten(like), split.rows)
+        return Filling(store, like, split, read)
+
+    def filled(self, filling: Filling, order: str, start_step: int, worker: int, workers: int) -> Any:
+        """The first epoch as it is read, and what it left in `filling` from then on."""
+        later = orders.runs if order == "blocks_then_runs" else orders.uniform
+        rows, batch = self.shards.total, self.batch_size
+        place = start_step * batch
+        # The batch that ends the first epoch ends in the second.
+        streamed_steps = 0 if order == "uniform" else -(-rows // batch)
+        if start_step >= streamed_steps:
+            filling.complete()
+            return self.gathered(filling, later, start_step, worker, workers)
+        size = self._size(workers)
+
+        @tf.autograph.experimental.do_not_convert
+        def kept(number: Any, records: Any) -> Rows:
+            block = self.prepared(records)
+            filling.keep(number, block)
+            return block
+
+        @tf.autograph.experimental.do_not_convert
+        def own(features: Any, labels: Any) -> Rows:
+            mine = tf.range(worker * size, (worker + 1) * size)
+            part: Rows = tf.nest.map_structure(lambda column: tf.gather(column, mine), (features, labels))
+            return part
+
+        first = self.shards.blocks(place, epochs=1).map(kept, num_parallel_calls=tf.data.AUTOTUNE)
+        first = after_place(first, place % BLOCK_ROWS)
+        if rows % batch:
+            head = later(rows, self.shards.seed, rows).rebatch(-rows % batch).take(1)
+            first = first.concatenate(head.map(filling.gather))
+        batches = first.rebatch(batch, drop_remainder=True).map(own) if workers > 1 else first.rebatch(batch, True)
+        rest = self.gathered(filling, later, streamed_steps, worker, workers)
+        return self._finished(batches.map(lambda f, y: _cut((f, y), 0, size)), size).concatenate(rest)
+
+    def _records(self, place: int) -> Any:
+        blocks = self.shards.blocks(place).map(lambda _, records: records)
+        return after_place(blocks, place % self.shards.total % BLOCK_ROWS)
+
+    def _size(self, workers: int) -> int:
+        if self.batch_size % workers:
+            raise UsageError(
+                "a batch cannot be divided among the workers",
+                where="batch_size",
+                expected=f"a multiple of {workers}",
+                received=str(self.batch_size),
+            )
+        return self.batch_size // workers
+
+    def _finished(self, batches: Any, size: int) -> Any:
+        options = tf.data.Options()
+        options.deterministic = self.deterministic
+        return batches.prefetch(prefetched(size * self.row_bytes, self.memory_bytes)).with_options(options)
+
+
+def _cut(rows: Any, batches: int, size: int) -> Rows:
+    """Rows as `batches` batches of `size`, or as one batch of static shape where `batches` is 0."""
+
+    def shaped(column: Any) -> Any:
+        return tf.reshape(column, [*([batches] if batches else []), size, *column.shape[1:]])
+
+    cut: Rows = tf.nest.map_structure(shaped, rows)
+    return cut

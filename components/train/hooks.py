@@ -1,0 +1,88 @@
+"""Where the training loop calls out: the moments that Keras' callbacks know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class Hooks:
+    """What the loop calls; nothing happens here. Epochs and steps count from 0, as Keras counts them.
+
+    Attributes:
+        each_step: whether they want to see every step, which makes each a call of its own.
+    """
+
+    each_step = False
+
+    @property
+    def stopped(self) -> str:
+        """Why one of them ended the training; "" while none did."""
+        return ""
+
+    def on_train_begin(self) -> None:
+        """Training begins, or goes on."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """An epoch begins, or goes on."""
+
+    def on_train_batch_begin(self, step: int) -> None:
+        """Before a step, with `each_step`."""
+
+    def on_train_batch_end(self, step: int, logs: dict[str, float]) -> None:
+        """After a step, with `each_step`."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """After an epoch and its evaluation; what was measured on the eval split begins with "val_"."""
+
+    def on_train_end(self) -> None:
+        """Training is over; the model still has its last weights."""
+
+    def state(self) -> list[dict[str, Any]]:
+        """What they keep from epoch to epoch, as JSON values, for a checkpoint."""
+        return []
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Goes back to what `state` gave; called after `on_train_begin`."""
+
+
+class AfterEpoch(Hooks):
+    """Other hooks, and a function that is called after each epoch besides.
+
+    Args:
+        others: called as ever.
+        function: called with the epoch (from 1) and what was measured; what it raises ends the training.
+    """
+
+    def __init__(self, others: Hooks, function: Callable[[int, Mapping[str, float]], None]) -> None:
+        self._others, self._function = others, function
+        self.each_step = others.each_step
+
+    @property
+    def stopped(self) -> str:
+        return self._others.stopped
+
+    def on_train_begin(self) -> None:
+        self._others.on_train_begin()
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self._others.on_epoch_begin(epoch)
+
+    def on_train_batch_begin(self, step: int) -> None:
+        self._others.on_train_batch_begin(step)
+
+    def on_train_batch_end(self, step: int, logs: dict[str, float]) -> None:
+        self._others.on_train_batch_end(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        self._others.on_epoch_end(epoch, logs)
+        self._function(epoch + 1, logs)
+
+    def on_train_end(self) -> None:
+        self._others.on_train_end()
+
+    def state(self) -> list[dict[str, Any]]:
+        return self._others.state()
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        self._others.restore(state)

@@ -1,0 +1,201 @@
+"""Gets a training ready: the devices, the model on them - perhaps started from an earlier one - and its input."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+from headrace.components.problem import Categorical, Training
+from headrace.components.problem_file import ProblemFile
+from headrace.components.progress import Progress
+from headrace.components.train import hardware, input_pipeline, precision, strategy, warm_start
+from headrace.components.train import model as models
+from headrace.components.train.batch import Batch, batch_of
+from headrace.components.train.config import TrainConfig
+from headrace.components.train.distribution import greatest_of
+from headrace.components.train.examples import Examples
+from headrace.components.train.hardware import Hardware
+from headrace.components.train.input_pipeline import Source
+from headrace.components.train.model import Model
+from headrace.components.train.objective import Objective, objective_of
+from headrace.components.train.strategy import Strategy
+from headrace.components.train.trainee import Trainee
+
+# Raw rows of the eval split that the exported model must answer as the trained one does; the golden ones are of these.
+_COMPARED_ROWS = 1024
+# Beside the checkpoints.
+_INPUT = "input.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that may begin.
+
+    Attributes:
+        trainee: what the loop drives.
+        model: what is trained, and exported afterwards.
+        objective: what its outputs mean.
+        source: its input.
+        machine: what was found.
+        strategy: what was chosen for it.
+        batch: rows a step, and the learning rate.
+        compared: raw rows of the eval split, by name.
+        scales: mean and deviation of numeric columns that the weights rest on.
+        baseline: how well a constant does on the eval split.
+        warm_start: what was carried over from an earlier Model, and what not; None without one.
+        rebuild: builds the same model anew, outside the strategy.
+    """
+
+    trainee: Trainee
+    model: Model
+    objective: Objective
+    source: Source
+    machine: Hardware
+    strategy: Strategy
+    batch: Batch
+    compared: Mapping[str, Any]
+    scales: Mapping[str, Mapping[str, float]]
+    baseline: Mapping[str, Any]
+    warm_start: Mapping[str, Any] | None
+    rebuild: Callable[[], Model]
+
+    def exported(self) -> Model:
+        """The trained model as it serves: on one device, in float32.
+
+        A model whose variables have copies on several devices cannot be written by the chief alone: the same is
+        built again, and gets the weights.
+        """
+        if self.strategy.name == "OneDevice" and self.strategy.precision == "float32":
+            return self.model
+        plain = self.rebuild()
+        for variable, trained in zip(plain.core.variables, self.model.core.variables, strict=True):
+            variable.assign(trained.value.numpy())
+        return plain
+
+
+def prepare(
+    problem_file: ProblemFile,
+    config: TrainConfig,
+    training: Training,
+    examples: Examples,
+    report: Progress,
+    *,
+    kept: str = "",
+) -> Prepared:
+    """Chooses the devices, builds the model and opens the Examples.
+
+    Args:
+        problem_file: the problem, and the user's build_model if there is one.
+        config: what is asked for.
+        training: the problem's, with overrides in place.
+        examples: what is read.
+        report: told what is being done.
+        kept: the folder of the run's checkpoints, or "": a run that goes on takes its rows in the order of before.
+
+    Raises:
+        UsageError: the machine cannot do what is asked, the model takes strings where there are none, or the warm
+            start does not fit.
+        DataError: a shard is damaged.
+        ProblemError: the user's model cannot be trained.
+    """
+    problem = problem_file.problem
+    # First of all: a cluster is joined before TensorFlow computes anything.
+    machine = hardware.describe()
+    chosen = strategy.choose(machine, config.options.distribution)
+    devices = chosen.create()
+    start = warm_start.open_model(config.warm_start, problem) if config.warm_start else None
+    statistics = start.with_scales(examples.statistics) if start else examples.statistics
+    objective = objective_of(problem, statistics)
+    compared = input_pipeline.raw_rows(problem, examples.eval, _COMPARED_ROWS)
+    report(f"building the model for {chosen.name}, {chosen.device}, in {chosen.precision}")
+    batch = batch_of(training, devices.num_replicas_in_sync, examples.train.rows)
+    carried = None
+
+    def build() -> Model:
+        sample = {name: tf.constant(values[:8]) for name, values in compared.items() if name != "key"}
+        return models.build(problem_file, statistics, objective, training, sample)
+
+    with devices.scope():
+        model = build()
+        _check_strings(problem_file, model, chosen)
+        if start is not None:
+            carried = warm_start.carry(
+                start, model, problem, examples.statistics, is_default=problem_file.build_model is None
+            )
+        precision.lower(model.core, chosen.precision)
+        own = model.core.optimizer if model.core.compiled else None
+        optimizer = precision.scaled(own or keras.optimizers.Adam(batch.learning_rate), chosen.precision)
+        optimizer.build(model.core.trainable_variables)
+    report("reading the Examples")
+    source = input_pipeline.open_source(
+        problem,
+        examples,
+        model.prepare,
+        batch_size=batch.rows,
+        seed=training.seed,
+        memory_bytes=machine.memory_bytes,
+        wanted=config.options.input,
+        order=_order_of_earlier(kept),
+        in_graph=chosen.name == "ParameterServer",
+        workers=1 if chosen.name == "ParameterServer" else chosen.workers,
+        agree=greatest_of(devices),
+    )
+    if kept and chosen.chief:
+        storage.write_json(storage.join(kept, _INPUT), {"order": source.order})
+    target = config.options.budget.target
+    metrics = (config.options.budget.target_metric()[0],) if target else ()
+    trainee = Trainee(
+        model.core,
+        objective,
+        optimizer,
+        devices,
+        source.batches,
+        source.eval_blocks,
+        metrics=metrics,
+        chosen=chosen,
+    )
+    return Prepared(
+        trainee=trainee,
+        model=model,
+        objective=objective,
+        source=source,
+        machine=machine,
+        strategy=chosen,
+        batch=batch if own is None else dataclasses.replace(batch, learning_rate=trainee.learning_rate),
+        compared=compared,
+        scales=warm_start.scales_of(statistics),
+        # A constant knows these rows, whatever the scale that the weights rest on.
+        baseline=objective_of(problem, examples.statistics).baseline(source.eval_labels),
+        warm_start=carried,
+        rebuild=build,
+    )
+
+
+def _check_strings(problem_file: ProblemFile, model: Model, chosen: Strategy) -> None:
+    """Refuses a model that takes strings where its step is compiled for a device that has none.
+
+    Of the default models, the input pipeline looks up the strings.
+    """
+    columns = problem_file.problem.columns
+    strings = [column.name for column in columns if isinstance(column, Categorical) and column.name in model.inputs]
+    if problem_file.build_model is not None and strings and (chosen.xla or chosen.name == "TPU"):
+        raise UsageError(
+            "the model takes strings, which XLA cannot compile",
+            where="--xla" if chosen.xla else f"the TPU {chosen.tpu}",
+            expected="a build_model of numbers alone, or a model that Training(model=...) names",
+            received=f"{', '.join(strings)} in {problem_file.path}",
+            fix="Train without --xla" if chosen.name != "TPU" else "Train on GPUs, or on the CPU",
+        )
+
+
+def _order_of_earlier(kept: str) -> Any:
+    """The order in which the run that goes on took its rows; None for a new run."""
+    where = storage.join(kept, _INPUT)
+    return storage.read_json(where)["order"] if kept and storage.exists(where) else None

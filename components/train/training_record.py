@@ -1,0 +1,98 @@
+"""What training.json tells of a training: what was asked for, on what it ran, how it went, and why it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components.problem import Training
+from headrace.components.problem_file import ProblemFile
+from headrace.components.train.bound import bound_of
+from headrace.components.train.budget import Meter
+from headrace.components.train.config import TrainConfig
+from headrace.components.train.examples import Examples
+from headrace.components.train.preparation import Prepared
+from headrace.components.train.run_state import RunState
+
+
+def describe(
+    prepared: Prepared,
+    problem_file: ProblemFile,
+    config: TrainConfig,
+    training: Training,
+    examples: Examples,
+    state: RunState,
+    meter: Meter,
+) -> dict[str, Any]:
+    """The content of training.json, as JSON values.
+
+    Args:
+        prepared: what was trained.
+        problem_file: the problem.
+        config: what was asked for.
+        training: the problem's, with overrides in place.
+        examples: what was read.
+        state: what came of the loop.
+        meter: what it took.
+    """
+    problem, source, chosen = problem_file.problem, prepared.source, prepared.strategy
+    hardware = prepared.machine.to_json()
+    input_share = round(min(1.0, state.input_seconds / state.train_seconds), 4) if state.train_seconds else 0.0
+    bound = bound_of(
+        input_share=input_share,
+        cache=source.place.cache,
+        device=hardware["device"],
+        precision=chosen.precision,
+        xla=chosen.xla,
+        batch_size=prepared.batch.rows,
+    )
+    return {
+        "format": 1,
+        "model_version": config.identity,
+        "examples_identity": examples.identity,
+        "problem": problem.name,
+        "task": problem.task,
+        "model": model_kind(problem_file, training),
+        "loss": prepared.objective.loss_name,
+        "history": state.history,
+        "epochs": len(state.history["loss"]),
+        "steps": state.steps,
+        "best_epoch": state.best_epoch,
+        "stopped": state.stopped,
+        "hardware": hardware,
+        "strategy": chosen.to_json(),
+        "input": source.to_json(),
+        "rows_per_second": rows_per_second(state, prepared.batch.rows),
+        "input_share": input_share,
+        "bound": bound.to_json(),
+        "seed": training.seed,
+        "parameters": prepared.model.parameters,
+        **prepared.batch.to_json(),
+        "baseline": prepared.baseline,
+        "scales": prepared.scales,
+        "warm_start": prepared.warm_start,
+        "checkpoints": {"resumed_at_steps": state.resumed},
+        "budget": _budget(config, meter),
+        "notes": state.notes,
+    }
+
+
+def model_kind(problem_file: ProblemFile, training: Training) -> str:
+    """What is trained: a word of Training, or build_model."""
+    return training.model if problem_file.build_model is None else "build_model"
+
+
+def rows_per_second(state: RunState, batch_size: int) -> float:
+    """Rows trained on a second, evaluation and start-up apart."""
+    return round(state.steps * batch_size / state.train_seconds, 1) if state.train_seconds else 0.0
+
+
+def _budget(config: TrainConfig, meter: Meter) -> dict[str, Any]:
+    asked = config.options.budget
+    return {
+        "max_hours": asked.max_hours,
+        "max_cost": asked.max_cost,
+        "price_per_hour": asked.price_per_hour,
+        "target": asked.target or None,
+        "hours": round(meter.seconds / 3600, 6),
+        "cost": None if meter.cost is None else round(meter.cost, 4),
+    }

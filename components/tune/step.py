@@ -1,0 +1,56 @@
+"""The search as a step of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components import lineage, steps, workspace
+from headrace.components.problem_file import load_problem
+from headrace.components.steps import running
+from headrace.components.train.request import Inputs
+
+
+def run(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    examples: Any,
+    model: Any,
+    trials: int,
+    parallel: int,
+    max_hours: float,
+    inputs: Inputs,
+) -> None:
+    """Does the work of `component.tune`, whose docstring says what the arguments are."""
+    with running("tune", root=root) as step:
+        file = load_problem(problem, digest=problem_digest)
+        options = inputs.request().options
+        with step.importing():
+            from headrace.components.tune import search
+            from headrace.components.tune.study import STATES, tried_in
+        name = search.identity(file, lineage.examples_identity_of(examples.path), options)
+        # More trials are the same search, and another result.
+        step.identity = steps.identity("tune", search=name, trials=trials, max_hours=max_hours)
+        config = search.TuneConfig(
+            examples=examples.path,
+            output=model.path,
+            folder=workspace.searches_uri(root),
+            trials=trials or None,
+            parallel=parallel,
+            max_hours=max_hours or None,
+            options=options,
+        )
+        result = search.tune(file, config, step.progress)
+        training = result.training
+        model.framework = "tensorflow"
+        model.metadata.update(model_version=training.model_version, parameters=training.parameters)
+        step.finish(
+            outputs={"model": model.path},
+            result={
+                "model_version": training.model_version,
+                "eval_loss": training.eval_loss,
+                "trial": result.best.number,
+                "best": dict(result.best.parameters),
+                "trials": {state: tried_in(result.trials, state) for state in STATES},
+            },
+        )

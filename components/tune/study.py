@@ -1,0 +1,228 @@
+"""What a search knows: which parameters were tried and what came of them, kept in one file that survives a kill.
+
+Optuna chooses, by a tree-structured Parzen estimator (Bergstra et al., 2011), and prunes by the median rule of Vizier
+(Golovin et al., 2017). What is chosen for a trial follows from the seed, its number and the trials before it alone: a
+search that was killed and goes on chooses as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import TrialState
+
+from headrace.components.errors import DataError, HeadraceError
+from headrace.components.tuning import Choice, Range, Tuning
+
+# A multiplier that keeps the seeds of the trials of neighbouring seeds apart.
+_SEEDS_APART = 1_000_003
+# A trial whose process died twice is not tried again.
+ATTEMPTS = 2
+
+STATES = ("complete", "pruned", "failed", "unfinished")
+_OPTUNAS = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "unfinished",
+    TrialState.WAITING: "unfinished",
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial, and what came of it.
+
+    Attributes:
+        number: from 0.
+        state: complete, pruned, failed or unfinished.
+        parameters: by name.
+        eval_loss: the best of its epochs; None before the first.
+        epochs: how many were judged.
+        seconds: of wall time, in the last attempt.
+        error: what a failed one failed with, as `HeadraceError.to_json`.
+    """
+
+    number: int
+    state: str
+    parameters: Mapping[str, Any]
+    eval_loss: float | None
+    epochs: int
+    seconds: float | None
+    error: Mapping[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "parameters": dict(self.parameters)}
+
+
+class Study:
+    """The trials of one search. Only one process may have it open, and one thread at a time may call it.
+
+    Args:
+        path: of the journal.
+        name: of the search; the file keeps others under their own.
+        tuning: what was declared.
+    """
+
+    def __init__(self, path: Path, name: str, tuning: Tuning) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._tuning = tuning
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._study = optuna.create_study(
+            storage=JournalStorage(_Journal(path)),
+            study_name=name,
+            load_if_exists=True,
+            # Epochs count from 1.
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=tuning.pruning_trials, n_warmup_steps=tuning.warmup_epochs + 1
+            ),
+        )
+        # Their processes died with the one that had the study open.
+        self._orphans = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
+        self._open: dict[int, optuna.Trial] = {}
+        self._began: dict[int, float] = {}
+
+    def take(self, trials: int) -> tuple[int, dict[str, Any]] | None:
+        """The number and the parameters of the next trial; None where `trials` are done or under way."""
+        if self._orphans:
+            trial = self._seeded(self._orphans.pop(0).number)
+        elif len(self._study.get_trials(deepcopy=False)) < trials:
+            trial = self._seeded(None)
+        else:
+            return None
+        parameters = {name: _suggest(trial, name, values) for name, values in self._tuning.space.items()}
+        trial.set_user_attr("parameters", parameters)
+        self._open[trial.number] = trial
+        self._began[trial.number] = time.monotonic()
+        return trial.number, parameters
+
+    def judge(self, number: int, epoch: int, eval_loss: float) -> bool:
+        """Keeps the eval loss of a trial after an epoch, and says whether it goes on."""
+        trial = self._open[number]
+        # A trial that went on from a checkpoint comes by the epochs after it a second time, with the same loss.
+        if epoch not in self._study.get_trials(deepcopy=False)[number].intermediate_values:
+            trial.report(eval_loss, epoch)
+        return not trial.should_prune()
+
+    def attempt(self, number: int) -> bool:
+        """Counts that the process of a trial died, and says whether the trial is tried again."""
+        trial = self._open[number]
+        died = int(trial.user_attrs.get("died", 0)) + 1
+        trial.set_user_attr("died", died)
+        return died < ATTEMPTS
+
+    def finish(
+        self, number: int, state: str, *, eval_loss: float | None = None, error: HeadraceError | None = None
+    ) -> None:
+        """Keeps what came of a trial: complete with its eval loss, pruned, or failed with an error."""
+        trial = self._open.pop(number)
+        trial.set_user_attr("seconds", round(time.monotonic() - self._began.pop(number), 3))
+        if error is not None:
+            trial.set_user_attr("error", error.to_json())
+        ended = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[state]
+        self._study.tell(trial, eval_loss, state=ended)
+
+    def tried(self) -> list[Tried]:
+        """All trials, by number."""
+        return [_tried(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def best(self) -> Tried | None:
+        """The complete trial of least eval loss, the first of equals; None before any is complete."""
+        complete = [trial for trial in self.tried() if trial.state == "complete" and trial.eval_loss is not None]
+        return min(complete, key=lambda trial: (trial.eval_loss, trial.number), default=None)
+
+    @property
+    def seconds(self) -> float:
+        """Of wall time that earlier processes spent on the search."""
+        return float(self._study.user_attrs.get("seconds", 0.0))
+
+    def spent(self, seconds: float) -> None:
+        """Keeps how much was spent in all."""
+        self._study.set_user_attr("seconds", seconds)
+
+    def _seeded(self, number: int | None) -> optuna.Trial:
+        """A trial whose choices follow from the seed and its number: the one of this number, or a new one."""
+        trials = self._study.get_trials(deepcopy=False)
+        place = len(trials) if number is None else number
+        seed = (self._tuning.seed * _SEEDS_APART + place) % (1 << 32)
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._tuning.pruning_trials)
+        return self._study.ask() if number is None else optuna.Trial(self._study, trials[number]._trial_id)
+
+
+def tried_in(tried: Sequence[Tried], state: str) -> int:
+    """How many trials are in a state."""
+    return sum(1 for trial in tried if trial.state == state)
+
+
+def _suggest(trial: optuna.Trial, name: str, values: Range | Choice) -> Any:
+    if isinstance(values, Choice):
+        # Optuna takes no lists: the place in the list of options stands for each.
+        return values.options[trial.suggest_categorical(name, range(len(values.options)))]
+    high = values.greatest
+    if values.whole:
+        return trial.suggest_int(name, int(values.low), int(high), step=int(values.step or 1), log=values.log)
+    return trial.suggest_float(name, values.low, high, step=values.step, log=values.log)
+
+
+def _tried(trial: optuna.trial.FrozenTrial) -> Tried:
+    judged = trial.intermediate_values
+    value = trial.value if trial.state == TrialState.COMPLETE else min(judged.values(), default=None)
+    attributes = trial.user_attrs
+    return Tried(
+        number=trial.number,
+        state=_OPTUNAS[trial.state],
+        parameters=attributes.get("parameters", {}),
+        eval_loss=value,
+        epochs=len(judged),
+        seconds=attributes.get("seconds"),
+        error=attributes.get("error"),
+    )
+
+
+class _Journal(BaseJournalBackend):
+    """Optuna's log in a file that one process has to itself, a JSON object a line, on disk when a call returns.
+
+    A last line that a kill left unfinished is taken away. Optuna's own file asks for no such thing, but for locks that
+    outlive a kill.
+
+    Raises:
+        DataError: another line is no JSON.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("rb+") as file:
+                file.truncate(whole)
+        try:
+            self._logs: list[dict[str, Any]] = [json.loads(line) for line in content[:whole].splitlines()]
+        except ValueError as error:
+            raise DataError(
+                "what the search knows is damaged",
+                where=str(path),
+                expected="a JSON object a line",
+                received=str(error),
+                fix="Remove its folder to begin anew",
+            ) from error
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self._logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self._path.open("ab") as file:
+            file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._logs += logs

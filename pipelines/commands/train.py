@@ -1,0 +1,95 @@
+"""`headrace train`: one training from a shell, on whatever this machine has."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from headrace.components.errors import UsageError
+from headrace.components.imports import import_tensorflow
+from headrace.components.problem_file import ProblemFile, load_problem
+from headrace.components.train.config import TrainConfig
+from headrace.components.train.request import Request
+from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands.grouped import GroupedCommand, group
+from headrace.pipelines.commands.showing import showing
+from headrace.pipelines.console import print_lines
+from headrace.pipelines.training_lines import training_lines
+
+_instead = group("Instead of training")
+
+
+@click.command(cls=GroupedCommand)
+@options.problem
+@click.option("--examples", default="", metavar="DIR", help="Examples: what `headrace preprocess` made.")
+@click.option("--output", default="", metavar="PATH", help="Where the Model appears, whole or not at all.")
+@train_options.asked
+@_instead("--describe", is_flag=True, help="Say what training would run on here, and why; train nothing.")
+@_instead("--plan", is_flag=True, help="Measure some steps here; print time, cost and scale for a table of machines.")
+def train(problem: str, examples: str, output: str, given: Mapping[str, Any], describe: bool, plan: bool) -> None:
+    """Train a model on Examples, and export it with its preprocessing inside.
+
+    \b
+    Examples:
+      headrace train --problem natality.py --examples out/examples --output out/model
+      headrace train ... --max-hours 2 --target root_mean_squared_error=1.1
+      headrace train ... --warm-start out/earlier-model
+      headrace train --problem natality.py --describe
+      headrace train --problem natality.py --examples out/examples --plan
+
+    Kill it whenever you like: the same command goes on from the last checkpoint. SIGTERM saves first, and exits 75.
+    """
+    if not plan:
+        train_options.check_table(given)
+    request = train_options.request(given)
+    file = load_problem(problem)
+    request.check(file.problem)
+    if describe:
+        _describe(file, request)
+        return
+    for name, value, wanted in (("--examples", examples, True), ("--output", output, not plan)):
+        if wanted and not value:
+            raise UsageError(f"{name} is missing", where="headrace train", expected=f"{name} PATH")
+    folder = "" if plan else train_options.checkpoints_folder(given, output)
+    config = request.config(file, examples=examples, output=output or "nowhere", checkpoints=folder)
+    if plan:
+        _plan(file, config, given)
+        return
+    with showing("train", output) as (console, report):
+        report("starting TensorFlow")
+        import_tensorflow()
+        from headrace.components.train import trainer
+
+        if trainer.serve(config, report):
+            console.print("the chief has published the Model, and needs this process no longer")
+            return
+        result = trainer.train(file, config, report)
+        print_lines(console, training_lines(result.to_json()))
+        print_lines(console, [("Model", f"version {config.identity}: {output}")])
+
+
+def _describe(file: ProblemFile, request: Request) -> None:
+    """Prints what training would run on."""
+    training = request.apply_to(file.problem.training)
+    with tempfile.TemporaryDirectory() as folder, showing("describe", f"{folder}/describe") as (console, report):
+        report("starting TensorFlow")
+        import_tensorflow()
+        from headrace.components.train import hardware
+        from headrace.components.train.description import description
+
+        print_lines(console, description(training, request.options, hardware.describe()))
+
+
+def _plan(file: ProblemFile, config: TrainConfig, given: Mapping[str, Any]) -> None:
+    """Prints time, cost and scale for machines."""
+    with tempfile.TemporaryDirectory() as folder, showing("plan", f"{folder}/plan") as (console, report):
+        report("starting TensorFlow")
+        import_tensorflow()
+        from headrace.components.train import preview
+
+        table, machine = given["price_table"], given["machine_type"]
+        said = preview.plan_training(file, config, report, price_table=table, machine_type=machine)
+        console.print(said, markup=False)

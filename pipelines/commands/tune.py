@@ -1,0 +1,129 @@
+"""`headrace tune`: a search for better parameters from a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from headrace.components.problem_file import load_problem
+from headrace.components.tuning import split_parameters
+from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands.grouped import GroupedCommand
+from headrace.pipelines.commands.showing import showing
+from headrace.pipelines.console import print_lines
+from headrace.pipelines.training_lines import training_lines
+
+if TYPE_CHECKING:
+    from headrace.components.train.options import Options
+    from headrace.components.tune.study import Tried
+
+
+@click.command(cls=GroupedCommand)
+@options.problem
+@options.examples
+@options.output
+@click.option("--trials", type=click.IntRange(1), help="How many, instead of what the Problem's tuning says.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
+)
+@click.option("--max-hours", type=float, help="Hours, those of earlier attempts of the same search included.")
+@click.option("--folder", metavar="DIR", help="Where the search keeps what it knows; OUTPUT.search by default.")
+@train_options.of_trials
+def tune(
+    problem: str,
+    examples: str,
+    output: str,
+    trials: int | None,
+    parallel: int,
+    max_hours: float | None,
+    folder: str | None,
+    trial_options: Options,
+) -> None:
+    """Try parameters of training, and export the Model of the trial with the least eval loss.
+
+    \b
+    What to try is declared in the Problem file:
+      problem = Problem(..., tuning=Tuning(trials=20, space={
+          "learning_rate": Range(1e-4, 1e-1, log=True),
+          "hidden_units": Choice([[32], [64, 32]]),
+      }))
+
+    \b
+    Example:
+      headrace tune --problem natality.py --examples out/examples --output out/model --parallel 2
+
+    Trials that do worse than others did by the same epoch are pruned. Kill it whenever you like: the same command goes
+    on where it was, and with more --trials it goes further.
+    """
+    file = load_problem(problem)
+    from headrace.components.tune import search
+
+    config = search.TuneConfig(
+        examples=examples,
+        output=output,
+        folder=folder or f"{output.rstrip('/')}.search",
+        trials=trials,
+        parallel=parallel,
+        max_hours=max_hours,
+        options=trial_options,
+    )
+    with showing("tune", output) as (console, report):
+        result = search.tune(file, config, report)
+        _print(console, result.trials, result.best.number)
+        console.print()
+        said = [
+            ("Best", f"trial {result.best.number}: {declaration(result.best.parameters)}"),
+            *training_lines(result.training.to_json()),
+            ("Model", f"version {result.training.model_version}: {output}"),
+        ]
+        print_lines(console, said)
+
+
+def declaration(parameters: Mapping[str, Any]) -> str:
+    """Parameters as one writes them in a Problem file."""
+    training, hyperparameters = split_parameters(parameters)
+    parts = []
+    if training:
+        parts.append(f"Training({', '.join(f'{name}={value!r}' for name, value in training.items())})")
+    if hyperparameters:
+        parts.append(f"hyperparameters={hyperparameters!r}")
+    return ", ".join(parts)
+
+
+def _print(console: Console, trials: Sequence[Tried], best: int) -> None:
+    names = list(dict.fromkeys(name for tried in trials for name in tried.parameters))
+    headings = (
+        "trial",
+        "eval loss",
+        "epochs",
+        "seconds",
+        "state",
+        *(n.removeprefix("hyperparameters.") for n in names),
+    )
+    ordered = sorted(trials, key=lambda tried: (tried.eval_loss is None, tried.eval_loss or 0.0))
+    rows = [headings, *(_row(tried, names, "best" if tried.number == best else tried.state) for tried in ordered)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        console.print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), markup=False)
+
+
+def _row(tried: Tried, names: Sequence[str], state: str) -> tuple[str, ...]:
+    return (
+        f"{tried.number}",
+        "" if tried.eval_loss is None else f"{tried.eval_loss:.5g}",
+        f"{tried.epochs}",
+        "" if tried.seconds is None else f"{tried.seconds:.1f}",
+        state,
+        *(_written(tried.parameters.get(name, "")) for name in names),
+    )
+
+
+def _written(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -107,6 +107,9 @@ def _plots(docs: Path, result: Mapping[str, Any]) -> list[str]:
     if result["details"].get("points"):
         plot_growth(docs / name, result["details"]["points"])
         return [f"![Time and memory by rows]({name})"]
+    if result["details"].get("throughput"):
+        plot_throughput(docs / name, result["details"]["throughput"])
+        return [f"![Throughput by rows of a call]({name})"]
     return []
 
 
@@ -195,6 +198,42 @@ def plot_growth(path: Path, points: Sequence[Mapping[str, float]]) -> None:
         axes.set_xlabel("rows")
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Neither a date nor random ids: the same numbers give the same file.
+    with mpl.rc_context({"svg.hashsalt": "headrace"}):
+        FigureCanvasSVG(figure).print_figure(path, format="svg", metadata={"Date": None})
+
+
+def plot_throughput(path: Path, points: Sequence[Mapping[str, float]]) -> None:
+    """Draws the model's throughput against the size of its micro-batches.
+
+    Args:
+        path: an SVG file.
+        points: "batch" (rows of a call) and "rate" (rows a second) of each.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.loglog([p["batch"] for p in points], [p["rate"] for p in points], marker="o", color="#4c78a8", base=10)
+    for point in points:
+        axes.annotate(
+            f"{point['rate']:,.0f}",
+            (point["batch"], point["rate"]),
+            textcoords="offset points",
+            xytext=(0, 7),
+            ha="center",
+            fontsize=7,
+        )
+    axes.set_xticks([p["batch"] for p in points], [f"{p['batch']:,.0f}" for p in points])
+    axes.minorticks_off()
+    axes.margins(y=0.15)
+    axes.set_xlabel("rows of a call (micro-batch)")
+    axes.set_ylabel("rows per CPU second")
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Neither a date nor random ids: the same numbers give the same file.
     with mpl.rc_context({"svg.hashsalt": "headrace"}):

@@ -75,6 +75,16 @@ def publish_identity(step: str, model_version: str, target: str) -> str:
     return identity(step, model=model_version, target=target)
 
 
+def champion_identity(registry: str, version: str) -> str:
+    """Identity of the choice of a model from a registry; `version` is "" for the champion."""
+    return identity("champion", registry=registry, version=version)
+
+
+def check_identity(predictions_identity: str, most_divergence: float) -> str:
+    """Identity of the check of Predictions."""
+    return identity("check", predictions=predictions_identity, most_divergence=float(most_divergence))
+
+
 def examples_identity_of(examples: str) -> str:
     """The identity that an Examples artifact carries.
 

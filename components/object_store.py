@@ -155,6 +155,25 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
         remove([found.uri for found in _list(uri, bucket, staging)])
 
 
+def download_tree(uri: str, folder: str) -> int:
+    """Copies the objects below `uri` into a local folder, and returns how many there were."""
+    prefix = f"{uri.rstrip('/')}/"
+    # An object that ends in a slash is what some tools make to show an empty folder.
+    found = [o.uri for o in below(uri) if not o.name.endswith("/")]
+
+    def download(source: str) -> None:
+        target = (Path(folder) / source.removeprefix(prefix)).resolve()
+        if not target.is_relative_to(Path(folder).resolve()):
+            raise UsageError("the object's name leads out of its folder", where=source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with asking(source):
+            _blob(source).download_to_filename(str(target), checksum="crc32c", retry=_retry())
+
+    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+        list(pool.map(download, found))
+    return len(found)
+
+
 def copy(source: str, target: str) -> None:
     """Copies an object within the service. Raises FileNotFoundError where there is none."""
     with asking(source):

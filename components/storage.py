@@ -125,6 +125,24 @@ def _beside(uri: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def move(uri: str, target: str) -> None:
+    """Gives a file another name within the same disk or store; one that has it already is replaced.
+
+    Raises:
+        UsageError: the place cannot be written.
+        PlatformError: the disk is full, the service failed, or the file is gone.
+    """
+    with writing(target):
+        if is_remote(uri):
+            remote = _remote()
+            remote.copy(uri, target)
+            remote.remove([uri])
+            return
+        path = local_path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        local_path(uri).replace(path)
+
+
 def remove(uri: str) -> None:
     """Removes a file, or a folder with all in it; one that is not there is no error."""
     if is_remote(uri):

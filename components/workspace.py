@@ -38,3 +38,8 @@ def checkpoints_uri(root: str, step: str) -> str:
 def searches_uri(root: str) -> str:
     """The folder of searches for parameters: what each knows, and the Model of its best trial so far."""
     return join(root, "searches")
+
+
+def predictions_uri(root: str, problem: str) -> str:
+    """The folder of a problem's published Predictions."""
+    return join(root, "predictions", problem)

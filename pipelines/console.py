@@ -137,6 +137,15 @@ def headline(record: dict[str, Any]) -> str:
             return f"{done}, eval loss {result['eval_loss']:.4g}"
         case "evaluate":
             return f"{'blessed' if result['blessed'] else 'refused'}, on {counted(result['rows'], 'test row')}"
+        case "champion":
+            return f"version {result['version']}"
+        case "score":
+            made = f"{result['rows_out']:,} predictions, {result['rows_quarantined']:,} quarantined"
+            return f"{counted(result['rows_in'], 'row')} in, {made}; {result['approach']}"
+        case "check":
+            return f"{counted(result['files'], 'file')} and {counted(result['rows'], 'row')} as the manifest has them"
+        case "publish":
+            return str(result["published"])
         case "register":
             return f"version {result['version']} is the champion"
         case "deploy":
@@ -174,6 +183,31 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
 
 def print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
     """(name, text) of each line, in two columns; a name that comes again is not said again."""
+    label = None
+    for name, text in lines:
+        console.print(Text.assemble((f"{name if name != label else '':<9} ", "bold"), text), soft_wrap=True)
+        label = name
+
+
+def print_scoring(console: Console, summary: dict[str, Any]) -> None:
+    """What a batch scoring run came to: rows, the model, how they were scored and why, drift, and where they are."""
+    results = {step["step"]: step["result"] for step in summary["steps"]}
+    scored, lines = results["score"], []
+    if scored:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in scored["reasons"].items())
+        total = f"{scored['rows_in']:,} in = {scored['rows_out']:,} predictions"
+        total += f" + {scored['rows_quarantined']:,} quarantined"
+        lines.append(("Rows", total + (f" ({reasons})" if reasons else "")))
+        lines.append(("Model", f"version {scored['model_version']}"))
+        lines.append(("Approach", f"{scored['approach']}: {scored['approach_reason']}"))
+    if results["check"] and results["check"]["divergence"] is not None:
+        apart = results["check"]["divergence"]
+        lines.append(("Drift", f"Jensen-Shannon divergence {apart:.4g} from the label in training"))
+    if results["publish"]:
+        lines.append(("Published", results["publish"]["published"]))
+        if scored and scored["destination"]:
+            lines.append(("Published", scored["destination"]))
+    console.print()
     label = None
     for name, text in lines:
         console.print(Text.assemble((f"{name if name != label else '':<9} ", "bold"), text), soft_wrap=True)

@@ -1,8 +1,20 @@
-"""The peers that tests run against, for whichever test asks for one."""
+"""The peers that tests run against, and a tiny Model, for whichever test asks for one."""
 
 from __future__ import annotations
 
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
+from peers.vertex.fixture import vertex_server
+from tiny_model import make_model, tiny_saved_model
 
-__all__ = ["bigquery", "bigquery_server", "bucket", "cloud_storage", "make_table", "put"]
+__all__ = [
+    "bigquery",
+    "bigquery_server",
+    "bucket",
+    "cloud_storage",
+    "make_model",
+    "make_table",
+    "put",
+    "tiny_saved_model",
+    "vertex_server",
+]

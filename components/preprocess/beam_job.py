@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics, MetricsFilter
-from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from headrace.components import storage
-from headrace.components.errors import PlatformError, UsageError
+from headrace.components.errors import UsageError
 from headrace.components.preprocess import shards
 from headrace.components.preprocess.bounds import check_drift, read_baseline
 from headrace.components.preprocess.check import look
+from headrace.components.preprocess.counting import told
 from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
 from headrace.components.preprocess.damage import Done, clear, read_whole_files
 from headrace.components.preprocess.finish import publishable
+from headrace.components.preprocess.launch import count, run
 from headrace.components.preprocess.marks import find_marks
 from headrace.components.preprocess.runner import DirectRunner, RunnerOptions
 from headrace.components.preprocess.shards import (
@@ -45,13 +41,15 @@ from headrace.components.problem_file import ProblemFile
 from headrace.components.progress import Progress, silent
 from headrace.components.wording import counted
 
-_SECONDS_BETWEEN_LOOKS = 0.25
-# A service is asked over the network, and counts with some delay anyway.
-_SECONDS_BETWEEN_QUESTIONS = 15.0
 # Beam's metrics of the job are counters of this namespace: rows, batches, quarantined and quarantined_REASON,
 # examples and bytes.
 METRICS = "headrace.preprocess"
-_LOGGER = logging.getLogger(__name__)
+_UNITS = {
+    "rows": ("row read", "rows read"),
+    "batches": ("batch", "batches"),
+    "examples": ("Example", "Examples"),
+    "bytes": ("byte", "bytes"),
+}
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(job.work)
         manifest.write(job.output)
-    report(_told(metrics))
+    report(told(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(
         identity=manifest.identity,
@@ -178,81 +176,21 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
     )
 
 
-def _told(metrics: Mapping[str, int]) -> str:
-    batches = metrics.get("batches", 0)
-    done = (
-        f"{counted(metrics.get('rows', 0), 'row')} read, {batches:,} {'batch' if batches == 1 else 'batches'}, "
-        f"{counted(metrics.get('examples', 0), 'Example')}, {counted(metrics.get('bytes', 0), 'byte')}"
-    )
-    reasons = {name.partition("_")[2]: count for name, count in metrics.items() if name.startswith("quarantined_")}
-    listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-    return f"{done}, {metrics.get('quarantined', 0):,} quarantined{f' ({listed})' if listed else ''}"
-
-
 def _run(job: Job, parts: list[Part], config: PreprocessConfig, report: Progress) -> tuple[Summary, Mapping[str, int]]:
-    """Runs the pipeline, and reports how many rows it has read meanwhile.
+    """Runs the pipeline.
 
-    The pipeline has a thread of its own, so that progress is reported from the caller's. On this machine what it has
-    read is counted by the files that it has put aside, which shows the work of other processes too; elsewhere by the
-    job's own counters.
+    On this machine what it has read is counted by the files that it has put aside, which shows the work of other
+    processes too.
     """
-    failures: list[BaseException] = []
-    results: list[PipelineResult] = []
-
-    def work() -> None:
-        try:
-            result = launch(job, parts, config)
-            results.append(result)
-            result.wait_until_finish()
-        except BaseException as error:
-            _LOGGER.debug("the pipeline failed", exc_info=True)
-            failures.append(error)
-
-    thread = threading.Thread(target=work, name="beam pipeline", daemon=True)
-    thread.start()
-    asked = time.monotonic()
-    while thread.is_alive():
-        thread.join(_SECONDS_BETWEEN_LOOKS)
-        rows = 0
-        if job.spills:
-            rows = _rows_read(Path(job.work))
-        elif results and thread.is_alive() and time.monotonic() - asked > _SECONDS_BETWEEN_QUESTIONS:
-            rows = counters(results[0]).get("rows", 0)
-            asked = time.monotonic()
-        if rows:
-            report(f"{rows:,} rows read", done=rows)
-    if failures:
-        raise failures[0]
-    state = results[0].state
-    if state != PipelineState.DONE:
-        raise PlatformError(
-            "the job did not finish", where=config.runner.name, expected=PipelineState.DONE, received=str(state)
-        )
-    return shards.read_summary(job), counters(results[0])
-
-
-def launch(job: Job, parts: list[Part], config: PreprocessConfig) -> PipelineResult:
-    """Starts the pipeline on the runner.
-
-    Raises:
-        UsageError: Beam refuses the options.
-    """
-    options = config.runner.pipeline_options(f"headrace-preprocess-{config.identity}")
-    try:
-        pipeline = beam.Pipeline(runner=config.runner.make(), options=options)
-    except ValueError as error:
-        said = " ".join(str(error).partition("errors:")[2].split()) or str(error)
-        raise UsageError(f"{config.runner.name} refuses its options", received=said.rstrip(".")) from error
-    build(pipeline, job, parts)
-    return pipeline.run()
-
-
-def counters(result: PipelineResult) -> dict[str, int]:
-    """The job's counters, by name, over all steps."""
-    total: Counter[str] = Counter()
-    for counter in result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]:
-        total[counter.key.metric.name] += int(counter.result or 0)
-    return dict(total)
+    metrics = run(
+        lambda pipeline: build(pipeline, job, parts),
+        config.runner,
+        f"headrace-preprocess-{config.identity}",
+        METRICS,
+        report,
+        rows_read=(lambda: _rows_read(Path(job.work))) if job.spills else None,
+    )
+    return shards.read_summary(job), metrics
 
 
 def _rows_read(work: Path) -> int:
@@ -299,7 +237,7 @@ class _Split(beam.DoFn):
     def process(self, rows: Rows | Refusal) -> Iterator[object]:
         for result in shards.split_batch(self._job, rows):
             if isinstance(result, BatchAccount):
-                _count({"rows": result.rows, "batches": 1}, result.reasons)
+                count(METRICS, {"rows": result.rows, "batches": 1}, result.reasons)
             if isinstance(result, BatchAccount | ShardAccount | Refusal):
                 yield beam.pvalue.TaggedOutput("account", result)
             else:
@@ -316,7 +254,7 @@ class _Write(beam.DoFn):
         shard, pieces = shard_pieces
         account = shards.write_shard(self._job, shard, pieces)
         if isinstance(account, ShardAccount):
-            _count({"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
+            count(METRICS, {"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
         yield account
 
 
@@ -333,12 +271,3 @@ class _Summarize(beam.DoFn):
 def _as_one(account: Account) -> tuple[int, Account]:
     """All accounts under one key. A function with a name: a lambda is sent with the path of this file."""
     return 0, account
-
-
-def _count(counts: Mapping[str, int], reasons: Mapping[str, int]) -> None:
-    """Adds to the job's counters."""
-    quarantined = {f"quarantined_{reason}": count for reason, count in reasons.items()}
-    if reasons:
-        quarantined["quarantined"] = sum(reasons.values())
-    for name, count in {**counts, **quarantined}.items():
-        Metrics.counter(METRICS, name).inc(count)

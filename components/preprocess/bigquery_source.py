@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from google.api_core import exceptions as api
 
-from headrace.components import google_cloud
-from headrace.components.errors import DataError, UsageError
+from headrace.components import bigquery
+from headrace.components.errors import UsageError
 from headrace.components.tfrecord.quarantine import QuarantinedRow
 
 SCHEME = "bigquery://"
 # As many streams as BigQuery thinks fit, up to this; each is one piece.
 _MAX_STREAMS = 100
-_RETRY_SECONDS = 60.0
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w -]{1,1024}")
@@ -139,13 +138,13 @@ def resolve(uri: str) -> str:
     if isinstance(named, Table):
         return named.uri
     sql = f"CREATE OR REPLACE TABLE `{named.result.name}` AS\n{named.sql}" if named.dataset else named.sql
-    with _asking(uri), closing(_client(named.payer)) as client:
-        job = client.query(sql, retry=_retry(), job_retry=None)
-        job.result(retry=_retry(), job_retry=None)
+    with _asking(uri), closing(bigquery.client(named.payer)) as client:
+        job = client.query(sql, retry=bigquery.retry(), job_retry=None)
+        job.result(retry=bigquery.retry(), job_retry=None)
         if named.dataset:
-            table = client.get_table(named.result.name, retry=_retry())
+            table = client.get_table(named.result.name, retry=bigquery.retry())
             table.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-            client.update_table(table, ["expires"], retry=_retry())
+            client.update_table(table, ["expires"], retry=bigquery.retry())
             return named.result.uri
     result = job.destination
     if result is None:
@@ -189,7 +188,7 @@ class BigQuerySource:
                 read_session=wanted,
                 max_stream_count=_MAX_STREAMS,
                 retry=_grpc_retry(),
-                timeout=_RETRY_SECONDS,
+                timeout=bigquery.RETRY_SECONDS,
             )
         return [stream.name for stream in session.streams]
 
@@ -236,8 +235,8 @@ def _table(uri: str) -> Table:
 def _about(uri: str) -> Any:
     """The table's metadata."""
     table = _table(uri)
-    with _asking(uri), closing(_client(table.payer)) as client:
-        return client.get_table(table.name, retry=_retry())
+    with _asking(uri), closing(bigquery.client(table.payer)) as client:
+        return client.get_table(table.name, retry=bigquery.retry())
 
 
 def _type(field: Any) -> pa.DataType:
@@ -248,27 +247,8 @@ def _type(field: Any) -> pa.DataType:
     return pa.list_(kind) if field.mode == "REPEATED" else kind
 
 
-@contextmanager
-def _asking(uri: str) -> Iterator[None]:
-    try:
-        with google_cloud.asking("BigQuery", uri, "the roles BigQuery Data Viewer, Job User and Read Session User"):
-            yield
-    except api.NotFound as error:
-        raise DataError("there is no such table", where=uri, received=google_cloud.said(error)) from error
-
-
-def _client(project: str) -> Any:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import bigquery
-
-    emulator = os.environ.get("BIGQUERY_EMULATOR_HOST")
-    if not emulator:
-        return bigquery.Client(project=project)
-    return bigquery.Client(
-        project=project,
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options={"api_endpoint": emulator},
-    )
+def _asking(uri: str) -> AbstractContextManager[None]:
+    return bigquery.asking(uri, "the roles BigQuery Data Viewer, Job User and Read Session User")
 
 
 @contextmanager
@@ -288,16 +268,12 @@ def _read_client() -> Iterator[Any]:
         yield BigQueryReadClient(transport=transport)  # type: ignore[no-untyped-call]
 
 
-def _retry() -> Any:
-    from google.cloud.bigquery.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(_RETRY_SECONDS)
-
-
 def _grpc_retry() -> Any:
     from google.api_core.retry import Retry, if_exception_type
 
-    return Retry(predicate=if_exception_type(api.ServiceUnavailable, api.DeadlineExceeded), timeout=_RETRY_SECONDS)
+    return Retry(
+        predicate=if_exception_type(api.ServiceUnavailable, api.DeadlineExceeded), timeout=bigquery.RETRY_SECONDS
+    )
 
 
 def _checked(name: str, value: str, allowed: re.Pattern[str], uri: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
@@ -78,7 +78,7 @@ def publishable(
         problem=problem.name,
         schema_digest=problem.schema_digest,
         data_version=data_version,
-        source=_sources(parts, summary),
+        source=sources_of(parts, summary.rows),
         rows_in=rows_in,
         rows_out=sum(split.rows for split in splits.values()),
         rows_quarantined=quarantined,
@@ -92,12 +92,12 @@ def publishable(
     )
 
 
-def _sources(parts: list[Part], summary: Summary) -> tuple[Source, ...]:
-    """The files, each once, with the rows of all its parts."""
+def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[Source, ...]:
+    """The files, each once, with the rows of all its parts, which are given by index."""
     rows: Counter[str] = Counter()
     names = {}
     for part in parts:
-        rows[part.path] += summary.rows.get(part.index, 0)
+        rows[part.path] += rows_of_parts.get(part.index, 0)
         names[part.path] = part.file
     return tuple(Source(name, size_of(path), rows[path]) for path, name in names.items())
 

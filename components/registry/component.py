@@ -19,3 +19,20 @@ def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: 
     from headrace.components.registry import step
 
     return step.run(registry, root, model, evaluation)
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def champion(registry: str, root: str, version: str = "") -> str:
+    """Finds the model that is in use: the champion of a registry, or a version that was asked for.
+
+    Args:
+        registry: the registry's folder.
+        root: where the run's records are kept.
+        version: a registered version; "" for the champion.
+
+    Returns:
+        Where the registry keeps the model.
+    """
+    from headrace.components.registry import step
+
+    return step.champion(registry, root, version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from headrace.components import storage
 from headrace.components.errors import DataError, UsageError
@@ -15,6 +16,13 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 _MODEL_FILES = ("saved_model/saved_model.pb", "schema.json", "problem.json", "golden.json", "training.json")
+
+
+class Registered(NamedTuple):
+    """A registered version, and where its Model is."""
+
+    version: str
+    uri: str
 
 
 class Registry:
@@ -94,6 +102,23 @@ class Registry:
                 received=repr(version),
             )
         return target
+
+    def champion(self, version: str = "") -> Registered:
+        """The champion, or a version that is asked for.
+
+        Raises:
+            UsageError: there is no champion, or no such version.
+            DataError: aliases.json was damaged.
+        """
+        chosen = version or self.aliases().get("champion")
+        if chosen is None:
+            raise UsageError(
+                "the registry has no champion",
+                where=self.folder,
+                expected="a model that a training run registered",
+                fix="Run `headrace run static` with this root, or name a version",
+            )
+        return Registered(chosen, self.path(chosen))
 
     def aliases(self) -> dict[str, str]:
         """Each alias and the version that it stands for.

@@ -19,3 +19,12 @@ def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
         registered = str(folder.path(version))
         step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})
     return registered
+
+
+def champion(registry: str, root: str, version: str = "") -> str:
+    """Does the work of `component.champion`, whose docstring says what the arguments are."""
+    with running("champion", root=root) as step:
+        step.identity = lineage.champion_identity(registry, version)
+        found = Registry(registry).champion(version)
+        step.finish(outputs={"model": found.uri}, result={"version": found.version})
+    return found.uri

@@ -12,6 +12,7 @@ from typing import Any
 from headrace.components.errors import HeadraceError, UserError
 from headrace.components.serve import protocol
 from headrace.components.serve.engine import Engine, Limits, Overloaded
+from headrace.components.serve.predictions import NoPrediction
 from headrace.components.serve.protocol import Predictor
 
 Scope = MutableMapping[str, Any]
@@ -88,6 +89,10 @@ class App:
         except _Refused as refused:
             headers = [(n.replace("_", "-").encode(), v.encode()) for n, v in refused.headers.items()]
             return refused.status, headers, _error(refused.message)
+        except NoPrediction as error:
+            # The request is right, and so is the server: asked again, the model says the same of these rows.
+            _log.warning("%s", error.paragraph)
+            return 422, [], protocol.refusal(error)
         except UserError as error:
             return 400, [], _error(error.paragraph)
         except HeadraceError as error:

@@ -1,4 +1,4 @@
-"""A SavedModel that predicts from columns: the only module of serving that imports TensorFlow."""
+"""A SavedModel that predicts from columns of numpy: the only module of serving that imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.errors import DataError, PlatformError
+from headrace.components.score.saved_model import PLATFORM_ERRORS, OpError, SavedModel, cause, check_answers
 from headrace.components.serve.converter import Columns, Input, Interface, columns_from_instances
+from headrace.components.serve.predictions import NoPrediction
 from headrace.components.serve.source import Source
 
-SIGNATURE = "serving_default"
 _KINDS = {tf.float32: "numeric", tf.float64: "numeric", tf.string: "categorical"}
 
 
@@ -34,18 +35,20 @@ class Model:
         """
         self.name = source.name
         self.version = source.version
-        # The loaded object must live as long as its signature is used.
-        self._loaded, self._signature = _load(source.saved_model)
-        inputs: dict[str, tf.TensorSpec] = self._signature.structured_input_signature[1]
+        self._model = SavedModel(source.saved_model)
+        inputs = self._model.inputs
         self._dtypes = {name: spec.dtype for name, spec in inputs.items()}
         self.interface = _interface(source, inputs)
         self.signature_def = {
             "inputs": {name: _tensor_info(spec) for name, spec in inputs.items()},
-            "outputs": {name: _tensor_info(spec) for name, spec in self._signature.structured_outputs.items()},
+            "outputs": {name: _tensor_info(spec) for name, spec in self._model.outputs.items()},
             "method_name": "tensorflow/serving/predict",
         }
         if source.warm_up:
-            self.predict(columns_from_instances(source.warm_up, self.interface))
+            try:
+                self.predict(columns_from_instances(source.warm_up, self.interface))
+            except NoPrediction as error:
+                raise PlatformError(error.what, where=source.saved_model, received=error.received) from error
 
     def predict(self, columns: Columns) -> Columns:
         """Predictions for columns of one length, as the converter makes them.
@@ -57,7 +60,8 @@ class Model:
             Each output by name, [rows, ...]; `key` only if it came in.
 
         Raises:
-            PlatformError: the model failed, or did not answer every row.
+            NoPrediction: the model fails on these rows.
+            PlatformError: it failed for another reason, or did not answer every row.
         """
         rows = len(next(iter(columns.values())))
         keyed = "key" in columns or not self.interface.takes_key
@@ -65,36 +69,21 @@ class Model:
             columns = {**columns, "key": np.full(rows, "", dtype=object)}
         try:
             tensors = {name: tf.constant(columns[name], dtype=dtype) for name, dtype in self._dtypes.items()}
-            outputs = {name: tensor.numpy() for name, tensor in self._signature(**tensors).items()}
-        except tf.errors.OpError as error:
-            raise PlatformError("the model failed", received=_cause(error)) from error
-        for name, column in outputs.items():
-            if column.ndim == 0 or len(column) != rows:
-                raise PlatformError(
-                    "the model did not answer every row",
-                    where=f"output {name}",
-                    expected=f"{rows} rows",
-                    received=f"shape {list(column.shape)}",
-                )
+            outputs = {name: tensor.numpy() for name, tensor in self._model(tensors).items()}
+        except PLATFORM_ERRORS as error:
+            raise PlatformError("the model failed", received=cause(error)) from error
+        except OpError as error:
+            raise NoPrediction("the model failed", received=cause(error)) from error
+        try:
+            check_answers(outputs, rows)
+        except DataError as error:
+            # The request is right: it is the model that is not.
+            raise PlatformError(
+                error.what, where=error.where, expected=error.expected, received=error.received
+            ) from error
         # The key says which row it is: people read it first.
         ordered = sorted(outputs, key=lambda name: (name != "key", name))
         return {name: outputs[name] for name in ordered if keyed or name != "key"}
-
-
-def _load(path: str) -> tuple[Any, Any]:
-    try:
-        loaded = tf.saved_model.load(path)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise DataError("the SavedModel cannot be loaded", where=path, received=str(error).splitlines()[0]) from error
-    signature = loaded.signatures.get(SIGNATURE)
-    if signature is None:
-        raise DataError(
-            "the SavedModel does not say how to predict",
-            where=path,
-            expected=f"a signature {SIGNATURE}",
-            received=", ".join(sorted(loaded.signatures)) or "no signature",
-        )
-    return loaded, signature
 
 
 def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
@@ -126,13 +115,6 @@ def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
             received=_list(features) + (", key" if takes_key else ""),
         )
     return declared
-
-
-def _cause(error: tf.errors.OpError) -> str:
-    """The line of TensorFlow's message that says what happened: the last one before where in the graph it did."""
-    lines = [line.strip() for line in str(error.message).splitlines()]
-    said = [line for line in lines if line and not line.startswith("[[")]
-    return said[-1] if said else type(error).__name__
 
 
 def _list(kinds: dict[str, str]) -> str:

@@ -51,7 +51,8 @@ def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int)
 
     Raises:
         DataError: the request is wrong.
-        PlatformError: the model failed, or its prediction is not finite.
+        NoPrediction: the model fails on some of the rows, or its prediction for them is not finite.
+        PlatformError: the model failed for another reason.
     """
     # The signature decides, and not what came back: a model that takes keys gives them back only where they came in.
     bare = len(model.signature_def["outputs"]) == 1
@@ -69,6 +70,16 @@ def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int)
         _check_rows(longest, "inputs", max_instances)
     outputs = model.predict(converter.columns_from_inputs(inputs, model.interface))
     return encode({"outputs": predictions.columns_from_outputs(outputs, bare=bare)})
+
+
+def refusal(error: predictions.NoPrediction) -> bytes:
+    """The response to a request with rows that have no prediction.
+
+    Returns:
+        `{"error": "..."}` as JSON, with `not_finite`, the rows' indices by output, where that is known.
+    """
+    rows = {"not_finite": error.rows} if isinstance(error, predictions.NotFinite) else {}
+    return encode({"error": error.paragraph, **rows})
 
 
 def status(version: str, *, available: bool) -> bytes:

@@ -25,6 +25,8 @@ Reason = Literal[
     "too_many_fields",
     "malformed_row",
     "file_unreadable",
+    "not_finite",
+    "model_failed",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 

@@ -23,7 +23,8 @@ from headrace.components.lineage import model_version_of, release
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import identity
 from headrace.components.train.request import Inputs, warm_start_version
-from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands import options, scoring, train_options
+from headrace.pipelines.commands import runner as runner_command
 from headrace.pipelines.commands.grouped import GroupedCommand
 
 
@@ -62,9 +63,47 @@ def static(
     finish(summary, console)
 
 
+@run.command(name="batch-scoring")
+@options.problem
+@options.data
+@options.root
+@click.option("--version", default="", metavar="VERSION", help="Of the registered model; the champion by default.")
+@scoring.sink
+@scoring.table
+@scoring.partition_by
+@scoring.approach
+@options.csv
+@scoring.batch_rows
+@click.option(
+    "--most-divergence",
+    default=0.0,
+    metavar="D",
+    help="Of the predictions from the label in training, 0 to 1; beyond it nothing is published. 0 for any.",
+)
+@click.option("--notify", "webhook", default="", metavar="URL", help="JSON is posted there when the run ends.")
+@scoring.elsewhere
+@runner_command.optional_runner
+def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:
+    """Score many rows: the champion's predictions, checked and published under ROOT/predictions.
+
+    \b
+    Example:
+      headrace run batch-scoring --problem natality.py --data births.parquet --root out --sink table
+    """
+    from headrace.pipelines.commands.batch import plan_batch, run_batch
+    from headrace.pipelines.console import print_scoring
+
+    plan = plan_batch(problem, data, root, **given)
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"{plan.problem_name}: batch scoring of {data}, run {plan.run_id}", soft_wrap=True)
+    summary = run_batch(plan, console)
+    print_scoring(console, summary)
+    raise_failure(summary)
+
+
 @dataclass(frozen=True)
-class StaticPlan:
-    """A static run that was checked and may start.
+class Plan:
+    """A run that was checked and may start.
 
     Attributes:
         problem_name: the problem's name.
@@ -87,7 +126,7 @@ def plan_static(
     baseline: str = "",
     csv: Sequence[str] = (),
     training: Inputs | None = None,
-) -> StaticPlan:
+) -> Plan:
     """Checks all that can be checked before any work.
 
     Raises:
@@ -134,8 +173,8 @@ def plan_static(
         **({"training": chosen} if (chosen := request.facts()) else {}),
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
-    _check_writable(root)
-    return StaticPlan(
+    check_writable(root)
+    return Plan(
         problem_name=file.problem.name,
         run_id=run_id,
         root=root,
@@ -158,8 +197,26 @@ def plan_static(
     )
 
 
-def run_static(plan: StaticPlan, console: Console) -> dict[str, Any]:
+def run_static(plan: Plan, console: Console) -> dict[str, Any]:
     """Compiles and runs the pipeline, and shows each step.
+
+    Returns:
+        The run's summary, as its exit task wrote it.
+
+    Raises:
+        PlatformError: the engine failed, or the exit task wrote no summary.
+    """
+    return run_plan("static", ("preprocess", "train", "evaluate", "register", "deploy"), plan, console)
+
+
+def run_plan(pipeline: str, steps: tuple[str, ...], plan: Plan, console: Console) -> dict[str, Any]:
+    """Compiles and runs a pipeline on this machine, and shows each of its steps.
+
+    Args:
+        pipeline: as `compile_to` names it.
+        steps: in their order.
+        plan: of the run.
+        console: where the steps are shown.
 
     Returns:
         The run's summary, as its exit task wrote it.
@@ -174,10 +231,10 @@ def run_static(plan: StaticPlan, console: Console) -> dict[str, Any]:
     folder = workspace.run_uri(plan.root, plan.run_id)
     with locked(folder, timeout_s=0):
         spec = storage.join(folder, "pipeline.yaml")
-        compile_to("static", "local", spec)
+        compile_to(pipeline, "local", spec)
         started = time.time()
         logs = storage.join(folder, "logs")
-        with display(console, ("preprocess", "train", "evaluate", "register", "deploy")) as listener:
+        with display(console, steps) as listener:
             local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
@@ -204,11 +261,7 @@ def finish(summary: dict[str, Any], console: Console) -> None:
     page = storage.join(folder, "report.html")
     write_report(summary, page)
     print_summary(console, summary, page)
-    if summary["status"] == "failed":
-        error = HeadraceError.from_json(summary["error"])
-        if error.exit_status == PlatformError.exit_status and error.fix is None:
-            error.fix = f"The steps' logs are in {storage.join(folder, 'logs')}"
-        raise error
+    raise_failure(summary)
     if summary["status"] == "refused":
         evaluated = next(step["result"] for step in summary["steps"] if step["step"] == "evaluate")
         failed = [check for check in evaluated["checks"] if check["passed"] is False]
@@ -219,7 +272,28 @@ def finish(summary: dict[str, Any], console: Console) -> None:
         )
 
 
-def _check_writable(root: str) -> None:
+def raise_failure(summary: dict[str, Any]) -> None:
+    """Raises what a step failed with, if one did.
+
+    Raises:
+        HeadraceError: of the kind that the step raised.
+    """
+    if summary["status"] != "failed":
+        return
+    error = HeadraceError.from_json(summary["error"])
+    if error.exit_status == PlatformError.exit_status and error.fix is None:
+        logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
+        error.fix = f"The steps' logs are in {logs}"
+    raise error
+
+
+def check_writable(root: str) -> None:
+    """Refuses a root that no file can be made in.
+
+    Raises:
+        UsageError: it cannot be written.
+        PlatformError: the disk failed.
+    """
     try:
         with storage.writing(root):
             Path(root).mkdir(parents=True, exist_ok=True)

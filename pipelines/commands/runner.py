@@ -1,7 +1,9 @@
-"""The options of `headrace preprocess` that say which Beam runner does the work."""
+"""The options that say which Beam runner does the work of `headrace preprocess` or `headrace score`."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +37,15 @@ _COUNTS = (
 
 def runner(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options to a command, which is given them all as one mapping under `runner`, to be read by `chosen`."""
+    return _added(command, "DirectRunner", "DirectRunner (here)")
 
+
+def optional_runner(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options to a command that does without Beam where none is given."""
+    return _added(command, "", "none by default, DirectRunner (here, in Beam)")
+
+
+def _added(command: Callable[..., Any], default: str, here: str) -> Callable[..., Any]:
     def taking(**given: Any) -> Any:
         values = {name: given.pop(name) for name in names}
         return command(**given, runner=values)
@@ -65,21 +75,52 @@ def runner(command: Callable[..., Any]) -> Callable[..., Any]:
         names.append(name.replace("-", "_"))
     return click.option(
         "--runner",
-        default="DirectRunner",
-        show_default=True,
+        default=default,
+        show_default=bool(default),
         metavar="NAME",
-        help="The Beam runner: DirectRunner (here), DataflowRunner, FlinkRunner, SparkRunner or PortableRunner.",
+        help=f"The Beam runner: {here}, DataflowRunner, FlinkRunner, SparkRunner or PortableRunner.",
     )(wrapped)
 
 
 def chosen(values: Mapping[str, Any]) -> Any:
-    """The RunnerOptions that the options say.
+    """The RunnerOptions that the options say; None where the runner is optional and not given.
 
     Raises:
         UsageError: there is no such runner, an option that is not its own, or a value that it would refuse.
     """
+    name = str(values["runner"])
+    if not name:
+        _check_alone(values)
+        return None
     from headrace.components.preprocess.runner import runner_options
 
+    given = _given(values)
+    given["labels"] = _pairs("--label", values["label"]) or None
+    given["beam_options"] = _pairs("--beam-option", values["beam_option"]) or None
+    given["public_addresses"] = False if values["no_public_addresses"] else None
+    return runner_options(name, given)
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """The runner and its options as a pipeline's parameter holds them; "" for none.
+
+    Raises:
+        UsageError: as `chosen` does.
+    """
+    runner = chosen(values)
+    if runner is None:
+        return ""
+    plain = {"name": str(values["runner"]), **dataclasses.asdict(runner)}
+    return json.dumps({name: value for name, value in plain.items() if value not in ("", 0, {})}, sort_keys=True)
+
+
+def _check_alone(values: Mapping[str, Any]) -> None:
+    given = sorted(f"--{name.replace('_', '-')}" for name, value in values.items() if value)
+    if given:
+        raise UsageError(f"{given[0]} needs a runner", where="--runner", expected="such as DataflowRunner")
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     name = str(values["runner"])
     given = {option.replace("-", "_"): values[option.replace("-", "_")] for option, _, _ in _TEXTS}
     direct = name == "DirectRunner"
@@ -94,10 +135,7 @@ def chosen(values: Mapping[str, Any]) -> Any:
                 expected="--direct-workers" if direct else "--workers",
             )
         given[field] = value
-    given["labels"] = _pairs("--label", values["label"]) or None
-    given["beam_options"] = _pairs("--beam-option", values["beam_option"]) or None
-    given["public_addresses"] = False if values["no_public_addresses"] else None
-    return runner_options(name, given)
+    return given
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

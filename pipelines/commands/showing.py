@@ -21,18 +21,19 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def showing(name: str, output: str) -> Iterator[tuple[Console, Progress]]:
+def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
     """Shows progress on stderr; what the libraries print, in Python or in C++, goes to a log file beside the output.
 
     Args:
         name: of the step.
-        output: what it writes.
+        output: what it writes; "" where it writes nothing.
 
     Yields:
         The console for what it came to, and who is told of progress.
     """
     # The log is written by this machine's own file descriptors, so it stays here where the output does not.
-    local = output if not storage.is_remote(output) else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
+    here = bool(output) and not storage.is_remote(output)
+    local = output if here else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
     log = f"{local.rstrip('/')}.log"
     with storage.writing(log):
         storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)

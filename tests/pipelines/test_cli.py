@@ -40,7 +40,14 @@ def test_every_command_has_help(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["compile", "static", "--output", os.devnull + ".yaml"], ["run", "static", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["compile", "static", "--output", os.devnull + ".yaml"],
+        ["compile", "batch-scoring", "--output", os.devnull + ".yaml"],
+        ["run", "static", "--help"],
+        ["score", "--help"],
+    ],
 )
 def test_nothing_heavy_is_imported_to_answer(arguments: list[str], tmp_path: Path) -> None:
     arguments = [a if a != os.devnull + ".yaml" else str(tmp_path / "x.yaml") for a in arguments]

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pytest
 
+from headrace.components import bigquery as service
 from headrace.components.errors import DataError, PlatformError, UsageError
-from headrace.components.preprocess import bigquery_source
 from headrace.components.preprocess.beam_job import PreprocessConfig, preprocess
 from headrace.components.preprocess.bigquery_source import Query, Table, parse
 from headrace.components.preprocess.check import check_data
@@ -101,7 +101,7 @@ def test_early_refusals(births: str, make_table: Make) -> None:
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
     monkeypatch.setenv("BIGQUERY_STORAGE_GRPC", "127.0.0.1:9")
-    monkeypatch.setattr(bigquery_source, "_RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(service, "RETRY_SECONDS", 0.5)
     for act in (
         lambda: list_parts("bigquery://demo-project.births.rows"),
         lambda: source_of("bigquery://x").columns("bigquery://demo-project.births.rows"),

@@ -11,15 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import pytest
-from apache_beam.internal import pickler
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner as BeamDataflowRunner
 from apache_beam.runners.dataflow.internal import apiclient
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from peers.dataflow import IMAGE, check_nothing_of_this_machine, dataflow, translate
 
 from headrace.components import object_store, storage
 from headrace.components.errors import PlatformError, UsageError
@@ -34,7 +29,6 @@ from headrace.components.problem_file import load_problem
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM_FILE = load_problem(str(EXAMPLE / "natality.py"))
 IDENTITY = "0123456789abcdef"
-IMAGE = "europe-docker.pkg.dev/my-project/headrace/preprocess:1.0"
 
 
 def run(folder: Path, **options: Any) -> PreprocessResult:
@@ -241,18 +235,8 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["births.csv", "out"]
 
 
-def dataflow(**options: Any) -> DataflowRunner:
-    return DataflowRunner(
-        project="my-project",
-        region="europe-west1",
-        temp_location="gs://my-bucket/temp",
-        sdk_container_image=IMAGE,
-        **options,
-    )
-
-
-def translate(runner: DataflowRunner) -> tuple[apiclient.Job, beam_runner_api_pb2.Pipeline]:
-    """The request that would go to Dataflow, made by Beam's own runner in its dry run."""
+def translate_ours(runner: DataflowRunner) -> tuple[apiclient.Job, beam_runner_api_pb2.Pipeline]:
+    """The request that would go to Dataflow for preprocessing."""
     job = Job(
         PROBLEM_FILE.problem,
         Sharding(PROBLEM_FILE.problem.splits, (3, 1, 1)),
@@ -260,25 +244,12 @@ def translate(runner: DataflowRunner) -> tuple[apiclient.Job, beam_runner_api_pb
         batch_rows=8192,
         spills=False,
     )
-    flags = [*runner.flags(), "--job_name=headrace-preprocess-1", "--dry_run=true"]
-    flags += [f"--{name}={value}" for name, value in runner.beam_options.items()]
-    options = PipelineOptions(flags)
-    # A pipeline for the service itself would ask it about the bucket as soon as it is made.
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
-    beam_job.build(pipeline, job, [Part(0, "gs://my-bucket/births.parquet")])
-    made = BeamDataflowRunner().run_pipeline(pipeline, options).job
-    made.proto.environment = apiclient.Environment(
-        packages=[],
-        options=options,
-        environment_version="8",
-        proto_pipeline_staged_url="gs://my-bucket/temp/pipeline.pb",
-        proto_pipeline=made.proto_pipeline,
-    ).proto
-    return made, made.proto_pipeline
+    part = Part(0, "gs://my-bucket/births.parquet")
+    return translate(lambda pipeline: beam_job.build(pipeline, job, [part]), runner, "headrace-preprocess-1")
 
 
 def test_the_request_to_dataflow_says_what_the_options_say() -> None:
-    job, _ = translate(
+    job, _ = translate_ours(
         dataflow(
             service_account="worker@my-project.iam.gserviceaccount.com",
             subnetwork="regions/europe-west1/subnetworks/workers",
@@ -311,36 +282,12 @@ def test_the_request_to_dataflow_says_what_the_options_say() -> None:
 
 
 def test_the_pipeline_for_dataflow_has_our_steps_and_nothing_of_this_machine() -> None:
-    job, pipeline = translate(dataflow())
+    job, pipeline = translate_ours(dataflow())
     names = {transform.unique_name for transform in pipeline.components.transforms.values()}
     steps = ("read", "check and split", "by shard", "write shards", "gather", "summary")
     assert [step for step in steps if step not in names and f"{step}/ParDo(_{step})" not in names] == []
-    stages: dict[str, Any] = {}
-    for transform in pipeline.components.transforms.values():
-        if transform.spec.urn == "beam:transform:pardo:v1":
-            payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
-            assert payload.do_fn.urn == python_urns.PICKLED_DOFN_INFO
-            stage = stages[transform.unique_name] = pickler.loads(payload.do_fn.payload)[0]
-            # Beam's own stages pickle lambdas, which say where Beam is installed here.
-            if type(stage).__module__.startswith("headrace."):
-                _check_nothing_local(payload.do_fn.payload)
-    assert {type(stage).__name__ for stage in stages.values()} >= {"_Read", "_Split", "_Write", "_Summarize"}
-    (environment,) = pipeline.components.environments.values()
-    assert environment.urn == "beam:env:docker:v1"
-    assert beam_runner_api_pb2.DockerPayload.FromString(environment.payload).container_image == IMAGE
-    assert not environment.dependencies
-    assert str(Path(__file__).parents[3]) not in job.json()
-
-
-def _check_nothing_local(payload: bytes) -> None:
-    import base64
-    import bz2
-    import zlib
-
-    compressed = base64.b64decode(payload)
-    content = bz2.decompress(compressed) if compressed[:3] == b"BZh" else zlib.decompress(compressed)
-    for local in (str(Path(__file__).parents[3]), str(Path.home()) + "/", "/tmp/", "pytest"):
-        assert local.encode() not in content, content
+    stages = check_nothing_of_this_machine(job, pipeline)
+    assert stages >= {"_Read", "_Split", "_Write", "_Summarize"}
 
 
 def test_what_beam_refuses_when_it_is_started_is_one_paragraph(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from headrace.components.errors import DataError, PlatformError, UsageError
 from headrace.components.serve.app import App, Routes
 from headrace.components.serve.converter import Columns, Interface
 from headrace.components.serve.engine import Limits
+from headrace.components.serve.predictions import NoPrediction
 from headrace.components.serve.source import find_source
 
 ROWS = [
@@ -195,12 +196,18 @@ def test_rows_and_columns_are_not_mixed(app: App) -> None:
     assert "inputs: it is not an object" in error(post(app, "/v1/models/natality:predict", {"inputs": [1]}))
 
 
-def test_a_prediction_that_is_not_finite_is_a_500_and_never_null(app: App) -> None:
-    response = post(app, "/predict", {"instances": [ROWS[0], {**ROWS[0], "mother_age": 99}]})
-    assert response.status_code == 500
-    assert error(response) == (
-        "predictions[1].prediction: the model's prediction is not finite. Expected a finite number. Received: nan."
-    )
+def test_predictions_that_are_not_finite_are_a_422_that_names_their_instances(app: App) -> None:
+    bad = {**ROWS[0], "mother_age": 99}
+    response = post(app, "/predict", {"instances": [ROWS[0], bad, ROWS[0], bad]})
+    assert response.status_code == 422
+    assert response.json() == {
+        "error": (
+            "predictions[1].prediction: the model's prediction is not finite. Expected a finite number. Received: nan."
+        ),
+        "not_finite": {"prediction": [1, 3]},
+    }
+    columns = {name: [ROWS[0][name], bad[name]] for name in bad}
+    assert post(app, "/v1/models/natality:predict", {"inputs": columns}).json()["not_finite"] == {"prediction": [1]}
 
 
 def test_before_the_model_is_there(model: Any) -> None:
@@ -349,6 +356,11 @@ def test_a_body_that_does_not_arrive_is_a_408() -> None:
     [
         (PlatformError("the model failed", received="OOM"), 500, "the model failed. Received: OOM."),
         (DataError("no"), 400, "no."),
+        (
+            NoPrediction("the model failed", received="no age below 0"),
+            422,
+            "the model failed. Received: no age below 0.",
+        ),
         (RuntimeError("secret"), 500, "the server failed unexpectedly; its log has the cause"),
     ],
 )

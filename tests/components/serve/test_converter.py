@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.errors import DataError, PlatformError
+from headrace.components.errors import DataError
 from headrace.components.serve.converter import Input, Interface, columns_from_inputs, columns_from_instances
-from headrace.components.serve.predictions import columns_from_outputs, rows_from_outputs
+from headrace.components.serve.predictions import NotFinite, columns_from_outputs, rows_from_outputs
 
 INTERFACE = Interface(
     (
@@ -252,7 +252,10 @@ def test_predictions_as_rows_and_as_columns() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_prediction_that_is_not_finite_is_an_error(value: float) -> None:
-    with pytest.raises(PlatformError, match=r"predictions\[1\]\.prediction: the model's prediction is not finite"):
+    with pytest.raises(
+        NotFinite, match=r"predictions\[1\]\.prediction: the model's prediction is not finite"
+    ) as raised:
         rows_from_outputs({"prediction": np.array([1.0, value, value], dtype=np.float32)}, bare=False)
-    with pytest.raises(PlatformError, match=r"predictions\[0\]\.probabilities"):
+    assert raised.value.rows == {"prediction": [1, 2]}
+    with pytest.raises(NotFinite, match=r"predictions\[0\]\.probabilities"):
         columns_from_outputs({"probabilities": np.array([[0.5, value]], dtype=np.float32)}, bare=False)

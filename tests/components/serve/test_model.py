@@ -12,6 +12,7 @@ import pytest
 
 from headrace.components.errors import DataError, PlatformError
 from headrace.components.serve.converter import Input, columns_from_instances
+from headrace.components.serve.predictions import NoPrediction
 from headrace.components.serve.source import find_source
 
 
@@ -84,7 +85,7 @@ def test_a_model_that_fails_on_a_row_says_so(tmp_path: Path) -> None:
 
     model = load(save(tmp_path / "m", positive, tf.TensorSpec([None], tf.float32, "x")))
     assert model.predict(columns_from_instances([{"x": 1}], model.interface))["y"].tolist() == [1.0]
-    with pytest.raises(PlatformError, match=r"the model failed\. Received: .*no age below 0"):
+    with pytest.raises(NoPrediction, match=r"the model failed\. Received: .*no age below 0"):
         model.predict(columns_from_instances([{"x": -1}], model.interface))
 
 

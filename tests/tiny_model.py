@@ -1,4 +1,4 @@
-"""A real, tiny Model artifact for the rooms that keep, serve and deploy one."""
+"""A real, tiny Model artifact for the tests of whatever keeps, serves, deploys or scores with one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Model and rows to Predictions: in batches, at the speed of the model."""

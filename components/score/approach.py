@@ -1,0 +1,96 @@
+"""Which of the three approaches scores a batch best, by stated rules; nothing here looks at anything itself.
+
+The rules, of which the first that applies decides:
+
+1. The model cannot be loaded here: the endpoint. A job needs the model at hand too, to know what it takes.
+2. A Beam runner was asked for: direct, in its workers.
+3. The rows must be copied for a job, as a table's always are, or the predictions be brought elsewhere: direct.
+4. Only a job's machines have an accelerator: a job.
+5. There are JOB_ROWS rows or more: a job, whose many machines then make up for the minutes that it takes to start.
+6. Else direct. An endpoint is never chosen where the model can be loaded: it costs a request for some hundred rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from headrace.components.errors import UsageError
+
+Approach = Literal["direct", "endpoint", "job"]
+APPROACHES: tuple[Approach, ...] = get_args(Approach)
+# A job takes some minutes to start, in which a machine of two cores scores some 50 million rows of a small model.
+JOB_ROWS = 50_000_000
+# Machines of Compute Engine that come with accelerators.
+_ACCELERATED = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-", "ct")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the choice depends on.
+
+    Attributes:
+        model_here: the model can be loaded where this runs.
+        endpoint: an endpoint is known that answers for it.
+        job: a batch prediction job may be started for it.
+        data_in_cloud: the rows lie in Cloud Storage or BigQuery.
+        form_fits: they lie there as a job takes them: JSON lines with a key, in fields named like the inputs.
+        files_wanted: the predictions are to be files of the artifact.
+        runner: a Beam runner was asked for.
+        rows: about how many there are; None where nobody looked.
+        accelerators: of this machine.
+        job_machine: the type of a job's machines.
+    """
+
+    model_here: bool
+    endpoint: bool = False
+    job: bool = False
+    data_in_cloud: bool = False
+    form_fits: bool = False
+    files_wanted: bool = True
+    runner: bool = False
+    rows: int | None = None
+    accelerators: int = 0
+    job_machine: str = ""
+
+    @property
+    def job_accelerated(self) -> bool:
+        """A job's machines have accelerators."""
+        return self.job_machine.startswith(_ACCELERATED)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An approach, and why it is the one."""
+
+    approach: Approach
+    reason: str
+
+
+def choose(situation: Situation) -> Choice:
+    """The approach for a situation, by the rules above.
+
+    Raises:
+        UsageError: there is nothing to score with.
+    """
+    if not situation.model_here:
+        if situation.endpoint:
+            return Choice("endpoint", "the model is reachable only there; requests are the slow way for a batch")
+        raise UsageError(
+            "there is nothing to score with",
+            where="--model",
+            expected="a Model or a SavedModel, or an endpoint (--endpoint)",
+        )
+    if situation.runner:
+        return Choice("direct", "a Beam runner was asked for, and its workers load the model")
+    if not situation.job:
+        return Choice("direct", "the model can be loaded here, which is faster than any request for predictions")
+    if not (situation.data_in_cloud and situation.form_fits):
+        return Choice("direct", "the rows do not lie where and as a job reads them, and direct needs no copy of them")
+    if not situation.files_wanted:
+        return Choice("direct", "the predictions go elsewhere than into files, which a job would only take to a bucket")
+    if situation.job_accelerated and not situation.accelerators:
+        return Choice("job", f"its machines ({situation.job_machine}) have accelerators, and this one has none")
+    if situation.rows is not None and situation.rows >= JOB_ROWS:
+        return Choice("job", f"there are about {situation.rows:,} rows, in the form that a job reads")
+    return Choice("direct", f"there are fewer than {JOB_ROWS:,} rows, scored before a job would have started")

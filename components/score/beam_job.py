@@ -1,0 +1,122 @@
+"""Scoring as a Beam pipeline: an element is a part of the input, and only what came of it moves through the runner."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
+
+from headrace.components import storage
+from headrace.components.preprocess.launch import count, run
+from headrace.components.preprocess.runner import DataflowRunner
+from headrace.components.preprocess.sources import Part
+from headrace.components.progress import Progress
+from headrace.components.score.batcher import Batcher
+from headrace.components.score.config import ScoreConfig
+from headrace.components.score.part import score_part
+from headrace.components.score.work import Job, PartResult, Scores, read_results
+
+# Beam's metrics of the job are counters of this namespace: rows, batches, predictions, bytes, quarantined and
+# quarantined_REASON.
+METRICS = "headrace.score"
+
+
+def run_parts(
+    config: ScoreConfig, job: Job, parts: Sequence[Part], report: Progress
+) -> tuple[list[PartResult], Mapping[str, int]]:
+    """Scores the parts on the runner of the configuration.
+
+    Returns:
+        What came of each, in their order, and the job's counters: a runner that tries a bundle again may have counted
+        it twice.
+
+    Raises:
+        UsageError: Beam refuses the options.
+        PlatformError: the job did not finish.
+    """
+    runner = config.runner
+    if runner is None:
+        raise ValueError("there must be a runner")
+
+    def launched(result: PipelineResult) -> None:
+        if config.gcp_resources and isinstance(runner, DataflowRunner):
+            write_gcp_resources(config.gcp_resources, runner, result.job_id())
+
+    metrics = run(
+        lambda pipeline: build(pipeline, job, parts),
+        runner,
+        f"headrace-score-{config.identity}",
+        METRICS,
+        report,
+        rows_read=(lambda: _rows_read(Path(job.work))) if job.shows_progress else None,
+        launched=launched,
+    )
+    return read_results(job, [part.index for part in parts]), metrics
+
+
+def build(pipeline: beam.Pipeline, job: Job, parts: Sequence[Part]) -> None:
+    """Adds the stages to a pipeline. The parts are shuffled, or a service would keep them all on one worker."""
+    (
+        pipeline
+        | "parts" >> beam.Create(list(parts), reshuffle=False)
+        | "spread" >> beam.Reshuffle()
+        | "score" >> beam.ParDo(_Score(job))
+    )
+
+
+class _Score(beam.DoFn):
+    """Part -> files of predictions, and its result on record in the work folder."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._loaded: tuple[Scores, Batcher] | None = None
+
+    def setup(self) -> None:
+        """Loads the model, which the stages of a process share."""
+        self._loaded = self._job.scorer.load(), self._job.batcher()
+
+    def process(self, part: Part) -> Iterator[None]:
+        """Scores a part."""
+        if self._loaded is None:
+            raise RuntimeError("the stage was not set up")
+        result = score_part(self._job, part, *self._loaded, _teller(self._job, part))
+        result.write(self._job)
+        count(METRICS, result.counts, result.reasons)
+        yield from ()
+
+
+def _teller(job: Job, part: Part) -> Callable[[int], None] | None:
+    """Leaves how many rows of a part have been scored where the process that waits finds it."""
+    if not job.shows_progress:
+        return None
+    file = Path(job.work) / f"rows-{part.index:06d}"
+
+    def tell(rows: int) -> None:
+        # Progress is worth no failure.
+        with contextlib.suppress(OSError):
+            file.write_text(str(rows))
+
+    return tell
+
+
+def _rows_read(work: Path) -> int:
+    total = 0
+    for file in work.glob("rows-*"):
+        # One that is being written just now may be empty.
+        with contextlib.suppress(OSError, ValueError):
+            total += int(file.read_text())
+    return total
+
+
+def write_gcp_resources(uri: str, runner: DataflowRunner, job_id: str) -> None:
+    """Tells Vertex Pipelines which job a component started, so that its console links it.
+
+    The form is google_cloud_pipeline_components' proto/gcp_resources.proto, as JSON.
+    """
+    path = f"projects/{runner.project}/locations/{runner.region}/jobs/{job_id}"
+    job = {"resourceType": "DataflowJob", "resourceUri": f"https://dataflow.googleapis.com/v1b3/{path}"}
+    storage.write_bytes(uri, json.dumps({"resources": [job]}).encode())

@@ -1,0 +1,42 @@
+"""The check and the publication of Predictions as steps of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components import lineage
+from headrace.components.score.manifest import PredictionsManifest
+from headrace.components.steps import running
+
+
+def check(root: str, predictions: Any, most_divergence: float) -> None:
+    """Does the work of `component.check`, whose docstring says what the arguments are."""
+    with running("check", root=root) as step:
+        from headrace.components.score import checking
+
+        step.identity = lineage.check_identity(PredictionsManifest.read(predictions.path).identity, most_divergence)
+        checked = checking.check(predictions.path, most_divergence, step.progress)
+        step.finish(
+            outputs={},
+            result={
+                "files": len(checked.manifest.files),
+                "bytes": checked.bytes,
+                "rows": checked.manifest.rows_in,
+                "divergence": checked.divergence,
+            },
+        )
+
+
+def publish(root: str, destination: str, predictions: Any) -> str:
+    """Does the work of `component.publish`, whose docstring says what the arguments are."""
+    with running("publish", root=root) as step:
+        from headrace.components.score import publishing
+
+        identity = PredictionsManifest.read(predictions.path).identity
+        step.identity = lineage.publish_identity("publish", identity, destination)
+        published = publishing.publish(predictions.path, destination)
+        step.finish(
+            outputs={"published": published.uri},
+            result={"published": published.uri, "identity": published.identity, "previous": published.previous},
+        )
+    return published.uri

@@ -1,0 +1,113 @@
+"""Holds a Predictions artifact against its manifest: what readers of it rely on, proven before they read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import google_crc32c
+
+from headrace.components import storage
+from headrace.components.errors import DataError, UsageError
+from headrace.components.progress import Progress, silent
+from headrace.components.score.manifest import PredictionsManifest
+
+_CHUNK = 4 << 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found right.
+
+    Attributes:
+        manifest: of the Predictions, which adds up.
+        bytes: read again.
+        divergence: of the predictions from the label in training, as Jensen and Shannon have it; None if not known.
+    """
+
+    manifest: PredictionsManifest
+    bytes: int
+    divergence: float | None
+
+
+def check(predictions: str, most_divergence: float = 0.0, report: Progress = silent) -> Checked:
+    """Reads every file of a Predictions artifact, and holds it against the manifest.
+
+    Args:
+        predictions: the artifact.
+        most_divergence: from the label in training, at most; 0 for any.
+        report: told which file is read.
+
+    Raises:
+        DataError: a file is missing or another one, rows are not accounted for, or the predictions have drifted.
+        UsageError: a bound is given where nothing is known of the training data.
+    """
+    if not 0 <= most_divergence <= 1:
+        raise UsageError("most_divergence is wrong", expected="0 to 1", received=repr(most_divergence))
+    manifest = PredictionsManifest.read(predictions)
+    total = 0
+    for number, file in enumerate(manifest.files, 1):
+        where = storage.join(predictions, file.file)
+        size, crc32c = _measured(where)
+        if (size, crc32c) != (file.bytes, file.crc32c):
+            raise DataError(
+                "the file is not the one that the manifest lists",
+                where=where,
+                expected=f"{file.bytes:,} bytes with CRC-32C {file.crc32c}",
+                received=f"{size:,} bytes with {crc32c}",
+                fix="Score again, or restore the file",
+            )
+        total += size
+        report(f"{number} of {len(manifest.files)} files checked", done=number, total=len(manifest.files))
+    kept = sum(_lines(storage.join(predictions, file)) for file in manifest.quarantine.files)
+    if kept != manifest.rows_quarantined:
+        raise DataError(
+            "the quarantine does not hold the rows that the manifest counts",
+            where=predictions,
+            expected=f"{manifest.rows_quarantined:,}",
+            received=f"{kept:,}",
+        )
+    return Checked(manifest, total, _divergence(predictions, manifest, most_divergence))
+
+
+def _divergence(predictions: str, manifest: PredictionsManifest, most: float) -> float | None:
+    training = manifest.distribution.get("training")
+    apart = None if training is None else float(training["jensen_shannon"])
+    if not most:
+        return apart
+    if apart is None:
+        raise UsageError(
+            "nothing is known of the data that the model learned from",
+            where=predictions,
+            expected="a Model that predicts its label",
+            fix="Leave out --most-divergence",
+        )
+    if apart > most:
+        raise DataError(
+            "the predictions have drifted from the label in training",
+            where=predictions,
+            expected=f"a Jensen-Shannon divergence of at most {most:g}",
+            received=f"{apart:.4g}",
+            fix="Look at the distribution in manifest.json; train on newer data, or allow more by --most-divergence",
+        )
+    return apart
+
+
+def _measured(where: str) -> tuple[int, str]:
+    """Bytes and CRC-32C of a file."""
+    size, checksum = 0, google_crc32c.Checksum()
+    try:
+        with storage.open_input(where) as file:
+            while chunk := file.read(_CHUNK):
+                size += len(chunk)
+                checksum.update(chunk)
+    except FileNotFoundError as error:
+        raise DataError("a file of the predictions is missing", where=where) from error
+    return size, checksum.digest().hex()
+
+
+def _lines(where: str) -> int:
+    try:
+        with storage.open_input(where) as file:
+            return sum(1 for _ in file)
+    except FileNotFoundError as error:
+        raise DataError("a file of the quarantine is missing", where=where) from error

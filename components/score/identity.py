@@ -1,0 +1,65 @@
+"""What Predictions depend on, known before a model is loaded: the same identity means the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headrace.components import storage
+from headrace.components.lineage import release
+from headrace.components.score.options import EndpointOptions
+from headrace.components.serve.source import find_source
+from headrace.components.steps import identity
+
+
+def score_identity(
+    model_version: str,
+    data_version: str,
+    *,
+    sink: str = "parquet",
+    table: str = "",
+    partition_by: str = "",
+    signature: str = "serving_default",
+    key: str | None = None,
+    inputs: Mapping[str, str | Sequence[str]] | Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    approach: str = "auto",
+    csv: Sequence[str] = (),
+) -> str:
+    """Identity of Predictions: what their bytes depend on. Runners, batches and threads change none of them."""
+    return identity(
+        "score",
+        model=model_version,
+        data=data_version,
+        release=release(),
+        sink=sink,
+        table=table,
+        partition_by=partition_by,
+        signature=signature,
+        key=key,
+        inputs=inputs,
+        optional=list(optional),
+        approach=approach,
+        csv=list(csv),
+    )
+
+
+def version_of(model: str, endpoint: EndpointOptions | None = None) -> str:
+    """What names a model's version before it is loaded: its own word, else a digest of its files, or its endpoint.
+
+    Raises:
+        UsageError: nothing that can be loaded is there.
+        DataError: what is there is damaged.
+    """
+    if endpoint is not None and (not model or not storage.exists(model)):
+        return endpoint.url
+    source = find_source(model, name="model")
+    return source.version if source.interface is not None else saved_model_digest(source.saved_model)
+
+
+def saved_model_digest(folder: str) -> str:
+    """What names the version of a SavedModel that names none: 16 hexadecimal digits of its files."""
+    files = storage.list_files(folder, ("",))
+    variables = storage.join(folder, "variables")
+    if storage.exists(variables):
+        files += storage.list_files(variables, ("",))
+    return storage.fingerprint(files)[:16]

@@ -1,0 +1,110 @@
+"""The entry to scoring: settles the approach, says why it is the one, and hands the work to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+from headrace.components.preprocess.sources import expected_rows, list_parts, list_paths
+from headrace.components.progress import Progress, silent
+from headrace.components.score.approach import Choice, Situation, choose
+from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResult
+from headrace.components.score.job_rows import JSON_LINES
+
+
+def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | None = None) -> ScoreResult:
+    """Turns rows into a Predictions artifact, which appears whole at `config.output` or not at all.
+
+    The three approaches give the same predictions, up to what JSON does to the last bit of a number.
+
+    Args:
+        config: which model, where from, where to, and how.
+        report: told the approach and its reason, and then how far the work is.
+        choice: what `approach_of` gave, if the caller has asked it already.
+
+    Raises:
+        DataError: the rows cannot be read, or more of them have no prediction than the budget allows.
+        UsageError: no such model, endpoint or place, or options that contradict each other.
+        PlatformError: the disk, a service or the model failed.
+    """
+    choice = choice or approach_of(config)
+    report(f"{choice.approach}: {choice.reason}")
+    config = dataclasses.replace(config, approach=choice.approach)
+    if choice.approach == "job" and config.job is not None:
+        from headrace.components.score import job
+
+        result = job.score(config, config.job, report)
+    elif choice.approach == "endpoint" and (endpoint := config.endpoint) is not None:
+        from headrace.components.score import direct
+        from headrace.components.score.endpoint import Endpoint
+
+        config = dataclasses.replace(config, batch_rows=config.batch_rows or endpoint.rows_at_once)
+        result = direct.score(config, report, source=Endpoint.of(config, endpoint), approach="endpoint")
+    else:
+        from headrace.components.score import direct
+
+        result = direct.score(config, report)
+    return dataclasses.replace(result, approach=choice.approach)
+
+
+def approach_of(config: ScoreConfig) -> Choice:
+    """The approach that was asked for, or, for "auto", the one that `approach.choose` gives.
+
+    Raises:
+        DataError: nothing is there to be read.
+        UsageError: there is nothing to score with.
+    """
+    _check_model(config)
+    if config.approach == "endpoint":
+        return Choice("endpoint", "asked for; it is the slow way for a batch, as each request takes some hundred rows")
+    if config.approach != "auto":
+        return Choice(config.approach, "asked for")
+    return choose(situation_of(config))
+
+
+def situation_of(config: ScoreConfig) -> Situation:
+    """Looks at all that the choice of an approach depends on; the model and the rows only where they decide."""
+    here = bool(config.model)
+    in_cloud = config.data.startswith(("gs://", "bigquery://"))
+    files_wanted = config.sink in FILE_SINKS
+    may_be_job = here and in_cloud and files_wanted and config.job is not None and config.runner is None
+    fits = may_be_job and _form_fits(config)
+    return Situation(
+        model_here=here,
+        endpoint=config.endpoint is not None,
+        job=config.job is not None,
+        data_in_cloud=in_cloud,
+        form_fits=fits,
+        files_wanted=files_wanted,
+        runner=config.runner is not None,
+        rows=expected_rows(list_parts(config.data, csv=config.csv)) if fits else None,
+        accelerators=len(list(Path("/dev").glob("nvidia[0-9]*"))),
+        job_machine=config.job.machine_type if config.job else "",
+    )
+
+
+def _check_model(config: ScoreConfig) -> None:
+    if config.model and not storage.exists(config.model):
+        raise UsageError(
+            "there is no such model",
+            where=config.model,
+            expected="a Model or a SavedModel",
+            # A name that is wrong is not to be taken for a model that is only behind the endpoint.
+            fix="Leave --model out for a model that is only reachable at the endpoint" if config.endpoint else None,
+        )
+
+
+def _form_fits(config: ScoreConfig) -> bool:
+    """Whether a job would read the rows as they lie; those of a table it is always given a copy of."""
+    if config.inputs is not None or config.data.startswith("bigquery://"):
+        return False
+    paths = list_paths(config.data)
+    if not all(path.lower().endswith(JSON_LINES) for path in paths):
+        return False
+    from headrace.components.score.direct import model_of
+    from headrace.components.score.job_preparation import lie_as_taken
+
+    # It is loaded by every approach that can be chosen then, once a process.
+    return lie_as_taken(paths, model_of(config).load().takes, config.partition_by)

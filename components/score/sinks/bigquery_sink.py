@@ -1,0 +1,181 @@
+"""Predictions as a table of BigQuery, which is replaced when all of them are there: by load jobs, which cost nothing.
+
+They are loaded beside the table first, and copied over it in one step: readers see the earlier table or the new one,
+and a run that is killed leaves at most a table that expires.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.api_core import exceptions as api
+
+from headrace.components import bigquery, storage
+from headrace.components.errors import DataError, PlatformError, UsageError
+from headrace.components.preprocess.bigquery_source import Query, Table, parse
+from headrace.components.score.sinks.parquet_sink import ParquetSink
+from headrace.components.score.sinks.sink import BlockWriter, Published, Sink, Waiting
+from headrace.components.tfrecord.conversion import is_list
+
+_LOADS_AT_ONCE = 4
+# As many files as one job takes.
+_FILES_OF_A_JOB = 10_000
+_ROLES = "the roles BigQuery Data Editor on the dataset and BigQuery Job User"
+_NO_DATASET = "there is no such dataset, or a file to load is gone"
+_TYPES = (
+    (pa.types.is_boolean, "BOOLEAN"),
+    (pa.types.is_integer, "INTEGER"),
+    (pa.types.is_floating, "FLOAT"),
+    (pa.types.is_date, "DATE"),
+    (pa.types.is_timestamp, "TIMESTAMP"),
+    (pa.types.is_string, "STRING"),
+    (pa.types.is_large_string, "STRING"),
+    (pa.types.is_binary, "BYTES"),
+    (pa.types.is_large_binary, "BYTES"),
+    (pa.types.is_decimal, "NUMERIC"),
+)
+
+
+@dataclass(frozen=True)
+class BigQuerySink(Sink):
+    """A table of BigQuery; predictions wait in Parquet files.
+
+    Attributes:
+        key: the column that identifies a row.
+        table: bigquery://PROJECT.DATASET.TABLE.
+
+    Raises:
+        UsageError: that is not a table's name.
+    """
+
+    key: str | None
+    table: str
+    ending: ClassVar[str] = "parquet"
+
+    def __post_init__(self) -> None:
+        self._target()
+
+    def _target(self) -> Table:
+        named = parse(self.table)
+        if isinstance(named, Query):
+            raise UsageError("predictions go to a table", where="--table", expected="PROJECT.DATASET.TABLE")
+        return named
+
+    def check(self) -> None:
+        """Looks whether the dataset is there.
+
+        Raises:
+            DataError: there is no such dataset.
+            UsageError: no credentials, or not allowed.
+            PlatformError: the service failed.
+        """
+        target = self._target()
+        with bigquery.asking(self.table, _ROLES, _NO_DATASET), closing(bigquery.client(target.payer)) as client:
+            client.get_dataset(f"{target.project}.{target.dataset}", retry=bigquery.retry())
+
+    def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
+        """Begins a file."""
+        return ParquetSink(self.key).writer(file, schema)
+
+    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+        """Replaces the table by the predictions.
+
+        Raises:
+            DataError: there is no such dataset.
+            UsageError: no credentials, or not allowed.
+            PlatformError: the service failed, or does not have every row.
+        """
+        target = self._target()
+        rows = sum(file.rows for file in waiting)
+        uris = [storage.join(folder, file.file) for file in waiting]
+        # Job names are used once: what a client sends again, not knowing whether it was heard, is done once.
+        run = secrets.token_hex(8)
+        with bigquery.asking(self.table, _ROLES, _NO_DATASET), closing(bigquery.client(target.payer)) as client:
+            beside = _make_table_beside(client, target, run, _columns(uris) if uris else [])
+            try:
+                if uris and storage.is_remote(folder):
+                    batches = [uris[i : i + _FILES_OF_A_JOB] for i in range(0, len(uris), _FILES_OF_A_JOB)]
+                    for number, batch in enumerate(batches):
+                        _load(client, beside, f"headrace-{run}-{number}", batch)
+                else:
+                    with ThreadPoolExecutor(_LOADS_AT_ONCE) as pool:
+                        names = [f"headrace-{run}-{number}" for number in range(len(uris))]
+                        list(pool.map(lambda name, uri: _load(client, beside, name, uri), names, uris))
+                loaded = int(client.get_table(beside, retry=bigquery.retry()).num_rows or 0)
+                if loaded != rows:
+                    raise PlatformError(
+                        "BigQuery does not have every row", where=beside, expected=f"{rows:,}", received=f"{loaded:,}"
+                    )
+                _replace(client, beside, target.name, f"headrace-{run}-copy")
+            finally:
+                client.delete_table(beside, not_found_ok=True, retry=bigquery.retry())
+        return Published((), rows, destination=target.uri)
+
+
+def _make_table_beside(client: Any, target: Table, run: str, columns: list[Any]) -> str:
+    from google.cloud.bigquery import Table as NewTable
+
+    name = f"{target.project}.{target.dataset}.{target.table}_headrace_{run}"
+    made = client.create_table(NewTable(name, schema=columns), retry=bigquery.retry())
+    made.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    client.update_table(made, ["expires"], retry=bigquery.retry())
+    return name
+
+
+def _load(client: Any, table: str, job: str, what: str | list[str]) -> None:
+    """Adds a local file, or files of a bucket, to a table."""
+    from google.cloud.bigquery import LoadJobConfig
+    from google.cloud.bigquery.format_options import ParquetOptions
+
+    options = ParquetOptions()  # type: ignore[no-untyped-call]
+    options.enable_list_inference = True
+    config = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
+    config.parquet_options = options
+    try:
+        if isinstance(what, list):
+            begun = client.load_table_from_uri(what, table, job_id=job, job_config=config, retry=bigquery.retry())
+        else:
+            with storage.open_input(what) as file:
+                begun = client.load_table_from_file(file, table, job_id=job, job_config=config)
+    except api.Conflict:
+        begun = client.get_job(job, retry=bigquery.retry())
+    begun.result(retry=bigquery.retry())
+
+
+def _replace(client: Any, source: str, target: str, job: str) -> None:
+    from google.cloud.bigquery import CopyJobConfig
+
+    config = CopyJobConfig(write_disposition="WRITE_TRUNCATE")
+    try:
+        begun = client.copy_table(source, target, job_id=job, job_config=config, retry=bigquery.retry())
+    except api.Conflict:
+        begun = client.get_job(job, retry=bigquery.retry())
+    begun.result(retry=bigquery.retry())
+
+
+def _columns(uris: Sequence[str]) -> list[Any]:
+    with storage.open_input(uris[0]) as file, pq.ParquetFile(file) as first:
+        return [_column(field.name, field.type) for field in first.schema_arrow]
+
+
+def _column(name: str, kind: pa.DataType) -> Any:
+    from google.cloud.bigquery import SchemaField
+
+    if is_list(kind):
+        return SchemaField(name, _type(name, kind.value_type), "REPEATED")
+    return SchemaField(name, _type(name, kind.value_type if pa.types.is_dictionary(kind) else kind))
+
+
+def _type(name: str, kind: pa.DataType) -> str:
+    for is_kind, of_bigquery in _TYPES:
+        if is_kind(kind):
+            return of_bigquery
+    raise DataError("BigQuery has no type for a column", where=name, received=str(kind))

@@ -1,0 +1,47 @@
+"""Predictions as CSV files (RFC 4180, UTF-8, a header in each); a list is one field that holds a JSON array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from headrace.components.score.sinks.json_text import json_text
+from headrace.components.score.sinks.sink import BlockWriter, FileSink
+from headrace.components.tfrecord.conversion import is_list
+
+
+@dataclass(frozen=True)
+class CsvSink(FileSink):
+    """CSV files. A number is written in as few digits as give the same number back when it is read as its type."""
+
+    ending: ClassVar[str] = "csv"
+
+    def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
+        """Begins a file."""
+        return _Writer(file)
+
+
+class _Writer:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._header = True
+
+    def write(self, block: pa.RecordBatch) -> None:
+        plain = pa.RecordBatch.from_arrays([_plain(column) for column in block.columns], names=block.schema.names)
+        text = pa.BufferOutputStream()
+        pacsv.write_csv(plain, text, pacsv.WriteOptions(include_header=self._header, batch_size=max(1, plain.num_rows)))
+        self._file.write(text.getvalue())
+        self._header = False
+
+    def close(self) -> None:
+        pass
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """A column of one value a row, as the CSV writer takes it."""
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary_decode()
+    return json_text(column) if is_list(column.type) else column

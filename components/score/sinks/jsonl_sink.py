@@ -1,0 +1,38 @@
+"""Predictions as JSON lines: one object a row, made by columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar
+
+import pyarrow as pa
+
+from headrace.components.score.sinks.json_text import json_objects
+from headrace.components.score.sinks.sink import BlockWriter, FileSink
+
+
+@dataclass(frozen=True)
+class JsonLinesSink(FileSink):
+    """Files of JSON lines, in UTF-8, with the predictions' columns in their order."""
+
+    ending: ClassVar[str] = "jsonl"
+
+    def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
+        """Begins a file."""
+        return _Writer(file)
+
+
+class _Writer:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, block: pa.RecordBatch) -> None:
+        lines = json_objects(block, end="}\n")
+        # The lines lie one behind the other in memory, as they do in the file.
+        offsets = pa.Array.from_buffers(pa.int64(), len(lines) + 1, [None, lines.buffers()[1]], offset=lines.offset)
+        begin, end = offsets[0].as_py(), offsets[len(lines)].as_py()
+        if end > begin:
+            self._file.write(lines.buffers()[2][begin:end])
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,161 @@
+"""Collects the records of a batch scoring run into its summary, and tells whoever wants to know how it ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from headrace.components import lineage, storage
+from headrace.components.errors import UsageError
+from headrace.components.preprocess.csv_dialect import options_of
+from headrace.components.score.identity import score_identity
+from headrace.components.steps import emit, read_record
+from headrace.components.summarize.step import verdict
+from headrace.components.workspace import summary_uri
+
+# What was scored may be an earlier run's; all else is done, or looked at, each time.
+_CACHED = frozenset({"score"})
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What `batch_component.notify` is given; its docstring says what each one is."""
+
+    pipeline: str
+    run_id: str
+    started: float
+    problem: str
+    data: str
+    data_version: str
+    root: str
+    registry: str
+    destination: str
+    version: str = ""
+    sink: str = "parquet"
+    table: str = ""
+    partition_by: str = ""
+    approach: str = "auto"
+    csv: str = ""
+    most_divergence: float = 0.0
+    webhook: str = ""
+
+
+def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
+    """Writes the summary of a run however it ended, and tells the webhook, if there is one."""
+    steps = collect(facts)
+    summary = {
+        "format": 1,
+        "pipeline": facts.pipeline,
+        "run_id": facts.run_id,
+        **verdict(steps, engine_succeeded=engine_succeeded),
+        "started": facts.started,
+        "finished": time.time(),
+        "release": lineage.release(),
+        "problem": facts.problem,
+        "data": facts.data,
+        "data_version": facts.data_version,
+        **({"csv": options_of(facts.csv)} if facts.csv else {}),
+        "root": facts.root,
+        "destination": facts.destination,
+        "steps": steps,
+    }
+    storage.write_json(summary_uri(facts.root, facts.run_id), summary)
+    told = message(summary)
+    emit("progress", "notify", told["text"], severity="INFO" if summary["status"] == "succeeded" else "ERROR")
+    if facts.webhook:
+        notify(facts.webhook, told)
+
+
+def collect(facts: BatchFacts) -> list[dict[str, Any]]:
+    """Each step's record in the pipeline's order, followed from one identity to the next.
+
+    A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
+    """
+    steps: list[dict[str, Any]] = []
+
+    def add(name: str, identity: str) -> bool:
+        record = read_record(facts.root, name, identity) if identity else None
+        if record is not None and record["started"] < facts.started:
+            reused = record["status"] == "succeeded" and name in _CACHED
+            record = {**record, "status": "cached"} if reused else None
+        blank: dict[str, Any] = {
+            "step": name,
+            "identity": identity,
+            "status": "skipped",
+            "outputs": {},
+            "result": {},
+            "error": None,
+        }
+        steps.append(record or blank)
+        return steps[-1]["status"] in ("succeeded", "cached")
+
+    reached = add("champion", lineage.champion_identity(facts.registry, facts.version))
+    scored = ""
+    if reached:
+        scored = score_identity(
+            steps[-1]["result"]["version"],
+            facts.data_version,
+            sink=facts.sink,
+            table=facts.table,
+            partition_by=facts.partition_by,
+            approach=facts.approach,
+            csv=options_of(facts.csv),
+        )
+    reached = add("score", scored) and reached
+    reached = add("check", lineage.check_identity(scored, facts.most_divergence) if reached else "") and reached
+    add("publish", lineage.publish_identity("publish", scored, facts.destination) if reached else "")
+    return steps
+
+
+def message(summary: dict[str, Any]) -> dict[str, Any]:
+    """What a webhook is told: a text to read, which is what chat services show, and the facts behind it."""
+    results = {step["step"]: step["result"] for step in summary["steps"]}
+    scored = results["score"]
+    text = f"{summary['pipeline']} of {summary['problem']} {summary['status']}"
+    if summary["error"] is not None:
+        text += f": {summary['error']['what']}"
+    elif scored:
+        text += f": {scored['rows_out']:,} predictions, {scored['rows_quarantined']:,} rows in quarantine"
+    return {
+        "text": text,
+        "run_id": summary["run_id"],
+        "status": summary["status"],
+        "data": summary["data"],
+        "model_version": scored.get("model_version"),
+        **{name: scored.get(name) for name in ("rows_in", "rows_out", "rows_quarantined")},
+        "published": results["publish"].get("published"),
+        "error": None if summary["error"] is None else summary["error"]["what"],
+    }
+
+
+def check_webhook(url: str) -> None:
+    """Refuses an address that nothing can be posted to.
+
+    Raises:
+        UsageError: it is none, or holds a user and password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not url.isprintable():
+        raise UsageError("that is no address to notify", where="--notify", expected="https://HOST/...")
+
+
+def notify(url: str, told: dict[str, Any]) -> None:
+    """Posts JSON to a webhook. That nobody could be told fails no run: it is in the log, as a warning."""
+    try:
+        check_webhook(url)
+        request = urllib.request.Request(  # noqa: S310 - only http and https pass the check
+            url, json.dumps(told).encode(), {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310 - likewise
+            pass
+    except (UsageError, OSError, ValueError) as error:
+        traceback.print_exception(error, file=sys.stderr)
+        host = urlsplit(url).hostname
+        emit("progress", "notify", f"{host} could not be told: {type(error).__name__}", severity="WARNING")

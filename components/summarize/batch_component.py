@@ -1,0 +1,73 @@
+"""The KFP face of the exit task of batch scoring."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def notify(
+    pipeline: str,
+    run_id: str,
+    started: float,
+    problem: str,
+    data: str,
+    data_version: str,
+    root: str,
+    registry: str,
+    destination: str,
+    final_status: dsl.PipelineTaskFinalStatus,
+    version: str = "",
+    sink: str = "parquet",
+    table: str = "",
+    partition_by: str = "",
+    approach: str = "auto",
+    csv: str = "",
+    most_divergence: float = 0.0,
+    webhook: str = "",
+) -> None:
+    """Writes the run's summary, whether it succeeded or failed, and tells a webhook.
+
+    Args:
+        pipeline: the pipeline's name.
+        run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
+        started: when the run was started, in seconds since 1970: older records are of cached steps.
+        problem: the problem's name.
+        data: the rows.
+        data_version: fingerprint of the data.
+        root: where the run's records are kept.
+        registry: the registry's folder.
+        destination: the folder of the problem's published Predictions.
+        final_status: what the pipeline engine says of the run.
+        version: of the model, or "" for the champion.
+        sink: what predictions were written as.
+        table: of BigQuery, or "".
+        partition_by: the column whose values are folders, or "".
+        approach: that was asked for.
+        csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
+        most_divergence: of the predictions from the label in training, or 0.
+        webhook: an address that JSON is posted to, whose "text" says how the run ended; it is in the run's parameters
+            for everybody to read, so it must hold no secret.
+    """
+    from headrace.components.summarize import batch
+
+    batch.run(
+        batch.BatchFacts(
+            pipeline=pipeline,
+            run_id=run_id,
+            started=started,
+            problem=problem,
+            data=data,
+            data_version=data_version,
+            root=root,
+            registry=registry,
+            destination=destination,
+            version=version,
+            sink=sink,
+            table=table,
+            partition_by=partition_by,
+            approach=approach,
+            csv=csv,
+            most_divergence=most_divergence,
+            webhook=webhook,
+        ),
+        engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
+    )

@@ -1,0 +1,130 @@
+"""`headrace score`: predictions for many rows, with no pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from headrace.components.errors import UsageError
+from headrace.components.wording import counted
+from headrace.pipelines.commands import options, scoring
+from headrace.pipelines.commands import runner as runner_command
+from headrace.pipelines.commands.showing import showing
+
+_NOBODY = "0" * 16
+
+
+@click.command()
+@click.option("--model", default="", metavar="DIR", help="A Model, an endpoint's folder, or any SavedModel; gs:// too.")
+@click.option("--describe", is_flag=True, help="Show what the model takes and gives, and end.")
+@click.option("--data", default="", metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://...")
+@click.option("--output", default="", metavar="DIR", help="Where Predictions go; they appear whole or not at all.")
+@scoring.approach
+@scoring.sink
+@scoring.table
+@scoring.partition_by
+@click.option("--signature", default="serving_default", show_default=True, help="Of the SavedModel.")
+@click.option("--key", default=None, metavar="COLUMN", help="What identifies a row; a Model's own by default.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="INPUT=COLUMN[,COLUMN...]",
+    help="Columns of an input that is not named like one; again for more. COLUMN,COLUMN,... for the only dense input.",
+)
+@click.option("--optional", multiple=True, metavar="INPUT", help="Values of it may be missing; again for more.")
+@options.csv
+@scoring.batch_rows
+@click.option("--scoring-threads", default=0, metavar="N", help="Batches scored at once; the machine's cores if 0.")
+@click.option("--intra-op-threads", default=0, metavar="N", help="TensorFlow's threads in an operation.")
+@click.option("--quarantine-budget", type=float, default=None, metavar="SHARE", help="Of rows without a prediction.")
+@scoring.elsewhere
+@runner_command.optional_runner
+def score(
+    model: str,
+    describe: bool,
+    data: str,
+    output: str,
+    inputs: tuple[str, ...],
+    optional: tuple[str, ...],
+    csv: tuple[str, ...],
+    elsewhere: Mapping[str, Any],
+    runner: Mapping[str, Any],
+    **given: Any,
+) -> None:
+    """Score rows in batches with any SavedModel: predictions, and a quarantine with a reason for every other row.
+
+    \b
+    Examples:
+      headrace score --model out/model --describe
+      headrace score --model out/model --data births.parquet --output out/predictions
+      headrace score --model other/saved_model --data 'rows/*.csv' --key id --input x=a,b,c --sink table --output out/t
+    """
+    endpoint, job = scoring.endpoint_of(elsewhere), scoring.job_of(elsewhere)
+    for name, value in (("data", data), ("output", output)):
+        if not value and not describe:
+            raise UsageError(f"{name} is empty", where=f"--{name}", expected="a path")
+    from headrace.components.preprocess.csv_dialect import CsvDialect
+    from headrace.components.score.config import ScoreConfig
+
+    config = ScoreConfig(
+        model=model,
+        data=data or "-",
+        output=output or "-",
+        identity=_NOBODY,
+        inputs=scoring.inputs_of(inputs),
+        optional=optional,
+        csv=CsvDialect.parse(csv),
+        runner=runner_command.chosen(runner),
+        endpoint=endpoint,
+        job=job,
+        **given,
+    )
+    if describe:
+        _describe(config)
+    else:
+        _score(config, csv)
+
+
+def _score(config: Any, csv: tuple[str, ...]) -> None:
+    import dataclasses
+
+    from headrace.components.preprocess.sources import data_version, list_paths
+    from headrace.components.score.identity import score_identity, version_of
+    from headrace.components.score.score import approach_of, score
+
+    version = data_version(list_paths(config.data), config.csv)
+    names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach")
+    settings = {name: getattr(config, name) for name in names}
+    identity = score_identity(version_of(config.model, config.endpoint), version, csv=csv, **settings)
+    config = dataclasses.replace(config, identity=identity, data_version=version)
+    choice = approach_of(config)
+    with showing("score", config.output) as (console, report):
+        console.print(f"approach {choice.approach}: {choice.reason}")
+        result = score(config, report, choice=choice)
+        where = f"{result.destination}; {config.output}" if result.destination else config.output
+        console.print(
+            f"{counted(result.rows_in, 'row')} in = {counted(result.rows_out, 'prediction')} + "
+            f"{result.rows_quarantined:,} quarantined, model version {result.model_version}: {where}"
+        )
+        for reason, rows in result.reasons.items():
+            console.print(f"quarantined, {reason}: {rows:,}")
+
+
+def _describe(config: Any) -> None:
+    from headrace.components import storage
+
+    with showing("score") as (console, _):
+        source: Any
+        if config.endpoint is not None and not (config.model and storage.exists(config.model)):
+            from headrace.components.score.endpoint import Endpoint
+
+            source = Endpoint.of(config, config.endpoint)
+        else:
+            from headrace.components.score.direct import model_of
+
+            source = model_of(config).load()
+        console.print(f"model version {source.model_version}", markup=False)
+        console.print(source.takes.text(), markup=False)

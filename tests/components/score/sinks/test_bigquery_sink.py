@@ -1,0 +1,156 @@
+"""Predictions as a table of BigQuery, by the emulator: all of them or none, and again the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from by_hand import VERSION, ByHand, predicted
+from peers.bigquery import PROJECT, Server
+
+from headrace.components import bigquery as service
+from headrace.components.errors import DataError, PlatformError, UsageError
+from headrace.components.preprocess.sources import list_parts, read_part
+from headrace.components.score.config import ScoreConfig, ScoreResult
+from headrace.components.score.direct import score
+from headrace.components.score.manifest import PredictionsManifest
+from headrace.components.score.sinks import bigquery_sink
+from headrace.components.score.sinks.sink import sink_of
+
+ROWS = 300
+
+
+@pytest.fixture
+def dataset(bigquery: Server, request: pytest.FixtureRequest) -> str:
+    """The name of a new, empty dataset."""
+    name = f"scores_{abs(hash(request.node.name))}"
+    client = service.client(PROJECT)
+    client.create_dataset(f"{PROJECT}.{name}")
+    client.close()
+    return name
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two files, of which each has a row without its weight."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(2):
+        at = np.arange(ROWS * number, ROWS * (number + 1))
+        weight = pa.array(at + 0.25, mask=at % ROWS == 7)
+        table = pa.table({"id": [f"id-{i:05d}" for i in at], "weight": weight, "color": ["red"] * ROWS})
+        pq.write_table(table, folder / f"{number}.parquet")
+    return folder
+
+
+def run(folder: Path, data: Path | str, table: str) -> ScoreResult:
+    config = ScoreConfig("m", str(data), str(folder / "out"), "0123456789abcdef", sink="bigquery", table=table)
+    return score(config, source=ByHand())
+
+
+def query(sql: str) -> list[dict[str, Any]]:
+    client = service.client(PROJECT)
+    rows = [dict(row) for row in client.query(sql).result()]
+    client.close()
+    return rows
+
+
+def tables(dataset: str) -> list[str]:
+    client = service.client(PROJECT)
+    names = sorted(table.table_id for table in client.list_tables(f"{PROJECT}.{dataset}"))
+    client.close()
+    return names
+
+
+def test_predictions_read_back_exactly(tmp_path: Path, data: Path, dataset: str) -> None:
+    uri = f"bigquery://{PROJECT}.{dataset}.predictions"
+    for _ in range(2):
+        # The second run replaces what the first one made.
+        result = run(tmp_path, data, uri)
+        assert (result.rows_out, result.rows_quarantined, result.destination) == (598, 2, uri)
+        found = query(f"SELECT * FROM {dataset}.predictions ORDER BY id")
+        weights = [i + 0.25 for i in range(2 * ROWS) if i % ROWS != 7]
+        assert [row["id"] for row in found] == [f"id-{int(weight):05d}" for weight in weights]
+        assert [row["prediction"] for row in found] == predicted(np.array(weights)).astype(float).tolist()
+        assert found[0] == {
+            "id": "id-00000",
+            "prediction": float(np.float32(0.6)),
+            "class": "light",
+            "probabilities": [0.25, 0.75],
+            "model_version": VERSION,
+        }
+        assert tables(dataset) == ["predictions"]
+    manifest = PredictionsManifest.read(str(tmp_path / "out"))
+    assert (manifest.files, manifest.destination, manifest.rows_out) == ((), uri, 598)
+    files = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert files == ["manifest.json", "part-00000-of-00001.jsonl"]
+
+
+def test_from_a_table_to_a_table(tmp_path: Path, make_table: Any, dataset: str) -> None:
+    rows = pa.table({"id": ["a", "b", "c"], "weight": [1.0, None, 3.0], "color": ["red"] * 3, "other": [1, 2, 3]})
+    config = ScoreConfig(
+        "m",
+        f"bigquery://{make_table(rows)}",
+        str(tmp_path / "out"),
+        "0123456789abcdef",
+        sink="bigquery",
+        table=f"bigquery://{PROJECT}.{dataset}.made",
+        quarantine_budget=0.5,
+    )
+    assert score(config, source=ByHand()).rows_out == 2
+    (part,) = list_parts(f"bigquery://{PROJECT}.{dataset}.made", columns=["id", "prediction"])
+    (read,) = read_part(part, ["id", "prediction"], 100)
+    assert read.batch.to_pydict() == {"id": ["a", "c"], "prediction": predicted(np.array([1.0, 3.0])).tolist()}
+
+
+def test_a_load_that_fails_leaves_the_earlier_table(
+    tmp_path: Path, data: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"bigquery://{PROJECT}.{dataset}.predictions"
+    run(tmp_path, data, uri)
+    before = (tmp_path / "out" / "manifest.json").read_bytes()
+    real = bigquery_sink._load
+
+    def fail(client: Any, table: str, job: str, what: Any) -> None:
+        if job.endswith("-1"):
+            raise PlatformError("BigQuery did not answer as it should")
+        real(client, table, job, what)
+
+    monkeypatch.setattr(bigquery_sink, "_load", fail)
+    with pytest.raises(PlatformError, match="did not answer"):
+        run(tmp_path, data, uri)
+    assert tables(dataset) == ["predictions"]
+    assert query(f"SELECT COUNT(*) AS rows FROM {dataset}.predictions") == [{"rows": 598}]
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
+
+
+def test_a_load_that_lost_rows_is_seen(
+    tmp_path: Path, data: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = bigquery_sink._load
+
+    def lose(client: Any, table: str, job: str, what: Any) -> None:
+        if not job.endswith("-1"):
+            real(client, table, job, what)
+
+    monkeypatch.setattr(bigquery_sink, "_load", lose)
+    with pytest.raises(PlatformError, match="BigQuery does not have every row") as caught:
+        run(tmp_path, data, f"bigquery://{PROJECT}.{dataset}.predictions")
+    assert (caught.value.expected, caught.value.received) == ("598", "299")
+    assert tables(dataset) == []
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path, data: Path, bigquery: Server) -> None:
+    with pytest.raises(DataError, match="there is no such dataset"):
+        run(tmp_path, data, f"bigquery://{PROJECT}.gone.predictions")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("table", ["bigquery://my-project.only", "bigquery://my-project?query=SELECT 1"])
+def test_what_is_no_table(table: str) -> None:
+    with pytest.raises(UsageError):
+        sink_of("bigquery", key="id", table=table)

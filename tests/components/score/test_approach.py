@@ -1,0 +1,146 @@
+"""Which approach is chosen, by the stated rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+from headrace.components.score.approach import JOB_ROWS, Situation, choose
+from headrace.components.score.config import ScoreConfig
+from headrace.components.score.options import EndpointOptions, JobOptions, options_from
+from headrace.components.score.score import approach_of, situation_of
+
+IDENTITY = "0123456789abcdef"
+ENDPOINT = EndpointOptions("http://127.0.0.1:1/v1/models/m:predict")
+JOB = JobOptions("my-project", "europe-west1", "gs://my-bucket/staging", "projects/p/locations/europe-west1/models/m")
+# All that speaks for a job: rows where and as it reads them, and many of them.
+FIT = {"model_here": True, "job": True, "data_in_cloud": True, "form_fits": True, "rows": JOB_ROWS}
+
+
+@pytest.mark.parametrize(
+    ("situation", "approach", "why"),
+    [
+        ({"model_here": True}, "direct", "can be loaded here"),
+        ({"model_here": True, "endpoint": True}, "direct", "faster than any request"),
+        ({"model_here": False, "endpoint": True}, "endpoint", "only there"),
+        ({"model_here": False, "endpoint": True, "job": True, "data_in_cloud": True}, "endpoint", "only there"),
+        (FIT, "job", "about 50,000,000 rows"),
+        ({**FIT, "runner": True}, "direct", "a Beam runner was asked for"),
+        ({**FIT, "data_in_cloud": False}, "direct", "do not lie where"),
+        ({**FIT, "form_fits": False}, "direct", "do not lie where"),
+        ({**FIT, "files_wanted": False}, "direct", "elsewhere than into files"),
+        ({**FIT, "rows": JOB_ROWS - 1}, "direct", "fewer than 50,000,000 rows"),
+        ({**FIT, "rows": None}, "direct", "fewer than"),
+        ({**FIT, "rows": 10, "job_machine": "g2-standard-4"}, "job", "g2-standard-4"),
+        ({**FIT, "rows": 10, "job_machine": "g2-standard-4", "accelerators": 1}, "direct", "fewer than"),
+        ({**FIT, "rows": 10, "job_machine": "n2-standard-4"}, "direct", "fewer than"),
+    ],
+)
+def test_the_rules(situation: dict[str, Any], approach: str, why: str) -> None:
+    choice = choose(Situation(**situation))
+    assert choice.approach == approach
+    assert why in choice.reason
+
+
+def test_nothing_to_score_with() -> None:
+    with pytest.raises(UsageError, match="there is nothing to score with"):
+        choose(Situation(model_here=False, job=True))
+
+
+def config(folder: Path, data: str = "rows.csv", **options: Any) -> ScoreConfig:
+    return ScoreConfig(str(folder), data, str(folder / "out"), IDENTITY, **options)
+
+
+def test_what_is_looked_at(tmp_path: Path, bucket: str, make_model: Callable[..., Path]) -> None:
+    plain = config(tmp_path, endpoint=ENDPOINT)
+    assert situation_of(plain) == Situation(model_here=True, endpoint=True, accelerators=here())
+    model = make_model(tmp_path / "model", "v1")
+    row = {"mother_age": 30.5, "gestation_weeks": 40.5, "plurality": "1", "mother_smokes": "true"}
+    put(bucket, "a.jsonl", "".join(json.dumps({"record_id": str(i), **row}) + "\n" for i in range(100)))
+    fit = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, sink="csv"))
+    assert (fit.data_in_cloud, fit.form_fits, fit.files_wanted) == (True, True, True)
+    assert fit.rows == pytest.approx(100, abs=20)
+    assert fit.job_machine == "n2-standard-4"
+    for options in ({"inputs": {"mother_age": "age"}}, {"partition_by": "plurality"}):
+        copied = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, **options))
+        assert (copied.data_in_cloud, copied.form_fits, copied.rows) == (True, False, None)
+    table = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, sink="table"))
+    assert (table.files_wanted, table.form_fits, table.rows) == (False, False, None)
+    # A field that the model does not take, and a form that a job is not given as it lies.
+    put(bucket, "b.jsonl", json.dumps({"record_id": "x", **row, "county": "Kent"}) + "\n")
+    assert not situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).form_fits
+    put(bucket, "b.jsonl", "")
+    put(bucket, "c.csv", "x\n1\n")
+    assert not situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).form_fits
+
+
+def put(bucket: str, name: str, text: str) -> None:
+    storage.write_bytes(f"gs://{bucket}/rows/{name}", text.encode())
+
+
+def test_the_rows_of_a_table_are_copied_for_a_job(tmp_path: Path) -> None:
+    choice = approach_of(config(tmp_path, "bigquery://p.d.t", job=JOB))
+    assert (choice.approach, "direct needs no copy" in choice.reason) == ("direct", True)
+
+
+def here() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def test_what_was_asked_for_is_done(tmp_path: Path) -> None:
+    assert approach_of(config(tmp_path, approach="direct")).reason == "asked for"
+    assert "the slow way for a batch" in approach_of(config(tmp_path, approach="endpoint", endpoint=ENDPOINT)).reason
+    assert approach_of(config(tmp_path, approach="job", job=JOB)).approach == "job"
+
+
+@pytest.mark.parametrize(
+    "options", [{"job": JOB}, {"endpoint": ENDPOINT}, {"endpoint": ENDPOINT, "approach": "endpoint"}]
+)
+def test_a_model_that_is_not_there_is_not_taken_for_one_behind_the_endpoint(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="there is no such model") as raised:
+        approach_of(config(tmp_path / "gone", **options))
+    assert ("Leave --model out" in str(raised.value)) == ("endpoint" in options)
+    if "endpoint" in options:
+        assert approach_of(ScoreConfig("", "rows.csv", "out", IDENTITY, **options)).approach == "endpoint"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"approach": "endpoint"}, "the approach endpoint needs more"),
+        ({"approach": "job"}, "the approach job needs more"),
+        ({"approach": "quick"}, "there is no such approach"),
+    ],
+)
+def test_an_approach_without_what_it_needs(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        config(tmp_path, **options)
+
+
+def test_no_model_at_all() -> None:
+    assert ScoreConfig("", "d", "o", IDENTITY, endpoint=ENDPOINT).model == ""
+    for options in ({}, {"job": JOB}, {"endpoint": ENDPOINT, "approach": "direct"}):
+        with pytest.raises(UsageError, match="model is empty"):
+            ScoreConfig("", "d", "o", IDENTITY, **options)  # type: ignore[arg-type]
+
+
+def test_options_in_a_pipelines_parameter() -> None:
+    assert options_from(EndpointOptions, "", "endpoint") is None
+    text = json.dumps({"url": ENDPOINT.url, "concurrency": 8})
+    assert options_from(EndpointOptions, text, "endpoint") == EndpointOptions(ENDPOINT.url, concurrency=8)
+    for wrong, said in (
+        ("{", "that is not JSON"),
+        ("[]", "an option is unknown"),
+        ('{"adress": 1}', "an option is unknown"),
+        ('{"concurrency": 8}', "an option is missing"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            options_from(EndpointOptions, wrong, "endpoint")

@@ -1,0 +1,170 @@
+"""`headrace score` and `headrace run batch-scoring` as a user types them, and all that is refused before any work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from headrace.components.errors import UsageError
+from headrace.components.registry.registry import Registry
+from headrace.components.score.publishing import current
+from headrace.components.score.sinks.table_sink import FILE, PredictionTable
+from headrace.pipelines.cli import cli
+from headrace.pipelines.commands import scoring
+
+ROWS = "record_id,mother_age,gestation_weeks,plurality,mother_smokes\na,30,40,1,true\nb,20,,2,\nc,,35,1,false\n"
+# 1 + 0.05 * age + 0.1 * weeks - 2 if not single - 0.5 if smoking, of the first two; the third lacks its age.
+EXPECTED = {"a": 1 + 1.5 + 4 - 0.5, "b": 1 + 1 + 3.8 - 2}
+
+
+def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "headrace.pipelines.cli", *arguments],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(cli, ["score", *arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "model", "v1")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS)
+    return path
+
+
+def test_describe(model: Path) -> None:
+    done = headrace("score", "--model", str(model), "--describe")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:2] == ["model version v1", "signature serving_default, key record_id"]
+    assert "gestation_weeks  float32  [rows]  gestation_weeks (may be missing: NaN)" in done.stdout
+    assert "prediction  float32  [rows]  prediction" in done.stdout
+
+
+def test_rows_to_json_lines(model: Path, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    options = ("--sink", "jsonl", "--quarantine-budget", "0.5")
+    done = headrace("score", "--model", str(model), "--data", str(rows), "--output", str(output), *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "approach direct: the model can be loaded here, which is faster than any request for predictions",
+        f"3 rows in = 2 predictions + 1 quarantined, model version v1: {output}",
+        "quarantined, missing_value: 1",
+    ]
+    (file,) = (output / "predictions").iterdir()
+    made = {row["record_id"]: row["prediction"] for row in map(json.loads, file.read_text().splitlines())}
+    assert made == pytest.approx(EXPECTED, rel=1e-6)
+
+
+def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_path: Path) -> None:
+    """champion -> score -> check -> publish on this machine, twice: the second time nothing is scored."""
+    root = tmp_path / "root"
+    problem = tmp_path / "problem.py"
+    problem.write_text(
+        "from headrace.components.problem import Categorical, Numeric, Problem\n"
+        "problem = Problem(name='natality', key='record_id', label=Numeric('weight_pounds'),\n"
+        "    features=[Numeric('mother_age'), Categorical('plurality')])\n"
+    )
+    registry = Registry(str(root / "registry" / "natality"))
+    arguments = ("--problem", str(problem), "--data", str(rows), "--root", str(root), "--sink", "table")
+    refused = headrace("run", "batch-scoring", *arguments)
+    assert refused.returncode == 2
+    assert "the registry has no champion" in refused.stderr
+    registry.register(str(model))
+    registry.promote("v1")
+    spent = headrace("run", "batch-scoring", *arguments)
+    assert spent.returncode == 2
+    assert "the quarantine budget is spent" in spent.stderr
+    rows.write_text(ROWS.replace("c,,", "c,41.5,"))
+    done = headrace("run", "batch-scoring", *arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    for said in (
+        "3 rows in, 3 predictions, 0 quarantined; direct",
+        "Rows      3 in = 3 predictions + 0 quarantined",
+        "Approach  direct: the model can be loaded here",
+    ):
+        assert said in done.stdout
+    place = root / "predictions" / "natality"
+    now = current(str(place))
+    with PredictionTable(place / "versions" / now["current"] / FILE) as table:
+        assert json.loads(table.get("a") or b"")["prediction"] == pytest.approx(EXPECTED["a"], rel=1e-6)
+        assert table.about["model_version"] == "v1"
+    again = headrace("run", "batch-scoring", *arguments)
+    assert again.returncode == 0
+    assert "score       already done, taken from the cache" in again.stdout
+    assert current(str(place)) == now
+    (summary,) = [
+        json.loads(path.read_text())
+        for path in root.glob("runs/*/summary.json")
+        if json.loads(path.read_text())["status"] == "succeeded"
+    ]
+    assert [step["status"] for step in summary["steps"]] == ["succeeded", "cached", "succeeded", "succeeded"]
+    run = str(root / "runs" / summary["run_id"])
+    for path, said in ((run, "only training runs have a report"), (str(root), "there is no finished run")):
+        with pytest.raises(UsageError, match=said):
+            CliRunner().invoke(cli, ["report", path], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "data is empty"),
+        (("--data", "d"), "output is empty"),
+        (("--data", "d", "--output", "o"), "model is empty"),
+        (("--data", "d", "--output", "o", "--model", "m", "--sink", "bigquery"), "the sink bigquery and its table"),
+        (("--data", "d", "--output", "o", "--model", "m", "--approach", "job"), "the approach job needs more"),
+        (("--data", "d", "--output", "o", "--model", "m", "--approach", "endpoint"), "the approach endpoint needs"),
+        (("--data", "d", "--output", "o", "--model", "m", "--vertex-region", "europe-west1"), "a job needs more"),
+        (("--data", "d", "--output", "o", "--model", "m", "--endpoint-tries", "3"), "options of an endpoint need"),
+        (("--data", "d", "--output", "o", "--model", "m", "--workers", "3"), "--workers needs a runner"),
+        (("--data", "d", "--output", "o", "--model", "m", "--partition-by", "a/b"), "cannot be a folder's"),
+    ],
+)
+def test_what_is_refused_before_any_work(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        invoke(*arguments)
+
+
+def test_columns_of_inputs() -> None:
+    assert scoring.inputs_of(()) is None
+    assert scoring.inputs_of(("a,b", "c")) == ["a", "b", "c"]
+    assert scoring.inputs_of(("x=a", "y=b,c")) == {"x": "a", "y": ["b", "c"]}
+    for wrong in (("x=a", "b"), ("x=a", "x=b"), ("=a",), ("x=",)):
+        with pytest.raises(UsageError, match="the option is wrong"):
+            scoring.inputs_of(wrong)
+
+
+def test_a_runner_in_a_pipelines_parameter() -> None:
+    from headrace.components.preprocess.runner import DataflowRunner
+    from headrace.components.score.step import Parameters
+
+    place = "gs://my-bucket"
+    options = {
+        "project": "my-project",
+        "region": "europe-west1",
+        "temp_location": f"{place}/temp",
+        "sdk_container_image": "gcr.io/my-project/score:1",
+        "max_workers": 4,
+    }
+    text = json.dumps({"name": "DataflowRunner", **options})
+    made = Parameters(
+        "", f"{place}/rows", "d" * 64, f"{place}/root", endpoint='{"url": "https://h/v1/models/m:predict"}', runner=text
+    ).config(f"{place}/out")
+    assert made.runner == DataflowRunner(**options)  # type: ignore[arg-type]
+    for wrong in ("{", '["DirectRunner"]', '{"name": "NoRunner"}'):
+        with pytest.raises(UsageError):
+            Parameters("m", "d", "v", "r", runner=wrong).config("o")

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop test lint types format bench clean
+.PHONY: help setup run stop test lint types format bench images clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ format: $(READY) ## put the code into shape
 
 bench: $(READY) ## run every benchmark beside its peers, and write docs/performance.md
 	@$(BIN)/python benchmarks/run_all.py
+
+images: ## build the container images that the engine here can build: all, or IMAGES="beam server"
+	@$(PYTHON) containers/build.py $(IMAGES)
 
 clean: ## remove the environment and all results
 	rm -rf $(VENV) $(OUT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

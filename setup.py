@@ -29,6 +29,6 @@ setup(
     ],
     package_data={
         "headrace.components": ["py.typed", "**/*.json"],
-        "headrace.pipelines": ["py.typed", "**/*.html", "**/*.css", "**/*.js"],
+        "headrace.pipelines": ["py.typed", "**/*.json", "**/*.html", "**/*.css", "**/*.js"],
     },
 )

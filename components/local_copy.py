@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from pathlib import Path
 
 from headrace.components import storage
 from headrace.components.errors import DataError
@@ -34,7 +35,7 @@ class LocalCopy:
         self.path = tempfile.mkdtemp(prefix="headrace-")
         weakref.finalize(self, _remove, self.path, os.getpid())
         with storage.writing(self.path):
-            if not object_store.download_tree(uri, self.path):
+            if not object_store.download_tree(uri, Path(self.path)):
                 raise DataError("there is nothing in the folder", where=uri)
 
 

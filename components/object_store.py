@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from google.api_core import exceptions as api
-from google.cloud import storage as gcs  # type: ignore[attr-defined]
+from google.cloud import storage as gcs
 from google.cloud.storage.fileio import BlobReader  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
@@ -155,23 +155,41 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
         remove([found.uri for found in _list(uri, bucket, staging)])
 
 
-def download_tree(uri: str, folder: str) -> int:
-    """Copies the objects below `uri` into a local folder, and returns how many there were."""
-    prefix = f"{uri.rstrip('/')}/"
-    # An object that ends in a slash is what some tools make to show an empty folder.
-    found = [o.uri for o in below(uri) if not o.name.endswith("/")]
+def download_tree(uri: str, folder: Path) -> int:
+    """Copies all objects below `uri` into a local folder, and checks each against the checksum that the service keeps.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        UsageError: an object's name would lead out of the folder.
+    """
+    bucket, name = parse(uri)
+    prefix = _below(name)
+    # Consoles make folders visible by an empty object whose name ends with a slash.
+    files = {o.uri: path_below(prefix, o) for o in _list(uri, bucket, prefix) if not o.name.endswith("/")}
 
     def download(source: str) -> None:
-        target = (Path(folder) / source.removeprefix(prefix)).resolve()
-        if not target.is_relative_to(Path(folder).resolve()):
-            raise UsageError("the object's name leads out of its folder", where=source)
+        target = folder / files[source]
         target.parent.mkdir(parents=True, exist_ok=True)
         with asking(source):
             _blob(source).download_to_filename(str(target), checksum="crc32c", retry=_retry())
 
     with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
-        list(pool.map(download, found))
-    return len(found)
+        list(pool.map(download, files))
+    return len(files)
+
+
+def path_below(prefix: str, found: Object) -> str:
+    """Where an object belongs in a folder that stands for `prefix`.
+
+    Raises:
+        UsageError: its name would lead out of the folder, or to no file.
+    """
+    path = found.name.removeprefix(prefix)
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise UsageError("the object's name is no path of a file", where=found.uri)
+    return path
 
 
 def copy(source: str, target: str) -> None:

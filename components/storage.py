@@ -44,6 +44,15 @@ def _remote() -> ModuleType:
     return object_store
 
 
+def place_of(artifact: Any) -> str:
+    """Where a pipeline's output artifact is written: its gs:// URI, or the path that the engine gave it.
+
+    A platform may show a bucket as a folder (/gcs on Vertex AI), which cannot rename what was written.
+    """
+    uri = getattr(artifact, "uri", None) or ""
+    return uri if is_remote(uri) else str(artifact.path)
+
+
 def local_path(uri: str) -> Path:
     """The local path that `uri` names.
 
@@ -285,6 +294,23 @@ def fingerprint(paths: Sequence[str]) -> str:
                 content.update(chunk)
         total.update(f"{local_path(name).name}\0{content.hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+@contextmanager
+def at_hand(uri: str) -> Iterator[Path]:
+    """A local folder with what is below `uri`: itself where it is local, else a copy that goes when the block ends.
+
+    Raises:
+        UsageError: there is no such bucket, or it may not be read.
+        PlatformError: the disk is full, or the service failed.
+    """
+    if not is_remote(uri):
+        yield local_path(uri)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with writing(folder):
+            _remote().download_tree(uri, Path(folder))
+        yield Path(folder)
 
 
 @contextmanager

@@ -15,6 +15,12 @@ COMMANDS = {
     "run": ("headrace.pipelines.commands.run:run", "Run a whole pipeline here and now."),
     "report": ("headrace.pipelines.commands.report:report", "Write a run's report page again."),
     "compile": ("headrace.pipelines.commands.compile:compile_", "Compile a pipeline to YAML."),
+    "lint": ("headrace.pipelines.commands.lint:lint", "Say what a platform would refuse or ignore in a compiled spec."),
+    "submit": ("headrace.pipelines.commands.submit:submit", "Submit a compiled pipeline to Vertex AI or Kubeflow."),
+    "schedule": ("headrace.pipelines.commands.schedule:schedule", "Let a compiled pipeline run at set times."),
+    "status": ("headrace.pipelines.commands.status:status", "Show a platform's runs, or one run and its tasks."),
+    "cancel": ("headrace.pipelines.commands.cancel:cancel", "End a run on a platform."),
+    "logs": ("headrace.pipelines.commands.logs:logs", "Print what a run's tasks wrote."),
     "init": ("headrace.pipelines.commands.init:init", "Write a first Problem file from a table."),
     "preprocess": ("headrace.pipelines.commands.step:preprocess", "One step: rows to TFRecords of Examples."),
     "quarantine": ("headrace.pipelines.commands.quarantine:quarantine", "Look at rows that broke a rule."),
@@ -30,6 +36,9 @@ COMMANDS = {
 # Which extra brings what a subcommand imports.
 _EXTRAS = {
     "apache_beam": "beam",
+    "google": "vertex",
+    "google_cloud_pipeline_components": "vertex",
+    "kubernetes": "kubeflow",
     "pyarrow": "beam",
     "google_crc32c": "beam",
     "lmdb": "beam",

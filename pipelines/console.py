@@ -120,14 +120,17 @@ class _LiveDisplay:
 
 def _finished(event: dict[str, Any]) -> str:
     record = event["record"]
-    if record["status"] == "failed":
-        return f"failed after {record['seconds']:.1f} s"
-    return f"{record['seconds']:5.1f} s   {headline(record)}"
+    if record["status"] in ("failed", "cancelled"):
+        return f"{record['status']} after {record['seconds']:.1f} s"
+    return f"{record['seconds']:5.1f} s   {headline(record)}".rstrip()
 
 
 def headline(record: dict[str, Any]) -> str:
     """What came of a step, in a few words."""
     result = record["result"]
+    if not result:
+        # Of a task on another platform no more is known than how it ended.
+        return ""
     match record["step"]:
         case "preprocess":
             left = f"{result['rows_out']:,} out, {result['rows_quarantined']:,} quarantined"

@@ -5,10 +5,8 @@ from typing import Any
 
 from kfp import dsl
 
-from headrace.components.deploy.component import deploy
 from headrace.components.evaluate.component import evaluate
 from headrace.components.preprocess.component import preprocess
-from headrace.components.registry.component import register
 from headrace.components.summarize.component import summarize
 from headrace.components.train.component import train
 from headrace.pipelines.platforms.platform import Platform
@@ -77,8 +75,9 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
-            )
-        ).set_caching_options(False)
+            ),
+            cache=False,
+        )
         with dsl.ExitHandler(summary, name="training"):
             preprocessed = platform.place(
                 preprocess(
@@ -90,11 +89,12 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                     baseline=baseline,
                     baseline_version=baseline_version,
                     csv=csv,
+                    runner=platform.beam(),
                 )
             )
             examples = preprocessed.outputs["examples"]
             trained = platform.place(
-                train(
+                platform.component(train)(
                     problem=problem,
                     problem_digest=problem_digest,
                     root=root,
@@ -115,11 +115,9 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 )
             )
             with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712 - kfp compiles the comparison
-                registered = platform.place(
-                    register(registry=registry, root=root, model=model, evaluation=evaluated.outputs["evaluation"])
-                ).set_caching_options(False)
-                platform.place(
-                    deploy(model=registered.output, endpoint_folder=endpoint, root=root)
-                ).set_caching_options(False)
+                registered = platform.register(
+                    registry=registry, root=root, model=model, evaluation=evaluated.outputs["evaluation"]
+                )
+                platform.deploy(registered=registered, endpoint=endpoint, root=root)
 
     return pipeline  # type: ignore[no-any-return]

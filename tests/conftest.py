@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
+from peers.container_engine import engine, image
 from peers.vertex.fixture import vertex_server
 from tiny_model import make_model, tiny_saved_model
 
@@ -12,6 +13,8 @@ __all__ = [
     "bigquery_server",
     "bucket",
     "cloud_storage",
+    "engine",
+    "image",
     "make_model",
     "make_table",
     "put",

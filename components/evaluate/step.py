@@ -34,12 +34,12 @@ def run(
         config = evaluator.EvaluateConfig(
             examples=examples.path,
             model=model.path,
-            output=evaluation.path,
+            output=storage.place_of(evaluation),
             champion=champion or None,
             identity=identity,
         )
         result = evaluator.evaluate(file, config, step.progress)
-        whole = storage.read_json(storage.join(evaluation.path, "evaluation.json"))
+        whole = storage.read_json(storage.join(config.output, "evaluation.json"))
         _log_metrics(whole, metrics, classification)
         evaluation.metadata.update(model_version=model_version, blessed=result.blessed)
         step.finish(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
 
 from headrace.components import storage
 from headrace.components.errors import UsageError
@@ -121,13 +122,20 @@ class PreprocessResult:
     metrics: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
-def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Progress = silent) -> PreprocessResult:
+def preprocess(
+    problem_file: ProblemFile,
+    config: PreprocessConfig,
+    report: Progress = silent,
+    *,
+    launched: Callable[[PipelineResult], None] | None = None,
+) -> PreprocessResult:
     """Turns rows into an Examples artifact, which appears whole at `config.output` or not at all.
 
     Args:
         problem_file: the Problem that the rows are for.
         config: where from, where to, and how.
         report: told how many rows have been read.
+        launched: told of the Beam job as soon as there is one.
 
     Raises:
         DataError: what `check_data` finds; a file that turns out damaged; more rows in quarantine than the budget
@@ -155,7 +163,7 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
                 addition=config.addition,
             )
             clear(job)
-            return Done(job, *_run(job, readable, config, report))
+            return Done(job, *_run(job, readable, config, report, launched))
 
         job, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
         manifest = publishable(job, parts, summary, config.data, config.identity, data_version, damaged)
@@ -176,7 +184,13 @@ def preprocess(problem_file: ProblemFile, config: PreprocessConfig, report: Prog
     )
 
 
-def _run(job: Job, parts: list[Part], config: PreprocessConfig, report: Progress) -> tuple[Summary, Mapping[str, int]]:
+def _run(
+    job: Job,
+    parts: list[Part],
+    config: PreprocessConfig,
+    report: Progress,
+    launched: Callable[[PipelineResult], None] | None,
+) -> tuple[Summary, Mapping[str, int]]:
     """Runs the pipeline.
 
     On this machine what it has read is counted by the files that it has put aside, which shows the work of other
@@ -189,6 +203,7 @@ def _run(job: Job, parts: list[Part], config: PreprocessConfig, report: Progress
         METRICS,
         report,
         rows_read=(lambda: _rows_read(Path(job.work))) if job.spills else None,
+        launched=launched,
     )
     return shards.read_summary(job), metrics
 

@@ -11,9 +11,11 @@ def preprocess(
     data_version: str,
     root: str,
     examples: dsl.Output[dsl.Dataset],
+    gcp_resources: dsl.OutputPath(str),  # type: ignore[valid-type]
     baseline: str = "",
     baseline_version: str = "",
     csv: str = "",
+    runner: str = "",
 ) -> None:
     """Turns rows into TFRecords of tf.train.Example, split by a fingerprint of the key, with measured statistics.
 
@@ -27,10 +29,24 @@ def preprocess(
         data_version: fingerprint of the data; a new one makes the step run again.
         root: where the run's records are kept.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
+        gcp_resources: the job on Google Cloud, by which its pages link to it; empty for work on this machine.
         baseline: an earlier statistics.json, or the Examples that hold it; the Problem's drift is judged against it.
         baseline_version: fingerprint of the baseline; a new one makes the step run again.
         csv: how CSV files are written, as `--csv` takes it: a JSON list such as ["delimiter=;", "encoding=latin-1"].
+        runner: the Beam runner that does the work, as a JSON object of its name and options; "" for this process.
     """
     from headrace.components.preprocess import step
 
-    step.run(problem, schema_digest, data, data_version, root, examples, baseline, baseline_version, csv)
+    step.run(
+        problem,
+        schema_digest,
+        data,
+        data_version,
+        root,
+        examples,
+        baseline,
+        baseline_version,
+        csv,
+        runner,
+        gcp_resources,
+    )

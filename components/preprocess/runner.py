@@ -28,6 +28,7 @@ __all__ = [
     "PortableRunner",
     "RunnerOptions",
     "SparkRunner",
+    "runner_of",
     "runner_options",
 ]
 
@@ -190,3 +191,21 @@ def runner_options(name: str, values: Mapping[str, Any]) -> RunnerOptions:
             expected=f"options among {', '.join(sorted(option_of(option) for option in known))}",
         )
     return kind(**given)
+
+
+def runner_of(text: str) -> RunnerOptions:
+    """The Beam runner that a JSON object names, as {"name": NAME, OPTION: VALUE, ...}; "" is this process.
+
+    Raises:
+        UsageError: it is none, or its options are wrong.
+    """
+    if not text:
+        return DirectRunner()
+    try:
+        said = json.loads(text)
+        name = said.pop("name")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError(
+            "the runner is not said as it should be", expected='{"name": NAME, OPTION: VALUE}', received=text
+        ) from error
+    return runner_options(name, said)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from headrace.components import lineage
+from headrace.components import lineage, storage
 from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
+from headrace.components.preprocess.runner import DataflowRunner, RunnerOptions, runner_of
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 
@@ -20,25 +22,37 @@ def run(
     baseline: str = "",
     baseline_version: str = "",
     csv: str = "",
+    runner: str = "",
+    gcp_resources: str = "",
 ) -> None:
     """Does the work of `component.preprocess`, whose docstring says what the arguments are."""
     with running("preprocess", root=root) as step:
         file = load_problem(problem, schema_digest=schema_digest)
         options = options_of(csv)
         identity = step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
+        chosen = runner_of(runner)
+        if gcp_resources:
+            storage.write_bytes(gcp_resources, b"")
         with step.importing():
             from headrace.components.preprocess import beam_job
+
+        def launched(job: Any) -> None:
+            if gcp_resources and (resources := resources_of(chosen, job)):
+                storage.write_bytes(gcp_resources, resources.encode())
+
         result = beam_job.preprocess(
             file,
             beam_job.PreprocessConfig(
                 data=data,
-                output=examples.path,
+                output=storage.place_of(examples),
                 identity=identity,
                 data_version=data_version,
                 baseline=baseline,
                 csv=CsvDialect.parse(options),
+                runner=chosen,
             ),
             step.progress,
+            launched=launched,
         )
         examples.metadata.update(
             identity=identity,
@@ -56,3 +70,12 @@ def run(
                 "reasons": dict(result.reasons),
             },
         )
+
+
+def resources_of(runner: RunnerOptions, job: Any) -> str:
+    """A job on Google Cloud, as pipelines there take the output `gcp_resources`; "" for one that is elsewhere."""
+    if not isinstance(runner, DataflowRunner):
+        return ""
+    where = f"projects/{runner.project}/locations/{runner.region}/jobs/{job.job_id()}"
+    resource = {"resourceType": "DataflowJob", "resourceUri": f"https://dataflow.googleapis.com/v1b3/{where}"}
+    return json.dumps({"resources": [resource]})

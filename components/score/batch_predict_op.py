@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from google_cloud_pipeline_components.v1.batch_predict_job import (  # type: ignore[import-untyped]
+from google_cloud_pipeline_components.v1.batch_predict_job import (
     ModelBatchPredictOp,
 )
 

@@ -33,7 +33,7 @@ class ServeConfig:
     """What is served, and where.
 
     Args:
-        source: an Endpoint folder (its live version), a Model artifact, or a bare SavedModel.
+        source: an Endpoint folder (its live version), a Model artifact, or a bare SavedModel; here or on gs://.
         name: the model's name in URLs; by default the endpoint's or the problem's.
         host: the address to listen at.
         port: 0 takes a free one.
@@ -165,7 +165,9 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
             import_tensorflow()
             from headrace.components.serve.model import Model
 
-            app.use(Model(source))
+            # Once it is loaded, the model is in memory, with its vocabularies: a copy of its files is not kept.
+            with storage.at_hand(source.saved_model) as folder:
+                app.use(Model(replace(source, saved_model=str(folder))))
             if config.announce is not None:
                 processes.announce(config.announce, source.version, url)
             if config.ready_file is not None:

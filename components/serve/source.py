@@ -20,7 +20,7 @@ class Source:
     """A model to serve.
 
     Attributes:
-        saved_model: the SavedModel's folder.
+        saved_model: the SavedModel's folder, here or on gs://.
         name: what it is called in URLs.
         version: what responses say answered.
         interface: what the model takes; None where only the SavedModel's signature says it.
@@ -38,7 +38,7 @@ def find_source(uri: str, *, name: str | None = None) -> Source:
     """The model behind a path.
 
     Args:
-        uri: an Endpoint folder (its live version is meant), a Model artifact, or a bare SavedModel.
+        uri: an Endpoint folder (its live version is meant), a Model artifact, or a bare SavedModel; here or on gs://.
         name: what to call it instead of the endpoint's, the problem's or the folder's name.
 
     Raises:
@@ -50,13 +50,19 @@ def find_source(uri: str, *, name: str | None = None) -> Source:
     if storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
         return _of_model(uri, name)
     if storage.exists(storage.join(uri, "saved_model.pb")):
-        return Source(uri, _checked(name or storage.local_path(uri).resolve().name), _UNKNOWN_VERSION, None)
+        return Source(uri, _checked(name or _last_part(uri)), _UNKNOWN_VERSION, None)
     raise UsageError(
         "there is no model to serve",
         where=uri,
         expected="an endpoint's folder, a Model, or a SavedModel",
         received="a folder without endpoint.json or saved_model.pb" if storage.exists(uri) else "nothing",
     )
+
+
+def _last_part(uri: str) -> str:
+    if storage.is_remote(uri):
+        return uri.rstrip("/").rsplit("/", 1)[-1]
+    return storage.local_path(uri).resolve().name
 
 
 def _of_endpoint(uri: str, name: str | None) -> Source:

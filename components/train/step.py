@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from headrace.components import lineage, workspace
+from headrace.components import lineage, storage, workspace
 from headrace.components.imports import import_tensorflow
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
@@ -23,7 +23,10 @@ def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any,
         request = inputs.request()
         step.identity = request.identity(file, lineage.examples_identity_of(examples.path))
         config = request.config(
-            file, examples=examples.path, output=model.path, checkpoints=workspace.checkpoints_uri(root, "train")
+            file,
+            examples=examples.path,
+            output=storage.place_of(model),
+            checkpoints=workspace.checkpoints_uri(root, "train"),
         )
         with step.importing():
             import_tensorflow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import lineage, steps, workspace
+from headrace.components import lineage, steps, storage, workspace
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 from headrace.components.train.request import Inputs
@@ -33,7 +33,7 @@ def run(
         step.identity = steps.identity("tune", search=name, trials=trials, max_hours=max_hours)
         config = search.TuneConfig(
             examples=examples.path,
-            output=model.path,
+            output=storage.place_of(model),
             folder=workspace.searches_uri(root),
             trials=trials or None,
             parallel=parallel,

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from headrace.components import storage, workspace
-from headrace.components.errors import GateRefused, HeadraceError, PlatformError, UsageError
+from headrace.components.errors import PlatformError, UsageError
 from headrace.components.file_lock import locked
 from headrace.components.lineage import model_version_of, release
 from headrace.components.problem_file import load_problem
@@ -26,6 +26,7 @@ from headrace.components.train.request import Inputs, warm_start_version
 from headrace.pipelines.commands import options, scoring, train_options
 from headrace.pipelines.commands import runner as runner_command
 from headrace.pipelines.commands.grouped import GroupedCommand
+from headrace.pipelines.submission.outcome import raise_for_summary
 
 
 @click.group()
@@ -98,7 +99,7 @@ def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:
     console.print(f"{plan.problem_name}: batch scoring of {data}, run {plan.run_id}", soft_wrap=True)
     summary = run_batch(plan, console)
     print_scoring(console, summary)
-    raise_failure(summary)
+    raise_for_summary(summary, fix=_logs_of(summary))
 
 
 @dataclass(frozen=True)
@@ -261,30 +262,12 @@ def finish(summary: dict[str, Any], console: Console) -> None:
     page = storage.join(folder, "report.html")
     write_report(summary, page)
     print_summary(console, summary, page)
-    raise_failure(summary)
-    if summary["status"] == "refused":
-        evaluated = next(step["result"] for step in summary["steps"] if step["step"] == "evaluate")
-        failed = [check for check in evaluated["checks"] if check["passed"] is False]
-        raise GateRefused(
-            f"the gate refused the model, and nothing was deployed ({len(failed)} of {len(evaluated['checks'])} checks"
-            " failed)",
-            where=summary["problem"],
-        )
+    raise_for_summary(summary, fix=_logs_of(summary))
 
 
-def raise_failure(summary: dict[str, Any]) -> None:
-    """Raises what a step failed with, if one did.
-
-    Raises:
-        HeadraceError: of the kind that the step raised.
-    """
-    if summary["status"] != "failed":
-        return
-    error = HeadraceError.from_json(summary["error"])
-    if error.exit_status == PlatformError.exit_status and error.fix is None:
-        logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
-        error.fix = f"The steps' logs are in {logs}"
-    raise error
+def _logs_of(summary: dict[str, Any]) -> str:
+    logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
+    return f"The steps' logs are in {logs}"
 
 
 def check_writable(root: str) -> None:

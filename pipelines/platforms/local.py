@@ -26,9 +26,31 @@ class LocalPlatform:
 
     name = "local"
 
-    def place(self, task: Any) -> Any:
+    def component(self, component: Any) -> Any:
+        """As it is."""
+        return component
+
+    def place(self, task: Any, *, cache: bool = True) -> Any:
         """Names the release as the image: kfp.local runs none, but its cache looks at it."""
-        return task.set_container_image(f"headrace-python:{release()}")
+        task.set_container_image(f"headrace-python:{release()}")
+        return task if cache else task.set_caching_options(False)
+
+    def beam(self) -> str:
+        """Beam within the task's own process."""
+        return ""
+
+    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
+        """The registry is a folder."""
+        from headrace.components.registry.component import register
+
+        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
+        return self.place(task, cache=False).output
+
+    def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
+        """The endpoint is a folder, and a server on this machine."""
+        from headrace.components.deploy.component import deploy
+
+        return self.place(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
 
 
 def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:

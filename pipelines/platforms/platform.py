@@ -1,12 +1,35 @@
 """What a pipeline's definition asks of the platform that it is compiled for."""
 
+from __future__ import annotations
+
 from typing import Any, Protocol
 
 
 class Platform(Protocol):
-    """A place where compiled pipelines run."""
+    """A place where compiled pipelines run. Definitions read the same for all of them.
+
+    What `registered` and the tasks are, the platform alone knows: a definition hands them on.
+    """
 
     name: str
 
-    def place(self, task: Any) -> Any:
-        """Gives a `kfp.dsl.PipelineTask` its image, and what the platform lets it ask for; returns the same task."""
+    def component(self, component: Any) -> Any:
+        """A `kfp` component in the platform's own form: what it is called with, and its outputs, stay."""
+
+    def place(self, task: Any, *, cache: bool = True) -> Any:
+        """Gives a task its image, its machine, retries, labels, and whether it may be taken from the cache.
+
+        Which ones, follows from the name of its component.
+
+        Returns:
+            The same task.
+        """
+
+    def beam(self) -> str:
+        """The Beam runner and its options, as JSON for the components that take `runner`; "" for the local one."""
+
+    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
+        """Tasks that keep a blessed model in the registry; what comes back is what `deploy` takes."""
+
+    def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
+        """Tasks that put a registered model behind the endpoint."""

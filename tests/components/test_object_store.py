@@ -56,6 +56,26 @@ def test_a_file_to_write_appears_whole_or_not_at_all(bucket: str, tmp_path: Path
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
 
 
+def test_a_folder_at_hand_is_a_copy_that_goes(put: Put, bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("here")
+    with storage.at_hand(str(tmp_path)) as folder:
+        assert folder == tmp_path
+    put("m/a.txt", b"1")
+    put("m/deep/b.txt", b"2")
+    put("m/deep/", b"")
+    put("mm/c.txt", b"3")
+    with storage.at_hand(f"gs://{bucket}/m") as folder:
+        found = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        assert found == {"a.txt": b"1", "deep/b.txt": b"2"}
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["m/../../etc/passwd", "m//etc/passwd", "m/./a"])
+def test_no_object_is_copied_out_of_the_folder(name: str) -> None:
+    with pytest.raises(UsageError, match="no path of a file"):
+        object_store.path_below("m/", object_store.Object("bucket", name, 1, ""))
+
+
 def test_list_files(put: Put, bucket: str) -> None:
     for name in ("d/b.csv", "d/a.csv", "d/c.txt", "d/_SUCCESS.csv", "d/.hidden.csv", "d/deep/e.csv"):
         put(name, b"x")

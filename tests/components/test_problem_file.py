@@ -1,10 +1,12 @@
 """A Problem file is executed once, and every way in which it can be wrong is one paragraph."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from headrace.components.errors import ProblemError
+from headrace.components.errors import ProblemError, UsageError
 from headrace.components.problem_file import load_problem
 
 GOOD = """\
@@ -83,3 +85,20 @@ def test_work_that_reads_the_schema_alone_does_not_mind_another_gate(tmp_path: P
     write(tmp_path, GOOD.replace('"y"', '"z"'))
     with pytest.raises(ProblemError, match="changed after the run was submitted"):
         load_problem(path, schema_digest=digest)
+
+
+def test_a_file_in_a_bucket_is_what_was_submitted(put: Callable[[str, bytes], str]) -> None:
+    uri = put("problems/problem.py", GOOD.encode())
+    digest = hashlib.sha256(GOOD.encode()).hexdigest()
+    file = load_problem(uri, digest=digest)
+    assert (file.problem.name, file.path, file.digest) == ("a", uri, digest)
+    with pytest.raises(ProblemError, match="the Problem file changed after the run was submitted"):
+        load_problem(put("problems/problem.py", b"raise SystemExit(7)\n"), digest=digest)
+    with pytest.raises(ProblemError, match="there is no such Problem file"):
+        load_problem(uri.replace("problem.py", "nowhere.py"))
+
+
+def test_a_file_from_elsewhere_is_not_executed() -> None:
+    for uri in ("https://example.com/problem.py", "s3://bucket/problem.py"):
+        with pytest.raises(UsageError, match="is not read or written"):
+            load_problem(uri)

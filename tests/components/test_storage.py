@@ -98,3 +98,15 @@ def test_missing_or_broken_json_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(DataError, match="does not hold JSON"):
         storage.read_json(str(tmp_path / "x.json"))
+
+
+def test_an_artifact_is_written_where_it_can_be_published(tmp_path: Path) -> None:
+    class Artifact:
+        path = "/gcs/bucket/run/model"
+        uri: str | None = "gs://bucket/run/model"
+
+    assert storage.place_of(Artifact()) == "gs://bucket/run/model"
+    for other in (str(tmp_path), "minio://bucket/run/model", "", None):
+        artifact = Artifact()
+        artifact.uri = other
+        assert storage.place_of(artifact) == "/gcs/bucket/run/model"

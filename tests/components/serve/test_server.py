@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from headrace.components import storage
 from headrace.components.errors import UsageError
 from headrace.components.serve import processes
+from headrace.components.serve.health import healthy
 from headrace.components.serve.server import ServeConfig, config_from_environment
 
 SLOW_AGE = 98
@@ -227,6 +229,38 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     assert config_from_environment({}) == ServeConfig("")
     with pytest.raises(UsageError, match="AIP_HTTP_PORT is wrong"):
         config_from_environment({"AIP_HTTP_PORT": "http"})
+
+
+def test_a_model_in_a_bucket_is_served_and_asked_by_the_health_check(
+    bucket: str, tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    model = make_model(tmp_path / "model", "v7")
+    for file in filter(Path.is_file, model.rglob("*")):
+        storage.write_bytes(f"gs://{bucket}/models/7/{file.relative_to(model).as_posix()}", file.read_bytes())
+    told = {
+        "AIP_STORAGE_URI": f"gs://{bucket}/models/7",
+        "AIP_HTTP_PORT": str(free_port()),
+        "AIP_HEALTH_ROUTE": "/v1/h",
+        "AIP_PREDICT_ROUTE": "/v1/p",
+        "TMPDIR": str(tmp_path / "scratch"),
+    }
+    (tmp_path / "scratch").mkdir()
+    assert not healthy(told)
+    process = subprocess.Popen([sys.executable, "-m", processes.MODULE], env={**os.environ, **told})
+    try:
+        until(lambda: healthy(told))
+        url = f"http://127.0.0.1:{told['AIP_HTTP_PORT']}"
+        assert ask(url, "/v1/h") == (200, {"status": "ok", "model": "natality", "model_version": "v7"})
+        status, answer = ask(url, "/v1/p", {"instances": [ROW]})
+        assert (status, answer["predictions"][0]["key"]) == (200, "a")
+        assert list((tmp_path / "scratch").iterdir()) == []
+        checked = [sys.executable, "-m", "headrace.components.serve.health"]
+        assert subprocess.run(checked, env={**os.environ, **told}, check=False).returncode == 0
+        elsewhere = {**os.environ, **told, "AIP_HEALTH_ROUTE": "/nowhere"}
+        assert subprocess.run(checked, env=elsewhere, check=False).returncode == 1
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @pytest.mark.parametrize(

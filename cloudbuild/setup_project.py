@@ -1,0 +1,258 @@
+"""Sets a Google Cloud project up for headrace: APIs, registries, a bucket, two accounts with their roles, and triggers.
+
+It makes a script for bash, of commands that may run again and again, and runs it; with --print it prints it instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TRIGGERS = Path(__file__).resolve().parent / "triggers"
+_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
+_REGION = re.compile(r"[a-z]+(-[a-z]+)+[0-9]+")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
+
+# Each API, and what for.
+APIS = {
+    "aiplatform.googleapis.com": "pipelines, custom jobs, the model registry, endpoints",
+    "artifactregistry.googleapis.com": "images and compiled specs",
+    "cloudbuild.googleapis.com": "builds and their triggers",
+    "compute.googleapis.com": "the machines that Vertex AI and Dataflow take",
+    "iam.googleapis.com": "the two accounts",
+    "logging.googleapis.com": "logs of builds and tasks",
+    "storage.googleapis.com": "the bucket",
+}
+# The same, where an option asks for it.
+MORE_APIS = {
+    "dataflow": ("dataflow.googleapis.com",),
+    "bigquery": ("bigquery.googleapis.com", "bigquerystorage.googleapis.com"),
+    "triggers": ("pubsub.googleapis.com", "secretmanager.googleapis.com"),
+}
+# On the project. The build's account submits and schedules; the run's account is what tasks, jobs and endpoints run as.
+BUILD_ROLES = {
+    "roles/aiplatform.user": "submits runs and sets schedules",
+    "roles/logging.logWriter": "writes the build's log",
+}
+RUN_ROLES = {
+    "roles/aiplatform.user": "starts custom jobs, uploads models, deploys",
+    "roles/logging.logWriter": "writes the tasks' logs",
+}
+MORE_RUN_ROLES = {
+    "dataflow": {"roles/dataflow.developer": "starts jobs", "roles/dataflow.worker": "is what their workers run as"},
+    "bigquery": {
+        "roles/bigquery.jobUser": "asks queries",
+        "roles/bigquery.readSessionUser": "reads tables by the Storage Read API",
+        "roles/bigquery.dataViewer": "sees the rows; give it on one data set instead where others are not for it",
+    },
+}
+# On the bucket: objects, and to see the bucket itself, which clients ask for before they write.
+BUCKET_ROLES = ("roles/storage.objectUser", "roles/storage.legacyBucketReader")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is set up.
+
+    Attributes:
+        project: its id.
+        region: of everything.
+        bucket: its name.
+        extras: dataflow, bigquery.
+        repository: CONNECTION/REPOSITORY of Cloud Build, for the triggers, or "".
+
+    Raises:
+        ValueError: a name that Google Cloud would refuse.
+    """
+
+    project: str
+    region: str
+    bucket: str
+    extras: tuple[str, ...] = ()
+    repository: str = ""
+
+    def __post_init__(self) -> None:
+        # They stand in commands of a shell without quotes.
+        for name, pattern in (("project", _PROJECT), ("region", _REGION), ("bucket", _BUCKET)):
+            value = getattr(self, name)
+            if not pattern.fullmatch(value):
+                raise ValueError(f"{name} must match {pattern.pattern}, and is {value!r}")
+        if self.repository and not _REPOSITORY.fullmatch(self.repository):
+            raise ValueError(f"repository must be CONNECTION/REPOSITORY, and is {self.repository!r}")
+
+    def account(self, name: str) -> str:
+        """The address of an account of this project."""
+        return f"headrace-{name}@{self.project}.iam.gserviceaccount.com"
+
+    def member(self, name: str) -> str:
+        """The same, as IAM names it."""
+        return f"serviceAccount:{self.account(name)}"
+
+
+def script(setup: Setup) -> Iterator[str]:
+    """The commands, a line each, with comments between them; running them twice is as running them once."""
+    yield "set -euo pipefail"
+    # A binding to an account of a moment ago may not find it yet.
+    yield 'again() { for _ in 1 2 3 4 5; do "$@" >/dev/null && return; sleep 10; done; "$@" >/dev/null; }'
+    yield from _apis(setup)
+    yield from _places(setup)
+    yield from _accounts(setup)
+    yield from _roles(setup)
+    if setup.repository:
+        yield from _triggers(setup)
+
+
+def _apis(setup: Setup) -> Iterator[str]:
+    yield ""
+    for api, why in APIS.items():
+        yield f"# {api}: {why}"
+    wanted = [*APIS, *(api for extra in _extras(setup) for api in MORE_APIS[extra])]
+    yield f"gcloud services enable {' '.join(wanted)} --project={setup.project}"
+
+
+def _extras(setup: Setup) -> list[str]:
+    return [*setup.extras, *(["triggers"] if setup.repository else [])]
+
+
+def _places(setup: Setup) -> Iterator[str]:
+    where = f"--location={setup.region} --project={setup.project}"
+    for name, kind, what in (
+        ("headrace", "docker", "images, and the cache of their layers"),
+        ("headrace-specs", "kfp", "compiled pipelines"),
+    ):
+        yield ""
+        yield f"# {what}"
+        yield (
+            f"gcloud artifacts repositories describe {name} {where} >/dev/null 2>&1 || "
+            f"gcloud artifacts repositories create {name} --repository-format={kind} {where}"
+        )
+    yield ""
+    yield "# releases, the Problem files, what runs make; the samples and the data that come in, if you like"
+    yield (
+        f"gcloud storage buckets describe gs://{setup.bucket} --project={setup.project} >/dev/null 2>&1 || "
+        f"gcloud storage buckets create gs://{setup.bucket} --location={setup.region} --project={setup.project} "
+        "--uniform-bucket-level-access --public-access-prevention"
+    )
+
+
+def _accounts(setup: Setup) -> Iterator[str]:
+    for name, what in (("build", "builds, releases, submits"), ("run", "what tasks, jobs and endpoints run as")):
+        yield ""
+        yield f"# {what}"
+        yield (
+            f"gcloud iam service-accounts describe {setup.account(name)} --project={setup.project} >/dev/null 2>&1 || "
+            f"gcloud iam service-accounts create headrace-{name} --project={setup.project}"
+        )
+
+
+def _roles(setup: Setup) -> Iterator[str]:
+    build, run = setup.member("build"), setup.member("run")
+    run_roles = RUN_ROLES | {role: why for extra in setup.extras for role, why in MORE_RUN_ROLES[extra].items()}
+    for title, member, roles in (("the build", build, BUILD_ROLES), ("runs", run, run_roles)):
+        yield ""
+        for role, why in roles.items():
+            yield f"# {title}: {why}"
+            yield (
+                f"again gcloud projects add-iam-policy-binding {setup.project} --member={member} --role={role} "
+                "--condition=None"
+            )
+    yield ""
+    yield "# the build pushes images and specs; runs pull images"
+    for repository, member, role in (
+        ("headrace", build, "roles/artifactregistry.writer"),
+        ("headrace-specs", build, "roles/artifactregistry.writer"),
+        ("headrace", run, "roles/artifactregistry.reader"),
+    ):
+        yield (
+            f"again gcloud artifacts repositories add-iam-policy-binding {repository} --location={setup.region} "
+            f"--project={setup.project} --member={member} --role={role}"
+        )
+    yield ""
+    yield "# both read and write the bucket"
+    for member in (build, run):
+        for role in BUCKET_ROLES:
+            yield (
+                f"again gcloud storage buckets add-iam-policy-binding gs://{setup.bucket} "
+                f"--member={member} --role={role}"
+            )
+    yield ""
+    yield "# the build may submit what runs as the run's account, and a run may start jobs that run as itself"
+    for member in (build, run):
+        yield (
+            f"again gcloud iam service-accounts add-iam-policy-binding {setup.account('run')} "
+            f"--project={setup.project} --member={member} --role=roles/iam.serviceAccountUser"
+        )
+
+
+def _triggers(setup: Setup) -> Iterator[str]:
+    topic = f"projects/{setup.project}/topics/headrace-data"
+    yield ""
+    yield "# new files below incoming/ are told of by the service's own agent, which is made when it is asked for"
+    yield (
+        f"gcloud pubsub topics describe headrace-data --project={setup.project} >/dev/null 2>&1 || "
+        f"gcloud pubsub topics create headrace-data --project={setup.project}"
+    )
+    yield f"agent=$(gcloud storage service-agent --project={setup.project})"
+    yield (
+        f"again gcloud pubsub topics add-iam-policy-binding headrace-data --project={setup.project} "
+        '--member="serviceAccount:$agent" --role=roles/pubsub.publisher'
+    )
+    yield (
+        f"gcloud storage buckets notifications list gs://{setup.bucket} | grep -q topics/headrace-data || "
+        f"gcloud storage buckets notifications create gs://{setup.bucket} --topic={topic} "
+        "--event-types=OBJECT_FINALIZE --object-prefix=incoming/"
+    )
+    connection, _, repository = setup.repository.partition("/")
+    # One after the other: what stands in the names of this project is not changed again.
+    changes = (
+        ("europe-west1", setup.region),
+        ("my-project", setup.project),
+        (f"gs://{setup.project}-headrace", f"gs://{setup.bucket}"),
+        ("my-connection", connection),
+        ("my-repository", repository),
+    )
+    edit = "; ".join(f"s|{old}|{new}|g" for old, new in changes)
+    yield ""
+    yield "# the triggers: importing one that is there changes it"
+    for file in sorted(TRIGGERS.glob("*.yaml")):
+        yield (
+            f"sed '{edit}' {file.relative_to(TRIGGERS.parent.parent)} | "
+            f"gcloud builds triggers import --source=/dev/stdin --region={setup.region} --project={setup.project}"
+        )
+
+
+def main() -> int:
+    """Reads the command line.
+
+    Returns:
+        0: done or printed; 2: a name is wrong; otherwise what the command that failed ended with.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--project", required=True, help="its id")
+    parser.add_argument("--region", required=True, help="such as europe-west1, for everything")
+    parser.add_argument("--bucket", default="", help="PROJECT-headrace by default")
+    parser.add_argument("--with", dest="extras", action="append", default=[], choices=["dataflow", "bigquery"])
+    parser.add_argument("--repository", default="", help="CONNECTION/REPOSITORY of Cloud Build: imports the triggers")
+    parser.add_argument("--print", dest="printing", action="store_true", help="print the script, and run nothing")
+    given = parser.parse_args()
+    bucket = given.bucket or f"{given.project}-headrace"
+    try:
+        setup = Setup(given.project, given.region, bucket, tuple(dict.fromkeys(given.extras)), given.repository)
+    except ValueError as error:
+        parser.error(str(error))
+    text = "\n".join(script(setup)) + "\n"
+    if given.printing:
+        sys.stdout.write(text)
+        return 0
+    bash = ["/usr/bin/env", "bash", "-c", text]
+    return subprocess.run(bash, cwd=TRIGGERS.parent.parent, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Uploads a release: the compiled specs to a KFP registry and a bucket, with the options and the Problem file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import requests
+from kfp.registry import RegistryClient
+
+from headrace.components import storage
+from headrace.components.errors import HeadraceError, UsageError
+from headrace.components.google_cloud import asking
+
+
+def register(registry: str, spec: Path, tags: Sequence[str]) -> str:
+    """Uploads a spec to a KFP registry.
+
+    Args:
+        registry: its URL; one at REGION-kfp.pkg.dev is asked with this machine's credentials.
+        spec: a compiled pipeline.
+        tags: by which this version is found too.
+
+    Returns:
+        The version's URL: REGISTRY/PACKAGE/sha256:DIGEST.
+
+    Raises:
+        UsageError: the registry refuses the spec, or this account.
+        PlatformError: it fails.
+    """
+    with asking("the registry", registry, "roles/artifactregistry.writer"):
+        try:
+            package, version = RegistryClient(host=registry).upload_pipeline(file_name=str(spec), tags=list(tags))
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            if status >= 500 or status == 429:
+                raise
+            raise UsageError(
+                "the registry did not take the spec",
+                where=registry,
+                received=f"{status} {error.response.text[:300]}",
+                fix="Give the build's account roles/artifactregistry.writer: cloudbuild/setup_project.py does"
+                if status in (401, 403)
+                else None,
+            ) from error
+    return f"{registry}/{package}/{version}"
+
+
+def upload(
+    specs: dict[str, Path], options: Path, problem: Path, *, registry: str, bucket: str, revision: str, tag: str
+) -> dict[str, str]:
+    """Uploads a release, whose release.json comes last.
+
+    Args:
+        specs: compiled pipelines by name.
+        options: that they were compiled with.
+        problem: the Problem file.
+        registry, bucket: where to; the bucket's folders are releases/REVISION and, with a tag, releases/TAG.
+        revision: a commit or a build.
+        tag: of git, or "".
+
+    Returns:
+        The URL of each spec in the registry, by the pipeline's name.
+
+    Raises:
+        HeadraceError: the registry or the bucket did not take it.
+    """
+    tags = [name for name in (revision, tag) if name]
+    urls = {name: register(registry, spec, tags) for name, spec in specs.items()}
+    images = re.findall(r"[^\s\"]+@sha256:[0-9a-f]{64}", options.read_text())
+    release = {"revision": revision, "tag": tag, "images": sorted(set(images)), "specs": urls}
+    for folder in (storage.join(f"gs://{bucket}", "releases", name) for name in tags):
+        for name, spec in specs.items():
+            storage.write_bytes(storage.join(folder, f"{name}.yaml"), spec.read_bytes())
+        storage.write_bytes(storage.join(folder, "options.toml"), options.read_bytes())
+        storage.write_bytes(storage.join(folder, "problem.py"), problem.read_bytes())
+        storage.write_bytes(storage.join(folder, "release.json"), json.dumps(release, indent=1).encode())
+        sys.stdout.write(f"{folder}\n")
+    return urls
+
+
+def main() -> int:
+    """Reads the command line.
+
+    Returns:
+        0: uploaded; 2 or 75: what the error means, as of the `headrace` command.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pipelines", nargs="+", metavar="PIPELINE")
+    parser.add_argument("--build", type=Path, required=True, help="the folder of PIPELINE.yaml and options.toml")
+    parser.add_argument("--problem", type=Path, required=True, help="the Problem file")
+    parser.add_argument("--registry", required=True, metavar="URL")
+    parser.add_argument("--bucket", required=True, metavar="NAME")
+    parser.add_argument("--revision", required=True)
+    parser.add_argument("--tag", default="")
+    given = parser.parse_args()
+    specs = {name: given.build / f"{name}.yaml" for name in given.pipelines}
+    try:
+        urls = upload(
+            specs,
+            given.build / "options.toml",
+            given.problem,
+            registry=given.registry,
+            bucket=given.bucket,
+            revision=given.revision,
+            tag=given.tag,
+        )
+    except HeadraceError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    sys.stdout.writelines(f"{url}\n" for url in urls.values())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

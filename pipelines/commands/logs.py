@@ -1,0 +1,46 @@
+"""`headrace logs`: what a run's tasks wrote."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from headrace.pipelines.commands import places
+from headrace.pipelines.commands.places import Place
+from headrace.pipelines.commands.submit import poll
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@places.place
+@click.option("--task", default="", metavar="NAME", help="One task's log alone.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
+@poll
+def logs(run_id: str, place: Place, task: str, follow: bool, poll_seconds: float) -> None:
+    """Print the log of a run, or of one of its tasks, oldest lines first.
+
+    \b
+    Example:
+      headrace logs natality-0123456789ab --to vertex --options vertex.toml --task train
+    """
+    from headrace.components.errors import UsageError
+    from headrace.pipelines.submission import following
+    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.pipelines.submission.tasks import leaves
+
+    after = ""
+    with places.service(place) as service:
+        while True:
+            run = following.find(service, run_id, Patience())
+            if task and task not in leaves(run.spec):
+                raise UsageError(
+                    "the run has no such task", where="--task", expected=", ".join(leaves(run.spec)), received=task
+                )
+            for line in asking(lambda run=run, after=after: list(service.logs(run, task, after)), Patience()):  # type: ignore[misc]
+                severity = "" if line.severity in ("DEFAULT", "INFO") else f"{line.severity} "
+                click.echo(f"{line.when} {line.task}: {severity}{line.text}".strip())
+                after = max(after, line.when)
+            if not follow or run.ended:
+                return
+            time.sleep(poll_seconds)

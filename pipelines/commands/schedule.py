@@ -1,0 +1,142 @@
+"""`headrace schedule`: a compiled pipeline runs at set times."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.components.errors import UsageError
+from headrace.pipelines.commands import places
+from headrace.pipelines.commands.places import Place
+from headrace.pipelines.commands.submit import inputs as input_options
+from headrace.pipelines.commands.submit import prepare
+
+if TYPE_CHECKING:
+    from headrace.pipelines.submission.run import Schedule
+
+_FIELDS = 5
+_name = click.argument("name", metavar="NAME")
+
+
+@click.group()
+def schedule() -> None:
+    """Let a compiled pipeline run at set times on Vertex AI or Kubeflow; its runs do not overlap.
+
+    Every run has the same parameters. Static training, whose data version is one of them, takes everything from the
+    cache from the second time on: new data is a new `headrace submit`.
+    """
+
+
+@schedule.command(name="set")
+@click.argument("spec", metavar="FILE.yaml")
+@places.place
+@input_options
+@click.option("--cron", required=True, metavar="CRON", help='Minute, hour, day, month, weekday: "0 3 * * *".')
+@click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="Of --cron: Europe/Berlin.")
+@click.option("--name", default="", metavar="NAME", help="Of the schedule; the pipeline's and the problem's otherwise.")
+@click.option("--no-cache", is_flag=True, help="Take no task from the cache.")
+def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: str, name: str, no_cache: bool) -> None:
+    """Make a schedule, or put another pipeline, other parameters or times into the one of that name.
+
+    \b
+    Example:
+      headrace schedule set scoring.yaml --to vertex --options vertex.toml --root gs://my-bucket/headrace \\
+        --cron "0 3 * * *" --timezone Europe/Berlin
+    """
+    from headrace.pipelines.submission import submitting
+    from headrace.pipelines.submission.patience import Patience
+
+    _check_times(cron, timezone)
+    prepared = prepare(spec, place, inputs, name)
+    # The digest is of one run's parameters, which may be others tomorrow; the schedule stays the same one.
+    called = name or prepared.run_id.rpartition("-")[0]
+    parameters = dict(prepared.submission.parameters)
+    if "run_id" in parameters:
+        parameters["run_id"] = called
+    submission = dataclasses.replace(prepared.submission, parameters=parameters)
+    submission = submitting.without_cache(submission) if no_cache else submission
+    with places.service(place) as service:
+        if prepared.upload is not None:
+            from headrace.components import storage
+
+            storage.write_bytes(*prepared.upload)
+        made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())
+        click.echo(f"{'made' if new else 'changed'}: {_line(made)}")
+
+
+@schedule.command(name="list")
+@places.place
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_(place: Place, as_json: bool) -> None:
+    """List the schedules."""
+    from headrace.pipelines.submission.patience import Patience, asking
+
+    with places.service(place) as service:
+        for one in asking(service.schedules, Patience()):
+            click.echo(json.dumps(dataclasses.asdict(one)) if as_json else _line(one))
+
+
+@schedule.command()
+@_name
+@places.place
+def pause(name: str, place: Place) -> None:
+    """Pause a schedule; a run of it that is under way goes on."""
+    _set_paused(name, place, True)
+
+
+@schedule.command()
+@_name
+@places.place
+def resume(name: str, place: Place) -> None:
+    """Resume a schedule; what it missed is not made up for."""
+    _set_paused(name, place, False)
+
+
+@schedule.command()
+@_name
+@places.place
+def delete(name: str, place: Place) -> None:
+    """Delete a schedule; its runs stay."""
+    from headrace.pipelines.submission import submitting
+    from headrace.pipelines.submission.patience import Patience, asking
+
+    with places.service(place) as service:
+        found = submitting.find_schedule(service, name, Patience())
+        asking(lambda: service.delete_schedule(found), Patience())
+        click.echo(f"deleted: {name}")
+
+
+def _set_paused(name: str, place: Place, paused: bool) -> None:
+    from headrace.pipelines.submission import submitting
+    from headrace.pipelines.submission.patience import Patience, asking
+
+    with places.service(place) as service:
+        found = submitting.find_schedule(service, name, Patience())
+        asking(lambda: service.set_paused(found, paused), Patience())
+        click.echo(f"{'paused' if paused else 'active'}: {name}")
+
+
+def _check_times(cron: str, timezone: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    if len(cron.split()) != _FIELDS:
+        raise UsageError(
+            "the cron expression is wrong",
+            where="--cron",
+            expected='five fields: minute, hour, day of the month, month, day of the week, as "0 3 * * *"',
+            received=repr(cron),
+        )
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            "there is no such time zone", where="--timezone", expected="such as Europe/Berlin", received=repr(timezone)
+        ) from error
+
+
+def _line(one: Schedule) -> str:
+    when = f", next {one.next_run}" if one.next_run else ""
+    return f'{one.name}: {one.state}, "{one.cron}" {one.timezone}{when}'

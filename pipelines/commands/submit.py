@@ -1,0 +1,191 @@
+"""`headrace submit`: a compiled pipeline becomes a run on a platform, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.pipelines.commands import places
+from headrace.pipelines.commands.places import Place
+
+if TYPE_CHECKING:
+    from headrace.pipelines.submission.inputs import Inputs
+    from headrace.pipelines.submission.run import Run, Service, Submission
+
+poll = click.option(
+    "--poll-seconds", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Between two looks."
+)
+_INPUTS = (
+    ("--problem", "FILE", "The Problem file, here or on gs://; one that is here is put below --root."),
+    ("--data", "PATH", "The rows, as the tasks read them: gs://..., bigquery://..., or a path of the cluster."),
+    ("--root", "PATH", "Where runs and models are kept: gs://..., or a path of the cluster."),
+    ("--data-version", "TEXT", "Of data that cannot be read from here; measured otherwise."),
+    ("--champion", "PATH", "A Model to compare with, by the gate's champion_tolerance."),
+    ("--baseline", "PATH", "Statistics that drift is judged against."),
+)
+
+
+def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of what a pipeline runs on to a command, which is given them as a mapping under `inputs`."""
+
+    def taking(**given: Any) -> Any:
+        values = {name: given.pop(name) for name in names}
+        return command(**given, inputs=values)
+
+    names = [option.lstrip("-").replace("-", "_") for option, _, _ in _INPUTS] + ["csv", "parameter"]
+    taking.__doc__ = command.__doc__
+    taking.__name__ = command.__name__
+    taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    wrapped: Callable[..., Any] = click.option(
+        "--parameter", "-p", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; again for more."
+    )(taking)
+    wrapped = click.option("--csv", multiple=True, metavar="NAME=VALUE", help="How CSV is written, as in `run`.")(
+        wrapped
+    )
+    for option, metavar, text in reversed(_INPUTS):
+        wrapped = click.option(option, default="", metavar=metavar, help=text)(wrapped)
+    return wrapped
+
+
+@click.command()
+@click.argument("spec", metavar="FILE.yaml")
+@places.place
+@inputs
+@click.option("--name", default="", metavar="NAME", help="What the run's name starts with; the problem's otherwise.")
+@click.option("--no-cache", is_flag=True, help="Take no task from the cache.")
+@click.option("--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit as it did.")
+@click.option("--dry-run", is_flag=True, help="Print the run's name and parameters as JSON; submit nothing.")
+@poll
+def submit(
+    spec: str,
+    place: Place,
+    inputs: dict[str, Any],
+    name: str,
+    no_cache: bool,
+    wait: bool,
+    dry_run: bool,
+    poll_seconds: float,
+) -> None:
+    """Submit a compiled pipeline to Vertex AI or Kubeflow.
+
+    The run's name follows from the pipeline, its parameters and the data's version: the same command again is the
+    same run. A run that failed or was cancelled is tried again; what its tasks have finished comes from the cache.
+
+    \b
+    Exit status with --wait, as of `headrace run`: 0 done, 2 a mistake, 3 the gate refused the model, 75 the platform.
+    Examples:
+      headrace submit static.yaml --to vertex --options vertex.toml --problem natality.py \\
+        --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
+      headrace submit any.yaml --to kubeflow --host http://127.0.0.1:8888 --parameter rows=100
+    """
+    from headrace.components import storage
+    from headrace.pipelines.submission import submitting
+    from headrace.pipelines.submission.patience import Patience
+
+    prepared = prepare(spec, place, inputs, name)
+    if dry_run:
+        click.echo(json.dumps({"run_id": prepared.run_id, "parameters": prepared.submission.parameters}, indent=1))
+        return
+    submission = submitting.without_cache(prepared.submission) if no_cache else prepared.submission
+    with places.service(place) as service:
+        run_id = service.run_id(prepared.run_id)
+        if prepared.upload is not None:
+            storage.write_bytes(*prepared.upload)
+        run, new = submitting.submit(service, run_id, submission, Patience())
+        said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
+        click.echo(f"{run.run_id}: {said}")
+        click.echo(run.page)
+        if wait:
+            follow_to_end(service, run, place, poll_seconds)
+        else:
+            click.echo(f"Follow it: headrace status {run.run_id} {place.arguments} --wait")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A submission that was checked.
+
+    Attributes:
+        run_id: what the run is called.
+        submission: what is submitted.
+        upload: where the Problem file has to be, and its text; None where it is already.
+    """
+
+    run_id: str
+    submission: Submission
+    upload: tuple[str, bytes] | None
+
+
+def prepare(spec: str, place: Place, given: dict[str, Any], name: str) -> Prepared:
+    """Checks all that can be checked before a platform is asked.
+
+    Args:
+        spec: a compiled spec.
+        place: where it goes.
+        given: the options of `inputs`.
+        name: what the run's name starts with, or "".
+
+    Raises:
+        UserError: with what is wrong, where, and what was expected.
+    """
+    from headrace.pipelines.lint.spec import read_spec
+    from headrace.pipelines.submission import inputs as known
+    from headrace.pipelines.submission import parameters, run_id
+    from headrace.pipelines.submission.run import Submission
+
+    settings = places.settings(place)
+    read = read_spec(spec)
+    definitions = parameters.declared(read.pipeline)
+    given = {**given, "given": parameters.parse(given["parameter"], definitions)}
+    asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
+    target = known.Target(place.platform, settings.project, settings.location, place.namespace)
+    filled = known.fill(asked, target, definitions)
+    # Vertex AI takes the pipeline alone.
+    platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
+    documents = [dict(read.pipeline), *platforms]
+    derived = run_id.derive(documents, filled.values, name or filled.name or read.name)
+    values = dict(filled.values)
+    for parameter, value in (("run_id", derived), ("started", time.time())):
+        if parameter in definitions:
+            values.setdefault(parameter, value)
+    parameters.check_complete(values, definitions, known.OPTIONS)
+    submission = Submission(
+        documents=documents,
+        name=read.name,
+        parameters=values,
+        pipeline_root=known.pipeline_root(asked.root, read.pipeline, place.platform),
+        labels=dict(settings.labels),
+        service_account=settings.service_account,
+    )
+    return Prepared(derived, submission, filled.upload)
+
+
+def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:
+    """Shows a run's tasks until it has ended, then what it came to, and raises that.
+
+    Raises:
+        GateRefused: the gate refused the model.
+        HeadraceError: what the run failed with.
+    """
+    from rich.console import Console
+
+    from headrace.pipelines.console import display, print_summary
+    from headrace.pipelines.submission import following, outcome
+    from headrace.pipelines.submission.patience import Patience
+    from headrace.pipelines.submission.tasks import leaves
+
+    console = Console(file=sys.stdout, highlight=False)
+    # A platform that is down for minutes ends the looking on only after them: the run goes on meanwhile.
+    patience = Patience(total_s=max(600.0, 6 * poll_seconds))
+    with display(console, tuple(leaves(run.spec))) as listener:
+        run = following.follow(service, run, listener, poll_s=poll_seconds, patience=patience)
+    summary = outcome.read_summary(run)
+    if summary is not None:
+        print_summary(console, summary, None)
+    outcome.raise_for(run, summary, logs=f"headrace logs {run.run_id} {place.arguments}")

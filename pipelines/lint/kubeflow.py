@@ -1,0 +1,80 @@
+"""What a self-hosted Kubeflow would refuse or ignore in a compiled spec."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headrace.pipelines.lint.finding import Finding
+from headrace.pipelines.lint.spec import Spec, Task
+
+_GOOGLE = re.compile(r"\{\{\$\.(pipeline_google_cloud_[a-z_]+)\}\}")
+_LAUNCHER = "google_cloud_pipeline_components.container"
+_POLICIES = ("Always", "IfNotPresent", "Never")
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
+
+
+def check(spec: Spec) -> Iterator[Finding]:
+    """All findings, in no order."""
+    for name, container in spec.containers():
+        yield from _container(name, container, spec.kubernetes().get(name, {}))
+    for task in spec.tasks():
+        yield from _task(spec, task)
+    for name, said in spec.kubernetes().items():
+        if name not in spec.executors():
+            yield Finding("K004", f"platforms.kubernetes, {name}", "no such executor")
+        yield from _pod(f"platforms.kubernetes, {name}", said)
+
+
+def _container(name: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Finding]:
+    resources = container.get("resources", {})
+    accelerator = resources.get("accelerator", {})
+    kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
+    if kind and "{{$" not in kind and "/" not in kind:
+        yield Finding("K001", name, kind)
+    for what in ("cpu", "memory"):
+        request, limit = resources.get(f"{what}Request"), resources.get(f"{what}Limit")
+        if isinstance(request, int | float) and isinstance(limit, int | float) and request > limit > 0:
+            yield Finding("K005", name, f"{what} request {request} above the limit {limit}")
+    if any(_LAUNCHER in str(part) for part in container.get("command", [])) and not (
+        pod.get("secretAsVolume") or pod.get("secretAsEnv")
+    ):
+        launcher = next(str(part) for part in container["command"] if _LAUNCHER in str(part))
+        yield Finding("K003", name, launcher)
+
+
+def _task(spec: Spec, task: Task) -> Iterator[Finding]:
+    retries = task.spec.get("retryPolicy", {}).get("maxRetryCount")
+    if retries and task.in_loop:
+        yield Finding("K008", task.where, f"{retries} retries")
+    given = json.dumps([task.inputs(), spec.executor_of(task).get("args", [])])
+    for placeholder in sorted(set(_GOOGLE.findall(given))):
+        yield Finding("K002", task.where, placeholder)
+
+
+def _pod(where: str, said: Mapping[str, Any]) -> Iterator[Finding]:
+    policy = said.get("imagePullPolicy")
+    if policy is not None and policy not in _POLICIES:
+        yield Finding("K007", where, str(policy))
+    for toleration in said.get("tolerations", []):
+        exists = toleration.get("operator") == "Exists"
+        if "tolerationJson" in toleration:
+            continue
+        if (not toleration.get("key") and not exists) or (exists and toleration.get("value")):
+            yield Finding("K006", where, json.dumps(toleration, sort_keys=True))
+    mounts = [
+        str(mount.get("mountPath"))
+        for kind in ("pvcMount", "secretAsVolume", "configMapAsVolume", "emptyDirMounts", "genericEphemeralVolume")
+        for mount in said.get(kind, [])
+    ]
+    for path, times in Counter(mounts).items():
+        if times > 1:
+            yield Finding("K009", where, f"{path}, {times} times")
+    labels = {**said.get("podMetadata", {}).get("labels", {}), **said.get("nodeSelector", {}).get("labels", {})}
+    for key, value in labels.items():
+        if not (_LABEL_KEY.match(key) and _LABEL_VALUE.match(str(value))):
+            yield Finding("K010", where, f"{key}={value}")

@@ -1,0 +1,137 @@
+"""A compiled pipeline spec as the lint reads it: any that KFP's compiler wrote, ours or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a pipeline.
+
+    Attributes:
+        where: its place, as names of the graphs around it and its own, joined by dots.
+        spec: the task.
+        component: its component.
+        component_name: the component's name in the spec.
+        in_loop: whether a dsl.ParallelFor is around it.
+    """
+
+    where: str
+    spec: Mapping[str, Any]
+    component: Mapping[str, Any]
+    component_name: str
+    in_loop: bool
+
+    def inputs(self) -> dict[str, Any]:
+        """The input parameters whose values the spec knows: constants, and defaults where nothing is given."""
+        definitions = _table(self.component, "inputDefinitions", "parameters")
+        known = {name: one["defaultValue"] for name, one in definitions.items() if "defaultValue" in one}
+        for name, given in _table(self.spec, "inputs", "parameters").items():
+            known.pop(name, None)
+            if "constant" in given.get("runtimeValue", {}):
+                known[name] = given["runtimeValue"]["constant"]
+        return known
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A compiled spec.
+
+    Attributes:
+        pipeline: the spec itself.
+        platform: what its other documents say of platforms, such as {"kubernetes": {...}}.
+        documents: how many documents the file has.
+    """
+
+    pipeline: Mapping[str, Any]
+    platform: Mapping[str, Any] = field(default_factory=dict)
+    documents: int = 1
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return str(_table(self.pipeline, "pipelineInfo").get("name", ""))
+
+    def executors(self) -> Mapping[str, Any]:
+        """The executors by name."""
+        return _table(self.pipeline, "deploymentSpec", "executors")
+
+    def containers(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Name and container of each executor that has one."""
+        for name, executor in self.executors().items():
+            if isinstance(executor.get("container"), dict):
+                yield name, executor["container"]
+
+    def kubernetes(self) -> Mapping[str, Any]:
+        """What kfp-kubernetes says of each executor."""
+        return _table(self.platform, "kubernetes", "deploymentSpec", "executors")
+
+    def tasks(self) -> Iterator[Task]:
+        """Every task, those within conditions, loops and exit handlers too."""
+        yield from self._tasks(_table(self.pipeline, "root", "dag", "tasks"), "", in_loop=False, seen=frozenset())
+
+    def executor_of(self, task: Task) -> Mapping[str, Any]:
+        """The container that a task runs; empty for a graph."""
+        label = str(task.component.get("executorLabel", ""))
+        container: Mapping[str, Any] = self.executors().get(label, {}).get("container", {})
+        return container
+
+    def _tasks(self, tasks: Mapping[str, Any], where: str, *, in_loop: bool, seen: frozenset[str]) -> Iterator[Task]:
+        components = _table(self.pipeline, "components")
+        for name, spec in tasks.items():
+            reference = str(_table(spec, "componentRef").get("name", ""))
+            component = components.get(reference, {})
+            looped = in_loop or "parameterIterator" in spec or "artifactIterator" in spec
+            place = f"{where}.{name}" if where else name
+            yield Task(place, spec, component, reference, looped)
+            # A component that is within itself is no pipeline, and must not hold the lint.
+            if reference not in seen:
+                inner = _table(component, "dag", "tasks")
+                yield from self._tasks(inner, place, in_loop=looped, seen=seen | {reference})
+
+
+def read_spec(path: str) -> Spec:
+    """The spec in a YAML or JSON file.
+
+    Raises:
+        UsageError: there is no such file, or it is no compiled pipeline.
+    """
+    try:
+        documents = [one for one in yaml.safe_load_all(storage.read_bytes(path)) if one is not None]
+    except FileNotFoundError as error:
+        raise UsageError("there is no such file", where=path, expected="a compiled pipeline spec") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise UsageError("the file cannot be read", where=path, expected="YAML or JSON", received=said) from error
+    if documents and isinstance(documents[0], dict) and isinstance(documents[0].get("pipelineSpec"), dict):
+        # What KFP 1.8's compiler wrote: the spec within a job.
+        documents[0] = documents[0]["pipelineSpec"]
+    first = documents[0] if documents else None
+    if not isinstance(first, dict) or "root" not in first or "deploymentSpec" not in first:
+        argo = isinstance(first, dict) and str(first.get("apiVersion", "")).startswith("argoproj.io/")
+        raise UsageError(
+            "this is no compiled pipeline spec",
+            where=path,
+            expected="what kfp.compiler.Compiler().compile writes, with root and deploymentSpec",
+            received="a workflow of Argo, as KFP 1 compiled" if argo else "something else",
+        )
+    platform: dict[str, Any] = {}
+    for document in documents[1:]:
+        if isinstance(document, dict):
+            platform.update(_table(document, "platforms"))
+    return Spec(first, platform, len(documents))
+
+
+def _table(value: Any, *keys: str) -> dict[str, Any]:
+    """A mapping within mappings; empty where there is none."""
+    for key in keys:
+        value = value.get(key, {}) if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,124 @@
+"""What Vertex AI would refuse or ignore in a compiled spec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headrace.pipelines.lint.finding import Finding
+from headrace.pipelines.lint.spec import Spec, Task
+from headrace.pipelines.platforms import vertex_rules
+
+_NAME = re.compile(r"[a-z][-a-z0-9]{0,127}\Z")
+_SCHEMA = re.compile(r"2\.[01]\.\d+\Z")
+_IMAGE = re.compile(
+    r"([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|docker\.io)/\S+\Z"  # a registry's name and a path
+    r"|[a-z0-9_-]+(/[a-z0-9._-]+)?(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?\Z"  # Docker Hub's
+)
+_STRATEGY = '"strategy": "{{$.inputs.parameters[\'strategy\']}}"'
+_STRATEGIES = ("STANDARD", "ON_DEMAND", "LOW_COST", "SPOT", "FLEX_START")
+_LAUNCHER = "google_cloud_pipeline_components.container"
+
+
+def check(spec: Spec) -> Iterator[Finding]:
+    """All findings, in no order."""
+    yield from _document(spec)
+    for name, container in spec.containers():
+        yield from _container(name, container)
+    for task in spec.tasks():
+        yield from _task(spec, task)
+
+
+def _document(spec: Spec) -> Iterator[Finding]:
+    if spec.documents > 1:
+        yield Finding("V001", "the file", f"{spec.documents} documents")
+    for executor, said in spec.kubernetes().items():
+        yield Finding("V002", f"platforms.kubernetes, {executor}", ", ".join(sorted(said)) or "nothing")
+    if not _NAME.match(spec.name):
+        yield Finding("V005", "pipelineInfo.name", repr(spec.name))
+    schema = str(spec.pipeline.get("schemaVersion", ""))
+    if not _SCHEMA.match(schema):
+        yield Finding("V006", "schemaVersion", repr(schema))
+    root = spec.pipeline.get("defaultPipelineRoot")
+    if root and not str(root).startswith("gs://"):
+        yield Finding("V012", "defaultPipelineRoot", str(root))
+
+
+def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
+    image = str(container.get("image", ""))
+    if "{{$" not in image and not _IMAGE.match(image):
+        yield Finding("V010", name, image or "no image")
+    resources = container.get("resources", {})
+    for key in ("cpuRequest", "memoryRequest"):
+        given = resources.get(f"resource{key[0].upper()}{key[1:]}") or resources.get(key)
+        if given:
+            yield Finding("V003", name, f"{key} {given}")
+    accelerator = resources.get("accelerator", {})
+    kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
+    count = str(accelerator.get("resourceCount") or accelerator.get("count") or "0")
+    known = vertex_rules.table()["accelerators"]
+    if accelerator and "{{$" not in kind and (kind not in known or ("{{$" not in count and count not in known[kind])):
+        yield Finding("V004", name, f"{count} x {kind}")
+
+
+def _task(spec: Spec, task: Task) -> Iterator[Finding]:
+    taken = task.component.get("inputDefinitions", {})
+    for group in ("parameters", "artifacts"):
+        for name in task.spec.get("inputs", {}).get(group, {}):
+            # The compiler hands on what stands within a text by such names, which no component declares.
+            known = name.startswith("pipelinechannel--") or name in taken.get(group, {})
+            if task.component and not known:
+                yield Finding("V013", task.where, f"argument {name!r}")
+    if task.spec.get("cachingOptions", {}).get("cacheKey"):
+        yield Finding("V014", task.where, f"cache key {task.spec['cachingOptions']['cacheKey']!r}")
+    container = spec.executor_of(task)
+    if not any(_LAUNCHER in str(part) for part in container.get("command", [])):
+        return
+    inputs = task.inputs()
+    yield from _glued(task, container, inputs)
+    if any(_STRATEGY in str(part) for part in container.get("args", [])):
+        default = taken.get("parameters", {}).get("strategy", {}).get("defaultValue")
+        if inputs.get("strategy", default) not in (*_STRATEGIES, None):
+            yield Finding("V015", f"{task.where}.strategy", repr(inputs.get("strategy", default)))
+    labels = inputs.get("labels")
+    if isinstance(labels, dict):
+        for wrong in vertex_rules.broken_labels({key: str(value) for key, value in labels.items()}):
+            yield Finding("V009", f"{task.where}.labels", wrong)
+    pools = inputs.get("worker_pool_specs")
+    for number, pool in enumerate(pools if isinstance(pools, list) else []):
+        if isinstance(pool, dict):
+            yield from _pool(f"{task.where}.worker_pool_specs[{number}]", number, pool)
+
+
+def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]:
+    """A worker pool, whose keys are in either of the two spellings that the service takes."""
+    machine = _either(pool, "machine_spec", "machineSpec") or {}
+    kind = str(_either(machine, "machine_type", "machineType") or "")
+    accelerator = str(_either(machine, "accelerator_type", "acceleratorType") or "")
+    count = int(_either(machine, "accelerator_count", "acceleratorCount") or 0)
+    topology = str(_either(machine, "tpu_topology", "tpuTopology") or "")
+    replicas = int(_either(pool, "replica_count", "replicaCount") or 0)
+    if "{{$" in kind + accelerator + topology:
+        return
+    broken = vertex_rules.broken_machine_rule(kind, accelerator, count, topology)
+    if broken:
+        asked = f"{kind} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
+        yield Finding("V007", where, f"{asked} ({vertex_rules.table()['rules'][broken]['text']})")
+    if number == 0 and replicas != 1:
+        yield Finding("V008", where, f"{replicas} replicas")
+    if number > 0 and replicas and vertex_rules.is_tpu(kind):
+        yield Finding("V007", where, f"{kind} ({vertex_rules.table()['rules']['tpu_replicas']['text']})")
+
+
+def _glued(task: Task, container: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[Finding]:
+    """Texts that stand between quotes in a request."""
+    payload = " ".join(str(part) for part in container.get("args", []))
+    for name, value in inputs.items():
+        quoted = f"\"{{{{$.inputs.parameters['{name}']}}}}\"" in payload
+        if quoted and isinstance(value, str) and "{{$" not in value and re.search(r'["\\\n\r\t]', value):
+            yield Finding("V011", f"{task.where}.{name}", repr(value))
+
+
+def _either(table: Mapping[str, Any], *names: str) -> Any:
+    return next((table[name] for name in names if name in table), None)

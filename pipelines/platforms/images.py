@@ -1,0 +1,109 @@
+"""The images that tasks start from, named by their digests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from headrace.components.errors import UsageError
+
+# What a task is, to a platform: which image it needs, and which machine. It is the name of its component.
+Role = Literal[
+    "preprocess",
+    "train",
+    "tune",
+    "evaluate",
+    "register",
+    "deploy",
+    "summarize",
+    "champion",
+    "score",
+    "check",
+    "publish",
+    "notify",
+]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+# The grammar of references in the OCI distribution specification, without the implied registry.
+_NAME = r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_BY_DIGEST = re.compile(rf"{_NAME}(:{_TAG})?@sha256:[0-9a-f]{{64}}\Z")
+_BY_TAG = re.compile(rf"{_NAME}:{_TAG}\Z")
+
+# Rows are worked on in the image with Beam, models in the trainer's; what is not here is light work.
+_IMAGE_OF: dict[Role, str] = {
+    "preprocess": "beam",
+    "score": "beam",
+    "evaluate": "train",
+    "train": "train",
+    "tune": "train",
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a release.
+
+    Attributes:
+        beam: preprocesses and scores, here and on Beam's workers.
+        train: trains and evaluates.
+        serve: serves predictions.
+        light: registers, deploys and summarizes; the beam image if empty.
+        allow_tags: whether a tag, which may be another image tomorrow, does instead of a digest.
+
+    Raises:
+        UsageError: an image that is not named by its digest, or not named at all.
+    """
+
+    beam: str
+    train: str
+    serve: str
+    light: str = ""
+    allow_tags: bool = False
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            image = getattr(self, known.name)
+            if known.name == "allow_tags" or (known.name == "light" and not image):
+                continue
+            check_image(image, f"images.{known.name}", allow_tags=self.allow_tags)
+
+    def of(self, role: Role) -> str:
+        """The image of a task."""
+        image: str = getattr(self, _IMAGE_OF.get(role, "light"))
+        return image or self.beam
+
+
+def check_image(image: str, where: str, *, allow_tags: bool = False) -> None:
+    """Refuses an image that is not named by its digest.
+
+    Raises:
+        UsageError: with what would be right.
+    """
+    if _BY_DIGEST.match(image) or (allow_tags and _BY_TAG.match(image)):
+        return
+    tagged = bool(_BY_TAG.match(image))
+    raise UsageError(
+        "the image is named by a tag" if tagged else "the image's name is wrong",
+        where=where,
+        expected="REGISTRY/NAME@sha256:DIGEST, which is the same image tomorrow",
+        received=repr(image),
+        fix="Take the digest that the push printed, or allow tags with --allow-tags" if tagged else None,
+    )
+
+
+def role_of(name: str) -> Role:
+    """The role of a component or of a task.
+
+    Args:
+        name: of the component; a task of it may have a number after it.
+
+    Raises:
+        ValueError: the platforms know no such role.
+    """
+    plain = re.sub(r"-[0-9]+$", "", name)
+    for role in ROLES:
+        if role == plain:
+            return role
+    raise ValueError(f"{name!r} must be one of {', '.join(ROLES)}")

@@ -1,0 +1,137 @@
+"""A self-hosted Kubeflow as a platform: pods with their devices, a registry folder, KServe, Beam on Flink or Spark."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+from headrace.components.errors import UsageError
+from headrace.components.preprocess.runner import RunnerOptions, runner_options
+from headrace.pipelines.platforms.images import Images, role_of
+from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
+from headrace.pipelines.platforms.vertex import runner_json
+
+
+class KubeflowPlatform:
+    """Compiles for Kubeflow Pipelines on a cluster of one's own.
+
+    Args:
+        images: what tasks start from.
+        options: what the user says about the cluster.
+
+    Raises:
+        UsageError: kfp-kubernetes is not installed, or options that the cluster would refuse or ignore.
+    """
+
+    name = "kubeflow"
+
+    def __init__(self, images: Images, options: KubeflowOptions) -> None:
+        self._images = images
+        self._options = options
+        self._kubernetes = _kfp_kubernetes()
+        self._runner = _runner(images, options)
+
+    def component(self, component: Any) -> Any:
+        """As it is: training is a pod like the others."""
+        return component
+
+    def place(self, task: Any, *, cache: bool = True) -> Any:
+        """Image, resources, device, node, secrets, claim, retries, end, labels and caching."""
+        kubernetes, options = self._kubernetes, self._options
+        role = role_of(task.name)
+        pod = options.tasks.get(role, PodOptions())
+        task.set_container_image(self._images.of(role))
+        if pod.cpu:
+            task.set_cpu_request(pod.cpu).set_cpu_limit(pod.cpu)
+        if pod.memory:
+            task.set_memory_request(pod.memory).set_memory_limit(pod.memory)
+        if pod.accelerator:
+            task.set_accelerator_type(pod.accelerator).set_accelerator_limit(pod.accelerator_count)
+        for name, value in sorted(pod.environment.items()):
+            task.set_env_variable(name, value)
+        if pod.retries:
+            task.set_retry(pod.retries, backoff_duration="30s", backoff_factor=2.0)
+        for key, value in sorted(pod.node_selector.items()):
+            kubernetes.add_node_selector(task, key, value)
+        for toleration in pod.tolerations:
+            kubernetes.add_toleration(task, **toleration.to_kubernetes())
+        if pod.timeout_minutes:
+            kubernetes.set_timeout(task, pod.timeout_minutes * 60)
+        kubernetes.set_image_pull_policy(task, options.image_pull_policy)
+        if options.image_pull_secrets:
+            kubernetes.set_image_pull_secrets(task, list(options.image_pull_secrets))
+        for secret in options.secrets:
+            kubernetes.use_secret_as_env(task, secret.name, dict(secret.keys))
+        if options.claim is not None:
+            kubernetes.mount_pvc(task, options.claim.name, options.claim.mount)
+        for key, value in sorted(options.labels.items()):
+            kubernetes.add_pod_label(task, key, value)
+        return task.set_caching_options(cache and pod.cache)
+
+    def beam(self) -> str:
+        """Flink or Spark, where the options have a table of it."""
+        return "" if self._runner is None else runner_json(self._runner)
+
+    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
+        """The registry is a folder of the claim."""
+        from headrace.components.registry.component import register
+
+        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
+        return self.place(task, cache=False).output
+
+    def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
+        """An InferenceService with our server."""
+        from headrace.components.deploy.kserve_component import deploy
+
+        task = deploy(model=registered, endpoint_name=endpoint, root=root, settings=self._serving())
+        return self.place(task, cache=False)
+
+    def _serving(self) -> dict[str, Any]:
+        """What `kserve.ServiceConfig` takes."""
+        options = self._options
+        said = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
+        return {
+            **said,
+            "node_selector": dict(options.endpoint.node_selector),
+            "tolerations": [toleration.to_kubernetes() for toleration in options.endpoint.tolerations],
+            "image": self._images.serve,
+            "image_pull_policy": options.image_pull_policy,
+            "image_pull_secrets": list(options.image_pull_secrets),
+            "labels": dict(options.labels),
+            "claim": options.claim.name if options.claim is not None else "",
+            "mount": options.claim.mount if options.claim is not None else "",
+        }
+
+
+def _runner(images: Images, options: KubeflowOptions) -> RunnerOptions | None:
+    table = options.beam
+    if table is None:
+        return None
+    config = table.environment_config or (images.beam if table.environment_type == "DOCKER" else "")
+    try:
+        return runner_options(
+            table.runner,
+            {
+                "job_endpoint": table.job_endpoint,
+                "environment_type": table.environment_type,
+                "environment_config": config,
+                **({"beam_options": dict(table.beam_options)} if table.beam_options else {}),
+            },
+        )
+    except UsageError as error:
+        error.where = f"[kubeflow.beam], {error.where}"
+        raise
+
+
+def _kfp_kubernetes() -> ModuleType:
+    try:
+        from kfp import kubernetes
+    except ImportError as error:
+        raise UsageError(
+            "kfp-kubernetes is not installed",
+            where="--for kubeflow",
+            fix="Install it: pip install 'headrace[kubeflow]'",
+        ) from error
+    module: ModuleType = kubernetes
+    return module

@@ -1,0 +1,114 @@
+"""Platform options: one TOML file, read into frozen dataclasses that check themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from headrace.components import storage
+from headrace.components.errors import UsageError
+
+T = TypeVar("T")
+
+
+def read_options(path: str) -> dict[str, Any]:
+    """The tables of an options file.
+
+    Raises:
+        UsageError: there is no such file, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(storage.read_bytes(path).decode("utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError("there is no such options file", where=path, expected="a TOML file") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError("the options file cannot be read", where=path, received=str(error)) from error
+
+
+def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a table: its fields are the table's keys, and fields that are dataclasses its sub-tables.
+
+    Args:
+        kind: a dataclass whose fields are annotated with str, int, float, bool, tuple[X, ...], Mapping[str, str] or
+            another such dataclass.
+        table: the values.
+        where: the table's name, for messages.
+
+    Raises:
+        UsageError: a key that there is not, one that is missing, or a value of another type; and what the dataclass
+            says of its values.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {known.name: known for known in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            raise UsageError(
+                f"there is no option {key!r}",
+                where=f"[{where}]",
+                expected=f"one of {', '.join(sorted(fields))}",
+                fix=f"Perhaps {close[0]!r} is meant" if close else None,
+            )
+    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+    missing = [
+        name
+        for name, known in fields.items()
+        if name not in values and known.default is dataclasses.MISSING and known.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{missing[0]} is missing", where=f"[{where}]", expected=_name(hints[missing[0]]))
+    try:
+        return kind(**values)
+    except UsageError as error:
+        raise error.at(f"[{where}]") from error.__cause__
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the field's type has it."""
+    if isinstance(hint, types.UnionType):
+        # TOML has no null: what may be None is left out, or is of the other type.
+        hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
+    if dataclasses.is_dataclass(hint):
+        _expect(isinstance(value, dict), hint, value, where)
+        return build(hint, value, where)  # type: ignore[arg-type]
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        _expect(isinstance(value, list), hint, value, where)
+        return tuple(_value(inner[0], one, f"{where}[{number}]") for number, one in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        _expect(isinstance(value, dict), hint, value, where)
+        return {key: _value(inner[1], one, f"{where}.{key}") for key, one in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _expect(isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint, value, where)
+    return value
+
+
+def _expect(right: bool, hint: Any, value: object, where: str) -> None:
+    if not right:
+        raise UsageError("the value is of another type", where=where, expected=_name(hint), received=repr(value))
+
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _name(hint: Any) -> str:
+    if hint in _NAMES:
+        return _NAMES[hint]
+    origin = typing.get_origin(hint)
+    return "a list" if origin is tuple else "a table" if isinstance(hint, type | types.GenericAlias) else str(hint)
+
+
+def check(right: bool, what: str, *, expected: str, received: object, fix: str | None = None) -> None:
+    """Refuses a value.
+
+    Raises:
+        UsageError: unless `right`.
+    """
+    if not right:
+        raise UsageError(what, expected=expected, received=repr(received), fix=fix)

@@ -1,0 +1,131 @@
+"""What Vertex AI takes: a dated table of rules, as data, and the checks that read it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from headrace.components.errors import UsageError
+
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
+_MAX_LABELS = 64
+
+
+@functools.cache
+def table() -> dict[str, Any]:
+    """The rules, their sources, the day of the table, and what of it was not compared with its source."""
+    text = resources.files("headrace.pipelines.platforms").joinpath("vertex_rules.json").read_text(encoding="utf-8")
+    rules: dict[str, Any] = json.loads(text)
+    return rules
+
+
+def rule(name: str) -> str:
+    """A rule's text with its source and date, for a message."""
+    rules = table()
+    found = rules["rules"][name]
+    return f"{found['text']} ({rules['sources'][found['source']]}; table of {rules['as_of']})"
+
+
+def broken_machine_rule(machine: str, accelerator: str, count: int, topology: str) -> str | None:
+    """The name of the rule that a machine with its accelerators breaks, or None.
+
+    Args:
+        machine: the machine type.
+        accelerator: Vertex's name of it, or "".
+        count: how many in each machine; 0 without an accelerator.
+        topology: of a TPU, or "".
+    """
+    rules = table()
+    if not re.match(rules["machines"], machine):
+        return "machine"
+    if bool(accelerator) != bool(count):
+        return "accelerator_count"
+    if tpu_generation(machine):
+        return "tpu_topology" if accelerator or not re.fullmatch(r"\d+x\d+(x\d+)?", topology) else None
+    if topology:
+        return "tpu_topology"
+    if not accelerator:
+        built_in = re.match(r"(a2|a3|a4|a4x|g2)-|cloud-tpu$", machine)
+        return "accelerator_needs_machine" if built_in else None
+    pattern = rules["accelerators"].get(accelerator, {}).get(str(count))
+    return None if pattern and re.match(pattern, machine) else "accelerator"
+
+
+def tpu_generation(machine: str) -> str | None:
+    """Which TPU a machine type of its own has, such as v5e; None for other machines."""
+    for pattern, generation in table()["tpu_machines"].items():
+        if re.fullmatch(pattern, machine):
+            return str(generation)
+    return None
+
+
+def is_tpu(machine: str) -> bool:
+    """Whether the machine type is a TPU's."""
+    return machine == "cloud-tpu" or tpu_generation(machine) is not None
+
+
+def is_tpu_pod(machine: str, topology: str) -> bool:
+    """Whether a TPU's topology has more chips than one machine: such a TPU is a Pod's slice."""
+    found = re.search(r"-([0-9]+)t$", machine)
+    return found is not None and math.prod(int(side) for side in topology.split("x")) > int(found[1])
+
+
+def allowed_for(machine: str) -> str:
+    """The accelerators, and how many of each, that a machine type takes."""
+    found = [
+        f"{count} x {name}"
+        for name, counts in table()["accelerators"].items()
+        for count, pattern in counts.items()
+        if re.match(pattern, machine)
+    ]
+    return ", ".join(found) or "none"
+
+
+def broken_labels(labels: Mapping[str, str]) -> list[str]:
+    """The labels that Google Cloud refuses, as KEY=VALUE."""
+    wrong = [
+        f"{key}={value}" for key, value in labels.items() if not (_LABEL_KEY.match(key) and _LABEL_VALUE.match(value))
+    ]
+    return wrong or ([f"{len(labels)} labels"] if len(labels) > _MAX_LABELS else [])
+
+
+def refuse(name: str, what: str, received: object, *, fix: str | None = None) -> UsageError:
+    """The error of a value that breaks a rule; the rule is said as what was expected."""
+    return UsageError(what, expected=f"as the rule says: {rule(name)}", received=str(received), fix=fix)
+
+
+def check_machine(machine: str, accelerator: str, count: int, topology: str = "") -> None:
+    """Refuses a machine that the service would refuse after it has queued the job.
+
+    Raises:
+        UsageError: with the rule.
+    """
+    broken = broken_machine_rule(machine, accelerator, count, topology)
+    if broken is None:
+        return
+    asked = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
+    raise refuse(
+        broken,
+        "Vertex AI does not offer this machine"
+        if broken == "machine"
+        else "the machine and its accelerators do not go together",
+        asked + (f", topology {topology}" if topology else ""),
+        fix=None if broken == "machine" or tpu_generation(machine) else f"{machine} takes {allowed_for(machine)}",
+    )
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Refuses labels that Google Cloud refuses.
+
+    Raises:
+        UsageError: with the rule.
+    """
+    wrong = broken_labels(labels)
+    if wrong:
+        raise refuse("labels", "a label is wrong", ", ".join(wrong))

@@ -1,0 +1,1 @@
+"""Compiled pipelines on a platform of someone else: submitted once, scheduled, followed, cancelled, and their logs."""

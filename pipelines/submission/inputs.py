@@ -1,0 +1,214 @@
+"""What our pipelines' parameters are on a platform: what follows from the Problem file, the data and the root."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.components import storage, workspace
+from headrace.components.errors import UsageError
+from headrace.components.problem_file import ProblemFile, load_problem
+
+# The options of the command by the parameters that follow from them, for a message about one that is missing.
+OPTIONS = {
+    "problem": "--problem FILE",
+    "problem_digest": "--problem FILE",
+    "schema_digest": "--problem FILE",
+    "data": "--data PATH",
+    "data_version": "--data PATH",
+    "root": "--root PATH",
+    "registry": "--problem FILE and --root PATH",
+    "endpoint": "--problem FILE and --root PATH",
+}
+# What a platform's tasks read by themselves, wherever they run.
+_REMOTE = re.compile(r"[a-z0-9]+://")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user gives.
+
+    Attributes:
+        problem: the Problem file, here or on gs://.
+        data: the rows, as the tasks will read them.
+        root: where the run's records are kept, as the tasks will reach it.
+        data_version: of data that cannot be read from here; measured if "".
+        champion, baseline: as `headrace run static` takes them, on gs:// or as the tasks see them.
+        csv: how CSV is written, as NAME=VALUE.
+        given: parameters that are given as they are, which win.
+    """
+
+    problem: str = ""
+    data: str = ""
+    root: str = ""
+    data_version: str = ""
+    champion: str = ""
+    baseline: str = ""
+    csv: Sequence[str] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run's model goes.
+
+    Attributes:
+        platform: "vertex" or "kubeflow".
+        project, location: of Vertex AI.
+        namespace: of Kubernetes.
+    """
+
+    platform: str
+    project: str = ""
+    location: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The parameters of a run.
+
+    Attributes:
+        values: by name; all that the pipeline declares and that is known.
+        name: the problem's, or "" without one.
+        upload: the Problem file's text and where it has to be before the run starts, or None.
+    """
+
+    values: dict[str, Any]
+    name: str
+    upload: tuple[str, bytes] | None
+
+
+def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Filled:
+    """The parameters that follow from the inputs, of those that a pipeline declares.
+
+    Args:
+        inputs: what the user gives.
+        target: where the model goes.
+        definitions: the pipeline's parameters.
+
+    Raises:
+        UserError: the Problem file or the data is wrong, or is where the platform does not reach it.
+    """
+    _check_reach(inputs, target)
+    known: dict[str, Any] = {
+        "root": inputs.root,
+        "data": inputs.data,
+        "champion": inputs.champion,
+        "baseline": inputs.baseline,
+        "csv": json.dumps(list(inputs.csv)) if inputs.csv else "",
+    }
+    file = load_problem(inputs.problem) if inputs.problem else None
+    upload = None
+    if file is not None:
+        known["problem"], upload = _problem_place(inputs, file)
+        known["problem_digest"], known["schema_digest"] = file.digest, file.problem.schema_digest
+        if inputs.root:
+            known["registry"], known["endpoint"] = _destinations(inputs.root, target, file.problem.name)
+    if inputs.data and "data_version" in definitions:
+        known["data_version"] = inputs.data_version or _measured(inputs, file)
+    if inputs.baseline and "baseline_version" in definitions:
+        known["baseline_version"] = _baseline_version(inputs.baseline)
+    values = {name: value for name, value in known.items() if value and name in definitions}
+    unused = [name for name in ("data", "problem", "champion", "baseline", "csv") if known.get(name)]
+    unused = [name for name in unused if name not in definitions]
+    if unused:
+        raise UsageError(
+            "the pipeline has no such input",
+            where=", ".join(f"--{name}" for name in unused),
+            expected=f"one of its parameters: {', '.join(sorted(definitions)) or 'none'}",
+        )
+    return Filled({**values, **inputs.given}, "" if file is None else file.problem.name, upload)
+
+
+def pipeline_root(root: str, pipeline: Mapping[str, Any], platform: str) -> str:
+    """Where the platform keeps the tasks' outputs; "" for its own place.
+
+    Raises:
+        UsageError: Vertex AI is told of no bucket.
+    """
+    place = storage.join(root, "pipeline") if _REMOTE.match(root) else ""
+    place = place or str(pipeline.get("defaultPipelineRoot", ""))
+    if platform == "vertex" and not place.startswith("gs://"):
+        raise UsageError(
+            "Vertex AI needs a bucket for the tasks' outputs",
+            where="--root",
+            expected="gs://BUCKET/FOLDER, in the region of --location",
+            received=repr(root),
+        )
+    return place
+
+
+def _check_reach(inputs: Inputs, target: Target) -> None:
+    """Refuses what only this machine can read, before it is read."""
+    for option in ("data", "root", "champion", "baseline"):
+        value = getattr(inputs, option)
+        local = bool(value) and not _REMOTE.match(value)
+        if local and target.platform == "vertex":
+            raise UsageError(
+                "Vertex AI does not reach it", where=f"--{option}", expected="gs://...", received=repr(value)
+            )
+        if local and not posixpath.isabs(value):
+            raise UsageError(
+                "a path of the cluster is absolute",
+                where=f"--{option}",
+                expected="a path below the claim's mount, or in an object store",
+                received=repr(value),
+            )
+
+
+def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, tuple[str, bytes] | None]:
+    """Where the tasks find the Problem file; one that is here goes below the root, by its content."""
+    if storage.is_remote(inputs.problem) or "problem" in inputs.given:
+        return inputs.problem, None
+    if not storage.is_remote(inputs.root):
+        raise UsageError(
+            "the Problem file cannot be put where the tasks find it",
+            where="--root",
+            expected="gs://...; or --parameter problem=PATH, where the tasks see the same file",
+            received=repr(inputs.root),
+        )
+    place = storage.join(inputs.root, "problems", file.digest[:16], Path(inputs.problem).name)
+    return place, (place, file.source.encode())
+
+
+def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
+    """The registry and the endpoint."""
+    if target.platform == "vertex":
+        from headrace.pipelines.platforms.vertex import resource_name
+        from headrace.pipelines.platforms.vertex_options import VertexOptions
+
+        options = VertexOptions(project=target.project, location=target.location)
+        return resource_name(options, "models", problem), resource_name(options, "endpoints", problem)
+    name = problem.replace("_", "-").rstrip("-")
+    return workspace.registry_uri(root, problem), f"kserve://{target.namespace or 'kubeflow'}/{name}"
+
+
+def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
+    """The data's version, after a look at its first rows where a Problem says what they are."""
+    from headrace.components.preprocess.check import check_data
+    from headrace.components.preprocess.csv_dialect import CsvDialect
+    from headrace.components.preprocess.sources import data_version, list_paths
+
+    if not inputs.data.startswith(("gs://", "bigquery://")) and not Path(inputs.data).exists():
+        raise UsageError(
+            "the data's version cannot be measured from here",
+            where="--data",
+            expected="gs://..., bigquery://... or a path that is here too",
+            received=inputs.data,
+            fix="Give --data-version: any text that is another one when the data is, such as its date",
+        )
+    dialect = CsvDialect.parse(tuple(inputs.csv))
+    files = list_paths(inputs.data) if file is None else check_data(file.problem, inputs.data, dialect)
+    return data_version(files, dialect)
+
+
+def _baseline_version(baseline: str) -> str:
+    from headrace.components.preprocess.bounds import baseline_version
+
+    return baseline_version(baseline)

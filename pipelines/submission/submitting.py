@@ -1,0 +1,97 @@
+"""Submission: the same pipeline, parameters and data are the same run, which is made once."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from headrace.components.errors import UsageError
+from headrace.pipelines.submission.patience import Patience, asking, making
+from headrace.pipelines.submission.run import Run, Schedule, Service, Submission
+from headrace.pipelines.submission.run_id import attempt
+
+# What ended without a result may be tried again; a run that succeeded, or that the gate refused, would end the same.
+_TRIED_AGAIN = ("failed", "cancelled", "cancelling")
+
+
+def submit(service: Service, run_id: str, submission: Submission, patience: Patience) -> tuple[Run, bool]:
+    """Starts a run, unless it is there already.
+
+    A run that failed or was cancelled is tried again under the next attempt's name, ID-2, ID-3, ...: the platform
+    takes what its tasks have finished from the cache.
+
+    Returns:
+        The run, and whether it is new.
+
+    Raises:
+        HeadraceError: what the platform refused, or how it failed.
+    """
+    for number in itertools.count(1):
+        name = attempt(run_id, number)
+        found = asking(lambda name=name: service.find(name), patience)  # type: ignore[misc]
+        if found is None:
+            break
+        if found.state not in _TRIED_AGAIN:
+            return found, False
+    made = making(lambda: service.create(name, submission), lambda: service.find(name), patience)
+    return made, True
+
+
+def put_schedule(
+    service: Service, name: str, cron: str, timezone: str, submission: Submission, patience: Patience
+) -> tuple[Schedule, bool]:
+    """Makes a schedule, or puts what is given into the one of that name.
+
+    Returns:
+        The schedule, and whether it is new.
+
+    Raises:
+        UsageError: there are several of that name, which another tool made.
+        HeadraceError: what the platform refused, or how it failed.
+    """
+    found = asking(lambda: _find(service, name), patience)
+    if found is not None:
+        return asking(lambda: service.change(found, cron, timezone, submission), patience), False
+    made = making(lambda: service.schedule(name, cron, timezone, submission), lambda: _find(service, name), patience)
+    return made, True
+
+
+def find_schedule(service: Service, name: str, patience: Patience) -> Schedule:
+    """The schedule of a name.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    found = asking(lambda: _find(service, name), patience)
+    if found is None:
+        known = sorted(one.name for one in asking(service.schedules, patience))
+        raise UsageError("there is no such schedule", where=name, expected=", ".join(known) or "one that was made")
+    return found
+
+
+def without_cache(submission: Submission) -> Submission:
+    """The same, with no task taken from the cache."""
+    pipeline = {**submission.documents[0]}
+    pipeline["root"] = _uncached(pipeline.get("root", {}))
+    pipeline["components"] = {name: _uncached(one) for name, one in pipeline.get("components", {}).items()}
+    return dataclasses.replace(submission, documents=[pipeline, *submission.documents[1:]])
+
+
+def _uncached(component: dict[str, object]) -> dict[str, object]:
+    dag = component.get("dag")
+    if not isinstance(dag, dict):
+        return component
+    tasks = {name: {**task, "cachingOptions": {}} for name, task in dag.get("tasks", {}).items()}
+    return {**component, "dag": {**dag, "tasks": tasks}}
+
+
+def _find(service: Service, name: str) -> Schedule | None:
+    found = [one for one in service.schedules() if one.name == name]
+    if len(found) > 1:
+        raise UsageError(
+            "several schedules have this name",
+            where=name,
+            received=", ".join(one.reference for one in found),
+            fix="Delete those that are not wanted with the platform's own tool, or choose another --name",
+        )
+    return found[0] if found else None

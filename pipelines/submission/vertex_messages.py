@@ -1,0 +1,120 @@
+"""The service's own messages of runs, tasks and schedules, in the words that are the same for all platforms."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.pipelines.submission.run import Run, Schedule, Task
+
+_EXIT_STATUS = re.compile(r"non-zero (?:exit )?status(?: of| code)?:? (\d+)|exit(?:ed with)? (?:status|code) (\d+)")
+_PROJECT_OF_JOB = re.compile(r".*/(?:customJobs|hyperparameterTuningJobs|batchPredictionJobs|jobs)/([\w-]+)\Z")
+
+_RUN_STATES = {
+    "QUEUED": "waiting",
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+    "CANCELLING": "cancelling",
+    "CANCELLED": "cancelled",
+    "PAUSED": "paused",
+}
+_TASK_STATES = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "CANCEL_PENDING": "running",
+    "CANCELLING": "running",
+    "CANCELLED": "cancelled",
+    "FAILED": "failed",
+    # The service skips what it takes from its cache; a condition that is not met does not trigger.
+    "SKIPPED": "cached",
+    "NOT_TRIGGERED": "skipped",
+}
+
+
+def run_of(job: Any, project: str, location: str) -> Run:
+    """A PipelineJob as a run."""
+    told = json.loads(type(job).to_json(job, use_integers_for_enums=False))
+    run_id = job.name.rpartition("/")[2]
+    tasks = {one.task_name: _task(one) for one in sorted(job.job_detail.task_details, key=_started)}
+    return Run(
+        run_id=run_id,
+        state=_RUN_STATES.get(job.state.name.removeprefix("PIPELINE_STATE_"), "waiting"),
+        reference=job.name,
+        page=f"https://console.cloud.google.com/vertex-ai/locations/{location}/pipelines/runs/{run_id}"
+        f"?project={project}",
+        created=_seconds(job.create_time),
+        finished=_seconds(job.end_time),
+        message=job.error.message,
+        parameters=told.get("runtimeConfig", {}).get("parameterValues", {}),
+        spec=told.get("pipelineSpec") or {},
+        tasks=tasks,
+    )
+
+
+def _started(task: Any) -> float:
+    return _seconds(task.start_time) or 0.0
+
+
+def _task(told: Any) -> Task:
+    outputs = {
+        name.removeprefix("output:"): value
+        for name, value in (dict(told.execution.metadata) if told.execution.metadata else {}).items()
+        if name.startswith("output:")
+    }
+    container = told.executor_detail.container_detail
+    jobs = [container.main_job] if container.main_job else []
+    jobs += [one["resourceUri"] for one in _resources(outputs.get("gcp_resources"))]
+    return Task(
+        name=told.task_name,
+        state=_TASK_STATES.get(told.state.name, "waiting"),
+        started=_seconds(told.start_time),
+        finished=_seconds(told.end_time),
+        message=told.error.message,
+        exit_status=_exit_status(told.error.message),
+        outputs=outputs,
+        jobs=tuple(found[1] for job in jobs if (found := _PROJECT_OF_JOB.match(job))),
+    )
+
+
+def _resources(text: Any) -> list[Mapping[str, str]]:
+    """The jobs that a task gave away, as google-cloud-pipeline-components keeps them."""
+    try:
+        found = json.loads(text).get("resources", []) if isinstance(text, str) and text else []
+    except ValueError:
+        return []
+    return [one for one in found if isinstance(one, dict) and "resourceUri" in one]
+
+
+def _exit_status(message: str) -> int | None:
+    found = _EXIT_STATUS.search(message)
+    return int(found[1] or found[2]) if found else None
+
+
+def _seconds(moment: Any) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+def schedule_of(told: Any) -> Schedule:
+    """A schedule of pipelines."""
+    zone, _, cron = (
+        told.cron.removeprefix("CRON_").removeprefix("TZ=").partition(" ")
+        if "TZ=" in told.cron
+        else (
+            "UTC",
+            "",
+            told.cron,
+        )
+    )
+    return Schedule(
+        name=told.display_name,
+        state=told.state.name.lower(),
+        cron=cron,
+        timezone=zone,
+        reference=told.name,
+        next_run=told.next_run_time.isoformat() if told.next_run_time else "",
+    )

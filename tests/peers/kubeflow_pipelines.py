@@ -1,0 +1,331 @@
+"""Kubeflow Pipelines on this machine: the REST interface that kfp.Client asks, with state that persists.
+
+Answers are built of kfp_server_api's own models; the pipeline's spec is parsed as the server parses it, and its tasks
+run in their order, a step a poll.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import kfp_server_api as api
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from peers.pipeline_engine import Answers, Engine, TaskState
+from peers.vertex.server import Fault
+
+_BASE = "apis/v2beta1/"
+_STATES = {
+    "running": "RUNNING",
+    "succeeded": "SUCCEEDED",
+    "cached": "SUCCEEDED",
+    "skipped": "SKIPPED",
+    "failed": "FAILED",
+    "cancelled": "CANCELED",
+}
+
+
+class Refused(Exception):
+    """What the server answers in place of a resource: an HTTP status, a gRPC code and a sentence."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+@dataclass
+class KubeflowPipelines:
+    """A running server.
+
+    Attributes:
+        url: where it answers.
+        do: what tasks do.
+        at_end: called with each run that has ended.
+        faults: those still to come.
+        requests: "METHOD path" of every request that came, in order.
+        runs, recurring_runs, experiments: what it keeps, by id, in the order in which they were made.
+        pod_logs: by the pod's name.
+    """
+
+    url: str = ""
+    do: Answers = field(default_factory=Answers)
+    at_end: Callable[[api.V2beta1Run], None] = lambda _: None
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    runs: dict[str, Any] = field(default_factory=dict)
+    recurring_runs: dict[str, Any] = field(default_factory=dict)
+    experiments: dict[str, Any] = field(default_factory=dict)
+    pod_logs: dict[str, str] = field(default_factory=dict)
+    _engines: dict[str, Engine] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _ticks: Any = field(default_factory=itertools.count)
+
+    def fail(self, pattern: str, code: int, *, times: int = 1, after: bool = False, message: str = "injected") -> None:
+        """Lets requests fail; a code of 0 cuts the connection."""
+        self.faults.append(Fault(pattern, code, times, after, message))
+
+    def next_fault(self, request: str) -> Fault | None:
+        """The fault for a request, one time fewer from now on."""
+        for fault in self.faults:
+            if fault.times > 0 and re.search(fault.pattern, request):
+                fault.times -= 1
+                return fault
+        return None
+
+    def handle(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
+        """The answer to a request: a model, a plain object, or a text."""
+        with self._lock:
+            found = re.match(r"apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log\Z", path)
+            if found:
+                self._held(self.runs, found[1])
+                if found[2] not in self.pod_logs:
+                    raise Refused(404, 5, f"pods {found[2]!r} not found")
+                return self.pod_logs[found[2]]
+            if not path.startswith(_BASE):
+                raise Refused(404, 5, "Not Found")
+            collection, _, rest = path.removeprefix(_BASE).partition("/")
+            identifier, _, verb = rest.partition(":")
+            if (method, collection) == ("GET", "healthz"):
+                return {"multi_user": False}
+            handlers = {"experiments": self._experiments, "runs": self._runs, "recurringruns": self._recurring}
+            if collection not in handlers:
+                raise Refused(404, 5, "Not Found")
+            return handlers[collection](method, identifier, verb, query, body)
+
+    def _experiments(self, method: str, identifier: str, _: str, query: dict[str, str], body: bytes) -> Any:
+        if method == "POST":
+            made = _parse(body, api.V2beta1Experiment)
+            if any(one.display_name == made.display_name for one in self.experiments.values()):
+                raise Refused(409, 6, f"Experiment {made.display_name} already exists")
+            made.experiment_id, made.created_at = str(uuid.uuid4()), self._now()
+            self.experiments[made.experiment_id] = made
+            return made
+        if identifier:
+            return self._held(self.experiments, identifier)
+        page, token = _page(list(self.experiments.values()), query)
+        return api.V2beta1ListExperimentsResponse(experiments=page, next_page_token=token)
+
+    def _runs(self, method: str, identifier: str, verb: str, query: dict[str, str], body: bytes) -> Any:
+        if method == "POST" and not identifier:
+            return self._start(_parse(body, api.V2beta1Run))
+        if not identifier:
+            kept = [one for one in self.runs.values() if query.get("experiment_id") in (None, one.experiment_id)]
+            page, token = _page(kept, query)
+            return api.V2beta1ListRunsResponse(runs=page, next_page_token=token)
+        run = self._held(self.runs, identifier)
+        if method == "GET":
+            return self._advance(run)
+        if (method, verb) == ("POST", "terminate"):
+            if run.finished_at:
+                raise Refused(400, 3, f"Failed to terminate a run: run {run.run_id} is in a final state {run.state}")
+            run.state = "CANCELING"
+        elif (method, verb) == ("POST", "archive"):
+            run.storage_state = "ARCHIVED"
+        else:
+            raise Refused(404, 5, f"Not Found: {method} {identifier}:{verb}")
+        return {}
+
+    def _start(self, run: Any) -> Any:
+        self._held(self.experiments, run.experiment_id)
+        spec = _checked(run.pipeline_spec)
+        run.run_id, run.created_at, run.state = str(uuid.uuid4()), self._now(), "PENDING"
+        run.storage_state = "AVAILABLE"
+        parameters = (run.runtime_config.parameters if run.runtime_config else None) or {}
+        declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        unknown = sorted(set(parameters) - set(declared))
+        if unknown:
+            raise Refused(400, 3, f"parameter {unknown[0]} is not in the pipeline")
+        self._engines[run.run_id] = Engine(spec, parameters, self.do, "minio://mlpipeline/v2/artifacts")
+        self.runs[run.run_id] = run
+        return run
+
+    def _advance(self, run: Any) -> Any:
+        engine = self._engines[run.run_id]
+        if run.finished_at:
+            return run
+        if run.state == "PENDING":
+            run.state = "RUNNING"
+        elif run.state == "CANCELING":
+            engine.cancel()
+        else:
+            engine.step()
+        details = [_detail(run.run_id, task) for task in engine.tasks.values()]
+        run.run_details = api.V2beta1RunDetails(task_details=details)
+        if engine.state != "running":
+            run.state, run.finished_at = _STATES[engine.state], self._now()
+            self.at_end(run)
+        return run
+
+    def _recurring(self, method: str, identifier: str, verb: str, query: dict[str, str], body: bytes) -> Any:
+        if method == "POST" and not identifier:
+            made = _parse(body, api.V2beta1RecurringRun)
+            self._held(self.experiments, made.experiment_id)
+            _checked(made.pipeline_spec)
+            if len(made.trigger.cron_schedule.cron.split()) != 6:
+                raise Refused(400, 3, f"The trigger {made.trigger.cron_schedule.cron!r} is not of six fields")
+            made.recurring_run_id, made.created_at = str(uuid.uuid4()), self._now()
+            made.status = "ENABLED" if made.mode == "ENABLE" else "DISABLED"
+            self.recurring_runs[made.recurring_run_id] = made
+            return made
+        if not identifier:
+            page, token = _page(list(self.recurring_runs.values()), query)
+            return api.V2beta1ListRecurringRunsResponse(recurring_runs=page, next_page_token=token)
+        held = self._held(self.recurring_runs, identifier)
+        if method == "DELETE":
+            del self.recurring_runs[identifier]
+        elif verb in ("enable", "disable"):
+            held.status = "ENABLED" if verb == "enable" else "DISABLED"
+        return held if method == "GET" else {}
+
+    def _held(self, among: dict[str, Any], identifier: str) -> Any:
+        if identifier not in among:
+            raise Refused(404, 5, f"ResourceNotFoundError: {identifier} not found.")
+        return among[identifier]
+
+    def _now(self) -> datetime.datetime:
+        # Two things that are made in one moment keep their order.
+        return datetime.datetime.now(datetime.UTC) + datetime.timedelta(microseconds=next(self._ticks))
+
+
+def _parse(body: bytes, model: Any) -> Any:
+    """A model from JSON; a field that it does not have is refused, as the server does."""
+    told = json.loads(body)
+    unknown = sorted(set(told) - set(model.attribute_map.values()))
+    if unknown:
+        raise Refused(400, 3, f'proto: unknown field "{unknown[0]}"')
+
+    class Response:
+        data = body
+
+    return api.ApiClient().deserialize(Response(), model.__name__)
+
+
+def _checked(spec: Any) -> dict[str, Any]:
+    """The pipeline of what was sent, parsed as the server parses it."""
+    pipeline: dict[str, Any] = spec.get("pipeline_spec", spec)
+    try:
+        json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
+        if "platform_spec" in spec:
+            json_format.ParseDict(spec["platform_spec"], pipeline_spec_pb2.PlatformSpec())
+    except json_format.ParseError as error:
+        raise Refused(400, 3, f"invalid pipeline spec: {error}") from error
+    return pipeline
+
+
+def _page(held: list[Any], query: dict[str, str]) -> tuple[list[Any], str]:
+    for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
+        # kfp.Client gives the number, as JSON of an enum may.
+        if predicate["operation"] not in ("EQUALS", 1):
+            raise Refused(400, 3, f"unsupported: {predicate}")
+        held = [one for one in held if getattr(one, predicate["key"]) == predicate["stringValue"]]
+    key, _, direction = query.get("sort_by", "created_at").partition(" ")
+    held = sorted(held, key=lambda one: getattr(one, key or "created_at"), reverse=direction == "desc")
+    size, start = int(query.get("page_size") or 10), int(query.get("page_token") or 0)
+    return held[start : start + size], str(start + size) if start + size < len(held) else ""
+
+
+def _detail(run_id: str, task: TaskState) -> Any:
+    failed = api.GoogleRpcStatus(code=2, message=task.message) if task.message else None
+    return api.V2beta1PipelineTaskDetail(
+        run_id=run_id,
+        task_id=f"{run_id}-{task.name}",
+        display_name=task.name,
+        create_time=_moment(task.started),
+        start_time=_moment(task.started),
+        end_time=_moment(task.finished) if task.finished else None,
+        state=_STATES[task.state],
+        error=failed,
+        child_tasks=[api.PipelineTaskDetailChildTask(pod_name=f"{run_id}-{task.name}-pod")],
+    )
+
+
+def _moment(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+@contextmanager
+def serving() -> Iterator[KubeflowPipelines]:
+    """A server on a free port of this machine."""
+    running = KubeflowPipelines()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = urlsplit(self.path)
+            path = unquote(parts.path).removeprefix("/")
+            said = f"{self.command} {path}"
+            running.requests.append(said)
+            fault = running.next_fault(said)
+            if fault is not None and not fault.after:
+                return self._fault(fault)
+            status, answer = 200, None
+            try:
+                answer = running.handle(self.command, path, dict(parse_qsl(parts.query)), body)
+            except Refused as refused:
+                status, answer = refused.status, _status(refused.code, str(refused))
+            if fault is not None:
+                return self._fault(fault)
+            return self._send(status, answer)
+
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - http.server's names
+
+        def _fault(self, fault: Fault) -> None:
+            if fault.code == 0:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self._send(fault.code, _status(13, fault.message))
+
+        def _send(self, status: int, answer: Any) -> None:
+            plain = (
+                answer if isinstance(answer, str) else json.dumps(api.ApiClient().sanitize_for_serialization(answer))
+            )
+            content = plain.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    running.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield running
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _status(code: int, message: str) -> dict[str, Any]:
+    """As the gateway writes it."""
+    return {"error": message, "code": code, "message": message, "details": []}
+
+
+@pytest.fixture
+def kubeflow_pipelines() -> Iterator[KubeflowPipelines]:
+    """A Kubeflow Pipelines of its own for one test."""
+    with serving() as running:
+        yield running

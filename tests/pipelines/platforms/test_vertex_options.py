@@ -1,0 +1,252 @@
+"""Vertex AI's options: what the service would refuse or ignore is refused when they are read, with the rule."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components.errors import UsageError
+from headrace.pipelines.commands.compile import load_platform
+from headrace.pipelines.platforms import vertex_rules
+from headrace.pipelines.platforms.images import Images
+from headrace.pipelines.platforms.options import build, read_options
+from headrace.pipelines.platforms.vertex_options import (
+    DataflowOptions,
+    EndpointOptions,
+    TaskOptions,
+    TrainingOptions,
+    VertexOptions,
+)
+
+OPTIONS = Path(__file__).with_name("vertex.toml")
+DIGEST = f"@sha256:{'1' * 64}"
+
+
+def test_the_file_becomes_options() -> None:
+    options = build(VertexOptions, read_options(str(OPTIONS))["vertex"], "vertex")
+    assert options.training == TrainingOptions(
+        machine_type="g2-standard-24",
+        accelerator="NVIDIA_L4",
+        accelerator_count=2,
+        replicas=3,
+        spot=True,
+        disk_gigabytes=200,
+        timeout_hours=12.0,
+        retries=3,
+        environment={"TF_GPU_ALLOCATOR": "cuda_malloc_async"},
+    )
+    assert options.tasks["evaluate"] == TaskOptions(cpu=8, memory="32G")
+    assert isinstance(options.dataflow, DataflowOptions)
+    assert options.endpoint.aliases == ("champion",)
+
+
+@pytest.mark.parametrize(
+    ("machine", "accelerator", "count", "topology"),
+    [
+        ("n1-standard-8", "", 0, ""),
+        ("e2-standard-4", "", 0, ""),
+        ("n1-standard-8", "NVIDIA_TESLA_T4", 1, ""),
+        ("n1-highmem-16", "NVIDIA_TESLA_V100", 2, ""),
+        ("n1-standard-96", "NVIDIA_TESLA_V100", 8, ""),
+        ("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8, ""),
+        ("a2-ultragpu-1g", "NVIDIA_A100_80GB", 1, ""),
+        ("a3-highgpu-8g", "NVIDIA_H100_80GB", 8, ""),
+        ("g2-standard-12", "NVIDIA_L4", 1, ""),
+        ("cloud-tpu", "TPU_V3", 8, ""),
+        ("ct5lp-hightpu-4t", "", 0, "2x2"),
+        ("ct6e-standard-8t", "", 0, "2x4"),
+    ],
+)
+def test_machines_that_there_are(machine: str, accelerator: str, count: int, topology: str) -> None:
+    assert vertex_rules.broken_machine_rule(machine, accelerator, count, topology) is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "accelerator", "count", "topology", "rule"),
+    [
+        ("standard-8", "", 0, "", "machine"),
+        ("n2-standard-8", "NVIDIA_TESLA_T4", 1, "", "accelerator"),
+        ("n1-standard-32", "NVIDIA_TESLA_T4", 1, "", "accelerator"),
+        ("n1-standard-16", "NVIDIA_TESLA_V100", 1, "", "accelerator"),
+        ("n1-standard-8", "NVIDIA_TESLA_T4", 3, "", "accelerator"),
+        ("g2-standard-24", "NVIDIA_L4", 1, "", "accelerator"),
+        ("a2-highgpu-1g", "NVIDIA_A100_80GB", 1, "", "accelerator"),
+        ("n1-standard-8", "nvidia.com/gpu", 1, "", "accelerator"),
+        ("g2-standard-12", "", 0, "", "accelerator_needs_machine"),
+        ("n1-standard-8", "NVIDIA_TESLA_T4", 0, "", "accelerator_count"),
+        ("n1-standard-8", "", 1, "", "accelerator_count"),
+        ("ct5lp-hightpu-4t", "", 0, "", "tpu_topology"),
+        ("ct5lp-hightpu-4t", "TPU_V3", 8, "2x2", "tpu_topology"),
+        ("n1-standard-8", "", 0, "2x2", "tpu_topology"),
+    ],
+)
+def test_machines_that_there_are_not(machine: str, accelerator: str, count: int, topology: str, rule: str) -> None:
+    assert vertex_rules.broken_machine_rule(machine, accelerator, count, topology) == rule
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "what", "expected"),
+    [
+        (
+            TrainingOptions,
+            {"machine_type": "n2-standard-8", "accelerator": "NVIDIA_L4", "accelerator_count": 1},
+            "do not go together",
+            "Each accelerator goes with some machine types only",
+        ),
+        (
+            TrainingOptions,
+            {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x2", "replicas": 2},
+            "a TPU takes no replicas",
+            "one replica",
+        ),
+        (
+            TrainingOptions,
+            {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "4x4", "spot": True},
+            "not to be had as spot",
+            "Spot VMs with TPU Pods",
+        ),
+        (
+            TrainingOptions,
+            {"spot": True, "replicas": 2, "restart": False},
+            "needs restart",
+            "leaves the others waiting",
+        ),
+        (TrainingOptions, {"disk_type": "pd-balanced"}, "disk_type is wrong", "pd-ssd or pd-standard"),
+        (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is wrong", "100 to 64000"),
+        (TrainingOptions, {"timeout_hours": 700.0}, "timeout_hours is wrong", "at most 28 days"),
+        (TrainingOptions, {"environment": {"TF_CONFIG": "{}"}}, "sets this variable itself", "TF_CONFIG"),
+        (TrainingOptions, {"environment": {"A": "{{$.x}}"}}, "cannot be carried", "without {{"),
+        (TaskOptions, {"cpu": 128}, "cpu is wrong", "up to 96 CPUs"),
+        (TaskOptions, {"memory": "640G"}, "memory is wrong", "624 GB"),
+        (TaskOptions, {"memory": "lots"}, "memory is wrong", "624 GB"),
+        (
+            TaskOptions,
+            {"accelerator": "nvidia.com/gpu", "accelerator_count": 1},
+            "no such accelerator",
+            "Each accelerator",
+        ),
+        (EndpointOptions, {"traffic": 101}, "traffic is wrong", "add up to 100"),
+        (EndpointOptions, {"min_replicas": 0}, "replicas are wrong", "at least one replica"),
+        (EndpointOptions, {"aliases": ("default",)}, "an alias is wrong", "the service's own"),
+        (EndpointOptions, {"aliases": ("Champion",)}, "an alias is wrong", "[a-z]"),
+        (VertexOptions, {"project": "123456", "location": "europe-west1"}, "project is wrong", "not its number"),
+        (VertexOptions, {"project": "my-project", "location": "europe-west1-b"}, "location is wrong", "a region"),
+        (
+            VertexOptions,
+            {"project": "my-project", "location": "europe-west1", "network": "default"},
+            "network is wrong",
+            "the project's number",
+        ),
+        (
+            VertexOptions,
+            {"project": "my-project", "location": "europe-west1", "labels": {"Team": "x"}},
+            "a label is wrong",
+            "At most 64 labels",
+        ),
+        (
+            VertexOptions,
+            {"project": "my-project", "location": "europe-west1", "tasks": {"train": TaskOptions()}},
+            "no task 'train'",
+            "evaluate",
+        ),
+    ],
+)
+def test_what_the_service_would_refuse(kind: Any, values: dict[str, Any], what: str, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        kind(**values)
+    assert what in caught.value.what
+    assert caught.value.expected is not None
+    assert expected in caught.value.expected
+
+
+def test_every_rule_has_a_source_and_a_text() -> None:
+    table = vertex_rules.table()
+    for name in table["rules"]:
+        assert "https://" in vertex_rules.rule(name)
+        assert table["as_of"] in vertex_rules.rule(name)
+
+
+def test_an_error_says_what_the_machine_takes() -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainingOptions(machine_type="g2-standard-24", accelerator="NVIDIA_L4", accelerator_count=1)
+    assert caught.value.fix == "g2-standard-24 takes 2 x NVIDIA_L4"
+
+
+@pytest.mark.parametrize(
+    ("table", "what", "where"),
+    [
+        (
+            {"project": "my-project", "location": "europe-west1", "machin": "x"},
+            "there is no option 'machin'",
+            "[vertex]",
+        ),
+        ({"location": "europe-west1"}, "project is missing", "[vertex]"),
+        ({"project": 7, "location": "x"}, "the value is of another type", "vertex.project"),
+        (
+            {"project": "p", "location": "x", "training": {"replicas": True}},
+            "the value is of another type",
+            "vertex.training.replicas",
+        ),
+        ({"project": "p", "location": "x", "training": []}, "the value is of another type", "vertex.training"),
+        ({"project": "p", "location": "x", "dataflow": {}}, "temp_location is missing", "[vertex.dataflow]"),
+        (
+            {"project": "p", "location": "x", "tasks": {"evaluate": {"cpus": 2}}},
+            "there is no option 'cpus'",
+            "[vertex.tasks.evaluate]",
+        ),
+        (
+            {"project": "p", "location": "x", "endpoint": {"aliases": "champion"}},
+            "the value is of another type",
+            "vertex.endpoint.aliases",
+        ),
+    ],
+)
+def test_a_table_that_is_wrong(table: dict[str, Any], what: str, where: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(VertexOptions, table, "vertex")
+    assert (caught.value.what, caught.value.where) == (what, where)
+
+
+def test_images_are_named_by_their_digests() -> None:
+    names = dict.fromkeys(("beam", "train", "serve"), f"gcr.io/p/x{DIGEST}")
+    assert Images(**names).of("register") == names["beam"]
+    assert Images(**names, light=f"gcr.io/p/light{DIGEST}").of("deploy") == f"gcr.io/p/light{DIGEST}"
+    with pytest.raises(UsageError, match="named by a tag") as caught:
+        Images(**{**names, "train": "gcr.io/p/x:1.0"})
+    assert caught.value.where == "images.train"
+    assert Images(**{**names, "train": "gcr.io/p/x:1.0"}, allow_tags=True).of("train") == "gcr.io/p/x:1.0"
+    for wrong in ("", "x", "gcr.io/p/x", "gcr.io/p/X" + DIGEST, "gcr.io/p/x@sha256:12", f'gcr.io/p/"x{DIGEST}'):
+        with pytest.raises(UsageError):
+            Images(**{**names, "train": wrong}, allow_tags=True)
+
+
+def test_dataflow_is_checked_by_its_own_rules(tmp_path: Path) -> None:
+    wrong = tmp_path / "options.toml"
+    wrong.write_text(OPTIONS.read_text().replace("regions/europe-west1/", "regions/us-central1/"))
+    with pytest.raises(UsageError, match="the subnetwork is of another region") as caught:
+        load_platform("vertex", str(wrong))
+    assert "[vertex.dataflow]" in str(caught.value.where)
+
+
+def test_options_files_that_are_wrong(tmp_path: Path) -> None:
+    for text, what in (
+        ("[images", "the options file cannot be read"),
+        ("[images]\n", "the table [vertex] is missing"),
+        ("[images]\n[vertex]\n[verteks]\n", "there is no table [verteks]"),
+    ):
+        (tmp_path / "options.toml").write_text(text)
+        with pytest.raises(UsageError) as caught:
+            load_platform("vertex", str(tmp_path / "options.toml"))
+        assert caught.value.what == what
+    with pytest.raises(UsageError, match="options are missing"):
+        load_platform("vertex")
+    with pytest.raises(UsageError, match="no such options file"):
+        load_platform("vertex", str(tmp_path / "none.toml"))
+    with pytest.raises(UsageError, match="takes no platform options"):
+        load_platform("local", str(OPTIONS))
+
+
+def test_defaults_are_right_themselves() -> None:
+    options = VertexOptions(project="my-project", location="europe-west1")
+    assert dataclasses.replace(options).training.spot is False

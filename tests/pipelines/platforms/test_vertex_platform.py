@@ -1,0 +1,222 @@
+"""The static pipeline as it is compiled for Vertex AI: the golden file, and field by field what matters in it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headrace.components.errors import UsageError
+from headrace.components.preprocess.runner import DataflowRunner, runner_of
+from headrace.pipelines.commands.compile import compile_to, load_platform
+from headrace.pipelines.lint.check import lint
+from headrace.pipelines.lint.spec import Task, read_spec
+from headrace.pipelines.platforms.vertex import resource_name
+from headrace.pipelines.platforms.vertex_options import VertexOptions
+
+OPTIONS = Path(__file__).with_name("vertex.toml")
+GOLDEN = Path(__file__).parents[1] / "golden" / "static_training_vertex.yaml"
+BEAM, TRAIN, SERVE = (
+    f"europe-docker.pkg.dev/my-project/headrace/{name}@sha256:{digit * 64}"
+    for name, digit in (("beam", "1"), ("trainer-gpu", "2"), ("server", "3"))
+)
+
+
+def compile_with(folder: Path, old: str = "", new: str = "") -> Path:
+    options = folder / "options.toml"
+    text = OPTIONS.read_text()
+    assert old in text
+    options.write_text(text.replace(old, new) if old else text)
+    compile_to("static", "vertex", str(folder / "static.yaml"), options_file=str(options))
+    return folder / "static.yaml"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_with(tmp_path_factory.mktemp("spec"))
+
+
+@pytest.fixture(scope="module")
+def tasks(path: Path) -> dict[str, Task]:
+    return {task.where.rpartition(".")[2]: task for task in read_spec(str(path)).tasks()}
+
+
+def test_the_golden_file(path: Path) -> None:
+    """On purpose changed? `headrace compile static --for vertex --options .../vertex.toml --output GOLDEN`."""
+    compiled, golden = yaml.safe_load(path.read_text()), yaml.safe_load(GOLDEN.read_text())
+    for spec in (compiled, golden):
+        spec.pop("sdkVersion", None)
+    assert compiled == golden
+
+
+def test_each_task_has_its_image(path: Path) -> None:
+    images = {name: container["image"] for name, container in read_spec(str(path)).containers()}
+    launcher = images.pop("exec-train")
+    assert images == {
+        "exec-preprocess": BEAM,
+        "exec-evaluate": TRAIN,
+        "exec-register": BEAM,
+        "exec-deploy": BEAM,
+        "exec-summarize": BEAM,
+    }
+    assert launcher == f"gcr.io/ml-pipeline/google-cloud-pipeline-components@sha256:{'4' * 64}"
+
+
+def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
+    inputs = tasks["train"].inputs()
+    pools = inputs.pop("worker_pool_specs")
+    assert [pool["replica_count"] for pool in pools] == [1, 2]
+    for pool in pools:
+        container = pool["container_spec"]
+        assert container["image_uri"] == TRAIN
+        assert container["args"] == ["--executor_input", "{{$.json_escape[1]}}", "--function_to_execute", "train"]
+        assert "def train(" in container["command"][-1]
+        assert "pip install" not in "".join(container["command"])
+        assert container["env"] == [{"name": "TF_GPU_ALLOCATOR", "value": "cuda_malloc_async"}]
+        assert pool["machine_spec"] == {
+            "machine_type": "g2-standard-24",
+            "accelerator_type": "NVIDIA_L4",
+            "accelerator_count": 2,
+        }
+        assert pool["disk_spec"] == {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": 200}
+    expected = {
+        "display_name": "headrace-train",
+        "location": "europe-west1",
+        "project": "{{$.pipeline_google_cloud_project_id}}",
+        "timeout": "43200s",
+        "restart_job_on_worker_restart": True,
+        "service_account": "headrace@my-project.iam.gserviceaccount.com",
+        "network": "projects/123456789/global/networks/training",
+        "labels": {"headrace-step": "train", "team": "growth"},
+        "encryption_spec_key_name": "",
+    }
+    assert {name: inputs[name] for name in expected} == expected
+    assert tasks["train"].spec["retryPolicy"]["maxRetryCount"] == 3
+    container = read_spec(str(path)).executor_of(tasks["train"])
+    # The component's own `strategy` says how it distributes; the job's is in the request itself.
+    assert inputs.get("strategy") is None
+    assert '"strategy": "SPOT"' in container["args"][3]
+    assert container["command"][-1] == "google_cloud_pipeline_components.container.v1.custom_job.launcher"
+
+
+def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, Task]) -> None:
+    # The same root in each attempt: a spot machine that was taken back goes on from what the one before it kept.
+    assert tasks["train"].spec["inputs"]["parameters"]["root"] == {"componentInputParameter": "pipelinechannel--root"}
+
+
+def test_preprocessing_runs_on_dataflow_from_our_image(tasks: dict[str, Task]) -> None:
+    runner = runner_of(tasks["preprocess"].inputs()["runner"])
+    assert runner == DataflowRunner(
+        project="my-project",
+        region="europe-west1",
+        temp_location="gs://my-bucket/temp",
+        sdk_container_image=BEAM,
+        service_account="headrace@my-project.iam.gserviceaccount.com",
+        machine_type="n2-standard-4",
+        max_workers=20,
+        subnetwork="regions/europe-west1/subnetworks/beam",
+        public_addresses=False,
+        labels={"headrace-step": "beam", "team": "growth"},
+    )
+    assert "gcp_resources" in tasks["preprocess"].component["outputDefinitions"]["parameters"]
+
+
+def test_machines_retries_and_caching_are_as_asked(path: Path, tasks: dict[str, Task]) -> None:
+    resources = read_spec(str(path)).executor_of(tasks["evaluate"])["resources"]
+    assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("8", "32G")
+    cached = {name for name, task in tasks.items() if task.spec.get("cachingOptions", {}).get("enableCache")}
+    assert cached == {"train", "evaluate"}
+    retries = {name: task.spec.get("retryPolicy", {}).get("maxRetryCount") for name, task in tasks.items()}
+    assert retries["preprocess"] is None
+    assert retries["evaluate"] == retries["deploy"] == 2
+
+
+def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dict[str, Task]) -> None:
+    assert tasks["register"].inputs() == {
+        "serving_image": SERVE,
+        "aliases": ["champion"],
+        "labels": {"headrace-step": "register", "team": "growth"},
+        "encryption_key": "",
+    }
+    deployed = tasks["deploy"].inputs()
+    assert deployed["traffic"] == 20
+    assert (deployed["min_replicas"], deployed["max_replicas"]) == (1, 4)
+    assert deployed["machine_type"] == "n1-standard-4"
+    assert tasks["deploy"].spec["dependentTasks"] == ["register"]
+
+
+def test_the_lint_has_nothing_to_say(path: Path) -> None:
+    assert lint(str(path), "vertex") == []
+
+
+def test_it_is_what_the_sdk_would_send(path: Path) -> None:
+    from google.cloud import aiplatform_v1
+
+    spec = yaml.safe_load(path.read_text())
+    job = aiplatform_v1.PipelineJob.from_json(json.dumps({"pipelineSpec": spec, "displayName": "x"}))
+    assert dict(job.pipeline_spec)["schemaVersion"] == "2.1.0"
+
+
+def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, tasks: dict[str, Task]) -> None:
+    from google.cloud import aiplatform_v1
+    from google_cloud_pipeline_components.container.v1.gcp_launcher.utils import json_util
+
+    request = read_spec(str(path)).executor_of(tasks["train"])["args"][3]
+    # What the component is given at run time, a text of the user's among it, must not reach the request.
+    for name, value in {**tasks["train"].inputs(), "strategy": "mirrored"}.items():
+        placeholder = f"{{{{$.inputs.parameters['{name}']}}}}"
+        written = value if f'"{placeholder}"' in request else json.dumps(value)
+        request = request.replace(placeholder, str(written))
+    # The launcher takes away what is empty before it sends the request.
+    job = aiplatform_v1.CustomJob.from_json(json.dumps(json_util.recursive_remove_empty(json.loads(request))))
+    spec = job.job_spec
+    assert [pool.replica_count for pool in spec.worker_pool_specs] == [1, 2]
+    assert spec.worker_pool_specs[1].machine_spec.accelerator_type == aiplatform_v1.AcceleratorType.NVIDIA_L4
+    assert spec.scheduling.strategy == aiplatform_v1.Scheduling.Strategy.SPOT
+    assert spec.scheduling.restart_job_on_worker_restart is True
+    assert spec.scheduling.timeout.total_seconds() == 12 * 3600
+    assert spec.service_account == "headrace@my-project.iam.gserviceaccount.com"
+    assert dict(job.labels) == {"headrace-step": "train", "team": "growth"}
+
+
+def test_a_tpu_has_its_topology(tmp_path: Path) -> None:
+    old = OPTIONS.read_text().partition("[vertex.training]")[2].partition("[vertex.dataflow]")[0]
+    new = '\nmachine_type = "ct5lp-hightpu-4t"\ntpu_topology = "2x2"\n\n'
+    found = {t.where: t for t in read_spec(str(compile_with(tmp_path, old, new))).tasks()}
+    (pool,) = found["exit-handler-1.train"].inputs()["worker_pool_specs"]
+    assert pool["machine_spec"] == {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x2"}
+
+
+def test_without_dataflow_beam_works_in_its_task(tmp_path: Path) -> None:
+    old = "[vertex.dataflow]" + OPTIONS.read_text().partition("[vertex.dataflow]")[2].partition("[vertex.endpoint]")[0]
+    found = {t.where: t for t in read_spec(str(compile_with(tmp_path, old, ""))).tasks()}
+    assert found["exit-handler-1.preprocess"].inputs()["runner"] == ""
+
+
+def test_names_of_models_and_endpoints() -> None:
+    options = VertexOptions(project="my-project", location="europe-west1")
+    name = resource_name(options, "endpoints", "birth_weight")
+    assert name == "projects/my-project/locations/europe-west1/endpoints/birth-weight"
+    with pytest.raises(UsageError, match="none for Vertex AI"):
+        resource_name(options, "models", "weight_")
+
+
+def test_the_search_for_parameters_is_a_custom_job_too(tmp_path: Path) -> None:
+    from kfp import compiler, dsl
+
+    from headrace.components.tune.component import tune
+
+    platform = load_platform("vertex", str(OPTIONS))
+
+    @dsl.pipeline(name="search")
+    def pipeline() -> None:
+        examples = dsl.importer(artifact_uri="gs://my-bucket/examples", artifact_class=dsl.Dataset)
+        search = platform.component(tune)
+        platform.place(search(problem="p", problem_digest="d", root="gs://my-bucket/r", examples=examples.output))
+
+    compiler.Compiler().compile(pipeline, str(tmp_path / "search.yaml"))
+    found = {task.where: task for task in read_spec(str(tmp_path / "search.yaml")).tasks()}
+    inputs = found["tune"].inputs()
+    assert inputs["worker_pool_specs"][0]["container_spec"]["image_uri"] == TRAIN
+    assert inputs["labels"]["headrace-step"] == "tune"
+    assert lint(str(tmp_path / "search.yaml"), "vertex") == []

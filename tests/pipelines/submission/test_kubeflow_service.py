@@ -1,0 +1,146 @@
+"""What is Kubeflow's own: its refusals, runs of one name, recurring runs, and paths of the cluster."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from peers.kubeflow_pipelines import KubeflowPipelines
+from peers.pipeline_platforms import NATALITY, Platform, headrace
+
+CRON = ["--cron", "0 3 * * *"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [
+        (401, "Unauthenticated", "kubectl create token SERVICE_ACCOUNT"),
+        (
+            403,
+            "User 'ann@example.com' is not authorized with reason: (request: Verb:create Resource: runs)",
+            "kubectl create rolebinding headrace --clusterrole=kubeflow-edit --user=ann@example.com",
+        ),
+        (400, "Invalid input error: the pipeline spec is invalid", "Kubeflow Pipelines refused the request"),
+    ],
+)
+def test_a_refusal_says_what_mends_it(
+    kubeflow: Platform, code: int, message: str, said: str, clock: list[float]
+) -> None:
+    kubeflow.server.fail(kubeflow.create, code, times=100, message=message)
+    done = kubeflow.submit()
+    assert (done.status, clock) == (2, [])
+    assert message in done.error
+    assert said in done.error
+
+
+def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    import kfp.client.client as client
+
+    # kfp.Client waits five seconds between its own attempts.
+    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    done = headrace("status", "--to", "kubeflow", "--host", f"http://127.0.0.1:{port}")
+    assert done.status == 75
+    assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in done.error
+
+
+def test_of_two_runs_that_are_made_at_once_the_first_is_kept(kubeflow: Platform) -> None:
+    server: KubeflowPipelines = kubeflow.server
+    first = kubeflow.submit()
+    held = server.runs
+    # Our look is answered from before the other's run was there.
+    original = server.handle
+    seen = iter([True])
+
+    def late(method: str, path: str, query: dict[str, str], body: bytes) -> object:
+        if (method, path) == ("GET", "apis/v2beta1/runs") and next(seen, False):
+            server.runs = {}
+            try:
+                return original(method, path, query, body)
+            finally:
+                server.runs = held
+        return original(method, path, query, body)
+
+    server.handle = late  # type: ignore[method-assign]
+    second = kubeflow.submit()
+    assert second.status == 0
+    assert second.output.splitlines()[1] == first.output.splitlines()[1]
+    kept, other = held.values()
+    assert (kept.storage_state, other.storage_state, other.state) == ("AVAILABLE", "ARCHIVED", "CANCELING")
+
+
+def test_paths_of_the_cluster(kubeflow: Platform) -> None:
+    given = [
+        "--problem", str(NATALITY / "natality.py"), "--parameter", "problem=/mnt/headrace/natality.py",
+        "--data", "/mnt/headrace/births.csv", "--root", "/mnt/headrace/root",
+    ]  # fmt: skip
+    unmeasured = headrace("submit", kubeflow.spec, *kubeflow.options, *given)
+    assert (unmeasured.status, "Give --data-version" in unmeasured.error) == (2, True)
+    done = headrace("submit", kubeflow.spec, *kubeflow.options, *given, "--data-version", "2026-11-21")
+    assert done.status == 0
+    (run,) = kubeflow.server.runs.values()
+    assert run.runtime_config.pipeline_root is None
+    parameters = run.runtime_config.parameters
+    assert parameters["problem"] == "/mnt/headrace/natality.py"
+    assert parameters["data_version"] == "2026-11-21"
+    assert parameters["registry"] == "/mnt/headrace/root/registry/natality"
+    relative = headrace("submit", kubeflow.spec, *kubeflow.options, *given[:-1], "root")
+    assert (relative.status, "--root: a path of the cluster is absolute" in relative.error) == (2, True)
+
+
+def test_what_kubernetes_is_told_is_submitted_too(kubeflow: Platform) -> None:
+    assert kubeflow.submit().status == 0
+    (run,) = kubeflow.server.runs.values()
+    assert set(run.pipeline_spec) == {"pipeline_spec", "platform_spec"}
+    executors = run.pipeline_spec["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors["exec-train"]["pvcMount"]
+
+
+def test_a_recurring_run_is_made_changed_paused_and_deleted(kubeflow: Platform) -> None:
+    spec, options = kubeflow.spec, kubeflow.options
+    assert headrace("schedule", "list", *options).output == ""
+    made = headrace("schedule", "set", spec, *options, *kubeflow.inputs, *CRON)
+    assert made.output == 'made: natality: active, "0 3 * * *" UTC\n'
+    (held,) = kubeflow.server.recurring_runs.values()
+    assert (held.trigger.cron_schedule.cron, held.max_concurrency, held.no_catchup) == ("0 0 3 * * *", "1", True)
+    assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
+    changed = headrace("schedule", "set", spec, *options, *kubeflow.inputs, "--cron", "30 4 * * 1")
+    assert changed.status == 0
+    # What was paused stays so.
+    assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
+    assert headrace("schedule", "resume", "natality", *options).output == "active: natality\n"
+    assert headrace("schedule", "delete", "natality", *options).status == 0
+    assert kubeflow.server.recurring_runs == {}
+    zone = headrace("schedule", "set", spec, *options, *kubeflow.inputs, *CRON, "--timezone", "Europe/Berlin")
+    assert (zone.status, "one time zone for all schedules" in zone.error) == (2, True)
+
+
+def test_a_lost_answer_makes_no_second_recurring_run(kubeflow: Platform) -> None:
+    kubeflow.server.fail(r"POST .*/recurringruns$", 0, after=True)
+    done = headrace("schedule", "set", kubeflow.spec, *kubeflow.options, *kubeflow.inputs, *CRON)
+    assert (done.status, len(kubeflow.server.recurring_runs)) == (0, 1)
+
+
+def test_any_other_pipeline_is_submitted_with_its_parameters(kubeflow: Platform, tmp_path: Path) -> None:
+    from kfp import compiler, dsl
+
+    @dsl.component(base_image="python:3.11-slim")
+    def count(rows: int, share: float) -> int:
+        return int(rows * share)
+
+    @dsl.pipeline(name="Count Rows")
+    def pipeline(rows: int, share: float = 0.5) -> None:
+        count(rows=rows, share=share)
+
+    path = tmp_path / "count.yaml"
+    compiler.Compiler().compile(pipeline, str(path))
+    missing = headrace("submit", str(path), *kubeflow.options)
+    assert (missing.status, "Give --parameter rows=..." in missing.error) == (2, True)
+    wrong = headrace("submit", str(path), *kubeflow.options, "--data", "/mnt/x", "-p", "rows=3")
+    assert (wrong.status, "--data: the pipeline has no such input" in wrong.error) == (2, True)
+    dry = headrace("submit", str(path), *kubeflow.options, "-p", "rows=3", "--dry-run")
+    assert (dry.status, '"rows": 3' in dry.output, kubeflow.server.requests) == (0, True, [])
+    done = headrace("submit", str(path), *kubeflow.options, "-p", "rows=3", "--wait", "--poll-seconds", "0.01")
+    assert (done.status, done.output.startswith("count-rows-")) == (0, True)
+    assert kubeflow.server.do.calls[0].parameters == {"rows": 3, "share": 0.5}

@@ -1,0 +1,273 @@
+"""`headrace submit`, `status` and `cancel`, the same on both platforms: one run, its progress, its end, its faults."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from peers.pipeline_engine import TaskFailed
+from peers.pipeline_platforms import NATALITY, Platform, headrace
+
+SUCCEEDS = {"evaluate": {"Output": True}}
+REFUSED = {"evaluate": {"Output": False}}
+
+
+def run_id(output: str) -> str:
+    found = re.match(r"(natality-[0-9a-f]{12}(-\d+)?): ", output)
+    assert found is not None
+    return found[1]
+
+
+def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
+    done = platform.submit("--wait")
+    assert (done.status, done.error) == (0, "")
+    name = run_id(done.output)
+    assert done.output.splitlines()[0] == f"{name}: submitted to {platform.name}"
+    shown = [line for line in done.output.splitlines() if re.match(r"[a-z]+ +(\.\.\.|[0-9.]+ s)", line)]
+    tasks = ["preprocess", "train", "evaluate", "register", "deploy", "summarize"]
+    assert [line.split()[0] for line in shown] == [name for task in tasks for name in (task, task)]
+    call = platform.do.calls[0]
+    problem = call.parameters["problem"]
+    assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/[0-9a-f]{16}/natality\.py", problem)
+    assert len(call.parameters["data_version"]) == 64
+    last = platform.do.calls[-1].parameters
+    assert (last["run_id"], last["pipeline"]) == (name, "static-training")
+    if platform.name == "vertex":
+        assert last["registry"] == "projects/demo-project/locations/us-central1/models/natality"
+        assert last["endpoint"] == "projects/demo-project/locations/us-central1/endpoints/natality"
+    else:
+        assert last["endpoint"] == "kserve://kubeflow/natality"
+
+
+def test_what_was_submitted_is_a_problem_file_that_loads(platform: Platform) -> None:
+    from headrace.components.problem_file import load_problem
+
+    assert platform.submit("--wait").status == 0
+    given = platform.do.calls[0].parameters
+    assert load_problem(given["problem"], schema_digest=given["schema_digest"]).problem.name == "natality"
+
+
+def test_the_same_submission_is_the_same_run(platform: Platform) -> None:
+    first, second = platform.submit(), platform.submit()
+    assert run_id(first.output) == run_id(second.output)
+    assert re.search(rf": is on {platform.name} already, (waiting|running)\n", second.output)
+    other = platform.submit("--parameter", "max_hours=1")
+    assert run_id(other.output) != run_id(first.output)
+    assert len(platform.made) == 2
+    ended = platform.submit("--wait")
+    assert (ended.status, run_id(ended.output)) == (0, run_id(first.output))
+    assert platform.submit("--wait").output.splitlines()[0].endswith("already, succeeded")
+    assert len(platform.made) == 2
+
+
+def test_other_data_is_another_run(platform: Platform, put: Callable[[str, bytes], str]) -> None:
+    first = run_id(platform.submit().output)
+    lines = (NATALITY / "births.csv").read_bytes().splitlines(keepends=True)
+    put("births.csv", b"".join(lines[:-1]))
+    assert run_id(platform.submit().output) != first
+
+
+def test_the_gate_refuses(platform: Platform) -> None:
+    platform.do.by_task = dict(REFUSED)
+    done = platform.submit("--wait")
+    assert (done.status, "the gate refused the model, and nothing was deployed" in done.error) == (3, True)
+    assert "register" not in [call.task for call in platform.do.calls]
+    # It would end the same: it is not a second run.
+    again = platform.submit("--wait")
+    assert (again.status, len(platform.made)) == (3, 1)
+
+
+def test_the_summary_says_why_the_gate_refused(platform: Platform, write_summary: Callable[..., Any]) -> None:
+    platform.do.by_task = dict(REFUSED)
+    evaluated = {
+        "blessed": False,
+        "rows": 150,
+        "gate": {"metric": "root_mean_squared_error", "at_most": 1.2},
+        "metrics": {"root_mean_squared_error": {"value": 1.5, "low": 1.4, "high": 1.6}},
+        "baseline": {},
+        "checks": [{"where": "all rows", "passed": False}, {"where": "plurality=1", "passed": True}],
+        "reasons": ["root_mean_squared_error is 1.5, and may be 1.2 at most", "fine"],
+    }
+    steps = [{"step": "evaluate", "status": "succeeded", "result": evaluated, "error": None}]
+    platform.on_end(write_summary("refused", steps))
+    done = platform.submit("--wait")
+    assert done.status == 3
+    assert "(1 of 2 checks failed)" in done.error
+    assert "root_mean_squared_error is 1.5, and may be 1.2 at most" in done.output
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ({"vertex": "exited with a non-zero status of 2.", "kubeflow": "Error (exit code 2)"}, 2),
+        ({"vertex": "exited with a non-zero status of 75.", "kubeflow": "Error (exit code 75)"}, 75),
+        ({"vertex": "The replica ran out of memory", "kubeflow": "OOMKilled (exit code 137)"}, 75),
+    ],
+)
+def test_a_task_that_fails_says_which_and_exits_as_it_did(
+    platform: Platform, message: dict[str, str], status: int
+) -> None:
+    platform.do.by_task = {"preprocess": TaskFailed(message[platform.name])}
+    done = platform.submit("--wait")
+    assert done.status == status
+    assert "preprocess failed" in done.error
+    assert message[platform.name].rstrip(".") in done.error
+    assert re.search(r"headrace logs natality-[0-9a-f]{12} --to \w+ .* --task preprocess", done.error)
+    assert "preprocess  failed after" in done.output
+    # The exit task ran, whatever happened.
+    assert [call.task for call in platform.do.calls] == ["preprocess", "summarize"]
+
+
+def test_the_summary_tells_the_user_of_the_mistake(platform: Platform, write_summary: Callable[..., Any]) -> None:
+    from headrace.components.errors import DataError
+
+    error = DataError("a row has too few fields", where="births.csv, row 7", fix="Mend the row")
+    platform.do.by_task = {"preprocess": TaskFailed("failed")}
+    platform.on_end(write_summary("failed", error=error.to_json()))
+    done = platform.submit("--wait")
+    assert (done.status, done.error) == (2, error.text)
+
+
+def test_a_run_that_failed_is_tried_again_and_takes_what_had_finished_from_the_cache(platform: Platform) -> None:
+    platform.do.by_task = {"train": TaskFailed("preempted")}
+    first = platform.submit("--wait")
+    assert first.status == 75
+    platform.do.by_task = {"preprocess": {"cached": True}}
+    again = platform.submit("--wait")
+    assert (again.status, run_id(again.output)) == (0, f"{run_id(first.output)}-2")
+    # It is the same run to all that its tasks write.
+    assert platform.do.calls[-1].parameters["run_id"] == run_id(first.output)
+    if platform.name == "vertex":
+        assert "preprocess  already done, taken from the cache" in again.output
+    assert run_id(platform.submit().output) == f"{run_id(first.output)}-2"
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 0])
+def test_a_request_that_fails_is_asked_again(platform: Platform, code: int, clock: list[float]) -> None:
+    platform.server.fail(platform.create, code, times=2)
+    platform.server.fail(platform.get, code, times=2)
+    done = platform.submit("--wait")
+    assert (done.status, len(clock) >= 2) == (0, True)
+    assert len(runs(platform)) == 1
+
+
+@pytest.mark.parametrize("code", [500, 0])
+def test_an_answer_that_is_lost_makes_no_second_run(platform: Platform, code: int) -> None:
+    platform.server.fail(platform.create, code, after=True)
+    done = platform.submit("--wait")
+    assert done.status == 0
+    assert len(runs(platform)) == 1
+    assert [call.task for call in platform.do.calls].count("preprocess") == 1
+
+
+def test_a_platform_that_stays_down_ends_with_75(platform: Platform, clock: list[float]) -> None:
+    platform.server.fail(platform.create, 503, times=1000)
+    done = platform.submit()
+    assert (done.status, runs(platform)) == (75, [])
+    assert "did not answer as it should" in done.error
+    assert 100 < sum(clock) <= 180
+
+
+def test_a_run_that_is_cancelled_half_way_leaves_a_record(platform: Platform, bucket: str) -> None:
+    from headrace.components import storage
+
+    name = run_id(platform.submit().output)
+
+    # Each look takes the run on by a step: the next one, by the command itself, starts the training.
+    while state_of(platform, name, "preprocess") != "succeeded":
+        pass
+    told = headrace("cancel", name, *platform.options, "--poll-seconds", "0.01")
+    assert told.status == 0
+    assert told.output.splitlines()[0] == f"{name}: cancelling"
+    assert f"{name}: cancelled, recorded in gs://{bucket}/headrace/runs/{name}/{name}.cancelled.json" in told.output
+    kept = storage.read_json(f"gs://{bucket}/headrace/runs/{name}/{name}.cancelled.json")
+    states = {task["name"]: task["state"] for task in kept["tasks"]}
+    assert states["preprocess"] == "succeeded"
+    assert states["train"] == "cancelled"
+    assert "deploy" not in [call.task for call in platform.do.calls]
+    waiting = headrace("status", name, *platform.options, "--wait")
+    assert (waiting.status, "the run was cancelled" in waiting.error) == (75, True)
+    again = headrace("cancel", name, *platform.options)
+    assert again.output == f"{name}: has ended already, cancelled\n"
+    assert run_id(platform.submit().output) == f"{name}-2"
+
+
+@pytest.mark.parametrize(("code", "after"), [(503, False), (0, True)])
+def test_a_cancellation_whose_answer_fails_is_asked_for_again(platform: Platform, code: int, after: bool) -> None:
+    name = run_id(platform.submit().output)
+    platform.server.fail(r"POST .*:(cancel|terminate)$", code, after=after)
+    told = headrace("cancel", name, *platform.options, "--poll-seconds", "0.01")
+    assert (told.status, told.output.splitlines()[0]) == (0, f"{name}: cancelling")
+    assert f"{name}: cancelled" in told.output
+
+
+def test_status_shows_runs_and_tasks(platform: Platform) -> None:
+    assert headrace("status", *platform.options).output == f"no runs on {platform.name}\n"
+    platform.do.by_task = {"train": TaskFailed("out of memory")}
+    name = run_id(platform.submit("--wait").output)
+    line, *_ = headrace("status", *platform.options).output.splitlines()
+    assert re.match(rf"{name} +failed +20\d\d-", line)
+    told = headrace("status", name, *platform.options).output
+    assert re.search(r"\n  preprocess +succeeded", told)
+    assert re.search(r"\n  train +failed +\d+ s  out of memory", told)
+    assert re.search(r"\n  evaluate +not run", told)
+    as_json = json.loads(headrace("status", name, *platform.options, "--json").output)
+    assert (as_json["run_id"], as_json["state"], as_json["parameters"]["run_id"]) == (name, "failed", name)
+    missing = headrace("status", "natality-none", *platform.options)
+    assert (missing.status, "there is no such run" in missing.error) == (2, True)
+
+
+def test_logs_of_a_run_and_of_a_task(platform: Platform) -> None:
+    name = run_id(platform.submit("--wait").output)
+    _write_logs(platform, name)
+    everything = headrace("logs", name, *platform.options)
+    assert everything.output.splitlines() == [
+        "2026-01-01T00:00:01Z preprocess: preprocess started",
+        "2026-01-01T00:00:02Z preprocess: WARNING one row is odd",
+        "2026-01-01T00:00:03Z train: epoch 1",
+    ]
+    one = headrace("logs", name, *platform.options, "--task", "train")
+    assert one.output.splitlines() == ["2026-01-01T00:00:03Z train: epoch 1"]
+    wrong = headrace("logs", name, *platform.options, "--task", "trian")
+    assert (wrong.status, "train" in wrong.error) == (2, True)
+
+
+def _write_logs(platform: Platform, name: str) -> None:
+    lines = {
+        "preprocess": [("INFO", "01", "preprocess started"), ("WARNING", "02", "one row is odd")],
+        "train": [("INFO", "03", "epoch 1")],
+    }
+    for task, said in lines.items():
+        if platform.name == "vertex":
+            from peers.vertex.pipeline_jobs import job_id
+
+            platform.server.vertex.log += [
+                {
+                    "timestamp": f"2026-01-01T00:00:{second}Z",
+                    "severity": severity,
+                    "jsonPayload": {"message": text},
+                    "resource": {"type": "ml_job", "labels": {"job_id": job_id(task)}},
+                }
+                for severity, second, text in said
+            ]
+        else:
+            reference = next(iter(platform.server.runs))
+            platform.server.pod_logs[f"{reference}-{task}-pod"] = "\n".join(
+                f"2026-01-01T00:00:{second}Z " + json.dumps({"severity": severity, "message": text, "headrace": {}})
+                for severity, second, text in said
+            )
+
+
+def state_of(platform: Platform, name: str, task: str) -> str | None:
+    told = json.loads(headrace("status", name, *platform.options, "--json").output)
+    return next((one["state"] for one in told["tasks"] if one["name"] == task), None)
+
+
+def runs(platform: Platform) -> list[str]:
+    """The runs that are on the platform, and were not put away."""
+    if platform.name == "vertex":
+        return [name for name in platform.server.vertex.resources if "/pipelineJobs/" in name]
+    return [name for name, run in platform.server.runs.items() if run.storage_state != "ARCHIVED"]

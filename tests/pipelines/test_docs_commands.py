@@ -1,0 +1,70 @@
+"""The commands and options files in the documentation of platforms: each is one that there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from headrace.pipelines.cli import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("docs/vertex.md", "docs/kubeflow.md", "docs/platforms.md", "cloudbuild/README.md")
+_LINE = re.compile(r"^headrace [^#\n]+", re.MULTILINE)
+
+
+def blocks(document: str, kind: str = "") -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    return [text for what, text in found if what == kind]
+
+
+def commands() -> list[str]:
+    joined = "\n".join(block for document in DOCUMENTS for block in blocks(document)).replace("\\\n", " ")
+    return [found.strip() for found in _LINE.findall(joined)]
+
+
+def test_there_are_commands() -> None:
+    assert {line.split()[1] for line in commands()} == {
+        "compile",
+        "lint",
+        "submit",
+        "status",
+        "logs",
+        "cancel",
+        "schedule",
+    }
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_documentation(line: str) -> None:
+    words = shlex.split(line.replace("...", ""))[1:]
+    command: Any = cli
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, name
+    # As the command line is read: an option that there is not, or one too few, is refused; nothing runs.
+    command.make_context(command.name, words, resilient_parsing=False)
+
+
+def test_the_options_of_kubeflow() -> None:
+    from headrace.pipelines.platforms.images import Images
+    from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions
+    from headrace.pipelines.platforms.options import build
+
+    (text,) = blocks("docs/kubeflow.md", "toml")
+    tables = tomllib.loads(text.replace("sha256:...", f"sha256:{'0' * 64}"))
+    assert build(Images, tables["images"], "images").serve.startswith("registry.example.com/headrace/server@")
+    assert build(KubeflowOptions, tables["kubeflow"], "kubeflow").endpoint.traffic == 20
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    here = ROOT / document
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", here.read_text()):
+        assert (here.parent / target).exists(), target

@@ -86,7 +86,7 @@ def train() -> None:
 def compare(rows: int, rounds: int, ratios: dict[str, Ratio]) -> tuple[Rows, float]:
     """Parquet to Parquet, by us and by the two ways that Beam's users know; and our rows a CPU second without Beam."""
     least = min(rows, BY_ROW_ROWS)
-    sizes = {"headrace, in Beam": 10 * rows, "headrace, no Beam": 10 * rows, "RunInference, 4096": rows}
+    sizes = {"headrace, in Beam": rows, "headrace, no Beam": rows, "RunInference, 4096": rows}
     ways = {
         "headrace, in Beam": "headrace_beam",
         "headrace, no Beam": "headrace",

@@ -15,6 +15,8 @@ from headrace.components.errors import DataError
 class LocalCopy:
     """A folder that is here as long as this object, or the process: a copy, or the folder itself where it is here.
 
+    Where a block of code knows how long that is, `storage.at_hand` does it.
+
     Attributes:
         path: of the folder on this machine.
     """

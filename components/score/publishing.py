@@ -14,7 +14,6 @@ from typing import Any
 from headrace.components import storage
 from headrace.components.errors import DataError
 from headrace.components.file_lock import locked
-from headrace.components.local_copy import LocalCopy
 from headrace.components.score.manifest import PredictionsManifest
 
 FORMAT = 1
@@ -52,9 +51,12 @@ def publish(predictions: str, destination: str) -> Published:
     target = storage.join(destination, "versions", manifest.identity)
     with nullcontext() if storage.is_remote(destination) else locked(destination):
         if not storage.exists(storage.join(target, "manifest.json")):
-            source = LocalCopy(predictions)
-            with storage.publishing(target) as folder, storage.writing(target):
-                shutil.copytree(source.path, folder, dirs_exist_ok=True)
+            with (
+                storage.at_hand(predictions) as source,
+                storage.publishing(target) as folder,
+                storage.writing(target),
+            ):
+                shutil.copytree(source, folder, dirs_exist_ok=True)
         before = current(destination)
         identity = before.get("current")
         previous = before.get("previous") if identity == manifest.identity else identity

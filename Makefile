@@ -13,7 +13,7 @@ help: ## show this list
 
 setup: $(READY) ## make the environment in .venv (the other targets do it themselves)
 
-$(READY): pyproject.toml setup.py constraints.txt components/tfrecord/native.c
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard components/tfrecord/*.[ch])
 	@echo "Making the environment in $(VENV); this takes some minutes, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

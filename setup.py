@@ -18,11 +18,12 @@ setup(
         )
     ],
     package_dir={f"headrace.{room}": room for room in ROOMS},
-    # Where there is no compiler the package installs without it, and encodes at about half the speed.
+    # Where there is no compiler the package installs without it, and encodes and reads at about half the speed.
     ext_modules=[
         Extension(
             "headrace.components.tfrecord._native",
-            ["components/tfrecord/native.c"],
+            ["components/tfrecord/native.c", "components/tfrecord/reader.c"],
+            depends=["components/tfrecord/crc32c.h"],
             extra_compile_args=["-O3"],
             optional=True,
         )

@@ -5,25 +5,9 @@
  * was not built, framing.py does the same by columns in numpy, at about half the speed.
  */
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <nmmintrin.h>
-#define HAS_SSE42 1
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
-#include <arm_acle.h>
-#endif
-
-#if defined(_WIN32)
-#define EXPORTED __declspec(dllexport)
-#else
-#define EXPORTED __attribute__((visibility("default")))
-#endif
+#include "crc32c.h"
 
 enum { HEAD = 12, TAIL = 4 };
-static const uint32_t MASK_DELTA = 0xa282ead8u;
 
 /* A piece of each row: `codes[row]` is the number, from 1, of an entry of `content`, or 0 for none; entry n goes from
  * `offsets[n - 1]` to `offsets[n]`. */
@@ -34,37 +18,7 @@ typedef struct {
   int64_t entries;
 } Part;
 
-#if HAS_SSE42
-__attribute__((target("sse4.2"))) static uint32_t crc32c_of(const uint8_t *at, size_t size) {
-  uint64_t crc = 0xffffffffu, word;
-  for (; size >= 8; at += 8, size -= 8) {
-    memcpy(&word, at, 8);
-    crc = _mm_crc32_u64(crc, word);
-  }
-  uint32_t rest = (uint32_t)crc;
-  for (; size; at++, size--) rest = _mm_crc32_u8(rest, *at);
-  return ~rest;
-}
-EXPORTED int32_t headrace_usable(void) { return __builtin_cpu_supports("sse4.2") ? 1 : 0; }
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
-static uint32_t crc32c_of(const uint8_t *at, size_t size) {
-  uint32_t crc = 0xffffffffu;
-  uint64_t word;
-  for (; size >= 8; at += 8, size -= 8) {
-    memcpy(&word, at, 8);
-    crc = __crc32cd(crc, word);
-  }
-  for (; size; at++, size--) crc = __crc32cb(crc, *at);
-  return ~crc;
-}
-EXPORTED int32_t headrace_usable(void) { return 1; }
-#else
-/* A processor without instructions for it does better with google_crc32c's tables. */
-static uint32_t crc32c_of(const uint8_t *at, size_t size) { (void)at; (void)size; return 0; }
-EXPORTED int32_t headrace_usable(void) { return 0; }
-#endif
-
-static uint32_t masked(uint32_t crc) { return ((crc >> 15) | (crc << 17)) + MASK_DELTA; }
+EXPORTED int32_t headrace_usable(void) { return crc32c_usable(); }
 
 static uint8_t *put_number(uint8_t *at, uint64_t number, int bytes) {
   for (int n = 0; n < bytes; n++) *at++ = (uint8_t)(number >> (8 * n));

@@ -1,4 +1,4 @@
-"""The face of native.c, which puts frames together in C where a compiler was at hand when the package was installed."""
+"""The face of native.c and reader.c, which were compiled if a compiler was at hand when the package was installed."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def library() -> Any:
         found.headrace_integers.restype = int64
         found.headrace_checksums.argtypes = [pointer, pointer, pointer, int64, pointer]
         found.headrace_checksums.restype = None
+        found.headrace_pass.argtypes = [pointer, int64, int64, pointer, pointer]
+        found.headrace_pass.restype = int32
+        found.headrace_decode.argtypes = [pointer, int64, int64, pointer, pointer, int32, pointer, pointer]
+        found.headrace_decode.restype = int32
+        found.headrace_entries.argtypes, found.headrace_entries.restype = [pointer, pointer], int64
         return found if found.headrace_usable() else None
     return None
 

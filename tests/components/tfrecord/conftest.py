@@ -1,4 +1,4 @@
-"""What the tests of this room share."""
+"""What the tests of several rooms share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from headrace.components.tfrecord import native
 
 
-@pytest.fixture(scope="module", params=["compiled", "by columns"])
+@pytest.fixture(scope="module", params=["compiled", "not compiled"])
 def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that uses it runs with native.c and without it."""
+    """A test that uses it runs with what was compiled from C, and without it."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "by columns":
+        if request.param == "not compiled":
             patch.setattr(native, "library", lambda: None)
         elif native.library() is None:
-            pytest.skip("native.c is not built: install the package where there is a C compiler, such as gcc")
+            pytest.skip(
+                "what is written in C is not built: install the package where there is a C compiler, such as gcc"
+            )
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Batches:
 
     Attributes:
         shards: what is read.
-        prepared: records -> prepared rows.
+        prepared: raw features and labels -> prepared rows.
         blocks: a dataset of prepared rows in their order.
         batch_size: rows a batch, over all workers.
         deterministic: whether the order of batches is kept where it costs.
@@ -43,7 +44,7 @@ class Batches:
     """
 
     shards: Shards
-    prepared: Callable[[Any], Rows]
+    prepared: Callable[[Any, Any], Rows]
     blocks: Any
     batch_size: int
     deterministic: bool
@@ -52,17 +53,13 @@ class Batches:
 
     def streamed(self, start_step: int, worker: int, workers: int) -> Any:
         """Batches read from the shards, in blocks."""
-        size = self._size(workers)
-        joined = max(1, _GATHERED_ROWS // self.batch_size)
-        place = start_step * self.batch_size
-
-        @tf.autograph.experimental.do_not_convert
-        def own(records: Any) -> Rows:
-            mine = tf.reshape(records, [joined, self.batch_size])[:, worker * size :][:, :size]
-            return _cut(self.prepared(tf.reshape(mine, [joined * size])), joined, size)
-
-        records = self._records(place).rebatch(joined * self.batch_size, drop_remainder=True)
-        return self._finished(records.map(own, num_parallel_calls=tf.data.AUTOTUNE).unbatch(), size)
+        size, place = self._size(workers), start_step * self.batch_size
+        blocks = self.shards.blocks(place).map(
+            lambda _, rows: self.prepared(*rows), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        return self._finished(
+            self._batched(after_place(blocks, place % self.shards.total % BLOCK_ROWS), worker, size), size
+        )
 
     def by_file(self, start_step: int, worker: int, workers: int) -> Any:
         """Batches of one worker out of its own shards."""
@@ -77,15 +74,7 @@ class Batches:
                 received=str(len(self.shards.files)),
                 fix="Take --sharding record",
             )
-        alone = Batches(
-            shards,
-            self.prepared,
-            self.blocks,
-            self._size(workers),
-            self.deterministic,
-            self.row_bytes,
-            self.memory_bytes,
-        )
+        alone = dataclasses.replace(self, shards=shards, batch_size=self._size(workers))
         return alone.streamed(start_step, 0, 1)
 
     def gathered(self, rows: Packed | Filling, order: Any, start_step: int, worker: int, workers: int) -> Any:
@@ -118,7 +107,7 @@ class Batches:
             missing = self.shards.blocks(0, epochs=1).filter(
                 lambda number, _: tf.reduce_all(number != tf.constant([-1, *there], tf.int64))
             )
-            prepared = missing.map(lambda n, records: (n, self.prepared(records)), num_parallel_calls=tf.data.AUTOTUNE)
+            prepared = missing.map(lambda n, rows: (n, self.prepared(*rows)), num_parallel_calls=tf.data.AUTOTUNE)
             return iter(prepared.prefetch(2).with_options(options))
 
         store = InMemory() if cache == "memory" else OnDisk(tf.nest.flatten(like), split.rows)
@@ -137,29 +126,31 @@ class Batches:
         size = self._size(workers)
 
         @tf.autograph.experimental.do_not_convert
-        def kept(number: Any, records: Any) -> Rows:
-            block = self.prepared(records)
+        def kept(number: Any, rows: Any) -> Rows:
+            block = self.prepared(*rows)
             filling.keep(number, block)
             return block
-
-        @tf.autograph.experimental.do_not_convert
-        def own(features: Any, labels: Any) -> Rows:
-            mine = tf.range(worker * size, (worker + 1) * size)
-            part: Rows = tf.nest.map_structure(lambda column: tf.gather(column, mine), (features, labels))
-            return part
 
         first = self.shards.blocks(place, epochs=1).map(kept, num_parallel_calls=tf.data.AUTOTUNE)
         first = after_place(first, place % BLOCK_ROWS)
         if rows % batch:
             head = later(rows, self.shards.seed, rows).rebatch(-rows % batch).take(1)
             first = first.concatenate(head.map(filling.gather))
-        batches = first.rebatch(batch, drop_remainder=True).map(own) if workers > 1 else first.rebatch(batch, True)
         rest = self.gathered(filling, later, streamed_steps, worker, workers)
-        return self._finished(batches.map(lambda f, y: _cut((f, y), 0, size)), size).concatenate(rest)
+        return self._finished(self._batched(first, worker, size), size).concatenate(rest)
 
-    def _records(self, place: int) -> Any:
-        blocks = self.shards.blocks(place).map(lambda _, records: records)
-        return after_place(blocks, place % self.shards.total % BLOCK_ROWS)
+    def _batched(self, blocks: Any, worker: int, size: int) -> Any:
+        """Blocks of rows as batches of static shape, of which a worker takes its part."""
+
+        @tf.autograph.experimental.do_not_convert
+        def own(features: Any, labels: Any) -> Rows:
+            rows = (features, labels)
+            if size < self.batch_size:
+                mine = tf.range(worker * size, (worker + 1) * size)
+                rows = tf.nest.map_structure(lambda column: tf.gather(column, mine), rows)
+            return _cut(rows, 0, size)
+
+        return blocks.rebatch(self.batch_size, drop_remainder=True).map(own)
 
     def _size(self, workers: int) -> int:
         if self.batch_size % workers:

@@ -44,8 +44,9 @@ def bound_of(*, input_share: float, cache: str, device: str, precision: str, xla
         advice = [small]
         if device == "CPU":
             advice.append("a GPU, which pays for models larger than a few hundred thousand parameters")
-        else:
-            advice += ["--precision mixed_bfloat16" if precision == "float32" else "", "" if xla else "--xla"]
+        elif precision == "float32":
+            advice.append("--precision mixed_bfloat16")
+        advice.append("" if xla else "--xla")
         return Bound("compute", _with(waiting, advice))
     waiting = f"{input_share:.0%} of the time waiting for input"
     if cache == "none":

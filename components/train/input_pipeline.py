@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import tensorflow as tf
 
 from headrace.components.errors import UsageError
 from headrace.components.problem import Problem
@@ -34,10 +35,8 @@ from headrace.components.train.records import (
     BLOCK_ROWS,
     Prepare,
     Rows,
-    compression_of,
     preparing,
     raw_rows,
-    read_blocks,
     row_bytes,
 )
 from headrace.components.train.shards import Shards
@@ -181,7 +180,11 @@ def open_source(
     wanted = wanted or Input()
     seed %= 1 << 63  # TensorFlow's seeds are int64.
     train, evaluation = examples.train, examples.eval
-    blocks, eval_blocks = (read_blocks(problem, split, prepare) for split in (train, evaluation))
+    shards, eval_shards = (Shards.of(problem, split, seed, in_graph=in_graph) for split in (train, evaluation))
+    prepared = preparing(prepare)
+    blocks, eval_blocks = (
+        each.in_order().map(prepared, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2) for each in (shards, eval_shards)
+    )
     size = row_bytes(blocks)
     disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
     place = choose_cache(
@@ -200,9 +203,8 @@ def open_source(
             received=place.why,
             fix="Resume on a machine with as much memory, or start anew with another --checkpoints",
         )
-    shards = Shards(train.files, train.shard_rows, seed, compression_of(train.files))
     sharding = _sharding(wanted, place, train, workers)
-    input_ = Batches(shards, preparing(problem, prepare), blocks, batch_size, wanted.deterministic, size, memory_bytes)
+    input_ = Batches(shards, prepared, blocks, batch_size, wanted.deterministic, size, memory_bytes)
     stream: Callable[[int, int, int], Any]
     if order == "blocks":
         stream = input_.by_file if sharding == "file" else input_.streamed

@@ -17,6 +17,7 @@ from headrace.components.errors import ProblemError
 from headrace.components.problem import Numeric, Problem, Training
 from headrace.components.problem_file import ProblemFile
 from headrace.components.train import wide_and_deep
+from headrace.components.train.by_value import ByValue
 from headrace.components.train.objective import Objective
 
 
@@ -78,13 +79,15 @@ def build(
     problem = problem_file.problem
     if problem_file.build_model is not None:
         return _users_model(problem_file, statistics, objective, training, sample)
-    preprocessing = wide_and_deep.build_preprocessing(problem, statistics, training.model)
+    prepare = ByValue(problem, statistics, training.model)
+    preprocessing = prepare.model
     core = wide_and_deep.build_core(problem, statistics, preprocessing, objective, training)
     whole = wide_and_deep.join(problem, preprocessing, core)
     # Saving variables and tables takes a third of the time of saving every layer, and loads faster.
     tables = [layer.lookup_table for layer in preprocessing.layers if isinstance(layer, keras.layers.StringLookup)]
     variables = [variable.value for variable in whole.variables]
-    return Model(preprocessing, core, whole, tuple(column.name for column in problem.columns), [*variables, *tables])
+    names = tuple(column.name for column in problem.columns)
+    return Model(prepare, core, whole, names, [*variables, *tables])
 
 
 def _users_model(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from headrace.components.errors import DataError
 from headrace.components.problem import Categorical, Numeric, Problem
+from headrace.components.train.by_value import ByValue, Strings, decoded
 from headrace.components.train.examples import Split
 
 # (features by name, labels) of a block or batch of rows.
@@ -33,24 +34,36 @@ def parse(problem: Problem, records: Any) -> Rows:
         The features by name, [rows] float32 (missing: NaN) or string (missing: ""), and the labels, [rows] float32
         for regression and int32 indices into the vocabulary for classes.
     """
-    parsed = tf.io.parse_example(records, _specification(problem))
+    return labelled(problem, parse_columns(problem, records))
+
+
+def parse_columns(problem: Problem, records: Any) -> dict[str, Any]:
+    """The features and the label by name, as they are in the records."""
+    columns: dict[str, Any] = tf.io.parse_example(records, _specification(problem))
+    return columns
+
+
+def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
+    """The features, and the label as `parse` gives it."""
+    parsed = dict(columns)
     label = parsed.pop(problem.label.name)
     if isinstance(problem.label, Categorical):
+        values = label.values if isinstance(label, Strings) else label
         classes = tf.constant(problem.label.vocabulary)
-        label = tf.argmax(tf.equal(label[:, None], classes[None, :]), axis=1, output_type=tf.int32)
+        indices = tf.argmax(tf.equal(values[:, None], classes[None, :]), axis=1, output_type=tf.int32)
+        label = tf.gather(indices, label.codes) if isinstance(label, Strings) else indices
     return parsed, label
 
 
-def preparing(problem: Problem, prepare: Prepare) -> Callable[[Any], Rows]:
-    """Records -> prepared rows, to be traced by a dataset."""
+def preparing(prepare: Prepare) -> Callable[[Any, Any], Rows]:
+    """Raw features and labels -> prepared rows. It is traced once, for all datasets that call it."""
 
-    # Converting Keras' code would take longer than tracing it.
-    @tf.autograph.experimental.do_not_convert
-    def prepared(records: Any) -> Rows:
-        features, labels = parse(problem, records)
-        return prepare(features), labels
+    # Without autograph: converting Keras' code would take longer than tracing it.
+    @tf.function(autograph=False)
+    def prepared(features: Any, labels: Any) -> Rows:
+        return prepare(features if isinstance(prepare, ByValue) else decoded(features)), labels
 
-    traced: Callable[[Any], Rows] = prepared
+    traced: Callable[[Any, Any], Rows] = prepared
     return traced
 
 
@@ -75,12 +88,6 @@ def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     columns = {name: tensor.numpy() for name, tensor in parsed.items()}
     key = columns.pop(problem.key)
     return {**columns, "key": key}
-
-
-def read_blocks(problem: Problem, split: Split, prepare: Prepare) -> Any:
-    """A dataset of a split's rows, in their order, in prepared blocks of up to 16,384."""
-    records = record_dataset(list(split.files), compression_of(split.files)).batch(BLOCK_ROWS)
-    return records.map(preparing(problem, prepare), num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def after(rows: Any, begin: Any) -> Any:

@@ -1,24 +1,31 @@
-"""A stream of records out of shards, shuffled by shards and blocks, that can be entered at any place.
+"""A stream of rows out of shards, shuffled by shards and blocks, that can be entered at any place.
 
 Each epoch takes the shards in another order, up to 8 of them interleaved in pieces of 256 records, cuts the sequence
 into blocks of 16,384, and permutes each. All of it follows from the seed and the epoch: what is at a place is known
 without reading what comes before it, and a stream that starts in the middle skips over records by their lengths.
+
+Blocks are decoded by a BlockReader where one can be (see there), and by TensorFlow's operations elsewhere; what they
+are is the same.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.records import BLOCK_ROWS, after_place, record_dataset
+from headrace.components.problem import Problem
+from headrace.components.tfrecord.reader import Run
+from headrace.components.train.block_reader import BlockReader, can_read
+from headrace.components.train.examples import Split
+from headrace.components.train.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
+from headrace.components.train.records import BLOCK_ROWS, after_place, compression_of, parse, record_dataset
 
-INTERLEAVED_SHARDS = 8
-PIECE_ROWS = 256
 ENDLESS = int(np.iinfo(np.int64).max)
 
 
@@ -27,24 +34,46 @@ class Shards:
     """Shards of TFRecords.
 
     Attributes:
+        problem: what was declared.
         files: local paths.
         rows: of each.
         seed: of the shuffling, in [0, 2**63).
-        compression: "" or "GZIP".
+        in_graph: only TensorFlow's own operations may read them: they are read in other processes than this one.
     """
 
+    problem: Problem
     files: tuple[str, ...]
     rows: tuple[int, ...]
     seed: int
-    compression: str = ""
+    in_graph: bool = False
+
+    @classmethod
+    def of(cls, problem: Problem, split: Split, seed: int, *, in_graph: bool = False) -> Shards:
+        """The shards of a split."""
+        return cls(problem, split.files, split.shard_rows, seed, in_graph)
 
     @property
     def total(self) -> int:
         """Rows of an epoch."""
         return sum(self.rows)
 
+    def in_order(self) -> Any:
+        """A dataset of (features, labels): all rows in the order of the files, in blocks of up to 16,384."""
+        if self._reader is None:
+            records = record_dataset(list(self.files), compression_of(self.files)).batch(BLOCK_ROWS)
+            parsed = tf.autograph.experimental.do_not_convert(lambda block: parse(self.problem, block))
+            return records.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
+        plan = _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
+        reader, total = self._reader, self.total
+
+        @tf.autograph.experimental.do_not_convert
+        def read(block: Any) -> Any:
+            return reader.rows(plan.block, [block], _numbers(block, total))
+
+        return tf.data.Dataset.range(self._blocks).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
     def blocks(self, place: int, epochs: int | None = None) -> Any:
-        """A dataset of (block's number within its epoch, records) from a place of the stream on.
+        """A dataset of (block's number within its epoch, (features, labels)) from a place of the stream on.
 
         Args:
             place: a row of the stream, counted through all epochs. The first block is the one that holds it, from its
@@ -52,11 +81,28 @@ class Shards:
             epochs: how many are given, the first counted even if it begins in its middle; None for no end.
         """
         first, within = divmod(place, self.total)
-        begun = self._blocks_of(first, within // BLOCK_ROWS)
-        if epochs == 1:
-            return begun
-        end = ENDLESS if epochs is None else first + epochs
-        return begun.concatenate(tf.data.Dataset.range(first + 1, end).flat_map(self._whole_epoch))
+        begun = within // BLOCK_ROWS
+        if self._reader is None:
+            return self._parsed_blocks(first, begun, epochs)
+        end = ENDLESS if epochs is None else (first + epochs) * self._blocks
+        numbers = tf.data.Dataset.range(first * self._blocks + begun, end)
+        reader, total, blocks = self._reader, self.total, self._blocks
+
+        # Blocks are read out of order by a few: of two epochs at once, not of more.
+        @lru_cache(maxsize=2)
+        def plan(order: tuple[int, ...]) -> _Plan:
+            return _Plan.interleaved(self.rows, order)
+
+        def runs(block: int, order: Any) -> list[Run]:
+            return plan(tuple(order.tolist())).block(block)
+
+        @tf.autograph.experimental.do_not_convert
+        def read(number: Any) -> Any:
+            epoch, block = number // blocks, number % blocks
+            order = self._shuffled(_numbers(block, total), epoch, block)
+            return block, reader.rows(runs, [block, self._order(epoch)], order)
+
+        return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def own(self, worker: int, workers: int) -> Shards:
         """The shards of one worker: dealt out so that the workers' rows are as equal as may be."""
@@ -65,80 +111,96 @@ class Shards:
             min(shares, key=lambda share: (sum(self.rows[one] for one in share), shares.index(share))).append(shard)
         mine = sorted(shares[worker])
         files, rows = tuple(self.files[shard] for shard in mine), tuple(self.rows[shard] for shard in mine)
-        return Shards(files, rows, self.seed, self.compression)
+        return dataclasses.replace(self, files=files, rows=rows)
+
+    @cached_property
+    def _reader(self) -> BlockReader | None:
+        if not can_read(compression_of(self.files), in_graph=self.in_graph):
+            return None
+        return BlockReader(self.problem, self.files)
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of an epoch."""
+        return -(-self.total // BLOCK_ROWS)
 
     def _order(self, epoch: Any) -> Any:
         seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])
         return tf.random.experimental.stateless_shuffle(tf.range(len(self.files)), seeds)
 
+    def _shuffled(self, rows: Any, epoch: Any, block: Any) -> Any:
+        # Blocks of one epoch are told apart in the upper half of the second seed.
+        seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64) + block * (1 << 32)])
+        return tf.random.experimental.stateless_shuffle(rows, seeds)
+
+    def _parsed_blocks(self, first: int, begun: int, epochs: int | None) -> Any:
+        blocks = self._records_from(first, begun)
+        if epochs != 1:
+            end = ENDLESS if epochs is None else first + epochs
+            blocks = blocks.concatenate(tf.data.Dataset.range(first + 1, end).flat_map(self._records_of))
+
+        @tf.autograph.experimental.do_not_convert
+        def parsed(block: Any, records: Any) -> Any:
+            return block, parse(self.problem, records)
+
+        return blocks.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
+
     @tf.autograph.experimental.do_not_convert
-    def _whole_epoch(self, epoch: Any) -> Any:
+    def _records_of(self, epoch: Any) -> Any:
         files = tf.gather(tf.constant(self.files), self._order(epoch))
         pieces = self._pieces(files, tf.zeros_like(files, tf.int64))
-        return self._shuffled(pieces.rebatch(BLOCK_ROWS), epoch, 0)
+        return self._permuted(pieces.rebatch(BLOCK_ROWS), epoch, 0)
 
-    def _blocks_of(self, epoch: int, block: int) -> Any:
+    def _records_from(self, epoch: int, block: int) -> Any:
         with tf.device("CPU:0"):
             order = self._order(epoch).numpy()
         opened, surplus = entered([self.rows[shard] for shard in order], block * BLOCK_ROWS)
         files = tf.constant([self.files[order[shard]] for shard, _ in opened])
         pieces = self._pieces(files, tf.constant([skipped for _, skipped in opened], tf.int64))
-        return self._shuffled(after_place(pieces, surplus).rebatch(BLOCK_ROWS), epoch, block)
+        return self._permuted(after_place(pieces, surplus).rebatch(BLOCK_ROWS), epoch, block)
 
     def _pieces(self, files: Any, skipped: Any) -> Any:
         @tf.autograph.experimental.do_not_convert
         def of_shard(file: Any, skip: Any) -> Any:
-            return record_dataset(file, self.compression).skip(skip).batch(PIECE_ROWS)
+            return record_dataset(file, compression_of(self.files)).skip(skip).batch(PIECE_ROWS)
 
         return tf.data.Dataset.from_tensor_slices((files, skipped)).interleave(
             of_shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
-    def _shuffled(self, blocks: Any, epoch: Any, first_block: int) -> Any:
+    def _permuted(self, blocks: Any, epoch: Any, first_block: int) -> Any:
         @tf.autograph.experimental.do_not_convert
-        def shuffled(block: Any, records: Any) -> Any:
-            # Blocks of one epoch are told apart in the upper half of the second seed.
-            seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64) + block * (1 << 32)])
-            return block, tf.random.experimental.stateless_shuffle(records, seeds)
+        def permuted(block: Any, records: Any) -> Any:
+            return block, self._shuffled(records, epoch, block)
 
-        return blocks.enumerate(first_block).map(shuffled, num_parallel_calls=tf.data.AUTOTUNE)
+        return blocks.enumerate(first_block).map(permuted, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def entered(rows: Sequence[int], place: int) -> tuple[list[tuple[int, int]], int]:
-    """How an interleave of shards is entered at a place of what it gives.
+class _Plan:
+    """A sequence of records, of which blocks are asked for."""
 
-    Args:
-        rows: of each shard, in the order in which it opens them.
-        place: rows that it gave before; a multiple of nothing.
+    def __init__(self, runs: Iterable[Run]) -> None:
+        # An epoch of many rows has millions of pieces.
+        self._runs = np.fromiter(runs, np.dtype([("file", np.int32), ("first", np.int64), ("rows", np.int64)]))
+        self._ends = np.cumsum(self._runs["rows"])
 
-    Returns:
-        (shard, rows to skip in it), in the order in which the interleave must open them to go on with the piece that
-        holds `place`; and the rows of that piece that come before it.
-    """
-    slots: list[tuple[int, int] | None] = [None] * min(INTERLEAVED_SHARDS, len(rows))
-    waiting, given, slot = deque(range(len(rows))), 0, 0
-    while True:
-        held = slots[slot]
-        if held is None:
-            if waiting:
-                # A shard is opened when its slot's turn comes, and read in the same turn.
-                slots[slot] = (waiting.popleft(), 0)
-                continue
-            if not any(slots):
-                break
-        else:
-            shard, taken = held
-            piece = min(PIECE_ROWS, rows[shard] - taken)
-            if given + piece > place:
-                break
-            given += piece
-            slots[slot] = (shard, taken + piece) if piece else None
-        slot = (slot + 1) % len(slots)
-    opened: list[tuple[int, int]] = []
-    for turn in range(len(slots)):
-        held = slots[(slot + turn) % len(slots)]
-        if held is None and waiting:
-            held = (waiting.popleft(), 0)
-        if held is not None:
-            opened.append(held)
-    return [*opened, *((shard, 0) for shard in waiting)], place - given
+    @classmethod
+    def interleaved(cls, rows: Sequence[int], order: Sequence[int]) -> _Plan:
+        pieces = Interleave([rows[shard] for shard in order]).pieces()
+        return cls(Run(order[shard], first, count) for shard, first, count in pieces)
+
+    def block(self, block: int) -> list[Run]:
+        """The records of a block, in their order."""
+        begin, end = int(block) * BLOCK_ROWS, (int(block) + 1) * BLOCK_ROWS
+        runs = []
+        first, last = np.searchsorted(self._ends, begin, "right"), np.searchsorted(self._ends, end, "left")
+        pieces = zip(self._runs[first : last + 1].tolist(), self._ends[first : last + 1].tolist(), strict=True)
+        for (file, record, rows), stop in pieces:
+            skipped, beyond = max(0, begin - (stop - rows)), max(0, stop - end)
+            runs.append(Run(file, record + skipped, rows - skipped - beyond))
+        return runs
+
+
+def _numbers(block: Any, total: int) -> Any:
+    """The numbers of a block's records, from 0."""
+    return tf.range(tf.cast(tf.minimum(total - block * BLOCK_ROWS, BLOCK_ROWS), tf.int32))

@@ -73,12 +73,21 @@ def sparse_features(problem: Problem, statistics: Statistics) -> list[Sparse]:
     return sorted(tables, key=lambda table: (table.crossed, table.embedding is not None))
 
 
-def build_preprocessing(problem: Problem, statistics: Statistics, kind: ModelKind = "wide_and_deep") -> keras.Model:
+def build_preprocessing(
+    problem: Problem, statistics: Statistics, kind: ModelKind = "wide_and_deep", known: Sequence[str] = ()
+) -> keras.Model:
     """Raw features by name -> "numeric" [batch, n] float32, "wide" and "deep" row numbers, and those of embeddings.
 
     Outputs that the problem has no features for, or that a model of this kind does not take, are left out.
+
+    Args:
+        problem: what was declared.
+        statistics: by column name, as in statistics.json.
+        kind: of the model.
+        known: categories and crosses whose row numbers are given, as inputs of the name `indices_of`, and not found.
     """
     inputs = raw_inputs(problem)
+    given = {name: keras.Input(shape=(), name=indices_of(name), dtype="int64") for name in known}
     numbers = [feature for feature in problem.columns if isinstance(feature, Numeric)]
     outputs: dict[str, Any] = {}
     if numbers:
@@ -88,8 +97,10 @@ def build_preprocessing(problem: Problem, statistics: Statistics, kind: ModelKin
         )
         values = normalize(keras.ops.stack([inputs[feature.name] for feature in numbers], axis=1))
         outputs["numeric"] = keras.ops.where(keras.ops.isnan(values), 0.0, values)
-    indices: dict[str, Any] = {}
+    indices: dict[str, Any] = dict(given)
     for feature in problem.columns:
+        if feature.name in given:
+            continue
         if isinstance(feature, Numeric):
             if feature.buckets is not None:
                 indices[feature.name] = _bucket(feature, inputs[feature.name], statistics)
@@ -102,6 +113,8 @@ def build_preprocessing(problem: Problem, statistics: Statistics, kind: ModelKin
             )
             indices[feature.name] = lookup(inputs[feature.name])
     for cross in problem.crosses:
+        if cross.name in given:
+            continue
         parts = [indices[n] if _is_bucketized(problem, n) else inputs[n] for n in cross.features]
         indices[cross.name] = _cross(cross, parts)
 
@@ -114,7 +127,13 @@ def build_preprocessing(problem: Problem, statistics: Statistics, kind: ModelKin
     for table in tables:
         if table.embedding is not None and kind != "linear":
             outputs[f"embedding_{table.name}"] = keras.ops.cast(indices[table.name], "int32")
+    inputs.update((indices_of(name), tensor) for name, tensor in given.items())
     return keras.Model(inputs, outputs, name="preprocessing")
+
+
+def indices_of(name: str) -> str:
+    """What the row numbers of a category or cross are called where they are an input."""
+    return f"{name}_indices"
 
 
 def build_core(

@@ -28,7 +28,7 @@ USUAL = {"input_share": 0.1, "cache": "memory", "device": "GPU", "precision": "f
             "compute",
             (
                 "bound by compute: 10% of the time waiting for input; what would help: a GPU, which pays for models "
-                "larger than a few hundred thousand parameters"
+                "larger than a few hundred thousand parameters, or --xla"
             ),
         ),
         (

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headrace.components.errors import DataError, UsageError
 from headrace.components.problem import Categorical, Numeric, Problem
 from headrace.components.problem_file import ProblemFile
-from headrace.components.train import batches, held, input_pipeline, orders, records, shards
+from headrace.components.train import batches, held, input_pipeline, interleaving, orders, records, shards
 from headrace.components.train.batches import prefetched
 from headrace.components.train.examples import Examples, Split, open_examples
 from headrace.components.train.input_pipeline import Order, Place, choose_cache, order_of
@@ -105,8 +105,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (records, shards, orders, held, batches, input_pipeline):
         if hasattr(module, "BLOCK_ROWS"):
             monkeypatch.setattr(module, "BLOCK_ROWS", 32)
-    monkeypatch.setattr(shards, "PIECE_ROWS", 4)
-    monkeypatch.setattr(shards, "INTERLEAVED_SHARDS", 3)
+    for module in (interleaving, shards):
+        monkeypatch.setattr(module, "PIECE_ROWS", 4)
+        monkeypatch.setattr(module, "INTERLEAVED_SHARDS", 3)
     monkeypatch.setattr(orders, "RUN_ROWS", 4)
     monkeypatch.setattr(orders, "_RUNS", 8)
 
@@ -359,3 +360,17 @@ def test_fewer_rows_than_the_manifest_says_are_refused(natality: ProblemFile, ex
     split = dataclasses.replace(examples.train, rows=examples.train.rows + 1)
     with pytest.raises(DataError, match=f"Expected {split.rows} rows. Received: {split.rows - 1} rows"):
         source(natality.problem, dataclasses.replace(examples, train=split))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_in_any_order_every_row_still_comes_once_an_epoch(tmp_path: Path) -> None:
+    examples = counted(tmp_path, [50, 7, 33, 20])
+    for cache, order in (("memory", "uniform"), ("none", "blocks")):
+        free = source(COUNTED, examples, cache=cache, order=order, batch=11, deterministic=False)
+        assert free.batches().options().deterministic is False
+        # An epoch of 110 rows is ten batches; late ones may be overtaken, within what is made at once.
+        counts = Counter(row for batch in stream(free, 40) for row in batch)
+        assert set(counts) == set(range(110))
+        assert sum(counts.values()) == 440
+        assert max(counts.values()) - min(counts.values()) <= 2
+    assert source(COUNTED, examples).batches().options().deterministic is True

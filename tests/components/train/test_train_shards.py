@@ -7,8 +7,12 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.components.problem import Numeric, Problem
 from headrace.components.train import shards
-from headrace.components.train.shards import INTERLEAVED_SHARDS, PIECE_ROWS, Shards, entered
+from headrace.components.train.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
+from headrace.components.train.shards import Shards
+
+PROBLEM = Problem(name="small", key="id", label=Numeric("y"), features=[Numeric("x")])
 
 Piece = tuple[int, int, int]
 
@@ -35,6 +39,7 @@ def interleaved(opened: list[tuple[int, int]], rows: list[int]) -> list[Piece]:
 def test_an_interleave_is_entered_where_it_was(rows: list[int], share: float) -> None:
     place = int(share * sum(rows))
     whole = interleaved([(shard, 0) for shard in range(len(rows))], rows)
+    assert [tuple(piece) for piece in Interleave(rows).pieces()] == whole
     opened, surplus = entered(rows, place)
     rest = interleaved(opened, rows)
     assert rest == whole[len(whole) - len(rest) :]
@@ -50,7 +55,7 @@ def test_tensorflow_interleaves_like_that(tmp_path: Path) -> None:
         with tf.io.TFRecordWriter(files[-1]) as writer:
             for row in range(count):
                 writer.write(f"{shard} {row}".encode())
-    opened = Shards(tuple(files), tuple(rows), seed=1)
+    opened = Shards(PROBLEM, tuple(files), tuple(rows), seed=1)
     order = opened._order(0).numpy().tolist()
     pieces = opened._pieces(tf.constant([files[shard] for shard in order]), tf.zeros([len(rows)], tf.int64))
     found = [(*map(int, piece[0].numpy().split()), int(piece.shape[0])) for piece in pieces]
@@ -60,7 +65,7 @@ def test_tensorflow_interleaves_like_that(tmp_path: Path) -> None:
 
 
 def test_shards_are_dealt_out_evenly() -> None:
-    dealt = Shards(("a", "b", "c", "d"), (40, 10, 20, 30), seed=1)
+    dealt = Shards(PROBLEM, ("a", "b", "c", "d"), (40, 10, 20, 30), seed=1)
     assert [dealt.own(worker, 2).rows for worker in range(2)] == [(40, 10), (20, 30)]
     assert dealt.own(4, 5).total == 0
     assert shards.ENDLESS > 1 << 60

@@ -18,10 +18,12 @@ import tensorflow as tf
 from headrace.components.errors import PlatformError, ProblemError, UsageError
 from headrace.components.problem import Categorical, Problem, Training
 from headrace.components.problem_file import ProblemFile, load_problem
-from headrace.components.train import export, input_pipeline
+from headrace.components.train import export
+from headrace.components.train.by_value import decoded
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.examples import open_examples
 from headrace.components.train.options import Input, Options
+from headrace.components.train.shards import Shards
 from headrace.components.train.trainer import train
 
 IDENTITY = "0123456789abcdef"
@@ -155,9 +157,8 @@ def test_serving_prepares_rows_as_training_did(natality_model: Any, natality: Pr
     """The eval loss that the loop saw, through the input pipeline, is the exported model's own on the raw rows."""
     examples = open_examples(str(natality_model.examples), natality.problem)
     _, serve = signature(natality_model.folder)
-    blocks = input_pipeline.read_blocks(natality.problem, examples.eval, lambda features: features)
-    features, labels = next(iter(blocks))
-    served = serve(**features, key=tf.fill(labels.shape, "k"))["prediction"]
+    features, labels = next(iter(Shards.of(natality.problem, examples.eval, seed=1).in_order()))
+    served = serve(**decoded(features), key=tf.fill(labels.shape, "k"))["prediction"]
     assert float(tf.reduce_mean((served - labels) ** 2)) == pytest.approx(natality_model.result.eval_loss, rel=1e-5)
 
 

@@ -53,7 +53,8 @@ LIMIT, CACHED, FIRST, BRIEF, STREAMED, SINGLE = (
     "headrace, rows kept nowhere",
     "records parsed one by one",
 )
-FIT, FIT_MANY, TWO, TWO_FIT = (
+XLA, FIT, FIT_MANY, TWO, TWO_FIT = (
+    "headrace, --xla",
     "Keras fit",
     "Keras fit, as many steps a call as ours",
     "headrace, two logical devices",
@@ -91,6 +92,7 @@ def compare(rounds: int, *, quick: bool) -> int:
         {
             LIMIT: ("limit", data, *length),
             CACHED: ("cached", data, *length),
+            XLA: ("cached", data, *length, "--xla"),
             FIT_MANY: ("fit", data, *length, *many),
             FIT: ("fit", data, *length),
             FIRST: ("first_epoch", repeated, *SMALL),
@@ -98,11 +100,12 @@ def compare(rounds: int, *, quick: bool) -> int:
             STREAMED: ("first_epoch", data, "--cache", "none", *SMALL),
             SINGLE: ("single", data, "--steps", "8", "--calls", "4" if quick else "8", *SMALL),
             TWO: ("cached", data, *length, *two),
-            TWO_FIT: ("fit", data, *length, *many, *two),
+            # Keras 3.15 fails on several steps a call with several devices.
+            TWO_FIT: ("fit", data, *length, *two),
         },
         rounds,
     )
-    same_losses(measured, (LIMIT, CACHED, FIT_MANY, FIT, TWO, TWO_FIT))
+    same_losses(measured, (LIMIT, CACHED, XLA, FIT_MANY, FIT, TWO, TWO_FIT))
     ratios = {
         "train.cached_vs_limit": Ratio(ratio(measured, CACHED, LIMIT), 0.95, 1.0),
         "train.first_epoch_vs_limit": Ratio(ratio(measured, FIRST, LIMIT), 0.6, 0.8),
@@ -124,7 +127,7 @@ def compare(rounds: int, *, quick: bool) -> int:
         rates(
             "The loop: the same batches, the same loss after the last step",
             measured,
-            (CACHED, FIT, FIT_MANY, TWO, TWO_FIT),
+            (CACHED, XLA, FIT, FIT_MANY, TWO, TWO_FIT),
             CACHED,
         ),
         checkpoints(data, ratios, quick=quick),

@@ -56,6 +56,17 @@ def test_a_step_that_fails_unexpectedly(tmp_path: Path, capfd: pytest.CaptureFix
     assert not (tmp_path / "records").exists()
 
 
+def test_a_process_that_does_not_write_keeps_no_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with steps.running("train", root=str(tmp_path)) as step:
+        step.identity, step.writes = "abc", False
+    with pytest.raises(SystemExit) as ended, steps.running("train", root=str(tmp_path)) as step:
+        step.identity, step.writes = "abc", False
+        raise DataError("no rows", where="x.csv")
+    assert ended.value.code == 2
+    assert [event["event"] for event in events(capfd.readouterr().out)][-1] == "failed"
+    assert not (tmp_path / "records").exists()
+
+
 def test_progress_is_paced_but_its_end_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with steps.running("train", root=str(tmp_path)) as step:
         step.identity = "abc"

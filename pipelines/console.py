@@ -138,6 +138,9 @@ def headline(record: dict[str, Any]) -> str:
         case "train":
             done = f"{counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}"
             return f"{done}, eval loss {result['eval_loss']:.4g}"
+        case "tune":
+            ended = ", ".join(f"{count} {state}" for state, count in result["trials"].items() if count)
+            return f"{ended} trials, the best is {result['trial']}, eval loss {result['eval_loss']:.4g}"
         case "evaluate":
             return f"{'blessed' if result['blessed'] else 'refused'}, on {counted(result['rows'], 'test row')}"
         case "champion":
@@ -167,8 +170,10 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
     lines: list[tuple[str, str]] = []
     if results["preprocess"]:
         lines += _row_lines(results["preprocess"])
-    if results["train"]:
-        lines += training_lines(results["train"])
+    if results.get("tune"):
+        lines.append(("Search", headline({"step": "tune", "result": results["tune"]})))
+    if made := results.get("train") or results.get("tune"):
+        lines += training_lines(made)
     if results["evaluate"]:
         lines += _metric_lines(results["evaluate"])
     if results["register"]:

@@ -5,11 +5,10 @@ from typing import Any
 
 from kfp import dsl
 
-from headrace.components.evaluate.component import evaluate
-from headrace.components.preprocess.component import preprocess
 from headrace.components.summarize.component import summarize
 from headrace.components.train.component import train
 from headrace.pipelines.platforms.platform import Platform
+from headrace.pipelines.training_tasks import examples_of, judge_and_deploy
 
 NAME = "static-training"
 
@@ -79,20 +78,17 @@ def static_training(platform: Platform) -> Callable[..., Any]:
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
-            preprocessed = platform.place(
-                preprocess(
-                    problem=problem,
-                    schema_digest=schema_digest,
-                    data=data,
-                    data_version=data_version,
-                    root=root,
-                    baseline=baseline,
-                    baseline_version=baseline_version,
-                    csv=csv,
-                    runner=platform.beam(),
-                )
+            examples = examples_of(
+                platform,
+                problem=problem,
+                schema_digest=schema_digest,
+                data=data,
+                data_version=data_version,
+                root=root,
+                baseline=baseline,
+                baseline_version=baseline_version,
+                csv=csv,
             )
-            examples = preprocessed.outputs["examples"]
             trained = platform.place(
                 platform.component(train)(
                     problem=problem,
@@ -103,21 +99,16 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                     **asked,
                 )
             )
-            model = trained.outputs["model"]
-            evaluated = platform.place(
-                evaluate(
-                    problem=problem,
-                    problem_digest=problem_digest,
-                    root=root,
-                    champion=champion,
-                    examples=examples,
-                    model=model,
-                )
+            judge_and_deploy(
+                platform,
+                problem=problem,
+                problem_digest=problem_digest,
+                root=root,
+                champion=champion,
+                registry=registry,
+                endpoint=endpoint,
+                examples=examples,
+                model=trained.outputs["model"],
             )
-            with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712 - kfp compiles the comparison
-                registered = platform.register(
-                    registry=registry, root=root, model=model, evaluation=evaluated.outputs["evaluation"]
-                )
-                platform.deploy(registered=registered, endpoint=endpoint, root=root)
 
     return pipeline  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.steps import read_record
 from headrace.components.train.request import Inputs
+from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.workspace import summary_uri
 
 # Steps with effects outside are never taken from the cache.
@@ -34,6 +35,8 @@ class RunFacts:
     registry: str
     endpoint: str
     training: Inputs = field(default_factory=Inputs)
+    # How many a search was asked for; None where the model was trained once.
+    trials: int | None = None
     baseline: str = ""
     baseline_version: str = ""
     csv: str = ""
@@ -93,10 +96,10 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
     """
     examples = lineage.preprocess_identity(file, facts.data_version, facts.baseline_version, options_of(facts.csv))
-    model = facts.training.request().identity(file, examples)
+    made, model = _model_of(facts, file, examples)
     identities = {
         "preprocess": examples,
-        "train": model,
+        **made,
         "evaluate": lineage.evaluate_identity(file, examples, model, facts.champion),
         "register": lineage.publish_identity("register", model, facts.registry),
         "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
@@ -116,3 +119,17 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
             or {"step": name, "identity": identity, "status": "skipped", "outputs": {}, "result": {}, "error": None}
         )
     return steps
+
+
+def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[dict[str, str], str]:
+    """The identity of the step that made the model, by its name, and the model's version.
+
+    Of a search the version is known only when it has succeeded.
+    """
+    request = facts.training.request()
+    if facts.trials is None:
+        version = request.identity(file, examples)
+        return {"train": version}, version
+    identity = step_identity(search_identity(file, examples, request.options), facts.trials)
+    record = read_record(facts.root, "tune", identity) or {}
+    return {"tune": identity}, str(record.get("result", {}).get("model_version", ""))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.components import lineage, steps, storage
+from headrace.components import lineage, storage
 from headrace.components.errors import HeadraceError, PlatformError, ProblemError, UsageError
 from headrace.components.file_lock import locked
 from headrace.components.problem_file import ProblemFile
@@ -19,7 +19,9 @@ from headrace.components.train.config import TrainResult
 from headrace.components.train.interruption import watching
 from headrace.components.train.options import Options
 from headrace.components.tune import trial
-from headrace.components.tune.study import STATES, Study, Tried, tried_in
+from headrace.components.tune.identity import search_identity
+from headrace.components.tune.study import Study
+from headrace.components.tune.tried import Tried, common_error, counted_states, publish
 from headrace.components.tune.workers import Worker
 from headrace.components.tuning import Tuning
 
@@ -91,20 +93,13 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
         PlatformError: another process runs this search, it was asked to end, or no trial was finished in its hours.
     """
     tuning = trial.tuning_of(file)
-    name = identity(file, lineage.examples_identity_of(config.examples), config.options)
+    name = search_identity(file, lineage.examples_identity_of(config.examples), config.options)
     storage.check_writable(config.output)
     folder = storage.join(config.folder, name)
     with locked(folder, timeout_s=0), watching():
         search = _Search(file, tuning, config, name, storage.local_path(folder), report)
         search.run()
         return search.publish()
-
-
-def identity(file: ProblemFile, examples_identity: str, options: Options) -> str:
-    """What a search goes on by: more trials are the same search."""
-    from headrace.components.train.request import Request
-
-    return steps.identity("tune", train=Request(options=options).identity(file, examples_identity))
 
 
 class _Search:
@@ -165,17 +160,8 @@ class _Search:
         for each in tried:
             if each.state != "unfinished" and each.number != best.number:
                 shutil.rmtree(self._trial(each.number), ignore_errors=True)
-        said = {
-            "search": self._name,
-            "trial": best.number,
-            "parameters": best.parameters,
-            "trials": [each.to_json() for each in tried],
-        }
-        with storage.publishing(self._config.output) as folder:
-            shutil.copytree(self._model(best.number), folder, dirs_exist_ok=True)
-            record = {**storage.read_json(str(folder / "training.json")), "tuning": said}
-            storage.write_json(str(folder / "training.json"), record)
-        return TuneResult(best, tuple(tried), TrainResult.of(record))
+        training = publish(str(self._model(best.number)), self._config.output, self._name, best, tried)
+        return TuneResult(best, tuple(tried), training)
 
     def _work(self, worker: Worker) -> None:
         """A thread: one trial after another, in the worker's process."""
@@ -272,23 +258,22 @@ class _Search:
 
     def _nothing(self, tried: list[Tried]) -> HeadraceError:
         """Why there is no best trial."""
-        errors = [HeadraceError.from_json(dict(each.error)) for each in tried if each.error is not None]
-        if errors and len(errors) == len(tried):
-            if all(isinstance(error, PlatformError) for error in errors):
-                return PlatformError(
-                    "every trial failed",
-                    where=str(self._folder),
-                    received=errors[0].paragraph,
-                    fix=f"Remove {self._folder} to begin anew",
-                )
-            mine = next(error for error in errors if not isinstance(error, PlatformError))
+        error = common_error(tried)
+        if isinstance(error, PlatformError):
+            return PlatformError(
+                "every trial failed",
+                where=str(self._folder),
+                received=error.paragraph,
+                fix=f"Remove {self._folder} to begin anew",
+            )
+        if error is not None:
             return ProblemError(
-                "every trial failed", where=self._file.path, received=mine.paragraph, fix="Narrow Tuning(space=...)"
+                "every trial failed", where=self._file.path, received=error.paragraph, fix="Narrow Tuning(space=...)"
             )
         return PlatformError(
             "no trial was finished",
             where=str(self._folder),
-            received=", ".join(f"{tried_in(tried, state)} {state}" for state in STATES if tried_in(tried, state)),
+            received=counted_states(tried),
             fix="The same command with more --max-hours goes on where this one ended",
         )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import lineage, steps, storage, workspace
+from headrace.components import lineage, storage, workspace
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 from headrace.components.train.request import Inputs
+from headrace.components.tune.identity import search_identity, step_identity
+from headrace.components.tune.tried import result_of
 
 
 def run(
@@ -27,10 +29,8 @@ def run(
         options = inputs.request().options
         with step.importing():
             from headrace.components.tune import search
-            from headrace.components.tune.study import STATES, tried_in
-        name = search.identity(file, lineage.examples_identity_of(examples.path), options)
-        # More trials are the same search, and another result.
-        step.identity = steps.identity("tune", search=name, trials=trials, max_hours=max_hours)
+        name = search_identity(file, lineage.examples_identity_of(examples.path), options)
+        step.identity = step_identity(name, trials, max_hours)
         config = search.TuneConfig(
             examples=examples.path,
             output=storage.place_of(model),
@@ -46,11 +46,5 @@ def run(
         model.metadata.update(model_version=training.model_version, parameters=training.parameters)
         step.finish(
             outputs={"model": model.path},
-            result={
-                "model_version": training.model_version,
-                "eval_loss": training.eval_loss,
-                "trial": result.best.number,
-                "best": dict(result.best.parameters),
-                "trials": {state: tried_in(result.trials, state) for state in STATES},
-            },
+            result=result_of(result.best, result.trials, training),
         )

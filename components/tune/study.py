@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
 from headrace.components.errors import DataError, HeadraceError
+from headrace.components.tune.tried import Tried, best_of
 from headrace.components.tuning import Choice, Range, Tuning
 
 # A multiplier that keeps the seeds of the trials of neighbouring seeds apart.
@@ -28,7 +28,6 @@ _SEEDS_APART = 1_000_003
 # A trial whose process died twice is not tried again.
 ATTEMPTS = 2
 
-STATES = ("complete", "pruned", "failed", "unfinished")
 _OPTUNAS = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -36,33 +35,6 @@ _OPTUNAS = {
     TrialState.RUNNING: "unfinished",
     TrialState.WAITING: "unfinished",
 }
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A trial, and what came of it.
-
-    Attributes:
-        number: from 0.
-        state: complete, pruned, failed or unfinished.
-        parameters: by name.
-        eval_loss: the best of its epochs; None before the first.
-        epochs: how many were judged.
-        seconds: of wall time, in the last attempt.
-        error: what a failed one failed with, as `HeadraceError.to_json`.
-    """
-
-    number: int
-    state: str
-    parameters: Mapping[str, Any]
-    eval_loss: float | None
-    epochs: int
-    seconds: float | None
-    error: Mapping[str, Any] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**vars(self), "parameters": dict(self.parameters)}
 
 
 class Study:
@@ -138,8 +110,7 @@ class Study:
 
     def best(self) -> Tried | None:
         """The complete trial of least eval loss, the first of equals; None before any is complete."""
-        complete = [trial for trial in self.tried() if trial.state == "complete" and trial.eval_loss is not None]
-        return min(complete, key=lambda trial: (trial.eval_loss, trial.number), default=None)
+        return best_of(self.tried())
 
     @property
     def seconds(self) -> float:
@@ -157,11 +128,6 @@ class Study:
         seed = (self._tuning.seed * _SEEDS_APART + place) % (1 << 32)
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._tuning.pruning_trials)
         return self._study.ask() if number is None else optuna.Trial(self._study, trials[number]._trial_id)
-
-
-def tried_in(tried: Sequence[Tried], state: str) -> int:
-    """How many trials are in a state."""
-    return sum(1 for trial in tried if trial.state == state)
 
 
 def _suggest(trial: optuna.Trial, name: str, values: Range | Choice) -> Any:

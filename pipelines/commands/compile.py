@@ -17,7 +17,7 @@ from headrace.pipelines.commands import options
 if TYPE_CHECKING:
     from headrace.pipelines.platforms.platform import Platform
 
-PIPELINES = ("static", "batch-scoring")
+PIPELINES = ("static", "tuned", "batch-scoring")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
@@ -43,6 +43,7 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
       headrace compile static --for local --output static.yaml
       headrace compile batch-scoring --output batch_scoring.yaml
       headrace compile static --for vertex --options vertex.toml --output static.yaml
+      headrace compile tuned --for vertex --options vertex.toml --output tuned.yaml
     """
     compile_to(pipeline, platform, output, options_file=options_file, allow_tags=allow_tags)
     click.echo(output)
@@ -75,8 +76,9 @@ def compile_to(pipeline: str, platform: str, output: str, *, options_file: str =
 def _definition(pipeline: str) -> Callable[[Platform], Any]:
     from headrace.pipelines.batch_scoring import batch_scoring
     from headrace.pipelines.static_training import static_training
+    from headrace.pipelines.tuned_training import tuned_training
 
-    return {"static": static_training, "batch-scoring": batch_scoring}[pipeline]
+    return {"static": static_training, "tuned": tuned_training, "batch-scoring": batch_scoring}[pipeline]
 
 
 def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False) -> Platform:

@@ -26,6 +26,7 @@ from headrace.components.train.request import Inputs, warm_start_version
 from headrace.pipelines.commands import options, scoring, train_options
 from headrace.pipelines.commands import runner as runner_command
 from headrace.pipelines.commands.grouped import GroupedCommand
+from headrace.pipelines.commands.run_tuned import tuned
 from headrace.pipelines.submission.outcome import raise_for_summary
 
 
@@ -100,6 +101,9 @@ def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:
     summary = run_batch(plan, console)
     print_scoring(console, summary)
     raise_for_summary(summary, fix=_logs_of(summary))
+
+
+run.add_command(tuned)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str) -> Prepar
     """
     from headrace.pipelines.lint.spec import read_spec
     from headrace.pipelines.submission import inputs as known
-    from headrace.pipelines.submission import parameters, run_id
+    from headrace.pipelines.submission import parameters, run_id, searching
     from headrace.pipelines.submission.run import Submission
 
     settings = places.settings(place)
@@ -146,6 +146,7 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str) -> Prepar
     asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
     target = known.Target(place.platform, settings.project, settings.location, place.namespace)
     filled = known.fill(asked, target, definitions)
+    searching.check(read, asked.problem, filled.values, place.platform)
     # Vertex AI takes the pipeline alone.
     platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
     documents = [dict(read.pipeline), *platforms]

@@ -111,6 +111,11 @@ def pipeline_inputs(command: Callable[..., Any]) -> Callable[..., Any]:
     return _gathering(_PIPELINE, command, "training", _inputs)
 
 
+def devices(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the devices alone, for a pipeline that searches; the command gets them as `pipeline_inputs` does."""
+    return _gathering(_DEVICES, command, "training", lambda given: Inputs(**_devices_of(given)))
+
+
 def asked(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options to a command, which gets them all as one mapping under `given`, to be read by `request`."""
     return _gathering(_OPTIONS, command, "given", dict)
@@ -185,12 +190,16 @@ def _inputs(given: Mapping[str, Any]) -> Inputs:
     minutes = given["checkpoint_minutes"]
     return Inputs(
         warm_start=given["warm_start"],
-        strategy="" if given["strategy"] == Distribution.strategy else given["strategy"],
-        precision="" if given["precision"] == Distribution.precision else given["precision"],
+        **_devices_of(given),
         target=given["target"],
         checkpoint_minutes="" if minutes == Checkpointing.minutes else repr(minutes),
         **{name: "" if value is None else repr(value) for name, value in numbers.items()},
     )
+
+
+def _devices_of(given: Mapping[str, Any]) -> dict[str, str]:
+    defaults = {"strategy": Distribution.strategy, "precision": Distribution.precision}
+    return {name: "" if given[name] == default else given[name] for name, default in defaults.items()}
 
 
 def check_table(given: Mapping[str, Any]) -> None:

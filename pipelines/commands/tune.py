@@ -18,7 +18,7 @@ from headrace.pipelines.training_lines import training_lines
 
 if TYPE_CHECKING:
     from headrace.components.train.options import Options
-    from headrace.components.tune.study import Tried
+    from headrace.components.tune.tried import Tried
 
 
 @click.command(cls=GroupedCommand)

@@ -12,7 +12,9 @@ from headrace.components.errors import UsageError
 Role = Literal[
     "preprocess",
     "train",
+    "study",
     "tune",
+    "best",
     "evaluate",
     "register",
     "deploy",
@@ -24,6 +26,8 @@ Role = Literal[
     "notify",
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
+# Tasks that only pipelines for Vertex AI have.
+VERTEX_ALONE: tuple[Role, ...] = ("study", "best")
 
 # The grammar of references in the OCI distribution specification, without the implied registry.
 _NAME = r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"

@@ -69,6 +69,12 @@ class KubeflowPlatform:
             kubernetes.add_pod_label(task, key, value)
         return task.set_caching_options(cache and pod.cache)
 
+    def tune(self, **given: Any) -> Any:
+        """The search is a pod, whose trials are processes in it."""
+        from headrace.components.tune.component import tune
+
+        return self.place(tune(**given)).outputs["model"]
+
     def beam(self) -> str:
         """Flink or Spark, where the options have a table of it."""
         return "" if self._runner is None else runner_json(self._runner)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.errors import UsageError
-from headrace.pipelines.platforms.images import ROLES
+from headrace.pipelines.platforms.images import ROLES, VERTEX_ALONE
 from headrace.pipelines.platforms.options import check
 
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
@@ -269,8 +269,9 @@ class KubeflowOptions:
         wrong = [name for name in self.image_pull_secrets if not _NAME.match(name)]
         check(not wrong, "a pull secret's name is wrong", expected="a-z, 0-9, - and .", received=wrong)
         _check_labels("labels", self.labels)
-        unknown = [name for name in self.tasks if name not in ROLES]
-        check(not unknown, "there is no such task", expected=f"one of {', '.join(ROLES)}", received=unknown)
+        known = [role for role in ROLES if role not in VERTEX_ALONE]
+        wrong = [name for name in self.tasks if name not in known]
+        check(not wrong, "there is no such task", expected=f"one of {', '.join(known)}", received=wrong)
 
 
 def _check_accelerator(name: str, count: int) -> None:

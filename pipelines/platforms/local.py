@@ -35,6 +35,12 @@ class LocalPlatform:
         task.set_container_image(f"headrace-python:{release()}")
         return task if cache else task.set_caching_options(False)
 
+    def tune(self, **given: Any) -> Any:
+        """The search runs its trials in processes of its own."""
+        from headrace.components.tune.component import tune
+
+        return self.place(tune(**given)).outputs["model"]
+
     def beam(self) -> str:
         """Beam within the task's own process."""
         return ""

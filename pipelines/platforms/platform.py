@@ -25,6 +25,20 @@ class Platform(Protocol):
             The same task.
         """
 
+    def tune(
+        self,
+        *,
+        problem: Any,
+        problem_digest: Any,
+        root: Any,
+        examples: Any,
+        trials: Any,
+        parallel: Any,
+        strategy: Any,
+        precision: Any,
+    ) -> Any:
+        """Tasks that search for better parameters of training; what comes back is the best trial's Model."""
+
     def beam(self) -> str:
         """The Beam runner and its options, as JSON for the components that take `runner`; "" for the local one."""
 

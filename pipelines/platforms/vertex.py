@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.dataflow import DataflowRunner
 from headrace.components.preprocess.runner_options import RunnerOptions
-from headrace.pipelines.platforms import vertex_rules
+from headrace.pipelines.platforms import vertex_jobs, vertex_rules
 from headrace.pipelines.platforms.images import Images, Role, role_of
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
 # The platform runs these as jobs of their own; the task that starts such a job has no machine to choose.
 _JOBS = ("train", "tune")
-_GCPC = "google-cloud-pipeline-components"
 
 
 class VertexPlatform:
@@ -48,36 +45,11 @@ class VertexPlatform:
             UsageError: google-cloud-pipeline-components is not installed.
         """
         role = role_of(component.component_spec.name)
-        if role not in _JOBS:
+        if role != "train":
             return component
-        wrap = _custom_job_maker()
-        options = self._options.training
-        component = copy.copy(component)
-        component.component_spec = copy.deepcopy(component.component_spec)
-        component.component_spec.implementation.container.image = self._images.of(role)
-        job = wrap(
-            component,
-            display_name=f"headrace-{role}",
-            replica_count=options.replicas,
-            machine_type=options.machine_type,
-            accelerator_type=options.accelerator,
-            accelerator_count=options.accelerator_count or 1,
-            boot_disk_type=options.disk_type,
-            boot_disk_size_gb=options.disk_gigabytes,
-            timeout=f"{round(options.timeout_hours * 3600)}s",
-            restart_job_on_worker_restart=options.restart,
-            service_account=self._options.service_account,
-            network=self._options.network,
-            encryption_spec_key_name=self._options.encryption_key,
-            labels=self._labels(role),
-            # Without a value of their own these would leave placeholders in the request.
-            reserved_ip_ranges=[],
-            psc_interface_config={},
-            env=[{"name": name, "value": value} for name, value in sorted(options.environment.items())],
-        )
-        _set_strategy(job, "SPOT" if options.spot else "STANDARD")
-        self._set_topology(job)
-        return _calling(job, location=self._options.location)
+        options = self._options
+        job = vertex_jobs.custom_job(component, role, self._images.of(role), options, self._labels(role))
+        return vertex_jobs.calling(job, location=options.location)
 
     def place(self, task: Any, *, cache: bool = True) -> Any:
         """Image, CPU, memory, accelerator, retries and caching; a job of its own has them in its request."""
@@ -87,7 +59,8 @@ class VertexPlatform:
             training = self._options.training
             if self._options.launcher_image:
                 task.set_container_image(self._options.launcher_image)
-            task.set_retry(training.retries, backoff_duration="60s", backoff_factor=2.0)
+            retries = training.retries if role == "train" else self._options.tuning.retries
+            task.set_retry(retries, backoff_duration="60s", backoff_factor=2.0)
             return task.set_caching_options(cache and training.cache)
         task.set_container_image(self._images.of(role))
         if options.cpu:
@@ -99,6 +72,46 @@ class VertexPlatform:
         if options.retries:
             task.set_retry(options.retries, backoff_duration="30s", backoff_factor=2.0)
         return task.set_caching_options(cache and options.cache)
+
+    def tune(
+        self,
+        *,
+        problem: Any,
+        problem_digest: Any,
+        root: Any,
+        examples: Any,
+        trials: Any,
+        parallel: Any,
+        strategy: Any,
+        precision: Any,
+    ) -> Any:
+        """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
+        from headrace.components.tune.vertex_component import best, study, trial
+
+        options, of_file = self._options, {"problem": problem, "problem_digest": problem_digest, "root": root}
+        of_trial = {**of_file, "examples": examples, "strategy": strategy, "precision": precision}
+        algorithm = options.tuning.service_algorithm
+        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm))
+        search = planned.outputs["search"]
+        job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, self._labels("tune"))
+        searched = job(
+            **of_trial,
+            search=search,
+            base_output_directory=planned.outputs["folder"],
+            study_spec_parameters=planned.outputs["parameters"],
+            max_trial_count=planned.outputs["trials"],
+            parallel_trial_count=parallel,
+        )
+        chosen = best(
+            **of_file,
+            trials=trials,
+            search=search,
+            gcp_resources=self.place(searched).outputs["gcp_resources"],
+            project=options.project,
+            location=options.location,
+        )
+        # Where the job failed, it says why.
+        return self.place(chosen).ignore_upstream_failure().outputs["model"]
 
     def beam(self) -> str:
         """Dataflow, where the options have a table of it."""
@@ -145,16 +158,6 @@ class VertexPlatform:
     def _labels(self, role: Role) -> dict[str, str]:
         return {"headrace-step": role, **self._options.labels}
 
-    def _set_topology(self, job: Any) -> None:
-        """Adds to the job's worker pools what the wrapper has no argument for: the topology of a TPU.
-
-        The pools are an input's default. Given as an argument instead, the placeholder in them, which stands for the
-        task's inputs and outputs, would be filled in before those are known.
-        """
-        if self._options.training.tpu_topology:
-            for pool in job.component_spec.inputs["worker_pool_specs"].default:
-                pool["machine_spec"]["tpu_topology"] = self._options.training.tpu_topology
-
 
 def resource_name(options: VertexOptions, collection: str, problem: str) -> str:
     """The name of a problem's entry in the registry, or of its endpoint: what the pipeline's parameters take.
@@ -196,38 +199,3 @@ def _dataflow(images: Images, options: VertexOptions) -> DataflowRunner | None:
     except UsageError as error:
         error.where = f"[vertex.dataflow], {error.where}"
         raise
-
-
-def _custom_job_maker() -> Callable[..., Any]:
-    try:
-        from google_cloud_pipeline_components.v1.custom_job import create_custom_training_job_from_component
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("google_cloud_pipeline_components"):
-            raise
-        raise UsageError(
-            f"{_GCPC} is not installed", where="--for vertex", fix="Install it: pip install 'headrace[vertex]'"
-        ) from error
-    make: Callable[..., Any] = create_custom_training_job_from_component
-    return make
-
-
-def _calling(component: Any, **fixed: Any) -> Callable[..., Any]:
-    """A component that is called with some of its inputs fixed."""
-
-    def call(**inputs: Any) -> Any:
-        return component(**inputs, **fixed)
-
-    return call
-
-
-def _set_strategy(job: Any, strategy: str) -> None:
-    """Writes the scheduling strategy into the request of a custom job.
-
-    The wrapper has an input of that name for it, as the training component has for how it distributes: the wrapper
-    lets the component's win, and would send that one to the service.
-    """
-    container = job.component_spec.implementation.container
-    placeholder = "{{$.inputs.parameters['strategy']}}"
-    if not any(placeholder in part for part in container.args):
-        raise ValueError(f"the request of a custom job has no {placeholder}: {_GCPC} has changed")
-    container.args = [part.replace(placeholder, strategy) for part in container.args]

@@ -10,6 +10,7 @@ from headrace.components.errors import UsageError
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
 from headrace.pipelines.platforms.options import check
+from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]\Z")
 _LOCATION = re.compile(r"[a-z]+(-[a-z]+)+[0-9]+\Z")
@@ -22,6 +23,11 @@ _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/
 _DISKS = ("pd-ssd", "pd-standard", "hyperdisk-balanced")
 _MAX_HOURS = 28 * 24
 _MOST_CPUS, _MOST_GIGABYTES = 96, 624
+# Tasks that are jobs of their own, and what to do where one is taken for a task like others.
+_TABLES_OF_JOBS = {
+    "train": "Training has the table [vertex.training]",
+    "tune": "A search has the tables [vertex.tuning] and, for each trial, [vertex.training]",
+}
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,8 @@ class VertexOptions:
         launcher_image: google-cloud-pipeline-components by its digest, which gives the jobs; its own tag if empty.
         labels: on every job, model and endpoint, for the bill.
         tasks: what each task asks for, by its name.
-        training: the custom job.
+        training: the custom job; of a search, each trial's.
+        tuning: the search.
         dataflow: without it, Beam works within its own task.
         endpoint: the endpoint and the registry.
     """
@@ -198,6 +205,7 @@ class VertexOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, TaskOptions] = field(default_factory=dict)
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    tuning: TuningOptions = field(default_factory=TuningOptions)
     dataflow: DataflowOptions | None = None
     endpoint: EndpointOptions = field(default_factory=EndpointOptions)
 
@@ -223,11 +231,11 @@ class VertexOptions:
         vertex_rules.check_labels(self.labels)
         for name in self.tasks:
             check(
-                name in ROLES and name not in ("train", "tune"),
+                name in ROLES and name not in _TABLES_OF_JOBS,
                 f"there is no task {name!r}",
-                expected=f"one of {', '.join(role for role in ROLES if role not in ('train', 'tune'))}",
+                expected=f"one of {', '.join(role for role in ROLES if role not in _TABLES_OF_JOBS)}",
                 received=name,
-                fix="Training has the table [vertex.training]" if name in ("train", "tune") else None,
+                fix=_TABLES_OF_JOBS.get(name),
             )
 
 

@@ -51,7 +51,7 @@ def broken_machine_rule(machine: str, accelerator: str, count: int, topology: st
     if topology:
         return "tpu_topology"
     if not accelerator:
-        built_in = re.match(r"(a2|a3|a4|a4x|g2)-|cloud-tpu$", machine)
+        built_in = re.match(r"(a2|a3|a4|a4x|g2|g4)-|cloud-tpu$", machine)
         return "accelerator_needs_machine" if built_in else None
     pattern = rules["accelerators"].get(accelerator, {}).get(str(count))
     return None if pattern and re.match(pattern, machine) else "accelerator"

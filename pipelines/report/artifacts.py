@@ -71,7 +71,7 @@ def read(summary: Mapping[str, Any]) -> Artifacts:
         schema=read_file("preprocess", "examples", "schema.json"),
         statistics=read_file("preprocess", "examples", "statistics.json"),
         quarantined=tuple(quarantined[:QUARANTINED_ROWS_SHOWN]),
-        training=read_file("train", "model", "training.json"),
+        training=read_file("tune" if "tune" in steps else "train", "model", "training.json"),
         evaluation=read_file("evaluate", "evaluation", "evaluation.json"),
         unreadable=tuple(unreadable),
     )

@@ -165,7 +165,8 @@ def pipeline_picture(artifacts: Artifacts) -> Markup:
         asked = "" if decided is None else "no gate: always yes"
     else:
         asked = formats.short_name(str(gate.get("metric"))) + bounds_text(gate)
-    boxes = [_box(name, mapping(artifacts.steps.get(name)), artifacts) for name in STEPS]
+    names = ["tune" if name == "train" and "tune" in artifacts.steps else name for name in STEPS]
+    boxes = [_box(name, mapping(artifacts.steps.get(name)), artifacts) for name in names]
     return flow(boxes, decided if isinstance(decided, bool) else None, asked)
 
 
@@ -180,7 +181,7 @@ def _box(name: str, step: Mapping[str, Any], artifacts: Artifacts) -> Box:
     time = {"skipped": "not run", "cached": "from the cache"}.get(status) or formats.seconds(
         number(step.get("seconds"))
     )
-    facts = {"preprocess": _preprocess_fact, "train": _train_fact, "evaluate": _evaluate_fact}
+    facts = {"preprocess": _preprocess_fact, "train": _train_fact, "tune": _tune_fact, "evaluate": _evaluate_fact}
     fact = ""
     if status in ("succeeded", "cached"):
         fact = facts[name](step, artifacts) if name in facts else _published_fact(step)
@@ -198,6 +199,12 @@ def _train_fact(step: Mapping[str, Any], artifacts: Artifacts) -> str:
     if epochs is None:
         return ""
     return f"{formats.count(epochs)} epochs" + ("" if best is None else f", best {formats.count(best)}")
+
+
+def _tune_fact(step: Mapping[str, Any], _: Artifacts) -> str:
+    result = mapping(step.get("result"))
+    counts = [number(count) or 0 for count in mapping(result.get("trials")).values()]
+    return f"{formats.count(sum(counts))} trials, best {formats.count(number(result.get('trial')))}" if counts else ""
 
 
 def _evaluate_fact(step: Mapping[str, Any], artifacts: Artifacts) -> str:

@@ -159,7 +159,10 @@ class Engine:
                 given[name] = parameters[source["componentInputParameter"]]
             elif "taskOutputParameter" in source:
                 where = source["taskOutputParameter"]
-                given[name] = self.tasks[where["producerTask"]].outputs[where["outputParameterKey"]]
+                producer = self.tasks.get(where["producerTask"])
+                # A task that runs also after failures has its input's default for what was not made.
+                if producer is not None and where["outputParameterKey"] in producer.outputs:
+                    given[name] = producer.outputs[where["outputParameterKey"]]
             elif "taskFinalStatus" in source:
                 other = self.tasks.get(source["taskFinalStatus"]["producerTask"])
                 given[name] = {"state": "SUCCEEDED" if other and other.state == "succeeded" else "FAILED"}

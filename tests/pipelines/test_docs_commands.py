@@ -63,6 +63,15 @@ def test_the_options_of_kubeflow() -> None:
     assert build(KubeflowOptions, tables["kubeflow"], "kubeflow").endpoint.traffic == 20
 
 
+def test_the_options_of_a_search() -> None:
+    from headrace.pipelines.platforms.options import build
+    from headrace.pipelines.platforms.vertex_tuning import TuningOptions
+
+    (text,) = blocks("docs/vertex.md", "toml")
+    # What the page shows is what there is without it.
+    assert build(TuningOptions, tomllib.loads(text)["vertex"]["tuning"], "vertex.tuning") == TuningOptions()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     here = ROOT / document

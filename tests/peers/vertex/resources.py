@@ -11,6 +11,7 @@ from typing import Any
 
 from google.cloud import aiplatform_v1 as vertex
 from google.protobuf import json_format
+from peers.vertex.studies import refusal_of
 
 JOB_STATES = ("JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 PIPELINE_STATES = (
@@ -144,10 +145,9 @@ def _custom_job(job: Any) -> None:
 
 def _tuning_job(job: Any) -> None:
     _display_name(job)
-    if not job.study_spec.metrics or not job.study_spec.parameters:
-        raise invalid("study_spec needs metrics and parameters")
-    if job.max_trial_count < 1 or job.parallel_trial_count < 1:
-        raise invalid("max_trial_count and parallel_trial_count must be positive")
+    _labels(job.labels)
+    if said := refusal_of(job):
+        raise invalid(said)
     _custom_job_spec(job.trial_job_spec)
 
 

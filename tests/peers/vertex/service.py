@@ -33,10 +33,12 @@ class Vertex:
         models: with their versions.
         operations: by full name.
         work: what jobs of a kind do.
+        running: what a running job of a kind does at each poll; it runs until that is true.
         failing_operations: the message with which the next operations fail, late.
     """
 
     work: dict[str, Work] = field(default_factory=dict)
+    running: dict[str, Callable[[Any], bool]] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     failing_operations: list[str] = field(default_factory=list)
@@ -196,9 +198,13 @@ class Vertex:
         if job.state.name not in kind.states[:-1]:
             return
         after = kind.states[kind.states.index(job.state.name) + 1]
-        if after == kind.states[-1] and collection in self.work:
+        if after == kind.states[-1]:
+            job.update_time = now()
             try:
-                self.work[collection](job)
+                if collection in self.running and not self.running[collection](job):
+                    return
+                if collection in self.work:
+                    self.work[collection](job)
             except Refusal as refusal:
                 job.error.code, job.error.message = 3, refusal.message
                 after = kind.failed
@@ -218,6 +224,7 @@ class Vertex:
             raise invalid("it cannot be cancelled")
         if job.state.name in kind.states[:-1]:
             job.state = type(job.state)[kind.cancelled]
+            job.error.code, job.error.message = 1, "CANCELLED"
             job.end_time = now()
         return {}
 

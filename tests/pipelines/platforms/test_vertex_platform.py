@@ -8,7 +8,7 @@ import yaml
 
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.runner import DataflowRunner, runner_of
-from headrace.pipelines.commands.compile import compile_to, load_platform
+from headrace.pipelines.commands.compile import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 from headrace.pipelines.platforms.vertex import resource_name
@@ -201,22 +201,12 @@ def test_names_of_models_and_endpoints() -> None:
         resource_name(options, "models", "weight_")
 
 
-def test_the_search_for_parameters_is_a_custom_job_too(tmp_path: Path) -> None:
-    from kfp import compiler, dsl
+def test_the_accelerators_of_the_table_are_those_of_the_api() -> None:
+    from google.cloud import aiplatform_v1
 
-    from headrace.components.tune.component import tune
+    from headrace.pipelines.platforms import vertex_rules
 
-    platform = load_platform("vertex", str(OPTIONS))
-
-    @dsl.pipeline(name="search")
-    def pipeline() -> None:
-        examples = dsl.importer(artifact_uri="gs://my-bucket/examples", artifact_class=dsl.Dataset)
-        search = platform.component(tune)
-        platform.place(search(problem="p", problem_digest="d", root="gs://my-bucket/r", examples=examples.output))
-
-    compiler.Compiler().compile(pipeline, str(tmp_path / "search.yaml"))
-    found = {task.where: task for task in read_spec(str(tmp_path / "search.yaml")).tasks()}
-    inputs = found["tune"].inputs()
-    assert inputs["worker_pool_specs"][0]["container_spec"]["image_uri"] == TRAIN
-    assert inputs["labels"]["headrace-step"] == "tune"
-    assert lint(str(tmp_path / "search.yaml"), "vertex") == []
+    known = {one.name for one in aiplatform_v1.AcceleratorType} - {"ACCELERATOR_TYPE_UNSPECIFIED"}
+    # One that is no more to be had, and names of TPUs whose machine types have them built in.
+    left = {"NVIDIA_TESLA_K80", "TPU_V4_POD", "TPU_V5_LITEPOD"}
+    assert set(vertex_rules.table()["accelerators"]) == known - left

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.pipeline_platforms import Platform, headrace
+from peers.pipeline_platforms import GOLDEN, Platform, headrace
 
 PARENT = "projects/demo-project/locations/us-central1"
 CRON = ["--cron", "0 3 * * *", "--timezone", "Europe/Berlin"]
@@ -107,6 +107,13 @@ def test_what_the_platform_cannot_reach_is_refused_before_it_is_asked(vertex: Pl
         done = vertex.submit()
         vertex.inputs = kept
         assert (done.status, f"{option}: Vertex AI does not reach it" in done.error) == (2, True)
+    assert vertex.server.requests == []
+
+
+def test_a_search_is_looked_at_before_the_platform_is_asked(vertex: Platform) -> None:
+    vertex.spec = str(GOLDEN / "tuned_training_vertex.yaml")
+    done = vertex.submit()
+    assert (done.status, "there is nothing to tune" in done.error) == (2, True)
     assert vertex.server.requests == []
 
 

@@ -1,0 +1,71 @@
+"""The KFP face of the exit task of tuned training."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def summarize(
+    pipeline: str,
+    run_id: str,
+    started: float,
+    problem: str,
+    problem_digest: str,
+    data: str,
+    data_version: str,
+    champion: str,
+    root: str,
+    registry: str,
+    endpoint: str,
+    final_status: dsl.PipelineTaskFinalStatus,
+    trials: int = 0,
+    strategy: str = "",
+    precision: str = "",
+    baseline: str = "",
+    baseline_version: str = "",
+    csv: str = "",
+) -> None:
+    """Writes the run's summary, whether it succeeded, was refused or failed.
+
+    Args:
+        pipeline: the pipeline's name.
+        run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
+        started: when the run was started, in seconds since 1970: older records are of cached steps.
+        problem: URI of the Problem file.
+        problem_digest: SHA-256 of the Problem file.
+        data: the rows.
+        data_version: fingerprint of the data.
+        champion: the Model compared with, or "".
+        root: where the run's records are kept.
+        registry: the registry's folder.
+        endpoint: the endpoint's folder.
+        final_status: what the pipeline engine says of the run.
+        trials: how many the search was asked for; 0 for what the Problem says.
+        strategy, precision: as `tune` was given them.
+        baseline: what drift was judged against, or "".
+        baseline_version: fingerprint of the baseline, or "".
+        csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
+    """
+    from headrace.components.summarize import step
+    from headrace.components.train.request import Inputs
+
+    step.run(
+        step.RunFacts(
+            pipeline=pipeline,
+            run_id=run_id,
+            started=started,
+            problem=problem,
+            problem_digest=problem_digest,
+            data=data,
+            data_version=data_version,
+            champion=champion,
+            root=root,
+            registry=registry,
+            endpoint=endpoint,
+            training=Inputs(strategy=strategy, precision=precision),
+            trials=trials,
+            baseline=baseline,
+            baseline_version=baseline_version,
+            csv=csv,
+        ),
+        engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
+    )

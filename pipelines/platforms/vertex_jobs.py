@@ -1,0 +1,173 @@
+"""Components as jobs of Vertex AI's own, by google-cloud-pipeline-components: custom jobs, and searches of them."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from headrace.components.errors import UsageError
+from headrace.components.tune import vertex_space
+from headrace.components.tune.identity import LABEL
+from headrace.pipelines.platforms.images import Role
+from headrace.pipelines.platforms.vertex_options import VertexOptions
+
+_GCPC = "google-cloud-pipeline-components"
+_SEARCH = "{{$.inputs.parameters['search']}}"
+_TRIAL = ["python3", "-m", "headrace.components.tune.vertex_trial"]
+_TOLD = ["--executor_input", "{{$.json_escape[1]}}"]
+
+
+def custom_job(component: Any, role: Role, image: str, options: VertexOptions, labels: Mapping[str, str]) -> Any:
+    """A component whose work is a custom job on the machines of `options.training`.
+
+    Args:
+        component: what each worker runs.
+        role: the job's name.
+        image: that workers start from.
+        options: what the user says.
+        labels: of the job.
+
+    Raises:
+        UsageError: google-cloud-pipeline-components is not installed.
+    """
+    training = options.training
+    component = copy.copy(component)
+    component.component_spec = copy.deepcopy(component.component_spec)
+    component.component_spec.implementation.container.image = image
+    job = _gcpc("custom_job").create_custom_training_job_from_component(
+        component,
+        display_name=f"headrace-{role}",
+        replica_count=training.replicas,
+        machine_type=training.machine_type,
+        accelerator_type=training.accelerator,
+        accelerator_count=training.accelerator_count or 1,
+        boot_disk_type=training.disk_type,
+        boot_disk_size_gb=training.disk_gigabytes,
+        timeout=f"{round(training.timeout_hours * 3600)}s",
+        restart_job_on_worker_restart=training.restart,
+        service_account=options.service_account,
+        network=options.network,
+        encryption_spec_key_name=options.encryption_key,
+        labels=dict(labels),
+        # Without a value of their own these would leave placeholders in the request.
+        reserved_ip_ranges=[],
+        psc_interface_config={},
+        env=[{"name": name, "value": value} for name, value in sorted(training.environment.items())],
+    )
+    _set_strategy(job, "SPOT" if training.spot else "STANDARD")
+    if training.tpu_topology:
+        # The pools are an input's default. Given as an argument instead, the placeholder in them, which stands for the
+        # task's inputs and outputs, would be filled in before those are known.
+        for pool in job.component_spec.inputs["worker_pool_specs"].default:
+            pool["machine_spec"]["tpu_topology"] = training.tpu_topology
+    return job
+
+
+def tuning_job(component: Any, image: str, options: VertexOptions, labels: Mapping[str, str]) -> Callable[..., Any]:
+    """A hyperparameter tuning job, each of whose trials is a custom job with the machines of `options.training`.
+
+    It is called with what HyperparameterTuningJobRunOp of google-cloud-pipeline-components is called with and is not
+    said here, and with the trials' own inputs besides.
+
+    Args:
+        component: whose inputs the trials are told; `search` is one of them.
+        image: that trials start from.
+        options: what the user says.
+        labels: of the job.
+
+    Raises:
+        UsageError: google-cloud-pipeline-components is not installed.
+    """
+    from google.protobuf import json_format
+    from kfp import components
+
+    pools = custom_job(component, "tune", image, options, labels).component_spec.inputs["worker_pool_specs"].default
+    for pool in pools:
+        pool["container_spec"] |= {"command": _TRIAL, "args": _TOLD}
+    spec = json_format.MessageToDict(_gcpc("hyperparameter_tuning_job").HyperparameterTuningJobRunOp.pipeline_spec)
+    (executor,) = spec["deploymentSpec"]["executors"].values()
+    arguments = executor["container"]["args"]
+    place = arguments.index("--payload") + 1
+    arguments[place] = _request(arguments[place], options, labels)
+    (merged,) = spec["components"].values()
+    (own,) = json_format.MessageToDict(component.pipeline_spec)["components"].values()
+    # What is told to the trials and what the job is made of are one task's inputs, as of a custom job.
+    merged["inputDefinitions"]["parameters"] |= own["inputDefinitions"]["parameters"]
+    merged["inputDefinitions"]["artifacts"] = own["inputDefinitions"]["artifacts"]
+    spec["root"]["inputDefinitions"] = copy.deepcopy(merged["inputDefinitions"])
+    job = components.load_component_from_text(yaml.safe_dump(spec))
+    job.component_spec.name = "tune"
+    # A default, as those of a custom job: see there.
+    inputs = job.component_spec.inputs
+    inputs["worker_pool_specs"].default, inputs["worker_pool_specs"].optional = pools, True
+    return calling(
+        job,
+        display_name="headrace-tune",
+        location=options.location,
+        service_account=options.service_account,
+        network=options.network,
+        encryption_spec_key_name=options.encryption_key,
+        study_spec_metrics=vertex_space.metric_specs(),
+        study_spec_algorithm=options.tuning.service_algorithm,
+        max_failed_trial_count=options.tuning.max_failed_trials,
+    )
+
+
+def calling(component: Any, **fixed: Any) -> Callable[..., Any]:
+    """A component that is called with some of its inputs fixed."""
+
+    def call(**inputs: Any) -> Any:
+        return component(**inputs, **fixed)
+
+    return call
+
+
+def _request(payload: str, options: VertexOptions, labels: Mapping[str, str]) -> str:
+    """The request of a tuning job, with what HyperparameterTuningJobRunOp has no input for."""
+    training, stopping = options.training, options.tuning.service_stopping
+    scheduling = {
+        "strategy": "SPOT" if training.spot else "STANDARD",
+        "timeout": f"{round(training.timeout_hours * 3600)}s",
+        "restart_job_on_worker_restart": training.restart,
+    }
+    text = "".join(json.loads(payload)["Concat"])
+    for mark, added in (
+        ('{"display_name": ', f'"labels": {json.dumps({**labels, LABEL: _SEARCH})}'),
+        ('"study_spec": {', f'"{stopping}": {{"use_elapsed_duration": true}}' if stopping else ""),
+        ('"trial_job_spec": {', f'"scheduling": {json.dumps(scheduling)}'),
+    ):
+        if text.count(mark) != 1:
+            raise ValueError(f"the request of a tuning job has no {mark}: {_GCPC} has changed")
+        brace = mark.index("{") + 1
+        text = text.replace(mark, f"{mark[:brace]}{added}, {mark[brace:]}" if added else mark)
+    return text
+
+
+def _set_strategy(job: Any, strategy: str) -> None:
+    """Writes the scheduling strategy into the request of a custom job.
+
+    The wrapper has an input of that name for it, as the training component has for how it distributes: the wrapper
+    lets the component's win, and would send that one to the service.
+    """
+    container = job.component_spec.implementation.container
+    placeholder = "{{$.inputs.parameters['strategy']}}"
+    if not any(placeholder in part for part in container.args):
+        raise ValueError(f"the request of a custom job has no {placeholder}: {_GCPC} has changed")
+    container.args = [part.replace(placeholder, strategy) for part in container.args]
+
+
+def _gcpc(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"google_cloud_pipeline_components.v1.{module}")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("google_cloud_pipeline_components"):
+            raise
+        raise UsageError(
+            f"{_GCPC} is not installed", where="--for vertex", fix="Install it: pip install 'headrace[vertex]'"
+        ) from error

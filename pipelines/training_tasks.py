@@ -1,0 +1,48 @@
+"""What the pipelines that make a model have in common: the tasks before it is trained, and those after."""
+
+from typing import Any
+
+from kfp import dsl
+
+from headrace.components.evaluate.component import evaluate
+from headrace.components.preprocess.component import preprocess
+from headrace.pipelines.platforms.platform import Platform
+
+
+def examples_of(platform: Platform, **given: Any) -> Any:
+    """The task that makes Examples of rows; `given` are its inputs.
+
+    Returns:
+        The Examples.
+    """
+    return platform.place(preprocess(**given, runner=platform.beam())).outputs["examples"]
+
+
+def judge_and_deploy(
+    platform: Platform,
+    *,
+    problem: Any,
+    problem_digest: Any,
+    root: Any,
+    champion: Any,
+    registry: Any,
+    endpoint: Any,
+    examples: Any,
+    model: Any,
+) -> None:
+    """Tasks that evaluate a Model, and register and deploy it if the gate blesses it."""
+    evaluated = platform.place(
+        evaluate(
+            problem=problem,
+            problem_digest=problem_digest,
+            root=root,
+            champion=champion,
+            examples=examples,
+            model=model,
+        )
+    )
+    with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712 - kfp compiles the comparison
+        registered = platform.register(
+            registry=registry, root=root, model=model, evaluation=evaluated.outputs["evaluation"]
+        )
+        platform.deploy(registered=registered, endpoint=endpoint, root=root)

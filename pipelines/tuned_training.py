@@ -1,0 +1,99 @@
+"""Tuned training: static training whose model is the best of a search for parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+
+from headrace.components.summarize.tuned_component import summarize
+from headrace.pipelines.platforms.platform import Platform
+from headrace.pipelines.training_tasks import examples_of, judge_and_deploy
+
+NAME = "tuned-training"
+
+
+def tuned_training(platform: Platform) -> Callable[..., Any]:
+    """The pipeline, for one platform.
+
+    preprocess -> tune -> evaluate -> if the gate blesses the best trial's model: register -> deploy; whatever happens,
+    an exit task writes the run's summary. What is searched is the Problem's `tuning`.
+    """
+
+    @dsl.pipeline(name=NAME, description="Rows to the best of several models, which is deployed if the gate lets it.")
+    def pipeline(
+        problem: str,
+        problem_digest: str,
+        schema_digest: str,
+        data: str,
+        data_version: str,
+        root: str,
+        registry: str,
+        endpoint: str,
+        run_id: str,
+        started: float,
+        trials: int = 0,
+        parallel: int = 1,
+        champion: str = "",
+        strategy: str = "",
+        precision: str = "",
+        baseline: str = "",
+        baseline_version: str = "",
+        csv: str = "",
+    ) -> None:
+        summary = platform.place(
+            summarize(
+                pipeline=NAME,
+                run_id=run_id,
+                started=started,
+                problem=problem,
+                problem_digest=problem_digest,
+                data=data,
+                data_version=data_version,
+                champion=champion,
+                root=root,
+                registry=registry,
+                endpoint=endpoint,
+                trials=trials,
+                strategy=strategy,
+                precision=precision,
+                baseline=baseline,
+                baseline_version=baseline_version,
+                csv=csv,
+            ),
+            cache=False,
+        )
+        with dsl.ExitHandler(summary, name="training"):
+            examples = examples_of(
+                platform,
+                problem=problem,
+                schema_digest=schema_digest,
+                data=data,
+                data_version=data_version,
+                root=root,
+                baseline=baseline,
+                baseline_version=baseline_version,
+                csv=csv,
+            )
+            model = platform.tune(
+                problem=problem,
+                problem_digest=problem_digest,
+                root=root,
+                examples=examples,
+                trials=trials,
+                parallel=parallel,
+                strategy=strategy,
+                precision=precision,
+            )
+            judge_and_deploy(
+                platform,
+                problem=problem,
+                problem_digest=problem_digest,
+                root=root,
+                champion=champion,
+                registry=registry,
+                endpoint=endpoint,
+                examples=examples,
+                model=model,
+            )
+
+    return pipeline  # type: ignore[no-any-return]

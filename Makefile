@@ -33,6 +33,7 @@ lint: $(READY) ## check style
 
 types: $(READY) ## check types
 	@$(BIN)/mypy -p headrace.components -p headrace.pipelines
+	@$(BIN)/mypy cloudbuild containers
 
 format: $(READY) ## put the code into shape
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -102,7 +102,7 @@ def main() -> int:
         0: all is right; 2: something is not.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", type=Path, help="write NAME FOLDER TARGET VERSION of each of _IMAGES to this file")
+    parser.add_argument("--plan", type=Path, help="write NAME VERSION of each of _IMAGES to this file")
     given = parser.parse_args()
     build = load_build()
     found = faults(os.environ, build.IMAGES)
@@ -110,9 +110,8 @@ def main() -> int:
         sys.stderr.write("This build cannot start:\n" + "".join(f"  {line}\n" for line in found))
         return 2
     if given.plan is not None:
-        wanted = [build.IMAGES[name] for name in os.environ["_IMAGES"].split()]
         given.plan.parent.mkdir(parents=True, exist_ok=True)
-        given.plan.write_text("".join(f"{i.name} {i.folder} {i.target or '-'} {build.version()}\n" for i in wanted))
+        given.plan.write_text("".join(f"{name} {build.version()}\n" for name in os.environ["_IMAGES"].split()))
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import requests
+import requests  # type: ignore[import-untyped]
 from kfp.registry import RegistryClient
 
 from headrace.components import storage

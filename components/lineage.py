@@ -80,6 +80,16 @@ def champion_identity(registry: str, version: str) -> str:
     return identity("champion", registry=registry, version=version)
 
 
+def models_identity(registry: str, champion: str, warm_start: str) -> str:
+    """Identity of the search for the models that a training is given by their names in a registry."""
+    return identity("models", registry=registry, champion=champion, warm_start=warm_start)
+
+
+def prepare_identity(predictions_identity: str) -> str:
+    """Identity of the preparation of a batch prediction job."""
+    return identity("prepare", predictions=predictions_identity)
+
+
 def check_identity(predictions_identity: str, most_divergence: float) -> str:
     """Identity of the check of Predictions."""
     return identity("check", predictions=predictions_identity, most_divergence=float(most_divergence))

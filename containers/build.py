@@ -12,7 +12,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,32 +21,14 @@ HOW_TO_GET_ONE = (
     "elsewhere, DOCKER_HOST says where"
 )
 
-# What the Dockerfiles take, from the environment as make passes it on.
+# What the Dockerfile takes, from the environment as make passes it on.
 TAKEN = ("PYTHON_IMAGE", "BEAM_SDK_IMAGE", "WORKER_USER", "PIP_INDEX_URL")
 NO_BASE = "an image that it starts from cannot be had"
 _PULLED = re.compile(r"registry|manifest|pull(ing|ed)?\b|no such host|dial tcp", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Image:
-    """An image: its name, the folder of its Dockerfile, and the target in it, "" for the last."""
-
-    name: str
-    folder: str
-    target: str = ""
-
-
-IMAGES = {
-    image.name: image
-    for image in (
-        Image("beam", "beam", "component"),
-        Image("beam-worker", "beam", "worker"),
-        Image("trainer", "trainer"),
-        Image("trainer-gpu", "trainer-gpu"),
-        Image("trainer-tpu", "trainer-tpu"),
-        Image("server", "server"),
-    )
-}
+# The targets of containers/Dockerfile that are images.
+IMAGES = ("beam", "beam-worker", "trainer", "trainer-gpu", "trainer-tpu", "server")
 
 
 class NoEngineError(Exception):
@@ -87,12 +68,12 @@ def revision() -> str:
     return answer.stdout.strip() if answer.returncode == 0 else "unknown"
 
 
-def build(engine: Sequence[str], image: Image, tag: str, arguments: Sequence[str], log: Path) -> str:
+def build(engine: Sequence[str], image: str, tag: str, arguments: Sequence[str], log: Path) -> str:
     """Builds one image.
 
     Args:
         engine: the engine's command.
-        image: what is built.
+        image: one of IMAGES.
         tag: the name that it gets.
         arguments: more arguments of the engine's `build`.
         log: where what the engine prints goes.
@@ -100,8 +81,7 @@ def build(engine: Sequence[str], image: Image, tag: str, arguments: Sequence[str
     Returns:
         Why it could not be built, in one line; "" when it was.
     """
-    command = [*engine, "build", "--file", f"containers/{image.folder}/Dockerfile", "--tag", tag]
-    command += ["--target", image.target] if image.target else []
+    command = [*engine, "build", "--file", "containers/Dockerfile", "--target", image, "--tag", tag]
     command += ["--build-arg", f"VERSION={version()}", "--build-arg", f"REVISION={revision()}", *arguments, "."]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -141,7 +121,7 @@ def main() -> int:
     missing = 0
     for name in given.images or IMAGES:
         tag, log, begin = f"{given.prefix}{name}:{given.tag}", given.logs / f"{name}.log", time.monotonic()
-        reason = build(engine, IMAGES[name], tag, arguments, log)
+        reason = build(engine, name, tag, arguments, log)
         missing += bool(reason)
         said = f"not built: {reason} (see {log})" if reason else f"{tag}  {size_mb(engine, tag):,} MB"
         sys.stdout.write(f"{name:<12} {time.monotonic() - begin:6.0f} s  {said}\n")

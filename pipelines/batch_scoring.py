@@ -5,8 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
-from headrace.components.registry.component import champion
-from headrace.components.score.component import check, publish, score
+from headrace.components.score.component import check, publish
 from headrace.components.summarize.batch_component import notify
 from headrace.pipelines.platforms.platform import Platform
 
@@ -39,58 +38,38 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         batch_rows: int = 0,
         endpoint: str = "",
         job: str = "",
-        runner: str = "",
+        runner: str = "" if platform.approach else platform.beam(),
         most_divergence: float = 0.0,
         webhook: str = "",
         attempt: str = "",
     ) -> None:
-        told = platform.place(
-            notify(
-                pipeline=NAME,
-                run_id=run_id,
-                started=started,
-                problem=problem,
+        given = dict(locals())
+        facts = {name: value for name, value in given.items() if name in notify.component_spec.inputs}
+        facts["approach"] = platform.approach or approach
+        told = platform.place(notify(pipeline=NAME, **facts), cache=False)
+        with dsl.ExitHandler(told, name="scoring"):
+            scored = platform.score(
+                champion=platform.champion(registry=registry, root=root, version=version),
                 data=data,
                 data_version=data_version,
                 root=root,
-                registry=registry,
-                destination=destination,
-                version=version,
                 sink=sink,
                 table=table,
                 partition_by=partition_by,
                 approach=approach,
                 csv=csv,
-                most_divergence=most_divergence,
-                webhook=webhook,
-            )
-        ).set_caching_options(False)
-        with dsl.ExitHandler(told, name="scoring"):
-            model = platform.place(champion(registry=registry, root=root, version=version)).set_caching_options(False)
-            scored = platform.place(
-                score(
-                    model=model.output,
-                    data=data,
-                    data_version=data_version,
-                    root=root,
-                    sink=sink,
-                    table=table,
-                    partition_by=partition_by,
-                    approach=approach,
-                    csv=csv,
-                    batch_rows=batch_rows,
-                    endpoint=endpoint,
-                    job=job,
-                    runner=runner,
-                    attempt=attempt,
-                )
+                batch_rows=batch_rows,
+                endpoint=endpoint,
+                job=job,
+                runner=runner,
+                attempt=attempt,
             )
             predictions = scored.outputs["predictions"]
             checked = platform.place(
-                check(root=root, predictions=predictions, most_divergence=most_divergence)
-            ).set_caching_options(False)
-            platform.place(publish(root=root, destination=destination, predictions=predictions)).after(
+                check(root=root, predictions=predictions, most_divergence=most_divergence), cache=False
+            )
+            platform.place(publish(root=root, destination=destination, predictions=predictions), cache=False).after(
                 checked
-            ).set_caching_options(False)
+            )
 
     return pipeline  # type: ignore[no-any-return]

@@ -78,6 +78,13 @@ def static_training(platform: Platform) -> Callable[..., Any]:
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
+            models = platform.models(
+                registry=registry,
+                root=root,
+                champion=champion,
+                warm_start=warm_start,
+                warm_start_version=warm_start_version,
+            )
             examples = examples_of(
                 platform,
                 problem=problem,
@@ -96,7 +103,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                     root=root,
                     examples=examples,
                     checkpoint_minutes=checkpoint_minutes,
-                    **asked,
+                    **{name: models.get(name, value) for name, value in asked.items()},
                 )
             )
             judge_and_deploy(
@@ -104,7 +111,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 problem=problem,
                 problem_digest=problem_digest,
                 root=root,
-                champion=champion,
+                champion=models["champion"],
                 registry=registry,
                 endpoint=endpoint,
                 examples=examples,

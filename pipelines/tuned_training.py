@@ -63,6 +63,9 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
+            models = platform.models(
+                registry=registry, root=root, champion=champion, warm_start="", warm_start_version=""
+            )
             examples = examples_of(
                 platform,
                 problem=problem,
@@ -89,7 +92,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 problem=problem,
                 problem_digest=problem_digest,
                 root=root,
-                champion=champion,
+                champion=models["champion"],
                 registry=registry,
                 endpoint=endpoint,
                 examples=examples,

@@ -8,7 +8,7 @@ from typing import Any
 
 from peers.pipeline_engine import Answers, Call, Engine, TaskFailed
 from peers.vertex import containers
-from peers.vertex.launchers import launch
+from peers.vertex.launch_here import launch
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 from peers.vertex.tuning_jobs import Outcome, TuningJobs, flags

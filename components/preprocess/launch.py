@@ -15,6 +15,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from headrace.components.errors import PlatformError, UsageError
 from headrace.components.preprocess.counting import quarantined
+from headrace.components.preprocess.dataflow_errors import explained
 from headrace.components.preprocess.runner import RunnerOptions
 from headrace.components.progress import Progress
 from headrace.components.termination import told_to_end
@@ -22,6 +23,8 @@ from headrace.components.termination import told_to_end
 _SECONDS_BETWEEN_LOOKS = 0.25
 # A service is asked over the network, and counts with some delay anyway.
 _SECONDS_BETWEEN_QUESTIONS = 15.0
+# Pipeline engines give a task about half a minute from SIGTERM on.
+_SECONDS_TO_START = 20.0
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -56,15 +59,24 @@ def run(
         UsageError: Beam refuses the options.
         PlatformError: the job did not finish, or was asked to end.
     """
+    begun = threading.Event()
     failures: list[BaseException] = []
     results: list[PipelineResult] = []
 
     def work() -> None:
         try:
-            result = launch(build, runner, job_name)
-            results.append(result)
+            try:
+                result = launch(build, runner, job_name)
+                results.append(result)
+            finally:
+                begun.set()
             if launched is not None:
-                launched(result)
+                try:
+                    launched(result)
+                except BaseException:
+                    # A job that nobody was told of is not left to itself.
+                    result.cancel()
+                    raise
             result.wait_until_finish()
         except BaseException as error:
             _LOGGER.debug("the pipeline failed", exc_info=True)
@@ -86,18 +98,21 @@ def run(
                 if rows:
                     report(f"{rows:,} rows read", done=rows)
     except BaseException:
-        # A job on this machine ends with the process.
-        if results and not runner.local:
-            results[0].cancel()
+        # A job on this machine ends with the process; elsewhere also one that is just being started is not left alone.
+        if not runner.local and thread.ident is not None:
+            begun.wait(_SECONDS_TO_START)
+            if results:
+                results[0].cancel()
         raise
-    if failures:
-        raise failures[0]
-    state = results[0].state
-    if state != PipelineState.DONE:
-        raise PlatformError(
-            "the job did not finish", where=runner.name, expected=PipelineState.DONE, received=str(state)
-        )
-    return counters(results[0], namespace)
+    with explained(runner):
+        if failures:
+            raise failures[0]
+        state = results[0].state
+        if state != PipelineState.DONE:
+            raise PlatformError(
+                "the job did not finish", where=runner.name, expected=PipelineState.DONE, received=str(state)
+            )
+        return counters(results[0], namespace)
 
 
 def launch(build: Callable[[beam.Pipeline], None], runner: RunnerOptions, job_name: str) -> PipelineResult:

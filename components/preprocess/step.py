@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from headrace.components import gcp_resources as resources
 from headrace.components import lineage, storage
 from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
-from headrace.components.preprocess.runner import DataflowRunner, RunnerOptions, runner_of
+from headrace.components.preprocess.runner import runner_of
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
 
@@ -32,13 +32,13 @@ def run(
         identity = step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
         chosen = runner_of(runner)
         if gcp_resources:
-            storage.write_bytes(gcp_resources, b"")
+            resources.write_none(gcp_resources)
         with step.importing():
             from headrace.components.preprocess import beam_job
 
         def launched(job: Any) -> None:
-            if gcp_resources and (resources := resources_of(chosen, job)):
-                storage.write_bytes(gcp_resources, resources.encode())
+            if gcp_resources:
+                resources.write_beam_job(gcp_resources, chosen, job)
 
         result = beam_job.preprocess(
             file,
@@ -70,12 +70,3 @@ def run(
                 "reasons": dict(result.reasons),
             },
         )
-
-
-def resources_of(runner: RunnerOptions, job: Any) -> str:
-    """A job on Google Cloud, as pipelines there take the output `gcp_resources`; "" for one that is elsewhere."""
-    if not isinstance(runner, DataflowRunner):
-        return ""
-    where = f"projects/{runner.project}/locations/{runner.region}/jobs/{job.job_id()}"
-    resource = {"resourceType": "DataflowJob", "resourceUri": f"https://dataflow.googleapis.com/v1b3/{where}"}
-    return json.dumps({"resources": [resource]})

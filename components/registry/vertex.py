@@ -18,7 +18,7 @@ _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/models/[a-z]([a-z0-9-]{0,61}
 _DESCRIPTION = "headrace {}"
 # What our server answers on, whatever image it is in.
 _PORT = 8080
-_ROLE = "the role roles/aiplatform.user"
+ROLE = "the role roles/aiplatform.user"
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def upload(config: UploadConfig) -> str:
     from google.cloud import aiplatform
 
     project, location, model_id = config.registry.split("/")[1::2]
-    with google_cloud.asking("Vertex AI", config.registry, _ROLE):
+    with google_cloud.asking("Vertex AI", config.registry, ROLE):
         registry = aiplatform.models.ModelRegistry(config.registry, location=location, project=project)
         try:
             versions = registry.list_versions()
         except api.NotFound:
             versions = []
-        description = _DESCRIPTION.format(config.version)
+        description = description_of(config.version)
         known = next((v for v in versions if v.version_description == description), None)
         if known is not None:
             missing = [alias for alias in config.aliases if alias not in (known.version_aliases or ())]
@@ -113,6 +113,11 @@ def upload(config: UploadConfig) -> str:
     return f"{config.registry}@{model.version_id}"
 
 
+def description_of(version: str) -> str:
+    """What the registry describes a version of headrace's by."""
+    return _DESCRIPTION.format(version)
+
+
 def version_of(registered: str) -> str:
     """The headrace version of a registered model.
 
@@ -124,7 +129,7 @@ def version_of(registered: str) -> str:
     """
     from google.cloud import aiplatform
 
-    with google_cloud.asking("Vertex AI", registered, _ROLE):
+    with google_cloud.asking("Vertex AI", registered, ROLE):
         described = aiplatform.Model(registered).version_description or ""
     kind, _, version = described.partition(" ")
     if kind != _DESCRIPTION.partition(" ")[0] or not version:

@@ -1,5 +1,7 @@
 """The KFP face of Vertex AI's Model Registry."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 
@@ -34,3 +36,48 @@ def register(
     from headrace.components.registry import vertex
 
     return vertex.run(registry, root, model, evaluation, serving_image, aliases, labels, encryption_key)
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def champion(registry: str, root: str, version: str = "") -> NamedTuple(  # type: ignore[valid-type]
+    "Champion", [("model", str), ("registered", str)]
+):
+    """Finds the model that is in use: the version that is called champion now, or one that was asked for.
+
+    Args:
+        registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
+        root: where the run's records are kept.
+        version: a version's number, an alias, the version that headrace gave the model, or a whole name with one of
+            them; "" for the alias champion.
+
+    Returns:
+        Where the model is, on gs://, and its name in the registry with the version's number.
+    """
+    from headrace.components.registry import vertex_lookup
+
+    return vertex_lookup.champion(registry, root, version)
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def models(
+    registry: str, root: str, champion: str = "", warm_start: str = "", warm_start_version: str = ""
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Models", [("champion", str), ("warm_start", str), ("warm_start_version", str)]
+):
+    """Finds the models that a training is given by their names: the one to beat, and the one to start from.
+
+    Args:
+        registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
+        root: where the run's records are kept.
+        champion: a place on gs:// or a path below /gcs, or an alias, a version, or a whole name in the registry, with @
+            and one of them; "" for none.
+        warm_start: the same.
+        warm_start_version: the version that the warm start must have; "" for the one that it has.
+
+    Returns:
+        Where both are, as paths that every task and job sees, and the version of the warm start.
+    """
+    from headrace.components.registry import vertex_lookup
+
+    given = {"champion": champion, "warm_start": warm_start}
+    return vertex_lookup.models(registry, root, given, warm_start_version)

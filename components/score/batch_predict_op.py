@@ -1,49 +1,48 @@
 """The job of the approach "job" as a task of a Vertex pipeline: google-cloud-pipeline-components' ModelBatchPredictOp.
 
-It asks for the job that `job.request` asks for, of instances that `job.plan` and `job_preparation.prepare` made. With
-the label of that job, `job.score` finds it and makes Predictions of its results.
+It asks for the job that `job.request` asks for, of instances that `job_step.prepare` made. With the label of that job,
+`job.score` finds it and makes Predictions of its results.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from google_cloud_pipeline_components.v1.batch_predict_job import (
-    ModelBatchPredictOp,
-)
+from google_cloud_pipeline_components.types.artifact_types import VertexModel
+from google_cloud_pipeline_components.v1.batch_predict_job import ModelBatchPredictOp
+from kfp import dsl
 
 from headrace.components.score.options import JobOptions
 
 
-def batch_predict(
-    model: Any, instances: Any, key_field: Any, predictions: Any, options: JobOptions, *, labels: Any = None
-) -> Any:
-    """The task. Instances, the field and the folder may be outputs of other tasks.
+def batch_predict(prepared: Any, options: JobOptions, *, encryption_key: str = "") -> Any:
+    """The task, and before it the one by which the pipeline knows the model.
 
     Args:
-        model: a VertexModel artifact.
-        instances: URIs of JSON lines.
-        key_field: of each instance, which comes back with its prediction.
-        predictions: the folder in which the job makes that of its results, the task's output gcs_output_directory.
-        options: how the job runs; their checks leave no character that breaks the component's request, which is JSON
-            glued together.
-        labels: of the job: {job_client.LABEL: Work.digest}.
+        prepared: the outputs of `job_component.prepare`, by name.
+        options: how the job runs; its model is the prepared one's. Their checks leave no character that breaks the
+            component's request, which is JSON glued together.
+        encryption_key: of Cloud KMS, or "".
     """
+    model = dsl.importer(
+        artifact_uri=prepared["address"], artifact_class=VertexModel, metadata={"resourceName": prepared["model"]}
+    )
     return ModelBatchPredictOp(
         job_display_name="headrace-score",
-        model=model,
+        model=model.output,
         project=options.project,
         location=options.region,
         instances_format="jsonl",
         predictions_format="jsonl",
-        gcs_source_uris=instances,
+        gcs_source_uris=prepared["instances"],
         instance_type="object",
-        key_field=key_field,
-        gcs_destination_output_uri_prefix=predictions,
+        key_field=prepared["key_field"],
+        gcs_destination_output_uri_prefix=prepared["predictions"],
         machine_type=options.machine_type,
         starting_replica_count=1,
         max_replica_count=options.replicas,
         manual_batch_tuning_parameters_batch_size=options.batch_size,
         service_account=options.service_account,
-        labels=labels or {},
+        encryption_spec_key_name=encryption_key,
+        labels=prepared["labels"],
     )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
-from headrace.components import storage
+from headrace.components import gcp_resources
 from headrace.components.preprocess.launch import count, run
-from headrace.components.preprocess.runner import DataflowRunner
 from headrace.components.preprocess.sources import Part
 from headrace.components.progress import Progress
 from headrace.components.score.batcher import Batcher
@@ -43,8 +41,8 @@ def run_parts(
         raise ValueError("there must be a runner")
 
     def launched(result: PipelineResult) -> None:
-        if config.gcp_resources and isinstance(runner, DataflowRunner):
-            write_gcp_resources(config.gcp_resources, runner, result.job_id())
+        if config.gcp_resources:
+            gcp_resources.write_beam_job(config.gcp_resources, runner, result)
 
     metrics = run(
         lambda pipeline: build(pipeline, job, parts),
@@ -110,13 +108,3 @@ def _rows_read(work: Path) -> int:
         with contextlib.suppress(OSError, ValueError):
             total += int(file.read_text())
     return total
-
-
-def write_gcp_resources(uri: str, runner: DataflowRunner, job_id: str) -> None:
-    """Tells Vertex Pipelines which job a component started, so that its console links it.
-
-    The form is google_cloud_pipeline_components' proto/gcp_resources.proto, as JSON.
-    """
-    path = f"projects/{runner.project}/locations/{runner.region}/jobs/{job_id}"
-    job = {"resourceType": "DataflowJob", "resourceUri": f"https://dataflow.googleapis.com/v1b3/{path}"}
-    storage.write_bytes(uri, json.dumps({"resources": [job]}).encode())

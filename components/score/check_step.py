@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import lineage
+from headrace.components import lineage, storage
 from headrace.components.score.manifest import PredictionsManifest
 from headrace.components.steps import running
 
@@ -14,8 +14,9 @@ def check(root: str, predictions: Any, most_divergence: float) -> None:
     with running("check", root=root) as step:
         from headrace.components.score import checking
 
-        step.identity = lineage.check_identity(PredictionsManifest.read(predictions.path).identity, most_divergence)
-        checked = checking.check(predictions.path, most_divergence, step.progress)
+        place = storage.place_of(predictions)
+        step.identity = lineage.check_identity(PredictionsManifest.read(place).identity, most_divergence)
+        checked = checking.check(place, most_divergence, step.progress)
         step.finish(
             outputs={},
             result={
@@ -32,9 +33,9 @@ def publish(root: str, destination: str, predictions: Any) -> str:
     with running("publish", root=root) as step:
         from headrace.components.score import publishing
 
-        identity = PredictionsManifest.read(predictions.path).identity
-        step.identity = lineage.publish_identity("publish", identity, destination)
-        published = publishing.publish(predictions.path, destination)
+        place = storage.place_of(predictions)
+        step.identity = lineage.publish_identity("publish", PredictionsManifest.read(place).identity, destination)
+        published = publishing.publish(place, destination)
         step.finish(
             outputs={"published": published.uri},
             result={"published": published.uri, "identity": published.identity, "previous": published.previous},

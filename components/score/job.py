@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace.components import storage
 from headrace.components.errors import DataError, HeadraceError, UsageError
+from headrace.components.gcp_resources import write_batch_prediction_job
 from headrace.components.preprocess.sources import data_version as measure_version
 from headrace.components.preprocess.sources import list_paths
 from headrace.components.progress import Progress, silent
@@ -20,7 +21,7 @@ from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.job_again import Refused, find_refused
 from headrace.components.score.job_collection import CollectedRows, Results
 from headrace.components.score.job_preparation import Instances, prepare
-from headrace.components.score.options import JobOptions
+from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.components.score.work import ScorerSource, Scores
 from headrace.components.termination import Terminated, told_to_end
 
@@ -55,11 +56,7 @@ def score(
     from headrace.components.score.job_client import Jobs
 
     with Jobs(options) as jobs, told_to_end():
-        model = jobs.model()
-        scorer = (source or direct.model_of(config)).load()
-        _check_same(model, scorer)
-        work = plan(config, options, scorer, f"{model.name.partition('@')[0]}@{model.version_id}")
-        instances = prepare(work.config, scorer, work.instances, work.paths, report)
+        work, scorer, instances = prepared(jobs, config, options, report, source=source)
         works, results, notes = [work], Results(), []
         if instances.uris:
             results = _answers(jobs, work, scorer, instances, report)
@@ -77,6 +74,23 @@ def score(
         with contextlib.suppress(HeadraceError):
             storage.remove(done.folder)
     return result
+
+
+def prepared(
+    jobs: Jobs, config: ScoreConfig, options: JobOptions, report: Progress, *, source: ScorerSource | None = None
+) -> tuple[Work, Scores, Instances]:
+    """The job that a configuration asks for, the model at hand, and the instances, which are there then.
+
+    Raises:
+        DataError: the rows lack a column.
+        UsageError: the model in the registry is none, or another one than the one at hand.
+        PlatformError: the service failed.
+    """
+    model = jobs.model()
+    scorer = (source or direct.model_of(config)).load()
+    _check_same(model, scorer)
+    work = plan(config, options, scorer, f"{model.name.partition('@')[0]}@{model.version_id}")
+    return work, scorer, prepare(work.config, scorer, work.instances, work.paths, report)
 
 
 @dataclass(frozen=True)
@@ -151,8 +165,6 @@ def request(work: Work, instances: Instances) -> BatchPredictionJob:
     """What Vertex AI is asked for."""
     from google.cloud.aiplatform_v1.types import BatchPredictionJob
 
-    from headrace.components.score.job_client import LABEL
-
     options = work.options
     return BatchPredictionJob(
         display_name=f"headrace-score-{work.config.identity}",
@@ -170,7 +182,7 @@ def request(work: Work, instances: Instances) -> BatchPredictionJob:
         },
         manual_batch_tuning_parameters={"batch_size": options.batch_size},
         service_account=options.service_account,
-        labels={LABEL: work.digest},
+        labels={JOB_LABEL: work.digest},
     )
 
 
@@ -212,7 +224,7 @@ def _run(jobs: Jobs, work: Work, instances: Instances, report: Progress) -> str:
         job, found = jobs.start(request(work, instances), _has_results)
         report(f"{'found' if found else 'started'} the job {job.name}")
         if work.config.gcp_resources:
-            _write_gcp_resources(work, job.name)
+            write_batch_prediction_job(work.config.gcp_resources, work.options.region, job.name)
         directory: str = jobs.wait(job.name, report).output_info.gcs_output_directory
     except (Terminated, KeyboardInterrupt):
         # Any other end leaves it: the run that is given again finds it.
@@ -241,13 +253,6 @@ def _check_same(model: Model, scorer: Scores) -> None:
             received=f"version {version}",
             fix="Name the model's version in the registry by @VERSION, or give the Model that is there",
         )
-
-
-def _write_gcp_resources(work: Work, name: str) -> None:
-    """Tells Vertex Pipelines which job does the work now, in the form of proto/gcp_resources.proto of GCPC, as JSON."""
-    uri = f"https://{work.options.region}-aiplatform.googleapis.com/v1/{name}"
-    resources = {"resources": [{"resourceType": "BatchPredictionJob", "resourceUri": uri}]}
-    storage.write_bytes(work.config.gcp_resources, json.dumps(resources).encode())
 
 
 def _has_results(folder: str) -> bool:

@@ -19,11 +19,9 @@ from google.cloud.aiplatform_v1.types import BatchPredictionJob, JobState, Model
 from headrace.components import google_cloud
 from headrace.components.errors import HeadraceError, PlatformError, UsageError
 from headrace.components.progress import Progress
-from headrace.components.score.options import JobOptions
+from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.components.score.pacing import backoff_seconds
 
-# A job carries a digest of all that it depends on: a run that is given again finds it, and starts no second one.
-LABEL = "headrace_job"
 _ROLE = "the role Vertex AI User"
 _TRIES = 8
 _REQUEST_SECONDS = 60.0
@@ -122,7 +120,7 @@ class Jobs:
 
         def once() -> tuple[BatchPredictionJob, bool]:
             # A request whose answer was lost may have started one.
-            for there in self._labelled(job.labels[LABEL]):
+            for there in self._labelled(job.labels[JOB_LABEL]):
                 ended_well = there.state in _SUCCEEDED and has_results(there.output_info.gcs_output_directory)
                 if there.state in _RUNNING or ended_well:
                     return there, True
@@ -179,7 +177,7 @@ class Jobs:
 
     def _labelled(self, digest: str) -> list[BatchPredictionJob]:
         """The jobs of a label, the latest first."""
-        asked = {"parent": self._parent, "filter": f'labels.{LABEL}="{digest}"'}
+        asked = {"parent": self._parent, "filter": f'labels.{JOB_LABEL}="{digest}"'}
         found = list(self._jobs.list_batch_prediction_jobs(request=asked, timeout=_REQUEST_SECONDS))
         return sorted(found, key=lambda job: job.create_time, reverse=True)
 

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from headrace.components.errors import UsageError
 
+# A job carries a digest of all that it depends on: a run that is given again finds it, and starts no second one.
+JOB_LABEL = "headrace_job"
+
 Form = Literal["instances", "inputs"]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.components import gcp_resources as resources
 from headrace.components import storage
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
@@ -15,8 +16,6 @@ from headrace.components.score.config import ScoreConfig
 from headrace.components.score.identity import score_identity, version_of
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
 from headrace.components.steps import running
-
-_NO_RESOURCES: dict[str, list[str]] = {"resources": []}
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,8 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
     """Does the work of `component.score`."""
     with running("score", root=parameters.root) as step:
         # An engine reads it in any case; a job that is started replaces it.
-        storage.write_json(gcp_resources, _NO_RESOURCES)
-        config = parameters.config(predictions.path, gcp_resources)
+        resources.write_none(gcp_resources)
+        config = parameters.config(storage.place_of(predictions), gcp_resources)
         step.identity = config.identity
         with step.importing():
             from headrace.components.score.score import approach_of, score

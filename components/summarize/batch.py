@@ -7,20 +7,22 @@ import sys
 import time
 import traceback
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from headrace.components import lineage, storage
-from headrace.components.errors import UsageError
+from headrace.components.errors import PlatformError, UsageError
 from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.score.identity import score_identity
+from headrace.components.score.options import JOB_LABEL
 from headrace.components.steps import emit, read_record
 from headrace.components.summarize.step import verdict
 from headrace.components.workspace import summary_uri
 
 # What was scored may be an earlier run's; all else is done, or looked at, each time.
-_CACHED = frozenset({"score"})
+_CACHED = frozenset({"prepare", "score"})
 _SECONDS = 10.0
 
 
@@ -108,10 +110,27 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
             approach=facts.approach,
             csv=options_of(facts.csv),
         )
-    reached = add("score", scored) and reached
+    prepared = lineage.prepare_identity(scored) if scored else ""
+    record = read_record(facts.root, "prepare", prepared) if prepared else None
+    job = False
+    # Only where the pipeline itself runs a batch prediction job there is such a step before scoring.
+    if record is not None and (record["status"] == "succeeded" or record["started"] >= facts.started):
+        reached = job = add("prepare", prepared)
+    reached = add("score", scored if reached else "") and reached
+    if job and steps[-1]["status"] == "skipped":
+        steps[-1] |= {"status": "failed", "error": _job_failed(steps[-2]).to_json()}
     reached = add("check", lineage.check_identity(scored, facts.most_divergence) if reached else "") and reached
     add("publish", lineage.publish_identity("publish", scored, facts.destination) if reached else "")
     return steps
+
+
+def _job_failed(prepared: Mapping[str, Any]) -> PlatformError:
+    """What is known of a job after which nobody collected its results: the task that ran it keeps no record."""
+    return PlatformError(
+        "the batch prediction job did not end well, or its results were not collected",
+        where=f"the job with the label {JOB_LABEL}={prepared['result'].get('job', '')}",
+        fix="Its page in the console of Google Cloud says why; then start the same command again",
+    )
 
 
 def message(summary: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def notify(
         data: the rows.
         data_version: fingerprint of the data.
         root: where the run's records are kept.
-        registry: the registry's folder.
+        registry: the registry's folder, or its entry in the Model Registry.
         destination: the folder of the problem's published Predictions.
         final_status: what the pipeline engine says of the run.
         version: of the model, or "" for the champion.
@@ -47,27 +47,9 @@ def notify(
         webhook: an address that JSON is posted to, whose "text" says how the run ended; it is in the run's parameters
             for everybody to read, so it must hold no secret.
     """
+    facts = dict(locals())
+    status = facts.pop("final_status")
+
     from headrace.components.summarize import batch
 
-    batch.run(
-        batch.BatchFacts(
-            pipeline=pipeline,
-            run_id=run_id,
-            started=started,
-            problem=problem,
-            data=data,
-            data_version=data_version,
-            root=root,
-            registry=registry,
-            destination=destination,
-            version=version,
-            sink=sink,
-            table=table,
-            partition_by=partition_by,
-            approach=approach,
-            csv=csv,
-            most_divergence=most_divergence,
-            webhook=webhook,
-        ),
-        engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
-    )
+    batch.run(batch.BatchFacts(**facts), engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,8 @@ from headrace.components.train.request import Inputs
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.workspace import summary_uri
 
-# Steps with effects outside are never taken from the cache.
-_UNCACHED = frozenset({"register", "deploy"})
+# Steps with effects outside are never taken from the cache, nor is what a name means now.
+_UNCACHED = frozenset({"models", "register", "deploy"})
 
 
 @dataclass(frozen=True)
@@ -96,40 +97,69 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
     """
     examples = lineage.preprocess_identity(file, facts.data_version, facts.baseline_version, options_of(facts.csv))
-    made, model = _model_of(facts, file, examples)
-    identities = {
-        "preprocess": examples,
-        **made,
-        "evaluate": lineage.evaluate_identity(file, examples, model, facts.champion),
-        "register": lineage.publish_identity("register", model, facts.registry),
-        "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
-    }
+    identities = {"preprocess": examples}
+    named, champion, training = _named_models(facts)
+    maker = "train" if facts.trials is None else "tune"
+    if not named or _done(named[-1]):
+        identities[maker], model = _model_of(facts, training, file, examples)
+        identities |= {
+            "evaluate": lineage.evaluate_identity(file, examples, model, champion),
+            "register": lineage.publish_identity("register", model, facts.registry),
+            "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
+        }
     steps: list[dict[str, Any]] = []
-    for name, identity in identities.items():
-        reached = not steps or (
-            steps[-1]["status"] in ("succeeded", "cached") and steps[-1]["result"].get("blessed") is not False
-        )
-        record = read_record(facts.root, name, identity) if reached else None
-        if record is not None and record["started"] < facts.started:
-            # From before this run: a result that the engine reused, or a failure that this run has mended or never met.
-            reused = record["status"] == "succeeded" and name not in _UNCACHED
-            record = {**record, "status": "cached"} if reused else None
-        steps.append(
-            record
-            or {"step": name, "identity": identity, "status": "skipped", "outputs": {}, "result": {}, "error": None}
-        )
-    return steps
+    for name in ("preprocess", maker, "evaluate", "register", "deploy"):
+        reached = not steps or (_done(steps[-1]) and steps[-1]["result"].get("blessed") is not False)
+        steps.append(_step(facts, name, identities.get(name, ""), reached=reached))
+    return [*named, *steps]
 
 
-def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[dict[str, str], str]:
-    """The identity of the step that made the model, by its name, and the model's version.
+def _model_of(facts: RunFacts, training: Inputs, file: ProblemFile, examples: str) -> tuple[str, str]:
+    """The identity of the step that made the model, and the model's version.
 
     Of a search the version is known only when it has succeeded.
     """
-    request = facts.training.request()
+    request = training.request()
     if facts.trials is None:
         version = request.identity(file, examples)
-        return {"train": version}, version
+        return version, version
     identity = step_identity(search_identity(file, examples, request.options), facts.trials)
     record = read_record(facts.root, "tune", identity) or {}
-    return {"tune": identity}, str(record.get("result", {}).get("model_version", ""))
+    return identity, str(record.get("result", {}).get("model_version", ""))
+
+
+def _named_models(facts: RunFacts) -> tuple[list[dict[str, Any]], str, Inputs]:
+    """The step that finds the models which are given by names, if there is one; and what it found."""
+    champion, training = facts.champion, facts.training
+    if not facts.registry.startswith("projects/") or not (champion or training.warm_start):
+        return [], champion, training
+    identity = lineage.models_identity(facts.registry, champion, training.warm_start)
+    step = _step(facts, "models", identity)
+    if _done(step):
+        found = step["result"]
+        champion = found["champion"]
+        training = dataclasses.replace(
+            training, warm_start=found["warm_start"], warm_start_version=found["warm_start_version"]
+        )
+    return [step], champion, training
+
+
+def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:
+    """A step's record; a blank one where there is none, or the step was not reached."""
+    record = read_record(facts.root, name, identity) if reached and identity else None
+    if record is not None and record["started"] < facts.started:
+        # From before this run: a result that the engine reused, or a failure that this run has mended or never met.
+        reused = record["status"] == "succeeded" and name not in _UNCACHED
+        record = {**record, "status": "cached"} if reused else None
+    return record or {
+        "step": name,
+        "identity": identity,
+        "status": "skipped",
+        "outputs": {},
+        "result": {},
+        "error": None,
+    }
+
+
+def _done(step: dict[str, Any]) -> bool:
+    return step["status"] in ("succeeded", "cached")

@@ -17,7 +17,7 @@ _TEXTS = (
     ("region", "REGION", "DataflowRunner: such as europe-west1."),
     ("temp-location", "gs://...", "DataflowRunner: a folder in a bucket for the job's own files."),
     ("staging-location", "gs://...", "DataflowRunner: for what the job is started with; --temp-location by default."),
-    ("sdk-container-image", "IMAGE", "DataflowRunner: the component's image; workers start from it."),
+    ("sdk-container-image", "IMAGE", "DataflowRunner: what workers start from: the image beam-worker."),
     ("job-name", "NAME", "DataflowRunner: it follows from the data and the Problem by default."),
     ("service-account", "EMAIL", "DataflowRunner: what workers run as."),
     ("network", "NAME", "DataflowRunner: the workers' network."),

@@ -176,7 +176,7 @@ def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float)
     """
     from rich.console import Console
 
-    from headrace.pipelines.console import display, print_summary
+    from headrace.pipelines.console import display, print_scoring, print_summary
     from headrace.pipelines.submission import following, outcome
     from headrace.pipelines.submission.patience import Patience
     from headrace.pipelines.submission.tasks import leaves
@@ -188,5 +188,8 @@ def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float)
         run = following.follow(service, run, listener, poll_s=poll_seconds, patience=patience)
     summary = outcome.read_summary(run)
     if summary is not None:
-        print_summary(console, summary, None)
+        if "publish" in {step["step"] for step in summary["steps"]}:
+            print_scoring(console, summary)
+        else:
+            print_summary(console, summary, None)
     outcome.raise_for(run, summary, logs=f"headrace logs {run.run_id} {place.arguments}")

@@ -19,7 +19,9 @@ Role = Literal[
     "register",
     "deploy",
     "summarize",
+    "models",
     "champion",
+    "prepare",
     "score",
     "check",
     "publish",
@@ -27,7 +29,7 @@ Role = Literal[
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
 # Tasks that only pipelines for Vertex AI have.
-VERTEX_ALONE: tuple[Role, ...] = ("study", "best")
+VERTEX_ALONE: tuple[Role, ...] = ("study", "best", "models", "prepare")
 
 # The grammar of references in the OCI distribution specification, without the implied registry.
 _NAME = r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
@@ -38,6 +40,7 @@ _BY_TAG = re.compile(rf"{_NAME}:{_TAG}\Z")
 # Rows are worked on in the image with Beam, models in the trainer's; what is not here is light work.
 _IMAGE_OF: dict[Role, str] = {
     "preprocess": "beam",
+    "prepare": "beam",
     "score": "beam",
     "evaluate": "train",
     "train": "train",
@@ -50,9 +53,10 @@ class Images:
     """The images of a release.
 
     Attributes:
-        beam: preprocesses and scores, here and on Beam's workers.
+        beam: preprocesses and scores, in a pipeline's task.
         train: trains and evaluates.
         serve: serves predictions.
+        worker: the beam image with Beam's boot program, which a service starts workers by; "" where none does.
         light: registers, deploys and summarizes; the beam image if empty.
         allow_tags: whether a tag, which may be another image tomorrow, does instead of a digest.
 
@@ -63,13 +67,14 @@ class Images:
     beam: str
     train: str
     serve: str
+    worker: str = ""
     light: str = ""
     allow_tags: bool = False
 
     def __post_init__(self) -> None:
         for known in fields(self):
             image = getattr(self, known.name)
-            if known.name == "allow_tags" or (known.name == "light" and not image):
+            if known.name == "allow_tags" or (known.name in ("worker", "light") and not image):
                 continue
             check_image(image, f"images.{known.name}", allow_tags=self.allow_tags)
 
@@ -77,6 +82,25 @@ class Images:
         """The image of a task."""
         image: str = getattr(self, _IMAGE_OF.get(role, "light"))
         return image or self.beam
+
+    def worker_of(self, runner: str) -> str:
+        """The image that a runner's workers start from.
+
+        Args:
+            runner: the name of the Beam runner, for a message.
+
+        Raises:
+            UsageError: there is none. The beam image would not do: a worker of it would never answer its runner.
+        """
+        if not self.worker:
+            raise UsageError(
+                f"there is no image for the workers of {runner}",
+                where="[images]",
+                expected="worker, which is the image beam-worker: the beam image with Beam's boot program",
+                received="no worker",
+                fix="Build it with `make images IMAGES=beam-worker`, push it, and name it as worker by its digest",
+            )
+        return self.worker
 
 
 def check_image(image: str, where: str, *, allow_tags: bool = False) -> None:

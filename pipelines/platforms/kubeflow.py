@@ -8,13 +8,14 @@ from typing import Any
 
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.runner import RunnerOptions, runner_options
+from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import Images, role_of
 from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
-from headrace.pipelines.platforms.vertex import runner_json
+from headrace.pipelines.platforms.options import as_json
 
 
-class KubeflowPlatform:
-    """Compiles for Kubeflow Pipelines on a cluster of one's own.
+class KubeflowPlatform(FolderRegistry):
+    """Compiles for Kubeflow Pipelines on a cluster of one's own, where the registry is a folder of the claim.
 
     Args:
         images: what tasks start from.
@@ -77,14 +78,7 @@ class KubeflowPlatform:
 
     def beam(self) -> str:
         """Flink or Spark, where the options have a table of it."""
-        return "" if self._runner is None else runner_json(self._runner)
-
-    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """The registry is a folder of the claim."""
-        from headrace.components.registry.component import register
-
-        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
-        return self.place(task, cache=False).output
+        return "" if self._runner is None else as_json(self._runner, name=self._runner.name)
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """An InferenceService with our server."""
@@ -114,7 +108,9 @@ def _runner(images: Images, options: KubeflowOptions) -> RunnerOptions | None:
     table = options.beam
     if table is None:
         return None
-    config = table.environment_config or (images.beam if table.environment_type == "DOCKER" else "")
+    config = table.environment_config
+    if table.environment_type == "DOCKER" and not config:
+        config = images.worker_of(table.runner)
     try:
         return runner_options(
             table.runner,

@@ -143,8 +143,8 @@ class BeamOptions:
     Attributes:
         runner: FlinkRunner or SparkRunner.
         job_endpoint: HOST:PORT of Beam's job server for it.
-        environment_type: DOCKER with our beam image, or EXTERNAL with a worker pool beside each task manager.
-        environment_config: HOST:PORT of that pool; the beam image where DOCKER leaves it empty.
+        environment_type: DOCKER with the image of workers, or EXTERNAL with a worker pool beside each task manager.
+        environment_config: HOST:PORT of that pool; `worker` of [images] where DOCKER leaves it empty.
         beam_options: options of Beam's own, such as parallelism = "4".
     """
 
@@ -270,8 +270,8 @@ class KubeflowOptions:
         check(not wrong, "a pull secret's name is wrong", expected="a-z, 0-9, - and .", received=wrong)
         _check_labels("labels", self.labels)
         known = [role for role in ROLES if role not in VERTEX_ALONE]
-        wrong = [name for name in self.tasks if name not in known]
-        check(not wrong, "there is no such task", expected=f"one of {', '.join(known)}", received=wrong)
+        unknown = [name for name in self.tasks if name not in known]
+        check(not unknown, "there is no such task", expected=f"one of {', '.join(known)}", received=unknown)
 
 
 def _check_accelerator(name: str, count: int) -> None:

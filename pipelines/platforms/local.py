@@ -13,6 +13,7 @@ from headrace.components.errors import PlatformError
 from headrace.components.lineage import release
 from headrace.components.steps import ENGINE_PID, parse_event
 from headrace.components.storage import writing
+from headrace.pipelines.platforms.folder_registry import FolderRegistry
 
 # kfp.local says on its log, and nowhere else, that it took a task's outputs from the cache.
 _CACHE_HIT = re.compile(r"Task (\S+) cache hit")
@@ -21,7 +22,7 @@ _CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 Listener = Callable[[dict[str, Any]], None]
 
 
-class LocalPlatform:
+class LocalPlatform(FolderRegistry):
     """Tasks run in the current environment, one after another."""
 
     name = "local"
@@ -44,13 +45,6 @@ class LocalPlatform:
     def beam(self) -> str:
         """Beam within the task's own process."""
         return ""
-
-    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """The registry is a folder."""
-        from headrace.components.registry.component import register
-
-        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
-        return self.place(task, cache=False).output
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """The endpoint is a folder, and a server on this machine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import types
 import typing
@@ -66,6 +67,19 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind(**values)
     except UsageError as error:
         raise error.at(f"[{where}]") from error.__cause__
+
+
+def as_json(options: Any, *, without: str = "", **more: str) -> str:
+    """A dataclass as components take it: its fields that are not at their defaults, as a JSON object.
+
+    Args:
+        options: the dataclass.
+        without: a field that is left out, or "".
+        more: what is said besides.
+    """
+    values = {known.name: (getattr(options, known.name), known.default) for known in dataclasses.fields(options)}
+    said = {n: value for n, (value, default) in values.items() if n != without and value not in (default, {})}
+    return json.dumps({**more, **said}, sort_keys=True)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 
@@ -12,6 +13,8 @@ class Platform(Protocol):
     """
 
     name: str
+    # The approach of batch scoring, where the platform's options settle it when a pipeline is compiled; else "".
+    approach: str
 
     def component(self, component: Any) -> Any:
         """A `kfp` component in the platform's own form: what it is called with, and its outputs, stay."""
@@ -41,6 +44,28 @@ class Platform(Protocol):
 
     def beam(self) -> str:
         """The Beam runner and its options, as JSON for the components that take `runner`; "" for the local one."""
+
+    def models(
+        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
+    ) -> Mapping[str, Any]:
+        """The last three, by their names, as training and evaluation take them.
+
+        Where the platform's registry has names for models, a task finds those that are given by name.
+        """
+
+    def champion(self, *, registry: Any, root: Any, version: Any) -> Any:
+        """Tasks that find the model in use; what comes back is what `score` takes."""
+
+    def score(self, *, champion: Any, **asked: Any) -> Any:
+        """Tasks that score rows with a model that `champion` found.
+
+        Args:
+            champion: the model.
+            asked: the other inputs of the component `score`.
+
+        Returns:
+            The task that has the output `predictions`.
+        """
 
     def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
         """Tasks that keep a blessed model in the registry; what comes back is what `deploy` takes."""

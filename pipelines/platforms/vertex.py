@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.dataflow import DataflowRunner
-from headrace.components.preprocess.runner_options import RunnerOptions
+from headrace.components.score.options import JobOptions
 from headrace.pipelines.platforms import vertex_jobs, vertex_rules
 from headrace.pipelines.platforms.images import Images, Role, role_of
+from headrace.pipelines.platforms.options import as_json
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
 # The platform runs these as jobs of their own; the task that starts such a job has no machine to choose.
@@ -34,6 +35,8 @@ class VertexPlatform:
         self._images = images
         self._options = options
         self._dataflow = _dataflow(images, options)
+        self._job = _job(options)
+        self.approach = "" if self._job is None else "job"
 
     def component(self, component: Any) -> Any:
         """A component whose work is a custom job, for training; any other as it is.
@@ -57,11 +60,8 @@ class VertexPlatform:
         options = self._options.tasks.get(role, TaskOptions())
         if role in _JOBS:
             training = self._options.training
-            if self._options.launcher_image:
-                task.set_container_image(self._options.launcher_image)
             retries = training.retries if role == "train" else self._options.tuning.retries
-            task.set_retry(retries, backoff_duration="60s", backoff_factor=2.0)
-            return task.set_caching_options(cache and training.cache)
+            return self._place_launcher(task, retries, cache=cache and training.cache)
         task.set_container_image(self._images.of(role))
         if options.cpu:
             task.set_cpu_limit(str(options.cpu))
@@ -115,7 +115,55 @@ class VertexPlatform:
 
     def beam(self) -> str:
         """Dataflow, where the options have a table of it."""
-        return "" if self._dataflow is None else runner_json(self._dataflow)
+        return "" if self._dataflow is None else as_json(self._dataflow, name=self._dataflow.name)
+
+    def models(
+        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
+    ) -> Mapping[str, Any]:
+        """A task finds those that are named as in the Model Registry, beside preprocessing."""
+        from headrace.components.registry.vertex_component import models
+
+        given = {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
+        outputs = self.place(models(registry=registry, root=root, **given), cache=False).outputs
+        return {name: outputs[name] for name in given}
+
+    def champion(self, *, registry: Any, root: Any, version: Any) -> Any:
+        """What the Model Registry says now: where the model is, and its name there, as outputs of a task."""
+        from headrace.components.registry.vertex_component import champion
+
+        return self.place(champion(registry=registry, root=root, version=version), cache=False).outputs
+
+    def score(self, *, champion: Any, **asked: Any) -> Any:
+        """One task; by batch prediction jobs, one that prepares it, the job, and one that collects its results."""
+        from headrace.components.score.component import score
+
+        if self._job is None:
+            return self.place(score(model=champion["model"], **asked))
+        from headrace.components.score.batch_predict_op import batch_predict
+        from headrace.components.score.job_component import prepare
+
+        told = {name: value for name, value in asked.items() if name in prepare.component_spec.inputs}
+        prepared = self.place(
+            prepare(
+                model=champion["model"],
+                registered=champion["registered"],
+                labels=self._labels("score"),
+                options=as_json(self._job, without="model"),
+                **told,
+            )
+        ).outputs
+        ran = batch_predict(prepared, self._job, encryption_key=self._options.encryption_key)
+        self._place_launcher(ran, self._options.tasks.get("score", TaskOptions()).retries)
+        asked |= {"approach": self.approach, "job": prepared["job"], "endpoint": "", "runner": ""}
+        return self.place(score(model=champion["model"], **asked)).after(ran)
+
+    def _place_launcher(self, task: Any, retries: int, *, cache: bool = True) -> Any:
+        """A task of google-cloud-pipeline-components that starts a job of its own and waits for it."""
+        if self._options.launcher_image:
+            task.set_container_image(self._options.launcher_image)
+        if retries:
+            task.set_retry(retries, backoff_duration="60s", backoff_factor=2.0)
+        return task.set_caching_options(cache)
 
     def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
         """A version in the Model Registry, with aliases, under its parent model."""
@@ -176,11 +224,21 @@ def resource_name(options: VertexOptions, collection: str, problem: str) -> str:
     return f"projects/{options.project}/locations/{options.location}/{collection}/{name}"
 
 
-def runner_json(runner: RunnerOptions) -> str:
-    """A Beam runner as components take it: its name, and the options that are not at their defaults."""
-    values = {known.name: (getattr(runner, known.name), known.default) for known in dataclasses.fields(runner)}
-    said = {name: value for name, (value, default) in values.items() if value not in (default, {})}
-    return json.dumps({"name": runner.name, **said}, sort_keys=True)
+def _job(options: VertexOptions) -> JobOptions | None:
+    """How batch prediction jobs run; which model's, a run finds out."""
+    table = options.batch_prediction
+    if table is None:
+        return None
+    try:
+        return JobOptions(
+            project=options.project,
+            region=options.location,
+            model=resource_name(options, "models", "any"),
+            service_account=options.service_account,
+            **dataclasses.asdict(table),
+        )
+    except UsageError as error:
+        raise error.at("[vertex.batch_prediction]") from error.__cause__
 
 
 def _dataflow(images: Images, options: VertexOptions) -> DataflowRunner | None:
@@ -191,7 +249,7 @@ def _dataflow(images: Images, options: VertexOptions) -> DataflowRunner | None:
         return DataflowRunner(
             project=options.project,
             region=options.location,
-            sdk_container_image=images.beam,
+            sdk_container_image=images.worker_of(DataflowRunner.name),
             service_account=options.service_account,
             labels={"headrace-step": "beam", **options.labels},
             **dataclasses.asdict(table),

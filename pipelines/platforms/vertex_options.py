@@ -121,7 +121,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class DataflowOptions:
-    """Preprocessing and scoring on Dataflow, with the beam image as its workers' container.
+    """Preprocessing and scoring on Dataflow; [images] names its workers' container as `worker`.
 
     Attributes:
         temp_location: a folder in a bucket for the job's own files.
@@ -137,6 +137,25 @@ class DataflowOptions:
     disk_gigabytes: int = 0
     subnetwork: str = ""
     public_addresses: bool = True
+
+
+@dataclass(frozen=True)
+class BatchPredictionOptions:
+    """Batch scoring by Vertex AI's batch prediction jobs, each a task of the pipeline.
+
+    Attributes:
+        staging: a folder in a bucket for instances and results.
+        machine_type, replicas: of the workers, these at most.
+        batch_size: instances that the model's container is given at once.
+    """
+
+    staging: str
+    machine_type: str = "n2-standard-4"
+    replicas: int = 10
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        vertex_rules.check_machine(self.machine_type, "", 0)
 
 
 @dataclass(frozen=True)
@@ -193,6 +212,7 @@ class VertexOptions:
         training: the custom job; of a search, each trial's.
         tuning: the search.
         dataflow: without it, Beam works within its own task.
+        batch_prediction: without it, batch scoring settles its approach when it runs.
         endpoint: the endpoint and the registry.
     """
 
@@ -207,6 +227,7 @@ class VertexOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     tuning: TuningOptions = field(default_factory=TuningOptions)
     dataflow: DataflowOptions | None = None
+    batch_prediction: BatchPredictionOptions | None = None
     endpoint: EndpointOptions = field(default_factory=EndpointOptions)
 
     def __post_init__(self) -> None:

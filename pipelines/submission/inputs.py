@@ -23,10 +23,13 @@ OPTIONS = {
     "data_version": "--data PATH",
     "root": "--root PATH",
     "registry": "--problem FILE and --root PATH",
+    "destination": "--problem FILE and --root PATH",
     "endpoint": "--problem FILE and --root PATH",
 }
 # What a platform's tasks read by themselves, wherever they run.
 _REMOTE = re.compile(r"[a-z0-9]+://")
+# What Vertex AI's registry finds a model by: its name, a version or an alias; or the bucket's folder in every task.
+_REGISTERED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z|[A-Za-z0-9][A-Za-z0-9-]*\Z|/gcs/")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Inputs:
         data: the rows, as the tasks will read them.
         root: where the run's records are kept, as the tasks will reach it.
         data_version: of data that cannot be read from here; measured if "".
-        champion, baseline: as `headrace run static` takes them, on gs:// or as the tasks see them.
+        champion, baseline: as `headrace run static` takes them, on gs:// or as the tasks see them; on Vertex AI a
+            champion may be a name in the Model Registry.
         csv: how CSV is written, as NAME=VALUE.
         given: parameters that are given as they are, which win.
     """
@@ -106,10 +110,18 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
     file = load_problem(inputs.problem) if inputs.problem else None
     upload = None
     if file is not None:
-        known["problem"], upload = _problem_place(inputs, file)
+        if "problem_digest" in definitions:
+            known["problem"], upload = _problem_place(inputs, file)
+        else:
+            # A pipeline that reads no Problem file is told its name.
+            known["problem"] = file.problem.name
         known["problem_digest"], known["schema_digest"] = file.digest, file.problem.schema_digest
         if inputs.root:
-            known["registry"], known["endpoint"] = _destinations(inputs.root, target, file.problem.name)
+            known["registry"], endpoint = _destinations(inputs.root, target, file.problem.name)
+            # Where a pipeline can do without one, it is no place that its model goes to.
+            if "defaultValue" not in definitions.get("endpoint", {}):
+                known["endpoint"] = endpoint
+            known["destination"] = workspace.predictions_uri(inputs.root, file.problem.name)
     if inputs.data and "data_version" in definitions:
         known["data_version"] = inputs.data_version or _measured(inputs, file)
     if inputs.baseline and "baseline_version" in definitions:
@@ -148,6 +160,8 @@ def _check_reach(inputs: Inputs, target: Target) -> None:
     """Refuses what only this machine can read, before it is read."""
     for option in ("data", "root", "champion", "baseline"):
         value = getattr(inputs, option)
+        if option == "champion" and target.platform == "vertex" and _REGISTERED.match(value):
+            continue
         local = bool(value) and not _REMOTE.match(value)
         if local and target.platform == "vertex":
             raise UsageError(

@@ -18,7 +18,7 @@ _ENGINE = """#!/bin/sh
 case "$*" in
   info*) echo fine ;;
   "image inspect"*) echo 1234567890 ;;
-  *"--target worker"*) echo "Error: lookup registry-1.docker.io: no such host"; exit 1 ;;
+  *"--target beam-worker"*) echo "Error: lookup registry-1.docker.io: no such host"; exit 1 ;;
   build*) echo "$@" ;;
 esac
 """
@@ -52,7 +52,7 @@ def test_it_goes_on_where_one_image_cannot_be_built_and_says_why(stub: Path, tmp
     assert "not built: an image that it starts from cannot be had: Error: lookup registry-1.docker.io" in worker
     assert server.endswith("headrace/server:t  1,235 MB")
     told = (tmp_path / "logs" / "beam.log").read_text()
-    assert "--target component --build-arg VERSION=" in told
+    assert "--file containers/Dockerfile --target beam --tag headrace/beam:t --build-arg VERSION=" in told
     assert "--build-arg=PYTHON_IMAGE=mirror/python:3.11-slim ." in told
     assert run_build(stub, tmp_path, "server").returncode == 0
 

@@ -74,6 +74,17 @@ def test_what_is_installed_is_what_was_pinned_and_this_tree(
     assert {_normal(name): version for name, version in installed.items()}.items() <= pinned.items()
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_written_in_c_was_compiled(engine: Engine, image: Callable[..., str], name: str) -> None:
+    listed = engine.shell(image(name), "ls /opt/headrace/lib/python3.*/site-packages/headrace/components/tfrecord/")
+    assert [file for file in listed.stdout.split() if file.startswith("_native")]
+    if name != "beam":
+        return
+    program = "from headrace.components.tfrecord import native; print(native.library() is not None)"
+    ended = engine.run(image(name), ["-c", program], options=["--entrypoint", "python"])
+    assert (ended.status, ended.stdout.strip()) == (0, "True"), ended.stderr
+
+
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 

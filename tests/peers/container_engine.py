@@ -156,7 +156,7 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             tag = f"headrace/{name}:test"
             log = logs / f"{name}.log"
             taken = [f"--build-arg={n}={os.environ[n]}" for n in build.TAKEN if os.environ.get(n)]
-            reason = build.build(engine.command, build.IMAGES[name], tag, [*taken, *arguments], log)
+            reason = build.build(engine.command, name, tag, [*taken, *arguments], log)
             if reason.startswith(build.NO_BASE):
                 pytest.skip(f"{name}: {reason}. PYTHON_IMAGE may name another base")
             assert not reason, f"{reason}\n{log.read_text()[-5000:]}"

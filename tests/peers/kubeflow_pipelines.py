@@ -10,22 +10,19 @@ import datetime
 import itertools
 import json
 import re
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kfp_server_api as api
 import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from peers.pipeline_engine import Answers, Engine, TaskState
-from peers.vertex.server import Fault
+from peers.rest import RestServer, answering
 
 _BASE = "apis/v2beta1/"
 _STATES = {
@@ -47,24 +44,18 @@ class Refused(Exception):
 
 
 @dataclass
-class KubeflowPipelines:
+class KubeflowPipelines(RestServer):
     """A running server.
 
     Attributes:
-        url: where it answers.
         do: what tasks do.
         at_end: called with each run that has ended.
-        faults: those still to come.
-        requests: "METHOD path" of every request that came, in order.
         runs, recurring_runs, experiments: what it keeps, by id, in the order in which they were made.
         pod_logs: by the pod's name.
     """
 
-    url: str = ""
     do: Answers = field(default_factory=Answers)
     at_end: Callable[[api.V2beta1Run], None] = lambda _: None
-    faults: list[Fault] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     recurring_runs: dict[str, Any] = field(default_factory=dict)
     experiments: dict[str, Any] = field(default_factory=dict)
@@ -72,18 +63,6 @@ class KubeflowPipelines:
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _ticks: Any = field(default_factory=itertools.count)
-
-    def fail(self, pattern: str, code: int, *, times: int = 1, after: bool = False, message: str = "injected") -> None:
-        """Lets requests fail; a code of 0 cuts the connection."""
-        self.faults.append(Fault(pattern, code, times, after, message))
-
-    def next_fault(self, request: str) -> Fault | None:
-        """The fault for a request, one time fewer from now on."""
-        for fault in self.faults:
-            if fault.times > 0 and re.search(fault.pattern, request):
-                fault.times -= 1
-                return fault
-        return None
 
     def handle(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         """The answer to a request: a model, a plain object, or a text."""
@@ -261,62 +240,17 @@ def serving() -> Iterator[KubeflowPipelines]:
     """A server on a free port of this machine."""
     running = KubeflowPipelines()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    def answer(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, bytes | str]:
+        try:
+            said, status = running.handle(method, path, query, body), 200
+        except Refused as refused:
+            said, status = _status(refused.code, str(refused)), refused.status
+        if isinstance(said, str):
+            return status, said
+        return status, json.dumps(api.ApiClient().sanitize_for_serialization(said)).encode()
 
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = urlsplit(self.path)
-            path = unquote(parts.path).removeprefix("/")
-            said = f"{self.command} {path}"
-            running.requests.append(said)
-            fault = running.next_fault(said)
-            if fault is not None and not fault.after:
-                return self._fault(fault)
-            status, answer = 200, None
-            try:
-                answer = running.handle(self.command, path, dict(parse_qsl(parts.query)), body)
-            except Refused as refused:
-                status, answer = refused.status, _status(refused.code, str(refused))
-            if fault is not None:
-                return self._fault(fault)
-            return self._send(status, answer)
-
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - http.server's names
-
-        def _fault(self, fault: Fault) -> None:
-            if fault.code == 0:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            self._send(fault.code, _status(13, fault.message))
-
-        def _send(self, status: int, answer: Any) -> None:
-            plain = (
-                answer if isinstance(answer, str) else json.dumps(api.ApiClient().sanitize_for_serialization(answer))
-            )
-            content = plain.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    running.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with answering(running, answer, lambda _, message: json.dumps(_status(13, message)).encode()):
         yield running
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _status(code: int, message: str) -> dict[str, Any]:

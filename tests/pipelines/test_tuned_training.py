@@ -64,7 +64,7 @@ def test_on_vertex_ai_a_job_stands_between_two_light_tasks(vertex: Path) -> None
     assert found["study"].spec["dependentTasks"] == ["preprocess"]
     # The task after the job runs whatever came of it, and alone makes the model that is evaluated.
     assert found["best"].spec["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert found["evaluate"].spec["dependentTasks"] == ["best", "preprocess"]
+    assert found["evaluate"].spec["dependentTasks"] == ["best", "models", "preprocess"]
     # A search that failed begins anew when it is tried again: its retries are not those of training.
     retries = {name: found[name].spec["retryPolicy"]["maxRetryCount"] for name in ("tune", "best")}
     assert retries == {"tune": 1, "best": 2}

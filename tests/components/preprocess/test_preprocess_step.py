@@ -1,35 +1,11 @@
-"""The step's Beam runner, as a pipeline says it, and the job that a pipeline's page links to."""
+"""The step's Beam runner, as a pipeline says it."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from peers.dataflow import dataflow
 
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.runner import DirectRunner, FlinkRunner, runner_of
-from headrace.components.preprocess.step import resources_of
-
-
-class Job:
-    """A job on Dataflow, as far as its id."""
-
-    def job_id(self) -> str:
-        return "2026-11-21_1"
-
-
-def test_a_job_on_dataflow_is_linked_to() -> None:
-    assert json.loads(resources_of(dataflow(), Job())) == {
-        "resources": [
-            {
-                "resourceType": "DataflowJob",
-                "resourceUri": "https://dataflow.googleapis.com/v1b3/projects/my-project/locations/europe-west1/jobs/"
-                "2026-11-21_1",
-            }
-        ]
-    }
-    assert resources_of(DirectRunner(), Job()) == ""
 
 
 def test_runners_by_their_names() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -171,20 +170,6 @@ def test_the_request_to_dataflow() -> None:
 def test_places_that_the_workers_cannot_reach_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Dataflow's workers cannot reach the output"):
         ScoreConfig("gs://b/m", "gs://b/data", str(tmp_path), IDENTITY, runner=dataflow())
-
-
-def test_vertex_is_told_which_job_it_is(tmp_path: Path) -> None:
-    from google.protobuf import json_format
-    from google_cloud_pipeline_components.proto import gcp_resources_pb2
-
-    beam_job.write_gcp_resources(str(tmp_path / "gcp_resources"), dataflow(), "2026-01-01_00_00_00-123")
-    message = json_format.Parse((tmp_path / "gcp_resources").read_text(), gcp_resources_pb2.GcpResources())
-    (job,) = message.resources
-    assert (job.resource_type, job.resource_uri) == (
-        "DataflowJob",
-        "https://dataflow.googleapis.com/v1b3/projects/my-project/locations/europe-west1/jobs/2026-01-01_00_00_00-123",
-    )
-    assert json.loads((tmp_path / "gcp_resources").read_text())["resources"][0]["resourceType"] == "DataflowJob"
 
 
 class _Endless(PipelineResult):  # type: ignore[misc]

@@ -17,6 +17,7 @@ from peers.vertex.service import LOCATION, PROJECT
 _PLACEHOLDER = re.compile(r"\{\{\$(?:\.([^}]*))?\}\}")
 _INPUT = re.compile(r"inputs\.parameters\['([^']+)'\]\Z")
 _OUTPUT = re.compile(r"outputs\.parameters\['([^']+)'\]\.output_file\Z")
+_METADATA = re.compile(r"inputs\.artifacts\['([^']+)'\]\.metadata\['([^']+)'\]\Z")
 _SYSTEM = {
     "pipeline_google_cloud_location": LOCATION,
     "pipeline_google_cloud_project_id": PROJECT,
@@ -48,7 +49,7 @@ def executor_input(call: Call, scratch: Path) -> dict[str, Any]:
     folder = scratch / call.task
     return {
         "inputs": {
-            "parameterValues": {name: _known(value) for name, value in call.parameters.items()},
+            "parameterValues": {name: known(value) for name, value in call.parameters.items()},
             "artifacts": {name: {"artifacts": [artifact]} for name, artifact in call.artifacts.items()},
         },
         "outputs": {
@@ -61,6 +62,8 @@ def executor_input(call: Call, scratch: Path) -> dict[str, Any]:
 
 def fill(text: str, call: Call, told: Mapping[str, Any]) -> str:
     """A text with its placeholders filled in; those that a value brings in are filled in too."""
+    if text.startswith('{"Concat"'):
+        return fill(_joined(json.loads(text), call), call, told)
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
@@ -70,24 +73,43 @@ def fill(text: str, call: Call, told: Mapping[str, Any]) -> str:
             return json.dumps(json.dumps(told))[1:-1]
         if wanted := _INPUT.match(name):
             # An optional input that nobody gave has no value.
-            given = _known(call.parameters.get(wanted[1]))
+            given = known(call.parameters.get(wanted[1]))
             return fill(given if isinstance(given, str) else json.dumps(given), call, told)
         if wanted := _OUTPUT.match(name):
             return str(told["outputs"]["parameters"][wanted[1]]["outputFile"])
+        if wanted := _METADATA.match(name):
+            return str(call.artifacts[wanted[1]]["metadata"][wanted[2]])
         raise NotImplementedError(found[0])
 
     return _PLACEHOLDER.sub(value, text)
 
 
-def _known(value: Any) -> Any:
+def _joined(part: Any, call: Call) -> str:
+    """The text of what a component glues together: {"Concat": [...]}, and {"IfPresent": {...}} within."""
+    if isinstance(part, str):
+        return part
+    if "Concat" in part:
+        return "".join(_joined(one, call) for one in part["Concat"])
+    if "IfPresent" not in part:
+        raise NotImplementedError(str(part))
+    choice = part["IfPresent"]
+    present = (
+        call.artifacts
+        if choice["InputName"] in call.component["inputDefinitions"].get("artifacts", {})
+        else call.parameters
+    )
+    return _joined(choice["Then"], call) if choice["InputName"] in present else _joined(choice.get("Else", ""), call)
+
+
+def known(value: Any) -> Any:
     """A parameter as the service sends it: its own names filled in, and whole numbers without a point."""
     if isinstance(value, str):
         found = _PLACEHOLDER.fullmatch(value)
         return _SYSTEM.get(found[1], value) if found else value
     if isinstance(value, dict):
-        return {name: _known(inner) for name, inner in value.items()}
+        return {name: known(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_known(inner) for inner in value]
+        return [known(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,47 +1,107 @@
-"""Launchers of google-cloud-pipeline-components in the test's own process: their imports take seconds."""
+"""Launchers of google-cloud-pipeline-components, run in one process for all tests of a module."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from peers.pipeline_engine import Call, TaskFailed
-from peers.vertex import containers
+
+# What the process begins its answers with.
+ANSWER = "answer: "
 
 
-def launch(call: Call, scratch: Path, url: str) -> Mapping[str, Any]:
-    """Runs a task's launcher to its end, as its command says; only its client and its pause are others.
+@dataclass
+class Launching:
+    """The process; it runs one launcher at a time.
 
-    Returns:
-        The parameters that it gave.
-
-    Raises:
-        TaskFailed: it ended with another status than 0, or with an error.
+    Attributes:
+        address: the file that says which server it asks.
     """
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
-    from google_cloud_pipeline_components.container.v1.gcp_launcher import job_remote_runner
 
-    python, unbuffered, by_name, module, *arguments = containers.command(call, scratch)
-    assert (python, unbuffered, by_name) == ("python3", "-u", "-m")
-    real = aiplatform.gapic.JobServiceClient
+    process: subprocess.Popen[str]
+    address: Path
 
-    def client(*_: Any, **__: Any) -> Any:
-        return real(transport="rest", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+    def of(self, server: Any, scratch: Path) -> Callable[[Call], dict[str, Any]]:
+        """Runs a task's launcher to its end, and gives what it gave; as what a task does.
 
-    (scratch / call.task).mkdir(exist_ok=True)
-    with (
-        mock.patch.object(aiplatform.gapic, "JobServiceClient", client),
-        mock.patch.object(job_remote_runner, "_POLLING_INTERVAL_IN_SECONDS", 0.01),
-    ):
+        Raises:
+            TaskFailed: it ended with another status than 0.
+        """
+        from peers.vertex import containers
+
+        def run(call: Call) -> dict[str, Any]:
+            self._begin(call, server, scratch)
+            status, said = self._end()
+            if status:
+                raise TaskFailed(f"exited with a non-zero status of {status}. {said}")
+            return containers.read_outputs(containers.executor_input(call, scratch))
+
+        return run
+
+    def cancelled(self, call: Call, server: Any, scratch: Path) -> int:
+        """Runs a task's launcher until it has looked at its job once, and sends it what Vertex AI sends then.
+
+        The process ends with it: this is the last launcher of a module.
+
+        Returns:
+            Its exit status.
+        """
+        self._begin(call, server, scratch)
+        looks = (
+            f"GET projects/demo-project/locations/us-central1/{kind}Jobs/" for kind in ("custom", "batchPrediction")
+        )
+        prefixes = tuple(looks)
+        deadline = time.monotonic() + 120
+        while not any(request.startswith(prefixes) for request in server.requests):
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    def _begin(self, call: Call, server: Any, scratch: Path) -> None:
+        from peers.vertex import containers
+
+        (scratch / call.task).mkdir(exist_ok=True)
+        self.address.write_text(server.url)
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(containers.command(call, scratch)) + "\n")
+        self.process.stdin.flush()
+
+    def _end(self) -> tuple[int, str]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
+                status, said = json.loads(line.removeprefix(ANSWER))
+                return status, said
+        return self.process.wait(), ""
+
+
+@contextmanager
+def launching(folder: Path) -> Iterator[Launching]:
+    """The process, with a folder of its own."""
+    from peers.vertex import containers
+
+    address = folder / "address"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("launching.py"))],
+        env={**containers.environment(""), "HEADRACE_TEST_VERTEX": f"@{address}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
         try:
-            importlib.import_module(module).main(arguments)
-        except SystemExit as ended:
-            if ended.code:
-                raise TaskFailed(f"exited with a non-zero status of {ended.code}.") from ended
-        except Exception as error:
-            raise TaskFailed(f"exited with a non-zero status of 1. {type(error).__name__}: {error}") from error
-    return containers.read_outputs(containers.executor_input(call, scratch))
+            yield Launching(process, address)
+        finally:
+            process.kill()

@@ -11,7 +11,7 @@ import yaml
 from headrace.components.deploy import kserve
 from headrace.components.errors import UsageError
 from headrace.components.preprocess.runner import FlinkRunner, runner_of
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.commands.compile import compile_to, load_platform
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 from headrace.pipelines.platforms.kubeflow_options import (
@@ -94,6 +94,19 @@ def test_beam_goes_to_flink(tasks: dict[str, Task]) -> None:
         environment_type="EXTERNAL",
         environment_config="localhost:50000",
     )
+
+
+def test_workers_in_docker_start_from_the_image_that_can_start_them(tmp_path: Path) -> None:
+    text = OPTIONS.read_text()
+    own = text[text.index('environment_type = "EXTERNAL"') : text.index("[kubeflow.endpoint]")]
+    options = tmp_path / "kubeflow.toml"
+    options.write_text(text.replace(own, ""))
+    with pytest.raises(UsageError, match="there is no image for the workers of FlinkRunner"):
+        load_platform("kubeflow", str(options))
+    worker = f"registry.example.com/headrace/beam-worker@sha256:{'5' * 64}"
+    options.write_text(options.read_text().replace("[images]\n", f'[images]\nworker = "{worker}"\n'))
+    runner = runner_of(load_platform("kubeflow", str(options)).beam())
+    assert runner == FlinkRunner(job_endpoint="beam-job-server.flink:8099", environment_config=worker)
 
 
 def test_the_server_is_an_inference_service(tasks: dict[str, Task]) -> None:

@@ -16,9 +16,9 @@ from headrace.pipelines.platforms.vertex_options import VertexOptions
 
 OPTIONS = Path(__file__).with_name("vertex.toml")
 GOLDEN = Path(__file__).parents[1] / "golden" / "static_training_vertex.yaml"
-BEAM, TRAIN, SERVE = (
+BEAM, TRAIN, SERVE, WORKER = (
     f"europe-docker.pkg.dev/my-project/headrace/{name}@sha256:{digit * 64}"
-    for name, digit in (("beam", "1"), ("trainer-gpu", "2"), ("server", "3"))
+    for name, digit in (("beam", "1"), ("trainer-gpu", "2"), ("server", "3"), ("beam-worker", "5"))
 )
 
 
@@ -53,6 +53,7 @@ def test_each_task_has_its_image(path: Path) -> None:
     images = {name: container["image"] for name, container in read_spec(str(path)).containers()}
     launcher = images.pop("exec-train")
     assert images == {
+        "exec-models": BEAM,
         "exec-preprocess": BEAM,
         "exec-evaluate": TRAIN,
         "exec-register": BEAM,
@@ -99,18 +100,27 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
     assert container["command"][-1] == "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 
 
+def test_models_are_found_by_their_names_beside_preprocessing(tasks: dict[str, Task]) -> None:
+    assert tasks["models"].spec.get("dependentTasks") is None
+    assert tasks["models"].spec["cachingOptions"] == {}
+    assert sorted(tasks["train"].spec["dependentTasks"]) == ["models", "preprocess"]
+    for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
+        source = tasks[task].spec["inputs"]["parameters"][name]
+        assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "models"}}
+
+
 def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, Task]) -> None:
     # The same root in each attempt: a spot machine that was taken back goes on from what the one before it kept.
     assert tasks["train"].spec["inputs"]["parameters"]["root"] == {"componentInputParameter": "pipelinechannel--root"}
 
 
-def test_preprocessing_runs_on_dataflow_from_our_image(tasks: dict[str, Task]) -> None:
+def test_preprocessing_runs_on_dataflow_with_workers_of_our_image(tasks: dict[str, Task]) -> None:
     runner = runner_of(tasks["preprocess"].inputs()["runner"])
     assert runner == DataflowRunner(
         project="my-project",
         region="europe-west1",
         temp_location="gs://my-bucket/temp",
-        sdk_container_image=BEAM,
+        sdk_container_image=WORKER,
         service_account="headrace@my-project.iam.gserviceaccount.com",
         machine_type="n2-standard-4",
         max_workers=20,
@@ -119,6 +129,15 @@ def test_preprocessing_runs_on_dataflow_from_our_image(tasks: dict[str, Task]) -
         labels={"headrace-step": "beam", "team": "growth"},
     )
     assert "gcp_resources" in tasks["preprocess"].component["outputDefinitions"]["parameters"]
+
+
+def test_dataflow_without_an_image_for_its_workers_is_refused(tmp_path: Path) -> None:
+    line = next(line for line in OPTIONS.read_text().splitlines(keepends=True) if line.startswith("worker"))
+    with pytest.raises(UsageError, match="there is no image for the workers of DataflowRunner") as refused:
+        compile_with(tmp_path, line, "")
+    assert refused.value.where == "[vertex.dataflow], [images]"
+    assert "make images IMAGES=beam-worker" in refused.value.text
+    assert not (tmp_path / "static.yaml").exists()
 
 
 def test_machines_retries_and_caching_are_as_asked(path: Path, tasks: dict[str, Task]) -> None:

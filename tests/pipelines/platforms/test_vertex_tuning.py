@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from peers.pipeline_engine import Call, TaskFailed
-from peers.vertex.launchers import launch
+from peers.vertex.launch_here import launch
 from peers.vertex.server import VertexServer, serving
 from peers.vertex.service import LOCATION, PROJECT
 from vertex_search import KIND, Search

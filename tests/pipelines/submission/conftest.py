@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from peers.kubeflow_pipelines import kubeflow_pipelines
 from peers.pipeline_platforms import GOLDEN, NATALITY, Platform
+from peers.vertex.launchers import Launching
 
 __all__ = ["kubeflow_pipelines"]
 
@@ -22,6 +23,15 @@ def vertex_pipelines() -> Iterator[Any]:
     with serving() as server:
         server.vertex = Pipelines(work=server.vertex.work)
         yield server
+
+
+@pytest.fixture(scope="module")
+def launching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launching]:
+    """Runs launchers of google-cloud-pipeline-components."""
+    from peers.vertex import launchers
+
+    with launchers.launching(tmp_path_factory.mktemp("launchers")) as process:
+        yield process
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_the_request_is_what_the_options_file_says(vertex: Platform, tmp_path: P
     spec = json.loads(type(made).to_json(made))["pipelineSpec"]
     tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert {name: task.get("cachingOptions") for name, task in tasks.items() if name != "condition-2"} == {
+        "models": {},
         "preprocess": {},
         "train": {},
         "evaluate": {},
@@ -191,3 +193,27 @@ def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     assert (done.status, "vertex takes no --host" in done.error) == (2, True)
     missing = headrace("status", "--to", "vertex", "--project", "demo-project")
     assert (missing.status, "--location is missing" in missing.error) == (2, True)
+
+
+def test_models_are_given_by_their_names_in_the_registry(
+    vertex: Platform, bucket: str, put: Callable[[str, bytes], str], tmp_path: Path
+) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+    from peers import component_calls
+
+    from headrace.components.registry.vertex_component import models
+
+    aiplatform.init(
+        project="demo-project", location="us-central1", api_endpoint=vertex.server.url, api_transport="rest",
+        credentials=AnonymousCredentials(),
+    )  # fmt: skip
+    place = put("model/training.json", b'{"model_version": "0123456789abcdef"}').rpartition("/")[0]
+    vertex.server.upload(place, model_id="natality", versionAliases=["champion"])
+    vertex.do.by_task["models"] = lambda call: component_calls.run(models, call, tmp_path)
+    done = vertex.submit("--champion", "champion", "--parameter", f"warm_start={PARENT}/models/natality@1", "--wait")
+    assert (done.status, done.error) == (0, "")
+    given = {call.task: call.parameters for call in vertex.do.calls}
+    assert given["evaluate"]["champion"] == given["train"]["warm_start"] == f"/gcs/{bucket}/model"
+    # By it the cache sees that the alias means another model.
+    assert given["train"]["warm_start_version"] == "0123456789abcdef"

@@ -7,14 +7,19 @@ them is changed.
 """
 
 import os
+from pathlib import Path
 
 
-def _redirect(url: str) -> None:
+def _redirect(said: str) -> None:
     import google.auth
     import requests
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
     from google_cloud_pipeline_components.container.v1.gcp_launcher import job_remote_runner
+
+    def url() -> str:
+        # "@FILE" lets a process that lives longer than a server be told of the next one.
+        return Path(said[1:]).read_text() if said.startswith("@") else said
 
     class Credentials(AnonymousCredentials):
         def __init__(self) -> None:
@@ -27,7 +32,7 @@ def _redirect(url: str) -> None:
 
     real = aiplatform.gapic.JobServiceClient
     aiplatform.gapic.JobServiceClient = lambda *_, **__: real(
-        transport="rest", credentials=AnonymousCredentials(), client_options={"api_endpoint": url}
+        transport="rest", credentials=AnonymousCredentials(), client_options={"api_endpoint": url()}
     )
     google.auth.default = lambda *_, **__: (Credentials(), "demo-project")
     job_remote_runner._POLLING_INTERVAL_IN_SECONDS = 0.05
@@ -37,14 +42,16 @@ def _redirect(url: str) -> None:
         address = str(request["url"])
         marker = "-aiplatform.googleapis.com/"
         if marker in address:
-            request["url"] = f"{url}/{address.partition(marker)[2]}"
+            request["url"] = f"{url()}/{address.partition(marker)[2]}"
         return post(**request)
 
     requests.post = posted
+    if said.startswith("@"):
+        return
     aiplatform.init(
         project="demo-project",
         location="us-central1",
-        api_endpoint=url,
+        api_endpoint=url(),
         api_transport="rest",
         credentials=AnonymousCredentials(),
     )

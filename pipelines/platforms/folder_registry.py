@@ -1,0 +1,41 @@
+"""What platforms have alike whose registry is a folder: the folder names its champion, and a model is a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class _Places(Protocol):
+    def place(self, task: Any, *, cache: bool = True) -> Any: ...
+
+
+class FolderRegistry:
+    """Methods of `platform.Platform`, for a class that places tasks."""
+
+    approach = ""
+
+    def models(
+        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
+    ) -> Mapping[str, Any]:
+        """As they are: a folder has no names for models."""
+        return {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
+
+    def champion(self: _Places, *, registry: Any, root: Any, version: Any) -> Any:
+        """What the folder says now."""
+        from headrace.components.registry.component import champion
+
+        return self.place(champion(registry=registry, root=root, version=version), cache=False).output
+
+    def score(self: _Places, *, champion: Any, **asked: Any) -> Any:
+        """One task."""
+        from headrace.components.score.component import score
+
+        return self.place(score(model=champion, **asked))
+
+    def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
+        """A version in the folder."""
+        from headrace.components.registry.component import register
+
+        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
+        return self.place(task, cache=False).output

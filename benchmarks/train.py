@@ -83,7 +83,7 @@ def main() -> int:
 def compare(rounds: int, *, quick: bool) -> int:
     """Measures everything, prints the tables, and returns the exit status."""
     # Shards of 64 MB and less are read before they are trained on: the flights once are, repeated they are not.
-    data, repeated = examples(), examples(2 if quick else 6)
+    data, repeated = examples(), examples(2 if quick else 12)
     steps, calls = 64, 6 if quick else 20
     length = ("--steps", str(steps), "--calls", str(calls), *SMALL)
     many = ("--steps-per-execution", str(steps))

@@ -11,6 +11,8 @@ from headrace.components.declarations import ModelKind
 from headrace.components.problem import Categorical, Problem
 from headrace.components.train.wide_and_deep import Statistics, build_preprocessing, indices_of
 
+_MOST_PAIRS = 4096
+
 
 class Strings(NamedTuple):
     """A column of strings.
@@ -69,9 +71,24 @@ class ByValue:
     def _looked_up(self, name: str, features: Mapping[str, Any]) -> Any:
         layer = self._layers[name]
         if name not in self._crossed:
-            return tf.gather(layer(features[name].values), features[name].codes)
+            return tf.gather(_row_numbers(layer(features[name].values)), features[name].codes)
         first, second = (features[part] for part in self._crossed[name])
         count = tf.size(second.values)
-        pairs = tf.unique(first.codes * count + second.codes)
-        values = tf.gather(first.values, pairs.y // count), tf.gather(second.values, pairs.y % count)
-        return tf.gather(layer(values), pairs.idx)
+        pairs = first.codes * count + second.codes
+
+        def crossed(chosen: Any) -> Any:
+            return _row_numbers(
+                layer((tf.gather(first.values, chosen // count), tf.gather(second.values, chosen % count)))
+            )
+
+        def of_those_there_are() -> Any:
+            unique = tf.unique(pairs)
+            return tf.gather(crossed(unique.y), unique.idx)
+
+        # Looking for the pairs that there are costs more than crossing a few that there are not.
+        every = tf.size(first.values) * count
+        return tf.cond(every <= _MOST_PAIRS, lambda: tf.gather(crossed(tf.range(every)), pairs), of_those_there_are)
+
+
+def _row_numbers(indices: Any) -> Any:
+    return tf.cast(indices, tf.int32)

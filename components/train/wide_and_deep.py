@@ -87,7 +87,7 @@ def build_preprocessing(
         known: categories and crosses whose row numbers are given, as inputs of the name `indices_of`, and not found.
     """
     inputs = raw_inputs(problem)
-    given = {name: keras.Input(shape=(), name=indices_of(name), dtype="int64") for name in known}
+    given = {name: keras.Input(shape=(), name=indices_of(name), dtype="int32") for name in known}
     numbers = [feature for feature in problem.columns if isinstance(feature, Numeric)]
     outputs: dict[str, Any] = {}
     if numbers:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from headrace.components.declarations import ModelKind
 from headrace.components.problem import Categorical, Crossed, Numeric, Problem
+from headrace.components.train import by_value
 from headrace.components.train.by_value import ByValue, Strings, decoded
 
 PROBLEM = Problem(
@@ -35,8 +36,10 @@ STATISTICS: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("most_pairs", [0, 4096])
 @pytest.mark.parametrize("kind", ["wide_and_deep", "linear", "deep", "deep_and_cross"])
-def test_rows_are_prepared_alike(kind: ModelKind) -> None:
+def test_rows_are_prepared_alike(kind: ModelKind, most_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_value, "_MOST_PAIRS", most_pairs)
     rows, random = 500, np.random.default_rng(1)
     values = {
         "color": [b"", b"blue", b"red", b"never seen"],

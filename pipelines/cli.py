@@ -31,6 +31,10 @@ COMMANDS = {
     "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
     "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Look at an endpoint, roll it back, or stop it."),
+    "predictions": (
+        "headrace.pipelines.commands.predictions:predictions",
+        "Look at published predictions, or roll them back.",
+    ),
 }
 
 # Which extra brings what a subcommand imports.

@@ -34,6 +34,8 @@ def scored(model, source, output, **options):
     config = ScoreConfig(model, source, output, "0" * 16, data_version="0" * 64, **options)
     if config.runner is not None:
         import headrace.components.score.beam_job  # noqa: F401 - what the run would import
+
+        config.runner.make()
     if config.endpoint is None:
         direct.model_of(config).load()
     yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,8 +20,21 @@ PIECE_ROWS = 500_000
 RowGroups = tuple[int, int]
 
 
+# A text that is written out takes 4 bytes and its own; a column of texts that is smaller is codes of a dictionary.
+_CODED_BYTES = 4.0
+
+
 class ParquetSource:
     """Parquet files. Every row is a row here, so none is refused."""
+
+    def __init__(self, coded: Collection[str] = ()) -> None:
+        """Prepares to read.
+
+        Args:
+            coded: columns of text that come as dictionaries where the file has them so, which makes no text of each
+                value.
+        """
+        self._coded = coded
 
     def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
         """Names and types of the top-level columns."""
@@ -47,7 +60,7 @@ class ParquetSource:
         self, path: str, columns: Sequence[str], batch_rows: int, piece: RowGroups | None = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, with their numbers in the file."""
-        with _opened(path) as file:
+        with _opened(path, self._coded, batch_rows) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
             first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
             # Without threads memory stays at one row group, and the order is the file's; workers are Beam's to add.
@@ -65,11 +78,30 @@ class ParquetSource:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[pq.ParquetFile]:
+def _opened(path: str, coded: Collection[str] = (), batch_rows: int = 0) -> Iterator[pq.ParquetFile]:
     # Page checksums are compared where the file has them.
-    with (
-        reading(path, "Parquet"),
-        opened(path) as plain,
-        pq.ParquetFile(plain, page_checksum_verification=True) as file,
-    ):
-        yield file
+    with reading(path, "Parquet"), opened(path) as plain:
+        metadata = pq.read_metadata(plain) if coded else None
+        with pq.ParquetFile(
+            plain,
+            metadata=metadata,
+            read_dictionary=None if metadata is None else _held_as_codes(metadata, coded, batch_rows),
+            page_checksum_verification=True,
+        ) as file:
+            yield file
+
+
+def _held_as_codes(metadata: pq.FileMetaData, coded: Collection[str], batch_rows: int) -> list[str]:
+    """Those of the columns that are text, and throughout the file so small that most of it are codes."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    # Each row group has a dictionary of its own, so that no batch would hold rows of two.
+    if any(group.num_rows < batch_rows for group in groups[:-1]):
+        return []
+    found = []
+    for at in range(metadata.num_columns):
+        column = metadata.schema.column(at)
+        if column.path in coded and column.logical_type.type == "STRING" and not column.max_repetition_level:
+            size = sum(group.column(at).total_uncompressed_size for group in groups)
+            if size < _CODED_BYTES * metadata.num_rows:
+                found.append(column.path)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -141,8 +141,13 @@ def list_paths(data: str) -> list[str]:
     return paths
 
 
-def source_of(path: str, csv: CsvDialect = RFC_4180) -> Source:
+def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()) -> Source:
     """The format of a file, by the end of its name. What reads a format is imported only where one is met.
+
+    Args:
+        path: the file.
+        csv: how CSV files are written.
+        coded: columns that may come as dictionaries, where that is how the file has them.
 
     Raises:
         DataError: it is not one that is read.
@@ -162,7 +167,7 @@ def source_of(path: str, csv: CsvDialect = RFC_4180) -> Source:
     if form == ".parquet":
         from headrace.components.preprocess.parquet_source import ParquetSource
 
-        return ParquetSource()
+        return ParquetSource(coded)
     if form in (".csv", ".tsv"):
         from headrace.components.preprocess.csv_source import CsvSource
 
@@ -192,14 +197,14 @@ def _endings() -> Iterator[str]:
         yield from (form + compression for compression in _compressions(form))
 
 
-def read_part(part: Part, columns: Sequence[str], batch_rows: int) -> Iterator[Rows]:
-    """The rows of a part, in order.
+def read_part(part: Part, columns: Sequence[str], batch_rows: int, coded: Collection[str] = ()) -> Iterator[Rows]:
+    """The rows of a part, in order; of its columns, `coded` may come as dictionaries.
 
     Raises:
         UnreadableFile: the file is damaged.
         DataError: it is not what its name says, or lacks a column.
     """
-    source = source_of(part.path, part.csv)
+    source = source_of(part.path, part.csv, coded)
     for batch, numbers, refused in source.read(part.path, columns, batch_rows, part.piece):
         yield Rows(part, batch, numbers, refused)
 

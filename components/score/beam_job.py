@@ -11,6 +11,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from headrace.components import gcp_resources
 from headrace.components.preprocess.launch import count, run
+from headrace.components.preprocess.runner import DirectRunner
 from headrace.components.preprocess.sources import Part
 from headrace.components.progress import Progress
 from headrace.components.score.batcher import Batcher
@@ -45,7 +46,7 @@ def run_parts(
             gcp_resources.write_beam_job(config.gcp_resources, runner, result)
 
     metrics = run(
-        lambda pipeline: build(pipeline, job, parts),
+        lambda pipeline: build(pipeline, job, parts, spread=runner != DirectRunner()),
         runner,
         f"headrace-score-{config.identity}",
         METRICS,
@@ -56,14 +57,19 @@ def run_parts(
     return read_results(job, [part.index for part in parts]), metrics
 
 
-def build(pipeline: beam.Pipeline, job: Job, parts: Sequence[Part]) -> None:
-    """Adds the stages to a pipeline. The parts are shuffled, or a service would keep them all on one worker."""
-    (
-        pipeline
-        | "parts" >> beam.Create(list(parts), reshuffle=False)
-        | "spread" >> beam.Reshuffle()
-        | "score" >> beam.ParDo(_Score(job))
-    )
+def build(pipeline: beam.Pipeline, job: Job, parts: Sequence[Part], *, spread: bool = True) -> None:
+    """Adds the stages to a pipeline.
+
+    Args:
+        pipeline: it is added to.
+        job: with what parts are scored.
+        parts: of the input.
+        spread: shuffles them, or a service would keep them all on one worker. Where there is but one, it is wasted.
+    """
+    listed = pipeline | "parts" >> beam.Create(list(parts), reshuffle=False)
+    if spread:
+        listed |= "spread" >> beam.Reshuffle()
+    listed | "score" >> beam.ParDo(_Score(job))
 
 
 class _Score(beam.DoFn):

@@ -14,9 +14,9 @@ from headrace.components.score.binding import and_key
 from headrace.components.score.client import Client, Response, Stopped, Timing, TooLarge
 from headrace.components.score.not_finite import answers_around
 from headrace.components.score.request_size import RequestSize
-from headrace.components.score.scorer import RowScorer, joined
+from headrace.components.score.scorer import RowScorer
 from headrace.components.score.splitting import RowsFailed, answered
-from headrace.components.score.to_columns import Answer
+from headrace.components.score.to_columns import Answer, joined
 from headrace.components.score.to_tensors import Feed
 from headrace.components.score.tokens import Tokens
 

@@ -95,6 +95,12 @@ class Takes:
         names = [] if self.key is None else [self.key]
         return tuple(dict.fromkeys([*names, *(column for taken in self.inputs for column in taken.columns)]))
 
+    @property
+    def texts(self) -> frozenset[str]:
+        """The columns that are the model's texts and nothing else, and so need be no text of their own a row."""
+        texts = {name for taken in self.inputs if taken.dtype == "string" for name in taken.columns}
+        return frozenset(texts - {self.key})
+
     def columns_among(self, available: Collection[str]) -> tuple[str, ...]:
         """Those of `columns` that rows with the columns `available` have; what may be missing may be missing whole.
 

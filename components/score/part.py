@@ -99,7 +99,8 @@ def _scored(job: Job, part: Part, scorer: Scores, batcher: Batcher) -> Iterator[
             )
         return _Batch(scored, rows.count, _partition(job, rows, scored))
 
-    with closing(ahead(read_part(part, columns, batcher.limits.largest), _WAITING)) as read:
+    coded = scorer.takes.texts - {job.partition_by}
+    with closing(ahead(read_part(part, columns, batcher.limits.largest, coded), _WAITING)) as read:
         batches = (batch for rows in read for batch in split(rows, batcher.rows))
         yield from in_order(score, batches, job.threads)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components import storage
-from headrace.components.errors import DataError
+from headrace.components.errors import DataError, UsageError
 from headrace.components.file_lock import locked
+from headrace.components.score.checking import check
 from headrace.components.score.manifest import PredictionsManifest
 
 FORMAT = 1
@@ -59,19 +60,77 @@ def publish(predictions: str, destination: str) -> Published:
                 shutil.copytree(source, folder, dirs_exist_ok=True)
         before = current(destination)
         identity = before.get("current")
-        previous = before.get("previous") if identity == manifest.identity else identity
-        now = {
-            "format": FORMAT,
-            "current": manifest.identity,
-            "previous": previous,
-            "model_version": manifest.model_version,
-            "sink": manifest.sink,
-            "rows": manifest.rows_out,
-            "destination": manifest.destination,
-        }
-        if now != before:
-            storage.write_json(storage.join(destination, NAME), now)
+        again = identity == manifest.identity
+        previous = before.get("previous") if again else identity
+        _name(destination, manifest, previous, before.get("rolled_back_from") if again else None)
     return Published(target, manifest.identity, previous)
+
+
+def rollback(destination: str, to: str | None = None) -> Published:
+    """Makes the Predictions before the current ones current again, after every file of them was read and compared.
+
+    What was current is not `previous` afterwards, and a rollback that is run again changes nothing: a second press of
+    the button never brings back the predictions that somebody fled from. `to` goes further back, or forth again.
+
+    Args:
+        destination: the folder of all published ones of a problem.
+        to: the identity of those to go back to; None takes the previous ones.
+
+    Raises:
+        DataError: they are not what their manifest lists, or what is published is damaged.
+        UsageError: nothing is published, there are none before, none `to`, or they are in a table that others replaced.
+        PlatformError: another process publishes there, or the service failed.
+    """
+    if not current(destination):
+        raise UsageError(
+            "nothing is published there",
+            where=destination,
+            expected=f"a folder with {NAME}, such as ROOT/predictions/NAME",
+        )
+    with nullcontext() if storage.is_remote(destination) else locked(destination):
+        before = current(destination)
+        target = to or before.get("previous")
+        if target is None and before.get("rolled_back_from"):
+            target = before["current"]
+        if target is None:
+            raise UsageError(
+                "there are no predictions to go back to",
+                where=destination,
+                expected="a previous publication",
+                received=f"{before['current']} is the first",
+                fix="Score with another version of the model: headrace run batch-scoring --version",
+            )
+        uri = storage.join(destination, "versions", target)
+        if not target.isalnum() or not storage.exists(storage.join(uri, "manifest.json")):
+            raise UsageError("there are no such predictions", where=uri, received=target)
+        manifest = check(uri).manifest
+        if manifest.destination is not None:
+            raise UsageError(
+                "the predictions are in a table, which later ones have replaced",
+                where=manifest.destination,
+                expected="predictions whose files are published",
+                fix="Restore the table as its service allows, or score again with the model that made them, "
+                f"version {manifest.model_version}",
+            )
+        fled = before.get("rolled_back_from") if target == before["current"] else before["current"]
+        _name(destination, manifest, None, fled)
+    return Published(uri, target, None)
+
+
+def _name(destination: str, manifest: PredictionsManifest, previous: str | None, fled: str | None = None) -> None:
+    """Names the Predictions of a manifest as the current ones, unless they are that already."""
+    now = {
+        "format": FORMAT,
+        "current": manifest.identity,
+        "previous": previous,
+        "model_version": manifest.model_version,
+        "sink": manifest.sink,
+        "rows": manifest.rows_out,
+        "destination": manifest.destination,
+        **({"rolled_back_from": fled} if fled else {}),
+    }
+    if now != current(destination):
+        storage.write_json(storage.join(destination, NAME), now)
 
 
 def current(destination: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from headrace.components import storage
 from headrace.components.errors import DataError
 from headrace.components.score.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
+from headrace.components.score.lifting.lifted import Lifted
 
 OpError = tf.errors.OpError
 # What says nothing about the rows: the device or the process is in trouble.
@@ -76,6 +77,10 @@ class SavedModel:
         """
         outputs: dict[str, Any] = self._call(**tensors)
         return outputs
+
+    def lifted(self, outputs: Sequence[str]) -> Lifted | None:
+        """What gives these outputs with less work for each row, or None; see `lifting`."""
+        return Lifted.of(self._call, outputs)
 
     def takes(self) -> Takes:
         """What can be fed from columns: each input from the column of its name.

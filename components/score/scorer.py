@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +20,23 @@ from headrace.components.local_copy import LocalCopy
 from headrace.components.preprocess.sources import Rows
 from headrace.components.score.binding import MODEL_VERSION, and_key, declared, keyed, with_key_input, with_optional
 from headrace.components.score.identity import saved_model_digest
-from headrace.components.score.interface import SERVING_DEFAULT, Feeding, ModelInput, ModelOutput, Takes
+from headrace.components.score.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes
 from headrace.components.score.row_faults import RowFaults
 from headrace.components.score.splitting import RowsFailed, answered
-from headrace.components.score.to_columns import Answer, columns_of, type_of
-from headrace.components.score.to_tensors import Fault, Feed, feeds_of
+from headrace.components.score.to_columns import Answer, columns_of, joined, same, type_of
+from headrace.components.score.to_tensors import Fault, Feed, Feeds, feeds_of
 from headrace.components.serve.source import find_source
 from headrace.components.tfrecord.quarantine import QuarantinedRow
+
+if TYPE_CHECKING:
+    from headrace.components.score.lifting.lifted import Lifted
 
 # A call is filled up to a multiple of so many rows. Matrix products work in blocks of 4, 8, 12, 16, 24 or 48 rows, and
 # add up what is left over in another order: in whole blocks a row's prediction does not depend on the rows beside it,
 # so neither on the size of batches nor on rows that were taken out.
 BLOCK_ROWS = 48
+# Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
+_MIXED_ROWS = 20 * BLOCK_ROWS
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,7 @@ class Scorer(RowScorer):
         # A Model gives its key back and does no more with it, so none need be made for it.
         passes = takes.key_input is not None and (takes.declared or takes.key is None)
         self._blank = takes.key_input if passes else None
+        self._lifted: Lifted | None = None
         version = self.source.version if takes.declared else saved_model_digest(self._files.path)
         super().__init__(takes, takes.inputs if passes else and_key(takes), version)
         self._warm_up()
@@ -229,12 +236,11 @@ class Scorer(RowScorer):
             PlatformError: it failed for another reason, or did not answer every row.
         """
         from headrace.components.score import saved_model
-        from headrace.components.score.tensors import tensors_of, to_binary
+        from headrace.components.score.tensors import to_binary
 
         filled = -(-rows // BLOCK_ROWS) * BLOCK_ROWS
-        tensors = tensors_of(feeds, rows, filled, self._blank)
         try:
-            outputs = self._model(tensors)
+            outputs = self._outputs(feeds, rows, filled)
         except saved_model.PLATFORM_ERRORS as error:
             if rows > 1 and isinstance(error, saved_model.TOO_LARGE):
                 raise RowsFailed(saved_model.cause(error)) from error
@@ -244,6 +250,25 @@ class Scorer(RowScorer):
         saved_model.check_answers(outputs, filled)
         chosen = {given.name: outputs[given.name][:rows] for given in self.takes.outputs}
         return {n: to_binary(t) if t.dtype.name == "string" else t.numpy() for n, t in chosen.items()}
+
+    def _outputs(self, feeds: list[Feed], rows: int, filled: int) -> dict[str, Any]:
+        from headrace.components.score import saved_model
+        from headrace.components.score.tensors import tensors_of
+
+        lifted = self._lifted
+        if lifted is None:
+            return self._model(tensors_of(feeds, rows, filled, self._blank))
+        texts = {feed.taken.name: feed.texts[0] for feed in feeds if feed.taken.name in lifted.texts}
+        if self._blank in lifted.texts:
+            texts[self._blank] = pa.array([""] * rows)
+        others = tensors_of([feed for feed in feeds if feed.taken.name in lifted.others], rows, filled, None)
+        try:
+            return lifted(texts, others, filled)
+        except saved_model.OpError:
+            # Of several rows, the guilty one is looked for: the same call for a row, whatever rows are beside it.
+            if rows > 1:
+                raise
+            return self._model(tensors_of(feeds, rows, filled, self._blank))
 
     def _warm_up(self) -> None:
         """Calls the model once: on what a Model was exported with, or on zeros, which another's may well refuse."""
@@ -258,30 +283,26 @@ class Scorer(RowScorer):
                 raise PlatformError(
                     "the model fails on its own golden rows", where=self.source.saved_model, received=str(error)
                 ) from error
+            self._lift(feeds)
         else:
+            from headrace.components.score.tensors import zeros
+
             with suppress(RowsFailed):
-                self._call([_zeros(taken) for taken in self._inputs], 1)
+                self._call([zeros(taken) for taken in self._inputs], 1)
 
-
-def _zeros(taken: ModelInput) -> Feed:
-    if taken.dtype == "string":
-        return Feed(taken, None, tuple(pa.array([""]) for _ in range(taken.width or 1)))
-    dtype = "float32" if taken.dtype == "bfloat16" else taken.dtype
-    return Feed(taken, np.zeros([1] if taken.width is None else [1, taken.width or 1], dtype))
-
-
-def joined(pieces: Sequence[dict[str, Answer]], outputs: Sequence[ModelOutput]) -> dict[str, Answer]:
-    """The answers to pieces of a batch as those to all of it."""
-    if len(pieces) == 1:
-        return pieces[0]
-    return {given.name: _joined(given, [piece[given.name] for piece in pieces]) for given in outputs}
-
-
-def _joined(given: ModelOutput, pieces: list[Answer]) -> Answer:
-    if not pieces:
-        return pa.array([], pa.binary()) if given.dtype == "string" else np.zeros([0], _numpy(given.dtype))
-    return pa.concat_arrays(pieces) if isinstance(pieces[0], pa.Array) else np.concatenate(pieces)
-
-
-def _numpy(dtype: str) -> str:
-    return "float32" if dtype == "bfloat16" else dtype
+    def _lift(self, golden: Feeds) -> None:
+        """Runs texts apart from now on, if that changes no bit of the predictions for a mixture of golden rows."""
+        lifted = self._model.lifted([given.name for given in self.takes.outputs])
+        if lifted is None:
+            return
+        chance = np.random.default_rng(0)
+        mixed = [feed.take(chance.integers(golden.rows, size=_MIXED_ROWS)) for feed in golden.feeds]
+        try:
+            whole = self._call(mixed, _MIXED_ROWS)
+            self._lifted = lifted
+            apart = self._call(mixed, _MIXED_ROWS)
+        except RowsFailed:
+            self._lifted = None
+            return
+        if not all(same(whole[name], apart[name]) for name in whole):
+            self._lifted = None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from headrace.components.score.interface import ModelInput
 from headrace.components.score.to_tensors import Feed
 
 # What texts are joined by; one that holds it itself is found by the number of pieces, and goes the slow way.
@@ -91,3 +92,11 @@ def to_binary(tensor: Any) -> pa.Array:
     joined = tf.strings.reduce_join(flat).numpy()
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined)]
     return pa.Array.from_buffers(pa.large_binary(), len(lengths), buffers).cast(pa.binary())
+
+
+def zeros(taken: ModelInput) -> Feed:
+    """One row of an input that says nothing."""
+    if taken.dtype == "string":
+        return Feed(taken, None, tuple(pa.array([""]) for _ in range(taken.width or 1)))
+    dtype = "float32" if taken.dtype == "bfloat16" else taken.dtype
+    return Feed(taken, np.zeros([1] if taken.width is None else [1, taken.width or 1], dtype))

@@ -100,3 +100,27 @@ def _shaped(flat: pa.Array, output: ModelOutput, rows: int) -> pa.Array:
         return pa.FixedSizeListArray.from_arrays(flat, output.width)
     width = len(flat) // rows if rows else 0
     return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * width, pa.int32()), flat)
+
+
+def joined(pieces: Sequence[dict[str, Answer]], outputs: Sequence[ModelOutput]) -> dict[str, Answer]:
+    """The answers to pieces of a batch as those to all of it."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return {given.name: _joined(given, [piece[given.name] for piece in pieces]) for given in outputs}
+
+
+def _joined(given: ModelOutput, pieces: list[Answer]) -> Answer:
+    if not pieces:
+        return pa.array([], pa.binary()) if given.dtype == "string" else np.zeros([0], _numpy(given.dtype))
+    return pa.concat_arrays(pieces) if isinstance(pieces[0], pa.Array) else np.concatenate(pieces)
+
+
+def _numpy(dtype: str) -> str:
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether two answers are equal to the last bit."""
+    if isinstance(one, np.ndarray):
+        return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
+    return bool(one.equals(other))

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from headrace.components.errors import DataError
 from headrace.components.preprocess.validate import Mask, as_text, parse_numbers
 from headrace.components.score.interface import FLOATS, ModelInput
+from headrace.components.score.texts import spread, texts_of
 from headrace.components.tfrecord.quarantine import Reason
 
 Numbers = npt.NDArray[np.generic]
@@ -70,6 +71,13 @@ class Feed:
             return Feed(self.taken, self.numbers[mask])
         chosen = pa.array(mask)
         return Feed(self.taken, None, tuple(text.filter(chosen) for text in self.texts))
+
+    def take(self, at: npt.NDArray[np.int64]) -> Feed:
+        """The rows at these places."""
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[at])
+        chosen = pa.array(at)
+        return Feed(self.taken, None, tuple(text.take(chosen) for text in self.texts))
 
 
 @dataclass
@@ -153,7 +161,7 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     inner: list[Fault] = []
     flat = good.flatten()
     if taken.dtype == "string":
-        texts = _spread_texts(_texts(name, taken, flat, inner), width, bad)
+        texts = spread(_texts(name, taken, flat, inner), width, bad)
         feed = Feed(taken, None, texts)
     else:
         values = _numbers(name, taken, flat, inner)
@@ -167,11 +175,11 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     return feed
 
 
-def _spread_texts(flat: pa.Array, width: int, bad: Mask) -> tuple[pa.Array, ...]:
-    at = np.where(bad, 0, np.cumsum(~bad) - 1) * width
-    if len(flat) == 0:
-        return tuple(pa.array([""] * len(bad), flat.type) for _ in range(width))
-    return tuple(flat.take(pa.array(at + column)) for column in range(width))
+def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+    texts, missing = texts_of(name, taken, column)
+    if missing is not None and not taken.optional:
+        _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
+    return texts
 
 
 def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Numbers:
@@ -212,14 +220,16 @@ def _may_be_number(kind: pa.DataType) -> bool:
 def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Numbers:
     dtype = np.dtype("float32" if taken.dtype == "bfloat16" else taken.dtype)
     kind = column.type
-    if column.null_count == 0 and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+    if (taken.optional or not column.null_count) and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        # What is missing is NaN here.
         plain = column.to_numpy(zero_copy_only=False)
         if kind.bit_width == 64 and plain.dtype.kind != "f":
             # Through float64, as preprocess rounds what it reads.
             plain = plain.astype(np.float64)
         with np.errstate(over="ignore"):
             values: Numbers = plain.astype(dtype, copy=False)
-        if taken.dtype != "bfloat16" and np.isfinite(values).all():
+        wrong = np.isinf(values) if taken.optional else ~np.isfinite(values)
+        if taken.dtype != "bfloat16" and not wrong.any():
             return values
     wide, missing, wrong = parse_numbers(column)
     _blame(faults, name, "not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
@@ -277,46 +287,6 @@ def _booleans(name: str, column: pa.Array, faults: list[Fault]) -> Numbers:
     _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
     _blame(faults, name, "unknown_value", wrong, lambda value: f"{name} is {value}, which is not true or false")
     return true
-
-
-def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
-    """[rows] of strings or binary, or of either as a dictionary, without null."""
-    if pa.types.is_dictionary(column.type):
-        column = _as_strings(name, taken, column.dictionary_decode()) if column.dictionary.null_count else column
-    if pa.types.is_dictionary(column.type):
-        words = _as_strings(name, taken, column.dictionary)
-        empty = pc.equal(pc.binary_length(words), 0)
-        bare = column.null_count == 0 and words.null_count == 0 and not pc.any(empty).as_py()
-        if bare:
-            return pa.DictionaryArray.from_arrays(column.indices, words)
-        column = pa.DictionaryArray.from_arrays(column.indices, words).dictionary_decode()
-    text = _as_strings(name, taken, column)
-    if not taken.optional:
-        lengths = pc.binary_length(text)
-        if text.null_count or pc.min(lengths).as_py() == 0:
-            missing = _mask(pc.is_null(text)) | _mask(pc.equal(lengths, 0))
-            _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
-    return text.fill_null("") if text.null_count else text
-
-
-def _as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
-    """Text as preprocess writes it; bytes stay the bytes they are, for a model may take any."""
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return column
-    try:
-        if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
-            return column.cast(pa.binary())
-        if pa.types.is_null(kind):
-            return column.cast(pa.string())
-        return as_text(column).cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"a column of {kind} is not what the model takes",
-            where=name,
-            expected=f"text, numbers or booleans, for the model's input {taken.name} string",
-            received=f"a column of {kind}",
-        ) from error
 
 
 def _blame(faults: list[Fault], column: str, reason: Reason, rows: Mask, message: Callable[[str], str]) -> None:

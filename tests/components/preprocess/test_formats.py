@@ -228,3 +228,16 @@ def test_damaged(tmp_path: Path, name: str) -> None:
                 pass
     where = str(error.value.where)
     assert where == path or where.startswith(f"{path}, ")
+
+
+def test_texts_that_parquet_holds_as_codes_may_come_as_such(tmp_path: Path) -> None:
+    table = pa.table({"few": ["a", "b", None] * 1000, "many": [f"{n:08d}" for n in range(3000)], "n": range(3000)})
+    for rows, expected in ((3000, ["few"]), (600, ["few"]), (500, [])):
+        path = str(tmp_path / f"{rows}.parquet")
+        pq.write_table(table, path, row_group_size=rows)
+        (part,) = list_parts(path)
+        batches = [one.batch for one in read_part(part, table.column_names, 600, ["few", "many", "n"])]
+        # A batch is of one dictionary: where it would be cut for that, there is none.
+        assert [batch.num_rows for batch in batches] == [600] * 5
+        assert [f.name for f in batches[0].schema if pa.types.is_dictionary(f.type)] == expected
+        assert pa.Table.from_batches(batches).cast(table.schema).equals(table)

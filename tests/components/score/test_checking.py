@@ -16,7 +16,7 @@ from headrace.components.errors import DataError, UsageError
 from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.direct import score
-from headrace.components.score.publishing import current, publish
+from headrace.components.score.publishing import current, publish, rollback
 
 IDENTITY = "0123456789abcdef"
 
@@ -101,6 +101,48 @@ def test_publishing_keeps_the_one_before(tmp_path: Path) -> None:
     for uri in (first.uri, second.uri):
         assert check(uri).manifest.rows_out == 99
     assert publish(str(tmp_path / "out"), place).previous == "f" * 16
+
+
+def test_going_back(tmp_path: Path) -> None:
+    place = str(tmp_path / "place")
+    with pytest.raises(UsageError, match="nothing is published there"):
+        rollback(place)
+    assert not (tmp_path / "place").exists()
+    first = publish(str(made(tmp_path)), place)
+    with pytest.raises(UsageError, match="there are no predictions to go back to") as caught:
+        rollback(place)
+    assert caught.value.received == f"{IDENTITY} is the first"
+    publish(str(made(tmp_path, "other", "f" * 16, sink="csv")), place)
+    for _ in range(2):
+        # Pressed again, it does not bring back what was fled from; nor does publishing the same again.
+        assert rollback(place).uri == first.uri
+        now = current(place)
+        assert (now["current"], now["previous"], now["sink"]) == (IDENTITY, None, "parquet")
+        assert now["rolled_back_from"] == "f" * 16
+        publish(str(tmp_path / "out"), place)
+    for wrong in ("a" * 16, "../out"):
+        with pytest.raises(UsageError, match="there are no such predictions"):
+            rollback(place, wrong)
+    assert rollback(place, "f" * 16).identity == current(place)["current"] == "f" * 16
+    assert publish(str(tmp_path / "out"), place).previous == "f" * 16
+    assert "rolled_back_from" not in current(place)
+
+
+def test_going_back_to_what_is_not_whole(tmp_path: Path) -> None:
+    place = str(tmp_path / "place")
+    first = publish(str(made(tmp_path)), place)
+    now = publish(str(made(tmp_path, "other", "f" * 16)), place)
+    manifest = Path(first.uri) / "manifest.json"
+    plain = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**plain, "destination": "bigquery://p.d.t"}))
+    with pytest.raises(UsageError, match="the predictions are in a table, which later ones have replaced"):
+        rollback(place)
+    manifest.write_text(json.dumps(plain))
+    (file,) = (Path(first.uri) / "predictions").iterdir()
+    file.write_bytes(b"")
+    with pytest.raises(DataError, match="the file is not the one that the manifest lists"):
+        rollback(place)
+    assert current(place)["current"] == now.identity
 
 
 def test_publishing_in_a_bucket(tmp_path: Path, bucket: str) -> None:

@@ -110,6 +110,34 @@ def test_which_rows_share_a_batch_changes_no_bit(natality: Scorer, births: Rows,
     ]
 
 
+@pytest.mark.parametrize("ulps", [0, 1])
+def test_texts_are_run_apart_where_that_changes_no_bit(
+    natality: Scorer, births: Rows, natality_model: str, monkeypatch: pytest.MonkeyPatch, ulps: int
+) -> None:
+    import tensorflow as tf
+
+    from headrace.components.score.saved_model import SavedModel
+
+    calls = []
+
+    class Apart:
+        texts = ()
+
+        def __init__(self, model: SavedModel) -> None:
+            self.model, self.others = model, tuple(set(model.inputs) - {"key"})
+
+        def __call__(self, _: Any, others: Any, rows: int) -> dict[str, Any]:
+            calls.append(rows)
+            made = self.model({**others, "key": tf.fill([rows], "")})["prediction"]
+            return {"prediction": tf.math.nextafter(made, float("inf")) if ulps else made}
+
+    monkeypatch.setattr(SavedModel, "lifted", lambda model, _: Apart(model))
+    scorer = Scorer(natality_model)
+    assert calls == [960]
+    assert scorer.score(births).predictions.equals(natality.score(births).predictions)
+    assert calls == ([960] if ulps else [960, 1_488])
+
+
 def test_text_and_typed_columns_give_the_same_predictions(natality: Scorer, births: Rows) -> None:
     typed = pa_csv.read_csv(NATALITY / "births.csv").combine_chunks().to_batches()[0]
     dictionary = pa_csv.ConvertOptions(auto_dict_encode=True)

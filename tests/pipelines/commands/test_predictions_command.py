@@ -1,0 +1,34 @@
+"""`headrace predictions`: what is published, and the way back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from by_hand import ByHand
+from click.testing import CliRunner
+
+from headrace.components.score.config import ScoreConfig
+from headrace.components.score.direct import score
+from headrace.components.score.publishing import publish
+from headrace.pipelines.cli import cli
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(cli, ["predictions", *arguments])
+
+
+def test_look_and_go_back(tmp_path: Path) -> None:
+    rows, place = tmp_path / "rows.parquet", str(tmp_path / "place")
+    pq.write_table(pa.table({"id": ["a"], "weight": [1.0], "color": ["red"]}), rows)
+    assert (invoke("status", place).output, invoke("rollback", place).exit_code) == ("{}\n", 1)
+    for identity in ("a" * 16, "b" * 16):
+        score(ScoreConfig("m", str(rows), str(tmp_path / identity), identity), source=ByHand())
+        publish(str(tmp_path / identity), place)
+    assert json.loads(invoke("status", place).output)["previous"] == "a" * 16
+    told = f"{'a' * 16} is current: {place}/versions/{'a' * 16}\n"
+    assert [invoke("rollback", place).output for _ in range(2)] == [told, told]
+    assert invoke("rollback", place, "--to", "b" * 16).output.startswith("b" * 16)

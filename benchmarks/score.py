@@ -62,13 +62,15 @@ Run = Callable[[], Timing]
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one run of each, and approaches up to a million rows")
-    quick = parser.parse_args().quick
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default: 3)")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     DATA.mkdir(parents=True, exist_ok=True)
     train()
     ratios: dict[str, Ratio] = {}
-    rounds = 1 if quick else 3
+    rounds = 1 if quick else arguments.rounds
     table, without_beam = compare(COMPARED_ROWS, rounds, ratios)
     tables = [table]
     throughput, table = sweep(rounds, without_beam, ratios)

@@ -18,7 +18,7 @@ setup(
         )
     ],
     package_dir={f"headrace.{room}": room for room in ROOMS},
-    # Where there is no compiler the package installs without it, and encodes and reads at about half the speed.
+    # Where there is no compiler the package installs without it, and encodes and reads more slowly.
     ext_modules=[
         Extension(
             "headrace.components.tfrecord._native",

@@ -1,4 +1,4 @@
-"""Blocks of raw rows out of shards, decoded into columns outside TensorFlow: a few times as fast as its operations."""
+"""Blocks of raw rows out of shards, decoded into columns outside TensorFlow, whose operations take longer."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class BlockReader:
             found = self._reader.read(runs, rows)
         except Irregular:
             return self._parsed(runs, order)
-        except DataError as error:
-            # TensorFlow hands this on as an error of its own.
-            raise ValueError(f"{error.where}: {error.what}") from error
+        except (DataError, OSError) as error:
+            # TensorFlow hands this on as an error of its own, and shows all that it follows from.
+            raise ValueError(str(error)) from None
         return found.numbers, found.codes, *_packed(found.values)
 
     def _parsed(self, runs: Sequence[Run], order: Any) -> Any:

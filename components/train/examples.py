@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.components import storage
 from headrace.components.errors import DataError, UsageError
 from headrace.components.problem import Numeric, Problem
+from headrace.components.tfrecord.framing import read_records
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,29 @@ def open_examples(uri: str, problem: Problem) -> Examples:
         )
     train, evaluation = (_split(uri, manifest, name) for name in ("train", "eval"))
     return Examples(uri, manifest["identity"], _read(uri, "statistics.json")["columns"], train, evaluation)
+
+
+@contextmanager
+def blaming_shards(examples: Examples) -> Iterator[None]:
+    """Turns what TensorFlow says about its input, wherever it says it, into an error that names the damaged shard.
+
+    Raises:
+        DataError: a shard is damaged or gone.
+    """
+    from tensorflow import errors
+
+    try:
+        yield
+    except (errors.DataLossError, errors.InvalidArgumentError, errors.NotFoundError) as error:
+        # The model may have failed too: the shards themselves tell.
+        try:
+            for file in (*examples.train.files, *examples.eval.files):
+                for _ in read_records(file, compressed=file.endswith(".gz")):
+                    pass
+        except DataError as damage:
+            damage.fix = "Run `headrace preprocess` again"
+            raise damage from error
+        raise
 
 
 def _read(uri: str, name: str) -> dict[str, Any]:

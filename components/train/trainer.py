@@ -24,7 +24,7 @@ from headrace.components.train.callbacks import hooks_of
 from headrace.components.train.checkpoints import Checkpoints
 from headrace.components.train.config import TrainConfig, TrainResult
 from headrace.components.train.diagnosis import Diagnosis
-from headrace.components.train.examples import open_examples
+from headrace.components.train.examples import blaming_shards, open_examples
 from headrace.components.train.hooks import AfterEpoch
 from headrace.components.train.preparation import prepare
 
@@ -66,7 +66,7 @@ def train(
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
     storage.check_writable(config.output)
-    with interruption.watching() as signals:
+    with interruption.watching() as signals, blaming_shards(examples):
         notes: list[str] = []
         checkpoints = _checkpoints(config, notes, report)
         kept = checkpoints.folder if checkpoints else ""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from headrace.components.errors import PlatformError, ProblemError, UsageError
+from headrace.components.errors import DataError, PlatformError, ProblemError, UsageError
 from headrace.components.problem import Categorical, Problem, Training
 from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.train import export
@@ -416,3 +416,23 @@ def test_a_problem_of_one_category_and_no_hidden_layer(
     )
     run = train_in(dataclasses.replace(natality, problem=problem), make_examples(problem))
     assert run.result.eval_loss < run.training["baseline"]["value"] ** 2
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_a_damaged_shard_is_named(cache: str, natality_model: Any, natality: ProblemFile, tmp_path: Path) -> None:
+    copied = tmp_path / "examples"
+    shutil.copytree(natality_model.examples, copied)
+    shard = min((copied / "train").iterdir())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 8
+    shard.write_bytes(content)
+    config = TrainConfig(
+        str(copied),
+        str(tmp_path / "model"),
+        "0" * 16,
+        options=Options(input=Input(cache=cache)),  # type: ignore[arg-type]
+    )
+    with pytest.raises(DataError, match="checksum of a record is wrong") as caught:
+        train(natality, config)
+    assert str(shard) in str(caught.value.where)
+    assert not (tmp_path / "model").exists()

@@ -194,6 +194,14 @@ def conclude(name: str, tables: Sequence[Rows], ratios: Mapping[str, Ratio], det
     return 1 if under else 0
 
 
+def prove(what: str, holds: bool) -> None:
+    """Ends the benchmark where the outputs differ."""
+    if not holds:
+        print(f"It does not hold that {what}", file=sys.stderr)
+        raise SystemExit(1)
+    print(f"proven: {what}", flush=True)
+
+
 def result_file(name: str) -> Path:
     """Where `conclude` keeps the result of a benchmark."""
     return OUT / "benchmarks" / f"{name}.json"

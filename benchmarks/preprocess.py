@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flights_table
-from common import BENCHMARKS, OUT, PeerMissing, Ratio, Rows, conclude, megabytes
+from common import BENCHMARKS, OUT, PeerMissing, Ratio, Rows, conclude, megabytes, prove
 from process_usage import measure
 
 from headrace.components.tfrecord.decoding import decode
@@ -235,14 +235,6 @@ def digest(files: list[Path]) -> str:
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 total += int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest(), "little")
     return f"{total % 2**128:032x}"
-
-
-def prove(what: str, holds: bool) -> None:
-    """Ends the benchmark where the outputs differ."""
-    if not holds:
-        print(f"It does not hold that {what}", file=sys.stderr)
-        raise SystemExit(1)
-    print(f"proven: {what}", flush=True)
 
 
 def tfx_bsl_python() -> Path:

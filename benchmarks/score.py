@@ -32,7 +32,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from common import BENCHMARKS, OUT, Ratio, Rows, conclude, megabytes
+from common import BENCHMARKS, OUT, Ratio, Rows, conclude, megabytes, prove
 from process_usage import measure
 
 WORK = OUT / "benchmarks" / "score"
@@ -269,14 +269,6 @@ def cpu(timings: list[Timing]) -> float:
 
 def wall(timings: list[Timing]) -> float:
     return statistics.median(timing["seconds"] for timing in timings)
-
-
-def prove(what: str, holds: bool) -> None:
-    """Ends the benchmark where the outputs differ."""
-    if not holds:
-        print(f"It does not hold that {what}", file=sys.stderr)
-        raise SystemExit(1)
-    print(f"proven: {what}", flush=True)
 
 
 if __name__ == "__main__":

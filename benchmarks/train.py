@@ -27,7 +27,7 @@ from typing import Any
 import flights_data
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import BENCHMARKS, OUT, Ratio, Rows, conclude, megabytes
+from common import BENCHMARKS, OUT, Ratio, Rows, conclude, megabytes, prove
 from process_usage import REPOSITORY, CommandFailed, measure
 
 WORK = OUT / "benchmarks" / "train"
@@ -289,14 +289,6 @@ def same_losses(measured: Mapping[str, list[Said]], names: Sequence[str]) -> Non
             if not same:
                 prove(f"{name} comes to the loss of {names[0]}: {said['loss']} and {expected}", same)
     print(f"proven: {len(names)} ways on the same batches come to the same loss, {expected:.4f}", flush=True)
-
-
-def prove(what: str, holds: bool) -> None:
-    """Ends the benchmark where the outputs differ."""
-    if not holds:
-        print(f"It does not hold that {what}", file=sys.stderr)
-        raise SystemExit(1)
-    print(f"proven: {what}", flush=True)
 
 
 if __name__ == "__main__":

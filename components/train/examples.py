@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,25 +82,42 @@ def open_examples(uri: str, problem: Problem) -> Examples:
 
 @contextmanager
 def blaming_shards(examples: Examples) -> Iterator[None]:
-    """Turns what TensorFlow says about its input, wherever it says it, into an error that names the damaged shard.
+    """Turns what TensorFlow says of a shard that is damaged or gone, wherever it says it, into one of our errors.
 
     Raises:
-        DataError: a shard is damaged or gone.
+        DataError: it names the shard. Where all of them are whole the model failed, and its error goes on.
     """
     from tensorflow import errors
 
     try:
         yield
     except (errors.DataLossError, errors.InvalidArgumentError, errors.NotFoundError) as error:
-        # The model may have failed too: the shards themselves tell.
-        try:
-            for file in (*examples.train.files, *examples.eval.files):
-                for _ in read_records(file, compressed=file.endswith(".gz")):
-                    pass
-        except DataError as damage:
-            damage.fix = "Run `headrace preprocess` again"
-            raise damage from error
-        raise
+        damage = damage_of((*examples.train.files, *examples.eval.files))
+        if damage is None:
+            raise
+        raise damage from error
+
+
+def damage_of(files: Sequence[str]) -> DataError | None:
+    """What is wrong with the first of these shards that cannot be read; None where all of them can."""
+    try:
+        for file in files:
+            for _ in read_records(file, compressed=file.endswith(".gz")):
+                pass
+    except DataError as damage:
+        return unreadable(str(damage.where), damage.what)
+    return None
+
+
+def unreadable(where: str, received: str) -> DataError:
+    """The error of shards that cannot be read."""
+    return DataError(
+        "a shard cannot be read",
+        where=where,
+        expected="whole TFRecords of tf.train.Example",
+        received=received,
+        fix="Run `headrace preprocess` again",
+    )
 
 
 def _read(uri: str, name: str) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.errors import DataError
 from headrace.components.problem import Categorical, Numeric, Problem
 from headrace.components.train.by_value import ByValue, Strings, decoded
-from headrace.components.train.examples import Split
+from headrace.components.train.examples import Split, damage_of, unreadable
 
 # (features by name, labels) of a block or batch of rows.
 Rows = tuple[dict[str, Any], Any]
@@ -129,13 +128,8 @@ def reading(split: Split) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        raise DataError(
-            "a shard cannot be read",
-            where=", ".join(split.files),
-            expected="whole TFRecords of tf.train.Example",
-            received=error.message,
-            fix="Run `headrace preprocess` again",
-        ) from error
+        # Nothing but reading is done there: where each is whole, they hold what was not declared.
+        raise damage_of(split.files) or unreadable(", ".join(split.files), error.message) from error
 
 
 def _specification(problem: Problem) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 Usage: training.py WAY EXAMPLES PROBLEM.py [options]
 
-- limit: our loop on batches that were made before, each a piece of one tensor in memory.
 - cached: our loop on our input, its rows in memory.
-- first_epoch: our loop on our input from the opening of the files to the end of the first epoch.
+- by_turns: the same, and the limit: our loop on batches that were made before.
+- first_epoch: our loop on our input from the opening of the files to the end of the first epoch; before and after, the
+  limit.
 - single: our loop on records that are shuffled, parsed and prepared one by one, as TensorFlow's guides have it.
 - fit: Keras' `fit` on our input, its rows in memory.
 - checkpoint: our loop, with checkpoints that are written meanwhile.
@@ -14,6 +15,7 @@ All but single and first_epoch take the same batches in the same order.
 """
 
 import argparse
+import collections
 import dataclasses
 import json
 import os
@@ -23,19 +25,47 @@ import sys
 import tempfile
 import time
 
+# Batches may have been made ahead while another trained: so many steps use them up.
+UNCOUNTED = 64
 
-def limit(prepared, arguments):
-    """The batches of `cached`, made before."""
-    import tensorflow as tf
 
-    steps = arguments.steps * (arguments.calls + 1)
-    batches = list(prepared.source.batches(0).take(steps))
-    stacked = tf.nest.map_structure(lambda *columns: tf.stack(columns), *batches)
-    del batches
-    ready = tf.data.Dataset.from_tensor_slices(stacked).prefetch(2)
-    trainee = trainee_of(prepared, lambda *_: ready)
-    trainee.feed()
-    return in_calls(trainee.run, prepared, arguments)
+def by_turns(prepared, arguments):
+    """The same model twice, a call on batches made before and one on our input: a neighbour slows both."""
+    steps = (UNCOUNTED + arguments.steps) * (arguments.calls + 1)
+    ours, limit = prepared.trainee, Limit(prepared_for(arguments), steps)
+    ours.feed()
+    return against_limit(limit.trainee.run, ours.run, prepared, arguments)
+
+
+def against_limit(limit, ours, prepared, arguments):
+    """Calls of both by turns; the first turn is not counted."""
+    calls = {"limit": [], "ours": []}
+    for _ in range(arguments.calls + 1):
+        for name, run in (("limit", limit), ("ours", ours)):
+            run(UNCOUNTED)
+            calls[name].append(call(run, arguments.steps))
+    said = {name: summary(found[1:], prepared) for name, found in calls.items()}
+    shares = [theirs.seconds / mine.seconds for theirs, mine in zip(*calls.values(), strict=True)]
+    return {**said["ours"], "limit": said["limit"], "of_limit": statistics.median(shares[1:])}
+
+
+class Limit:
+    """Our loop on batches that were made before, each a piece of one tensor in memory.
+
+    Args:
+        prepared: its first batches are taken.
+        steps: how many; then they come again.
+    """
+
+    def __init__(self, prepared, steps):
+        import tensorflow as tf
+
+        batches = list(prepared.source.batches(0).take(steps))
+        stacked = tf.nest.map_structure(lambda *columns: tf.stack(columns), *batches)
+        del batches
+        ready = tf.data.Dataset.from_tensor_slices(stacked).repeat().prefetch(2)
+        self.trainee = trainee_of(prepared, lambda *_: ready)
+        self.trainee.feed()
 
 
 def cached(prepared, arguments):
@@ -48,11 +78,15 @@ def first_epoch(prepared, arguments):
     from headrace.components.train.examples import Split, open_examples
     from headrace.components.train.options import Input
 
+    limit = Limit(prepared, 640).trainee.run
     streams = {"batches": prepared.source.batches}
     trainee = trainee_of(prepared, lambda *place: streams["batches"](*place))
     # Tracing is the price of a run, not of its first epoch; another source has read nothing for this one.
     trainee.feed()
     trainee.run(arguments.steps)
+    limit(arguments.steps)
+    many = arguments.steps * arguments.calls
+    before = call(limit, many)
     problem = problem_of(arguments).problem
     examples = open_examples(arguments.examples, problem)
     # The limit evaluates nothing: of the eval split one shard is read here, not all.
@@ -75,8 +109,12 @@ def first_epoch(prepared, arguments):
     taken = trainee.run(examples.train.rows // prepared.batch.rows)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     rows = taken.steps * prepared.batch.rows
+    # What a neighbour on the machine does for a while changes both.
+    limits = summary([before, call(limit, many)], prepared)
     return {
         "rows_per_second": rows / seconds,
+        "limit": limits,
+        "of_limit": rows / seconds / limits["rows_per_second"],
         "seconds": seconds,
         "cpu": cpu,
         "rows": rows,
@@ -84,6 +122,7 @@ def first_epoch(prepared, arguments):
         "loss": taken.loss_sum / taken.steps,
         "order": source.order,
         "cache": source.place.cache,
+        "later": against_limit(limit, trainee.run, prepared, arguments) if arguments.later else None,
     }
 
 
@@ -208,21 +247,30 @@ def checkpoint(prepared, arguments):
 def in_calls(run, prepared, arguments):
     """Steps in calls; the first is not counted. The rate is that of the call of median time."""
     run(arguments.steps)
-    seconds, cpu, waited = [], [], 0.0
-    for _ in range(arguments.calls):
-        begin, cpu_begin = time.perf_counter(), time.process_time()
-        taken = run(arguments.steps)
-        seconds.append(time.perf_counter() - begin)
-        cpu.append(time.process_time() - cpu_begin)
-        waited += taken.waited_seconds
-    rows = arguments.steps * prepared.batch.rows
+    return summary([call(run, arguments.steps) for _ in range(arguments.calls)], prepared)
+
+
+Call = collections.namedtuple("Call", "seconds cpu taken")
+
+
+def call(run, steps):
+    """So many steps, and what they took."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    taken = run(steps)
+    return Call(time.perf_counter() - begin, time.process_time() - cpu, taken)
+
+
+def summary(calls, prepared):
+    seconds = [each.seconds for each in calls]
+    rows = [each.taken.steps * prepared.batch.rows for each in calls]
+    last = calls[-1].taken
     return {
-        "rows_per_second": rows / statistics.median(seconds),
+        "rows_per_second": rows[0] / statistics.median(seconds),
         "seconds": sum(seconds),
-        "cpu": sum(cpu),
-        "rows": rows * arguments.calls,
-        "input_share": waited / sum(seconds),
-        "loss": taken.loss_sum / taken.steps,
+        "cpu": sum(each.cpu for each in calls),
+        "rows": sum(rows),
+        "input_share": sum(each.taken.waited_seconds for each in calls) / sum(seconds),
+        "loss": last.loss_sum / last.steps,
     }
 
 
@@ -266,7 +314,7 @@ def prepared_for(arguments):
 
 
 def main():
-    ways = (limit, cached, first_epoch, single, fit, checkpoint)
+    ways = (cached, by_turns, first_epoch, single, fit, checkpoint)
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=["devices", *(way.__name__ for way in ways)])
     parser.add_argument("examples", nargs="?")
@@ -281,6 +329,7 @@ def main():
     parser.add_argument("--xla", action="store_true")
     parser.add_argument("--order", default="", help="of the first epoch")
     parser.add_argument("--cache", default="auto", help="of the first epoch")
+    parser.add_argument("--later", action="store_true", help="after the first epoch, by turns with the limit")
     parser.add_argument("--folder", help="of checkpoints")
     arguments = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -12,13 +12,11 @@ import tensorflow as tf
 from headrace.components.errors import UsageError
 from headrace.components.train import orders
 from headrace.components.train.examples import Split
-from headrace.components.train.held import Filling, InMemory, OnDisk, Packed
+from headrace.components.train.held import Filling, InMemory, OnDisk
 from headrace.components.train.records import BLOCK_ROWS, Rows, after_place
 from headrace.components.train.shards import Shards
 
-_GATHERED_ROWS = 4096
-# A call of Python costs more than TensorFlow's own.
-_GATHERED_ROWS_KEPT = 8192
+_GATHERED_ROWS = 16_384
 _PREFETCH_SHARE = 0.01
 _MEMORY_UNKNOWN = 1 << 30
 
@@ -77,16 +75,16 @@ class Batches:
         alone = dataclasses.replace(self, shards=shards, batch_size=self._size(workers))
         return alone.streamed(start_step, 0, 1)
 
-    def gathered(self, rows: Packed | Filling, order: Any, start_step: int, worker: int, workers: int) -> Any:
-        """Batches of rows that are held, in an order of orders.py."""
-        size, kept = self._size(workers), isinstance(rows, Filling)
+    def gathered(self, rows: Callable[[Any], Rows], order: Any, start_step: int, worker: int, workers: int) -> Any:
+        """Batches of rows that are held: numbers -> rows, in an order of orders.py."""
+        size = self._size(workers)
         # Several batches are gathered at once: for small ones, what a call costs is most of what a batch costs.
-        joined = max(1, (_GATHERED_ROWS_KEPT if kept else _GATHERED_ROWS) // self.batch_size)
+        joined = max(1, _GATHERED_ROWS // self.batch_size)
 
         @tf.autograph.experimental.do_not_convert
         def gather(chosen: Any) -> Rows:
             mine = tf.reshape(chosen, [joined, self.batch_size])[:, worker * size :][:, :size]
-            return _cut(rows.gather(tf.reshape(mine, [joined * size])), joined, size)
+            return _cut(rows(tf.reshape(mine, [joined * size])), joined, size)
 
         with tf.device("CPU:0"):
             chosen = order(self.shards.total, self.shards.seed, start_step * self.batch_size)
@@ -110,19 +108,22 @@ class Batches:
             prepared = missing.map(lambda n, rows: (n, self.prepared(*rows)), num_parallel_calls=tf.data.AUTOTUNE)
             return iter(prepared.prefetch(2).with_options(options))
 
-        store = InMemory() if cache == "memory" else OnDisk(tf.nest.flatten(like), split.rows)
-        return Filling(store, like, split, read)
+        return Filling(InMemory(like) if cache == "memory" else OnDisk(like, split.rows), split, read)
 
     def filled(self, filling: Filling, order: str, start_step: int, worker: int, workers: int) -> Any:
         """The first epoch as it is read, and what it left in `filling` from then on."""
-        later = orders.runs if order == "blocks_then_runs" else orders.uniform
+        in_order = orders.runs if order == "blocks_then_runs" else orders.uniform
+
+        def later(*place: int) -> Any:
+            return filling.once_complete(in_order(*place))
+
         rows, batch = self.shards.total, self.batch_size
         place = start_step * batch
         # The batch that ends the first epoch ends in the second.
         streamed_steps = 0 if order == "uniform" else -(-rows // batch)
         if start_step >= streamed_steps:
             filling.complete()
-            return self.gathered(filling, later, start_step, worker, workers)
+            return self.gathered(filling.gather, later, start_step, worker, workers)
         size = self._size(workers)
 
         @tf.autograph.experimental.do_not_convert
@@ -136,7 +137,7 @@ class Batches:
         if rows % batch:
             head = later(rows, self.shards.seed, rows).rebatch(-rows % batch).take(1)
             first = first.concatenate(head.map(filling.gather))
-        rest = self.gathered(filling, later, streamed_steps, worker, workers)
+        rest = self.gathered(filling.gather, later, streamed_steps, worker, workers)
         return self._finished(self._batched(first, worker, size), size).concatenate(rest)
 
     def _batched(self, blocks: Any, worker: int, size: int) -> Any:

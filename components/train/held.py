@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from headrace.components.errors import DataError
 from headrace.components.train.examples import Split
+from headrace.components.train.packing import Packing
 from headrace.components.train.records import BLOCK_ROWS, Rows, reading
 
 
@@ -29,36 +30,6 @@ class Columns:
     features: Mapping[str, Any]
     labels: Any
     rows: int
-
-
-class Packed:
-    """Rows in memory whose 32-bit values lie side by side: a row is taken from one place, not from one a column.
-
-    Args:
-        columns: what is kept; values of other widths, and strings, stay columns.
-    """
-
-    def __init__(self, columns: Columns) -> None:
-        self._like = (columns.features, columns.labels)
-        flat = tf.nest.flatten(self._like)
-        self._narrow = [place for place, column in enumerate(flat) if column.dtype in (tf.float32, tf.int32)]
-        self._widths = [int(np.prod(flat[place].shape[1:], dtype=np.int64)) for place in self._narrow]
-        with tf.device("CPU:0"):
-            pieces = [tf.bitcast(tf.reshape(flat[place], [columns.rows, -1]), tf.int32) for place in self._narrow]
-            self._matrix = tf.concat(pieces, axis=1)
-        self._others = {place: column for place, column in enumerate(flat) if place not in self._narrow}
-        self._like = tf.nest.map_structure(lambda c: tf.TensorSpec([None, *c.shape[1:]], c.dtype), self._like)
-
-    def gather(self, chosen: Any) -> Rows:
-        """The rows of these numbers, in this order."""
-        like = tf.nest.flatten(self._like)
-        taken = {place: tf.gather(column, chosen) for place, column in self._others.items()}
-        parts = tf.split(tf.gather(self._matrix, chosen), self._widths, axis=1)
-        for place, part in zip(self._narrow, parts, strict=True):
-            shape = [*chosen.shape, *like[place].shape[1:]]
-            taken[place] = tf.reshape(tf.bitcast(part, like[place].dtype), shape)
-        rows: Rows = tf.nest.pack_sequence_as(self._like, [taken[place] for place in range(len(like))])
-        return rows
 
 
 def load(blocks: Any, split: Split) -> Columns:
@@ -86,33 +57,46 @@ class Store(Protocol):
     def seal(self) -> None:
         """All blocks are there."""
 
-    def take(self, chosen: Any) -> list[Any]:
-        """The columns of these rows, in this order."""
+    def gather(self, chosen: Any) -> Any:
+        """In a dataset's function, once all are there: the rows of these numbers, in this order."""
 
 
 class InMemory:
-    """Blocks as they are, and columns once all are there."""
+    """Blocks as they are, and packed once all are there.
 
-    def __init__(self) -> None:
+    Args:
+        like: what a block of rows is.
+    """
+
+    def __init__(self, like: Any) -> None:
+        self._packing = Packing(like)
         self._blocks: dict[int, list[Any]] = {}
-        self._columns: list[Any] = []
+        # A dataset is traced before there are rows: it reads what they will be assigned to.
+        with tf.device("CPU:0"):
+            self._packed = [
+                tf.Variable(tf.zeros([0, *spec.shape[1:]], spec.dtype), shape=spec.shape, trainable=False)
+                for spec in self._packing.packed
+            ]
 
     def put(self, number: int, columns: Sequence[Any]) -> None:
         self._blocks[number] = list(columns)
 
     def seal(self) -> None:
-        order = sorted(self._blocks)
         with tf.device("CPU:0"):
-            for column in range(len(self._blocks[order[0]])):
-                self._columns.append(tf.concat([self._blocks[number][column] for number in order], axis=0))
-                # Blocks and columns together are twice the rows: each column's pieces go when it stands.
-                for number in order:
-                    self._blocks[number][column] = None
+            for variable, value in zip(self._packed, self._packing.pack(self._columns()), strict=True):
+                variable.assign(value)
         self._blocks.clear()
 
-    def take(self, chosen: Any) -> list[Any]:
-        with tf.device("CPU:0"):
-            return [tf.gather(column, chosen) for column in self._columns]
+    def gather(self, chosen: Any) -> Any:
+        return self._packing.gather(self._packed, chosen)
+
+    def _columns(self) -> Iterator[Any]:
+        """Each column whole; its pieces go when it stands, since both together are twice the rows."""
+        order = sorted(self._blocks)
+        for place in range(len(self._blocks[order[0]])):
+            yield tf.concat([self._blocks[number][place] for number in order], axis=0)
+            for number in order:
+                self._blocks[number][place] = None
 
 
 class OnDisk:
@@ -121,12 +105,13 @@ class OnDisk:
     Strings are kept as numbers; each different one is in memory once.
 
     Args:
-        specification: of the flattened columns, [None, ...] each.
+        like: what a block of rows is.
         rows: how many there will be.
         folder: where the file is; the system's own for temporary files by default.
     """
 
-    def __init__(self, specification: Sequence[Any], rows: int, folder: str | None = None) -> None:
+    def __init__(self, like: Any, rows: int, folder: str | None = None) -> None:
+        self._like, specification = like, tf.nest.flatten(like)
         self._strings: dict[int, dict[bytes, int]] = {
             place: {} for place, column in enumerate(specification) if column.dtype == tf.string
         }
@@ -147,7 +132,14 @@ class OnDisk:
     def seal(self) -> None:
         self._tables = {place: tf.constant(list(known)) for place, known in self._strings.items()}
 
-    def take(self, chosen: Any) -> list[Any]:
+    def gather(self, chosen: Any) -> Any:
+        like = tf.nest.flatten(self._like)
+        taken = tf.py_function(self._take, [chosen], Tout=[column.dtype for column in like])
+        for tensor, column in zip(taken, like, strict=True):
+            tensor.set_shape([*chosen.shape, *column.shape[1:]])
+        return tf.nest.pack_sequence_as(self._like, taken)
+
+    def _take(self, chosen: Any) -> list[Any]:
         records = np.take(self._records, np.asarray(chosen))
         columns = [tf.convert_to_tensor(np.ascontiguousarray(records[name])) for name in records.dtype.names or ()]
         with tf.device("CPU:0"):
@@ -167,13 +159,12 @@ class Filling:
 
     Args:
         store: where rows are kept.
-        like: a structure of tensors or specifications: what a block of rows is.
         split: what is read; its rows are counted.
         read: numbers of blocks that are there -> (number, rows) of the others.
     """
 
-    def __init__(self, store: Store, like: Any, split: Split, read: Callable[[set[int]], Iterable[Any]]) -> None:
-        self._store, self._like, self._split, self._read = store, like, split, read
+    def __init__(self, store: Store, split: Split, read: Callable[[set[int]], Iterable[Any]]) -> None:
+        self._store, self._split, self._read = store, split, read
         self._lock = threading.Lock()
         self._there: dict[int, int] = {}
         self._sealed = False
@@ -183,13 +174,18 @@ class Filling:
         tf.py_function(self._keep, [number, *tf.nest.flatten(rows)], Tout=[])
 
     def gather(self, chosen: Any) -> Rows:
-        """In a dataset's function: the rows of these numbers; the first call reads what did not pass by."""
-        like = tf.nest.flatten(self._like)
-        taken = tf.py_function(self._gather, [chosen], Tout=[column.dtype for column in like])
-        for tensor, column in zip(taken, like, strict=True):
-            tensor.set_shape([*chosen.shape, *column.shape[1:]])
-        rows: Rows = tf.nest.pack_sequence_as(self._like, taken)
+        """In a dataset's function: the rows of these numbers, which `once_complete` gave."""
+        rows: Rows = self._store.gather(chosen)
         return rows
+
+    def once_complete(self, numbers: Any) -> Any:
+        """A dataset of numbers of rows, whose first is given once all rows are there; what did not pass by is read."""
+
+        def complete(number: Any) -> Any:
+            tf.py_function(self.complete, [], Tout=[])
+            return number
+
+        return tf.data.Dataset.range(1).map(complete).flat_map(lambda _: numbers)
 
     def complete(self) -> None:
         """Reads what did not pass by.
@@ -217,10 +213,6 @@ class Filling:
     def _put(self, number: int, columns: Sequence[Any]) -> None:
         self._store.put(number, columns)
         self._there[number] = int(columns[-1].shape[0])
-
-    def _gather(self, chosen: Any) -> list[Any]:
-        self.complete()
-        return self._store.take(chosen)
 
 
 def _other_rows(split: Split, rows: int) -> DataError:

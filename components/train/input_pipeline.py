@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -29,8 +30,9 @@ from headrace.components.problem import Problem
 from headrace.components.train import orders
 from headrace.components.train.batches import Batches
 from headrace.components.train.examples import Examples, Split
-from headrace.components.train.held import Columns, Packed, load
+from headrace.components.train.held import Columns, load
 from headrace.components.train.options import Input
+from headrace.components.train.packing import Packing
 from headrace.components.train.records import (
     BLOCK_ROWS,
     Prepare,
@@ -209,8 +211,11 @@ def open_source(
     if order == "blocks":
         stream = input_.by_file if sharding == "file" else input_.streamed
     elif order == "uniform" and place.cache == "memory":
-        packed = Packed(load(blocks, train))
-        stream = lambda step, worker, workers: input_.gathered(packed, orders.uniform, step, worker, workers)  # noqa: E731
+        columns = load(blocks, train)
+        packing = Packing(blocks.element_spec)
+        packed = packing.pack(tf.nest.flatten((columns.features, columns.labels)))
+        rows = partial(packing.gather, packed)
+        stream = lambda step, worker, workers: input_.gathered(rows, orders.uniform, step, worker, workers)  # noqa: E731
     else:
         filling = input_.filling(place.cache, train, by_file_order=order == "uniform")
         stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731

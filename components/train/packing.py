@@ -1,0 +1,100 @@
+"""Rows in memory whose numbers lie side by side: a row is taken from one place, not from one a column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+_PACKED = (tf.float32, tf.int32)
+
+
+class Packing:
+    """How rows of a structure are laid side by side, and taken from there again.
+
+    What taking rows at random costs is the memory that they are fetched from, so integers are kept in 16 bits where
+    that is enough for all of them: the numbers of vocabularies and crosses mostly need no more.
+
+    Attributes:
+        packed: specifications of what is kept: [rows, words] of 16 bits, of floats and of the lower halves of integers;
+            [rows, integers] of their upper halves, or [0, integers] where all are zero; and the columns of other types.
+
+    Args:
+        like: a structure of tensors or specifications, [None, ...] each: what some rows are.
+    """
+
+    def __init__(self, like: Any) -> None:
+        self._like = like
+        flat = tf.nest.flatten(like)
+        self._side_by_side = [place for place, column in enumerate(flat) if column.dtype in _PACKED]
+        self._apart = [place for place, column in enumerate(flat) if column.dtype not in _PACKED]
+        values = {place: tf.TensorShape(flat[place].shape[1:]).num_elements() for place in self._side_by_side}
+        self._integers = [place for place in self._side_by_side if flat[place].dtype == tf.int32]
+        self._words = [values[place] * (1 if place in self._integers else 2) for place in self._side_by_side]
+        self._values = [values[place] for place in self._integers]
+        self.packed = [
+            tf.TensorSpec([None, sum(self._words)], tf.uint16),
+            tf.TensorSpec([None, sum(self._values)], tf.uint16),
+            *(tf.TensorSpec([None, *flat[place].shape[1:]], flat[place].dtype) for place in self._apart),
+        ]
+
+    def pack(self, columns: Iterable[Any]) -> list[Any]:
+        """Tensors as `packed` has them.
+
+        Args:
+            columns: in the order of the flattened structure. Each is let go before the next is asked for.
+        """
+        words, upper, apart, rows = [], [], [], 0
+        with tf.device("CPU:0"):
+            for place, column in enumerate(columns):
+                rows = len(column)
+                if place in self._apart:
+                    apart.append(column)
+                    continue
+                halves = tf.bitcast(tf.reshape(column, [rows, -1]), tf.uint16)
+                if place not in self._integers:
+                    words.append(tf.reshape(halves, [rows, -1]))
+                    continue
+                words.append(halves[:, :, 0])
+                # Of most columns nothing of this is kept: that zeros wait for the others would be a waste.
+                upper.append(halves[:, :, 1] if tf.reduce_any(halves[:, :, 1] != 0) else None)
+            if all(half is None for half in upper):
+                upper, rows = [], 0
+            zeros = [tf.zeros([rows, values], tf.uint16) for values in self._values]
+            high = [zero if half is None else half for half, zero in zip(upper or zeros, zeros, strict=True)]
+            return [_side_by_side(words), _side_by_side(high), *apart]
+
+    def gather(self, packed: Sequence[Any], chosen: Any) -> Any:
+        """The rows of these numbers, in this order: such a structure as it was.
+
+        Args:
+            packed: what `pack` gave, or variables that it was assigned to.
+            chosen: [n] numbers of rows.
+        """
+        words, upper, *apart = packed
+        like = tf.nest.flatten(self._like)
+        taken = {place: tf.gather(column, chosen) for place, column in zip(self._apart, apart, strict=True)}
+        if self._side_by_side:
+            halves = tf.split(tf.gather(words, chosen), self._words, axis=1)
+            for place, part in zip(self._side_by_side, halves, strict=True):
+                taken[place] = part if place in self._integers else tf.bitcast(tf.reshape(part, [-1, 2]), tf.float32)
+        if self._integers:
+            lower = [taken[place] for place in self._integers]
+            whole = tf.cond(
+                tf.shape(upper)[0] > 0,
+                lambda: _joined(lower, tf.split(tf.gather(upper, chosen), self._values, axis=1)),
+                lambda: [tf.cast(half, tf.int32) for half in lower],
+            )
+            taken.update(zip(self._integers, whole, strict=True))
+        rows = -1 if chosen.shape[0] is None else chosen.shape[0]
+        shaped = [tf.reshape(taken[place], [rows, *spec.shape[1:]]) for place, spec in enumerate(like)]
+        return tf.nest.pack_sequence_as(self._like, shaped)
+
+
+def _side_by_side(pieces: Sequence[Any]) -> Any:
+    return tf.concat(pieces, axis=1) if pieces else tf.zeros([0, 0], tf.uint16)
+
+
+def _joined(lower: Sequence[Any], upper: Sequence[Any]) -> list[Any]:
+    return [tf.bitcast(tf.stack(halves, axis=-1), tf.int32) for halves in zip(lower, upper, strict=True)]

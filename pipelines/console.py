@@ -197,8 +197,8 @@ def print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
         label = name
 
 
-def print_scoring(console: Console, summary: dict[str, Any]) -> None:
-    """What a batch scoring run came to: rows, the model, how they were scored and why, drift, and where they are."""
+def print_scoring(console: Console, summary: dict[str, Any], report: str | None = None) -> None:
+    """What a batch scoring run came to: rows, the model, how and why, drift, where they are, and the report."""
     results = {step["step"]: step["result"] for step in summary["steps"]}
     scored, lines = results["score"], []
     if scored:
@@ -215,11 +215,10 @@ def print_scoring(console: Console, summary: dict[str, Any]) -> None:
         lines.append(("Published", results["publish"]["published"]))
         if scored and scored["destination"]:
             lines.append(("Published", scored["destination"]))
+    if report is not None:
+        lines.append(("Report", report))
     console.print()
-    label = None
-    for name, text in lines:
-        console.print(Text.assemble((f"{name if name != label else '':<9} ", "bold"), text), soft_wrap=True)
-        label = name
+    print_lines(console, lines)
 
 
 def _row_lines(result: dict[str, Any]) -> list[tuple[str, str]]:

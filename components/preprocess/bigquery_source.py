@@ -138,7 +138,7 @@ def resolve(uri: str) -> str:
     if isinstance(named, Table):
         return named.uri
     sql = f"CREATE OR REPLACE TABLE `{named.result.name}` AS\n{named.sql}" if named.dataset else named.sql
-    with _asking(uri), closing(bigquery.client(named.payer)) as client:
+    with asking(uri), closing(bigquery.client(named.payer)) as client:
         job = client.query(sql, retry=bigquery.retry(), job_retry=None)
         job.result(retry=bigquery.retry(), job_retry=None)
         if named.dataset:
@@ -154,7 +154,7 @@ def resolve(uri: str) -> str:
 
 def version(uri: str) -> str:
     """SHA-256 over a table's name, columns, rows and time of the last change."""
-    table = _about(uri)
+    table = about(uri)
     columns = [field.to_api_repr() for field in table.schema]
     known = f"{table.project}.{table.dataset_id}.{table.table_id}\0{table.modified}\0{table.num_rows}\0{columns}"
     return hashlib.sha256(known.encode()).hexdigest()
@@ -162,7 +162,7 @@ def version(uri: str) -> str:
 
 def size(uri: str) -> int:
     """Bytes of a table, as BigQuery counts them."""
-    return int(_about(uri).num_bytes or 0)
+    return int(about(uri).num_bytes or 0)
 
 
 class BigQuerySource:
@@ -173,7 +173,7 @@ class BigQuerySource:
 
     def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
         """The table's columns."""
-        return [(field.name, _type(field)) for field in _about(path).schema]
+        return [(field.name, _type(field)) for field in about(path).schema]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[str]:
         """The streams of a new reading of `columns` (or all), which is of one moment and can be read for some hours."""
@@ -182,7 +182,7 @@ class BigQuerySource:
         table = _table(path)
         options = types.ReadSession.TableReadOptions(selected_fields=list(columns or ()))
         wanted = types.ReadSession(table=table.resource, data_format=types.DataFormat.ARROW, read_options=options)
-        with _asking(path), _read_client() as client:
+        with asking(path), _read_client() as client:
             session = client.create_read_session(
                 parent=f"projects/{table.payer}",
                 read_session=wanted,
@@ -212,11 +212,11 @@ class BigQuerySource:
 
     def expected_rows(self, path: str) -> int:
         """How many rows BigQuery says there are."""
-        return int(_about(path).num_rows or 0)
+        return int(about(path).num_rows or 0)
 
 
 def _stream(path: str, stream: str) -> Iterator[pa.RecordBatch]:
-    with _asking(path), _read_client() as client:
+    with asking(path), _read_client() as client:
         schema = None
         for answer in client.read_rows(stream, retry=_grpc_retry()):
             # The first answer of a stream tells the schema.
@@ -232,10 +232,16 @@ def _table(uri: str) -> Table:
     return named
 
 
-def _about(uri: str) -> Any:
-    """The table's metadata."""
+def about(uri: str) -> Any:
+    """A table's metadata, as BigQuery's client has it.
+
+    Raises:
+        DataError: there is no such table.
+        UsageError: the URI names none, or access is not allowed.
+        PlatformError: BigQuery failed.
+    """
     table = _table(uri)
-    with _asking(uri), closing(bigquery.client(table.payer)) as client:
+    with asking(uri), closing(bigquery.client(table.payer)) as client:
         return client.get_table(table.name, retry=bigquery.retry())
 
 
@@ -247,7 +253,8 @@ def _type(field: Any) -> pa.DataType:
     return pa.list_(kind) if field.mode == "REPEATED" else kind
 
 
-def _asking(uri: str) -> AbstractContextManager[None]:
+def asking(uri: str) -> AbstractContextManager[None]:
+    """Turns what BigQuery says about `uri` into one of our errors, as `bigquery.asking` does."""
     return bigquery.asking(uri, "the roles BigQuery Data Viewer, Job User and Read Session User")
 
 

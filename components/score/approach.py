@@ -4,7 +4,7 @@ The rules, of which the first that applies decides:
 
 1. The model cannot be loaded here: the endpoint. A job needs the model at hand too, to know what it takes.
 2. A Beam runner was asked for: direct, in its workers.
-3. The rows must be copied for a job, as a table's always are, or the predictions be brought elsewhere: direct.
+3. The rows must be copied for a job, or the predictions be brought elsewhere: direct.
 4. Only a job's machines have an accelerator: a job.
 5. There are JOB_ROWS rows or more: a job, whose many machines then make up for the minutes that it takes to start.
 6. Else direct. An endpoint is never chosen where the model can be loaded: it costs a request for some hundred rows.
@@ -34,7 +34,7 @@ class Situation:
         endpoint: an endpoint is known that answers for it.
         job: a batch prediction job may be started for it.
         data_in_cloud: the rows lie in Cloud Storage or BigQuery.
-        form_fits: they lie there as a job takes them: JSON lines with a key, in fields named like the inputs.
+        copied: why they would have to be copied for a job; "" where they lie there as it reads them, or nobody looked.
         files_wanted: the predictions are to be files of the artifact.
         runner: a Beam runner was asked for.
         rows: about how many there are; None where nobody looked.
@@ -46,7 +46,7 @@ class Situation:
     endpoint: bool = False
     job: bool = False
     data_in_cloud: bool = False
-    form_fits: bool = False
+    copied: str = ""
     files_wanted: bool = True
     runner: bool = False
     rows: int | None = None
@@ -85,12 +85,15 @@ def choose(situation: Situation) -> Choice:
         return Choice("direct", "a Beam runner was asked for, and its workers load the model")
     if not situation.job:
         return Choice("direct", "the model can be loaded here, which is faster than any request for predictions")
-    if not (situation.data_in_cloud and situation.form_fits):
-        return Choice("direct", "the rows do not lie where and as a job reads them, and direct needs no copy of them")
+    if not situation.data_in_cloud:
+        return Choice("direct", "the rows do not lie where a job reads them, and direct needs no copy of them")
+    if situation.copied:
+        return Choice("direct", f"a job would need a copy of the rows: {situation.copied}")
     if not situation.files_wanted:
         return Choice("direct", "the predictions go elsewhere than into files, which a job would only take to a bucket")
     if situation.job_accelerated and not situation.accelerators:
-        return Choice("job", f"its machines ({situation.job_machine}) have accelerators, and this one has none")
+        machines = f"its machines ({situation.job_machine}) have accelerators, and this one has none"
+        return Choice("job", f"{machines}; it reads the rows as they lie")
     if situation.rows is not None and situation.rows >= JOB_ROWS:
-        return Choice("job", f"there are about {situation.rows:,} rows, in the form that a job reads")
+        return Choice("job", f"there are about {situation.rows:,} rows, which a job reads as they lie")
     return Choice("direct", f"there are fewer than {JOB_ROWS:,} rows, scored before a job would have started")

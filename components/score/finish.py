@@ -40,6 +40,7 @@ class Scored(NamedTuple):
     data_version: str
     approach: str = "direct"
     notes: tuple[str, ...] = ()
+    rows: int | None = None
 
     @property
     def budget(self) -> float:
@@ -52,8 +53,8 @@ def publishable(scored: Scored) -> PredictionsManifest:
     """Completes the artifact but for its manifest, which it returns, to be written last.
 
     Raises:
-        DataError: there are no rows, the quarantine budget is spent, too many files are damaged, or the key is of
-            different types.
+        DataError: there are no rows, or not as many as expected, the quarantine budget is spent, too many files are
+            damaged, or the key is of different types.
         HeadraceError: what a part met, or what the sink raises.
         PlatformError: rows were lost.
     """
@@ -63,6 +64,14 @@ def publishable(scored: Scored) -> PredictionsManifest:
     rows_in = sum(result.rows for result in whole)
     if not rows_in:
         raise DataError("there are no rows", where=config.data, expected="one row or more", received="none")
+    if scored.rows not in (None, rows_in):
+        raise DataError(
+            "there are more or fewer rows than when they were given to the model",
+            where=config.data,
+            expected=f"{scored.rows:,} rows",
+            received=f"{rows_in:,}",
+            fix="Run it again",
+        )
     reasons: Counter[str] = Counter()
     for result in whole:
         reasons.update(result.reasons)

@@ -20,6 +20,7 @@ from headrace.components.score import direct
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.job_again import Refused, find_refused
 from headrace.components.score.job_collection import CollectedRows, Results
+from headrace.components.score.job_form import Form, form_of
 from headrace.components.score.job_preparation import Instances, prepare
 from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.components.score.work import ScorerSource, Scores
@@ -58,15 +59,19 @@ def score(
     with Jobs(options) as jobs, told_to_end():
         work, scorer, instances = prepared(jobs, config, options, report, source=source)
         works, results, notes = [work], Results(), []
-        if instances.uris:
+        if not instances.empty:
             results = _answers(jobs, work, scorer, instances, report)
-            refused = find_refused(instances, results, options.batch_size)
+            lines = instances
+            if instances.table and results.complained:
+                # Of a table, a job cannot be given some rows alone.
+                lines = prepare(work.config, scorer, work.lines, work.paths, Form("some were refused"), report)
+            refused = find_refused(lines, results, options.batch_size)
             if refused is not None:
                 notes.append(refused.note)
                 report(refused.note)
             if refused is not None and refused.lines:
                 works.append(_again(work, refused))
-                again = refused.write(works[-1].instances, instances)
+                again = refused.write(works[-1].instances, lines)
                 results = results.with_those_of(_answers(jobs, works[-1], scorer, again, report), scorer.takes)
     result = collect(work, scorer, instances, results, report, notes)
     # The predictions are there: what is left in the staging folders is not worth a failure.
@@ -90,7 +95,11 @@ def prepared(
     scorer = (source or direct.model_of(config)).load()
     _check_same(model, scorer)
     work = plan(config, options, scorer, f"{model.name.partition('@')[0]}@{model.version_id}")
-    return work, scorer, prepare(work.config, scorer, work.instances, work.paths, report)
+    form = form_of(config.data, work.paths, scorer.takes, options, config.partition_by)
+    formats = list(model.supported_input_storage_formats)
+    if form.table and formats and "bigquery" not in formats:
+        form = Form("the model takes no table in a batch prediction job")
+    return work, scorer, prepare(work.config, scorer, work.instances, work.paths, form, report)
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,11 @@ class Work:
     def instances(self) -> str:
         """Where instances are staged."""
         return storage.join(self.folder, "instances")
+
+    @property
+    def lines(self) -> str:
+        """Where the rows of a table are staged as instances, once some have been refused."""
+        return storage.join(self.folder, "lines")
 
     @property
     def predictions(self) -> str:
@@ -169,8 +183,12 @@ def request(work: Work, instances: Instances) -> BatchPredictionJob:
     return BatchPredictionJob(
         display_name=f"headrace-score-{work.config.identity}",
         model=work.model,
-        input_config={"instances_format": "jsonl", "gcs_source": {"uris": list(instances.uris)}},
-        instance_config={"instance_type": "object", "key_field": instances.key_field},
+        input_config=instances.input_config,
+        instance_config={
+            "instance_type": "object",
+            "key_field": instances.key_field,
+            "excluded_fields": list(instances.excluded),
+        },
         output_config={
             "predictions_format": "jsonl",
             "gcs_destination": {"output_uri_prefix": work.predictions},
@@ -209,7 +227,7 @@ def collect(
             fix="Run it again",
         )
     rows = CollectedRows(scorer.takes, scorer.model_version, instances.naming, results)
-    return direct.score(work.config, report, source=_Held(rows), approach="job", notes=notes)
+    return direct.score(work.config, report, source=_Held(rows), approach="job", notes=notes, rows=instances.rows)
 
 
 def _answers(jobs: Jobs, work: Work, scorer: Scores, instances: Instances, report: Progress) -> Results:

@@ -78,7 +78,7 @@ def find_refused(instances: Instances, results: Results, batch_size: int) -> Ref
         results: what it answered; that rows were alone in their batches is put on record there.
         batch_size: of the job.
     """
-    if not results.reasons and not results.refused:
+    if not results.complained:
         return None
     results.alone = batch_size == 1
     names = [_names(chunk, instances.key_field) for chunk in _chunks(instances)]

@@ -110,6 +110,11 @@ class Results:
         broken = np.array([b"", *self.failed], np.bytes_)
         return (self.find(names) < 0) & ~np.isin(names, broken)
 
+    @property
+    def complained(self) -> bool:
+        """The job said something of rows that have no answer."""
+        return bool(self.reasons or self.refused)
+
     def why(self, name: bytes) -> str:
         """What the job says of a row that has no answer."""
         said = self.failed.get(name) or self.refused.get(name)

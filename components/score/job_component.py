@@ -27,14 +27,19 @@ def prepare(
     [
         ("model", str),
         ("address", str),
+        ("instances_format", str),
         ("instances", list),
+        ("table", str),
+        ("excluded_fields", list),
         ("key_field", str),
         ("predictions", str),
         ("labels", dict),
         ("job", str),
     ],
 ):
-    """Makes rows into the instances of a batch prediction job; instances of an earlier try are taken as they are.
+    """Makes rows into the instances of a batch prediction job, unless they lie in the form that a job reads.
+
+    Instances of an earlier try are taken as they are.
 
     Args:
         model: a Model on gs://, which says what it takes.
@@ -49,8 +54,9 @@ def prepare(
             and takes the approach auto or job, and none of the others.
 
     Returns:
-        The model's name and address, the instances' URIs and the field that names each, the folder of the results, the
-        job's labels, and its options for `score`, which finds the job by a label and collects its results.
+        The model's name and address, the instances' format, their URIs or the table that they are read from, with its
+        columns that the model is not given, the field that names each, the folder of the results, the job's labels, and
+        its options for `score`, which finds the job by a label and collects its results.
     """
     import dataclasses
 

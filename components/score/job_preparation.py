@@ -13,19 +13,20 @@ import pyarrow as pa
 
 from headrace.components import storage
 from headrace.components.errors import DataError, UnreadableFile, UsageError
-from headrace.components.preprocess.sources import Part, read_part, source_of
+from headrace.components.preprocess.sources import Part, read_part
 from headrace.components.progress import Progress
 from headrace.components.score import wire
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.direct import parts_of
 from headrace.components.score.interface import ModelOutput, Takes
-from headrace.components.score.job_rows import FIELD, JSON_LINES, NamedRows, Naming
+from headrace.components.score.job_form import Form
+from headrace.components.score.job_rows import FIELD, NamedRows, Naming
 from headrace.components.score.part import columns_of
 from headrace.components.score.to_columns import Answer
 from headrace.components.score.to_tensors import Feed
 from headrace.components.score.work import Scores
 
-FORMAT = 1
+FORMAT = 2
 _BATCH_ROWS = 1 << 14
 _INSTANCE = ModelOutput("instance", "string")
 _BIGQUERY = "bigquery://"
@@ -36,14 +37,37 @@ class Instances:
     """What a job reads.
 
     Attributes:
-        uris: of JSON lines; () where no row can be sent.
+        uris: of JSON lines; () where no row can be sent, or a table is read.
         key_field: the field of each that comes back with its prediction.
         naming: what that field holds.
+        table: whose rows are read as they lie, as Vertex AI names it, bq://PROJECT.DATASET.TABLE; "" for none.
+        excluded: columns of the table that the model is not given.
+        rows: of the table, as its metadata counts them.
     """
 
     uris: tuple[str, ...]
     key_field: str
     naming: Naming
+    table: str = ""
+    excluded: tuple[str, ...] = ()
+    rows: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """There is no row for a job to read."""
+        return not self.uris and not self.table
+
+    @property
+    def format(self) -> str:
+        """As Vertex AI names it."""
+        return "bigquery" if self.table else "jsonl"
+
+    @property
+    def input_config(self) -> dict[str, Any]:
+        """What a job is told of where they are."""
+        if self.table:
+            return {"instances_format": self.format, "bigquery_source": {"input_uri": self.table}}
+        return {"instances_format": self.format, "gcs_source": {"uris": list(self.uris)}}
 
     @classmethod
     def read(cls, uri: str) -> Self | None:
@@ -58,7 +82,7 @@ class Instances:
         try:
             if plain.pop("format") != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
-            return cls(**{**plain, "uris": tuple(plain["uris"])})
+            return cls(**{**plain, "uris": tuple(plain["uris"]), "excluded": tuple(plain["excluded"])})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 "the file does not describe instances", where=uri, received=f"{type(error).__name__}: {error}"
@@ -69,7 +93,9 @@ class Instances:
         storage.write_json(uri, {"format": FORMAT, **dataclasses.asdict(self)})
 
 
-def prepare(config: ScoreConfig, scorer: Scores, folder: str, paths: Sequence[str], report: Progress) -> Instances:
+def prepare(
+    config: ScoreConfig, scorer: Scores, folder: str, paths: Sequence[str], form: Form, report: Progress
+) -> Instances:
     """Writes the instances of all rows that can be sent; those that cannot are found again when results come.
 
     Args:
@@ -77,11 +103,12 @@ def prepare(config: ScoreConfig, scorer: Scores, folder: str, paths: Sequence[st
         scorer: the model at hand, which says what it takes.
         folder: where instances go.
         paths: the files or the table of the configuration.
+        form: in which the rows lie there.
         report: told how many rows have been read.
 
     Returns:
-        The instances: those of an earlier run, where it left them whole; the files themselves, where they are in Cloud
-        Storage and as the model takes them.
+        The instances: those of an earlier run, where it left them whole; the files or the table themselves, where they
+        are in the form that a job reads.
 
     Raises:
         DataError: the rows lack a column.
@@ -92,9 +119,10 @@ def prepare(config: ScoreConfig, scorer: Scores, folder: str, paths: Sequence[st
     if earlier is not None:
         report("found the instances of an earlier run")
         return earlier
-    if lie_as_taken(paths, scorer.takes, config.partition_by):
-        report("the rows are as the model takes them")
-        made = Instances(tuple(paths), str(scorer.takes.key), "key")
+    report(form.text, lasting=True)
+    if not form.why:
+        uris = () if form.table else tuple(paths)
+        made = Instances(uris, str(scorer.takes.key), "key", form.table, form.excluded, form.rows)
         made.write(record)
         return made
     naming = _naming(scorer.takes, paths)
@@ -128,36 +156,6 @@ def _naming(takes: Takes, paths: Sequence[str]) -> Naming:
             expected="a column that identifies a row",
         )
     return "key"
-
-
-def lie_as_taken(paths: Sequence[str], takes: Takes, partition_by: str = "") -> bool:
-    """Whether a job can read the files themselves: JSON lines in Cloud Storage that hold a key and what is taken."""
-    if takes.key is None or partition_by:
-        return False
-    fields = {taken.name for taken in takes.inputs if taken.columns == (taken.name,)}
-    if len(fields) != len(takes.inputs) or takes.key in fields:
-        return False
-    required = {taken.name for taken in takes.inputs if not taken.optional}
-    for path in paths:
-        if not storage.is_remote(path) or not path.lower().endswith(JSON_LINES):
-            return False
-        columns = dict(source_of(path).columns(path))
-        # A field that the model does not know would be refused by some servers.
-        if not required <= columns.keys() - {takes.key} <= fields or takes.key not in columns:
-            return False
-        if not all(_fits(columns[t.name], t.dtype) for t in takes.inputs if t.name in columns):
-            return False
-        if not (pa.types.is_string(columns[takes.key]) or pa.types.is_integer(columns[takes.key])):
-            return False
-    return True
-
-
-def _fits(column: pa.DataType, dtype: str) -> bool:
-    if dtype == "string":
-        return bool(pa.types.is_string(column))
-    if dtype == "bool":
-        return bool(pa.types.is_boolean(column))
-    return bool(pa.types.is_integer(column) or (dtype.startswith(("float", "bfloat")) and pa.types.is_floating(column)))
 
 
 class _Maker(NamedRows):

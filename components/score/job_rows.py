@@ -17,9 +17,6 @@ from headrace.components.score.to_tensors import Feed
 # The field of an instance that names its row, which Vertex AI keeps from the model and gives back.
 FIELD = "headrace_row"
 
-# What the names of files end in that a job can read.
-JSON_LINES = (".jsonl", ".ndjson")
-
 # How a row is named: by its part and its number there, or, where rows are in no order of their own, by its key.
 Naming = Literal["position", "key"]
 

@@ -22,7 +22,10 @@ class Prepared:
     Attributes:
         model: in the registry, with the number of its version.
         address: of the model, as an artifact's URI.
-        instances: URIs of JSON lines.
+        instances_format: jsonl or bigquery.
+        instances: URIs of JSON lines; none where a table is read as it lies.
+        table: the table, as bq://PROJECT.DATASET.TABLE, or "".
+        excluded_fields: of the table, which the model is not given.
         key_field: of each instance, which comes back with its prediction.
         predictions: the folder in which the job makes that of its results.
         labels: of the job, by one of which scoring finds it.
@@ -31,7 +34,10 @@ class Prepared:
 
     model: str
     address: str
+    instances_format: str
     instances: list[str]
+    table: str
+    excluded_fields: list[str]
     key_field: str
     predictions: str
     labels: dict[str, str]
@@ -53,7 +59,7 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
             from headrace.components.score.job_client import Jobs
         with Jobs(how) as jobs:
             work, _, instances = job.prepared(jobs, config, how, step.progress)
-        if not instances.uris:
+        if instances.empty:
             raise DataError(
                 "no row can be sent to a job",
                 where=parameters.data,
@@ -63,13 +69,19 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
         made = Prepared(
             model=work.model,
             address=_SERVICE.format(how.region, work.model),
+            instances_format=instances.format,
             instances=list(instances.uris),
+            table=instances.table,
+            excluded_fields=list(instances.excluded),
             key_field=instances.key_field,
             predictions=work.predictions,
             labels={**labels, JOB_LABEL: work.digest},
             job=json.dumps(dataclasses.asdict(how), sort_keys=True),
         )
-        step.finish(outputs={"instances": ", ".join(made.instances)}, result={"model": work.model, "job": work.digest})
+        step.finish(
+            outputs={"instances": made.table or ", ".join(made.instances)},
+            result={"model": work.model, "job": work.digest},
+        )
     return made
 
 

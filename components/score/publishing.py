@@ -81,12 +81,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
         UsageError: nothing is published, there are none before, none `to`, or they are in a table that others replaced.
         PlatformError: another process publishes there, or the service failed.
     """
-    if not current(destination):
-        raise UsageError(
-            "nothing is published there",
-            where=destination,
-            expected=f"a folder with {NAME}, such as ROOT/predictions/NAME",
-        )
+    look(destination)
     with nullcontext() if storage.is_remote(destination) else locked(destination):
         before = current(destination)
         target = to or before.get("previous")
@@ -115,6 +110,24 @@ def rollback(destination: str, to: str | None = None) -> Published:
         fled = before.get("rolled_back_from") if target == before["current"] else before["current"]
         _name(destination, manifest, None, fled)
     return Published(uri, target, None)
+
+
+def look(destination: str) -> dict[str, Any]:
+    """What `current.json` says.
+
+    Raises:
+        DataError: it is damaged.
+        UsageError: nothing is published.
+    """
+    found = current(destination)
+    if not found:
+        raise UsageError(
+            "nothing is published there",
+            where=destination,
+            expected=f"a folder with {NAME}, such as ROOT/predictions/NAME",
+            fix="`headrace run batch-scoring` publishes there",
+        )
+    return found
 
 
 def _name(destination: str, manifest: PredictionsManifest, previous: str | None, fled: str | None = None) -> None:

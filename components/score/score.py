@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.components import storage
 from headrace.components.errors import UsageError
@@ -11,7 +12,12 @@ from headrace.components.preprocess.sources import expected_rows, list_parts, li
 from headrace.components.progress import Progress, silent
 from headrace.components.score.approach import Choice, Situation, choose
 from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResult
-from headrace.components.score.job_rows import JSON_LINES
+
+if TYPE_CHECKING:
+    from headrace.components.score.job_form import Form
+    from headrace.components.score.options import JobOptions
+
+_BIGQUERY = "bigquery://"
 
 
 def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | None = None) -> ScoreResult:
@@ -67,19 +73,22 @@ def approach_of(config: ScoreConfig) -> Choice:
 def situation_of(config: ScoreConfig) -> Situation:
     """Looks at all that the choice of an approach depends on; the model and the rows only where they decide."""
     here = bool(config.model)
-    in_cloud = config.data.startswith(("gs://", "bigquery://"))
+    in_cloud = config.data.startswith(("gs://", _BIGQUERY))
     files_wanted = config.sink in FILE_SINKS
-    may_be_job = here and in_cloud and files_wanted and config.job is not None and config.runner is None
-    fits = may_be_job and _form_fits(config)
+    may_be_job = here and in_cloud and files_wanted and config.runner is None
+    form = form_of(config, config.job) if may_be_job and config.job is not None else None
+    rows = None if form is None else form.rows
+    if form is not None and not form.why and rows is None:
+        rows = expected_rows(list_parts(config.data, csv=config.csv))
     return Situation(
         model_here=here,
         endpoint=config.endpoint is not None,
         job=config.job is not None,
         data_in_cloud=in_cloud,
-        form_fits=fits,
+        copied="" if form is None else form.why,
         files_wanted=files_wanted,
         runner=config.runner is not None,
-        rows=expected_rows(list_parts(config.data, csv=config.csv)) if fits else None,
+        rows=rows,
         accelerators=len(list(Path("/dev").glob("nvidia[0-9]*"))),
         job_machine=config.job.machine_type if config.job else "",
     )
@@ -96,15 +105,17 @@ def _check_model(config: ScoreConfig) -> None:
         )
 
 
-def _form_fits(config: ScoreConfig) -> bool:
-    """Whether a job would read the rows as they lie; those of a table it is always given a copy of."""
-    if config.inputs is not None or config.data.startswith("bigquery://"):
-        return False
-    paths = list_paths(config.data)
-    if not all(path.lower().endswith(JSON_LINES) for path in paths):
-        return False
-    from headrace.components.score.direct import model_of
-    from headrace.components.score.job_preparation import lie_as_taken
+def form_of(config: ScoreConfig, options: JobOptions) -> Form:
+    """The form in which the rows lie for a job; the model is loaded, which every approach does that can be chosen then.
 
-    # It is loaded by every approach that can be chosen then, once a process.
-    return lie_as_taken(paths, model_of(config).load().takes, config.partition_by)
+    Raises:
+        DataError: nothing is there to be read.
+        UsageError: access is not allowed.
+        PlatformError: a service failed.
+    """
+    from headrace.components.score import direct, job_form
+
+    takes = direct.model_of(config).load().takes
+    # A query is not to be run for it.
+    paths = [] if config.data.startswith(_BIGQUERY) else list_paths(config.data)
+    return job_form.form_of(config.data, paths, takes, options, config.partition_by)

@@ -187,6 +187,7 @@ class Scorer(RowScorer):
         inputs: Feeding | Sequence[str] | None = None,
         optional: Collection[str] = (),
         intra_op_threads: int | None = None,
+        lifting: bool = True,
     ) -> None:
         """Loads a model and makes a first prediction, which is slower than those after it.
 
@@ -200,6 +201,7 @@ class Scorer(RowScorer):
                 it itself.
             intra_op_threads: that one operation may use; None for all cores. It is set before TensorFlow starts, or
                 not at all.
+            lifting: texts are run apart where that changes no bit, which takes a while to prepare.
 
         Raises:
             UsageError: nothing that can be loaded is there, or inputs and columns do not go together.
@@ -226,7 +228,7 @@ class Scorer(RowScorer):
         self._lifted: Lifted | None = None
         version = self.source.version if takes.declared else saved_model_digest(self._files.path)
         super().__init__(takes, takes.inputs if passes else and_key(takes), version)
-        self._warm_up()
+        self._warm_up(lifting)
 
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
         """The answers of one call, to `rows` rows that are filled up to whole blocks.
@@ -270,7 +272,7 @@ class Scorer(RowScorer):
                 raise
             return self._model(tensors_of(feeds, rows, filled, self._blank))
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, lifting: bool) -> None:
         """Calls the model once: on what a Model was exported with, or on zeros, which another's may well refuse."""
         golden = self.source.warm_up if self.takes.declared else ()
         names = [taken.name for taken in self.takes.inputs]
@@ -283,7 +285,8 @@ class Scorer(RowScorer):
                 raise PlatformError(
                     "the model fails on its own golden rows", where=self.source.saved_model, received=str(error)
                 ) from error
-            self._lift(feeds)
+            if lifting:
+                self._lift(feeds)
         else:
             from headrace.components.score.tensors import zeros
 

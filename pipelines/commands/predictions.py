@@ -19,8 +19,8 @@ def predictions() -> None:
 @predictions.command()
 @_folder
 def status(folder: str) -> None:
-    """Print which ones are current, and which were before them, as JSON; {} where nothing is published."""
-    click.echo(json.dumps(publishing.current(folder), indent=1))
+    """Print which ones are current, and which were before them, as JSON. Status 2 where nothing is published."""
+    click.echo(json.dumps(publishing.look(folder), indent=1))
 
 
 @predictions.command()

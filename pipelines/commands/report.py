@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from headrace.components import storage
@@ -13,15 +11,12 @@ from headrace.components.errors import UsageError
 @click.command()
 @click.argument("run", metavar="RUN")
 def report(run: str) -> None:
-    """Write report.html of RUN again: a folder under ROOT/runs, or a ROOT for its latest training run."""
+    """Write report.html of RUN again: a folder under ROOT/runs, or a ROOT for its latest run."""
     from headrace.pipelines.report.page import write_report
 
     folder = find_run(run)
     page = storage.join(folder, "report.html")
-    summary = storage.read_json(storage.join(folder, "summary.json"))
-    if not _trains(summary):
-        raise UsageError("only training runs have a report", where=folder, received=str(summary.get("pipeline")))
-    write_report(summary, page)
+    write_report(storage.read_json(storage.join(folder, "summary.json")), page)
     click.echo(page)
 
 
@@ -34,14 +29,9 @@ def find_run(path: str) -> str:
     if storage.exists(storage.join(path, "summary.json")):
         return path
     runs = storage.local_path(storage.join(path, "runs"))
-    summaries = [summary for summary in runs.glob("*/summary.json") if _trains(storage.read_json(str(summary)))]
-    finished = sorted(summaries, key=lambda summary: summary.stat().st_mtime)
+    finished = sorted(runs.glob("*/summary.json"), key=lambda summary: summary.stat().st_mtime)
     if not finished:
         raise UsageError(
             "there is no finished run", where=path, expected="a folder under ROOT/runs with summary.json, or a ROOT"
         )
     return str(finished[-1].parent)
-
-
-def _trains(summary: dict[str, Any]) -> bool:
-    return summary.get("pipeline") != "batch-scoring"

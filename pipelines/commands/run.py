@@ -61,8 +61,7 @@ def static(
     # The engine's output is sorted away from stdout while it runs; the console keeps the stdout of now.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
-    summary = run_static(plan, console)
-    finish(summary, console)
+    finish(run_static(plan, console), console)
 
 
 @run.command(name="batch-scoring")
@@ -93,14 +92,11 @@ def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:
       headrace run batch-scoring --problem natality.py --data births.parquet --root out --sink table
     """
     from headrace.pipelines.commands.batch import plan_batch, run_batch
-    from headrace.pipelines.console import print_scoring
 
     plan = plan_batch(problem, data, root, **given)
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: batch scoring of {data}, run {plan.run_id}", soft_wrap=True)
-    summary = run_batch(plan, console)
-    print_scoring(console, summary)
-    raise_for_summary(summary, fix=_logs_of(summary))
+    finish(run_batch(plan, console), console)
 
 
 run.add_command(tuned)
@@ -259,13 +255,14 @@ def finish(summary: dict[str, Any], console: Console) -> None:
         GateRefused: the gate refused the model.
         HeadraceError: what a step failed with.
     """
-    from headrace.pipelines.console import print_summary
+    from headrace.pipelines.console import print_scoring, print_summary
     from headrace.pipelines.report.page import write_report
 
     folder = workspace.run_uri(summary["root"], summary["run_id"])
     page = storage.join(folder, "report.html")
     write_report(summary, page)
-    print_summary(console, summary, page)
+    show = print_scoring if "publish" in {step["step"] for step in summary["steps"]} else print_summary
+    show(console, summary, page)
     raise_for_summary(summary, fix=_logs_of(summary))
 
 

@@ -14,6 +14,7 @@ from headrace.pipelines.commands import runner as runner_command
 from headrace.pipelines.commands.showing import showing
 
 _NOBODY = "0" * 16
+_NOWHERE = "-"
 
 
 @click.command()
@@ -71,8 +72,8 @@ def score(
 
     config = ScoreConfig(
         model=model,
-        data=data or "-",
-        output=output or "-",
+        data=data or _NOWHERE,
+        output=output or _NOWHERE,
         identity=_NOBODY,
         inputs=scoring.inputs_of(inputs),
         optional=optional,
@@ -128,3 +129,7 @@ def _describe(config: Any) -> None:
             source = model_of(config).load()
         console.print(f"model version {source.model_version}", markup=False)
         console.print(source.takes.text(), markup=False)
+        if config.job is not None and config.model and config.data != _NOWHERE:
+            from headrace.components.score.score import form_of
+
+            console.print(f"\n{form_of(config, config.job).text}", markup=False)

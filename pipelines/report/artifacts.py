@@ -22,7 +22,8 @@ class Artifacts:
 
     Args:
         steps: the records of the steps by name, in the order of the pipeline.
-        manifest: of the Examples.
+        counted: the name of the step that accounts for the rows: preprocess, or score.
+        manifest: of what that step made: Examples, or Predictions.
         schema: of the Examples.
         statistics: of the Examples.
         quarantined: the first quarantined rows.
@@ -32,6 +33,7 @@ class Artifacts:
     """
 
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    counted: str = "preprocess"
     manifest: Mapping[str, Any] = field(default_factory=dict)
     schema: Mapping[str, Any] = field(default_factory=dict)
     statistics: Mapping[str, Any] = field(default_factory=dict)
@@ -56,17 +58,19 @@ def read(summary: Mapping[str, Any]) -> Artifacts:
             unreadable.append((storage.join(uri, file), str(error)))
             return {}
 
-    manifest = read_file("preprocess", "examples", "manifest.json")
-    examples = text(mapping(mapping(steps.get("preprocess")).get("outputs")).get("examples"))
+    counted, output = ("score", "predictions") if "score" in steps else ("preprocess", "examples")
+    manifest = read_file(counted, output, "manifest.json")
+    made = text(mapping(mapping(steps.get(counted)).get("outputs")).get(output))
     quarantined: list[Mapping[str, Any]] = []
     for file in items(mapping(manifest.get("quarantine")).get("files")):
-        if examples is not None and len(quarantined) < QUARANTINED_ROWS_SHOWN:
+        if made is not None and len(quarantined) < QUARANTINED_ROWS_SHOWN:
             try:
-                quarantined += _first_lines(storage.join(examples, str(file)))
+                quarantined += _first_lines(storage.join(made, str(file)))
             except (HeadraceError, OSError, ValueError) as error:
-                unreadable.append((storage.join(examples, str(file)), str(error)))
+                unreadable.append((storage.join(made, str(file)), str(error)))
     return Artifacts(
         steps=steps,
+        counted=counted,
         manifest=manifest,
         schema=read_file("preprocess", "examples", "schema.json"),
         statistics=read_file("preprocess", "examples", "statistics.json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ _REASONS = {
     "duplicate_key": "The key was already seen",
     "too_few_fields": "The row has too few fields",
     "too_many_fields": "The row has too many fields",
+    "not_finite": "The model's prediction is not a finite number",
+    "model_failed": "The model failed on the row",
 }
 
 
@@ -64,9 +66,9 @@ class Rows:
 
 
 def rows(artifacts: Artifacts) -> Rows | None:
-    """The rows of the run; None where preprocessing left no word of them."""
+    """The rows of the run; None where the step that accounts for them left no word."""
     manifest = artifacts.manifest
-    result = mapping(mapping(artifacts.steps.get("preprocess")).get("result"))
+    result = mapping(mapping(artifacts.steps.get(artifacts.counted)).get("result"))
     known = manifest or result
     rows_in, rows_out = number(known.get("rows_in")), number(known.get("rows_out"))
     if rows_in is None:
@@ -78,6 +80,8 @@ def rows(artifacts: Artifacts) -> Rows | None:
     for name, split in mapping(known.get("splits")).items():
         count = number(split) if number(split) is not None else number(mapping(split).get("rows"))
         splits.append((str(name), count or 0.0))
+    if artifacts.counted == "score":
+        splits.append(("predicted", rows_out or 0.0))
     parts = [_part(name, n, total, total) for name, n in [*splits, ("quarantined", bad)] if n]
     reasons = mapping(quarantine.get("reasons")) or mapping(result.get("reasons"))
     counted = sorted(((str(k), number(v) or 0.0) for k, v in reasons.items()), key=lambda r: (-r[1], r[0]))
@@ -132,13 +136,22 @@ def features(artifacts: Artifacts) -> tuple[list[Feature], list[Feature]]:
     columns = [mapping(c) for c in items(artifacts.schema.get("columns"))]
     roles = {str(c.get("name")): str(c.get("role")) for c in columns}
     found = [
-        (_numeric if mapping(stats).get("kind") == "numeric" else _categorical)(
-            str(name), roles.get(str(name), "feature"), mapping(stats)
-        )
+        feature(str(name), mapping(stats), roles.get(str(name), "feature"))
         for name, stats in mapping(artifacts.statistics.get("columns")).items()
     ]
     found.sort(key=lambda feature: feature.role != "label")
-    return [f for f in found if f.kind == "numeric"], [f for f in found if f.kind != "numeric"]
+    return by_kind(found)
+
+
+def feature(name: str, stats: Mapping[str, Any], role: str = "") -> Feature:
+    """A column, from what statistics.json has of one."""
+    return (_numeric if stats.get("kind") == "numeric" else _categorical)(name, role, stats)
+
+
+def by_kind(features: Iterable[Feature]) -> tuple[list[Feature], list[Feature]]:
+    """The numeric and the categorical ones."""
+    every = list(features)
+    return [f for f in every if f.kind == "numeric"], [f for f in every if f.kind != "numeric"]
 
 
 def _missing(stats: Mapping[str, Any]) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""The pipeline as a picture: its steps, what came of each, and which way the gate sent the model."""
+"""The pipeline as a picture: its steps, what came of each, and which way a gate sent the model, where there is one."""
 
 from __future__ import annotations
 
@@ -53,6 +53,19 @@ def flow(boxes: Sequence[Box], blessed: bool | None, gate: str, sides: tuple[str
     said = ", ".join(f"{box.name} {box.status}" for box in boxes)
     decision = {True: "The gate blessed the model.", False: "The gate refused the model.", None: ""}[blessed]
     return picture(1120, 190, parts, title=f"The pipeline: {said}. {decision}".strip(), css="chart flow")
+
+
+def chain(boxes: Sequence[Box]) -> Markup:
+    """The picture of steps one after the other, without a gate."""
+    apart = (_LEFTS[-1] - _LEFTS[0]) / max(len(boxes) - 1, 1)
+    lefts = [_LEFTS[0] + place * apart for place in range(len(boxes))]
+    parts = [
+        _arrow(before + _BOX, after, ran=box.status != "skipped")
+        for before, after, box in zip(lefts, lefts[1:], boxes[1:], strict=False)
+    ]
+    parts += [_box(left, box) for left, box in zip(lefts, boxes, strict=True)]
+    said = ", ".join(f"{box.name} {box.status}" for box in boxes)
+    return picture(1120, 150, parts, title=f"The pipeline: {said}.", css="chart flow")
 
 
 def _box(left: float, box: Box) -> Markup:

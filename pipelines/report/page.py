@@ -38,6 +38,8 @@ def render(summary: Mapping[str, Any]) -> str:
         formats,
         prediction_view,
         run_view,
+        scoring_view,
+        verdict_view,
     )
     from headrace.pipelines.report.values import mapping, number, text
 
@@ -56,7 +58,8 @@ def render(summary: Mapping[str, Any]) -> str:
         (str(c.get("name")) for c in map(mapping, found.schema.get("columns") or []) if c.get("role") == "label"),
         "value",
     )
-    numeric, categorical = data_view.features(found)
+    scored = scoring_view.scoring(found)
+    numeric, categorical = (scored.numeric, scored.categorical) if scored else data_view.features(found)
     boxes, residual_ticks, zero = prediction_view.residuals(found)
     page = environment.get_template("template.html").render(
         style=_source("style.css"),
@@ -66,9 +69,11 @@ def render(summary: Mapping[str, Any]) -> str:
         run_id=text(summary.get("run_id")) or "",
         started=formats.moment(started),
         took=formats.seconds(finished - started if started is not None and finished is not None else None),
-        verdict=run_view.verdict(summary, found),
+        verdict=verdict_view.verdict(summary, found),
         picture=run_view.pipeline_picture(found),
         steps=run_view.step_rows(found),
+        stages=len(found.steps) if found.counted == "score" else len(run_view.STEPS),
+        scoring=scored,
         rows=data_view.rows(found),
         evaluation=evaluation_view.evaluation(found),
         label=label,

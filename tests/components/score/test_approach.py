@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from headrace.components import storage
 from headrace.components.errors import UsageError
-from headrace.components.score.approach import JOB_ROWS, Situation, choose
+from headrace.components.score import approach
+from headrace.components.score.approach import JOB_ROWS, Choice, Situation, choose
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
 from headrace.components.score.score import approach_of, situation_of
@@ -20,7 +22,7 @@ IDENTITY = "0123456789abcdef"
 ENDPOINT = EndpointOptions("http://127.0.0.1:1/v1/models/m:predict")
 JOB = JobOptions("my-project", "europe-west1", "gs://my-bucket/staging", "projects/p/locations/europe-west1/models/m")
 # All that speaks for a job: rows where and as it reads them, and many of them.
-FIT = {"model_here": True, "job": True, "data_in_cloud": True, "form_fits": True, "rows": JOB_ROWS}
+FIT = {"model_here": True, "job": True, "data_in_cloud": True, "rows": JOB_ROWS}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ FIT = {"model_here": True, "job": True, "data_in_cloud": True, "form_fits": True
         (FIT, "job", "about 50,000,000 rows"),
         ({**FIT, "runner": True}, "direct", "a Beam runner was asked for"),
         ({**FIT, "data_in_cloud": False}, "direct", "do not lie where"),
-        ({**FIT, "form_fits": False}, "direct", "do not lie where"),
+        ({**FIT, "copied": "it is a view"}, "direct", "a job would need a copy of the rows: it is a view"),
         ({**FIT, "files_wanted": False}, "direct", "elsewhere than into files"),
         ({**FIT, "rows": JOB_ROWS - 1}, "direct", "fewer than 50,000,000 rows"),
         ({**FIT, "rows": None}, "direct", "fewer than"),
@@ -64,29 +66,52 @@ def test_what_is_looked_at(tmp_path: Path, bucket: str, make_model: Callable[...
     row = {"mother_age": 30.5, "gestation_weeks": 40.5, "plurality": "1", "mother_smokes": "true"}
     put(bucket, "a.jsonl", "".join(json.dumps({"record_id": str(i), **row}) + "\n" for i in range(100)))
     fit = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, sink="csv"))
-    assert (fit.data_in_cloud, fit.form_fits, fit.files_wanted) == (True, True, True)
+    assert (fit.data_in_cloud, fit.copied, fit.files_wanted) == (True, "", True)
     assert fit.rows == pytest.approx(100, abs=20)
     assert fit.job_machine == "n2-standard-4"
-    for options in ({"inputs": {"mother_age": "age"}}, {"partition_by": "plurality"}):
+    for options, why in (
+        ({"inputs": {"mother_age": "age"}}, "an input is fed from columns of other names"),
+        ({"partition_by": "plurality"}, "the predictions are partitioned"),
+    ):
         copied = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, **options))
-        assert (copied.data_in_cloud, copied.form_fits, copied.rows) == (True, False, None)
+        assert (copied.data_in_cloud, copied.copied, copied.rows) == (True, why, None)
     table = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, sink="table"))
-    assert (table.files_wanted, table.form_fits, table.rows) == (False, False, None)
+    assert (table.files_wanted, table.copied, table.rows) == (False, "", None)
     # A field that the model does not take, and a form that a job is not given as it lies.
     put(bucket, "b.jsonl", json.dumps({"record_id": "x", **row, "county": "Kent"}) + "\n")
-    assert not situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).form_fits
+    assert situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).copied == "the model does not take county"
     put(bucket, "b.jsonl", "")
     put(bucket, "c.csv", "x\n1\n")
-    assert not situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).form_fits
+    assert situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).copied.startswith("they are not all JSON lines")
 
 
 def put(bucket: str, name: str, text: str) -> None:
     storage.write_bytes(f"gs://{bucket}/rows/{name}", text.encode())
 
 
-def test_the_rows_of_a_table_are_copied_for_a_job(tmp_path: Path) -> None:
-    choice = approach_of(config(tmp_path, "bigquery://p.d.t", job=JOB))
-    assert (choice.approach, "direct needs no copy" in choice.reason) == ("direct", True)
+def test_a_table_is_read_as_it_lies_or_not(
+    tmp_path: Path,
+    make_model: Callable[..., Path],
+    make_table: Callable[[pa.Table], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = JobOptions("demo-project", "us-central1", "gs://my-bucket/s", "projects/p/locations/us-central1/models/m")
+    rows = pa.table(
+        {
+            "record_id": ["a", "b"],
+            "mother_age": [30.5, 31.5],
+            "gestation_weeks": [40.5, 39.5],
+            "plurality": ["1", "2"],
+            "mother_smokes": ["true", "false"],
+        }
+    )
+    model = make_model(tmp_path / "model", "v1")
+    asked = config(model, f"bigquery://{make_table(rows)}", job=job)
+    assert (situation_of(asked).copied, situation_of(asked).rows) == ("", 2)
+    monkeypatch.setattr(approach, "JOB_ROWS", 2)
+    assert approach_of(asked) == Choice("job", "there are about 2 rows, which a job reads as they lie")
+    query = config(model, "bigquery://demo-project?query=SELECT 1", job=job)
+    assert approach_of(query).reason == "a job would need a copy of the rows: they are what a query gives"
 
 
 def here() -> int:

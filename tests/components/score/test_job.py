@@ -19,43 +19,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from batch_jobs import IDENTITY, configured, container, jobs_of, predictions, quarantined, requests, score
 from by_hand import VERSION, ByHand, predicted
 
 from headrace.components import object_store, storage
 from headrace.components.errors import DataError, HeadraceError, PlatformError, UsageError
-from headrace.components.score import direct, job, job_again
+from headrace.components.score import direct, job_again, job_client
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.manifest import PredictionsManifest
-from headrace.components.score.options import JobOptions
-from headrace.components.tfrecord.quarantine import QuarantinedRow, read_rows
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
 
-IDENTITY = "0123456789abcdef"
-PROJECT, REGION = "demo-project", "us-central1"
-PARENT = f"projects/{PROJECT}/locations/{REGION}"
 CREATE = "POST .*/batchPredictionJobs$"
 GET = "GET .*/batchPredictionJobs/[0-9]+$"
 
 
-def container(body: bytes) -> bytes:
-    """What ByHand answers, as a server; a batch with a weight of 13.25 is refused."""
-    instances = json.loads(body)["instances"]
-    if any(set(instance) - {"weight", "color", "id"} for instance in instances):
-        raise ValueError("an unknown field")
-    weight = np.array([instance["weight"] for instance in instances], np.float32)
-    if (weight == 13.25).any():
-        raise ValueError("13.25 is refused")
-    rows = zip(predicted(weight).tolist(), weight.tolist(), strict=True)
-    return json.dumps(
-        {
-            "predictions": [
-                {"prediction": p, "class": "heavy" if w > 50 else "light", "probabilities": [w % 1, 1 - w % 1]}
-                for p, w in rows
-            ]
-        }
-    ).encode()
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails is tried again without a pause."""
+    monkeypatch.setattr(job_client, "backoff_seconds", lambda _: 0.0)
 
 
 @pytest.fixture
@@ -99,53 +82,6 @@ def run(vertex: VertexServer, model: str, bucket: str, tmp_path: Path, data: str
         return score(config, source or ByHand())
 
     return made
-
-
-def configured(
-    vertex: VertexServer,
-    model: str,
-    bucket: str,
-    folder: Path,
-    data: str,
-    job_options: dict[str, Any],
-    /,
-    **options: Any,
-) -> ScoreConfig:
-    asked = {
-        "project": PROJECT,
-        "region": REGION,
-        "staging": f"gs://{bucket}/staging",
-        "model": model,
-        "batch_size": 10,
-        "poll_seconds": 0.01,
-        "api_endpoint": vertex.url,
-        **job_options,
-    }
-    given = {"model": str(folder), "data": data, "output": str(folder / "out"), "identity": IDENTITY, **options}
-    return ScoreConfig(**given, approach="job", job=JobOptions(**asked))
-
-
-def score(config: ScoreConfig, source: Any = None) -> ScoreResult:
-    assert config.job is not None
-    return job.score(config, config.job, source=source)
-
-
-def predictions(folder: Path) -> pa.Table:
-    manifest = PredictionsManifest.read(str(folder))
-    return pa.concat_tables([pq.read_table(folder / file.file, partitioning=None) for file in manifest.files])
-
-
-def quarantined(folder: Path) -> list[QuarantinedRow]:
-    manifest = PredictionsManifest.read(str(folder))
-    return [row for file in manifest.quarantine.files for row in read_rows(str(folder / file))]
-
-
-def requests(vertex: VertexServer, pattern: str) -> int:
-    return sum(bool(re.search(pattern, request)) for request in vertex.requests)
-
-
-def jobs_of(vertex: VertexServer) -> list[Any]:
-    return [kept for name, kept in vertex.vertex.resources.items() if "/batchPredictionJobs/" in name]
 
 
 def test_every_row_is_predicted_or_quarantined(run: Callable[..., ScoreResult], bucket: str, tmp_path: Path) -> None:
@@ -301,23 +237,6 @@ def test_a_second_job_in_which_all_rows_are_refused(
     assert jobs_of(vertex)[1].completion_stats.failed_count == 10
 
 
-def test_a_key_of_two_rows_of_which_one_is_refused(
-    run: Callable[..., ScoreResult], make_table: Callable[[pa.Table], str], tmp_path: Path
-) -> None:
-    keys = [f"id-{row}" for row in range(60)]
-    keys[7] = keys[35]
-    weight = np.arange(60) / 4 + 20.5
-    weight[35] = 13.25
-    result = run(
-        data=f"bigquery://{make_table(pa.table({'id': keys, 'weight': weight, 'color': ['red'] * 60}))}",
-        quarantine_budget=0.1,
-    )
-    assert (result.rows_out, result.reasons) == (58, {"model_failed": 2})
-    assert {row.fault.message for row in quarantined(tmp_path / "out")} == {
-        "the job gave no prediction: several rows have this key"
-    }
-
-
 def test_a_run_that_is_asked_to_end_cancels_its_job(
     vertex: VertexServer, model: str, bucket: str, tmp_path: Path, data: str
 ) -> None:
@@ -337,7 +256,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from by_hand import ByHand
 from headrace.components.errors import HeadraceError
-from test_job import configured, score
+from batch_jobs import configured, score
 
 url, model, bucket, folder, data, seconds = sys.argv[1:]
 server = SimpleNamespace(url=url)
@@ -420,15 +339,11 @@ def test_a_job_that_somebody_cancels(run: Callable[..., ScoreResult], vertex: Ve
 def test_what_the_service_refuses_is_one_paragraph(
     run: Callable[..., ScoreResult],
     vertex: VertexServer,
-    monkeypatch: pytest.MonkeyPatch,
     code: int,
     message: str,
     error: type[HeadraceError],
     said: str,
 ) -> None:
-    from headrace.components.score import job_client
-
-    monkeypatch.setattr(job_client, "backoff_seconds", lambda _: 0.0)
     vertex.fail(CREATE, code, times=100, message=message)
     with pytest.raises(error) as raised:
         run()
@@ -472,20 +387,6 @@ def test_rows_that_lie_as_the_model_takes_them_are_not_written_again(
     ] * 2
     # The rows are the user's.
     assert storage.exists(where)
-
-
-def test_rows_of_a_table_are_known_by_their_keys(
-    run: Callable[..., ScoreResult], make_table: Callable[[pa.Table], str], tmp_path: Path
-) -> None:
-    keys = [f"id-{row}" for row in range(60)]
-    keys[7] = keys[5]
-    table = pa.table({"id": keys, "weight": np.arange(60) / 4 + 20.5, "color": ["red"] * 60})
-    result = run(data=f"bigquery://{make_table(table)}", quarantine_budget=0.1)
-    assert (result.rows_in, result.rows_out, result.reasons) == (60, 58, {"model_failed": 2})
-    made = {row["id"]: row["prediction"] for row in predictions(tmp_path / "out").to_pylist()}
-    wanted = dict(zip(keys, predicted(table["weight"].to_numpy()).tolist(), strict=True))
-    del wanted["id-5"]
-    assert made == wanted
 
 
 def test_rows_that_cannot_be_sent_go_to_quarantine(run: Callable[..., ScoreResult], tmp_path: Path) -> None:

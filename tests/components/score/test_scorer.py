@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 
 from headrace.components.errors import DataError, PlatformError, UsageError
 from headrace.components.preprocess.sources import Part, Rows, read_part
+from headrace.components.score import direct
 from headrace.components.score.batcher import split
+from headrace.components.score.config import ScoreConfig
 from headrace.components.score.scorer import Scored, Scorer
 from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow
 
@@ -136,6 +139,24 @@ def test_texts_are_run_apart_where_that_changes_no_bit(
     assert calls == [960]
     assert scorer.score(births).predictions.equals(natality.score(births).predictions)
     assert calls == ([960] if ulps else [960, 1_488])
+
+
+def test_for_few_rows_texts_are_not_run_apart(natality_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headrace.components.score.saved_model import SavedModel
+
+    monkeypatch.setattr(direct, "LIFTING_ROWS", 5_000)
+    file = str(NATALITY / "births.csv")
+    config = ScoreConfig(natality_model, file, "out", "0" * 16)
+    # About 1,450 rows a file; where nobody looked there may be many.
+    few = direct.model_of(config, [file] * 3)
+    assert not few.lifting
+    assert [direct.model_of(config, paths).lifting for paths in ([file] * 4, ())] == [True, True]
+    asked = []
+    monkeypatch.setattr(SavedModel, "lifted", lambda *_: asked.append(1))
+    few._scorer()
+    assert asked == []
+    dataclasses.replace(few, lifting=True)._scorer()
+    assert asked == [1]
 
 
 def test_text_and_typed_columns_give_the_same_predictions(natality: Scorer, births: Rows) -> None:

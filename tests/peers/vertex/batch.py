@@ -2,7 +2,7 @@
 
 The container is our own server's request handling on the uploaded SavedModel. As on Vertex, results come in several
 files, not in the order of the instances, and of the instances of a refused batch the errors file tells only what was
-said and how many they were, as a Python tuple.
+said and how many they were, as a Python tuple. A table of BigQuery is read from the emulator's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from google.cloud import storage
 from peers.vertex.resources import invalid
 from peers.vertex.service import Vertex
 
+from headrace.components import bigquery
+
 _DEFAULT_BATCH = 64
 _FILES = 3
+# What BigQuery's values are in JSON as they are in Python; the others are strings.
+_PLAIN = (bool, int, float, str)
 
 # A container: the body of a request to the body of its answer; it raises for what it answers with an error.
 Container = Callable[[bytes], bytes]
@@ -87,8 +91,11 @@ def _download(client: Any, uri: str, folder: Path) -> None:
 
 
 def _instances(client: Any, job: Any) -> Iterator[Any]:
+    if job.input_config.instances_format == "bigquery":
+        yield from _table(job.input_config.bigquery_source.input_uri, set(job.instance_config.excluded_fields))
+        return
     if job.input_config.instances_format != "jsonl":
-        raise invalid(f"This server reads jsonl alone, not {job.input_config.instances_format}")
+        raise invalid(f"This server reads jsonl and bigquery alone, not {job.input_config.instances_format}")
     for uri in job.input_config.gcs_source.uris:
         bucket, _, name = uri.removeprefix("gs://").partition("/")
         if "*" in name:
@@ -100,6 +107,23 @@ def _instances(client: Any, job: Any) -> Iterator[Any]:
             for line in blob.download_as_bytes().splitlines():
                 if line.strip():
                     yield json.loads(line)
+
+
+def _table(uri: str, excluded: set[str]) -> Iterator[dict[str, Any]]:
+    """An object a row, of the types that the service documents; what it makes of NULL, it does not say."""
+    name = uri.removeprefix("bq://")
+    client = bigquery.client(name.split(".")[0])
+    try:
+        table = client.get_table(name)
+        if table.table_type != "TABLE":
+            raise invalid(f"This server reads tables alone, and {uri} is a {table.table_type}")
+        for row in client.list_rows(table):
+            given = {name: value for name, value in row.items() if name not in excluded}
+            if None in given.values():
+                raise invalid(f"A row of {uri} holds NULL")
+            yield {name: value if isinstance(value, _PLAIN) else str(value) for name, value in given.items()}
+    finally:
+        client.close()
 
 
 def _predict(job: Any, instances: Iterator[Any], container: Container) -> tuple[list[Any], list[tuple[str, int]]]:

@@ -185,6 +185,8 @@ def _batch_prediction_job(job: Any) -> None:
     config = job.instance_config
     if config.included_fields and config.excluded_fields:
         raise invalid("included_fields and excluded_fields exclude each other")
+    if config.key_field and sink.predictions_format == "bigquery":
+        raise invalid('"bigquery" output format does not support key_field.')
     if job.dedicated_resources.machine_spec.machine_type:
         _machine(job.dedicated_resources.machine_spec, "dedicated_resources.machine_spec")
 

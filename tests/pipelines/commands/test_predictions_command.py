@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from by_hand import ByHand
 from click.testing import CliRunner
 
+from headrace.components.errors import UsageError
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.direct import score
 from headrace.components.score.publishing import publish
@@ -24,7 +25,14 @@ def invoke(*arguments: str) -> Any:
 def test_look_and_go_back(tmp_path: Path) -> None:
     rows, place = tmp_path / "rows.parquet", str(tmp_path / "place")
     pq.write_table(pa.table({"id": ["a"], "weight": [1.0], "color": ["red"]}), rows)
-    assert (invoke("status", place).output, invoke("rollback", place).exit_code) == ("{}\n", 1)
+    for command in ("status", "rollback"):
+        nothing = invoke(command, place)
+        assert isinstance(nothing.exception, UsageError)
+        assert nothing.output == ""
+        assert str(nothing.exception) == (
+            f"{place}: nothing is published there. Expected a folder with current.json, such as ROOT/predictions/NAME. "
+            "`headrace run batch-scoring` publishes there."
+        )
     for identity in ("a" * 16, "b" * 16):
         score(ScoreConfig("m", str(rows), str(tmp_path / identity), identity), source=ByHand())
         publish(str(tmp_path / identity), place)

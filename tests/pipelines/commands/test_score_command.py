@@ -47,12 +47,16 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def test_describe(model: Path) -> None:
-    done = headrace("score", "--model", str(model), "--describe")
+def test_describe(model: Path, rows: Path) -> None:
+    job = ("--vertex-model", "projects/p/locations/us-central1/models/m", "--vertex-project", "demo-project")
+    job += ("--vertex-region", "us-central1", "--vertex-staging", "gs://my-bucket/staging")
+    done = headrace("score", "--model", str(model), "--describe", "--data", str(rows), *job)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:2] == ["model version v1", "signature serving_default, key record_id"]
     assert "gestation_weeks  float32  [rows]  gestation_weeks (may be missing: NaN)" in done.stdout
     assert "prediction  float32  [rows]  prediction" in done.stdout
+    wanted = "rows are prepared for a job: they are not all JSON lines in Cloud Storage, nor a table"
+    assert done.stdout.splitlines()[-1] == wanted
 
 
 def test_rows_to_json_lines(model: Path, rows: Path, tmp_path: Path) -> None:
@@ -113,10 +117,16 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
         if json.loads(path.read_text())["status"] == "succeeded"
     ]
     assert [step["status"] for step in summary["steps"]] == ["succeeded", "cached", "succeeded", "succeeded"]
-    run = str(root / "runs" / summary["run_id"])
-    for path, said in ((run, "only training runs have a report"), (str(root), "there is no finished run")):
-        with pytest.raises(UsageError, match=said):
-            CliRunner().invoke(cli, ["report", path], catch_exceptions=False)
+    report = root / "runs" / summary["run_id"] / "report.html"
+    page = report.read_text()
+    for said in ("Scored and published", "3 predictions of version v1", "direct: the model can be loaded here"):
+        assert said in page
+    assert f"Report    {report}" in done.stdout
+    report.unlink()
+    for path in (report.parent, root):
+        shown = CliRunner().invoke(cli, ["report", str(path)], catch_exceptions=False)
+        assert (shown.exit_code, shown.stdout) == (0, f"{report}\n")
+    assert report.read_text() == page
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def scoring(
         put("model/saved_model.pb", b"").rpartition("/")[0], model_id="weights", versionAliases=["champion"]
     )
     service.work["batchPredictionJobs"] = lambda held: batch.run(service, held, lambda _: doubled)
-    monkeypatch.setattr(direct, "model_of", lambda _: ByHand())
+    monkeypatch.setattr(direct, "model_of", lambda *_: ByHand())
     prepared: list[Any] = []
     real = job.prepared
     monkeypatch.setattr(job, "prepared", lambda *of, **how: prepared.append(real(*of, **how)) or prepared[-1])
@@ -166,6 +166,24 @@ def test_every_request_of_the_spec_is_made_and_parsed(scoring: Scoring) -> None:
     assert [one.split()[0] for one in requests] == ["POST", "GET"]
     published = scoring.predictions()
     assert published["prediction"].to_numpy().tolist() == predicted(np.arange(ROWS) / 4).tolist()
+
+
+def test_a_table_is_read_by_the_job_itself(
+    scoring: Scoring, make_table: Callable[[pa.Table], str], tmp_path: Path
+) -> None:
+    from headrace.components.score import job
+
+    name = make_table(pq.read_table(tmp_path / "rows.parquet"))
+    scoring.platform.inputs[scoring.platform.inputs.index("--data") + 1] = f"bigquery://{name}"
+    done = scoring.platform.submit("--wait")
+    assert (done.status, done.error) == (0, "")
+    (made,) = scoring.jobs()
+    work, _, instances = scoring.prepared[0]
+    asked = job.request(work, instances)
+    assert (made.input_config, made.instance_config) == (asked.input_config, asked.instance_config)
+    assert made.input_config.bigquery_source.input_uri == f"bq://{name}"
+    assert list(made.instance_config.excluded_fields) == ["label"]
+    assert sorted(scoring.predictions()["prediction"].to_pylist()) == sorted(predicted(np.arange(ROWS) / 4).tolist())
 
 
 def test_a_job_that_fails_late_fails_the_run(scoring: Scoring) -> None:

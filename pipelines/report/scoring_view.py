@@ -1,0 +1,96 @@
+"""What the page says of a batch scoring run: how the predictions were made, and how far they are from training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.pipelines.report import formats
+from headrace.pipelines.report.artifacts import Artifacts
+from headrace.pipelines.report.data_view import Feature, by_kind, feature
+from headrace.pipelines.report.values import items, mapping, number, numbers, text
+
+# Of the 21 quantiles of a column: 5 %, a quarter, the median, three quarters, 95 %.
+_SHOWN = (1, 5, 10, 15, 19)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the predictions were made and what they are.
+
+    Attributes:
+        rate: rows a second.
+        drift: the Jensen-Shannon divergence from the label in training, or None where that is not known.
+        facts: (name, value) of how they were made.
+        numeric: the outputs that are numbers, and the label in training beside the one that predicts it.
+        categorical: the others.
+        quantiles: of the output that predicts the label: the share of rows, the prediction, the label, the difference.
+    """
+
+    rate: str
+    drift: str | None
+    facts: tuple[tuple[str, str], ...]
+    numeric: tuple[Feature, ...]
+    categorical: tuple[Feature, ...]
+    quantiles: tuple[tuple[str, str, str, str], ...]
+
+
+def scoring(artifacts: Artifacts) -> Scoring | None:
+    """The scoring of a run; None where it did none."""
+    step = mapping(artifacts.steps.get("score"))
+    result, manifest = mapping(step.get("result")), artifacts.manifest
+    known = manifest or result
+    if artifacts.counted != "score" or not known:
+        return None
+    distribution = mapping(manifest.get("distribution"))
+    training = mapping(distribution.get("training"))
+    outputs = mapping(distribution.get("predictions"))
+    features = []
+    for name, stats in outputs.items():
+        features.append(feature(str(name), mapping(stats)))
+        if name == training.get("output"):
+            features.append(feature("label in training", mapping(training.get("label"))))
+    numeric, categorical = by_kind(features)
+    apart = number(training.get("jensen_shannon"))
+    approach = text(known.get("approach")) or text(result.get("approach")) or formats.ABSENT
+    reason = text(result.get("approach_reason"))
+    facts = [
+        ("Model version", text(known.get("model_version"))),
+        ("Approach", f"{approach}: {reason}" if reason else approach),
+        ("Written as", text(manifest.get("sink"))),
+        ("Into", text(known.get("destination"))),
+        ("Folders of", text(manifest.get("partition_by"))),
+        *(("Note", str(note)) for note in items(manifest.get("notes"))),
+    ]
+    return Scoring(
+        rate=_rate(step, number(known.get("rows_in"))),
+        drift=None if apart is None else formats.significant(apart, 3),
+        facts=tuple((name, value) for name, value in facts if value is not None),
+        numeric=tuple(numeric),
+        categorical=tuple(categorical),
+        quantiles=_quantiles(mapping(outputs.get(text(training.get("output")) or "")), training),
+    )
+
+
+def _rate(step: Mapping[str, Any], rows: float | None) -> str:
+    """Over the time of the step without its imports, but with loading the model."""
+    seconds = (number(step.get("seconds")) or 0.0) - (number(step.get("import_seconds")) or 0.0)
+    return formats.ABSENT if rows is None or seconds <= 0 else formats.count(rows / seconds)
+
+
+def _quantiles(predicted: Mapping[str, Any], training: Mapping[str, Any]) -> tuple[tuple[str, str, str, str], ...]:
+    columns = [
+        numbers(one)
+        for one in (
+            predicted.get("quantiles"),
+            mapping(training.get("label")).get("quantiles"),
+            training.get("quantiles_apart"),
+        )
+    ]
+    if any(len(column) <= _SHOWN[-1] for column in columns):
+        return ()
+    return tuple(
+        (f"{5 * place} %", *(formats.significant(column[place]) for column in columns))  # type: ignore[misc]
+        for place in _SHOWN
+    )

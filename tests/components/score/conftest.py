@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from headrace.components.preprocess.sources import Part, Rows
+
+if TYPE_CHECKING:
+    from peers.vertex.server import VertexServer
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 NATALITY_VERSION = "a" * 16
@@ -61,3 +65,14 @@ def natality_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     preprocess(problem_file, PreprocessConfig(str(NATALITY / "births.csv"), examples, "e" * 16))
     train(problem_file, TrainConfig(examples, model, NATALITY_VERSION, epochs=2))
     return model
+
+
+@pytest.fixture
+def vertex(vertex_server: VertexServer) -> VertexServer:
+    """A Vertex AI whose containers compute by hand."""
+    from batch_jobs import container
+    from peers.vertex import batch
+
+    run = partial(batch.run, vertex_server.vertex, container_of=lambda _: container)
+    vertex_server.vertex.work["batchPredictionJobs"] = run
+    return vertex_server

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from batch_jobs import IDENTITY, configured, container, jobs_of, predictions, quarantined, requests, score
+from batch_jobs import IDENTITY, configured, jobs_of, predictions, quarantined, requests, score
 from by_hand import VERSION, ByHand, predicted
 
 from headrace.components import object_store, storage
@@ -39,16 +38,6 @@ GET = "GET .*/batchPredictionJobs/[0-9]+$"
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again without a pause."""
     monkeypatch.setattr(job_client, "backoff_seconds", lambda _: 0.0)
-
-
-@pytest.fixture
-def vertex(vertex_server: VertexServer) -> VertexServer:
-    """A Vertex AI whose containers compute by hand."""
-    from peers.vertex import batch
-
-    run = partial(batch.run, vertex_server.vertex, container_of=lambda _: container)
-    vertex_server.vertex.work["batchPredictionJobs"] = run
-    return vertex_server
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from batch_jobs import IDENTITY, configured, container, jobs_of, predictions, quarantined, requests, score
+from batch_jobs import IDENTITY, configured, jobs_of, predictions, quarantined, requests, score
 from by_hand import TAKES, ByHand, predicted
 
 from headrace.components import bigquery, object_store
@@ -41,16 +40,6 @@ def rows(count: int = 60, **columns: Any) -> pa.Table:
         "color": ["red"] * count,
     }
     return pa.table({**given, **columns})
-
-
-@pytest.fixture
-def vertex(vertex_server: VertexServer) -> VertexServer:
-    """A Vertex AI whose containers compute by hand."""
-    from peers.vertex import batch
-
-    run = partial(batch.run, vertex_server.vertex, container_of=lambda _: container)
-    vertex_server.vertex.work["batchPredictionJobs"] = run
-    return vertex_server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components.tfrecord import native
+from headrace.components.tfrecord import native, native_encoding
 from headrace.components.tfrecord.conversion import convert
 from headrace.components.tfrecord.pieces import Mask, Part, contents, data_of, join, offsets_of
 from headrace.components.tfrecord.varints import render_varints, varint, varint_lengths
@@ -153,7 +153,7 @@ def _encode_integers(name: str, column: pa.Array) -> Part:
     compiled = native.library()
     if compiled is not None:
         headers = [_header(name, _INT64_LIST, length) for length in range(11)]
-        return Part.of_rows(*native.integers(compiled, values, headers), _absent(column))
+        return Part.of_rows(*native_encoding.integers(compiled, values, headers), _absent(column))
     lengths = varint_lengths(values)
     varints = render_varints(values, lengths)
     headers = [_header(name, _INT64_LIST, length) for length in range(varints.shape[1] + 1)]

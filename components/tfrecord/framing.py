@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from headrace.components import storage
 from headrace.components.errors import DataError, PlatformError, UsageError
-from headrace.components.tfrecord import native
+from headrace.components.tfrecord import native, native_encoding
 from headrace.components.tfrecord.encoding import example_header, features
 from headrace.components.tfrecord.pieces import Part, Pieces, contents, data_of
 
@@ -73,7 +73,7 @@ def _frame_parts(parts: Sequence[Part], rows: int, *, is_example: bool) -> Itera
     compiled = native.library()
     if compiled is None:
         return _frames_by_columns(parts, rows, example_header if is_example else lambda _: b"")
-    return native.frames(compiled, parts, rows, is_example=is_example, block_bytes=_BLOCK_BYTES)
+    return native_encoding.frames(compiled, parts, rows, is_example=is_example, block_bytes=_BLOCK_BYTES)
 
 
 def _frames_by_columns(parts: Sequence[Part], rows: int, before: Callable[[int], bytes]) -> Iterator[pa.Buffer]:
@@ -304,7 +304,7 @@ def _take_records(
         computed = _checksums(records)
     else:
         stops = np.array(places, np.int64)
-        computed = native.checksums(compiled, content, stops - lengths, stops)
+        computed = native_encoding.checksums(compiled, content, stops - lengths, stops)
     wrong = np.flatnonzero(stored != computed)
     if len(wrong):
         first = int(wrong[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from typing import Any
 from headrace.components import storage
 from headrace.components.errors import DataError, UsageError
 from headrace.components.problem import Numeric, Problem
-from headrace.components.tfrecord.framing import read_records
+
+# As TensorFlow tells where a record is damaged.
+_RECORD = re.compile(r"(corrupted|truncated) record at (\d+)")
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,20 @@ def blaming_shards(examples: Examples) -> Iterator[None]:
 
 def damage_of(files: Sequence[str]) -> DataError | None:
     """What is wrong with the first of these shards that cannot be read; None where all of them can."""
-    try:
-        for file in files:
-            for _ in read_records(file, compressed=file.endswith(".gz")):
-                pass
-    except DataError as damage:
-        return unreadable(str(damage.where), damage.what)
+    import tensorflow as tf
+
+    for file in files:
+        zipped = file.endswith(".gz")
+        records = tf.data.TFRecordDataset(file, "GZIP" if zipped else "")
+        try:
+            records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)
+        except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+            found = _RECORD.search(error.message)
+            if found is None:
+                return unreadable(file, error.message)
+            return unreadable(
+                f"{file}, byte {found[2]}{' of what is unpacked' if zipped else ''}", f"a {found[1]} record"
+            )
     return None
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow comes without what only happens to be installed, which can still be imported afterwards."""
+"""What is imported with what: TensorFlow without what only happens to be installed, rooms without others' libraries."""
 
 import subprocess
 import sys
@@ -14,6 +14,20 @@ import sklearn, scipy, matplotlib
 layer = tf.keras.layers.Dense(1)
 assert layer(tf.ones([2, 3])).shape == (2, 1)
 assert import_tensorflow() is tf
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_runs_in_the_trainer_image_needs_none_of_the_libraries_that_only_beams_has() -> None:
+    code = """
+import importlib, pkgutil, sys
+for name in ("apache_beam", "pyarrow", "google_crc32c", "datasketches", "fastavro", "lmdb"):
+    sys.modules[name] = None
+for name in ("train", "tune", "evaluate"):
+    room = importlib.import_module(f"headrace.components.{name}")
+    for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
+        importlib.import_module(module.name)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

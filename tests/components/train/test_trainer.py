@@ -432,7 +432,7 @@ def test_a_damaged_shard_is_named(cache: str, natality_model: Any, natality: Pro
         "0" * 16,
         options=Options(input=Input(cache=cache)),  # type: ignore[arg-type]
     )
-    with pytest.raises(DataError, match="checksum of a record is wrong") as caught:
+    with pytest.raises(DataError, match="a corrupted record") as caught:
         train(natality, config)
-    assert str(shard) in str(caught.value.where)
+    assert str(caught.value.where).startswith(f"{shard}, byte ")
     assert not (tmp_path / "model").exists()

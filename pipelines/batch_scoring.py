@@ -48,10 +48,13 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         facts["approach"] = platform.approach or approach
         told = platform.place(notify(pipeline=NAME, **facts), cache=False)
         with dsl.ExitHandler(told, name="scoring"):
+            champion = platform.champion(
+                registry=registry, root=root, version=version, data=data, data_version=data_version, csv=csv
+            )
             scored = platform.score(
-                champion=platform.champion(registry=registry, root=root, version=version),
+                champion=champion,
                 data=data,
-                data_version=data_version,
+                data_version=champion["data_version"],
                 root=root,
                 sink=sink,
                 table=table,

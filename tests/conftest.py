@@ -5,7 +5,7 @@ from __future__ import annotations
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
-from peers.vertex.fixture import vertex_server
+from peers.vertex.fixture import launching, vertex_server
 from tiny_model import make_model, tiny_saved_model
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "cloud_storage",
     "engine",
     "image",
+    "launching",
     "make_model",
     "make_table",
     "put",

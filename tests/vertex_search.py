@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peers.pipeline_engine import Answers, Call, Engine, TaskFailed
+from peers.pipeline_engine import Answers, Call, Do, Engine, TaskFailed
 from peers.vertex import containers
-from peers.vertex.launch_here import launch
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 from peers.vertex.tuning_jobs import Outcome, TuningJobs, flags
@@ -26,8 +25,11 @@ KIND = "hyperparameterTuningJobs"
 class Search:
     """The compiled pipeline's tasks: the launcher, `study` and `best` do their work, trials leave what is asked."""
 
-    def __init__(self, spec: dict[str, Any], problem: Path, server: VertexServer, root: str, scratch: Path) -> None:
+    def __init__(
+        self, spec: dict[str, Any], problem: Path, server: VertexServer, launch: Do, root: str, scratch: Path
+    ) -> None:
         self.problem, self.server, self.root, self.scratch = problem, server, root, scratch
+        self.launch = launch
         self.file = load_problem(str(problem))
         self.examples = scratch / "examples"
         self.examples.mkdir()
@@ -40,7 +42,7 @@ class Search:
         self.do.by_task = {
             "preprocess": self.preprocess,
             "study": self.step,
-            "tune": lambda call: launch(call, scratch, server.url),
+            "tune": launch,
             "best": self.step,
         }
         self._spec = spec

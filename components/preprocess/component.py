@@ -26,7 +26,7 @@ def preprocess(
         problem: URI of the Problem file.
         schema_digest: `Problem.schema_digest` of what was submitted; another gate or batch size is the same schema.
         data: a file, a folder or a glob (CSV, Parquet, JSON lines, Avro, TFRecord), here or on gs://, or bigquery://...
-        data_version: fingerprint of the data; a new one makes the step run again.
+        data_version: fingerprint of the data, measured if ""; a new one makes the step run again.
         root: where the run's records are kept.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
         gcp_resources: the job on Google Cloud, by which its pages link to it; empty for work on this machine.

@@ -7,6 +7,7 @@ from typing import Any
 from headrace.components import gcp_resources as resources
 from headrace.components import lineage, storage
 from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
+from headrace.components.preprocess.measuring import version_of
 from headrace.components.preprocess.runner import runner_of
 from headrace.components.problem_file import load_problem
 from headrace.components.steps import running
@@ -29,12 +30,15 @@ def run(
     with running("preprocess", root=root) as step:
         file = load_problem(problem, schema_digest=schema_digest)
         options = options_of(csv)
-        identity = step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
+        # The record is known by what was asked for, so that an exit task finds it by the same facts.
+        step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
         chosen = runner_of(runner)
         if gcp_resources:
             resources.write_none(gcp_resources)
         with step.importing():
             from headrace.components.preprocess import beam_job
+        version = version_of(data, data_version, csv)
+        identity = lineage.preprocess_identity(file, version, baseline_version, options)
 
         def launched(job: Any) -> None:
             if gcp_resources:
@@ -46,7 +50,7 @@ def run(
                 data=data,
                 output=storage.place_of(examples),
                 identity=identity,
-                data_version=data_version,
+                data_version=version,
                 baseline=baseline,
                 csv=CsvDialect.parse(options),
                 runner=chosen,
@@ -68,5 +72,6 @@ def run(
                 "rows_quarantined": result.rows_quarantined,
                 "splits": dict(result.splits),
                 "reasons": dict(result.reasons),
+                "data_version": version,
             },
         )

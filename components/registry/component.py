@@ -1,5 +1,7 @@
 """The KFP face of the folder registry."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 
@@ -22,17 +24,25 @@ def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: 
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def champion(registry: str, root: str, version: str = "") -> str:
-    """Finds the model that is in use: the champion of a registry, or a version that was asked for.
+def champion(
+    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Champion", [("model", str), ("data_version", str)]
+):
+    """Finds the model that is in use: the champion of a registry, or a version that was asked for; and the data's.
+
+    It is never taken from a cache, so what it says of the data is true now.
 
     Args:
         registry: the registry's folder.
         root: where the run's records are kept.
         version: a registered version; "" for the champion.
+        data, csv: as `score` takes them.
+        data_version: fingerprint of the data; measured if "".
 
     Returns:
-        Where the registry keeps the model.
+        Where the registry keeps the model, and the data's version.
     """
     from headrace.components.registry import step
 
-    return step.champion(registry, root, version)
+    return step.champion(registry, root, version, data, data_version, csv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.components import lineage
+from headrace.components.preprocess.measuring import version_of
 from headrace.components.registry.registry import Registry
 from headrace.components.steps import running
 
@@ -21,10 +22,13 @@ def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
     return registered
 
 
-def champion(registry: str, root: str, version: str = "") -> str:
+def champion(
+    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
+) -> tuple[str, str]:
     """Does the work of `component.champion`, whose docstring says what the arguments are."""
     with running("champion", root=root) as step:
         step.identity = lineage.champion_identity(registry, version)
         found = Registry(registry).champion(version)
-        step.finish(outputs={"model": found.uri}, result={"version": found.version})
-    return found.uri
+        measured = version_of(data, data_version, csv)
+        step.finish(outputs={"model": found.uri}, result={"version": found.version, "data_version": measured})
+    return found.uri, measured

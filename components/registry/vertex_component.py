@@ -39,23 +39,29 @@ def register(
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def champion(registry: str, root: str, version: str = "") -> NamedTuple(  # type: ignore[valid-type]
-    "Champion", [("model", str), ("registered", str)]
+def champion(
+    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Champion", [("model", str), ("registered", str), ("data_version", str)]
 ):
     """Finds the model that is in use: the version that is called champion now, or one that was asked for.
+
+    It is never taken from a cache, so what it says of the data is true now.
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
         root: where the run's records are kept.
         version: a version's number, an alias, the version that headrace gave the model, or a whole name with one of
             them; "" for the alias champion.
+        data, csv: as `score` takes them.
+        data_version: fingerprint of the data; measured if "".
 
     Returns:
-        Where the model is, on gs://, and its name in the registry with the version's number.
+        Where the model is, on gs://, its name in the registry with the version's number, and the data's version.
     """
     from headrace.components.registry import vertex_lookup
 
-    return vertex_lookup.champion(registry, root, version)
+    return vertex_lookup.champion(registry, root, version, data, data_version, csv)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)

@@ -10,6 +10,7 @@ from google.api_core import exceptions as api
 
 from headrace.components import google_cloud, lineage, storage
 from headrace.components.errors import DataError, UsageError
+from headrace.components.preprocess import measuring
 from headrace.components.registry.vertex import ROLE, description_of
 from headrace.components.score.identity import version_of
 from headrace.components.steps import running
@@ -110,13 +111,17 @@ def place_of(text: str, registry: str) -> str:
     return find(full_name(text, registry)).uri
 
 
-def champion(registry: str, root: str, version: str) -> tuple[str, str]:
+def champion(
+    registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = ""
+) -> tuple[str, str, str]:
     """Does the work of `vertex_component.champion`, whose docstring says what the arguments are."""
     with running("champion", root=root) as step:
         step.identity = lineage.champion_identity(registry, version)
         found = find(full_name(version or CHAMPION, registry))
-        step.finish(outputs={"model": found.uri}, result={"version": version_of(found.uri), "registered": found.name})
-    return found.uri, found.name
+        measured = measuring.version_of(data, data_version, csv)
+        result = {"version": version_of(found.uri), "registered": found.name, "data_version": measured}
+        step.finish(outputs={"model": found.uri}, result=result)
+    return found.uri, found.name, measured
 
 
 def models(registry: str, root: str, given: dict[str, str], warm_start_version: str) -> tuple[str, str, str]:

@@ -62,7 +62,7 @@ def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
         "release": lineage.release(),
         "problem": facts.problem,
         "data": facts.data,
-        "data_version": facts.data_version,
+        "data_version": facts.data_version or steps[0]["result"].get("data_version", ""),
         **({"csv": options_of(facts.csv)} if facts.csv else {}),
         "root": facts.root,
         "destination": facts.destination,
@@ -103,7 +103,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     if reached:
         scored = score_identity(
             steps[-1]["result"]["version"],
-            facts.data_version,
+            facts.data_version or steps[-1]["result"]["data_version"],
             sink=facts.sink,
             table=facts.table,
             partition_by=facts.partition_by,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,7 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
     """Writes the summary of a run, whether it succeeded, was refused or failed."""
     file = load_problem(facts.problem, digest=facts.problem_digest)
     steps = collect(facts, file)
+    measured = next(step["result"].get("data_version", "") for step in steps if step["step"] == "preprocess")
     summary = {
         "format": 1,
         "pipeline": facts.pipeline,
@@ -59,7 +61,7 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "problem_file": facts.problem,
         "problem_digest": facts.problem_digest,
         "data": facts.data,
-        "data_version": facts.data_version,
+        "data_version": facts.data_version or measured,
         **({"baseline": facts.baseline} if facts.baseline else {}),
         **({"csv": options_of(facts.csv)} if facts.csv else {}),
         "root": facts.root,
@@ -96,8 +98,14 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
 
     A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
     """
-    examples = lineage.preprocess_identity(file, facts.data_version, facts.baseline_version, options_of(facts.csv))
-    identities = {"preprocess": examples}
+    of_data = functools.partial(
+        lineage.preprocess_identity, file, baseline_version=facts.baseline_version, csv=options_of(facts.csv)
+    )
+    asked = of_data(facts.data_version)
+    made = _step(facts, "preprocess", asked)
+    # Where no version was given, the step has measured the data that it found.
+    examples = asked if facts.data_version else of_data(made["result"].get("data_version", ""))
+    identities = {}
     named, champion, training = _named_models(facts)
     maker = "train" if facts.trials is None else "tune"
     if not named or _done(named[-1]):
@@ -107,9 +115,9 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
             "register": lineage.publish_identity("register", model, facts.registry),
             "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
         }
-    steps: list[dict[str, Any]] = []
-    for name in ("preprocess", maker, "evaluate", "register", "deploy"):
-        reached = not steps or (_done(steps[-1]) and steps[-1]["result"].get("blessed") is not False)
+    steps = [made]
+    for name in (maker, "evaluate", "register", "deploy"):
+        reached = _done(steps[-1]) and steps[-1]["result"].get("blessed") is not False
         steps.append(_step(facts, name, identities.get(name, ""), reached=reached))
     return [*named, *steps]
 

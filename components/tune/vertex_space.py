@@ -23,16 +23,18 @@ GRID = "GRID_SEARCH"
 
 _UNSPECIFIED, _LINEAR, _LOG = "SCALE_TYPE_UNSPECIFIED", "UNIT_LINEAR_SCALE", "UNIT_LOG_SCALE"
 _SCALES = (_UNSPECIFIED, _LINEAR, _LOG, "UNIT_REVERSE_LOG_SCALE")
-_MOST_PARAMETERS, _MOST_DISCRETE = 16, 1000
+_USUAL_PARAMETERS, _MOST_DISCRETE = 16, 1000
 _LEAST_APART = 1e-10
 _INT64 = range(-(2**63), 2**63)
 # The service hands numbers on as texts or as doubles: what differs by less is the same.
 _SAME = 1e-6
 
 _STUDY = "google.cloud.aiplatform_v1.StudySpec"
-_KNOWN = "generally known; on 2026-11-21 no page of the service was found that says so"
+_JOB = "google.cloud.aiplatform_v1.HyperparameterTuningJob"
+_UNVERIFIED = "unverified: on 2026-11-21 neither a page of the service nor its messages were found to say so"
 RULES = {
-    "parameters": f"A study has 1 to {_MOST_PARAMETERS} parameters ({_KNOWN})",
+    "parameters": f"A study has 1 parameter or more ({_STUDY}.parameters)",
+    "many_parameters": f"A study has at most {_USUAL_PARAMETERS} parameters ({_UNVERIFIED})",
     "parameter_id": f"A parameter's id has no whitespace, and is no other's ({_STUDY}.ParameterSpec)",
     "bounds": f"A range is from its least value to a greater or equal one ({_STUDY}.ParameterSpec)",
     "integer": f"An INTEGER is one of 64 bits ({_STUDY}.ParameterSpec.IntegerValueSpec)",
@@ -41,10 +43,11 @@ RULES = {
     "categorical": f"A CATEGORICAL parameter has texts as values, and no scale ({_STUDY}.ParameterSpec)",
     "logarithm": f"On a logarithmic scale every value is greater than 0 ({_STUDY}.ParameterSpec.ScaleType)",
     "grid": f"A grid search takes INTEGER, CATEGORICAL and DISCRETE parameters only ({_STUDY}.Algorithm)",
-    "trials": f"A job has 1 trial or more, and at most as many of them at a time ({_KNOWN})",
+    "trials": f"A job has 1 trial or more, and 1 or more of them at a time ({_JOB})",
+    "parallel": f"A job has at most as many trials at a time as in all ({_UNVERIFIED})",
 }
-# Those that no page was found for.
-UNSOURCED = ("parameters", "trials")
+# Worth a warning, and no reason to refuse a search.
+UNVERIFIED = ("many_parameters", "parallel")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def metric_specs() -> list[dict[str, Any]]:
 
 
 def check(tuning: Tuning, *, trials: int, parallel: int, algorithm: str = "") -> None:
-    """Refuses what Vertex AI would refuse, or fail.
+    """Refuses what Vertex AI would refuse, or fail; a rule that no source was found for refuses nothing.
 
     Args:
         tuning: what is searched.
@@ -91,11 +94,11 @@ def check(tuning: Tuning, *, trials: int, parallel: int, algorithm: str = "") ->
         ProblemError: the space is none for Vertex AI.
         UsageError: the numbers of trials are wrong.
     """
-    for broken in broken_numbers(trials, parallel):
+    for broken in _verified(broken_numbers(trials, parallel)):
         raise UsageError(
             "the trials are wrong", where=broken.where, expected=RULES[broken.rule], received=broken.received
         )
-    for broken in broken_parameters(parameter_specs(tuning), algorithm):
+    for broken in _verified(broken_parameters(parameter_specs(tuning), algorithm)):
         raise ProblemError(
             "Vertex AI does not take this search",
             where=f'Tuning.space["{broken.where}"]' if broken.where in tuning.space else "Tuning.space",
@@ -106,8 +109,9 @@ def check(tuning: Tuning, *, trials: int, parallel: int, algorithm: str = "") ->
 
 def broken_numbers(trials: int, parallel: int) -> Iterator[Broken]:
     """Whether so many trials, so many of them at a time, break a rule."""
-    if trials < 1 or not 1 <= parallel <= trials:
-        yield Broken("trials", "trials, parallel", f"{parallel} of {trials} at a time")
+    if trials < 1 or parallel < 1 or parallel > trials:
+        rule = "trials" if min(trials, parallel) < 1 else "parallel"
+        yield Broken(rule, "trials, parallel", f"{parallel} of {trials} at a time")
 
 
 def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -> Iterator[Broken]:
@@ -117,8 +121,8 @@ def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -
         specs: as `parameter_specs` gives them, whoever wrote them.
         algorithm: the service's name of it, or "".
     """
-    if not 1 <= len(specs) <= _MOST_PARAMETERS:
-        yield Broken("parameters", "parameters", f"{len(specs)}")
+    if not 1 <= len(specs) <= _USUAL_PARAMETERS:
+        yield Broken("many_parameters" if specs else "parameters", "parameters", f"{len(specs)}")
     seen: set[str] = set()
     for spec in specs:
         name = str(spec.get("parameter_id", ""))
@@ -153,6 +157,10 @@ def parameters_of(tuning: Tuning, given: Mapping[str, Any]) -> dict[str, Any]:
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two sets of parameters are the same, as far as the service keeps a number's digits."""
     return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+
+
+def _verified(broken: Iterator[Broken]) -> Iterator[Broken]:
+    return (one for one in broken if one.rule not in UNVERIFIED)
 
 
 def _spec(values: Range | Choice) -> dict[str, Any]:

@@ -25,8 +25,8 @@ _name = click.argument("name", metavar="NAME")
 def schedule() -> None:
     """Let a compiled pipeline run at set times on Vertex AI or Kubeflow; its runs do not overlap.
 
-    Every run has the same parameters. Static training, whose data version is one of them, takes everything from the
-    cache from the second time on: new data is a new `headrace submit`.
+    Every run has the same parameters, and takes the data that is there then. With --data-version it repeats what was
+    done with that data, and takes it from the cache.
     """
 
 
@@ -46,18 +46,18 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
       headrace schedule set scoring.yaml --to vertex --options vertex.toml --root gs://my-bucket/headrace \\
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
-    from headrace.pipelines.submission import submitting
+    from headrace.pipelines.submission import rewriting, submitting
     from headrace.pipelines.submission.patience import Patience
 
     _check_times(cron, timezone)
-    prepared = prepare(spec, place, inputs, name)
+    prepared = prepare(spec, place, inputs, name, data_later=True)
     # The digest is of one run's parameters, which may be others tomorrow; the schedule stays the same one.
     called = name or prepared.run_id.rpartition("-")[0]
     parameters = dict(prepared.submission.parameters)
     if "run_id" in parameters:
         parameters["run_id"] = called
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
-    submission = submitting.without_cache(submission) if no_cache else submission
+    submission = rewriting.without_cache(submission) if no_cache else rewriting.without_stale_results(submission)
     with places.service(place) as service:
         if prepared.upload is not None:
             from headrace.components import storage

@@ -85,14 +85,14 @@ def submit(
       headrace submit any.yaml --to kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
     from headrace.components import storage
-    from headrace.pipelines.submission import submitting
+    from headrace.pipelines.submission import rewriting, submitting
     from headrace.pipelines.submission.patience import Patience
 
     prepared = prepare(spec, place, inputs, name)
     if dry_run:
         click.echo(json.dumps({"run_id": prepared.run_id, "parameters": prepared.submission.parameters}, indent=1))
         return
-    submission = submitting.without_cache(prepared.submission) if no_cache else prepared.submission
+    submission = rewriting.without_cache(prepared.submission) if no_cache else prepared.submission
     with places.service(place) as service:
         run_id = service.run_id(prepared.run_id)
         if prepared.upload is not None:
@@ -122,7 +122,7 @@ class Prepared:
     upload: tuple[str, bytes] | None
 
 
-def prepare(spec: str, place: Place, given: dict[str, Any], name: str) -> Prepared:
+def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_later: bool = False) -> Prepared:
     """Checks all that can be checked before a platform is asked.
 
     Args:
@@ -130,19 +130,20 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str) -> Prepar
         place: where it goes.
         given: the options of `inputs`.
         name: what the run's name starts with, or "".
+        data_later: whether each run measures the data, unless a version is given.
 
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
     from headrace.pipelines.lint.spec import read_spec
     from headrace.pipelines.submission import inputs as known
-    from headrace.pipelines.submission import parameters, run_id, searching
+    from headrace.pipelines.submission import parameters, rewriting, run_id, searching
     from headrace.pipelines.submission.run import Submission
 
     settings = places.settings(place)
     read = read_spec(spec)
     definitions = parameters.declared(read.pipeline)
-    given = {**given, "given": parameters.parse(given["parameter"], definitions)}
+    given = {**given, "given": parameters.parse(given["parameter"], definitions), "data_later": data_later}
     asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
     target = known.Target(place.platform, settings.project, settings.location, place.namespace)
     filled = known.fill(asked, target, definitions)
@@ -164,7 +165,7 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str) -> Prepar
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
-    return Prepared(derived, submission, filled.upload)
+    return Prepared(derived, rewriting.without_idle_lookup(submission), filled.upload)
 
 
 def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:

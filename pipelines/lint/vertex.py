@@ -103,7 +103,7 @@ def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
     if isinstance(trials, int | float) and isinstance(parallel, int | float):
         found += vertex_space.broken_numbers(int(trials), int(parallel))
     for one in found:
-        rule = "V017" if one.rule in vertex_space.UNSOURCED else "V016"
+        rule = "V017" if one.rule in vertex_space.UNVERIFIED else "V016"
         yield Finding(rule, f"{where}, {one.where}", f"{one.received} ({vertex_space.RULES[one.rule]})")
 
 

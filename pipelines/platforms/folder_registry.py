@@ -21,17 +21,17 @@ class FolderRegistry:
         """As they are: a folder has no names for models."""
         return {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
 
-    def champion(self: _Places, *, registry: Any, root: Any, version: Any) -> Any:
+    def champion(self: _Places, **given: Any) -> Any:
         """What the folder says now."""
         from headrace.components.registry.component import champion
 
-        return self.place(champion(registry=registry, root=root, version=version), cache=False).output
+        return self.place(champion(**given), cache=False).outputs
 
     def score(self: _Places, *, champion: Any, **asked: Any) -> Any:
         """One task."""
         from headrace.components.score.component import score
 
-        return self.place(score(model=champion, **asked))
+        return self.place(score(model=champion["model"], **asked))
 
     def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
         """A version in the folder."""

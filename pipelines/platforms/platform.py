@@ -53,8 +53,12 @@ class Platform(Protocol):
         Where the platform's registry has names for models, a task finds those that are given by name.
         """
 
-    def champion(self, *, registry: Any, root: Any, version: Any) -> Any:
-        """Tasks that find the model in use; what comes back is what `score` takes."""
+    def champion(self, **given: Any) -> Any:
+        """Tasks that find the model in use; what comes back is what `score` takes, with the `data_version`.
+
+        Args:
+            given: the inputs of the component `champion`.
+        """
 
     def score(self, *, champion: Any, **asked: Any) -> Any:
         """Tasks that score rows with a model that `champion` found.

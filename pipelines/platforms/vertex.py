@@ -127,11 +127,11 @@ class VertexPlatform:
         outputs = self.place(models(registry=registry, root=root, **given), cache=False).outputs
         return {name: outputs[name] for name in given}
 
-    def champion(self, *, registry: Any, root: Any, version: Any) -> Any:
+    def champion(self, **given: Any) -> Any:
         """What the Model Registry says now: where the model is, and its name there, as outputs of a task."""
         from headrace.components.registry.vertex_component import champion
 
-        return self.place(champion(registry=registry, root=root, version=version), cache=False).outputs
+        return self.place(champion(**given), cache=False).outputs
 
     def score(self, *, champion: Any, **asked: Any) -> Any:
         """One task; by batch prediction jobs, one that prepares it, the job, and one that collects its results."""

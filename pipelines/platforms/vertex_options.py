@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ _MEMORY = re.compile(r"([0-9]+)(G|Gi|M|Mi)\Z")
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]\Z")
 _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
 _DISKS = ("pd-ssd", "pd-standard", "hyperdisk-balanced")
-_MAX_HOURS = 28 * 24
 _MOST_CPUS, _MOST_GIGABYTES = 96, 624
 # Tasks that are jobs of their own, and what to do where one is taken for a task like others.
 _TABLES_OF_JOBS = {
@@ -113,8 +113,12 @@ class TrainingOptions:
             raise vertex_rules.refuse("disk_type", "disk_type is wrong", repr(self.disk_type))
         if not 100 <= self.disk_gigabytes <= 64_000:
             raise vertex_rules.refuse("disk_size", "disk_gigabytes is wrong", self.disk_gigabytes)
-        if not 0 < self.timeout_hours <= _MAX_HOURS:
-            raise vertex_rules.refuse("timeout", "timeout_hours is wrong", self.timeout_hours)
+        check(
+            0 < self.timeout_hours < math.inf,
+            "timeout_hours is wrong",
+            expected="more than 0",
+            received=self.timeout_hours,
+        )
         check(0 <= self.retries <= 10, "retries is wrong", expected="0 to 10", received=self.retries)
         _check_environment(self.environment)
 
@@ -180,7 +184,7 @@ class EndpointOptions:
     timeout_minutes: int = 60
 
     def __post_init__(self) -> None:
-        vertex_rules.check_machine(self.machine_type, self.accelerator, self.accelerator_count)
+        vertex_rules.check_machine(self.machine_type, self.accelerator, self.accelerator_count, shared=True)
         if not 1 <= self.min_replicas <= self.max_replicas:
             received = f"{self.min_replicas} to {self.max_replicas}"
             raise vertex_rules.refuse("replicas", "the replicas are wrong", received)

@@ -15,6 +15,7 @@ from headrace.components.errors import UsageError
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
 _MAX_LABELS = 64
+_BUILT_IN = re.compile(r"(a2|a3|a4|a4x|g2|g4)-")
 
 
 @functools.cache
@@ -32,7 +33,9 @@ def rule(name: str) -> str:
     return f"{found['text']} ({rules['sources'][found['source']]}; table of {rules['as_of']})"
 
 
-def broken_machine_rule(machine: str, accelerator: str, count: int, topology: str) -> str | None:
+def broken_machine_rule(
+    machine: str, accelerator: str, count: int, topology: str, *, shared: bool = False
+) -> str | None:
     """The name of the rule that a machine with its accelerators breaks, or None.
 
     Args:
@@ -40,6 +43,7 @@ def broken_machine_rule(machine: str, accelerator: str, count: int, topology: st
         accelerator: Vertex's name of it, or "".
         count: how many in each machine; 0 without an accelerator.
         topology: of a TPU, or "".
+        shared: whether replicas share a machine, as an endpoint's do, so that one takes fewer of the built-in GPUs.
     """
     rules = table()
     if not re.match(rules["machines"], machine):
@@ -51,10 +55,11 @@ def broken_machine_rule(machine: str, accelerator: str, count: int, topology: st
     if topology:
         return "tpu_topology"
     if not accelerator:
-        built_in = re.match(r"(a2|a3|a4|a4x|g2|g4)-|cloud-tpu$", machine)
-        return "accelerator_needs_machine" if built_in else None
-    pattern = rules["accelerators"].get(accelerator, {}).get(str(count))
-    return None if pattern and re.match(pattern, machine) else "accelerator"
+        return "accelerator_needs_machine" if _BUILT_IN.match(machine) or machine == "cloud-tpu" else None
+    counts = rules["accelerators"].get(accelerator, {})
+    taken = [int(number) for number, pattern in counts.items() if re.match(pattern, machine)]
+    fewer = shared and _BUILT_IN.match(machine) and 0 < count <= max(taken, default=0)
+    return None if count in taken or fewer else "accelerator"
 
 
 def tpu_generation(machine: str) -> str | None:
@@ -100,13 +105,13 @@ def refuse(name: str, what: str, received: object, *, fix: str | None = None) ->
     return UsageError(what, expected=f"as the rule says: {rule(name)}", received=str(received), fix=fix)
 
 
-def check_machine(machine: str, accelerator: str, count: int, topology: str = "") -> None:
-    """Refuses a machine that the service would refuse after it has queued the job.
+def check_machine(machine: str, accelerator: str, count: int, topology: str = "", *, shared: bool = False) -> None:
+    """Refuses a machine that the service would refuse after it has queued the job; `broken_machine_rule` says how.
 
     Raises:
         UsageError: with the rule.
     """
-    broken = broken_machine_rule(machine, accelerator, count, topology)
+    broken = broken_machine_rule(machine, accelerator, count, topology, shared=shared)
     if broken is None:
         return
     asked = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"

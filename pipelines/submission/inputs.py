@@ -41,6 +41,7 @@ class Inputs:
         data: the rows, as the tasks will read them.
         root: where the run's records are kept, as the tasks will reach it.
         data_version: of data that cannot be read from here; measured if "".
+        data_later: whether it is left to each run to measure the data that is there then.
         champion, baseline: as `headrace run static` takes them, on gs:// or as the tasks see them; on Vertex AI a
             champion may be a name in the Model Registry.
         csv: how CSV is written, as NAME=VALUE.
@@ -51,6 +52,7 @@ class Inputs:
     data: str = ""
     root: str = ""
     data_version: str = ""
+    data_later: bool = False
     champion: str = ""
     baseline: str = ""
     csv: Sequence[str] = ()
@@ -123,10 +125,12 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
                 known["endpoint"] = endpoint
             known["destination"] = workspace.predictions_uri(inputs.root, file.problem.name)
     if inputs.data and "data_version" in definitions:
-        known["data_version"] = inputs.data_version or _measured(inputs, file)
+        measured = "" if inputs.data_version or inputs.data_later else _measured(inputs, file)
+        known["data_version"] = inputs.data_version or measured
     if inputs.baseline and "baseline_version" in definitions:
         known["baseline_version"] = _baseline_version(inputs.baseline)
-    values = {name: value for name, value in known.items() if value and name in definitions}
+    # No version of the data is what lets the run measure it; other parameters have defaults for what is not given.
+    values = {n: value for n, value in known.items() if n in definitions and (value or n == "data_version")}
     unused = [name for name in ("data", "problem", "champion", "baseline", "csv") if known.get(name)]
     unused = [name for name in unused if name not in definitions]
     if unused:

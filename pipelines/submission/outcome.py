@@ -8,7 +8,7 @@ from typing import Any
 from headrace.components import storage
 from headrace.components.errors import GateRefused, HeadraceError, PlatformError, UserError
 from headrace.components.workspace import summary_uri
-from headrace.pipelines.submission.run import Run
+from headrace.pipelines.submission.run import Run, Task
 from headrace.pipelines.submission.tasks import gated, leaves
 
 # What the gate says is the output of this task, on which the condition around registering and deploying stands.
@@ -40,7 +40,7 @@ def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None
 
     Raises:
         GateRefused: the gate refused the model.
-        UserError: a task ended with the status of a user's mistake.
+        UserError: a task ended with the status of a user's mistake, or the platform says that it refused the task.
         PlatformError: anything else, or the run was cancelled.
     """
     if run.state == "cancelled":
@@ -51,6 +51,9 @@ def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None
             fix="Submit it again: finished tasks are taken from the cache",
         )
     if summary is not None:
+        # A summary knows of a job that failed only that nothing came of it.
+        if (summary["error"] or {}).get("exit_status") == PlatformError.exit_status:
+            _raise_refusal(run, logs)
         raise_for_summary(summary, fix=f"The logs: {logs}")
     if run.state == "succeeded":
         if summary is None and refused_by_gate(run):
@@ -93,11 +96,25 @@ def refused_by_gate(run: Run) -> bool:
     return bool(behind) and all(state in ("skipped", "waiting") for state in states)
 
 
-def _raise_failure(run: Run, logs: str) -> None:
+def _first_failure(run: Run) -> Task | None:
     failed = [run.tasks[name] for name in leaves(run.spec) if name in run.tasks and run.tasks[name].state == "failed"]
-    if not failed:
+    return min(failed, key=lambda task: task.finished or float("inf"), default=None)
+
+
+def _raise_refusal(run: Run, logs: str) -> None:
+    """Raises what the platform refused of the task that failed first; returns where it is not the caller's fault."""
+    first = _first_failure(run)
+    if first is not None and first.refusal is not None:
+        error = HeadraceError.from_json(first.refusal)
+        error.fix = error.fix or f"Its log: {logs} --task {first.name}"
+        raise error
+
+
+def _raise_failure(run: Run, logs: str) -> None:
+    _raise_refusal(run, logs)
+    first = _first_failure(run)
+    if first is None:
         raise PlatformError("the run failed", where=run.run_id, received=run.message or None, fix=f"The logs: {logs}")
-    first = min(failed, key=lambda task: task.finished or float("inf"))
     kind = UserError if first.exit_status == UserError.exit_status else PlatformError
     raise kind(
         f"{first.name} failed",

@@ -22,6 +22,7 @@ class Task:
         exit_status: of its process, where the platform tells it.
         outputs: parameters that it gave, where the platform tells them.
         jobs: what its log is found by.
+        refusal: of a task that failed, what the platform says is the caller's fault, as `HeadraceError.to_json`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Task:
     exit_status: int | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)
     jobs: tuple[str, ...] = ()
+    refusal: dict[str, Any] | None = None
 
     @property
     def seconds(self) -> float:

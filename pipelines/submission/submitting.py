@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 from headrace.components.errors import UsageError
@@ -67,22 +66,6 @@ def find_schedule(service: Service, name: str, patience: Patience) -> Schedule:
         known = sorted(one.name for one in asking(service.schedules, patience))
         raise UsageError("there is no such schedule", where=name, expected=", ".join(known) or "one that was made")
     return found
-
-
-def without_cache(submission: Submission) -> Submission:
-    """The same, with no task taken from the cache."""
-    pipeline = {**submission.documents[0]}
-    pipeline["root"] = _uncached(pipeline.get("root", {}))
-    pipeline["components"] = {name: _uncached(one) for name, one in pipeline.get("components", {}).items()}
-    return dataclasses.replace(submission, documents=[pipeline, *submission.documents[1:]])
-
-
-def _uncached(component: dict[str, object]) -> dict[str, object]:
-    dag = component.get("dag")
-    if not isinstance(dag, dict):
-        return component
-    tasks = {name: {**task, "cachingOptions": {}} for name, task in dag.get("tasks", {}).items()}
-    return {**component, "dag": {**dag, "tasks": tasks}}
 
 
 def _find(service: Service, name: str) -> Schedule | None:

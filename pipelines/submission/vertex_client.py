@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as vertex
 
 from headrace.components.errors import UsageError
-from headrace.pipelines.submission import vertex_logs
+from headrace.pipelines.submission import vertex_failures, vertex_logs
 from headrace.pipelines.submission.patience import Transient
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission
 from headrace.pipelines.submission.vertex_errors import Account, explained
@@ -77,9 +78,10 @@ class VertexService:
         name = run_id if "/" in run_id else f"{self._parent}/pipelineJobs/{self.run_id(run_id)}"
         try:
             with self._asking(name):
-                return self._as_run(self._pipelines.get_pipeline_job(name=name, timeout=60.0, retry=None))
+                run = self._as_run(self._pipelines.get_pipeline_job(name=name, timeout=60.0, retry=None))
         except api.NotFound:
             return None
+        return self._with_refusals(run) if run.state == "failed" else run
 
     def create(self, run_id: str, submission: Submission) -> Run:
         """Starts a run; the service keeps its name for it alone."""
@@ -180,7 +182,7 @@ class VertexService:
 
     def close(self) -> None:
         """Closes the connections."""
-        for name in ("_pipelines", "_schedules"):
+        for name in ("_pipelines", "_schedules", "_jobs"):
             if name in self.__dict__:
                 self.__dict__.pop(name).transport.close()
 
@@ -206,10 +208,28 @@ class VertexService:
         )
 
     @cached_property
+    def _jobs(self) -> Any:
+        return vertex.JobServiceClient(
+            transport="rest", credentials=self._credentials, client_options={"api_endpoint": self._endpoint}
+        )
+
+    @cached_property
     def _schedules(self) -> Any:
         return vertex.ScheduleServiceClient(
             transport="rest", credentials=self._credentials, client_options={"api_endpoint": self._endpoint}
         )
+
+    def _with_refusals(self, run: Run) -> Run:
+        """A run that failed, with what of its tasks' failures is the caller's fault."""
+        # Its jobs ask as the run's own account, not as who looks at it.
+        asks = f"serviceAccount:{self._service_account or 'PROJECT_NUMBER-compute@developer.gserviceaccount.com'}"
+        account = Account(self._project, self._location, asks, self._service_account)
+        found = {
+            name: dataclasses.replace(task, refusal=vertex_failures.refusal(task, account, lambda: self._jobs))
+            for name, task in run.tasks.items()
+            if task.state == "failed"
+        }
+        return dataclasses.replace(run, tasks={**run.tasks, **found})
 
     def _asking(self, what: str) -> AbstractContextManager[None]:
         email = getattr(self._credentials, "service_account_email", "")

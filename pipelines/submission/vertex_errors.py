@@ -76,10 +76,11 @@ def explained(account: Account, what: str) -> Iterator[None]:
             fix="Run: gcloud auth application-default login",
         ) from error
     except (api.GoogleAPIError, requests.exceptions.RequestException, auth.TransportError, OSError) as error:
-        raise _meaning(error, account, what) from error
+        raise meaning(error, account, what) from error
 
 
-def _meaning(error: Any, account: Account, what: str) -> HeadraceError:
+def meaning(error: Any, account: Account, what: str) -> HeadraceError:
+    """What an error of Google Cloud's clients means, as ours; the arguments are those of `explained`."""
     text, reason = _said(error), getattr(error, "reason", None) or ""
     project = account.project
     if reason == "SERVICE_DISABLED" or _DISABLED.search(text):

@@ -68,7 +68,7 @@ def _task(told: Any) -> Task:
     }
     container = told.executor_detail.container_detail
     jobs = [container.main_job] if container.main_job else []
-    jobs += [one["resourceUri"] for one in _resources(outputs.get("gcp_resources"))]
+    jobs += [one["resourceUri"] for one in resources(outputs.get("gcp_resources"))]
     return Task(
         name=told.task_name,
         state=_TASK_STATES.get(told.state.name, "waiting"),
@@ -81,7 +81,7 @@ def _task(told: Any) -> Task:
     )
 
 
-def _resources(text: Any) -> list[Mapping[str, str]]:
+def resources(text: Any) -> list[Mapping[str, str]]:
     """The jobs that a task gave away, as google-cloud-pipeline-components keeps them."""
     try:
         found = json.loads(text).get("resources", []) if isinstance(text, str) and text else []

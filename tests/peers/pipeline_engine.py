@@ -18,7 +18,15 @@ _NOTHING = {"STRING": "", "BOOLEAN": True, "NUMBER_INTEGER": 0, "NUMBER_DOUBLE":
 
 
 class TaskFailed(Exception):
-    """A task's process ended with a status that is not 0."""
+    """A task's process ended with a status that is not 0.
+
+    Attributes:
+        outputs: parameters that it had given by then.
+    """
+
+    def __init__(self, message: str, outputs: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.outputs = dict(outputs or {})
 
 
 @dataclass
@@ -150,7 +158,7 @@ class Engine:
         try:
             told = dict(self._do(call))
         except TaskFailed as failure:
-            state.state, state.message = "failed", str(failure)
+            state.state, state.message, state.outputs = "failed", str(failure), failure.outputs
             return True
         state.state = "cached" if told.pop("cached", False) else "succeeded"
         nothing = {key: _NOTHING[one["parameterType"]] for key, one in made.get("parameters", {}).items()}
@@ -170,8 +178,9 @@ class Engine:
                 where = source["taskOutputParameter"]
                 producer = self.tasks.get(where["producerTask"])
                 # A task that runs also after failures has its input's default for what was not made.
-                if producer is not None and where["outputParameterKey"] in producer.outputs:
-                    given[name] = producer.outputs[where["outputParameterKey"]]
+                made = {} if producer is None or producer.state == "failed" else producer.outputs
+                if where["outputParameterKey"] in made:
+                    given[name] = made[where["outputParameterKey"]]
             elif "taskFinalStatus" in source:
                 other = self.tasks.get(source["taskFinalStatus"]["producerTask"])
                 given[name] = {"state": "SUCCEEDED" if other and other.state == "succeeded" else "FAILED"}

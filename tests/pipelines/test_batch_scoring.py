@@ -10,7 +10,7 @@ from compiled_spec import compile_spec, tasks, without_release
 from headrace.components.lineage import release
 
 GOLDEN = Path(__file__).with_name("golden") / "batch_scoring_local.yaml"
-SHARED = ("data_version", "sink", "table", "partition_by", "approach", "csv", "root")
+SHARED = ("sink", "table", "partition_by", "approach", "csv", "root")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,12 @@ def test_nothing_is_published_that_was_not_checked(compiled: dict[str, Any]) -> 
 
 def test_the_model_is_the_one_that_the_registry_says_now(compiled: dict[str, Any]) -> None:
     given = tasks(compiled)["score"]["inputs"]["parameters"]["model"]["taskOutputParameter"]
-    assert given == {"outputParameterKey": "Output", "producerTask": "champion"}
+    assert given == {"outputParameterKey": "model", "producerTask": "champion"}
+
+
+def test_scoring_is_cached_by_the_version_that_the_data_has_now(compiled: dict[str, Any]) -> None:
+    given = tasks(compiled)["score"]["inputs"]["parameters"]["data_version"]["taskOutputParameter"]
+    assert given == {"outputParameterKey": "data_version", "producerTask": "champion"}
 
 
 def test_only_scoring_is_cached(compiled: dict[str, Any]) -> None:

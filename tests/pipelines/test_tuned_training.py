@@ -114,7 +114,8 @@ def test_a_problem_with_nothing_to_search_is_refused_before_any_work(tmp_path: P
     [
         ({}, "vertex", ""),
         ({"trials": 2, "parallel": 2}, "vertex", ""),
-        ({"parallel": 5}, "vertex", "5 of 4 at a time"),
+        ({"parallel": 5}, "vertex", ""),
+        ({"parallel": 0}, "vertex", "0 of 4 at a time"),
         ({"parallel": 5}, "kubeflow", ""),
     ],
 )

@@ -109,10 +109,10 @@ def test_a_model_without_files(server: VertexServer) -> None:
 
 def test_batch_scoring_is_told_the_model_and_its_name(models: dict[str, str], tmp_path: Path) -> None:
     told = vertex_lookup.champion(REGISTRY, str(tmp_path), "")
-    assert told == (models[SECOND], f"{REGISTRY}@2")
+    assert told == (models[SECOND], f"{REGISTRY}@2", "")
     record = read_record(str(tmp_path), "champion", lineage.champion_identity(REGISTRY, ""))
     assert record is not None
-    assert record["result"] == {"version": SECOND, "registered": f"{REGISTRY}@2"}
+    assert record["result"] == {"version": SECOND, "registered": f"{REGISTRY}@2", "data_version": ""}
 
 
 def test_training_is_told_paths_that_its_jobs_see(models: dict[str, str], bucket: str, tmp_path: Path) -> None:

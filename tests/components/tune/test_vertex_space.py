@@ -15,7 +15,15 @@ from headrace.components.errors import DataError, HeadraceError, ProblemError, U
 from headrace.components.problem import Choice, Range, Tuning
 from headrace.components.tune.hypertune import MetricFile
 from headrace.components.tune.tried import Tried, best_of, common_error
-from headrace.components.tune.vertex_space import broken_parameters, check, parameter_specs, parameters_of, same
+from headrace.components.tune.vertex_space import (
+    UNVERIFIED,
+    broken_numbers,
+    broken_parameters,
+    check,
+    parameter_specs,
+    parameters_of,
+    same,
+)
 from headrace.components.tune.vertex_trial import Place, flags
 
 
@@ -117,7 +125,6 @@ def test_a_value_that_is_not_searched_is_refused(values: Range | Choice, told: s
 @pytest.mark.parametrize(
     ("space", "algorithm", "said"),
     [
-        ({f"hyperparameters.x{n}": Range(1, 9) for n in range(17)}, "", "1 to 16 parameters"),
         ({"hyperparameters.my x": Range(1, 9)}, "", "no whitespace"),
         ({"hyperparameters.x": Range(0, 2**63)}, "", "64 bits"),
         ({"hyperparameters.x": Range(0, 10_000, step=2)}, "", "at most 1,000 values"),
@@ -137,9 +144,17 @@ def test_what_vertex_ai_would_refuse_is_refused_with_the_rule(
 def test_numbers_of_trials() -> None:
     tuning = Tuning({"learning_rate": Range(1e-4, 1e-1)})
     check(tuning, trials=2, parallel=2)
-    for trials, parallel in ((2, 3), (0, 0), (3, 0)):
+    for trials, parallel in ((0, 1), (0, 0), (3, 0)):
         with pytest.raises(UsageError, match="the trials are wrong"):
             check(tuning, trials=trials, parallel=parallel)
+
+
+def test_a_rule_without_a_source_is_told_and_refuses_nothing() -> None:
+    many = Tuning({f"hyperparameters.x{n}": Range(1, 9) for n in range(17)})
+    check(many, trials=2, parallel=3)
+    told = [*broken_numbers(2, 3), *broken_parameters(parameter_specs(many))]
+    assert [(one.rule, one.received) for one in told] == [("parallel", "3 of 2 at a time"), ("many_parameters", "17")]
+    assert {one.rule for one in told} == set(UNVERIFIED)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from peers.vertex.launchers import Launching
     from peers.vertex.server import VertexServer
 
 
@@ -18,3 +19,12 @@ def vertex_server() -> Iterator[VertexServer]:
 
     with serving() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def launching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launching]:
+    """Runs launchers of google-cloud-pipeline-components."""
+    from peers.vertex import launchers
+
+    with launchers.launching(tmp_path_factory.mktemp("launchers")) as process:
+        yield process

@@ -41,14 +41,20 @@ class Launching:
         def run(call: Call) -> dict[str, Any]:
             self._begin(call, server, scratch)
             status, said = self._end()
+            told = containers.read_outputs(containers.executor_input(call, scratch))
             if status:
-                raise TaskFailed(f"exited with a non-zero status of {status}. {said}")
-            return containers.read_outputs(containers.executor_input(call, scratch))
+                # Vertex AI shows the job that a launcher has written down while that still waits for it.
+                raise TaskFailed(f"exited with a non-zero status of {status}. {said}", told)
+            return told
 
         return run
 
     def cancelled(self, call: Call, server: Any, scratch: Path) -> int:
-        """Runs a task's launcher until it has looked at its job once, and sends it what Vertex AI sends then.
+        """Runs a task's launcher until it has looked at its job once, and sends it what Vertex AI sends then."""
+        return self.ended_by(signal.SIGTERM, call, server, scratch)
+
+    def ended_by(self, sent: signal.Signals, call: Call, server: Any, scratch: Path) -> int:
+        """Runs a task's launcher until it has looked at its job once, and sends it a signal.
 
         The process ends with it: this is the last launcher of a module.
 
@@ -56,16 +62,14 @@ class Launching:
             Its exit status.
         """
         self._begin(call, server, scratch)
-        looks = (
-            f"GET projects/demo-project/locations/us-central1/{kind}Jobs/" for kind in ("custom", "batchPrediction")
-        )
-        prefixes = tuple(looks)
+        kinds = ("customJobs", "batchPredictionJobs", "hyperparameterTuningJobs")
+        prefixes = tuple(f"GET projects/demo-project/locations/us-central1/{kind}/" for kind in kinds)
         deadline = time.monotonic() + 120
         while not any(request.startswith(prefixes) for request in server.requests):
             assert self.process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(sent)
         return self.process.wait(timeout=60)
 
     def _begin(self, call: Call, server: Any, scratch: Path) -> None:

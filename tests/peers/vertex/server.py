@@ -13,7 +13,7 @@ from typing import Any
 from peers.rest import RestServer, answering
 from peers.vertex import batch, state
 from peers.vertex.resources import Refusal
-from peers.vertex.service import PARENT, Vertex
+from peers.vertex.service import LOCATION, PARENT, PROJECT, Vertex
 
 _STATUS = {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 403: "PERMISSION_DENIED"}
 
@@ -29,6 +29,19 @@ class VertexServer(RestServer):
     """
 
     vertex: Vertex = field(default_factory=Vertex)
+
+    def be_asked_from_here(self) -> None:
+        """Lets components of ours that run in this process ask this server."""
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import aiplatform
+
+        aiplatform.init(
+            project=PROJECT,
+            location=LOCATION,
+            api_endpoint=self.url,
+            api_transport="rest",
+            credentials=AnonymousCredentials(),
+        )
 
     def upload(self, artifact: str, *, model_id: str = "", parent: str = "", **model: Any) -> str:
         """The name of a model that is new, or has a new version; its files are in a folder in Cloud Storage."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.cloud import aiplatform_v1 as vertex
+from google.rpc import code_pb2
 from peers.vertex.endpoints import Endpoints, check_traffic
 from peers.vertex.models import Models
 from peers.vertex.operations import Operation
@@ -206,7 +207,7 @@ class Vertex:
                 if collection in self.work:
                     self.work[collection](job)
             except Refusal as refusal:
-                job.error.code, job.error.message = 3, refusal.message
+                job.error.code, job.error.message = code_pb2.Code.Value(refusal.status), refusal.message
                 after = kind.failed
             except Exception as error:  # a worker that fails is a job that failed
                 job.error.code, job.error.message = 13, f"{type(error).__name__}: {error}"

@@ -13,10 +13,10 @@ _LOGARITHMIC = ("UNIT_LOG_SCALE", "UNIT_REVERSE_LOG_SCALE")
 def refusal_of(job: Any) -> str:
     """Why a job is refused; "" for one that is taken."""
     study = job.study_spec
-    if not study.metrics or not 1 <= len(study.parameters) <= 16:
-        return "study_spec needs metrics, and 1 to 16 parameters"
-    if job.max_trial_count < 1 or not 1 <= job.parallel_trial_count <= job.max_trial_count:
-        return "max_trial_count must be positive, and parallel_trial_count 1 to max_trial_count"
+    if not study.metrics or not study.parameters:
+        return "study_spec needs metrics and parameters"
+    if job.max_trial_count < 1 or job.parallel_trial_count < 1:
+        return "max_trial_count and parallel_trial_count must be positive"
     if job.max_failed_trial_count < 0:
         return "max_failed_trial_count must not be negative"
     if not job.trial_job_spec.base_output_directory.output_uri_prefix.startswith("gs://"):

@@ -57,8 +57,14 @@ def test_a_job_as_the_helpers_make_it_is_right(found: Callable[..., list[Any]]) 
     ("changes", "rule", "where", "received"),
     [
         ({"parallel_trial_count": 5}, "V017", "trials, parallel", "5 of 4 at a time"),
-        ({"max_trial_count": 0}, "V017", "trials, parallel", "2 of 0 at a time"),
-        ({"study_spec_parameters": []}, "V017", "parameters", "0"),
+        ({"max_trial_count": 0}, "V016", "trials, parallel", "2 of 0 at a time"),
+        ({"study_spec_parameters": []}, "V016", "parameters", "0"),
+        (
+            {"study_spec_parameters": [{**RATE, "parameter_id": f"rate{number}"} for number in range(17)]},
+            "V017",
+            "parameters",
+            "17",
+        ),
         ({"study_spec_algorithm": "GRID_SEARCH"}, "V016", "rate", "DOUBLE"),
         ({"study_spec_parameters": [RATE, RATE]}, "V016", "rate", "'rate'"),
         ({"study_spec_parameters": [{**RATE, "parameter_id": "my rate"}]}, "V016", "my rate", "'my rate'"),

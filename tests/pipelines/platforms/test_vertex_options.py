@@ -49,6 +49,7 @@ def test_the_file_becomes_options() -> None:
         ("n1-standard-8", "NVIDIA_TESLA_T4", 1, ""),
         ("g4-standard-96", "NVIDIA_RTX_PRO_6000", 2, ""),
         ("n1-highmem-16", "NVIDIA_TESLA_V100", 2, ""),
+        ("n1-highcpu-64", "NVIDIA_TESLA_P100", 4, ""),
         ("n1-standard-96", "NVIDIA_TESLA_V100", 8, ""),
         ("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8, ""),
         ("a2-ultragpu-1g", "NVIDIA_A100_80GB", 1, ""),
@@ -70,6 +71,9 @@ def test_machines_that_there_are(machine: str, accelerator: str, count: int, top
         ("n2-standard-8", "NVIDIA_TESLA_T4", 1, "", "accelerator"),
         ("n1-standard-32", "NVIDIA_TESLA_T4", 1, "", "accelerator"),
         ("n1-standard-16", "NVIDIA_TESLA_V100", 1, "", "accelerator"),
+        ("n1-standard-32", "NVIDIA_TESLA_P4", 1, "", "accelerator"),
+        ("n1-highmem-64", "NVIDIA_TESLA_P4", 2, "", "accelerator"),
+        ("n1-standard-64", "NVIDIA_TESLA_P100", 4, "", "accelerator"),
         ("n1-standard-8", "NVIDIA_TESLA_T4", 3, "", "accelerator"),
         ("g2-standard-24", "NVIDIA_L4", 1, "", "accelerator"),
         ("a2-highgpu-1g", "NVIDIA_A100_80GB", 1, "", "accelerator"),
@@ -117,7 +121,7 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
         ),
         (TrainingOptions, {"disk_type": "pd-balanced"}, "disk_type is wrong", "pd-ssd or pd-standard"),
         (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is wrong", "100 to 64000"),
-        (TrainingOptions, {"timeout_hours": 700.0}, "timeout_hours is wrong", "at most 28 days"),
+        (TrainingOptions, {"timeout_hours": 0.0}, "timeout_hours is wrong", "more than 0"),
         (TrainingOptions, {"environment": {"TF_CONFIG": "{}"}}, "sets this variable itself", "TF_CONFIG"),
         (TrainingOptions, {"environment": {"A": "{{$.x}}"}}, "cannot be carried", "without {{"),
         (TaskOptions, {"cpu": 128}, "cpu is wrong", "up to 96 CPUs"),
@@ -161,6 +165,14 @@ def test_what_the_service_would_refuse(kind: Any, values: dict[str, Any], what: 
     assert what in caught.value.what
     assert caught.value.expected is not None
     assert expected in caught.value.expected
+
+
+def test_an_endpoints_replica_takes_fewer_gpus_than_its_machine_has() -> None:
+    assert EndpointOptions(machine_type="a3-highgpu-8g", accelerator="NVIDIA_H100_80GB", accelerator_count=2)
+    with pytest.raises(UsageError, match="do not go together"):
+        TrainingOptions(machine_type="a3-highgpu-8g", accelerator="NVIDIA_H100_80GB", accelerator_count=2)
+    with pytest.raises(UsageError, match="do not go together"):
+        EndpointOptions(machine_type="n1-standard-32", accelerator="NVIDIA_TESLA_T4", accelerator_count=1)
 
 
 def test_every_rule_has_a_source_and_a_text() -> None:

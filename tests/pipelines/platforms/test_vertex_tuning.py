@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from peers.pipeline_engine import Call, TaskFailed
-from peers.vertex.launch_here import launch
+from peers.vertex.launchers import Launching
 from peers.vertex.server import VertexServer, serving
 from peers.vertex.service import LOCATION, PROJECT
 from vertex_search import KIND, Search
@@ -50,17 +51,8 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def server() -> Iterator[VertexServer]:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
-
     with serving() as running:
-        aiplatform.init(
-            project=PROJECT,
-            location=LOCATION,
-            api_endpoint=running.url,
-            api_transport="rest",
-            credentials=AnonymousCredentials(),
-        )
+        running.be_asked_from_here()
         yield running
 
 
@@ -69,12 +61,11 @@ def search(
     spec: dict[str, Any],
     problem: Path,
     server: VertexServer,
+    launching: Launching,
     bucket: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Search:
-    monkeypatch.setenv("VERTEX_AI_PIPELINES_RUN_LABELS", json.dumps({"vertex-ai-pipelines-run-billing-id": "42"}))
-    return Search(spec, problem, server, f"gs://{bucket}/headrace", tmp_path)
+    return Search(spec, problem, server, launching.of(server, tmp_path), f"gs://{bucket}/headrace", tmp_path)
 
 
 def test_the_best_trials_model_is_the_pipelines_model(search: Search) -> None:
@@ -197,34 +188,14 @@ def test_a_job_that_somebody_cancels_half_way(search: Search) -> None:
     assert error["received"].startswith("CANCELLED; 1 complete, 1 unfinished; begun at 20")
 
 
-def test_a_job_that_outlives_its_launcher_is_named_with_the_command_that_ends_it(search: Search) -> None:
-    def killed(call: Call) -> Mapping[str, Any]:
-        search.trials.hold = True
-        with pytest.MonkeyPatch.context() as patch:
-            from google_cloud_pipeline_components.container.v1.gcp_launcher import job_remote_runner
-
-            patch.setattr(job_remote_runner.JobRemoteRunner, "poll_job", lambda *_: None)
-            launch(call, search.scratch, search.server.url)
-        for _ in range(4):
-            search.server.vertex.handle("GET", search.job.name, {}, b"")
-        raise TaskFailed("was killed")
-
-    search.do.by_task["tune"] = killed
-    assert search.run().state == "failed"
-    error = search.record()["error"]
-    assert (error["exit_status"], error["received"].partition(";")[0]) == (75, "4 unfinished")
-    number = search.job.name.rpartition("/")[2]
-    assert error["fix"].endswith(f"gcloud ai hp-tuning-jobs cancel {number} --region={LOCATION}")
-
-
 @pytest.mark.parametrize(("code", "after"), [(429, False), (503, True)])
 def test_a_service_that_does_not_take_the_job_is_asked_again_by_the_tasks_retry(
     search: Search, code: int, after: bool
 ) -> None:
     def twice(call: Call) -> Mapping[str, Any]:
         with pytest.raises(TaskFailed):
-            launch(call, search.scratch, search.server.url)
-        return launch(call, search.scratch, search.server.url)
+            search.launch(call)
+        return search.launch(call)
 
     search.server.fail(rf"POST .*/{KIND}$", code, after=after)
     search.do.by_task["tune"] = twice
@@ -249,7 +220,7 @@ def test_a_service_that_takes_no_job_at_all(search: Search) -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "said"),
-    [({"parallel": 5}, "5 of 4 at a time"), ({"trials": 1, "parallel": 2}, "2 of 1 at a time")],
+    [({"parallel": 0}, "0 of 4 at a time"), ({"trials": -1, "parallel": 2}, "2 of -1 at a time")],
 )
 def test_numbers_that_the_service_would_refuse_begin_no_job(
     search: Search, parameters: dict[str, int], said: str
@@ -309,3 +280,23 @@ def test_an_earlier_jobs_trial_is_not_taken_for_this_ones(search: Search, monkey
     monkeypatch.setattr(storage, "write_json", others)
     assert search.run().state == "succeeded"
     assert search.record()["result"]["trials"] == {"complete": 2, "pruned": 2, "failed": 0, "unfinished": 0}
+
+
+def test_a_job_that_outlives_its_launcher_is_named_with_the_command_that_ends_it(
+    search: Search, launching: Launching
+) -> None:
+    """The last one of the module: the process that runs launchers is killed."""
+
+    def killed(call: Call) -> Mapping[str, Any]:
+        search.trials.hold = True
+        launching.ended_by(signal.SIGKILL, call, search.server, search.scratch)
+        while len(search.job.trials) < 4:
+            search.server.vertex.handle("GET", search.job.name, {}, b"")
+        raise TaskFailed("was killed")
+
+    search.do.by_task["tune"] = killed
+    assert search.run().state == "failed"
+    error = search.record()["error"]
+    assert (error["exit_status"], error["received"].partition(";")[0]) == (75, "4 unfinished")
+    number = search.job.name.rpartition("/")[2]
+    assert error["fix"].endswith(f"gcloud ai hp-tuning-jobs cancel {number} --region={LOCATION}")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from peers.kubeflow_pipelines import kubeflow_pipelines
 from peers.pipeline_platforms import GOLDEN, NATALITY, Platform
-from peers.vertex.launchers import Launching
 
 __all__ = ["kubeflow_pipelines"]
 
@@ -25,20 +24,15 @@ def vertex_pipelines() -> Iterator[Any]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def launching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launching]:
-    """Runs launchers of google-cloud-pipeline-components."""
-    from peers.vertex import launchers
-
-    with launchers.launching(tmp_path_factory.mktemp("launchers")) as process:
-        yield process
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waiting for a platform takes no time; the seconds that it would have taken are kept."""
+    from google.api_core.future import polling
+
     from headrace.pipelines.submission import patience
 
+    # Between two looks of the service's own client at an operation.
+    monkeypatch.setattr(polling.DEFAULT_POLLING, "_initial", 0.01)
     waited: list[float] = []
     monkeypatch.setattr(patience, "sleep", waited.append)
     monkeypatch.setattr(patience, "monotonic", lambda: sum(waited))

@@ -28,9 +28,8 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
     name = run_id(done.output)
     assert done.output.splitlines()[0] == f"{name}: submitted to {platform.name}"
     shown = [line for line in done.output.splitlines() if re.match(r"[a-z]+ +(\.\.\.|[0-9.]+ s)", line)]
-    # What models are given by their names, only Vertex AI's registry knows.
-    first = ["models"] if platform.name == "vertex" else []
-    tasks = [*first, "preprocess", "train", "evaluate", "register", "deploy", "summarize"]
+    # No model is named, so that on Vertex AI, too, no task looks for one.
+    tasks = ["preprocess", "train", "evaluate", "register", "deploy", "summarize"]
     assert [line.split()[0] for line in shown] == [name for task in tasks for name in (task, task)]
     call = next(call for call in platform.do.calls if call.task == "preprocess")
     problem = call.parameters["problem"]
@@ -136,7 +135,7 @@ def test_a_task_that_fails_says_which_and_exits_as_it_did(
     assert re.search(r"headrace logs natality-[0-9a-f]{12} --to \w+ .* --task preprocess", done.error)
     assert "preprocess  failed after" in done.output
     # The exit task ran, whatever happened.
-    assert [call.task for call in platform.do.calls if call.task != "models"] == ["preprocess", "summarize"]
+    assert [call.task for call in platform.do.calls] == ["preprocess", "summarize"]
 
 
 def test_the_summary_tells_the_user_of_the_mistake(platform: Platform, write_summary: Callable[..., Any]) -> None:

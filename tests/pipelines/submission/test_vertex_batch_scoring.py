@@ -186,16 +186,22 @@ def test_a_table_is_read_by_the_job_itself(
     assert sorted(scoring.predictions()["prediction"].to_pylist()) == sorted(predicted(np.arange(ROWS) / 4).tolist())
 
 
-def test_a_job_that_fails_late_fails_the_run(scoring: Scoring) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason", "status", "said"),
+    [
+        (429, "RESOURCE_EXHAUSTED", 75, "the batch prediction job did not end well"),
+        (400, "INVALID_ARGUMENT", 2, "Vertex AI refused the request. Received: no n2-standard-4 is to be had"),
+    ],
+)
+def test_a_job_that_fails_late_fails_the_run(scoring: Scoring, code: int, reason: str, status: int, said: str) -> None:
     from peers.vertex.resources import Refusal
 
-    def out_of_machines(job: Any) -> None:
-        raise Refusal(429, "RESOURCE_EXHAUSTED", "no n2-standard-4 is to be had")
+    def fail(job: Any) -> None:
+        raise Refusal(code, reason, "no n2-standard-4 is to be had")
 
-    scoring.platform.server.vertex.work["batchPredictionJobs"] = out_of_machines
+    scoring.platform.server.vertex.work["batchPredictionJobs"] = fail
     done = scoring.platform.submit("--wait")
-    assert done.status == 75
-    assert "the batch prediction job did not end well" in done.error
+    assert (done.status, said in done.error) == (status, True)
     called = [call.task for call in scoring.platform.do.calls]
     assert called == ["champion", "prepare", "model-batch-predict", "notify"]
 

@@ -120,6 +120,72 @@ def test_a_training_that_fails_late_fails_the_run(ours: Platform, launching: Lau
     assert not [name for name in ours.server.vertex.resources if "/models/" in name]
 
 
+@pytest.mark.parametrize(
+    ("late", "code", "status", "message", "said"),
+    [
+        (False, 400, "INVALID_ARGUMENT", "no g2-standard-24 is offered here", "Vertex AI refused the request"),
+        (
+            False,
+            403,
+            "PERMISSION_DENIED",
+            "Permission 'storage.objects.get' denied",
+            "--member=serviceAccount:headrace@demo-project.iam.gserviceaccount.com --role=roles/storage.objectAdmin",
+        ),
+        (True, 404, "NOT_FOUND", "there is no key ring", "Vertex AI refused the request"),
+        (True, 400, "FAILED_PRECONDITION", "the network has no peering", "Vertex AI refused the request"),
+    ],
+)
+def test_a_job_that_is_refused_is_the_callers_fault(
+    ours: Platform,
+    launching: Launching,
+    tmp_path: Path,
+    write_summary: Callable[..., Any],
+    late: bool,
+    code: int,
+    status: str,
+    message: str,
+    said: str,
+) -> None:
+    """By the launcher's last words where its request was refused, and by the job's own error where that came late."""
+    from peers.vertex.resources import Refusal
+
+    from headrace.components.errors import PlatformError
+
+    def refuse(job: Any) -> None:
+        raise Refusal(code, status, message)
+
+    answers(ours, launching, tmp_path)
+    if late:
+        ours.server.vertex.work["customJobs"] = refuse
+    else:
+        ours.server.fail("POST .*/customJobs$", code, message=message)
+    # The step left no record, so that is all that the summary knows.
+    unknown = PlatformError("train ended without a word: it was killed, or ran out of memory")
+    ours.on_end(write_summary("failed", error=unknown.to_json()))
+    done = ours.submit("--wait")
+    assert (done.status, message in done.error, said in done.error) == (2, True, True)
+    name = done.output.partition(":")[0]
+    (told,) = [
+        task
+        for task in json.loads(headrace("status", name, *ours.options, "--json").output)["tasks"]
+        if task["refusal"]
+    ]
+    assert (told["name"], told["refusal"]["exit_status"]) == ("train", 2)
+
+
+def test_a_process_that_fails_in_a_job_tells_itself_whose_fault_it_is(
+    ours: Platform, launching: Launching, tmp_path: Path
+) -> None:
+    from peers.vertex.resources import invalid
+
+    def fail(job: Any) -> None:
+        raise invalid("The replica workerpool0-0 exited with a non-zero status of 75.")
+
+    answers(ours, launching, tmp_path)
+    ours.server.vertex.work["customJobs"] = fail
+    assert ours.submit("--wait").status == 75
+
+
 @pytest.mark.parametrize("code", [503, 0])
 def test_the_launcher_outlives_a_poll_that_fails(
     ours: Platform, launching: Launching, tmp_path: Path, code: int

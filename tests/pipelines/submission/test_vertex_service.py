@@ -1,4 +1,4 @@
-"""What is Vertex AI's own: its refusals with the commands that mend them, its requests, schedules and conflicts."""
+"""What is Vertex AI's own: its refusals with the commands that mend them, its requests, conflicts and names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import GOLDEN, Platform, headrace
 
 PARENT = "projects/demo-project/locations/us-central1"
-CRON = ["--cron", "0 3 * * *", "--timezone", "Europe/Berlin"]
 
 
 def job(platform: Platform) -> Any:
@@ -94,7 +94,6 @@ def test_the_request_is_what_the_options_file_says(vertex: Platform, tmp_path: P
     spec = json.loads(type(made).to_json(made))["pipelineSpec"]
     tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert {name: task.get("cachingOptions") for name, task in tasks.items() if name != "condition-2"} == {
-        "models": {},
         "preprocess": {},
         "train": {},
         "evaluate": {},
@@ -131,6 +130,15 @@ def test_two_who_submit_at_once_have_one_run(vertex: Platform) -> None:
     assert len(vertex.made) == 2
 
 
+@pytest.mark.parametrize(("code", "status"), [("INVALID_ARGUMENT", 2), ("RESOURCE_EXHAUSTED", 75)])
+def test_the_services_own_word_of_a_task_says_whose_fault_it_is(vertex: Platform, code: str, status: int) -> None:
+    said = f"AiPlatformException: code={code}, message=no such machine, cause=null; Failed to create custom job"
+    vertex.do.by_task = {"train": TaskFailed(f"com.google.cloud.ai.platform.common.errors.{said}")}
+    done = vertex.submit("--wait")
+    assert (done.status, "no such machine" in done.error, "--task train" in done.error) == (status, True, True)
+    assert ("train: Vertex AI refused the request. Received: no such machine." in done.error) is (status == 2)
+
+
 def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
     import requests
 
@@ -142,52 +150,6 @@ def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
         raise requests.ConnectionError("Failed to resolve: [Errno -2] Name or service not known")
 
 
-def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None:
-    spec, options = vertex.spec, vertex.options
-    made = headrace("schedule", "set", spec, *options, *vertex.inputs, *CRON)
-    assert made.output == 'made: natality: active, "0 3 * * *" Europe/Berlin\n'
-    (name,) = [name for name in vertex.server.vertex.resources if "/schedules/" in name]
-    held = vertex.server.vertex.resources[name]
-    assert (held.cron, held.max_concurrent_run_count) == ("TZ=Europe/Berlin 0 3 * * *", 1)
-    changed = headrace("schedule", "set", spec, *options, *vertex.inputs, "--cron", "30 4 * * 1")
-    assert changed.output == 'changed: natality: active, "30 4 * * 1" UTC\n'
-    assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
-    assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
-    assert headrace("schedule", "resume", "natality", *options).status == 0
-    run = vertex.server.vertex.finish(vertex.server.vertex.fire(name))
-    assert run.state.name == "PIPELINE_STATE_SUCCEEDED"
-    assert dict(run.runtime_config.parameter_values)["run_id"] == "natality"
-    assert headrace("schedule", "delete", "natality", *options).status == 0
-    assert headrace("schedule", "list", *options).output == ""
-    missing = headrace("schedule", "pause", "natality", *options)
-    assert (missing.status, "there is no such schedule" in missing.error) == (2, True)
-
-
-def test_a_lost_answer_makes_no_second_schedule(vertex: Platform) -> None:
-    vertex.server.fail(r"POST .*/schedules$", 0, after=True)
-    done = headrace("schedule", "set", vertex.spec, *vertex.options, *vertex.inputs, *CRON)
-    assert (done.status, len([n for n in vertex.server.vertex.resources if "/schedules/" in n])) == (0, 1)
-
-
-def test_an_operation_that_fails_late_is_the_platforms_fault(vertex: Platform) -> None:
-    headrace("schedule", "set", vertex.spec, *vertex.options, *vertex.inputs, *CRON)
-    vertex.server.vertex.failing_operations += ["the schedule is busy"] * 100
-    done = headrace("schedule", "delete", "natality", *vertex.options)
-    assert (done.status, "the schedule is busy" in done.error) == (75, True)
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--cron", "0 3 * *"], "five fields"),
-        (["--cron", "0 3 * * *", "--timezone", "Mars/Olympus"], "no such time zone"),
-    ],
-)
-def test_wrong_times_are_refused(vertex: Platform, more: list[str], said: str) -> None:
-    done = headrace("schedule", "set", vertex.spec, *vertex.options, *vertex.inputs, *more)
-    assert (done.status, said in done.error, vertex.server.requests) == (2, True, [])
-
-
 def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     done = headrace("status", *vertex.options, "--host", "http://127.0.0.1:1")
     assert (done.status, "vertex takes no --host" in done.error) == (2, True)
@@ -195,25 +157,36 @@ def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     assert (missing.status, "--location is missing" in missing.error) == (2, True)
 
 
+def test_no_task_looks_for_models_where_none_is_named(vertex: Platform) -> None:
+    assert vertex.submit("--parameter", "warm_start_version=0123456789abcdef").status == 0
+    spec = json.loads(type(job(vertex)).to_json(job(vertex)))["pipelineSpec"]
+    assert "models" not in json.dumps(sorted(spec["components"]) + sorted(spec["deploymentSpec"]["executors"]))
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert sorted(tasks) == ["condition-2", "evaluate", "preprocess", "train"]
+    assert (tasks["train"]["dependentTasks"], tasks["evaluate"]["dependentTasks"]) == (
+        ["preprocess"],
+        ["preprocess", "train"],
+    )
+    # What the task would have handed on comes as it was given.
+    for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
+        assert tasks[task]["inputs"]["parameters"][name] == {"componentInputParameter": f"pipelinechannel--{name}"}
+
+
 def test_models_are_given_by_their_names_in_the_registry(
     vertex: Platform, bucket: str, put: Callable[[str, bytes], str], tmp_path: Path
 ) -> None:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
     from peers import component_calls
 
     from headrace.components.registry.vertex_component import models
 
-    aiplatform.init(
-        project="demo-project", location="us-central1", api_endpoint=vertex.server.url, api_transport="rest",
-        credentials=AnonymousCredentials(),
-    )  # fmt: skip
+    vertex.server.be_asked_from_here()
     place = put("model/training.json", b'{"model_version": "0123456789abcdef"}').rpartition("/")[0]
     vertex.server.upload(place, model_id="natality", versionAliases=["champion"])
     vertex.do.by_task["models"] = lambda call: component_calls.run(models, call, tmp_path)
     done = vertex.submit("--champion", "champion", "--parameter", f"warm_start={PARENT}/models/natality@1", "--wait")
     assert (done.status, done.error) == (0, "")
     given = {call.task: call.parameters for call in vertex.do.calls}
+    assert next(iter(given)) == "models"
     assert given["evaluate"]["champion"] == given["train"]["warm_start"] == f"/gcs/{bucket}/model"
     # By it the cache sees that the alias means another model.
     assert given["train"]["warm_start_version"] == "0123456789abcdef"

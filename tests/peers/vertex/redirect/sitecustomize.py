@@ -35,7 +35,7 @@ def _redirect(said: str) -> None:
         transport="rest", credentials=AnonymousCredentials(), client_options={"api_endpoint": url()}
     )
     google.auth.default = lambda *_, **__: (Credentials(), "demo-project")
-    job_remote_runner._POLLING_INTERVAL_IN_SECONDS = 0.05
+    job_remote_runner._POLLING_INTERVAL_IN_SECONDS = 0.01
     post = requests.post
 
     def posted(**request: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -11,7 +11,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from headrace.components import storage
 from headrace.components.errors import DataError
 from headrace.components.score.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
-from headrace.components.score.lifting.lifted import Lifted
+
+if TYPE_CHECKING:
+    from headrace.components.score.lifting.lifted import Lifted
 
 OpError = tf.errors.OpError
 # What says nothing about the rows: the device or the process is in trouble.
@@ -80,6 +82,9 @@ class SavedModel:
 
     def lifted(self, outputs: Sequence[str]) -> Lifted | None:
         """What gives these outputs with less work for each row, or None; see `lifting`."""
+        # The server, which never asks for it, comes without pyarrow.
+        from headrace.components.score.lifting.lifted import Lifted
+
         return Lifted.of(self._call, outputs)
 
     def takes(self) -> Takes:

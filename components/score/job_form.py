@@ -79,6 +79,8 @@ def _against(takes: Takes, partition_by: str) -> str:
         return "the predictions are partitioned"
     if any(taken.columns != (taken.name,) for taken in takes.inputs):
         return "an input is fed from columns of other names"
+    if any(taken.width is not None for taken in takes.inputs):
+        return "the model takes a list in each row, and the rows hold single values"
     if takes.key in {taken.name for taken in takes.inputs} or (takes.key_input is not None and not takes.declared):
         return f"the model takes {takes.key}, which a job keeps from it as the key"
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from headrace.components.problem import Numeric, Problem
 
 # As TensorFlow tells where a record is damaged.
 _RECORD = re.compile(r"(corrupted|truncated) record at (\d+)")
+_OPERATIONS = re.compile(r"\{\{.*?\}\}\s*|\s*\[(?:Op:|\[\{).*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -90,34 +91,52 @@ def blaming_shards(examples: Examples) -> Iterator[None]:
     Raises:
         DataError: it names the shard. Where all of them are whole the model failed, and its error goes on.
     """
-    from tensorflow import errors
-
     try:
         yield
-    except (errors.DataLossError, errors.InvalidArgumentError, errors.NotFoundError) as error:
-        damage = damage_of((*examples.train.files, *examples.eval.files))
+    except suspect_errors() as error:
+        damage = damage_of(examples.train, examples.eval)
         if damage is None:
             raise
         raise damage from error
 
 
-def damage_of(files: Sequence[str]) -> DataError | None:
-    """What is wrong with the first of these shards that cannot be read; None where all of them can."""
+def suspect_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow may raise where a shard is damaged; where a function of Python met it, the last of them."""
+    from tensorflow import errors
+
+    return (
+        errors.DataLossError,
+        errors.InvalidArgumentError,
+        errors.NotFoundError,
+        errors.FailedPreconditionError,
+        errors.UnknownError,
+    )
+
+
+def damage_of(*splits: Split) -> DataError | None:
+    """What is wrong with the first shard that cannot be read, or lacks rows; None where all are whole."""
     import tensorflow as tf
 
-    for file in files:
-        zipped = file.endswith(".gz")
-        records = tf.data.TFRecordDataset(file, "GZIP" if zipped else "")
-        try:
-            records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)
-        except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-            found = _RECORD.search(error.message)
-            if found is None:
-                return unreadable(file, error.message)
-            return unreadable(
-                f"{file}, byte {found[2]}{' of what is unpacked' if zipped else ''}", f"a {found[1]} record"
-            )
+    for split in splits:
+        for file, rows in zip(split.files, split.shard_rows, strict=True):
+            zipped = file.endswith(".gz")
+            records = tf.data.TFRecordDataset(file, "GZIP" if zipped else "")
+            try:
+                found = int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
+            except tf.errors.OpError as error:
+                told = _RECORD.search(error.message)
+                if told is None:
+                    return unreadable(file, said_by(error))
+                place = f"byte {told[2]}{' of what is unpacked' if zipped else ''}"
+                return unreadable(f"{file}, {place}", f"a {told[1]} record")
+            if found != rows:
+                return unreadable(file, f"{found} of {rows} records")
     return None
+
+
+def said_by(error: Any) -> str:
+    """The words of an error of TensorFlow without the names of its operations."""
+    return _OPERATIONS.sub("", error.message).strip()
 
 
 def unreadable(where: str, received: str) -> DataError:

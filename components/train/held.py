@@ -120,8 +120,9 @@ class OnDisk:
             (f"f{place}", np.int32 if place in self._strings else column.dtype.as_numpy_dtype, tuple(column.shape[1:]))
             for place, column in enumerate(specification)
         ]
-        self._file = tempfile.TemporaryFile(prefix="headrace-", dir=folder)  # noqa: SIM115 - as long as the store
-        self._records = np.memmap(self._file, np.dtype(fields), "w+", shape=(rows,))
+        # What is mapped stays until nothing refers to it.
+        with tempfile.TemporaryFile(prefix="headrace-", dir=folder) as file:
+            self._records = np.memmap(file, np.dtype(fields), "w+", shape=(rows,))
 
     def put(self, number: int, columns: Sequence[Any]) -> None:
         begin = number * BLOCK_ROWS

@@ -43,7 +43,7 @@ class Packing:
         """Tensors as `packed` has them.
 
         Args:
-            columns: in the order of the flattened structure. Each is let go before the next is asked for.
+            columns: in the order of the flattened structure; none is kept much longer than until the next is given.
         """
         words, upper, apart, rows = [], [], [], 0
         with tf.device("CPU:0"):
@@ -51,19 +51,20 @@ class Packing:
                 rows = len(column)
                 if place in self._apart:
                     apart.append(column)
-                    continue
-                halves = tf.bitcast(tf.reshape(column, [rows, -1]), tf.uint16)
-                if place not in self._integers:
-                    words.append(tf.reshape(halves, [rows, -1]))
-                    continue
-                words.append(halves[:, :, 0])
-                # Of most columns nothing of this is kept: that zeros wait for the others would be a waste.
-                upper.append(halves[:, :, 1] if tf.reduce_any(halves[:, :, 1] != 0) else None)
+                elif place in self._integers:
+                    lower, high = _halves(column)
+                    words.append(lower)
+                    # Of most columns nothing of this is kept: that zeros wait for the others would be a waste.
+                    upper.append(high)
+                else:
+                    words.append(tf.reshape(tf.bitcast(column, tf.uint16), [rows, -1]))
             if all(half is None for half in upper):
-                upper, rows = [], 0
-            zeros = [tf.zeros([rows, values], tf.uint16) for values in self._values]
-            high = [zero if half is None else half for half, zero in zip(upper or zeros, zeros, strict=True)]
-            return [_side_by_side(words), _side_by_side(high), *apart]
+                rows = 0
+            upper = [
+                tf.zeros([rows, values], tf.uint16) if half is None else half
+                for half, values in zip(upper, self._values, strict=True)
+            ]
+            return [_side_by_side(words), _side_by_side(upper), *apart]
 
     def gather(self, packed: Sequence[Any], chosen: Any) -> Any:
         """The rows of these numbers, in this order: such a structure as it was.
@@ -94,6 +95,12 @@ class Packing:
 
 def _side_by_side(pieces: Sequence[Any]) -> Any:
     return tf.concat(pieces, axis=1) if pieces else tf.zeros([0, 0], tf.uint16)
+
+
+def _halves(column: Any) -> tuple[Any, Any]:
+    """The lower halves of integers, and the upper ones or None where all are zero."""
+    halves = tf.bitcast(tf.reshape(column, [len(column), -1]), tf.uint16)
+    return halves[:, :, 0], halves[:, :, 1] if tf.reduce_any(halves[:, :, 1] != 0) else None
 
 
 def _joined(lower: Sequence[Any], upper: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from headrace.components.problem import Categorical, Numeric, Problem
 from headrace.components.train.by_value import ByValue, Strings, decoded
-from headrace.components.train.examples import Split, damage_of, unreadable
+from headrace.components.train.examples import Split, damage_of, said_by, suspect_errors, unreadable
 
 # (features by name, labels) of a block or batch of rows.
 Rows = tuple[dict[str, Any], Any]
@@ -66,9 +66,10 @@ def preparing(prepare: Prepare) -> Callable[[Any, Any], Rows]:
     return traced
 
 
-def record_dataset(files: Any, compression: str) -> Any:
-    """The records of files, one after the other."""
-    return tf.data.TFRecordDataset(files, compression_type=compression)
+def record_dataset(files: Any, compression: str, rows: Any) -> Any:
+    """The records of files, one after the other; that there are others than `rows` is an error, not the end."""
+    records = tf.data.TFRecordDataset(files, compression_type=compression)
+    return records.apply(tf.data.experimental.assert_cardinality(rows))
 
 
 def compression_of(files: Sequence[str]) -> str:
@@ -82,7 +83,7 @@ def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     del specification[problem.label.name]
     specification[problem.key] = tf.io.FixedLenFeature([], tf.string)
     with reading(split):
-        records = next(iter(record_dataset(list(split.files), compression_of(split.files)).batch(limit)))
+        records = next(iter(record_dataset(list(split.files), compression_of(split.files), split.rows).batch(limit)))
         parsed = tf.io.parse_example(records, specification)
     columns = {name: tensor.numpy() for name, tensor in parsed.items()}
     key = columns.pop(problem.key)
@@ -127,9 +128,9 @@ def reading(split: Split) -> Iterator[None]:
     """Turns what TensorFlow says about a damaged shard into one of our errors."""
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+    except suspect_errors() as error:
         # Nothing but reading is done there: where each is whole, they hold what was not declared.
-        raise damage_of(split.files) or unreadable(", ".join(split.files), error.message) from error
+        raise damage_of(split) or unreadable(", ".join(split.files), said_by(error)) from error
 
 
 def _specification(problem: Problem) -> dict[str, Any]:

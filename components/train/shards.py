@@ -60,7 +60,7 @@ class Shards:
     def in_order(self) -> Any:
         """A dataset of (features, labels): all rows in the order of the files, in blocks of up to 16,384."""
         if self._reader is None:
-            records = record_dataset(list(self.files), compression_of(self.files)).batch(BLOCK_ROWS)
+            records = record_dataset(list(self.files), compression_of(self.files), self.total).batch(BLOCK_ROWS)
             parsed = tf.autograph.experimental.do_not_convert(lambda block: parse(self.problem, block))
             return records.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
         plan = _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
@@ -147,24 +147,27 @@ class Shards:
 
     @tf.autograph.experimental.do_not_convert
     def _records_of(self, epoch: Any) -> Any:
-        files = tf.gather(tf.constant(self.files), self._order(epoch))
-        pieces = self._pieces(files, tf.zeros_like(files, tf.int64))
+        shards = self._order(epoch)
+        pieces = self._pieces(shards, tf.zeros_like(shards, tf.int64))
         return self._permuted(pieces.rebatch(BLOCK_ROWS), epoch, 0)
 
     def _records_from(self, epoch: int, block: int) -> Any:
         with tf.device("CPU:0"):
             order = self._order(epoch).numpy()
         opened, surplus = entered([self.rows[shard] for shard in order], block * BLOCK_ROWS)
-        files = tf.constant([self.files[order[shard]] for shard, _ in opened])
-        pieces = self._pieces(files, tf.constant([skipped for _, skipped in opened], tf.int64))
+        shards = tf.constant([order[shard] for shard, _ in opened])
+        pieces = self._pieces(shards, tf.constant([skipped for _, skipped in opened], tf.int64))
         return self._permuted(after_place(pieces, surplus).rebatch(BLOCK_ROWS), epoch, block)
 
-    def _pieces(self, files: Any, skipped: Any) -> Any:
-        @tf.autograph.experimental.do_not_convert
-        def of_shard(file: Any, skip: Any) -> Any:
-            return record_dataset(file, compression_of(self.files)).skip(skip).batch(PIECE_ROWS)
+    def _pieces(self, shards: Any, skipped: Any) -> Any:
+        """Records by turns of shards, by their numbers, in each of which so many are skipped."""
+        files, rows = (tf.gather(tf.constant(each), shards) for each in (self.files, np.array(self.rows, np.int64)))
 
-        return tf.data.Dataset.from_tensor_slices((files, skipped)).interleave(
+        @tf.autograph.experimental.do_not_convert
+        def of_shard(file: Any, rows: Any, skip: Any) -> Any:
+            return record_dataset(file, compression_of(self.files), rows).skip(skip).batch(PIECE_ROWS)
+
+        return tf.data.Dataset.from_tensor_slices((files, rows, skipped)).interleave(
             of_shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 

@@ -230,6 +230,8 @@ def test_why_rows_are_prepared_whatever_they_are() -> None:
     assert why(table, Takes("s", TAKES.inputs, TAKES.outputs)) == "no column identifies a row"
     assert why(table, partition_by="color") == "the predictions are partitioned"
     assert why(table, Takes("s", (weight,), (), "id")) == "an input is fed from columns of other names"
+    list_ = ModelInput("weight", "float32", 3, ("weight",))
+    assert why(table, Takes("s", (list_,), (), "id")).startswith("the model takes a list in each row")
     for takes in (Takes("s", TAKES.inputs, (), "color"), Takes("s", TAKES.inputs, (), "id", key_input="key")):
         assert why(table, takes) == f"the model takes {takes.key}, which a job keeps from it as the key"
 

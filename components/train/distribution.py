@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,15 @@ from headrace.components.errors import PlatformError
 from headrace.components.train.cluster import Cluster
 from headrace.components.train.strategy import Strategy
 
-_LOST = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.NotFoundError, tf.errors.AbortedError)
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.NotFoundError,
+    tf.errors.AbortedError,
+    tf.errors.InternalError,
+)
+# What the drivers of TPUs make, on a machine and in a container that is given one.
+_TPU_DEVICES = ("accel*", "vfio/[0-9]*")
 
 
 def create(chosen: Strategy) -> Any:
@@ -72,6 +81,15 @@ def _resolver(chosen: Strategy) -> Any:
 
 
 def _tpu(name: str) -> Any:
+    # Without one, libtpu asks for minutes what there is, and ends with a failed check.
+    if name == "local" and not any(found for pattern in _TPU_DEVICES for found in Path("/dev").glob(pattern)):
+        raise PlatformError(
+            "there is no TPU on this machine",
+            where="TPU local",
+            expected="/dev/accel* or /dev/vfio/*, as a TPU's driver makes them",
+            received="neither",
+            fix="Run it where there is a TPU, or without TPU_NAME",
+        )
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
     if name != "local":
         tf.config.experimental_connect_to_cluster(resolver)

@@ -146,11 +146,17 @@ def test_a_worker_that_dies_is_done_without_and_rejoins(trained: Path) -> None:
     assert served["after"]["loss"] < served["measured"]["loss"]
 
 
-def test_a_tpu_that_is_not_there_is_the_platforms_fault() -> None:
+@pytest.mark.parametrize(
+    ("devices", "what"), [(("accel*",), "there is no TPU on this machine"), (("null",), "the devices do not answer")]
+)
+def test_a_tpu_that_is_not_there_is_the_platforms_fault(
+    devices: tuple[str, ...], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distribution, "_TPU_DEVICES", devices)
     with pytest.raises(PlatformError) as caught:
         distribution.create(Strategy("TPU", "", "TPU:0", tpu="local"))
     assert caught.value.exit_status == 75
-    assert (caught.value.what, caught.value.where) == ("the devices do not answer", "TPU local")
+    assert (caught.value.what, caught.value.where) == (what, "TPU local")
 
 
 @pytest.mark.parametrize("kind", ["linear", "deep", "wide_and_deep", "deep_and_cross"])

@@ -15,7 +15,7 @@ def version_of(data: str, given: str, csv: str) -> str:
     """
     if given or not data:
         return given
-    # An image for light work may do without the libraries that read rows.
+    # Where the version is given, as `headrace submit` does, the libraries that read rows need not be there.
     from headrace.components.preprocess import sources
 
     return sources.data_version(sources.list_paths(data), CsvDialect.parse(options_of(csv)))

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from headrace.components import storage
 from headrace.components.lineage import release
 from headrace.components.score.options import EndpointOptions
-from headrace.components.serve.source import find_source
 from headrace.components.steps import identity
 
 
@@ -52,6 +51,9 @@ def version_of(model: str, endpoint: EndpointOptions | None = None) -> str:
     """
     if endpoint is not None and (not model or not storage.exists(model)):
         return endpoint.url
+    # What reads models needs NumPy, which the tasks that only work out identities may have none of.
+    from headrace.components.serve.source import find_source
+
     source = find_source(model, name="model")
     return source.version if source.interface is not None else saved_model_digest(source.saved_model)
 

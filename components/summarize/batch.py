@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -18,7 +19,7 @@ from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.score.identity import score_identity
 from headrace.components.score.options import JOB_LABEL
 from headrace.components.steps import emit, read_record
-from headrace.components.summarize.step import verdict
+from headrace.components.summarize.step import begun, verdict
 from headrace.components.workspace import summary_uri
 
 # What was scored may be an earlier run's; all else is done, or looked at, each time.
@@ -32,6 +33,7 @@ class BatchFacts:
 
     pipeline: str
     run_id: str
+    job: str
     started: float
     problem: str
     data: str
@@ -51,11 +53,14 @@ class BatchFacts:
 
 def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
     """Writes the summary of a run however it ended, and tells the webhook, if there is one."""
-    steps = collect(facts)
+    since = begun(facts.root, facts.run_id, facts.job, facts.started)
+    steps = collect(dataclasses.replace(facts, started=since))
     summary = {
         "format": 1,
         "pipeline": facts.pipeline,
         "run_id": facts.run_id,
+        "job": facts.job,
+        "since": since,
         **verdict(steps, engine_succeeded=engine_succeeded),
         "started": facts.started,
         "finished": time.time(),
@@ -103,7 +108,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     if reached:
         scored = score_identity(
             steps[-1]["result"]["version"],
-            facts.data_version or steps[-1]["result"]["data_version"],
+            facts.data_version or steps[-1]["result"].get("data_version", ""),
             sink=facts.sink,
             table=facts.table,
             partition_by=facts.partition_by,

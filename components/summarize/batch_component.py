@@ -52,4 +52,5 @@ def notify(
 
     from headrace.components.summarize import batch
 
-    batch.run(batch.BatchFacts(**facts), engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))
+    told = batch.BatchFacts(job=status.pipeline_job_resource_name, **facts)
+    batch.run(told, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

@@ -57,6 +57,7 @@ def summarize(
         step.RunFacts(
             pipeline=pipeline,
             run_id=run_id,
+            job=final_status.pipeline_job_resource_name,
             started=started,
             problem=problem,
             problem_digest=problem_digest,

@@ -27,6 +27,7 @@ class RunFacts:
 
     pipeline: str
     run_id: str
+    job: str
     started: float
     problem: str
     problem_digest: str
@@ -47,12 +48,15 @@ class RunFacts:
 def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
     """Writes the summary of a run, whether it succeeded, was refused or failed."""
     file = load_problem(facts.problem, digest=facts.problem_digest)
-    steps = collect(facts, file)
+    since = begun(facts.root, facts.run_id, facts.job, facts.started)
+    steps = collect(dataclasses.replace(facts, started=since), file)
     measured = next(step["result"].get("data_version", "") for step in steps if step["step"] == "preprocess")
     summary = {
         "format": 1,
         "pipeline": facts.pipeline,
         "run_id": facts.run_id,
+        "job": facts.job,
+        "since": since,
         **verdict(steps, engine_succeeded=engine_succeeded),
         "started": facts.started,
         "finished": time.time(),
@@ -68,6 +72,25 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "steps": steps,
     }
     storage.write_json(summary_uri(facts.root, facts.run_id), summary)
+
+
+def begun(root: str, run_id: str, job: str, started: float) -> float:
+    """When a run began, in seconds since 1970: what was recorded before that, came of an earlier one.
+
+    The runs of a schedule have all their parameters in common, `started` too, which is when the schedule was set. They
+    do not overlap: none began before the one that wrote the last summary had ended.
+
+    Args:
+        root: where the run's records are kept.
+        run_id: the run's name.
+        job: the engine's own name of the run. One whose exit task runs again finds its own summary.
+        started: that the run was given.
+    """
+    uri = summary_uri(root, run_id)
+    last = storage.read_json(uri) if storage.exists(uri) else {}
+    again = bool(job) and last.get("job") == job
+    earliest: float = last.get("since" if again else "finished", 0.0)
+    return max(started, earliest)
 
 
 def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str, Any]:
@@ -157,7 +180,8 @@ def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) ->
     record = read_record(facts.root, name, identity) if reached and identity else None
     if record is not None and record["started"] < facts.started:
         # From before this run: a result that the engine reused, or a failure that this run has mended or never met.
-        reused = record["status"] == "succeeded" and name not in _UNCACHED
+        # Where the run itself measures the data, nothing is reused.
+        reused = record["status"] == "succeeded" and name not in _UNCACHED and bool(facts.data_version)
         record = {**record, "status": "cached"} if reused else None
     return record or {
         "step": name,

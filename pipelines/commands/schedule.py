@@ -57,7 +57,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     if "run_id" in parameters:
         parameters["run_id"] = called
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
-    submission = rewriting.without_cache(submission) if no_cache else rewriting.without_stale_results(submission)
+    submission = rewriting.without_cache(submission) if no_cache else submission
     with places.service(place) as service:
         if prepared.upload is not None:
             from headrace.components import storage

@@ -165,7 +165,8 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_l
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
-    return Prepared(derived, rewriting.without_idle_lookup(submission), filled.upload)
+    submission = rewriting.without_stale_results(rewriting.without_idle_lookup(submission))
+    return Prepared(derived, submission, filled.upload)
 
 
 def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:

@@ -73,10 +73,11 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
                 yield Finding("V013", task.where, f"argument {name!r}")
     if task.spec.get("cachingOptions", {}).get("cacheKey"):
         yield Finding("V014", task.where, f"cache key {task.spec['cachingOptions']['cacheKey']!r}")
+    inputs = task.inputs()
+    yield from _family(f"{task.where}.machine_type", inputs.get("machine_type"))
     container = spec.executor_of(task)
     if not any(_LAUNCHER in str(part) for part in container.get("command", [])):
         return
-    inputs = task.inputs()
     yield from _glued(task, container, inputs)
     if any(_STRATEGY in str(part) for part in container.get("args", [])):
         default = taken.get("parameters", {}).get("strategy", {}).get("defaultValue")
@@ -121,10 +122,18 @@ def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]
     if broken:
         asked = f"{kind} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
         yield Finding("V007", where, f"{asked} ({vertex_rules.table()['rules'][broken]['text']})")
+    else:
+        yield from _family(where, kind)
     if number == 0 and replicas != 1:
         yield Finding("V008", where, f"{replicas} replicas")
     if number > 0 and replicas and vertex_rules.is_tpu(kind):
         yield Finding("V007", where, f"{kind} ({vertex_rules.table()['rules']['tpu_replicas']['text']})")
+
+
+def _family(where: str, machine: object) -> Iterator[Finding]:
+    """A machine type that is written in the spec."""
+    if isinstance(machine, str) and machine and "{{$" not in machine and not vertex_rules.is_known_family(machine):
+        yield Finding("V018", where, machine)
 
 
 def _glued(task: Task, container: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[Finding]:

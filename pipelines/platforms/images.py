@@ -37,11 +37,16 @@ _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _BY_DIGEST = re.compile(rf"{_NAME}(:{_TAG})?@sha256:[0-9a-f]{{64}}\Z")
 _BY_TAG = re.compile(rf"{_NAME}:{_TAG}\Z")
 
-# Rows are worked on in the image with Beam, models in the trainer's; what is not here is light work.
+# Rows and predictions are read in the image with Beam, models in the trainer's; what is not here is light work.
 _IMAGE_OF: dict[Role, str] = {
     "preprocess": "beam",
+    # It measures the rows that are to be scored.
+    "champion": "beam",
     "prepare": "beam",
     "score": "beam",
+    # Both hold files against their checksums.
+    "check": "beam",
+    "publish": "beam",
     "evaluate": "train",
     "train": "train",
     "tune": "train",
@@ -53,7 +58,7 @@ class Images:
     """The images of a release.
 
     Attributes:
-        beam: preprocesses and scores, in a pipeline's task.
+        beam: preprocesses, scores, and publishes predictions, in a pipeline's task.
         train: trains and evaluates.
         serve: serves predictions.
         worker: the beam image with Beam's boot program, which a service starts workers by; "" where none does.

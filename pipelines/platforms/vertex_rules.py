@@ -62,6 +62,11 @@ def broken_machine_rule(
     return None if count in taken or fewer else "accelerator"
 
 
+def is_known_family(machine: str) -> bool:
+    """Whether the machine type is of a family that Vertex AI is known to offer, of whose list only parts were seen."""
+    return re.match(table()["families"], machine) is not None
+
+
 def tpu_generation(machine: str) -> str | None:
     """Which TPU a machine type of its own has, such as v5e; None for other machines."""
     for pattern, generation in table()["tpu_machines"].items():
@@ -117,9 +122,7 @@ def check_machine(machine: str, accelerator: str, count: int, topology: str = ""
     asked = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
     raise refuse(
         broken,
-        "Vertex AI does not offer this machine"
-        if broken == "machine"
-        else "the machine and its accelerators do not go together",
+        "that is no machine type" if broken == "machine" else "the machine and its accelerators do not go together",
         asked + (f", topology {topology}" if topology else ""),
         fix=None if broken == "machine" or tpu_generation(machine) else f"{machine} takes {allowed_for(machine)}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,8 +27,11 @@ def read_summary(run: Run) -> dict[str, Any] | None:
     except HeadraceError:
         # The root may be a cluster's own, or this account may not read it: the platform's word then stands alone.
         return None
-    # Another attempt at the same run writes to the same place.
-    return summary if summary is not None and summary.get("started") == started else None
+    # Another attempt at the same run writes to the same place, and so did the run before of the same schedule, whose
+    # parameters are the same.
+    if summary is None or summary.get("started") != started or summary.get("finished", math.inf) < (run.created or 0.0):
+        return None
+    return summary
 
 
 def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None:

@@ -27,8 +27,16 @@ _BY_NAME = {
 }
 # In the service's own words of a task, and in the last words of a launcher whose request was refused.
 _TOLD = re.compile(rf"\bcode=({'|'.join(_BY_NAME)}), message=(.+?)(?:, cause=|$)", re.DOTALL)
-_RAISED = re.compile(r"google\.api_core\.exceptions\.([A-Za-z]+): (?:\d{3} )?(.+)")
-_PROCESS = re.compile(r"exit(?:ed with)? (?:a )?(?:non-zero )?(?:exit )?(?:status|code)")
+_RAISED = re.compile(
+    r"(?<![\w./])((?:\w+\.)+_?[A-Z]\w*|[A-Z]\w*(?:Error|Exception|Exit|Interrupt))(?:: (?:\d{3} )?(.*)|$)", re.MULTILINE
+)
+_CLIENT = "google.api_core.exceptions."
+# With the same codes the service tells of a process, which has told itself whose fault it was, of quotas, which others
+# use up too, and of a pipeline within the task.
+_NOBODYS = re.compile(
+    r"exit(?:ed with)? (?:a )?(?:non-zero )?(?:exit )?(?:status|code)"
+    r"|The following quotas? (?:are exceeded|metrics exceed)|The DAG failed because"
+)
 
 _NAME = re.compile(r".*/v1/(projects/.+)")
 _SEARCH = "/hyperparameterTuningJobs/"
@@ -63,13 +71,16 @@ def refusal(task: Task, account: Account, jobs: Callable[[], Any]) -> dict[str, 
 
 def _of_message(message: str) -> Exception | None:
     if found := _TOLD.search(message):
-        return _BY_NAME[found[1]](found[2].strip())  # type: ignore[no-untyped-call]
-    # The last one is what ended the process.
-    for name, said in reversed(_RAISED.findall(message)):
-        kind = getattr(api, name, None)
-        if isinstance(kind, type) and issubclass(kind, (api.BadRequest, api.Forbidden, api.NotFound)):
-            return kind(said)
-    return None
+        told = _NOBODYS.search(found[2])
+        return None if told else _BY_NAME[found[1]](found[2].strip())  # type: ignore[no-untyped-call]
+    raised = _RAISED.findall(message)
+    if not raised:
+        return None
+    # The last one is what ended the process, whatever kind it is of: what came before was tried again, or handled.
+    name, said = raised[-1]
+    kind: Any = getattr(api, name.removeprefix(_CLIENT), None) if name.startswith(_CLIENT) else None
+    refused = isinstance(kind, type) and issubclass(kind, (api.BadRequest, api.Forbidden, api.NotFound))
+    return kind(said) if refused else None
 
 
 def _error_of(jobs: Callable[[], Any], name: str) -> tuple[int, str] | None:
@@ -85,6 +96,6 @@ def _error_of(jobs: Callable[[], Any], name: str) -> tuple[int, str] | None:
 
 def _of_job(address: str, code: int, said: str) -> Exception | None:
     kind = _CALLERS.get(code)
-    # A process that failed in the job has told itself whose fault it was, and so have the trials of a search.
-    told = _PROCESS.search(said) or (_SEARCH in address and kind is api.FailedPrecondition)
+    # The trials of a search, too, are processes that have told it themselves.
+    told = _NOBODYS.search(said) or (_SEARCH in address and kind is api.FailedPrecondition)
     return None if kind is None or told else kind(said)  # type: ignore[no-untyped-call]

@@ -19,6 +19,21 @@ assert import_tensorflow() is tf
     assert done.returncode == 0, done.stderr
 
 
+def test_light_work_needs_neither_numpy_nor_tensorflow() -> None:
+    code = """
+import importlib, sys
+for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "optuna"):
+    sys.modules[name] = None
+for name in (
+    "registry.step", "registry.vertex", "registry.vertex_lookup", "deploy.kserve", "deploy.vertex", "tune.vertex_steps",
+    "summarize.step", "summarize.batch",
+):
+    importlib.import_module(f"headrace.components.{name}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_runs_in_other_images_needs_none_of_the_libraries_that_only_beams_has() -> None:
     code = """
 import importlib, pkgutil, sys

@@ -35,7 +35,9 @@ def run(component: Any, call: Call, scratch: Path) -> dict[str, Any]:
             held = call.artifacts.get(name) or call.outputs[name]
             given[name] = dsl.Dataset(name=name, uri=held["uri"], metadata=dict(held["metadata"]))
         elif name == "final_status":
-            given[name] = SimpleNamespace(**given[name])
+            ended = given[name]
+            job = ended["pipelineJobResourceName"]
+            given[name] = SimpleNamespace(state=ended["state"], pipeline_job_resource_name=job)
         elif name not in given:
             paths[name] = folder / name
             given[name] = str(paths[name])

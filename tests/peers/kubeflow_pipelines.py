@@ -127,7 +127,8 @@ class KubeflowPipelines(RestServer):
         unknown = sorted(set(parameters) - set(declared))
         if unknown:
             raise Refused(400, 3, f"parameter {unknown[0]} is not in the pipeline")
-        self._engines[run.run_id] = Engine(spec, parameters, self.do, "minio://mlpipeline/v2/artifacts")
+        root = "minio://mlpipeline/v2/artifacts"
+        self._engines[run.run_id] = Engine(spec, parameters, self.do, root, run.run_id)
         self.runs[run.run_id] = run
         return run
 

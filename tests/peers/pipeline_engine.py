@@ -76,10 +76,10 @@ class Engine:
         state: running, succeeded, failed or cancelled.
     """
 
-    def __init__(self, spec: Mapping[str, Any], parameters: Mapping[str, Any], do: Do, root: str) -> None:
+    def __init__(self, spec: Mapping[str, Any], parameters: Mapping[str, Any], do: Do, root: str, name: str) -> None:
         self.tasks: dict[str, TaskState] = {}
         self.state = "running"
-        self._spec, self._do, self._root = spec, do, root
+        self._spec, self._do, self._root, self._name = spec, do, root, name
         self._steps = self._graph(spec["root"], self._defaults(spec["root"], parameters), {}, "")
 
     def step(self) -> None:
@@ -183,7 +183,8 @@ class Engine:
                     given[name] = made[where["outputParameterKey"]]
             elif "taskFinalStatus" in source:
                 other = self.tasks.get(source["taskFinalStatus"]["producerTask"])
-                given[name] = {"state": "SUCCEEDED" if other and other.state == "succeeded" else "FAILED"}
+                ended = "SUCCEEDED" if other and other.state == "succeeded" else "FAILED"
+                given[name] = {"state": ended, "pipelineJobResourceName": self._name}
             else:
                 raise NotImplementedError(f"{name}: {source}")
         things: dict[str, Any] = {}

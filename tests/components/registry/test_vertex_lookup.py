@@ -127,6 +127,7 @@ def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_pa
     facts = summarize.RunFacts(
         pipeline="static-training",
         run_id="natality-1",
+        job="pipelineJobs/1",
         started=0.0,
         problem=PROBLEM,
         problem_digest=load_problem(PROBLEM).digest,

@@ -49,6 +49,7 @@ def facts(root: Path, **changes: Any) -> batch.BatchFacts:
     plain = {
         "pipeline": "batch-scoring",
         "run_id": "run",
+        "job": "pipelineJobs/1",
         "started": STARTED,
         "problem": "natality",
         "data": "rows.csv",
@@ -108,6 +109,22 @@ def test_scoring_that_was_done_before(tmp_path: Path) -> None:
     assert [step["status"] for step in batch.collect(facts(tmp_path))] == [
         "succeeded", "cached", "succeeded", "succeeded",
     ]  # fmt: skip
+
+
+def test_the_run_before_of_a_schedule_is_not_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch.time, "time", lambda: STARTED + 100)
+    finished(tmp_path, facts(tmp_path))
+    batch.run(facts(tmp_path), engine_succeeded=True)
+    assert summary(tmp_path)["status"] == "succeeded"
+    batch.run(facts(tmp_path, job="pipelineJobs/2"), engine_succeeded=False)
+    assert [step["status"] for step in summary(tmp_path)["steps"]] == ["skipped"] * 4
+
+
+def test_a_champion_that_an_earlier_release_looked_up(tmp_path: Path) -> None:
+    """Its record says nothing of the data."""
+    of = facts(tmp_path, data_version="")
+    record(tmp_path, "champion", lineage.champion_identity(of.registry, ""), {"version": "v1"})
+    assert [step["status"] for step in batch.collect(of)] == ["succeeded", *["skipped"] * 3]
 
 
 def test_a_run_that_failed_in_the_middle(tmp_path: Path, heard: tuple[str, list[Any]]) -> None:

@@ -24,6 +24,7 @@ def facts(tmp_path: Path) -> summarize.RunFacts:
     return summarize.RunFacts(
         pipeline="static-training",
         run_id="natality-1",
+        job="pipelineJobs/1",
         started=NOW,
         problem=PROBLEM,
         problem_digest=load_problem(PROBLEM).digest,
@@ -122,6 +123,41 @@ def test_an_old_deployment_is_not_this_runs(facts: summarize.RunFacts) -> None:
         keep(facts, name, started=NOW - 500)
     keep(facts, "evaluate", started=NOW - 500, blessed=True)
     assert statuses(summary(facts, engine_succeeded=False)) == ["cached", "cached", "cached", "skipped", "skipped"]
+
+
+def done_at(facts: summarize.RunFacts, moment: float, *names: str) -> None:
+    """Steps of a run of a schedule, which has measured the data."""
+    measured = dataclasses.replace(facts, data_version="v1")
+    for name in names:
+        if name == "preprocess":
+            keep(facts, name, started=moment, data_version="v1")
+        else:
+            keep(measured, name, started=moment, blessed=True)
+
+
+def test_the_run_before_of_a_schedule_is_not_this_one(
+    facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs of a schedule have its `started` and its name, and know the record of preprocessing by no version."""
+    facts = dataclasses.replace(facts, data_version="")
+    clock = {"now": NOW + 100}
+    monkeypatch.setattr(summarize.time, "time", lambda: clock["now"])
+    names = ("preprocess", "train", "evaluate", "register", "deploy")
+    done_at(facts, NOW + 50, *names)
+    assert (statuses(summary(facts)), summary(facts)["data_version"]) == (["succeeded"] * 5, "v1")
+    # The next one's preprocessing is killed; the one after that finds the same data, and its training is killed.
+    clock["now"] = NOW + 200
+    killed = summary(dataclasses.replace(facts, job="pipelineJobs/2"), engine_succeeded=False)
+    assert (statuses(killed), killed["data_version"]) == (["skipped"] * 5, "")
+    assert killed["error"]["what"].startswith("preprocess ended without a word")
+    clock["now"] = NOW + 300
+    done_at(facts, NOW + 250, "preprocess")
+    third = dataclasses.replace(facts, job="pipelineJobs/3")
+    assert statuses(summary(third, engine_succeeded=False)) == ["succeeded", *["skipped"] * 4]
+    # The exit task is tried again, after it has written a summary.
+    done_at(facts, NOW + 310, "train", "evaluate", "register", "deploy")
+    clock["now"] = NOW + 320
+    assert [summary(third)["status"], summary(third)["started"]] == ["succeeded", NOW]
 
 
 def test_a_success_needs_every_step(facts: summarize.RunFacts) -> None:

@@ -69,7 +69,7 @@ class Pipelines(Vertex):
             config = held["runtimeConfig"]
             root = f"{config['gcsOutputDirectory']}/{answer['name'].rpartition('/')[2]}"
             self.engines[answer["name"]] = Engine(
-                held["pipelineSpec"], config.get("parameterValues", {}), self.do, root
+                held["pipelineSpec"], config.get("parameterValues", {}), self.do, root, answer["name"]
             )
         return answer
 

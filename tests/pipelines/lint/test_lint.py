@@ -115,6 +115,28 @@ def test_vertex_on_kubeflow(tmp_path: Path) -> None:
     assert on_vertex[0][2].startswith("n2-standard-8 with 1 x NVIDIA_L4 (Each accelerator goes with")
 
 
+def test_a_family_of_machines_that_is_not_known(tmp_path: Path) -> None:
+    from google_cloud_pipeline_components.v1.custom_job import create_custom_training_job_from_component
+
+    job = create_custom_training_job_from_component(say, machine_type="z3-highmem-88")
+
+    @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+    def deploy(machine_type: str) -> None:
+        pass
+
+    @dsl.pipeline(name="jobs")
+    def pipeline() -> None:
+        job(text="a")
+        deploy(machine_type="z3-highmem-88")
+        deploy(machine_type="n1-standard-4")
+
+    warned = [one for one in lint(compiled(tmp_path, pipeline), "vertex") if one.rule.startswith("V")]
+    assert [(one.rule, one.where, one.received, one.refused) for one in warned] == [
+        ("V018", "deploy.machine_type", "z3-highmem-88", False),
+        ("V018", "say.worker_pool_specs[0]", "z3-highmem-88", False),
+    ]
+
+
 def test_an_input_that_takes_the_place_of_the_jobs_own(tmp_path: Path) -> None:
     from google_cloud_pipeline_components.v1.custom_job import create_custom_training_job_from_component
 

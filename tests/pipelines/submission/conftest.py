@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,6 +92,7 @@ def write_summary() -> Callable[..., Callable[[dict[str, Any]], None]]:
             told = {
                 "status": status,
                 "started": parameters["started"],
+                "finished": time.time(),
                 "run_id": parameters["run_id"],
                 "problem": "natality",
                 "error": error,

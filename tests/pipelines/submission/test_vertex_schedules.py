@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from peers import component_calls
-from peers.pipeline_engine import Call
+from peers.pipeline_engine import Call, TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 
 from headrace.components import storage
+from headrace.components.errors import DataError
 from headrace.components.preprocess.sources import data_version
 
 CRON = ["--cron", "0 3 * * *", "--timezone", "Europe/Berlin"]
@@ -87,6 +88,33 @@ def test_each_run_of_a_schedule_takes_the_data_that_is_there_then(
         assert manifest["identity"] != step["identity"]
         seen.append(manifest["identity"])
     assert seen[0] != seen[1]
+    # What is killed leaves no record: the summary does not take the one of the run before.
+    vertex.do.by_task["preprocess"] = TaskFailed("The replica workerpool0-0 was lost")
+    fired(vertex, name)
+    summary = storage.read_json(f"{given['root']}/runs/natality/summary.json")
+    assert (summary["status"], summary["data_version"]) == ("failed", "")
+    assert {step["status"] for step in summary["steps"]} == {"skipped"}
+
+
+def test_a_run_that_left_no_summary_is_not_told_by_that_of_the_run_before(
+    vertex: Platform, write_summary: Callable[..., Any]
+) -> None:
+    name, service = scheduled(vertex), vertex.server.vertex
+    vertex.on_end(write_summary("failed", error=DataError("no rows").to_json()))
+    first = service.fire(name).rpartition("/")[2]
+    assert headrace("status", first, *vertex.options, "--wait", "--poll-seconds", "0.01").status == 2
+    vertex.on_end(lambda _: None)
+    vertex.do.by_task["preprocess"] = TaskFailed("The replica workerpool0-0 was lost")
+    second = service.fire(name).rpartition("/")[2]
+    done = headrace("status", second, *vertex.options, "--wait", "--poll-seconds", "0.01")
+    assert (done.status, "preprocess failed" in done.error) == (75, True)
+
+
+def test_a_single_run_that_measures_the_data_itself_takes_nothing_from_the_cache(vertex: Platform) -> None:
+    assert vertex.submit("--parameter", "data_version=").status == 0
+    (job,) = [one for name, one in vertex.server.vertex.resources.items() if "/pipelineJobs/" in name]
+    tasks = json.loads(type(job).to_json(job))["pipelineSpec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert tasks["train"]["cachingOptions"] == {}
 
 
 def test_a_schedule_of_batch_scoring_is_cached_by_the_data_that_is_there_then(

@@ -4,8 +4,14 @@ import subprocess
 import sys
 
 
+def check(code: str) -> None:
+    """Runs it in a process that has imported nothing yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_tensorflow_comes_alone_and_the_rest_can_come_later() -> None:
-    code = """
+    check("""
 import sys
 from headrace.components.imports import import_tensorflow
 tf = import_tensorflow()
@@ -14,13 +20,11 @@ import sklearn, scipy, matplotlib
 layer = tf.keras.layers.Dense(1)
 assert layer(tf.ones([2, 3])).shape == (2, 1)
 assert import_tensorflow() is tf
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+""")
 
 
 def test_light_work_needs_neither_numpy_nor_tensorflow() -> None:
-    code = """
+    check("""
 import importlib, sys
 for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "optuna"):
     sys.modules[name] = None
@@ -29,13 +33,11 @@ for name in (
     "summarize.step", "summarize.batch",
 ):
     importlib.import_module(f"headrace.components.{name}")
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+""")
 
 
 def test_what_runs_in_other_images_needs_none_of_the_libraries_that_only_beams_has() -> None:
-    code = """
+    check("""
 import importlib, pkgutil, sys
 for name in ("apache_beam", "pyarrow", "google_crc32c", "datasketches", "fastavro", "lmdb"):
     sys.modules[name] = None
@@ -43,6 +45,4 @@ for name in ("train", "tune", "evaluate", "registry", "deploy", "serve", "summar
     room = importlib.import_module(f"headrace.components.{name}")
     for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
         importlib.import_module(module.name)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+""")

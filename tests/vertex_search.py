@@ -73,7 +73,7 @@ class Search:
             "parallel": 4,
             **parameters,
         }
-        engine = Engine(self._spec, given, self.do, f"{self.root}/pipeline")
+        engine = Engine(self._spec, given, self.do, f"{self.root}/pipeline", "natality-1")
         while engine.state == "running":
             engine.step()
         return engine

@@ -29,6 +29,11 @@ from headrace.components.problem_file import load_problem
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.direct import score
 
+# Beam's thread that asks for a job's messages outlives the pipeline, and the server that it asks.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:.*\(poll_for_job_completion\):pytest.PytestUnhandledThreadExceptionWarning"
+)
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM_FILE = load_problem(str(EXAMPLE / "natality.py"))
 IMAGE = f"europe-docker.pkg.dev/my-project/headrace/beam-worker@sha256:{'5' * 64}"

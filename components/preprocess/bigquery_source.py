@@ -26,9 +26,9 @@ from google.api_core import exceptions as api
 
 from headrace.components import bigquery
 from headrace.components.errors import UsageError
+from headrace.components.preprocess.sources import BIGQUERY
 from headrace.components.tfrecord.quarantine import QuarantinedRow
 
-SCHEME = "bigquery://"
 # As many streams as BigQuery thinks fit, up to this; each is one piece.
 _MAX_STREAMS = 100
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
@@ -78,7 +78,7 @@ class Table:
     @property
     def uri(self) -> str:
         """As `parse` reads it."""
-        return f"{SCHEME}{self.name}" + (f"?project={self.payer}" if self.payer != self.project else "")
+        return f"{BIGQUERY}{self.name}" + (f"?project={self.payer}" if self.payer != self.project else "")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def parse(uri: str) -> Table | Query:
     Raises:
         UsageError: it is not of either form, or a name in it is not one that BigQuery allows.
     """
-    what, _, option = uri.removeprefix(SCHEME).partition("?")
+    what, _, option = uri.removeprefix(BIGQUERY).partition("?")
     if option.startswith("query="):
         sql = option.removeprefix("query=").strip().rstrip(";")
         _check("query", sql, bool(_SELECT.match(sql)), "a SELECT statement", uri)

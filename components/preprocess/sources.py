@@ -20,7 +20,8 @@ from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
 from headrace.components.preprocess.opening import COMPRESSIONS, split_name
 from headrace.components.tfrecord.quarantine import QuarantinedRow
 
-_BIGQUERY = "bigquery://"
+# What the addresses of tables and queries begin with.
+BIGQUERY = "bigquery://"
 _FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".avro", ".tfrecord", ".tfrecords")
 # These hold compressed blocks, and would have to be unpacked whole to be sought in; TFRecords come as gzip alone.
 _NEVER_COMPRESSED = (".parquet", ".avro")
@@ -51,8 +52,8 @@ class Part:
     @property
     def file(self) -> str:
         """The file's name, without folders."""
-        if self.path.startswith(_BIGQUERY):
-            return self.path.removeprefix(_BIGQUERY).partition("?")[0]
+        if self.path.startswith(BIGQUERY):
+            return self.path.removeprefix(BIGQUERY).partition("?")[0]
         return PurePath(self.path).name
 
     @property
@@ -123,7 +124,7 @@ def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] 
     parts: list[Part] = []
     for path in list_paths(data):
         pieces = source_of(path, csv).pieces(path, columns)
-        table = path.startswith(_BIGQUERY) and len(pieces) > 1
+        table = path.startswith(BIGQUERY) and len(pieces) > 1
         for number, piece in enumerate(pieces, 1):
             parts.append(Part(len(parts), path, piece, csv, number if table else 0))
     return parts
@@ -131,7 +132,7 @@ def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] 
 
 def list_paths(data: str) -> list[str]:
     """The files, or the table, that `data` names, in order. Raises as `list_parts` does."""
-    if data.startswith(_BIGQUERY):
+    if data.startswith(BIGQUERY):
         from headrace.components.preprocess import bigquery_source
 
         return [bigquery_source.resolve(data)]
@@ -152,7 +153,7 @@ def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()
     Raises:
         DataError: it is not one that is read.
     """
-    if path.startswith(_BIGQUERY):
+    if path.startswith(BIGQUERY):
         from headrace.components.preprocess.bigquery_source import BigQuerySource
 
         return BigQuerySource()
@@ -222,7 +223,7 @@ def expected_rows(parts: Sequence[Part]) -> int:
 
 def size_of(path: str) -> int:
     """Bytes of a file, or of a table as its service counts them."""
-    if path.startswith(_BIGQUERY):
+    if path.startswith(BIGQUERY):
         from headrace.components.preprocess import bigquery_source
 
         return bigquery_source.size(path)
@@ -231,7 +232,7 @@ def size_of(path: str) -> int:
 
 def data_version(paths: Sequence[str], csv: CsvDialect = RFC_4180) -> str:
     """SHA-256 of what the rows depend on: the files' contents, or the table's last change, and how CSV is read."""
-    tables = [path for path in paths if path.startswith(_BIGQUERY)]
+    tables = [path for path in paths if path.startswith(BIGQUERY)]
     if tables:
         from headrace.components.preprocess import bigquery_source
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from headrace.components import storage
-from headrace.components.preprocess.sources import source_of
+from headrace.components.preprocess.sources import BIGQUERY, source_of
 from headrace.components.score import job_table
 from headrace.components.score.interface import ModelInput, Takes
 from headrace.components.score.options import JobOptions
@@ -57,7 +57,7 @@ def form_of(data: str, paths: Sequence[str], takes: Takes, options: JobOptions, 
     why = _against(takes, partition_by)
     if why:
         return Form(why)
-    if data.startswith(job_table.SCHEME):
+    if data.startswith(BIGQUERY):
         return _of_table(data, takes, options)
     if not all(storage.is_remote(path) and path.lower().endswith(_JSON_LINES) for path in paths):
         return Form("they are not all JSON lines in Cloud Storage, nor a table")

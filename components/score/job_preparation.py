@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headrace.components import storage
 from headrace.components.errors import DataError, UnreadableFile, UsageError
-from headrace.components.preprocess.sources import Part, read_part
+from headrace.components.preprocess.sources import BIGQUERY, Part, read_part
 from headrace.components.progress import Progress
 from headrace.components.score import wire
 from headrace.components.score.config import ScoreConfig
@@ -29,7 +29,6 @@ from headrace.components.score.work import Scores
 FORMAT = 2
 _BATCH_ROWS = 1 << 14
 _INSTANCE = ModelOutput("instance", "string")
-_BIGQUERY = "bigquery://"
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def _naming(takes: Takes, paths: Sequence[str]) -> Naming:
     Raises:
         UsageError: they are in no order, and have no key.
     """
-    if not any(path.startswith(_BIGQUERY) for path in paths):
+    if not any(path.startswith(BIGQUERY) for path in paths):
         return "position"
     if takes.key is None:
         raise UsageError(

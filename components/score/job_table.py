@@ -16,10 +16,10 @@ import pyarrow as pa
 from headrace.components import bigquery
 from headrace.components.preprocess import bigquery_source
 from headrace.components.preprocess.bigquery_source import Query
+from headrace.components.preprocess.sources import BIGQUERY
 from headrace.components.score.interface import Takes
 from headrace.components.score.options import JobOptions
 
-SCHEME = bigquery_source.SCHEME
 # JSON and others come as strings where we read them, and as something else where Vertex AI does.
 _PLAIN: Mapping[str, pa.DataType] = {
     "STRING": pa.string(),
@@ -103,7 +103,7 @@ def holes(found: Found, takes: Takes) -> str:
         return ""
     # Neither a table's name, which is checked, nor a column's can hold the quote.
     sql = f"SELECT COUNTIF({' OR '.join(checks)}) FROM `{found.name}`"  # noqa: S608
-    uri = f"{SCHEME}{found.name}"
+    uri = f"{BIGQUERY}{found.name}"
     with bigquery_source.asking(uri), closing(bigquery.client(found.project)) as client:
         job = client.query(sql, retry=bigquery.retry(), job_retry=None)
         ((count,),) = job.result(retry=bigquery.retry(), job_retry=None)

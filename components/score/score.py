@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.components import storage
 from headrace.components.errors import UsageError
-from headrace.components.preprocess.sources import expected_rows, list_parts, list_paths
+from headrace.components.preprocess.sources import BIGQUERY, expected_rows, list_parts, list_paths
 from headrace.components.progress import Progress, silent
 from headrace.components.score.approach import Choice, Situation, choose
 from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResult
@@ -16,8 +16,6 @@ from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResul
 if TYPE_CHECKING:
     from headrace.components.score.job_form import Form
     from headrace.components.score.options import JobOptions
-
-_BIGQUERY = "bigquery://"
 
 
 def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | None = None) -> ScoreResult:
@@ -73,7 +71,7 @@ def approach_of(config: ScoreConfig) -> Choice:
 def situation_of(config: ScoreConfig) -> Situation:
     """Looks at all that the choice of an approach depends on; the model and the rows only where they decide."""
     here = bool(config.model)
-    in_cloud = config.data.startswith(("gs://", _BIGQUERY))
+    in_cloud = config.data.startswith(("gs://", BIGQUERY))
     files_wanted = config.sink in FILE_SINKS
     may_be_job = here and in_cloud and files_wanted and config.runner is None
     form = form_of(config, config.job) if may_be_job and config.job is not None else None
@@ -117,5 +115,5 @@ def form_of(config: ScoreConfig, options: JobOptions) -> Form:
 
     takes = direct.model_of(config).load().takes
     # A query is not to be run for it.
-    paths = [] if config.data.startswith(_BIGQUERY) else list_paths(config.data)
+    paths = [] if config.data.startswith(BIGQUERY) else list_paths(config.data)
     return job_form.form_of(config.data, paths, takes, options, config.partition_by)

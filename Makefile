@@ -13,7 +13,7 @@ help: ## show this list
 
 setup: $(READY) ## make the environment in .venv (the other targets do it themselves)
 
-$(READY): pyproject.toml setup.py constraints.txt $(wildcard components/tfrecord/*.[ch])
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard core/tfrecord/*.[ch])
 	@echo "Making the environment in $(VENV); this takes some minutes, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -28,11 +28,12 @@ stop: $(READY) ## stop the endpoint that `make run` started
 test: $(READY) lint types ## lint, type check and run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-lint: $(READY) ## check style
+lint: $(READY) ## check style, and which package may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
 
 types: $(READY) ## check types
-	@$(BIN)/mypy -p headrace.components -p headrace.pipelines
+	@$(BIN)/mypy -p headrace
 	@$(BIN)/mypy cloudbuild containers
 
 format: $(READY) ## put the code into shape

@@ -24,8 +24,8 @@ import flights_table
 from common import BENCHMARKS, OUT, PeerMissing, Ratio, Rows, conclude, megabytes, prove
 from process_usage import measure
 
-from headrace.components.tfrecord.decoding import decode
-from headrace.components.tfrecord.framing import read_records
+from headrace.core.tfrecord.decoding import decode
+from headrace.core.tfrecord.framing import read_records
 
 WORK = OUT / "benchmarks" / "preprocess"
 DATA = OUT / "benchmarks" / "data"

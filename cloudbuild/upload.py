@@ -12,9 +12,9 @@ from pathlib import Path
 import requests  # type: ignore[import-untyped]
 from kfp.registry import RegistryClient
 
-from headrace.components import storage
-from headrace.components.errors import HeadraceError, UsageError
-from headrace.components.google_cloud import asking
+from headrace.core import storage
+from headrace.core.cloud.errors import asking
+from headrace.core.errors import HeadraceError, UsageError
 
 
 def register(registry: str, spec: Path, tags: Sequence[str]) -> str:

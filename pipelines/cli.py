@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from headrace.components.errors import HeadraceError, PlatformError, UsageError
+from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
 # The subcommands in the order in which `--help` shows them: where each is, and what it is for in one line.
 COMMANDS = {

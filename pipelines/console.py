@@ -12,8 +12,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from headrace.components.errors import HeadraceError
-from headrace.components.wording import counted
+from headrace.core.errors import HeadraceError
+from headrace.core.text import counted
 from headrace.pipelines.training_lines import training_lines
 
 # Without a terminal, a long step says a line no more often than this.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headrace.components.train.budget import duration
-from headrace.components.wording import counted
+from headrace.components.train.loop.budget import duration
+from headrace.core.text import counted
 
 # A warm start's list can be long; training.json has all of it.
 _NOTES_SHOWN = 12

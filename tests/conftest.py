@@ -6,7 +6,7 @@ from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
 from peers.vertex.fixture import launching, vertex_server
-from tiny_model import make_model, tiny_saved_model
+from support.tiny_model import make_model, tiny_saved_model
 
 __all__ = [
     "bigquery",

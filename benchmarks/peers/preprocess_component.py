@@ -11,8 +11,8 @@ import zlib
 
 
 def headrace(source, output, problem):
-    from headrace.components.preprocess import beam_job
-    from headrace.components.problem_file import load_problem
+    from headrace.components.preprocess import pipeline as beam_job
+    from headrace.core.problem.file import load_problem
 
     file = load_problem(problem)
     yield
@@ -28,8 +28,8 @@ def rows(source, output, problem):
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from headrace.components.problem import Numeric
-    from headrace.components.problem_file import load_problem
+    from headrace.core.problem import Numeric
+    from headrace.core.problem.file import load_problem
 
     declared = load_problem(problem).problem
     columns = (declared.label, *declared.columns)

@@ -14,7 +14,7 @@ import pyarrow as pa
 def headrace(batches, output):
     from pathlib import Path
 
-    from headrace.components.tfrecord.framing import TFRecordWriter
+    from headrace.core.tfrecord.framing import TFRecordWriter
 
     yield
     with TFRecordWriter(Path(output)) as writer:

@@ -15,7 +15,7 @@ def headrace(model, source, output, _):
 
 
 def headrace_beam(model, source, output, _):
-    from headrace.components.preprocess.runner import DirectRunner
+    from headrace.core.beam.runners import DirectRunner
 
     yield from scored(model, source, output, runner=DirectRunner())
 
@@ -27,17 +27,17 @@ def endpoint(model, source, output, url):
 
 
 def scored(model, source, output, **options):
-    from headrace.components.score import direct
+    from headrace.components.score.batch import run
     from headrace.components.score.config import ScoreConfig
     from headrace.components.score.score import score
 
     config = ScoreConfig(model, source, output, "0" * 16, data_version="0" * 64, **options)
     if config.runner is not None:
-        import headrace.components.score.beam_job  # noqa: F401 - what the run would import
+        import headrace.components.score.batch.beam_job  # noqa: F401 - what the run would import
 
         config.runner.make()
     if config.endpoint is None:
-        direct.model_of(config).load()
+        run.model_of(config).load()
     yield
     score(config)
 

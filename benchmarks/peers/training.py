@@ -74,8 +74,8 @@ def cached(prepared, arguments):
 
 
 def first_epoch(prepared, arguments):
-    from headrace.components.train import input_pipeline
-    from headrace.components.train.examples import Split, open_examples
+    from headrace.components.train.input import source as input_pipeline
+    from headrace.components.train.input.examples import Split, open_examples
     from headrace.components.train.options import Input
 
     limit = Limit(prepared, 640).trainee.run
@@ -129,10 +129,10 @@ def first_epoch(prepared, arguments):
 def single(prepared, arguments):
     import tensorflow as tf
 
-    from headrace.components.train import records
-    from headrace.components.train.by_value import decoded
-    from headrace.components.train.examples import open_examples
-    from headrace.components.train.shards import Shards
+    from headrace.components.train.input import records
+    from headrace.components.train.input.examples import open_examples
+    from headrace.components.train.input.shard_stream import Shards
+    from headrace.components.train.model.distinct_values import decoded
 
     problem = problem_of(arguments).problem
     files = list(open_examples(arguments.examples, problem).train.files)
@@ -210,7 +210,7 @@ def fit(prepared, arguments):
 
 def checkpoint(prepared, arguments):
     """Calls with and without a checkpoint that is written meanwhile, by turns."""
-    from headrace.components.train.checkpoints import Checkpoints
+    from headrace.components.train.loop.checkpoints import Checkpoints
     from headrace.components.train.options import Checkpointing
 
     trainee = prepared.trainee
@@ -276,7 +276,7 @@ def summary(calls, prepared):
 
 def trainee_of(prepared, batches):
     """The same model and optimizer on other batches."""
-    from headrace.components.train.trainee import Trainee
+    from headrace.components.train.loop.session import Trainee
 
     own = prepared.trainee
     return Trainee(
@@ -285,14 +285,14 @@ def trainee_of(prepared, batches):
 
 
 def problem_of(arguments):
-    from headrace.components.problem_file import load_problem
+    from headrace.core.problem.file import load_problem
 
     return load_problem(arguments.problem)
 
 
 def prepared_for(arguments):
     from headrace.components.train.config import TrainConfig
-    from headrace.components.train.examples import open_examples
+    from headrace.components.train.input.examples import open_examples
     from headrace.components.train.options import Distribution, Input, Options
     from headrace.components.train.preparation import prepare
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components import storage
-from headrace.components.errors import DataError
-from headrace.components.problem import Crossed, Problem
+from headrace.core import storage
+from headrace.core.errors import DataError
+from headrace.core.problem import Crossed, Problem
 
 
 @dataclass(frozen=True)

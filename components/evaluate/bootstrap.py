@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from headrace.components.evaluate import metrics
 from headrace.components.evaluate.metrics import Floats, Integers, Outcomes
-from headrace.components.problem import METRICS
+from headrace.core.problem import METRICS
 
 GROUPS = 1000
 SCORE_BINS = 256

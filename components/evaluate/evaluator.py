@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
 from headrace.components.evaluate import artifacts, bootstrap, curves, gate, metrics
 from headrace.components.evaluate.bootstrap import Interval
 from headrace.components.evaluate.metrics import Outcomes
 from headrace.components.evaluate.slices import SliceRows, cut
-from headrace.components.problem import Problem
-from headrace.components.problem_file import ProblemFile
-from headrace.components.progress import Progress, silent
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.problem import Problem
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress, silent
 
 FILE = "evaluation.json"
 _MOST_RESAMPLES = 10_000

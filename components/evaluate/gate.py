@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.problem import METRICS, Gate
+from headrace.core.problem import METRICS, Gate
 
 _HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
 ALL_ROWS = "all rows"

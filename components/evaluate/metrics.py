@@ -47,7 +47,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.problem import METRICS, Task
+from headrace.core.problem import METRICS, Task
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

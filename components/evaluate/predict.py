@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components import storage
-from headrace.components.errors import DataError, PlatformError
 from headrace.components.evaluate.artifacts import Model, Split
 from headrace.components.evaluate.metrics import Outcomes
 from headrace.components.evaluate.slices import Category
-from headrace.components.problem import Numeric, Problem, Task
-from headrace.components.progress import Progress, silent
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError
+from headrace.core.problem import Numeric, Problem, Task
+from headrace.core.progress import Progress, silent
 
 # Large enough that a batch's fixed costs vanish, small enough that one batch of a hundred columns is a few megabytes.
 BATCH_ROWS = 8192

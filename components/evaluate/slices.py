@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.evaluate.metrics import Integers
-from headrace.components.problem import Categorical, Numeric
+from headrace.core.problem import Categorical, Numeric
 
 MISSING = "(missing)"
 # A feature that the gate does not name is sliced by, for the report, if it has no more values than this.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import lineage, storage
-from headrace.components.imports import import_tensorflow
-from headrace.components.problem_file import load_problem
-from headrace.components.steps import running
+from headrace.core import storage
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import identity as lineage
+from headrace.core.steps.step import running
+from headrace.core.tensorflow_import import import_tensorflow
 
 
 def run(

@@ -9,11 +9,11 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components.errors import DataError, UnreadableFile
-from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
-from headrace.components.preprocess.sources import Part, list_paths, read_part, source_of
-from headrace.components.preprocess.validate import as_text, listed, not_numbers, wanted_columns
-from headrace.components.problem import Categorical, Numeric, Problem
+from headrace.core.errors import DataError, UnreadableFile
+from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.rows.validate import as_text, listed, not_numbers, wanted_columns
+from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.sources.open import Part, list_paths, read_part, source_of
 
 # A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
 _WRONG_SHARE = 0.9

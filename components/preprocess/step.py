@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import gcp_resources as resources
-from headrace.components import lineage, storage
-from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
-from headrace.components.preprocess.measuring import version_of
-from headrace.components.preprocess.runner import runner_of
-from headrace.components.problem_file import load_problem
-from headrace.components.steps import running
+from headrace.core import storage
+from headrace.core.beam.runners import runner_of
+from headrace.core.problem.file import load_problem
+from headrace.core.sources.csv_dialect import CsvDialect, options_of
+from headrace.core.sources.data_version import version_of
+from headrace.core.steps import gcp_resources as resources
+from headrace.core.steps import identity as lineage
+from headrace.core.steps.step import running
 
 
 def run(
@@ -36,7 +37,7 @@ def run(
         if gcp_resources:
             resources.write_none(gcp_resources)
         with step.importing():
-            from headrace.components.preprocess import beam_job
+            from headrace.components.preprocess import pipeline
         version = version_of(data, data_version, csv)
         identity = lineage.preprocess_identity(file, version, baseline_version, options)
 
@@ -44,9 +45,9 @@ def run(
             if gcp_resources:
                 resources.write_beam_job(gcp_resources, chosen, job)
 
-        result = beam_job.preprocess(
+        result = pipeline.preprocess(
             file,
-            beam_job.PreprocessConfig(
+            pipeline.PreprocessConfig(
                 data=data,
                 output=storage.place_of(examples),
                 identity=identity,

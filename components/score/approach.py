@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 
 Approach = Literal["direct", "endpoint", "job"]
 APPROACHES: tuple[Approach, ...] = get_args(Approach)

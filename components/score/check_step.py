@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import lineage, storage
-from headrace.components.score.manifest import PredictionsManifest
-from headrace.components.steps import running
+from headrace.core import storage
+from headrace.core.artifacts.predictions import PredictionsManifest
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
 
 
 def check(root: str, predictions: Any, most_divergence: float) -> None:
@@ -15,7 +16,7 @@ def check(root: str, predictions: Any, most_divergence: float) -> None:
         from headrace.components.score import checking
 
         place = storage.place_of(predictions)
-        step.identity = lineage.check_identity(PredictionsManifest.read(place).identity, most_divergence)
+        step.identity = identity.check_identity(PredictionsManifest.read(place).identity, most_divergence)
         checked = checking.check(place, most_divergence, step.progress)
         step.finish(
             outputs={},
@@ -34,7 +35,7 @@ def publish(root: str, destination: str, predictions: Any) -> str:
         from headrace.components.score import publishing
 
         place = storage.place_of(predictions)
-        step.identity = lineage.publish_identity("publish", PredictionsManifest.read(place).identity, destination)
+        step.identity = identity.publish_identity("publish", PredictionsManifest.read(place).identity, destination)
         published = publishing.publish(place, destination)
         step.finish(
             outputs={"published": published.uri},

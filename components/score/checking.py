@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import google_crc32c
 
-from headrace.components import storage
-from headrace.components.errors import DataError, UsageError
-from headrace.components.progress import Progress, silent
-from headrace.components.score.manifest import PredictionsManifest
+from headrace.core import storage
+from headrace.core.artifacts.predictions import PredictionsManifest
+from headrace.core.errors import DataError, UsageError
+from headrace.core.progress import Progress, silent
 
 _CHUNK = 4 << 20
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.csv_dialect import RFC_4180, CsvDialect
-from headrace.components.preprocess.runner import RunnerOptions
 from headrace.components.score.approach import APPROACHES, Approach
 from headrace.components.score.options import EndpointOptions, JobOptions
+from headrace.core.beam.runners import RunnerOptions
+from headrace.core.errors import UsageError
+from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 
 SinkName = Literal["parquet", "csv", "jsonl", "bigquery", "table"]
 SINKS: tuple[SinkName, ...] = get_args(SinkName)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headrace.components import storage
-from headrace.components.lineage import release
 from headrace.components.score.options import EndpointOptions
-from headrace.components.steps import identity
+from headrace.core import storage
+from headrace.core.steps.identity import release
+from headrace.core.steps.step import identity
 
 
 def score_identity(
@@ -52,16 +52,8 @@ def version_of(model: str, endpoint: EndpointOptions | None = None) -> str:
     if endpoint is not None and (not model or not storage.exists(model)):
         return endpoint.url
     # What reads models needs NumPy, which the tasks that only work out identities may have none of.
-    from headrace.components.serve.source import find_source
+    from headrace.core.saved_model.digest import saved_model_digest
+    from headrace.core.saved_model.find import find_source
 
     source = find_source(model, name="model")
     return source.version if source.interface is not None else saved_model_digest(source.saved_model)
-
-
-def saved_model_digest(folder: str) -> str:
-    """What names the version of a SavedModel that names none: 16 hexadecimal digits of its files."""
-    files = storage.list_files(folder, ("",))
-    variables = storage.join(folder, "variables")
-    if storage.exists(variables):
-        files += storage.list_files(variables, ("",))
-    return storage.fingerprint(files)[:16]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 
 # A job carries a digest of all that it depends on: a run that is given again finds it, and starts no second one.
 JOB_LABEL = "headrace_job"

@@ -11,11 +11,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components import storage
-from headrace.components.errors import DataError, UsageError
-from headrace.components.file_lock import locked
 from headrace.components.score.checking import check
-from headrace.components.score.manifest import PredictionsManifest
+from headrace.core import storage
+from headrace.core.artifacts.predictions import PredictionsManifest
+from headrace.core.errors import DataError, UsageError
+from headrace.core.storage.lock import locked
 
 FORMAT = 1
 NAME = "current.json"

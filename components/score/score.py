@@ -6,16 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.sources import BIGQUERY, expected_rows, list_parts, list_paths
-from headrace.components.progress import Progress, silent
 from headrace.components.score.approach import Choice, Situation, choose
 from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResult
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.progress import Progress, silent
+from headrace.core.sources.open import BIGQUERY, expected_rows, list_parts, list_paths
 
 if TYPE_CHECKING:
-    from headrace.components.score.job_form import Form
     from headrace.components.score.options import JobOptions
+    from headrace.components.score.vertex_job.input_form import Form
 
 
 def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | None = None) -> ScoreResult:
@@ -37,17 +37,17 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
     report(f"{choice.approach}: {choice.reason}")
     config = dataclasses.replace(config, approach=choice.approach)
     if choice.approach == "job" and config.job is not None:
-        from headrace.components.score import job
+        from headrace.components.score.vertex_job import run as job
 
         result = job.score(config, config.job, report)
     elif choice.approach == "endpoint" and (endpoint := config.endpoint) is not None:
-        from headrace.components.score import direct
-        from headrace.components.score.endpoint import Endpoint
+        from headrace.components.score.batch import run as direct
+        from headrace.components.score.endpoint.endpoint import Endpoint
 
         config = dataclasses.replace(config, batch_rows=config.batch_rows or endpoint.rows_at_once)
         result = direct.score(config, report, source=Endpoint.of(config, endpoint), approach="endpoint")
     else:
-        from headrace.components.score import direct
+        from headrace.components.score.batch import run as direct
 
         result = direct.score(config, report)
     return dataclasses.replace(result, approach=choice.approach)
@@ -111,9 +111,10 @@ def form_of(config: ScoreConfig, options: JobOptions) -> Form:
         UsageError: access is not allowed.
         PlatformError: a service failed.
     """
-    from headrace.components.score import direct, job_form
+    from headrace.components.score.batch import run as direct
+    from headrace.components.score.vertex_job import input_form
 
     takes = direct.model_of(config).load().takes
     # A query is not to be run for it.
     paths = [] if config.data.startswith(BIGQUERY) else list_paths(config.data)
-    return job_form.form_of(config.data, paths, takes, options, config.partition_by)
+    return input_form.form_of(config.data, paths, takes, options, config.partition_by)

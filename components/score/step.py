@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components import gcp_resources as resources
-from headrace.components import storage
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.csv_dialect import CsvDialect, options_of
-from headrace.components.preprocess.runner import RunnerOptions, runner_options
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.identity import score_identity, version_of
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
-from headrace.components.steps import running
+from headrace.core import storage
+from headrace.core.beam.runners import RunnerOptions, runner_options
+from headrace.core.errors import UsageError
+from headrace.core.sources.csv_dialect import CsvDialect, options_of
+from headrace.core.steps import gcp_resources as resources
+from headrace.core.steps.step import running
 
 
 @dataclass(frozen=True)

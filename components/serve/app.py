@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.errors import HeadraceError, UserError
 from headrace.components.serve import protocol
 from headrace.components.serve.engine import Engine, Limits, Overloaded
-from headrace.components.serve.predictions import NoPrediction
 from headrace.components.serve.protocol import Predictor
+from headrace.core.errors import HeadraceError, UserError
+from headrace.core.saved_model.json_rows import NoPrediction
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 
 
 @dataclass(frozen=True)

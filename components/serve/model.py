@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.errors import DataError, PlatformError
-from headrace.components.score.saved_model import PLATFORM_ERRORS, OpError, SavedModel, cause, check_answers
-from headrace.components.serve.converter import Columns, Input, Interface, columns_from_instances
-from headrace.components.serve.predictions import NoPrediction
-from headrace.components.serve.source import Source
+from headrace.core.errors import DataError, PlatformError
+from headrace.core.saved_model.find import Source
+from headrace.core.saved_model.json_columns import Columns, Input, Interface, columns_from_instances
+from headrace.core.saved_model.json_rows import NoPrediction
+from headrace.core.saved_model.loaded import PLATFORM_ERRORS, OpError, SavedModel, cause, check_answers
 
 _KINDS = {tf.float32: "numeric", tf.float64: "numeric", tf.string: "categorical"}
 

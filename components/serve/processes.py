@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.components import storage
-from headrace.components.errors import DataError
+from headrace.core import storage
+from headrace.core.errors import DataError
 
 MODULE = "headrace.components.serve.server"
 

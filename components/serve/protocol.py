@@ -6,9 +6,9 @@ import difflib
 import json
 from typing import Any, NoReturn, Protocol
 
-from headrace.components.errors import DataError
-from headrace.components.serve import converter, predictions
-from headrace.components.serve.converter import Columns, Interface
+from headrace.core.errors import DataError
+from headrace.core.saved_model import json_columns, json_rows
+from headrace.core.saved_model.json_columns import Columns, Interface
 
 SIGNATURE = "serving_default"
 _FIELDS = ("instances", "inputs", "parameters", "signature_name")
@@ -62,23 +62,23 @@ def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int)
         if not isinstance(instances, list):
             raise DataError("it is not an array", where="instances", expected="one object a row")
         _check_rows(len(instances), "instances", max_instances)
-        outputs = model.predict(converter.columns_from_instances(instances, model.interface))
-        return encode({"predictions": predictions.rows_from_outputs(outputs, bare=bare)})
+        outputs = model.predict(json_columns.columns_from_instances(instances, model.interface))
+        return encode({"predictions": json_rows.rows_from_outputs(outputs, bare=bare)})
     inputs = request["inputs"]
     if isinstance(inputs, dict):
         longest = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
         _check_rows(longest, "inputs", max_instances)
-    outputs = model.predict(converter.columns_from_inputs(inputs, model.interface))
-    return encode({"outputs": predictions.columns_from_outputs(outputs, bare=bare)})
+    outputs = model.predict(json_columns.columns_from_inputs(inputs, model.interface))
+    return encode({"outputs": json_rows.columns_from_outputs(outputs, bare=bare)})
 
 
-def refusal(error: predictions.NoPrediction) -> bytes:
+def refusal(error: json_rows.NoPrediction) -> bytes:
     """The response to a request with rows that have no prediction.
 
     Returns:
         `{"error": "..."}` as JSON, with `not_finite`, the rows' indices by output, where that is known.
     """
-    rows = {"not_finite": error.rows} if isinstance(error, predictions.NotFinite) else {}
+    rows = {"not_finite": error.rows} if isinstance(error, json_rows.NotFinite) else {}
     return encode({"error": error.paragraph, **rows})
 
 

@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from headrace.components import storage
-from headrace.components.errors import HeadraceError, PlatformError, UsageError
-from headrace.components.imports import import_tensorflow
-from headrace.components.progress import Progress, silent
 from headrace.components.serve import processes
 from headrace.components.serve.engine import Limits
+from headrace.core import storage
+from headrace.core.errors import HeadraceError, PlatformError, UsageError
+from headrace.core.progress import Progress, silent
+from headrace.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from headrace.components.serve.app import App
-    from headrace.components.serve.source import Source
+    from headrace.core.saved_model.find import Source
 
 _log = logging.getLogger("headrace.serve")
 
@@ -93,7 +93,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     try:
         # TensorFlow reads this when it is imported; its notes on CPU instructions help nobody here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from headrace.components.serve.source import find_source
+        from headrace.core.saved_model.find import find_source
 
         source = find_source(config.source, name=config.name)
         with _listen(config.host, config.port) as listener:

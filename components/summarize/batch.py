@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from headrace.components import lineage, storage
-from headrace.components.errors import PlatformError, UsageError
-from headrace.components.preprocess.csv_dialect import options_of
 from headrace.components.score.identity import score_identity
 from headrace.components.score.options import JOB_LABEL
-from headrace.components.steps import emit, read_record
 from headrace.components.summarize.step import begun, verdict
-from headrace.components.workspace import summary_uri
+from headrace.core import storage
+from headrace.core.errors import PlatformError, UsageError
+from headrace.core.sources.csv_dialect import options_of
+from headrace.core.steps import identity as lineage
+from headrace.core.steps.step import emit, read_record
+from headrace.core.steps.workspace import summary_uri
 
 # What was scored may be an earlier run's; all else is done, or looked at, each time.
 _CACHED = frozenset({"prepare", "score"})

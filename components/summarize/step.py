@@ -8,14 +8,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components import lineage, storage
-from headrace.components.errors import PlatformError
-from headrace.components.preprocess.csv_dialect import options_of
-from headrace.components.problem_file import ProblemFile, load_problem
-from headrace.components.steps import read_record
 from headrace.components.train.request import Inputs
 from headrace.components.tune.identity import search_identity, step_identity
-from headrace.components.workspace import summary_uri
+from headrace.core import storage
+from headrace.core.errors import PlatformError
+from headrace.core.problem.file import ProblemFile, load_problem
+from headrace.core.sources.csv_dialect import options_of
+from headrace.core.steps import identity as lineage
+from headrace.core.steps.step import read_record
+from headrace.core.steps.workspace import summary_uri
 
 # Steps with effects outside are never taken from the cache, nor is what a name means now.
 _UNCACHED = frozenset({"models", "register", "deploy"})

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.errors import ProblemError, UsageError
-from headrace.components.problem import Training
 from headrace.components.train.options import Options
+from headrace.core.errors import ProblemError, UsageError
+from headrace.core.problem import Training
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}\Z")
 # What of training.json is worth telling at the end of a run.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from headrace.components.errors import UsageError
-from headrace.components.problem import METRICS
+from headrace.core.errors import UsageError
+from headrace.core.problem import METRICS
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu", "parameter_server"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]

@@ -10,23 +10,25 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
-from headrace.components.problem import Categorical, Training
-from headrace.components.problem_file import ProblemFile
-from headrace.components.progress import Progress
-from headrace.components.train import hardware, input_pipeline, precision, strategy, warm_start
-from headrace.components.train import model as models
-from headrace.components.train.batch import Batch, batch_of
 from headrace.components.train.config import TrainConfig
-from headrace.components.train.distribution import greatest_of
-from headrace.components.train.examples import Examples
-from headrace.components.train.hardware import Hardware
-from headrace.components.train.input_pipeline import Source
-from headrace.components.train.model import Model
-from headrace.components.train.objective import Objective, objective_of
-from headrace.components.train.strategy import Strategy
-from headrace.components.train.trainee import Trainee
+from headrace.components.train.devices import hardware, strategy
+from headrace.components.train.devices.batch import Batch, batch_of
+from headrace.components.train.devices.create import greatest_of
+from headrace.components.train.devices.hardware import Hardware
+from headrace.components.train.devices.strategy import Strategy
+from headrace.components.train.input import source as input_pipeline
+from headrace.components.train.input.examples import Examples
+from headrace.components.train.input.source import Source
+from headrace.components.train.loop.session import Trainee
+from headrace.components.train.model import build as models
+from headrace.components.train.model import precision, warm_start
+from headrace.components.train.model.build import Model
+from headrace.components.train.model.objective import Objective, objective_of
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.problem import Categorical, Training
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress
 
 # Raw rows of the eval split that the exported model must answer as the trained one does; the golden ones are of these.
 _COMPARED_ROWS = 1024

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components import lineage, storage
-from headrace.components.errors import UsageError
-from headrace.components.problem import METRICS, Problem, Training
-from headrace.components.problem_file import ProblemFile
 from headrace.components.train.config import TrainConfig, with_overrides
 from headrace.components.train.options import Budget, Checkpointing, Distribution, Options
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.problem import METRICS, Problem, Training
+from headrace.core.problem.file import ProblemFile
+from headrace.core.steps import identity as lineage
 
 
 @dataclass(frozen=True)

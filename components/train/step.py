@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from headrace.components import lineage, storage, workspace
-from headrace.components.imports import import_tensorflow
-from headrace.components.problem_file import load_problem
-from headrace.components.steps import running
-from headrace.components.train.cluster import read_cluster
+from headrace.components.train.devices.cluster import read_cluster
 from headrace.components.train.request import Inputs
+from headrace.core import storage
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import identity, workspace
+from headrace.core.steps.step import running
+from headrace.core.tensorflow_import import import_tensorflow
 
 
 def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any, inputs: Inputs) -> None:
@@ -21,7 +22,7 @@ def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any,
         step.writes = cluster is None or cluster.chief
         file = load_problem(problem, digest=problem_digest)
         request = inputs.request()
-        step.identity = request.identity(file, lineage.examples_identity_of(examples.path))
+        step.identity = request.identity(file, identity.examples_identity_of(examples.path))
         config = request.config(
             file,
             examples=examples.path,

@@ -6,27 +6,22 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from headrace.components import storage
-from headrace.components.errors import PlatformError
-from headrace.components.problem_file import ProblemFile
-from headrace.components.progress import Progress, silent
-from headrace.components.train import (
-    export,
-    hardware,
-    interruption,
-    loop,
-    parameter_server,
-    strategy,
-    training_record,
-)
-from headrace.components.train.budget import Meter
-from headrace.components.train.callbacks import hooks_of
-from headrace.components.train.checkpoints import Checkpoints
+from headrace.components.train import training_record
 from headrace.components.train.config import TrainConfig, TrainResult
-from headrace.components.train.diagnosis import Diagnosis
-from headrace.components.train.examples import blaming_shards, open_examples
-from headrace.components.train.hooks import AfterEpoch
+from headrace.components.train.devices import hardware, strategy
+from headrace.components.train.input.examples import blaming_shards, open_examples
+from headrace.components.train.loop import interruption, loop, parameter_server
+from headrace.components.train.loop.budget import Meter
+from headrace.components.train.loop.callbacks import hooks_of
+from headrace.components.train.loop.checkpoints import Checkpoints
+from headrace.components.train.loop.diagnosis import Diagnosis
+from headrace.components.train.loop.hooks import AfterEpoch
+from headrace.components.train.model import export
 from headrace.components.train.preparation import prepare
+from headrace.core import storage
+from headrace.core.errors import PlatformError
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress, silent
 
 __all__ = ["TrainConfig", "TrainResult", "serve", "train"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components.problem import Training
-from headrace.components.problem_file import ProblemFile
-from headrace.components.train.bound import bound_of
-from headrace.components.train.budget import Meter
 from headrace.components.train.config import TrainConfig
-from headrace.components.train.examples import Examples
+from headrace.components.train.input.examples import Examples
+from headrace.components.train.loop.bottleneck import bound_of
+from headrace.components.train.loop.budget import Meter
+from headrace.components.train.loop.run_state import RunState
 from headrace.components.train.preparation import Prepared
-from headrace.components.train.run_state import RunState
+from headrace.core.problem import Training
+from headrace.core.problem.file import ProblemFile
 
 
 def describe(

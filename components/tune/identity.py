@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.components import steps
-from headrace.components.problem_file import ProblemFile
 from headrace.components.train.options import Options
 from headrace.components.train.request import Request
+from headrace.core.problem.file import ProblemFile
+from headrace.core.steps import step
 
 # By it the job of a search is found, where the task that started it failed and said nothing.
 LABEL = "headrace-search"
@@ -13,7 +13,7 @@ LABEL = "headrace-search"
 
 def search_identity(file: ProblemFile, examples_identity: str, options: Options) -> str:
     """What a search goes on by: more trials are the same search."""
-    return steps.identity("tune", train=Request(options=options).identity(file, examples_identity))
+    return step.identity("tune", train=Request(options=options).identity(file, examples_identity))
 
 
 def step_identity(search: str, trials: int, max_hours: float = 0.0) -> str:
@@ -24,4 +24,4 @@ def step_identity(search: str, trials: int, max_hours: float = 0.0) -> str:
         trials: how many were asked for; 0 for what the Problem says.
         max_hours: hours after which no trial goes on; 0 for no end.
     """
-    return steps.identity("tune", search=search, trials=trials, max_hours=max_hours)
+    return step.identity("tune", search=search, trials=trials, max_hours=max_hours)

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.components import lineage, storage
-from headrace.components.errors import HeadraceError, PlatformError, ProblemError, UsageError
-from headrace.components.file_lock import locked
-from headrace.components.problem_file import ProblemFile
-from headrace.components.progress import Progress, silent
 from headrace.components.train.config import TrainResult
-from headrace.components.train.interruption import watching
+from headrace.components.train.loop.interruption import watching
 from headrace.components.train.options import Options
 from headrace.components.tune import trial
 from headrace.components.tune.identity import search_identity
 from headrace.components.tune.study import Study
 from headrace.components.tune.tried import Tried, common_error, counted_states, publish
 from headrace.components.tune.workers import Worker
-from headrace.components.tuning import Tuning
+from headrace.core import storage
+from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UsageError
+from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.tuning import Tuning
+from headrace.core.progress import Progress, silent
+from headrace.core.steps import identity
+from headrace.core.storage.lock import locked
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 # A kill loses this much of the count of hours.
@@ -93,7 +94,7 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
         PlatformError: another process runs this search, it was asked to end, or no trial was finished in its hours.
     """
     tuning = trial.tuning_of(file)
-    name = search_identity(file, lineage.examples_identity_of(config.examples), config.options)
+    name = search_identity(file, identity.examples_identity_of(config.examples), config.options)
     storage.check_writable(config.output)
     folder = storage.join(config.folder, name)
     with locked(folder, timeout_s=0), watching():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components import lineage, storage, workspace
-from headrace.components.problem_file import load_problem
-from headrace.components.steps import running
 from headrace.components.train.request import Inputs
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.tried import result_of
+from headrace.core import storage
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import identity, workspace
+from headrace.core.steps.step import running
 
 
 def run(
@@ -29,7 +30,7 @@ def run(
         options = inputs.request().options
         with step.importing():
             from headrace.components.tune import search
-        name = search_identity(file, lineage.examples_identity_of(examples.path), options)
+        name = search_identity(file, identity.examples_identity_of(examples.path), options)
         step.identity = step_identity(name, trials, max_hours)
         config = search.TuneConfig(
             examples=examples.path,

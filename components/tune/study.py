@@ -19,9 +19,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
-from headrace.components.errors import DataError, HeadraceError
 from headrace.components.tune.tried import Tried, best_of
-from headrace.components.tuning import Choice, Range, Tuning
+from headrace.core.errors import DataError, HeadraceError
+from headrace.core.problem.tuning import Choice, Range, Tuning
 
 # A multiplier that keeps the seeds of the trials of neighbouring seeds apart.
 _SEEDS_APART = 1_000_003

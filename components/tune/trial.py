@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components import lineage
-from headrace.components.errors import ProblemError
-from headrace.components.problem_file import ProblemFile
-from headrace.components.progress import Progress
 from headrace.components.train.config import TrainConfig, TrainResult
 from headrace.components.train.options import Options
 from headrace.components.train.request import Request
-from headrace.components.tuning import Tuning, split_parameters
+from headrace.core.errors import ProblemError
+from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.tuning import Tuning, split_parameters
+from headrace.core.progress import Progress
+from headrace.core.steps import identity as lineage
 
 # What of Training a model of the user's own does not see.
 _OF_THE_DEFAULT_MODEL = frozenset({"model", "hidden_units", "cross_layers", "dropout"})

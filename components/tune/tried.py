@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components import storage
-from headrace.components.errors import HeadraceError, PlatformError
 from headrace.components.train.config import TrainResult
+from headrace.core import storage
+from headrace.core.errors import HeadraceError, PlatformError
 
 STATES = ("complete", "pruned", "failed", "unfinished")
 

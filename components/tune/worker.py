@@ -21,12 +21,12 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.errors import HeadraceError, PlatformError
-from headrace.components.imports import import_tensorflow
-from headrace.components.problem_file import load_problem
 from headrace.components.train.options import Options
 from headrace.components.tune import trial
 from headrace.components.tune.trial import Pruned, TrialConfig
+from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.problem.file import load_problem
+from headrace.core.tensorflow_import import import_tensorflow
 
 
 class Channel:

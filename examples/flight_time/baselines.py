@@ -26,8 +26,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from headrace.components.tfrecord.decoding import decode
-from headrace.components.tfrecord.framing import read_records
+from headrace.core.tfrecord.decoding import decode
+from headrace.core.tfrecord.framing import read_records
 
 LABEL, NUMBER = "air_time", "distance"
 CATEGORIES = ("hour", "weekday", "day_of_year", "origin", "dest", "carrier")

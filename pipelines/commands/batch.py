@@ -10,13 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from headrace.components import storage, workspace
-from headrace.components.lineage import release
-from headrace.components.problem_file import load_problem
-from headrace.components.registry.registry import Registry
-from headrace.components.steps import identity
-from headrace.pipelines.commands import runner as runner_command
-from headrace.pipelines.commands import scoring
+from headrace.components.registry.folder.registry import Registry
+from headrace.core import storage
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import workspace
+from headrace.core.steps.identity import release
+from headrace.core.steps.step import identity
+from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands import score_options
 from headrace.pipelines.commands.run import Plan, check_writable, run_plan
 
 STEPS = ("champion", "score", "check", "publish")
@@ -50,10 +51,10 @@ def plan_batch(
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
-    from headrace.components.preprocess.csv_dialect import CsvDialect
-    from headrace.components.preprocess.sources import data_version, list_paths
     from headrace.components.score.step import Parameters
     from headrace.components.summarize.batch import check_webhook
+    from headrace.core.sources.csv_dialect import CsvDialect
+    from headrace.core.sources.open import data_version, list_paths
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
     if not data.startswith(("gs://", "bigquery://")):
@@ -70,8 +71,8 @@ def plan_batch(
         "data_version": fingerprint,
         "root": root,
         "csv": json.dumps(list(csv)) if csv else "",
-        "endpoint": scoring.as_json(scoring.endpoint_of(elsewhere)),
-        "job": scoring.as_json(scoring.job_of(elsewhere)),
+        "endpoint": score_options.as_json(score_options.endpoint_of(elsewhere)),
+        "job": score_options.as_json(score_options.job_of(elsewhere)),
         "runner": runner_command.as_json(runner),
         **settings,
     }

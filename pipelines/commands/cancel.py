@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.pipelines.commands import places
-from headrace.pipelines.commands.places import Place
+from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import poll
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@places.place
+@platform_options.place
 @poll
 def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
     """Cancel a run, and wait until it has ended.
@@ -30,12 +30,12 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
     Example:
       headrace cancel natality-0123456789ab --to vertex --options vertex.toml
     """
-    from headrace.components.errors import UsageError
-    from headrace.pipelines.submission import following
-    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.core.errors import UsageError
+    from headrace.pipelines.submission import follow
+    from headrace.pipelines.submission.retry import Patience, asking
 
-    with places.service(place) as service:
-        run = following.find(service, run_id, Patience())
+    with platform_options.service(place) as service:
+        run = follow.find(service, run_id, Patience())
         if run.ended:
             click.echo(f"{run.run_id}: has ended already, {run.state}")
             return
@@ -43,10 +43,10 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
             asking(lambda: service.cancel(run), Patience())
         except UsageError:
             # It may have ended in the meantime, which no platform lets one cancel.
-            if not following.find(service, run_id, Patience()).ended:
+            if not follow.find(service, run_id, Patience()).ended:
                 raise
         click.echo(f"{run.run_id}: cancelling")
-        run = following.follow(service, run, lambda _: None, poll_s=poll_seconds, patience=Patience(total_s=600.0))
+        run = follow.follow(service, run, lambda _: None, poll_s=poll_seconds, patience=Patience(total_s=600.0))
         for task in run.tasks.values():
             if task.state == "cancelled" or (task.jobs and task.state == "failed"):
                 click.echo(f"  {task.name}: {task.state}" + (f", job {', '.join(task.jobs)}" if task.jobs else ""))
@@ -56,8 +56,9 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
 
 def _keep(run: Run, platform: str) -> str:
     """Writes what the run had come to below its root: no exit task does it for a run that was cancelled."""
-    from headrace.components import storage, workspace
-    from headrace.components.errors import HeadraceError
+    from headrace.core import storage
+    from headrace.core.errors import HeadraceError
+    from headrace.core.steps import workspace
 
     root, run_id = (str(run.parameters.get(name) or "") for name in ("root", "run_id"))
     if not root or not run_id or (not storage.is_remote(root) and "://" in root):

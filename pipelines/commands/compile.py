@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
+from headrace.core import storage
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands import options
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 
 import click
 
-from headrace.components.deploy import publisher
+from headrace.components.deploy.local import publisher
 
 _folder = click.argument("folder", metavar="ENDPOINT")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
-from headrace.components.problem_file import load_problem
-from headrace.components.wording import counted
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.problem.file import load_problem
+from headrace.core.text import counted
 from headrace.pipelines.commands import options
 
 
@@ -39,8 +39,8 @@ def init(
     Example:
       headrace init --data examples/natality/births.csv --label weight_pounds --output problem.py
     """
-    from headrace.components.preprocess.csv_dialect import CsvDialect
-    from headrace.components.preprocess.first_problem import draft
+    from headrace.components.preprocess.draft.write_problem import draft
+    from headrace.core.sources.csv_dialect import CsvDialect
 
     if storage.exists(output) and not replace:
         raise UsageError("there is a file already", where=output, expected="a new name, or --replace")

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 
 
 @click.command()

@@ -6,14 +6,14 @@ import time
 
 import click
 
-from headrace.pipelines.commands import places
-from headrace.pipelines.commands.places import Place
+from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import poll
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@places.place
+@platform_options.place
 @click.option("--task", default="", metavar="NAME", help="One task's log alone.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
 @poll
@@ -24,13 +24,13 @@ def logs(run_id: str, place: Place, task: str, follow: bool, poll_seconds: float
     Example:
       headrace logs natality-0123456789ab --to vertex --options vertex.toml --task train
     """
-    from headrace.components.errors import UsageError
-    from headrace.pipelines.submission import following
-    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.core.errors import UsageError
+    from headrace.pipelines.submission import follow as following
+    from headrace.pipelines.submission.retry import Patience, asking
     from headrace.pipelines.submission.tasks import leaves
 
     after = ""
-    with places.service(place) as service:
+    with platform_options.service(place) as service:
         while True:
             run = following.find(service, run_id, Patience())
             if task and task not in leaves(run.spec):

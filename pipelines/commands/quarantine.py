@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
-from headrace.components.wording import counted
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.text import counted
 
 
 @click.group()
@@ -33,7 +33,7 @@ def show(folder: str, reason: str | None, limit: int, output: str | None) -> Non
       headrace quarantine show EXAMPLES --output corrected.csv       # correct the values there; keep quarantine_id
       headrace preprocess --problem FILE --append --output EXAMPLES --data corrected.csv
     """
-    from headrace.components.tfrecord.quarantine import REASONS, quarantine_files, read_rows, to_csv
+    from headrace.core.artifacts.quarantine import REASONS, quarantine_files, read_rows, to_csv
 
     if reason is not None and reason not in REASONS:
         raise UsageError("there is no such reason", where="--reason", expected=", ".join(REASONS), received=reason)

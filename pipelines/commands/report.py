@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
+from headrace.core import storage
+from headrace.core.errors import UsageError
 
 
 @click.command()

@@ -16,16 +16,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from headrace.components import storage, workspace
-from headrace.components.errors import PlatformError, UsageError
-from headrace.components.file_lock import locked
-from headrace.components.lineage import model_version_of, release
-from headrace.components.problem_file import load_problem
-from headrace.components.steps import identity
 from headrace.components.train.request import Inputs, warm_start_version
-from headrace.pipelines.commands import options, scoring, train_options
-from headrace.pipelines.commands import runner as runner_command
-from headrace.pipelines.commands.grouped import GroupedCommand
+from headrace.core import storage
+from headrace.core.errors import PlatformError, UsageError
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import workspace
+from headrace.core.steps.identity import model_version_of, release
+from headrace.core.steps.step import identity
+from headrace.core.storage.lock import locked
+from headrace.pipelines.commands import options, score_options, train_options
+from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.run_tuned import tuned
 from headrace.pipelines.submission.outcome import raise_for_summary
 
@@ -69,12 +70,12 @@ def static(
 @options.data
 @options.root
 @click.option("--version", default="", metavar="VERSION", help="Of the registered model; the champion by default.")
-@scoring.sink
-@scoring.table
-@scoring.partition_by
-@scoring.approach
+@score_options.sink
+@score_options.table
+@score_options.partition_by
+@score_options.approach
 @options.csv
-@scoring.batch_rows
+@score_options.batch_rows
 @click.option(
     "--most-divergence",
     default=0.0,
@@ -82,7 +83,7 @@ def static(
     help="Of the predictions from the label in training, 0 to 1; beyond it nothing is published. 0 for any.",
 )
 @click.option("--notify", "webhook", default="", metavar="URL", help="JSON is posted there when the run ends.")
-@scoring.elsewhere
+@score_options.elsewhere
 @runner_command.optional_runner
 def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:
     """Score many rows: the champion's predictions, checked and published under ROOT/predictions.
@@ -133,10 +134,10 @@ def plan_static(
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
-    from headrace.components.preprocess.bounds import baseline_version as measure_baseline
     from headrace.components.preprocess.check import check_data
-    from headrace.components.preprocess.csv_dialect import CsvDialect
-    from headrace.components.preprocess.sources import data_version as measure_version
+    from headrace.components.preprocess.limits import baseline_version as measure_baseline
+    from headrace.core.sources.csv_dialect import CsvDialect
+    from headrace.core.sources.open import data_version as measure_version
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
     if not data.startswith(("gs://", "bigquery://")):

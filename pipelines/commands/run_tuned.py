@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from headrace.components.problem_file import load_problem
-from headrace.components.steps import identity
 from headrace.components.train.request import Inputs
+from headrace.core.problem.file import load_problem
+from headrace.core.steps.step import identity
 from headrace.pipelines.commands import options, train_options
-from headrace.pipelines.commands.grouped import GroupedCommand
+from headrace.pipelines.commands.option_groups import GroupedCommand
 
 if TYPE_CHECKING:
     from headrace.pipelines.commands.run import Plan

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.components.errors import UsageError
-from headrace.pipelines.commands import places
-from headrace.pipelines.commands.places import Place
+from headrace.core.errors import UsageError
+from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import inputs as input_options
 from headrace.pipelines.commands.submit import prepare
 
@@ -32,7 +32,7 @@ def schedule() -> None:
 
 @schedule.command(name="set")
 @click.argument("spec", metavar="FILE.yaml")
-@places.place
+@platform_options.place
 @input_options
 @click.option("--cron", required=True, metavar="CRON", help='Minute, hour, day, month, weekday: "0 3 * * *".')
 @click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="Of --cron: Europe/Berlin.")
@@ -46,8 +46,8 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
       headrace schedule set scoring.yaml --to vertex --options vertex.toml --root gs://my-bucket/headrace \\
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
-    from headrace.pipelines.submission import rewriting, submitting
-    from headrace.pipelines.submission.patience import Patience
+    from headrace.pipelines.submission import spec_edits, submitting
+    from headrace.pipelines.submission.retry import Patience
 
     _check_times(cron, timezone)
     prepared = prepare(spec, place, inputs, name, data_later=True)
@@ -57,10 +57,10 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     if "run_id" in parameters:
         parameters["run_id"] = called
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
-    submission = rewriting.without_cache(submission) if no_cache else submission
-    with places.service(place) as service:
+    submission = spec_edits.without_cache(submission) if no_cache else submission
+    with platform_options.service(place) as service:
         if prepared.upload is not None:
-            from headrace.components import storage
+            from headrace.core import storage
 
             storage.write_bytes(*prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())
@@ -68,20 +68,20 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
 
 
 @schedule.command(name="list")
-@places.place
+@platform_options.place
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(place: Place, as_json: bool) -> None:
     """List the schedules."""
-    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.pipelines.submission.retry import Patience, asking
 
-    with places.service(place) as service:
+    with platform_options.service(place) as service:
         for one in asking(service.schedules, Patience()):
             click.echo(json.dumps(dataclasses.asdict(one)) if as_json else _line(one))
 
 
 @schedule.command()
 @_name
-@places.place
+@platform_options.place
 def pause(name: str, place: Place) -> None:
     """Pause a schedule; a run of it that is under way goes on."""
     _set_paused(name, place, True)
@@ -89,7 +89,7 @@ def pause(name: str, place: Place) -> None:
 
 @schedule.command()
 @_name
-@places.place
+@platform_options.place
 def resume(name: str, place: Place) -> None:
     """Resume a schedule; what it missed is not made up for."""
     _set_paused(name, place, False)
@@ -97,13 +97,13 @@ def resume(name: str, place: Place) -> None:
 
 @schedule.command()
 @_name
-@places.place
+@platform_options.place
 def delete(name: str, place: Place) -> None:
     """Delete a schedule; its runs stay."""
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.pipelines.submission.retry import Patience, asking
 
-    with places.service(place) as service:
+    with platform_options.service(place) as service:
         found = submitting.find_schedule(service, name, Patience())
         asking(lambda: service.delete_schedule(found), Patience())
         click.echo(f"deleted: {name}")
@@ -111,9 +111,9 @@ def delete(name: str, place: Place) -> None:
 
 def _set_paused(name: str, place: Place, paused: bool) -> None:
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.pipelines.submission.retry import Patience, asking
 
-    with places.service(place) as service:
+    with platform_options.service(place) as service:
         found = submitting.find_schedule(service, name, Patience())
         asking(lambda: service.set_paused(found, paused), Patience())
         click.echo(f"{'paused' if paused else 'active'}: {name}")

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from headrace.components.errors import UsageError
-from headrace.components.wording import counted
-from headrace.pipelines.commands import options, scoring
-from headrace.pipelines.commands import runner as runner_command
-from headrace.pipelines.commands.showing import showing
+from headrace.core.errors import UsageError
+from headrace.core.text import counted
+from headrace.pipelines.commands import options, score_options
+from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.progress_output import showing
 
 _NOBODY = "0" * 16
 _NOWHERE = "-"
@@ -22,10 +22,10 @@ _NOWHERE = "-"
 @click.option("--describe", is_flag=True, help="Show what the model takes and gives, and end.")
 @click.option("--data", default="", metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://...")
 @click.option("--output", default="", metavar="DIR", help="Where Predictions go; they appear whole or not at all.")
-@scoring.approach
-@scoring.sink
-@scoring.table
-@scoring.partition_by
+@score_options.approach
+@score_options.sink
+@score_options.table
+@score_options.partition_by
 @click.option("--signature", default="serving_default", show_default=True, help="Of the SavedModel.")
 @click.option("--key", default=None, metavar="COLUMN", help="What identifies a row; a Model's own by default.")
 @click.option(
@@ -37,11 +37,11 @@ _NOWHERE = "-"
 )
 @click.option("--optional", multiple=True, metavar="INPUT", help="Values of it may be missing; again for more.")
 @options.csv
-@scoring.batch_rows
+@score_options.batch_rows
 @click.option("--scoring-threads", default=0, metavar="N", help="Batches scored at once; the machine's cores if 0.")
 @click.option("--intra-op-threads", default=0, metavar="N", help="TensorFlow's threads in an operation.")
 @click.option("--quarantine-budget", type=float, default=None, metavar="SHARE", help="Of rows without a prediction.")
-@scoring.elsewhere
+@score_options.elsewhere
 @runner_command.optional_runner
 def score(
     model: str,
@@ -63,19 +63,19 @@ def score(
       headrace score --model out/model --data births.parquet --output out/predictions
       headrace score --model other/saved_model --data 'rows/*.csv' --key id --input x=a,b,c --sink table --output out/t
     """
-    endpoint, job = scoring.endpoint_of(elsewhere), scoring.job_of(elsewhere)
+    endpoint, job = score_options.endpoint_of(elsewhere), score_options.job_of(elsewhere)
     for name, value in (("data", data), ("output", output)):
         if not value and not describe:
             raise UsageError(f"{name} is empty", where=f"--{name}", expected="a path")
-    from headrace.components.preprocess.csv_dialect import CsvDialect
     from headrace.components.score.config import ScoreConfig
+    from headrace.core.sources.csv_dialect import CsvDialect
 
     config = ScoreConfig(
         model=model,
         data=data or _NOWHERE,
         output=output or _NOWHERE,
         identity=_NOBODY,
-        inputs=scoring.inputs_of(inputs),
+        inputs=score_options.inputs_of(inputs),
         optional=optional,
         csv=CsvDialect.parse(csv),
         runner=runner_command.chosen(runner),
@@ -92,9 +92,9 @@ def score(
 def _score(config: Any, csv: tuple[str, ...]) -> None:
     import dataclasses
 
-    from headrace.components.preprocess.sources import data_version, list_paths
     from headrace.components.score.identity import score_identity, version_of
     from headrace.components.score.score import approach_of, score
+    from headrace.core.sources.open import data_version, list_paths
 
     version = data_version(list_paths(config.data), config.csv)
     names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach")
@@ -115,16 +115,16 @@ def _score(config: Any, csv: tuple[str, ...]) -> None:
 
 
 def _describe(config: Any) -> None:
-    from headrace.components import storage
+    from headrace.core import storage
 
     with showing("score") as (console, _):
         source: Any
         if config.endpoint is not None and not (config.model and storage.exists(config.model)):
-            from headrace.components.score.endpoint import Endpoint
+            from headrace.components.score.endpoint.endpoint import Endpoint
 
             source = Endpoint.of(config, config.endpoint)
         else:
-            from headrace.components.score.direct import model_of
+            from headrace.components.score.batch.run import model_of
 
             source = model_of(config).load()
         console.print(f"model version {source.model_version}", markup=False)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.pipelines.commands import places
-from headrace.pipelines.commands.places import Place
+from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import follow_to_end, poll
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False, default="")
-@places.place
+@platform_options.place
 @click.option("--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit as it did.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, or one a line for a list.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs in a list.")
@@ -33,13 +33,13 @@ def status(run_id: str, place: Place, wait: bool, as_json: bool, limit: int, pol
       headrace status --to vertex --options vertex.toml
       headrace status natality-0123456789ab --to kubeflow --host http://127.0.0.1:8888 --wait
     """
-    from headrace.components.errors import UsageError
-    from headrace.pipelines.submission import following
-    from headrace.pipelines.submission.patience import Patience, asking
+    from headrace.core.errors import UsageError
+    from headrace.pipelines.submission import follow
+    from headrace.pipelines.submission.retry import Patience, asking
 
     if wait and not run_id:
         raise UsageError("which run?", where="--wait", expected="RUN")
-    with places.service(place) as service:
+    with platform_options.service(place) as service:
         if not run_id:
             runs = asking(lambda: service.runs(limit), Patience())
             for run in runs:
@@ -47,7 +47,7 @@ def status(run_id: str, place: Place, wait: bool, as_json: bool, limit: int, pol
             if not runs and not as_json:
                 click.echo(f"no runs on {place.platform}")
             return None
-        run = following.find(service, run_id, Patience())
+        run = follow.find(service, run_id, Patience())
         if wait:
             return follow_to_end(service, run, place, poll_seconds)
         click.echo(json.dumps(_to_json(run), indent=1) if as_json else _text(run))

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.components import lineage
-from headrace.components.errors import GateRefused, UsageError
-from headrace.components.imports import import_tensorflow
-from headrace.components.problem_file import load_problem
-from headrace.components.wording import counted
+from headrace.core.errors import GateRefused, UsageError
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import identity
+from headrace.core.tensorflow_import import import_tensorflow
+from headrace.core.text import counted
 from headrace.pipelines.commands import options
-from headrace.pipelines.commands import runner as runner_command
-from headrace.pipelines.commands.showing import showing
+from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.progress_output import showing
 
 if TYPE_CHECKING:
-    from headrace.components.preprocess.spans import Update
+    from headrace.components.preprocess.append.spans import Update
 
 
 @click.command()
@@ -46,11 +46,11 @@ def preprocess(
     chosen.check_places(data, output)
     if replace and append:
         raise UsageError("--append replaces nothing", where="--replace", expected="one of the two")
-    from headrace.components.preprocess.bounds import baseline_version
+    from headrace.components.preprocess.append.guard import check_replaceable
     from headrace.components.preprocess.check import check_data
-    from headrace.components.preprocess.csv_dialect import CsvDialect
-    from headrace.components.preprocess.replacing import check_replaceable
-    from headrace.components.preprocess.sources import data_version as measure_version
+    from headrace.components.preprocess.limits import baseline_version
+    from headrace.core.sources.csv_dialect import CsvDialect
+    from headrace.core.sources.open import data_version as measure_version
 
     file = load_problem(problem)
     dialect = CsvDialect.parse(csv)
@@ -58,19 +58,19 @@ def preprocess(
         check_replaceable(output)
     data_version = measure_version(check_data(file.problem, data, dialect), dialect)
     with showing("preprocess", output) as (console, report):
-        from headrace.components.preprocess import beam_job
+        from headrace.components.preprocess import pipeline
 
-        config = beam_job.PreprocessConfig(
+        config = pipeline.PreprocessConfig(
             data=data,
             output=output,
-            identity=lineage.preprocess_identity(file, data_version, baseline_version(baseline), csv),
+            identity=identity.preprocess_identity(file, data_version, baseline_version(baseline), csv),
             data_version=data_version,
             baseline=baseline,
             csv=dialect,
             runner=chosen,
         )
         if append or span:
-            from headrace.components.preprocess import spans
+            from headrace.components.preprocess.append import spans
 
             if append:
                 update = spans.append(file, config, span=span, report=report)
@@ -78,7 +78,7 @@ def preprocess(
                 update = spans.add_span(file, config, span, replace=replace, report=report)
             console.print(_added(update, output))
             return
-        result = beam_job.preprocess(file, config, report)
+        result = pipeline.preprocess(file, config, report)
         console.print(
             f"{counted(result.rows_in, 'row')} in = {result.rows_out:,} out + "
             f"{result.rows_quarantined:,} quarantined: {output}"
@@ -94,7 +94,7 @@ def preprocess(
 def evaluate(problem: str, examples: str, model: str, champion: str, output: str) -> None:
     """Measure a Model on the test split, and let the Problem's gate judge it. A refusal exits 3."""
     file = load_problem(problem)
-    version = lineage.model_version_of(model)
+    version = identity.model_version_of(model)
     with showing("evaluate", output) as (console, report):
         import_tensorflow()
         from headrace.components.evaluate import evaluator
@@ -104,7 +104,7 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
             model=model,
             output=output,
             champion=champion or None,
-            identity=lineage.evaluate_identity(file, lineage.examples_identity_of(examples), version, champion),
+            identity=identity.evaluate_identity(file, identity.examples_identity_of(examples), version, champion),
         )
         result = evaluator.evaluate(file, config, report)
         for name, value in result.metrics.items():
@@ -120,7 +120,7 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 @click.option("--endpoint", required=True, metavar="DIR", help="The endpoint's folder; it is made if it is not there.")
 def deploy(model: str, endpoint: str) -> None:
     """Put a Model behind an endpoint on this machine; the version before it is kept for going back."""
-    from headrace.components.deploy import publisher
+    from headrace.components.deploy.local import publisher
 
     with showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)

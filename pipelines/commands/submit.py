@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.pipelines.commands import places
-from headrace.pipelines.commands.places import Place
+from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.platform_options import Place
 
 if TYPE_CHECKING:
     from headrace.pipelines.submission.inputs import Inputs
@@ -55,7 +55,7 @@ def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("spec", metavar="FILE.yaml")
-@places.place
+@platform_options.place
 @inputs
 @click.option("--name", default="", metavar="NAME", help="What the run's name starts with; the problem's otherwise.")
 @click.option("--no-cache", is_flag=True, help="Take no task from the cache.")
@@ -84,16 +84,16 @@ def submit(
         --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
       headrace submit any.yaml --to kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
-    from headrace.components import storage
-    from headrace.pipelines.submission import rewriting, submitting
-    from headrace.pipelines.submission.patience import Patience
+    from headrace.core import storage
+    from headrace.pipelines.submission import spec_edits, submitting
+    from headrace.pipelines.submission.retry import Patience
 
     prepared = prepare(spec, place, inputs, name)
     if dry_run:
         click.echo(json.dumps({"run_id": prepared.run_id, "parameters": prepared.submission.parameters}, indent=1))
         return
-    submission = rewriting.without_cache(prepared.submission) if no_cache else prepared.submission
-    with places.service(place) as service:
+    submission = spec_edits.without_cache(prepared.submission) if no_cache else prepared.submission
+    with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
         if prepared.upload is not None:
             storage.write_bytes(*prepared.upload)
@@ -136,18 +136,18 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_l
         UserError: with what is wrong, where, and what was expected.
     """
     from headrace.pipelines.lint.spec import read_spec
+    from headrace.pipelines.submission import check_search, parameters, run_id, spec_edits
     from headrace.pipelines.submission import inputs as known
-    from headrace.pipelines.submission import parameters, rewriting, run_id, searching
     from headrace.pipelines.submission.run import Submission
 
-    settings = places.settings(place)
+    settings = platform_options.settings(place)
     read = read_spec(spec)
     definitions = parameters.declared(read.pipeline)
     given = {**given, "given": parameters.parse(given["parameter"], definitions), "data_later": data_later}
     asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
     target = known.Target(place.platform, settings.project, settings.location, place.namespace)
     filled = known.fill(asked, target, definitions)
-    searching.check(read, asked.problem, filled.values, place.platform)
+    check_search.check(read, asked.problem, filled.values, place.platform)
     # Vertex AI takes the pipeline alone.
     platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
     documents = [dict(read.pipeline), *platforms]
@@ -165,7 +165,7 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_l
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
-    submission = rewriting.without_stale_results(rewriting.without_idle_lookup(submission))
+    submission = spec_edits.without_stale_results(spec_edits.without_idle_lookup(submission))
     return Prepared(derived, submission, filled.upload)
 
 
@@ -179,15 +179,15 @@ def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float)
     from rich.console import Console
 
     from headrace.pipelines.console import display, print_scoring, print_summary
-    from headrace.pipelines.submission import following, outcome
-    from headrace.pipelines.submission.patience import Patience
+    from headrace.pipelines.submission import follow, outcome
+    from headrace.pipelines.submission.retry import Patience
     from headrace.pipelines.submission.tasks import leaves
 
     console = Console(file=sys.stdout, highlight=False)
     # A platform that is down for minutes ends the looking on only after them: the run goes on meanwhile.
     patience = Patience(total_s=max(600.0, 6 * poll_seconds))
     with display(console, tuple(leaves(run.spec))) as listener:
-        run = following.follow(service, run, listener, poll_s=poll_seconds, patience=patience)
+        run = follow.follow(service, run, listener, poll_s=poll_seconds, patience=patience)
     summary = outcome.read_summary(run)
     if summary is not None:
         if "publish" in {step["step"] for step in summary["steps"]}:

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from headrace.components.errors import UsageError
-from headrace.components.imports import import_tensorflow
-from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.request import Request
+from headrace.core.errors import UsageError
+from headrace.core.problem.file import ProblemFile, load_problem
+from headrace.core.tensorflow_import import import_tensorflow
 from headrace.pipelines.commands import options, train_options
-from headrace.pipelines.commands.grouped import GroupedCommand, group
-from headrace.pipelines.commands.showing import showing
+from headrace.pipelines.commands.option_groups import GroupedCommand, group
+from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.console import print_lines
 from headrace.pipelines.training_lines import training_lines
 
@@ -77,8 +77,8 @@ def _describe(file: ProblemFile, request: Request) -> None:
     with tempfile.TemporaryDirectory() as folder, showing("describe", f"{folder}/describe") as (console, report):
         report("starting TensorFlow")
         import_tensorflow()
-        from headrace.components.train import hardware
-        from headrace.components.train.description import description
+        from headrace.components.train.devices import hardware
+        from headrace.pipelines.advisor.describe_machine import description
 
         print_lines(console, description(training, request.options, hardware.describe()))
 
@@ -88,7 +88,7 @@ def _plan(file: ProblemFile, config: TrainConfig, given: Mapping[str, Any]) -> N
     with tempfile.TemporaryDirectory() as folder, showing("plan", f"{folder}/plan") as (console, report):
         report("starting TensorFlow")
         import_tensorflow()
-        from headrace.components.train import preview
+        from headrace.pipelines.advisor import preview
 
         table, machine = given["price_table"], given["machine_type"]
         said = preview.plan_training(file, config, report, price_table=table, machine_type=machine)

@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import click
 
-from headrace.components.errors import UsageError
 from headrace.components.train.options import (
     Budget,
     Cache,
@@ -20,7 +19,8 @@ from headrace.components.train.options import (
     StrategyName,
 )
 from headrace.components.train.request import Inputs, Request
-from headrace.pipelines.commands.grouped import group
+from headrace.core.errors import UsageError
+from headrace.pipelines.commands.option_groups import group
 
 _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
@@ -229,6 +229,6 @@ def _price(given: Mapping[str, Any]) -> float | None:
             expected="one of the two",
             received=f"--price-per-hour {price:g} and --machine-type {given['machine_type']}",
         )
-    from headrace.components.train import prices
+    from headrace.pipelines.advisor import prices
 
     return prices.load(given["price_table"]).machine(given["machine_type"]).price_per_hour

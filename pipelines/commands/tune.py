@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from headrace.components.problem_file import load_problem
-from headrace.components.tuning import split_parameters
+from headrace.core.problem.file import load_problem
+from headrace.core.problem.tuning import split_parameters
 from headrace.pipelines.commands import options, train_options
-from headrace.pipelines.commands.grouped import GroupedCommand
-from headrace.pipelines.commands.showing import showing
+from headrace.pipelines.commands.option_groups import GroupedCommand
+from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.console import print_lines
 from headrace.pipelines.training_lines import training_lines
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
+from headrace.core import storage
+from headrace.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headrace.components.tune import vertex_space
+from headrace.components.tune.vertex import space
 from headrace.pipelines.lint.finding import Finding
 from headrace.pipelines.lint.spec import Spec, Task
 from headrace.pipelines.platforms import vertex_rules
@@ -97,15 +97,15 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
 def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
     """What a hyperparameter tuning job searches, as far as the spec says it."""
     specs = inputs.get("study_spec_parameters")
-    found: list[vertex_space.Broken] = []
+    found: list[space.Broken] = []
     if isinstance(specs, list) and all(isinstance(one, dict) for one in specs) and "{{$" not in str(specs):
-        found += vertex_space.broken_parameters(specs, str(inputs.get("study_spec_algorithm", "")))
+        found += space.broken_parameters(specs, str(inputs.get("study_spec_algorithm", "")))
     trials, parallel = (inputs.get(f"{name}_trial_count") for name in ("max", "parallel"))
     if isinstance(trials, int | float) and isinstance(parallel, int | float):
-        found += vertex_space.broken_numbers(int(trials), int(parallel))
+        found += space.broken_numbers(int(trials), int(parallel))
     for one in found:
-        rule = "V017" if one.rule in vertex_space.UNVERIFIED else "V016"
-        yield Finding(rule, f"{where}, {one.where}", f"{one.received} ({vertex_space.RULES[one.rule]})")
+        rule = "V017" if one.rule in space.UNVERIFIED else "V016"
+        yield Finding(rule, f"{where}, {one.where}", f"{one.received} ({space.RULES[one.rule]})")
 
 
 def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ class FolderRegistry:
 
     def champion(self: _Places, **given: Any) -> Any:
         """What the folder says now."""
-        from headrace.components.registry.component import champion
+        from headrace.components.registry.folder.component import champion
 
         return self.place(champion(**given), cache=False).outputs
 
@@ -35,7 +35,7 @@ class FolderRegistry:
 
     def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
         """A version in the folder."""
-        from headrace.components.registry.component import register
+        from headrace.components.registry.folder.component import register
 
         task = register(registry=registry, root=root, model=model, evaluation=evaluation)
         return self.place(task, cache=False).output

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 
 # What a task is, to a platform: which image it needs, and which machine. It is the name of its component.
 Role = Literal[

@@ -6,8 +6,8 @@ import dataclasses
 from types import ModuleType
 from typing import Any
 
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.runner import RunnerOptions, runner_options
+from headrace.core.beam.runners import RunnerOptions, runner_options
+from headrace.core.errors import UsageError
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import Images, role_of
 from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
@@ -82,7 +82,7 @@ class KubeflowPlatform(FolderRegistry):
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """An InferenceService with our server."""
-        from headrace.components.deploy.kserve_component import deploy
+        from headrace.components.deploy.kserve.component import deploy
 
         task = deploy(model=registered, endpoint_name=endpoint, root=root, settings=self._serving())
         return self.place(task, cache=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 from headrace.pipelines.platforms.images import ROLES, VERTEX_ALONE
 from headrace.pipelines.platforms.options import check
 

@@ -9,10 +9,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
-from headrace.components.errors import PlatformError
-from headrace.components.lineage import release
-from headrace.components.steps import ENGINE_PID, parse_event
-from headrace.components.storage import writing
+from headrace.core.errors import PlatformError
+from headrace.core.steps.identity import release
+from headrace.core.steps.step import ENGINE_PID, parse_event
+from headrace.core.storage import writing
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
 
 # kfp.local says on its log, and nowhere else, that it took a task's outputs from the cache.
@@ -48,7 +48,7 @@ class LocalPlatform(FolderRegistry):
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """The endpoint is a folder, and a server on this machine."""
-        from headrace.components.deploy.component import deploy
+        from headrace.components.deploy.local.component import deploy
 
         return self.place(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
 

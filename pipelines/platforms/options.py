@@ -11,8 +11,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
+from headrace.core import storage
+from headrace.core.errors import UsageError
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.dataflow import DataflowRunner
 from headrace.components.score.options import JobOptions
+from headrace.core.beam.dataflow import DataflowRunner
+from headrace.core.errors import UsageError
 from headrace.pipelines.platforms import vertex_jobs, vertex_rules
 from headrace.pipelines.platforms.images import Images, Role, role_of
 from headrace.pipelines.platforms.options import as_json
@@ -86,7 +86,7 @@ class VertexPlatform:
         precision: Any,
     ) -> Any:
         """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
-        from headrace.components.tune.vertex_component import best, study, trial
+        from headrace.components.tune.vertex.component import best, study, trial
 
         options, of_file = self._options, {"problem": problem, "problem_digest": problem_digest, "root": root}
         of_trial = {**of_file, "examples": examples, "strategy": strategy, "precision": precision}
@@ -121,7 +121,7 @@ class VertexPlatform:
         self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
     ) -> Mapping[str, Any]:
         """A task finds those that are named as in the Model Registry, beside preprocessing."""
-        from headrace.components.registry.vertex_component import models
+        from headrace.components.registry.vertex.component import models
 
         given = {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
         outputs = self.place(models(registry=registry, root=root, **given), cache=False).outputs
@@ -129,7 +129,7 @@ class VertexPlatform:
 
     def champion(self, **given: Any) -> Any:
         """What the Model Registry says now: where the model is, and its name there, as outputs of a task."""
-        from headrace.components.registry.vertex_component import champion
+        from headrace.components.registry.vertex.component import champion
 
         return self.place(champion(**given), cache=False).outputs
 
@@ -139,8 +139,8 @@ class VertexPlatform:
 
         if self._job is None:
             return self.place(score(model=champion["model"], **asked))
-        from headrace.components.score.batch_predict_op import batch_predict
-        from headrace.components.score.job_component import prepare
+        from headrace.components.score.vertex_job.batch_predict.component import batch_predict
+        from headrace.components.score.vertex_job.component import prepare
 
         told = {name: value for name, value in asked.items() if name in prepare.component_spec.inputs}
         prepared = self.place(
@@ -167,7 +167,7 @@ class VertexPlatform:
 
     def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
         """A version in the Model Registry, with aliases, under its parent model."""
-        from headrace.components.registry.vertex_component import register
+        from headrace.components.registry.vertex.component import register
 
         task = register(
             registry=registry,
@@ -183,7 +183,7 @@ class VertexPlatform:
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """A deployment with a stated share of the endpoint's traffic."""
-        from headrace.components.deploy.vertex_component import deploy
+        from headrace.components.deploy.vertex.component import deploy
 
         options = self._options.endpoint
         task = deploy(

@@ -11,15 +11,15 @@ from typing import Any
 
 import yaml
 
-from headrace.components.errors import UsageError
-from headrace.components.tune import vertex_space
 from headrace.components.tune.identity import LABEL
+from headrace.components.tune.vertex import space
+from headrace.core.errors import UsageError
 from headrace.pipelines.platforms.images import Role
 from headrace.pipelines.platforms.vertex_options import VertexOptions
 
 _GCPC = "google-cloud-pipeline-components"
 _SEARCH = "{{$.inputs.parameters['search']}}"
-_TRIAL = ["python3", "-m", "headrace.components.tune.vertex_trial"]
+_TRIAL = ["python3", "-m", "headrace.components.tune.vertex.trial"]
 _TOLD = ["--executor_input", "{{$.json_escape[1]}}"]
 
 
@@ -113,7 +113,7 @@ def tuning_job(component: Any, image: str, options: VertexOptions, labels: Mappi
         service_account=options.service_account,
         network=options.network,
         encryption_spec_key_name=options.encryption_key,
-        study_spec_metrics=vertex_space.metric_specs(),
+        study_spec_metrics=space.metric_specs(),
         study_spec_algorithm=options.tuning.service_algorithm,
         max_failed_trial_count=options.tuning.max_failed_trials,
     )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
 from headrace.pipelines.platforms.options import check

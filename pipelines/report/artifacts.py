@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components import storage
-from headrace.components.errors import HeadraceError
+from headrace.core import storage
+from headrace.core.errors import HeadraceError
 from headrace.pipelines.report.values import items, mapping, objects, text
 
 # The page shows what quarantined rows look like; all of them are in the files.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from headrace.components import storage
+from headrace.core import storage
 
 
 def write_report(summary: Mapping[str, Any], output: str) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.components import storage, workspace
-from headrace.components.errors import UsageError
-from headrace.components.problem_file import ProblemFile, load_problem
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.problem.file import ProblemFile, load_problem
+from headrace.core.steps import workspace
 
 # The options of the command by the parameters that follow from them, for a message about one that is missing.
 OPTIONS = {
@@ -210,8 +211,8 @@ def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
 def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
     """The data's version, after a look at its first rows where a Problem says what they are."""
     from headrace.components.preprocess.check import check_data
-    from headrace.components.preprocess.csv_dialect import CsvDialect
-    from headrace.components.preprocess.sources import data_version, list_paths
+    from headrace.core.sources.csv_dialect import CsvDialect
+    from headrace.core.sources.open import data_version, list_paths
 
     if not inputs.data.startswith(("gs://", "bigquery://")) and not Path(inputs.data).exists():
         raise UsageError(
@@ -227,6 +228,6 @@ def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
 
 
 def _baseline_version(baseline: str) -> str:
-    from headrace.components.preprocess.bounds import baseline_version
+    from headrace.components.preprocess.limits import baseline_version
 
     return baseline_version(baseline)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components import storage
-from headrace.components.errors import GateRefused, HeadraceError, PlatformError, UserError
-from headrace.components.workspace import summary_uri
+from headrace.core import storage
+from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
+from headrace.core.steps.workspace import summary_uri
 from headrace.pipelines.submission.run import Run, Task
 from headrace.pipelines.submission.tasks import gated, leaves
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 
 _TRUE_FALSE = {"true": True, "false": False}
 

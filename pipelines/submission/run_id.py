@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.components.steps import identity
+from headrace.core.steps.step import identity
 
 # What differs from one submission of the same run to the next.
 _OF_THE_SUBMISSION = ("run_id", "started")

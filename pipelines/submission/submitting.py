@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from headrace.components.errors import UsageError
-from headrace.pipelines.submission.patience import Patience, asking, making
+from headrace.core.errors import UsageError
+from headrace.pipelines.submission.retry import Patience, asking, making
 from headrace.pipelines.submission.run import Run, Schedule, Service, Submission
 from headrace.pipelines.submission.run_id import attempt
 

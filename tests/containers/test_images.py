@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from peers.container_engine import ROOT, Engine, load_build
 
-from headrace.components.lineage import release
+from headrace.core.steps.identity import release
 
 # An image is built at its first use, which takes minutes where the engine has no layer of it.
 pytestmark = pytest.mark.timeout(3600)
@@ -57,7 +57,7 @@ def test_what_is_installed_is_what_was_pinned_and_this_tree(
     engine: Engine, image: Callable[..., str], name: str
 ) -> None:
     program = (
-        "import json; from importlib import metadata; from headrace.components.lineage import release;"
+        "import json; from importlib import metadata; from headrace.core.steps.identity import release;"
         "print(json.dumps([release(), {d.name: d.version for d in metadata.distributions(path=['"
         "/opt/headrace/lib/python3.11/site-packages'])}]))"
     )
@@ -76,11 +76,11 @@ def test_what_is_installed_is_what_was_pinned_and_this_tree(
 
 @pytest.mark.parametrize("name", MADE)
 def test_what_is_written_in_c_was_compiled(engine: Engine, image: Callable[..., str], name: str) -> None:
-    listed = engine.shell(image(name), "ls /opt/headrace/lib/python3.*/site-packages/headrace/components/tfrecord/")
+    listed = engine.shell(image(name), "ls /opt/headrace/lib/python3.*/site-packages/headrace/core/tfrecord/")
     assert [file for file in listed.stdout.split() if file.startswith("_native")]
     if name != "beam":
         return
-    program = "from headrace.components.tfrecord import native; print(native.library() is not None)"
+    program = "from headrace.core.tfrecord import native; print(native.library() is not None)"
     ended = engine.run(image(name), ["-c", program], options=["--entrypoint", "python"])
     assert (ended.status, ended.stdout.strip()) == (0, "True"), ended.stderr
 

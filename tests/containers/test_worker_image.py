@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 from peers.container_engine import Engine
 
-from headrace.components.lineage import release
+from headrace.core.steps.identity import release
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -43,9 +43,9 @@ def test_a_job_runs_in_it_with_this_headrace(engine: Engine, worker: str) -> Non
 
     def release_there(_: object) -> str:
         # Travels by value, since it has no name of its own; what it imports is the worker's.
-        from headrace.components import lineage
+        from headrace.core.steps import identity
 
-        return lineage.release()
+        return identity.release()
 
     before = set(containers(engine, worker))
     try:

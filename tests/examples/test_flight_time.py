@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.components.preprocess import beam_job
-from headrace.components.problem_file import load_problem
+from headrace.components.preprocess import pipeline
+from headrace.core.problem.file import load_problem
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flight_time"
 # The first two flights of flights.csv, the first without an air time, and the last of all.
@@ -67,7 +67,7 @@ def test_baselines_on_the_splits_of_the_examples(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "flights.parquet")
     file = load_problem(str(EXAMPLE / "flight_time.py"))
     source, output = str(tmp_path / "flights.parquet"), tmp_path / "examples"
-    beam_job.preprocess(file, beam_job.PreprocessConfig(source, str(output), "0" * 16, data_version="0" * 64))
+    pipeline.preprocess(file, pipeline.PreprocessConfig(source, str(output), "0" * 16, data_version="0" * 64))
     train, evaluation, test = (baselines.read(output, split) for split in ("train", "eval", "test"))
     assert len(train["air_time"]) + len(evaluation["air_time"]) + len(test["air_time"]) == 600
     assert set(train["origin x dest"]) == {"EWR-IAH", "LGA-IAH"}

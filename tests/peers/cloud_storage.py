@@ -38,7 +38,7 @@ def bucket(cloud_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """The name of a new, empty bucket."""
     from google.cloud import storage
 
-    from headrace.components import object_store
+    from headrace.core.storage import gcs
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud_storage)
     name = f"headrace-{next(_NUMBERS)}"
@@ -46,7 +46,7 @@ def bucket(cloud_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     client.create_bucket(name)
     client.close()
     yield name
-    object_store.close()
+    gcs.close()
 
 
 @pytest.fixture

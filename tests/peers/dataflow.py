@@ -18,7 +18,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner as BeamD
 from apache_beam.runners.dataflow.internal import apiclient
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from headrace.components.preprocess.runner import DataflowRunner
+from headrace.core.beam.runners import DataflowRunner
 
 IMAGE = "europe-docker.pkg.dev/my-project/headrace/preprocess:1.0"
 

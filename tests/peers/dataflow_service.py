@@ -24,7 +24,7 @@ from google.cloud import dataflow_v1beta3 as dataflow
 from google.protobuf import json_format
 from peers.rest import RestServer, answering
 
-from headrace.components import storage
+from headrace.core import storage
 
 _JOB = re.compile(r"projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/]+)(?:/(messages|metrics))?)?\Z")
 _STATUS = {403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}

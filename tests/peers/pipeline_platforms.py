@@ -11,7 +11,7 @@ from typing import Any
 from click.testing import CliRunner
 from peers.pipeline_engine import Answers
 
-from headrace.components.errors import HeadraceError
+from headrace.core.errors import HeadraceError
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "pipelines" / "golden"

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
-from compiled_spec import compile_spec, tasks, without_release
+from support.compiled_spec import compile_spec, tasks, without_release
 
-from headrace.components.lineage import release
+from headrace.core.steps.identity import release
 
 GOLDEN = Path(__file__).with_name("golden") / "static_training_local.yaml"
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from compiled_spec import compile_spec, tasks
+from support.compiled_spec import compile_spec, tasks
 
-from headrace.components.errors import ProblemError, UsageError
 from headrace.components.train.request import Inputs
+from headrace.core.errors import ProblemError, UsageError
 from headrace.pipelines.commands.compile import compile_to
 from headrace.pipelines.commands.run_tuned import plan_tuned
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.platforms.vertex_tuning import TuningOptions
-from headrace.pipelines.submission import searching
+from headrace.pipelines.submission import check_search
 
 PLATFORMS = Path(__file__).parent / "platforms"
 GOLDEN = Path(__file__).parent / "golden" / "tuned_training_vertex.yaml"
@@ -124,10 +124,10 @@ def test_a_search_is_looked_at_before_it_is_submitted(
 ) -> None:
     spec = read_spec(str(vertex))
     if not said:
-        searching.check(spec, str(problem), values, platform)
+        check_search.check(spec, str(problem), values, platform)
         return
     with pytest.raises(UsageError) as refused:
-        searching.check(spec, str(problem), values, platform)
+        check_search.check(spec, str(problem), values, platform)
     assert said in refused.value.paragraph
 
 
@@ -140,10 +140,10 @@ def test_a_grid_of_what_has_no_steps_is_refused_before_it_is_submitted(problem: 
     (job,) = (task for task in spec.tasks() if task.where.endswith(".tune"))
     assert "stopping_spec" not in spec.executor_of(job)["args"][3]
     with pytest.raises(ProblemError) as refused:
-        searching.check(spec, str(problem), {}, "vertex")
+        check_search.check(spec, str(problem), {}, "vertex")
     assert "A grid search takes INTEGER, CATEGORICAL and DISCRETE" in refused.value.paragraph
     with pytest.raises(ProblemError, match="nothing to tune"):
-        searching.check(spec, str(NATALITY / "natality.py"), {}, "vertex")
+        check_search.check(spec, str(NATALITY / "natality.py"), {}, "vertex")
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.api_core import exceptions as api
 
-from headrace.components import bigquery, storage
-from headrace.components.errors import DataError, PlatformError, UsageError
-from headrace.components.preprocess.bigquery_source import Query, Table, parse
 from headrace.components.score.sinks.parquet_sink import ParquetSink
 from headrace.components.score.sinks.sink import BlockWriter, Published, Sink, Waiting
-from headrace.components.tfrecord.conversion import is_list
+from headrace.core import storage
+from headrace.core.cloud import bigquery
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.sources.bigquery import Query, Table, parse
+from headrace.core.tfrecord.conversion import is_list
 
 _LOADS_AT_ONCE = 4
 # As many files as one job takes.

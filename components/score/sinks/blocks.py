@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components import storage
-from headrace.components.errors import DataError
-from headrace.components.preprocess.validate import as_text
 from headrace.components.score.config import FILE_ROWS
 from headrace.components.score.sinks.sink import ROW_NUMBER, WAITING, BlockWriter, Sink, Waiting
+from headrace.core import storage
+from headrace.core.errors import DataError
+from headrace.core.rows.validate import as_text
 
 # Hive's name for the partition of rows without a value.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"

@@ -10,7 +10,7 @@ import pyarrow.csv as pacsv
 
 from headrace.components.score.sinks.json_text import json_text
 from headrace.components.score.sinks.sink import BlockWriter, FileSink
-from headrace.components.tfrecord.conversion import is_list
+from headrace.core.tfrecord.conversion import is_list
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any, BinaryIO, ClassVar, Protocol, get_args
 
 import pyarrow as pa
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
 from headrace.components.score.config import SinkName
-from headrace.components.tfrecord.manifest import Shard
+from headrace.core import storage
+from headrace.core.artifacts.examples import Shard
+from headrace.core.errors import UsageError
 
 # Rows of a block: what is written at once. A block is cut by counting rows alone, so that the bytes of a file do not
 # depend on the batches that the model was given.

@@ -22,12 +22,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components import storage
-from headrace.components.errors import DataError, PlatformError
-from headrace.components.preprocess.validate import as_text
 from headrace.components.score.sinks.json_text import json_objects
 from headrace.components.score.sinks.sink import ROW_NUMBER, BlockWriter, Published, Sink, Waiting
-from headrace.components.tfrecord.manifest import Shard
+from headrace.core import storage
+from headrace.core.artifacts.examples import Shard
+from headrace.core.errors import DataError, PlatformError
+from headrace.core.rows.validate import as_text
 
 FILE = "table/predictions.lmdb"
 _PREDICTIONS, _ABOUT, _HEADRACE = b"predictions", b"about", b"headrace"

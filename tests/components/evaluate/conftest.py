@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from headrace.components.evaluate.evaluator import EvaluateConfig, EvaluateResult, evaluate
-from headrace.components.problem import Categorical, Gate, Numeric, Problem
-from headrace.components.problem_file import ProblemFile
+from headrace.core.problem import Categorical, Gate, Numeric, Problem
+from headrace.core.problem.file import ProblemFile
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality" / "births.csv"
 Row = dict[str, Any]

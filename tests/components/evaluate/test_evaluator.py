@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from headrace.components.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.components.evaluate.evaluator import EvaluateConfig
-from headrace.components.problem import METRICS, Categorical, Gate, Numeric, Problem
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
+from headrace.core.problem import METRICS, Categorical, Gate, Numeric, Problem
 
 # A Case of conftest.py, which is no module that tests can import.
 Case = Any
@@ -195,7 +195,7 @@ def test_batches_change_nothing(multiclass: Case, monkeypatch: pytest.MonkeyPatc
 
 def test_progress_is_reported(regression: Case, tmp_path: Path) -> None:
     from headrace.components.evaluate.evaluator import evaluate
-    from headrace.components.problem_file import ProblemFile
+    from headrace.core.problem.file import ProblemFile
 
     said: list[tuple[str, int | None, int | None]] = []
 

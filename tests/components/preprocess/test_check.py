@@ -12,9 +12,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.components.errors import DataError
 from headrace.components.preprocess.check import check_data
-from headrace.components.problem_file import load_problem
+from headrace.core.errors import DataError
+from headrace.core.problem.file import load_problem
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM = load_problem(str(EXAMPLE / "natality.py")).problem

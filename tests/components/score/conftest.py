@@ -1,77 +1,24 @@
-"""SavedModels of ours and of others, and rows to score."""
+"""SavedModels, rows to score, and a Vertex AI that computes by hand."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
 import pytest
-
-from headrace.components.preprocess.sources import Part, Rows
+from support.saved_models import natality_model, rows_of_fixture, save
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
 
-NATALITY = Path(__file__).parents[3] / "examples" / "natality"
-NATALITY_VERSION = "a" * 16
-
-
-def rows_of(columns: Mapping[str, Any] | pa.RecordBatch, first: int = 1) -> Rows:
-    """Rows as a source gives them, numbered from `first`."""
-    batch = columns if isinstance(columns, pa.RecordBatch) else pa.RecordBatch.from_pydict(dict(columns))
-    return Rows(Part(0, "rows.parquet"), batch, np.arange(first, first + batch.num_rows))
-
-
-@pytest.fixture(name="rows_of", scope="session")
-def rows_of_fixture() -> Callable[..., Rows]:
-    """`rows_of(columns)`: rows as a source gives them."""
-    return rows_of
-
-
-@pytest.fixture(scope="session")
-def save(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """`save(function, *specs)`: a SavedModel of plain TensorFlow, which nothing of ours has touched."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-    def make(function: Callable[..., Any], *specs: Any, signature: str = "serving_default") -> str:
-        import tensorflow as tf
-
-        module = tf.Module()
-        module.predict = tf.function(function, input_signature=specs)
-        folder = tmp_path_factory.mktemp("saved") / "model"
-        tf.saved_model.save(module, str(folder), signatures={signature: module.predict})
-        return str(folder)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def natality_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Model of the births of the examples, by the steps that make one."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from headrace.components.preprocess.beam_job import PreprocessConfig, preprocess
-    from headrace.components.problem_file import load_problem
-    from headrace.components.train.config import TrainConfig
-    from headrace.components.train.trainer import train
-
-    root = tmp_path_factory.mktemp("natality")
-    examples, model = str(root / "examples"), str(root / "model")
-    problem_file = load_problem(str(NATALITY / "natality.py"))
-    preprocess(problem_file, PreprocessConfig(str(NATALITY / "births.csv"), examples, "e" * 16))
-    train(problem_file, TrainConfig(examples, model, NATALITY_VERSION, epochs=2))
-    return model
+__all__ = ["natality_model", "rows_of_fixture", "save"]
 
 
 @pytest.fixture
 def vertex(vertex_server: VertexServer) -> VertexServer:
     """A Vertex AI whose containers compute by hand."""
-    from batch_jobs import container
     from peers.vertex import batch
+    from support.batch_jobs import container
 
     run = partial(batch.run, vertex_server.vertex, container_of=lambda _: container)
     vertex_server.vertex.work["batchPredictionJobs"] = run

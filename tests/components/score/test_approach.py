@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
 from headrace.components.score import approach
 from headrace.components.score.approach import JOB_ROWS, Choice, Situation, choose
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
 from headrace.components.score.score import approach_of, situation_of
+from headrace.core import storage
+from headrace.core.errors import UsageError
 
 IDENTITY = "0123456789abcdef"
 ENDPOINT = EndpointOptions("http://127.0.0.1:1/v1/models/m:predict")

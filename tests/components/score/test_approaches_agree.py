@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from peers.our_server import our_server
 
-from headrace.components import object_store
-from headrace.components.preprocess.beam_job import PreprocessConfig, preprocess
-from headrace.components.problem_file import load_problem
+from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.manifest import PredictionsManifest
 from headrace.components.score.options import EndpointOptions, JobOptions
 from headrace.components.score.score import score
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
+from headrace.core.artifacts.predictions import PredictionsManifest
+from headrace.core.problem.file import load_problem
+from headrace.core.storage import gcs
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 IDENTITY = "0123456789abcdef"
 PROJECT, REGION = "demo-project", "us-central1"
 FLIGHTS = """
-from headrace.components.problem import Categorical, Crossed, Numeric, Problem, Training
+from headrace.core.problem import Categorical, Crossed, Numeric, Problem, Training
 
 problem = Problem(
     name="flight-time",
@@ -104,7 +104,7 @@ def scored(vertex_server: VertexServer, bucket: str, tmp_path: Path) -> Callable
     """`scored(model, data)`: what comes of each approach."""
 
     def made(model: str, data: str, **options: Any) -> dict[str, Made]:
-        object_store.upload_tree(Path(model), f"gs://{bucket}/model", "problem.json")
+        gcs.upload_tree(Path(model), f"gs://{bucket}/model", "problem.json")
         job = JobOptions(
             PROJECT,
             REGION,

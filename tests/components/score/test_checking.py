@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from by_hand import VERSION, ByHand
+from support.by_hand import VERSION, ByHand
 
-from headrace.components import storage
-from headrace.components.errors import DataError, UsageError
+from headrace.components.score.batch.run import score
 from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig
-from headrace.components.score.direct import score
 from headrace.components.score.publishing import current, publish, rollback
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
 
 IDENTITY = "0123456789abcdef"
 

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from headrace.components.errors import DataError, PlatformError, UsageError
 from headrace.components.serve.app import App, Routes
-from headrace.components.serve.converter import Columns, Interface
 from headrace.components.serve.engine import Limits
-from headrace.components.serve.predictions import NoPrediction
-from headrace.components.serve.source import find_source
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.saved_model.find import find_source
+from headrace.core.saved_model.json_columns import Columns, Interface
+from headrace.core.saved_model.json_rows import NoPrediction
 
 ROWS = [
     {"key": "a", "mother_age": 30, "gestation_weeks": 40.0, "plurality": 1, "mother_smokes": True},

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.components.errors import DataError, PlatformError
-from headrace.components.serve.converter import Input, columns_from_instances
-from headrace.components.serve.predictions import NoPrediction
-from headrace.components.serve.source import find_source
+from headrace.core.errors import DataError, PlatformError
+from headrace.core.saved_model.find import find_source
+from headrace.core.saved_model.json_columns import Input, columns_from_instances
+from headrace.core.saved_model.json_rows import NoPrediction
 
 
 def load(path: Path) -> Any:

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from headrace.components import storage
-from headrace.components.errors import UsageError
 from headrace.components.serve import processes
 from headrace.components.serve.health import healthy
 from headrace.components.serve.server import ServeConfig, config_from_environment
+from headrace.core import storage
+from headrace.core.errors import UsageError
 
 SLOW_AGE = 98
 ROW = {"key": "a", "mother_age": 30, "gestation_weeks": 40, "plurality": "1", "mother_smokes": "true"}

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from headrace.components.problem import Numeric, Problem
-from headrace.components.problem_file import ProblemFile, load_problem
 from headrace.components.train.config import TrainConfig, TrainResult
+from headrace.core.problem import Numeric, Problem
+from headrace.core.problem.file import ProblemFile, load_problem
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 Row = dict[str, Any]

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from headrace.components.errors import DataError, PlatformError, ProblemError, UsageError
-from headrace.components.problem import Categorical, Problem, Training
-from headrace.components.problem_file import ProblemFile, load_problem
-from headrace.components.train import export
-from headrace.components.train.by_value import decoded
 from headrace.components.train.config import TrainConfig
-from headrace.components.train.examples import open_examples
+from headrace.components.train.input.examples import open_examples
+from headrace.components.train.input.shard_stream import Shards
+from headrace.components.train.model import export
+from headrace.components.train.model.distinct_values import decoded
 from headrace.components.train.options import Input, Options
-from headrace.components.train.shards import Shards
 from headrace.components.train.trainer import train
+from headrace.core.errors import DataError, PlatformError, ProblemError, UsageError
+from headrace.core.problem import Categorical, Problem, Training
+from headrace.core.problem.file import ProblemFile, load_problem
 
 IDENTITY = "0123456789abcdef"
 FILES = {
@@ -346,7 +346,7 @@ def test_killed_on_the_last_step_nothing_is_published(
     program = """
 import os, signal, sys
 from headrace.components import storage
-from headrace.components.problem_file import load_problem
+from headrace.core.problem.file import load_problem
 from headrace.components.train.trainer import TrainConfig, train
 
 write = storage.write_json

@@ -19,7 +19,7 @@ from google.cloud import storage
 from peers.vertex.resources import invalid
 from peers.vertex.service import Vertex
 
-from headrace.components import bigquery
+from headrace.core.cloud import bigquery
 
 _DEFAULT_BATCH = 64
 _FILES = 3
@@ -56,8 +56,8 @@ def our_server(folder: Path) -> Container:
     """What the serving image answers for a Model at a folder."""
     from headrace.components.serve import protocol
     from headrace.components.serve.model import Model
-    from headrace.components.serve.predictions import NoPrediction
-    from headrace.components.serve.source import find_source
+    from headrace.core.saved_model.find import find_source
+    from headrace.core.saved_model.json_rows import NoPrediction
 
     model = Model(find_source(str(folder)))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from headrace.components.errors import UsageError
-from headrace.components.problem_file import load_problem
+from headrace.core.errors import UsageError
+from headrace.core.problem.file import load_problem
 from headrace.pipelines.cli import cli
 
 BIRTHS = Path(__file__).parents[3] / "examples" / "natality" / "births.csv"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from by_hand import ByHand
 from click.testing import CliRunner
+from support.by_hand import ByHand
 
-from headrace.components.errors import UsageError
+from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig
-from headrace.components.score.direct import score
 from headrace.components.score.publishing import publish
+from headrace.core.errors import UsageError
 from headrace.pipelines.cli import cli
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.runner import DataflowRunner, DirectRunner, FlinkRunner
+from headrace.core.beam.runners import DataflowRunner, DirectRunner, FlinkRunner
+from headrace.core.errors import UsageError
 from headrace.pipelines.cli import cli
-from headrace.pipelines.commands import runner
+from headrace.pipelines.commands import runner_options as runner
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 DATAFLOW = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from headrace.components.errors import DataError, UsageError
-from headrace.components.tfrecord.manifest import Manifest
-from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow, to_lines
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
+from headrace.core.errors import DataError, UsageError
 from headrace.pipelines.cli import cli
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from headrace.components.deploy import publisher
+from headrace.components.deploy.local import publisher
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 BIRTHS = NATALITY / "births.csv"

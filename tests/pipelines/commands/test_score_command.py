@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from headrace.components.errors import UsageError
-from headrace.components.registry.registry import Registry
+from headrace.components.registry.folder.registry import Registry
 from headrace.components.score.publishing import current
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable
+from headrace.core.errors import UsageError
 from headrace.pipelines.cli import cli
-from headrace.pipelines.commands import scoring
+from headrace.pipelines.commands import score_options
 
 ROWS = "record_id,mother_age,gestation_weeks,plurality,mother_smokes\na,30,40,1,true\nb,20,,2,\nc,,35,1,false\n"
 # 1 + 0.05 * age + 0.1 * weeks - 2 if not single - 0.5 if smoking, of the first two; the third lacks its age.
@@ -79,7 +79,7 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
     root = tmp_path / "root"
     problem = tmp_path / "problem.py"
     problem.write_text(
-        "from headrace.components.problem import Categorical, Numeric, Problem\n"
+        "from headrace.core.problem import Categorical, Numeric, Problem\n"
         "problem = Problem(name='natality', key='record_id', label=Numeric('weight_pounds'),\n"
         "    features=[Numeric('mother_age'), Categorical('plurality')])\n"
     )
@@ -150,17 +150,17 @@ def test_what_is_refused_before_any_work(arguments: tuple[str, ...], said: str) 
 
 
 def test_columns_of_inputs() -> None:
-    assert scoring.inputs_of(()) is None
-    assert scoring.inputs_of(("a,b", "c")) == ["a", "b", "c"]
-    assert scoring.inputs_of(("x=a", "y=b,c")) == {"x": "a", "y": ["b", "c"]}
+    assert score_options.inputs_of(()) is None
+    assert score_options.inputs_of(("a,b", "c")) == ["a", "b", "c"]
+    assert score_options.inputs_of(("x=a", "y=b,c")) == {"x": "a", "y": ["b", "c"]}
     for wrong in (("x=a", "b"), ("x=a", "x=b"), ("=a",), ("x=",)):
         with pytest.raises(UsageError, match="the option is wrong"):
-            scoring.inputs_of(wrong)
+            score_options.inputs_of(wrong)
 
 
 def test_a_runner_in_a_pipelines_parameter() -> None:
-    from headrace.components.preprocess.runner import DataflowRunner
     from headrace.components.score.step import Parameters
+    from headrace.core.beam.runners import DataflowRunner
 
     place = "gs://my-bucket"
     options = {

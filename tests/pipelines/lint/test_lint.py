@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 from kfp import compiler, dsl, kubernetes
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands.lint import lint as command
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.finding import Finding, rules

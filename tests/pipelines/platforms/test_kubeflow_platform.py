@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from headrace.components.deploy import kserve
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.runner import FlinkRunner, runner_of
+from headrace.components.deploy.kserve import deploy
+from headrace.core.beam.runners import FlinkRunner, runner_of
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands.compile import compile_to, load_platform
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
@@ -110,8 +110,8 @@ def test_workers_in_docker_start_from_the_image_that_can_start_them(tmp_path: Pa
 
 
 def test_the_server_is_an_inference_service(tasks: dict[str, Task]) -> None:
-    config = kserve.config_of(tasks["deploy"].inputs()["settings"])
-    assert config == kserve.ServiceConfig(
+    config = deploy.config_of(tasks["deploy"].inputs()["settings"])
+    assert config == deploy.ServiceConfig(
         image=SERVE,
         service_account="registry-reader",
         max_replicas=3,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from headrace.components.steps import ENGINE_PID, read_record
+from headrace.core.steps.step import ENGINE_PID, read_record
 from headrace.pipelines.platforms import local
 
 
@@ -16,7 +16,7 @@ def first(root: str, out: dsl.Output[dsl.Artifact]) -> None:
     import sys
     from pathlib import Path
 
-    from headrace.components.steps import running
+    from headrace.core.steps.step import running
 
     with running("first", root=root) as step:
         step.identity = "1"
@@ -28,8 +28,8 @@ def first(root: str, out: dsl.Output[dsl.Artifact]) -> None:
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def second(root: str, fail: bool, before: dsl.Input[dsl.Artifact]) -> None:
-    from headrace.components.errors import DataError
-    from headrace.components.steps import running
+    from headrace.core.errors import DataError
+    from headrace.core.steps.step import running
 
     with running("second", root=root) as step:
         step.identity = "2"

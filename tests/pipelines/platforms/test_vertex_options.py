@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands.compile import load_platform
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import Images

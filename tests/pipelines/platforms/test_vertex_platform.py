@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headrace.components.errors import UsageError
-from headrace.components.preprocess.runner import DataflowRunner, runner_of
+from headrace.core.beam.runners import DataflowRunner, runner_of
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands.compile import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec

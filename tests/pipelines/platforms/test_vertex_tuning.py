@@ -14,12 +14,12 @@ from peers.pipeline_engine import Call, TaskFailed
 from peers.vertex.launchers import Launching
 from peers.vertex.server import VertexServer, serving
 from peers.vertex.service import LOCATION, PROJECT
-from vertex_search import KIND, Search
+from support.vertex_search import KIND, Search
 
-from headrace.components import storage
-from headrace.components.steps import read_record
 from headrace.components.tune.identity import step_identity
-from headrace.components.tune.vertex_trial import model_uri
+from headrace.components.tune.vertex.trial import model_uri
+from headrace.core import storage
+from headrace.core.steps.step import read_record
 from headrace.pipelines.commands.compile import compile_to
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality" / "natality.py"
@@ -126,7 +126,7 @@ def test_the_job_is_as_the_options_say(search: Search) -> None:
         assert (pool.machine_spec.machine_type, pool.machine_spec.accelerator_count) == ("g2-standard-24", 2)
     # The trial's command is whole: what the pipeline tells it went through JSON within JSON.
     python, by_name, module, *arguments = search.commands[0]
-    assert [python, by_name, module] == ["python3", "-m", "headrace.components.tune.vertex_trial"]
+    assert [python, by_name, module] == ["python3", "-m", "headrace.components.tune.vertex.trial"]
     told = json.loads(arguments[arguments.index("--executor_input") + 1])
     assert told["inputs"]["parameterValues"]["problem_digest"] == search.file.digest
     assert told["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == str(search.examples)
@@ -239,8 +239,8 @@ def test_the_parameters_are_those_that_the_helpers_of_google_cloud_pipeline_comp
     from google.cloud.aiplatform_v1 import StudySpec
     from google_cloud_pipeline_components.v1 import hyperparameter_tuning_job as helpers
 
-    from headrace.components.problem import Choice, Range, Tuning
-    from headrace.components.tune.vertex_space import metric_specs, parameter_specs
+    from headrace.components.tune.vertex.space import metric_specs, parameter_specs
+    from headrace.core.problem import Choice, Range, Tuning
 
     space = {
         "learning_rate": Range(0.0001, 0.1, log=True),

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from html_page import Page
+from support.html_page import Page
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 from headrace.pipelines.report.page import render, write_report
 
 MakeRun = Callable[..., dict[str, Any]]

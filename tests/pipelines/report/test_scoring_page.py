@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from html_page import Page
+from support.html_page import Page
 
-from headrace.components.score.distribution import Distribution
-from headrace.components.score.learned import Learned
-from headrace.components.score.manifest import OutputColumn, PredictionsManifest
-from headrace.components.tfrecord.manifest import Quarantine, Shard, Source
-from headrace.components.tfrecord.quarantine import Fault, QuarantinedRow, to_lines
+from headrace.components.score.batch.drift import Distribution
+from headrace.components.score.batch.training_facts import Learned
+from headrace.core.artifacts.examples import Quarantine, Shard, Source
+from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
+from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.pipelines.report.page import render
 
 REASON = "there are about 60,000,000 rows, which a job reads as they lie"

@@ -30,13 +30,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waiting for a platform takes no time; the seconds that it would have taken are kept."""
     from google.api_core.future import polling
 
-    from headrace.pipelines.submission import patience
+    from headrace.pipelines.submission import retry
 
     # Between two looks of the service's own client at an operation.
     monkeypatch.setattr(polling.DEFAULT_POLLING, "_initial", 0.01)
     waited: list[float] = []
-    monkeypatch.setattr(patience, "sleep", waited.append)
-    monkeypatch.setattr(patience, "monotonic", lambda: sum(waited))
+    monkeypatch.setattr(retry, "sleep", waited.append)
+    monkeypatch.setattr(retry, "monotonic", lambda: sum(waited))
     return waited
 
 
@@ -83,7 +83,8 @@ def platform(request: pytest.FixtureRequest) -> Platform:
 @pytest.fixture
 def write_summary() -> Callable[..., Callable[[dict[str, Any]], None]]:
     """`write_summary(status=...)`: what a run's exit task writes below its root."""
-    from headrace.components import storage, workspace
+    from headrace.core import storage
+    from headrace.core.steps import workspace
 
     def summary(status: str, steps: list[dict[str, Any]] | None = None, error: Any = None) -> Any:
         def write(parameters: dict[str, Any]) -> None:

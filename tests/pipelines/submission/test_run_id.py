@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.components.errors import UsageError
+from headrace.core.errors import UsageError
 from headrace.pipelines.submission import parameters
 from headrace.pipelines.submission.run_id import attempt, derive
 

@@ -60,7 +60,7 @@ def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) 
 
 
 def test_what_was_submitted_is_a_problem_file_that_loads(platform: Platform) -> None:
-    from headrace.components.problem_file import load_problem
+    from headrace.core.problem.file import load_problem
 
     assert platform.submit("--wait").status == 0
     given = next(call.parameters for call in platform.do.calls if call.task == "preprocess")
@@ -139,7 +139,7 @@ def test_a_task_that_fails_says_which_and_exits_as_it_did(
 
 
 def test_the_summary_tells_the_user_of_the_mistake(platform: Platform, write_summary: Callable[..., Any]) -> None:
-    from headrace.components.errors import DataError
+    from headrace.core.errors import DataError
 
     error = DataError("a row has too few fields", where="births.csv, row 7", fix="Mend the row")
     platform.do.by_task = {"preprocess": TaskFailed("failed")}
@@ -189,7 +189,7 @@ def test_a_platform_that_stays_down_ends_with_75(platform: Platform, clock: list
 
 
 def test_a_run_that_is_cancelled_half_way_leaves_a_record(platform: Platform, bucket: str) -> None:
-    from headrace.components import storage
+    from headrace.core import storage
 
     name = run_id(platform.submit().output)
 

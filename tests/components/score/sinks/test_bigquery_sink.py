@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from by_hand import VERSION, ByHand, predicted
 from peers.bigquery import PROJECT, Server
+from support.by_hand import VERSION, ByHand, predicted
 
-from headrace.components import bigquery as service
-from headrace.components.errors import DataError, PlatformError, UsageError
-from headrace.components.preprocess.sources import list_parts, read_part
+from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.direct import score
-from headrace.components.score.manifest import PredictionsManifest
 from headrace.components.score.sinks import bigquery_sink
 from headrace.components.score.sinks.sink import sink_of
+from headrace.core.artifacts.predictions import PredictionsManifest
+from headrace.core.cloud import bigquery as service
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.sources.open import list_parts, read_part
 
 ROWS = 300
 

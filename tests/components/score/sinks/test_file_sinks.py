@@ -15,10 +15,10 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.components.errors import DataError
 from headrace.components.score.sinks import blocks, sink
 from headrace.components.score.sinks.blocks import PartWriter
 from headrace.components.score.sinks.sink import Published, Sink, sink_of
+from headrace.core.errors import DataError
 
 ROWS = 1000
 

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.components.errors import DataError, UsageError
 from headrace.components.score.sinks import table_sink
 from headrace.components.score.sinks.blocks import PartWriter
 from headrace.components.score.sinks.sink import Published, sink_of
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable, TableSink
+from headrace.core.errors import DataError, UsageError
 
 ABOUT = {"model_version": "v" * 16}
 

@@ -1,0 +1,1 @@
+"""Deployment of a Model to a KServe InferenceService."""

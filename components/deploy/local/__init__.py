@@ -1,0 +1,1 @@
+"""Deployment of a Model to an endpoint on this machine."""

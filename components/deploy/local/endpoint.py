@@ -1,0 +1,135 @@
+"""The folder of an endpoint: its versions, what is live, and what was."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from headrace.components.registry.folder.registry import check_version
+from headrace.core import storage
+from headrace.core.errors import DataError
+
+Action = Literal["deploy", "rollback"]
+
+# What went live longer ago is in the registry.
+_HISTORY = 100
+
+
+@dataclass(frozen=True)
+class Change:
+    """A version that went live.
+
+    Attributes:
+        version: which one.
+        action: why.
+        at: when, ISO 8601 in UTC.
+    """
+
+    version: str
+    action: str
+    at: str
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """What endpoint.json says.
+
+    Attributes:
+        name: the model's name in URLs.
+        live: the version that is served.
+        previous: the version that a rollback goes to.
+        url: where the server answers; None when it was stopped.
+        pid: the server's process; None when it was stopped.
+        history: the versions that went live, latest last.
+    """
+
+    name: str
+    live: str
+    previous: str | None
+    url: str | None
+    pid: int | None
+    history: tuple[Change, ...] = ()
+
+    def switched(self, version: str, action: Action, *, previous: str | None, url: str, pid: int) -> EndpointState:
+        """The state after `version` went live."""
+        change = Change(version, action, datetime.now(UTC).isoformat(timespec="seconds"))
+        history = (*self.history, change)[-_HISTORY:]
+        return replace(self, live=version, previous=previous, url=url, pid=pid, history=history)
+
+
+class EndpointFolder:
+    """Where things are in an endpoint's folder. Writers hold its lock.
+
+    Args:
+        uri: the folder.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        # The server is started elsewhere, and must find it too.
+        self.path = storage.local_path(uri).absolute()
+        self.servers = self.path / "servers"
+        self.log = self.path / "server.log"
+        self._state = str(self.path / "endpoint.json")
+
+    def version_path(self, version: str) -> Path:
+        """Where a version is, or would be."""
+        return self.path / "versions" / check_version(version, self.uri)
+
+    def versions(self) -> list[str]:
+        """The versions that are there, sorted by name."""
+        folder = self.path / "versions"
+        return sorted(e.name for e in folder.iterdir() if e.name[0] != ".") if folder.is_dir() else []
+
+    def read(self) -> EndpointState | None:
+        """The state, or None where nothing was ever live.
+
+        Raises:
+            DataError: endpoint.json is damaged.
+        """
+        if not storage.exists(self._state):
+            return None
+        said = storage.read_json(self._state)
+        try:
+            return EndpointState(
+                name=said["name"],
+                live=check_version(said["live"], self._state, DataError),
+                previous=said["previous"],
+                url=said["url"],
+                pid=said["pid"],
+                history=tuple(Change(c["version"], c["action"], c["at"]) for c in said["history"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError("endpoint.json is damaged", where=self._state, received=repr(error)) from error
+
+    def write(self, state: EndpointState) -> None:
+        """Makes `state` the state, at once."""
+        said: dict[str, Any] = {"format": 1, **asdict(state)}
+        storage.write_json(self._state, said)
+
+    def publish(self, model: str, version: str) -> None:
+        """Copies a Model under its version, whole or not at all; a copy that is there is replaced."""
+        target = self.version_path(version)
+        with storage.publishing(str(target)) as temporary, storage.writing(str(target)):
+            shutil.copytree(storage.local_path(model), temporary, dirs_exist_ok=True)
+
+    def remove(self, version: str) -> None:
+        """Removes a version, if it is there."""
+        shutil.rmtree(self.version_path(version), ignore_errors=True)
+
+    def clean(self, state: EndpointState | None, keep: int) -> None:
+        """Removes what killed deployments left, and all but the last `keep` of the versions that are not in use."""
+        folder = self.path / "versions"
+        for left in folder.glob(".*") if folder.is_dir() else ():
+            shutil.rmtree(left, ignore_errors=True)
+        if state is None:
+            return
+        in_use = {state.live, state.previous}
+        last_live = {change.version: order for order, change in enumerate(state.history)}
+        # A version that never went live failed its checks, or was killed before them: it goes first.
+        unused = sorted((v for v in self.versions() if v not in in_use), key=lambda v: (last_live.get(v, -1), v))
+        for version in unused[: max(0, len(unused) - keep)]:
+            self.remove(version)

@@ -1,0 +1,137 @@
+"""Starts and stops servers as processes that outlive the one that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace.components.deploy.local import client
+from headrace.components.serve import processes
+from headrace.components.serve.processes import Announcement
+from headrace.core import storage
+from headrace.core.errors import PlatformError
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+# An orderly end finishes the requests that are there; the server's own limit for one is 30 s.
+_STOP_TIMEOUT_S = 35.0
+_LOG_LIMIT_BYTES = 10 << 20
+_TAIL_LINES = 20
+
+
+def start(
+    model: Path,
+    name: str,
+    version: str,
+    *,
+    servers: Path,
+    log: Path,
+    lock: int,
+    timeout_s: float,
+    waiting: Callable[[], None],
+) -> Announcement:
+    """Starts a server for a Model on a free port of this machine, and waits until it answers.
+
+    The server holds `lock` until it has said in `servers` that it runs. Whoever gets the lock after this process was
+    killed therefore finds the server there.
+
+    Args:
+        model: the Model's folder.
+        name: what it is called in URLs.
+        version: what the server must say that it serves.
+        servers: the folder where servers announce themselves.
+        log: what the server writes goes here.
+        lock: the endpoint's lock.
+        timeout_s: for the whole start.
+        waiting: called while it waits.
+
+    Raises:
+        PlatformError: the server ended, or did not answer in time; with the end of its log.
+    """
+    deadline = time.monotonic() + timeout_s
+    with storage.writing(str(log)):
+        servers.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
+            log.replace(log.with_name(f"{log.name}.1"))
+        output = log.open("ab")
+    with output:
+        begin = output.tell()
+        process = subprocess.Popen(
+            # -P: a folder `components` or a file `numpy.py` where the user stands is not what is meant.
+            [
+                *(sys.executable, "-P", "-m", processes.MODULE, str(model), "--name", name, "--port", "0"),
+                *("--host", "127.0.0.1", "--announce", str(servers), "--inherited-lock", str(lock)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # A caller that reads this process's output would otherwise wait for the server's end.
+            close_fds=True,
+            pass_fds=(lock,),
+            # The terminal's Ctrl-C is for this process, and its hang-up too.
+            start_new_session=True,
+            cwd=model.parent,
+            # Inside Vertex these are about another server.
+            env={key: value for key, value in os.environ.items() if not key.startswith("AIP_")},
+        )
+    # Should the server end while this process is still there, somebody must take its exit status.
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
+    try:
+        while time.monotonic() < deadline:
+            if process.returncode is not None:
+                raise PlatformError(
+                    f"the server ended with status {process.returncode}", where=str(log), received=_tail(log, begin)
+                )
+            server = processes.read(str(servers), process.pid)
+            if server is not None and server.url is not None and client.healthy(server.url, version):
+                return server
+            waiting()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        raise PlatformError(
+            "the server did not answer in time",
+            where=str(log),
+            expected=f"an answer within {timeout_s:g} s",
+            received=_tail(log, begin),
+        )
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+        processes.withdraw(str(servers), process.pid)
+        raise
+
+
+def stop(server: Announcement, servers: Path, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
+    """Ends a server: first asks, and when that takes longer than `timeout_s`, kills. One that is gone is no fault.
+
+    Raises:
+        PlatformError: the system does not let this process end it.
+    """
+    try:
+        for number, patience in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 10.0)):
+            if not processes.runs(server):
+                break
+            os.kill(server.pid, number)
+            deadline = time.monotonic() + patience
+            while processes.runs(server) and time.monotonic() < deadline:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        raise PlatformError(
+            "the server cannot be stopped", where=f"process {server.pid}", fix="Stop it as the user who started it"
+        ) from error
+    if processes.runs(server):
+        raise PlatformError("the server cannot be stopped", where=f"process {server.pid}", received="it goes on")
+    processes.withdraw(str(servers), server.pid)
+
+
+def _tail(log: Path, begin: int) -> str:
+    with log.open("rb") as file:
+        file.seek(max(begin, log.stat().st_size - 8192))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return "\n".join(lines[-_TAIL_LINES:]) or "nothing in its log"

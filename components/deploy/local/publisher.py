@@ -1,0 +1,231 @@
+"""Deployment to a local endpoint: publish, start, check real rows over HTTP, switch, and go back.
+
+Everything happens under the endpoint's lock, and `endpoint.json` is what counts: a process that is killed leaves it as
+it was or as it should be, and what else it left - half a copy, a server that nobody switched to - the next one removes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from headrace.components.deploy.local import client
+from headrace.components.deploy.local.endpoint import Change, EndpointFolder, EndpointState
+from headrace.components.deploy.local.switch import DeployResult, Switch, read_golden, stop_strays
+from headrace.components.registry.folder.registry import model_version
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.progress import Progress, silent
+from headrace.core.storage.lock import locked
+
+__all__ = ["DeployConfig", "DeployResult", "EndpointStatus", "deploy", "rollback", "status", "stop"]
+
+# It becomes a part of URLs and an argument of a command.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """What is deployed, and where.
+
+    Args:
+        model: a Model artifact.
+        endpoint: the endpoint's folder; made if it is not there.
+        name: the model's name in URLs; None takes the problem's.
+        start_timeout_s: how long the server may take to answer.
+        lock_timeout_s: how long to wait for another deployment to the same endpoint.
+        keep_versions: versions to keep besides the live and the previous one.
+
+    Raises:
+        UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions.
+    """
+
+    model: str
+    endpoint: str
+    name: str | None = None
+    start_timeout_s: float = 120.0
+    lock_timeout_s: float = 300.0
+    keep_versions: int = 3
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not _NAME.match(self.name):
+            raise UsageError(
+                "the name is wrong",
+                where="DeployConfig.name",
+                expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
+                received=repr(self.name),
+            )
+        if not self.start_timeout_s > 0:
+            raise UsageError(
+                "start_timeout_s is wrong", expected="a positive number", received=repr(self.start_timeout_s)
+            )
+        if self.lock_timeout_s < 0 or self.keep_versions < 0:
+            raise UsageError("lock_timeout_s and keep_versions are not below 0", where="DeployConfig")
+
+
+@dataclass(frozen=True)
+class EndpointStatus:
+    """How an endpoint is.
+
+    Attributes:
+        name: the model's name in URLs; None where nothing was ever live.
+        live: the version that is served.
+        previous: the version that a rollback would go to.
+        url: where the server answers; None when it was stopped.
+        pid: the server's process; None when it was stopped.
+        healthy: the server answers, and serves `live`.
+        versions: the versions that are kept.
+        history: the versions that went live, latest last.
+    """
+
+    name: str | None
+    live: str | None
+    previous: str | None
+    url: str | None
+    pid: int | None
+    healthy: bool
+    versions: tuple[str, ...]
+    history: tuple[Change, ...]
+
+
+def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
+    """Makes a Model live: publishes it, starts its server, checks its golden rows over HTTP, and switches to it.
+
+    The version that was live becomes `previous`, and its server is stopped last. When anything fails before the
+    switch, the endpoint stays as it was. A deployment that was killed is finished by running it again; the version
+    that is live and healthy is left as it is.
+
+    Raises:
+        DataError: it is not a whole Model.
+        UsageError: the endpoint's folder cannot be written.
+        PlatformError: the server does not start, its answers are not the model's own, or the lock is held.
+    """
+    version = model_version(config.model)
+    folder = EndpointFolder(config.endpoint)
+    with locked(config.endpoint, timeout_s=config.lock_timeout_s) as lock:
+        state = folder.read()
+        name = config.name or (state.name if state is not None else _problem_name(config.model))
+        read_golden(config.model)
+        stop_strays(folder, state)
+        used = () if state is None else (state.live, state.previous)
+        if version not in used or not folder.version_path(version).is_dir():
+            report("publishing the model")
+            folder.publish(config.model, version)
+        switch = Switch(folder, lock, config.start_timeout_s, report)
+        try:
+            result = switch.to(version, name, "deploy", state)
+        except PlatformError:
+            # Another try publishes it again: what failed may be the copy. After the switch it is in use.
+            after = folder.read()
+            if after is None or version not in (after.live, after.previous):
+                folder.remove(version)
+            raise
+        folder.clean(folder.read(), config.keep_versions)
+        return result
+
+
+def rollback(
+    endpoint: str,
+    report: Progress = silent,
+    *,
+    to: str | None = None,
+    start_timeout_s: float = 120.0,
+    lock_timeout_s: float = 300.0,
+) -> DeployResult:
+    """Goes back to the previous version: starts its server, checks its golden rows, and switches to it.
+
+    What was live before is not `previous` afterwards, and a rollback that is run again changes nothing: a second
+    press of the button, or a retry, never brings back the version that somebody fled from. `to` goes further back.
+
+    Args:
+        endpoint: the endpoint's folder.
+        report: told what is being done.
+        to: a version that is kept; None takes the previous one.
+        start_timeout_s: how long the server may take to answer.
+        lock_timeout_s: how long to wait for another deployment.
+
+    Raises:
+        UsageError: there is no endpoint, no previous version, or no version `to`.
+        PlatformError: the server does not start, its answers are not the model's own, or the lock is held.
+    """
+    folder = EndpointFolder(endpoint)
+    _state_of(folder)
+    with locked(endpoint, timeout_s=lock_timeout_s) as lock:
+        state = _state_of(folder)
+        stop_strays(folder, state)
+        target = to or state.previous
+        if target is None and state.history and state.history[-1].action == "rollback":
+            target = state.live
+        if target is None:
+            raise UsageError(
+                "there is no previous version to go back to",
+                where=endpoint,
+                expected=f"one of {', '.join(folder.versions())} as `to`",
+                received=f"{state.live} is the first",
+            )
+        if not folder.version_path(target).is_dir():
+            raise UsageError(
+                "there is no such version",
+                where=endpoint,
+                expected=f"one of {', '.join(folder.versions())}",
+                received=repr(target),
+            )
+        return Switch(folder, lock, start_timeout_s, report).to(target, state.name, "rollback", state)
+
+
+def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:
+    """Stops the endpoint's servers; deploying or rolling back starts one again. What is stopped stays so.
+
+    Raises:
+        UsageError: there is no endpoint.
+        PlatformError: a server cannot be stopped, or the lock is held.
+    """
+    folder = EndpointFolder(endpoint)
+    if not folder.path.is_dir():
+        raise _no_endpoint(endpoint)
+    with locked(endpoint, timeout_s=lock_timeout_s):
+        state = folder.read()
+        # First said, then done: nobody is sent to a server that is about to end.
+        if state is not None and state.pid is not None:
+            folder.write(replace(state, url=None, pid=None))
+        stop_strays(folder, None)
+
+
+def status(endpoint: str) -> EndpointStatus:
+    """How an endpoint is; asks its server.
+
+    Raises:
+        UsageError: there is no such folder.
+        DataError: endpoint.json is damaged.
+    """
+    folder = EndpointFolder(endpoint)
+    if not folder.path.is_dir():
+        raise _no_endpoint(endpoint)
+    state = folder.read()
+    versions = tuple(folder.versions())
+    if state is None:
+        return EndpointStatus(None, None, None, None, None, False, versions, ())
+    healthy = state.url is not None and client.healthy(state.url, state.live)
+    return EndpointStatus(
+        state.name, state.live, state.previous, state.url, state.pid, healthy, versions, state.history
+    )
+
+
+def _problem_name(model: str) -> str:
+    where = storage.join(model, "problem.json")
+    problem = storage.read_json(where)
+    name = problem.get("name") if isinstance(problem, dict) else None
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise DataError("the problem has no name", where=where, expected="a name", received=repr(name))
+    return name
+
+
+def _state_of(folder: EndpointFolder) -> EndpointState:
+    state = folder.read() if folder.path.is_dir() else None
+    if state is None:
+        raise _no_endpoint(folder.uri)
+    return state
+
+
+def _no_endpoint(uri: str) -> UsageError:
+    return UsageError("there is no endpoint", where=uri, expected="a folder that `headrace deploy` made")

@@ -1,0 +1,36 @@
+"""Deployment as a step of a pipeline."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from headrace.components.deploy.local import publisher
+from headrace.core import storage
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
+
+
+def run(model: str, endpoint_folder: str, root: str, endpoint: Any) -> None:
+    """Does the work of `component.deploy`, whose docstring says what the arguments are."""
+    with running("deploy", root=root) as step:
+        step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint_folder)
+        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint_folder), step.progress)
+        what = {
+            "version": result.version,
+            "previous": result.previous,
+            "url": result.url,
+            "checked_rows": result.checked_rows,
+            "curl": _curl(result.url, model),
+        }
+        storage.write_json(endpoint.path, what)
+        endpoint.metadata.update(what)
+        step.finish(outputs={"endpoint": endpoint_folder}, result=what)
+
+
+def _curl(url: str, model: str) -> str:
+    """A command line that asks the endpoint for the prediction of a real row."""
+    golden = storage.read_json(storage.join(model, "golden.json"))
+    body = json.dumps({"instances": golden["instances"][:1]})
+    return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

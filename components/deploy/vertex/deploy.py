@@ -1,0 +1,203 @@
+"""Deployment to a Vertex AI endpoint: made once, found again by its id, and given a stated share of the traffic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.api_core import exceptions as api
+
+from headrace.components.registry.vertex.register import version_of
+from headrace.core import storage
+from headrace.core.cloud import errors
+from headrace.core.errors import PlatformError, UsageError
+from headrace.core.progress import Progress, silent
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
+
+_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/endpoints/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+# How the service calls the model that a request deploys, in that request's traffic split.
+_THIS = "0"
+_ROLE = "the role roles/aiplatform.user"
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """What is deployed, and where; `vertex_component.deploy` says what each one is.
+
+    Raises:
+        UsageError: a name or a number that the service refuses.
+    """
+
+    model: str
+    endpoint: str
+    machine_type: str
+    traffic: int = 100
+    min_replicas: int = 1
+    max_replicas: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    accelerator: str = ""
+    accelerator_count: int = 0
+    service_account: str = ""
+    encryption_key: str = ""
+    timeout_minutes: int = 60
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.endpoint):
+            raise UsageError(
+                "the endpoint's name is wrong",
+                where="endpoint",
+                expected="projects/PROJECT/locations/REGION/endpoints/ID, the id in a-z, 0-9 and -",
+                received=repr(self.endpoint),
+            )
+        if not 0 <= self.traffic <= 100:
+            raise UsageError("traffic is wrong", expected="a percentage, 0 to 100", received=str(self.traffic))
+        if not 1 <= self.min_replicas <= self.max_replicas:
+            raise UsageError(
+                "the replicas are wrong", expected="1 <= min_replicas <= max_replicas", received=str(self.min_replicas)
+            )
+
+
+@dataclass(frozen=True)
+class DeployResult:
+    """What came of it.
+
+    Attributes:
+        deployed: the service's id of the deployment.
+        traffic: percent of the requests, by such ids.
+        previous: the deployment that had most of the traffic before, or None.
+        removed: deployments that were taken away.
+    """
+
+    deployed: str
+    traffic: Mapping[str, int]
+    previous: str | None
+    removed: tuple[str, ...] = ()
+
+
+def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
+    """Deploys a model, unless it is deployed already, and shares the traffic.
+
+    Raises:
+        UsageError: not allowed, no quota, or a request that is wrong.
+        PlatformError: the service failed, or another run made the endpoint at the same moment.
+    """
+    from google.cloud import aiplatform
+
+    with errors.asking("Vertex AI", config.endpoint, _ROLE):
+        endpoint = _endpoint(config, report)
+        before = dict(endpoint.traffic_split)
+        parent, _, version = config.model.partition("@")
+        deployed = endpoint.list_models()
+        mine = next(
+            (d.id for d in deployed if (d.model.partition("@")[0], d.model_version_id) == (parent, version)), None
+        )
+        others = {key: percent for key, percent in before.items() if key != mine}
+        split = shared(others, mine or _THIS, config.traffic)
+        previous = max((key for key, percent in others.items() if percent), key=lambda key: others[key], default=None)
+        if mine is None:
+            report(f"deploying {config.model} with {split[_THIS]} % of the traffic")
+            try:
+                endpoint.deploy(
+                    aiplatform.Model(config.model),
+                    deployed_model_display_name=parent.rpartition("/")[2],
+                    traffic_split=split,
+                    machine_type=config.machine_type,
+                    min_replica_count=config.min_replicas,
+                    max_replica_count=config.max_replicas,
+                    accelerator_type=config.accelerator or None,
+                    accelerator_count=config.accelerator_count or None,
+                    service_account=config.service_account or None,
+                    deploy_request_timeout=config.timeout_minutes * 60.0,
+                )
+            except RuntimeError as error:
+                raise PlatformError(
+                    "the deployment did not finish", where=config.endpoint, received=errors.said(error)
+                ) from error
+        elif split != before:
+            report(f"{config.model} is deployed already: sharing the traffic anew")
+            endpoint.update(traffic_split=split)
+        after = dict(endpoint.traffic_split)
+        models = endpoint.list_models()
+        now = next(d.id for d in models if (d.model.partition("@")[0], d.model_version_id) == (parent, version))
+        removed = _take_away(endpoint, after, now, previous) if after.get(now) == 100 else ()
+    return DeployResult(now, {key: value for key, value in after.items() if key not in removed}, previous, removed)
+
+
+def shared(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
+    """The traffic of an endpoint once one deployment has `percent` of it; the others keep their proportions.
+
+    Where no other has any, the new one has all: the service refuses shares that do not add up to 100.
+
+    Args:
+        others: percent by deployment, without the new one.
+        new: its id.
+        percent: 0 to 100.
+    """
+    total = sum(others.values())
+    if not total:
+        return {**others, new: 100}
+    left = 100 - percent
+    exact = {key: value * left / total for key, value in others.items()}
+    split = {key: int(value) for key, value in exact.items()}
+    # Whole percents by the largest remainder, so that they add up.
+    for key in sorted(exact, key=lambda k: (split[k] - exact[k], k))[: left - sum(split.values())]:
+        split[key] += 1
+    return {**split, new: percent}
+
+
+def _endpoint(config: DeployConfig, report: Progress) -> Any:
+    """The endpoint of that id, made if it is not there."""
+    from google.cloud import aiplatform
+
+    project, location, endpoint_id = config.endpoint.split("/")[1::2]
+    endpoint = aiplatform.Endpoint(config.endpoint)
+    try:
+        # It asks the service when it is asked itself.
+        endpoint.list_models()
+        return endpoint
+    except api.NotFound:
+        report(f"making the endpoint {endpoint_id}")
+    try:
+        return aiplatform.Endpoint.create(
+            display_name=endpoint_id,
+            endpoint_id=endpoint_id,
+            labels=dict(config.labels),
+            project=project,
+            location=location,
+            encryption_spec_key_name=config.encryption_key or None,
+        )
+    except api.Conflict:
+        # Another run made it a moment ago.
+        return aiplatform.Endpoint(config.endpoint)
+
+
+def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: str | None) -> tuple[str, ...]:
+    """Undeploys what has no traffic, but for the deployment to go back to: each costs its machines."""
+    idle = sorted({d.id for d in endpoint.list_models()} - {now, previous})
+    idle = [one for one in idle if not traffic.get(one)] if previous is not None else []
+    for one in idle:
+        endpoint.undeploy(one)
+    return tuple(idle)
+
+
+def run(config: DeployConfig, root: str, endpoint: Any) -> None:
+    """Does the work of `vertex_component.deploy`, whose docstring says what the arguments are."""
+    with running("deploy", root=root) as step:
+        version = version_of(config.model)
+        step.identity = identity.publish_identity("deploy", version, config.endpoint)
+        result = deploy(config, step.progress)
+        location = config.endpoint.split("/")[3]
+        what = {
+            "version": version,
+            "previous": result.previous,
+            "url": f"https://{location}-aiplatform.googleapis.com/v1/{config.endpoint}:predict",
+            "traffic": dict(result.traffic),
+            "deployed": result.deployed,
+            "removed": list(result.removed),
+        }
+        storage.write_json(endpoint.path, what)
+        endpoint.metadata.update(what)
+        step.finish(outputs={"endpoint": config.endpoint}, result=what)

@@ -1,0 +1,1 @@
+"""Spans and appended rows of Examples that grow."""

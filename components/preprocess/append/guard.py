@@ -1,0 +1,39 @@
+"""Says no to replacing Examples that were built up over time: one run's data does not hold what would be lost."""
+
+from __future__ import annotations
+
+from headrace.core import storage
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.errors import UsageError
+from headrace.core.text import counted, listed
+
+
+def check_replaceable(output: str) -> None:
+    """Checks that Examples at `output`, if there are any, were made in one go, and so can be made again.
+
+    Raises:
+        UsageError: they have spans, or rows that were appended.
+        DataError: there is a manifest.json of something else.
+    """
+    if not storage.exists(storage.join(output, "manifest.json")):
+        return
+    there = Manifest.read(output)
+    if there.spans:
+        names = [span.span for span in there.spans]
+        raise UsageError(
+            f"the Examples there are made of {counted(len(names), 'span')}, which this would replace",
+            where=output,
+            expected="--span to add to them, or another --output",
+            received=f"the {'spans' if len(names) > 1 else 'span'} {listed(names)}, {counted(there.rows_in, 'row')}",
+            fix="Give --replace if they are to go",
+        )
+    if there.appended:
+        rows = sum(added.rows for added in there.appended)
+        were = "was" if rows == 1 else "were"
+        raise UsageError(
+            f"{counted(rows, 'row')} {were} appended to the Examples there, which this would replace",
+            where=output,
+            expected="--append to add to them, or another --output",
+            received=f"{counted(there.rows_in, 'row')} in all",
+            fix="Give --replace if they are to go",
+        )

@@ -1,0 +1,162 @@
+"""Puts the parts of Examples together: spans to one artifact, and appended rows to what they were appended to."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from headrace.components.preprocess.append.corrections import new_rows, origins, take_out
+from headrace.components.preprocess.append_index import STATISTICS, complete, keep, kept_statistics, merge_kept
+from headrace.components.preprocess.complete import budget_table, check_splits
+from headrace.components.preprocess.pipeline import PreprocessConfig
+from headrace.core import storage
+from headrace.core.artifacts.examples import SPLITS, Appended, Manifest, Quarantine, Schema, Shard, Span, Split
+from headrace.core.errors import DataError
+from headrace.core.problem import Problem
+from headrace.core.statistics.file import to_bytes
+from headrace.core.statistics.measure import merge_all
+from headrace.core.steps.step import identity
+from headrace.core.text import counted
+
+
+def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
+    """Writes schema, statistics and, last, the manifest of Examples made of spans.
+
+    Args:
+        problem: what the Examples are for.
+        folder: a copy of them that is changed in place.
+        where: what they are called, for errors.
+
+    Raises:
+        DataError: a split has no rows, or a column of the train split no value; or a file of a span is damaged.
+    """
+    spans = completed(problem, folder)
+    every = [(Path(place).name, manifest) for place, manifest in spans.items()]
+    statistics = merge_all([kept_statistics(Path(place), manifest) for place, manifest in spans.items()])
+    reasons: Counter[str] = Counter()
+    for _, manifest in every:
+        reasons.update(manifest.quarantine.reasons)
+    merged = Manifest(
+        identity=identity("preprocess spans", spans=[[name, manifest.identity] for name, manifest in every]),
+        problem=problem.name,
+        schema_digest=problem.schema_digest,
+        data_version=_digest(f"{name} {manifest.data_version}" for name, manifest in every),
+        source=tuple(source for _, manifest in every for source in manifest.source),
+        rows_in=sum(manifest.rows_in for _, manifest in every),
+        rows_out=sum(manifest.rows_out for _, manifest in every),
+        rows_quarantined=sum(manifest.rows_quarantined for _, manifest in every),
+        splits={
+            split: _split(
+                shard for name, manifest in every for shard in _moved(manifest.splits[split].shards, f"spans/{name}")
+            )
+            for split in SPLITS
+        },
+        quarantine=Quarantine(
+            problem.quarantine_budget,
+            dict(sorted(reasons.items())),
+            tuple(f"spans/{name}/{file}" for name, manifest in every for file in manifest.quarantine.files),
+        ),
+        spans=tuple(
+            Span(name, m.identity, m.data_version, m.rows_in, m.rows_out, m.rows_quarantined) for name, m in every
+        ),
+        files_quarantined=tuple(file for _, manifest in every for file in manifest.files_quarantined),
+        sketches=(keep(str(folder), STATISTICS, to_bytes(statistics)),),
+    )
+    check_splits(where, merged.splits, statistics.to_json())
+    storage.write_json(str(folder / "schema.json"), Schema.of(problem).to_json())
+    storage.write_json(str(folder / "statistics.json"), statistics.to_json())
+    merged.write(str(folder))
+    return merged
+
+
+def completed(problem: Problem, folder: Path) -> dict[str, Manifest]:
+    """The manifests of all spans, in order, by their folders; sketches that one lacks are measured and kept."""
+    names = [place.parent.name for place in (folder / "spans").glob("*/manifest.json")]
+    names.sort(key=lambda name: (len(name), name))
+    return {str(folder / "spans" / name): complete(problem, folder / "spans" / name) for name in names}
+
+
+def place_of(base: Manifest) -> str:
+    """Where the rows that are appended next to Examples are, within them."""
+    return f"appended/{len(base.appended) + 1:05d}"
+
+
+def merge_appended(
+    problem: Problem, config: PreprocessConfig, folder: Path, base: Manifest, added: Manifest
+) -> Manifest:
+    """Makes Examples that were appended a part of those in `folder`, a copy that is changed in place.
+
+    Args:
+        problem: whose quarantine budget all rows together must keep.
+        config: where the rows came from, and what the Examples are called.
+        folder: the Examples; the appended ones are where `place_of` says.
+        base: the manifest of the Examples.
+        added: the manifest of the appended ones, which is complete.
+
+    Raises:
+        DataError: the quarantine budget of all rows together is spent.
+    """
+    name = place_of(base)
+    place = folder / name
+    files, removed, corrected = take_out(folder, base, origins(config.data, config.batch_rows, config.csv))
+    reasons = Counter(base.quarantine.reasons) + Counter(added.quarantine.reasons)
+    reasons.subtract(removed)
+    rows_in = base.rows_in + added.rows_in - sum(corrected.values())
+    quarantined = reasons.total()
+    if quarantined > problem.quarantine_budget * rows_in:
+        raise DataError(
+            "the quarantine budget is spent",
+            where=config.output,
+            expected=f"at most {100 * problem.quarantine_budget:g} % of all {counted(rows_in, 'row')} to break a rule",
+            received=f"{quarantined:,}",
+            fix="Correct the rows, or raise quarantine_budget in the Problem file",
+            table=budget_table(+reasons, rows_in, problem.quarantine_budget),
+        )
+    statistics, sketches = merge_kept(folder, base, place, added)
+    merged = dataclasses.replace(
+        base,
+        identity=identity("preprocess append", base=base.identity, added=added.identity),
+        source=(*base.source, *new_rows(added.source, corrected)),
+        rows_in=rows_in,
+        rows_out=base.rows_out + added.rows_out,
+        rows_quarantined=quarantined,
+        splits={
+            split: _split([*base.splits[split].shards, *_moved(added.splits[split].shards, name)]) for split in SPLITS
+        },
+        quarantine=Quarantine(
+            base.quarantine.budget,
+            dict(sorted((+reasons).items())),
+            (*files, *(f"{name}/{file}" for file in added.quarantine.files)),
+        ),
+        appended=(*base.appended, Appended(added.data_version, added.rows_in, sum(corrected.values()))),
+        files_quarantined=(*base.files_quarantined, *added.files_quarantined),
+        sketches=tuple(sketches),
+    )
+    for leftover in ("manifest.json", "schema.json", "statistics.json"):
+        (place / leftover).unlink()
+    shutil.rmtree(place / "sketches")
+    for split in added.splits.values():
+        for shard in split.shards:
+            if not shard.rows:
+                (place / shard.file).unlink()
+    storage.write_json(str(folder / "statistics.json"), statistics.to_json())
+    merged.write(str(folder))
+    return merged
+
+
+def _moved(shards: Iterable[Shard], folder: str) -> list[Shard]:
+    """Those with rows, by their path from above the folder."""
+    return [dataclasses.replace(shard, file=f"{folder}/{shard.file}") for shard in shards if shard.rows]
+
+
+def _split(shards: Iterable[Shard]) -> Split:
+    every = tuple(shards)
+    return Split(sum(shard.rows for shard in every), every)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,209 @@
+"""Adds to Examples that are there: a span of the data, or rows that were corrected, without redoing the others.
+
+The Examples of several spans hold each of them as Examples of its own, in spans/NAME, and put their manifests and
+statistics together. Appended rows are in appended/NUMBER of the Examples, or of the span, that they belong to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from headrace.components.preprocess import pipeline
+from headrace.components.preprocess.append.merge import completed, merge_appended, place_of, put_together
+from headrace.components.preprocess.append_index import complete
+from headrace.components.preprocess.pipeline import PreprocessConfig
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.errors import UsageError
+from headrace.core.problem import Problem
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress, silent
+from headrace.core.sources.open import data_version as measure_version
+from headrace.core.sources.open import list_paths
+from headrace.core.storage.edit_folder import exclusive, swapping
+
+
+@dataclass(frozen=True)
+class Update:
+    """What came of adding to Examples.
+
+    Attributes:
+        status: "unchanged" where the same data was there already.
+        rows: rows read now.
+        corrected: how many of these took the place of a quarantined row.
+        manifest: of the Examples as they are now.
+    """
+
+    status: Literal["added", "replaced", "unchanged"]
+    rows: int
+    corrected: int
+    manifest: Manifest
+
+
+def span_name(text: str) -> str:
+    """A span's name as it is written: a whole number without leading zeros, or a date.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return str(int(text))
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        pass
+    raise UsageError(
+        "the span is wrong", where="--span", expected="a whole number or a date such as 2026-11-20", received=text
+    )
+
+
+def add_span(
+    problem_file: ProblemFile, config: PreprocessConfig, span: str, *, replace: bool = False, report: Progress = silent
+) -> Update:
+    """Turns rows into a span of the Examples at `config.output`, which are made if they are not there.
+
+    A key that another span has already is a duplicate, and so is, where the Problem asks for it, a row that equals one
+    of another span in all but its key: what came first stays. The other spans' shards are not read for it.
+
+    Args:
+        problem_file: the Problem that the rows are for, and the other spans were made for.
+        config: where from, where to, and how; its identity is the span's.
+        span: a whole number or a date; all spans of Examples are of one kind.
+        replace: put the rows in the place of a span of this name that was made of other data.
+        report: told how many rows have been read.
+
+    Raises:
+        DataError: what `beam_job.preprocess` finds.
+        UsageError: the span's name is wrong; it is there with other data; the Examples are not made of spans, or for
+            another Problem.
+        PlatformError: another process writes to the Examples, or the disk is full or failed.
+    """
+    span = span_name(span)
+    problem = problem_file.problem
+    config = _versioned(config)
+    with exclusive(config.output) as folder:
+        current = _current(folder, problem, config.output)
+        same = next((s for s in current.spans if s.span == span), None) if current else None
+        if current is not None:
+            _check_spans(current, span, config.output)
+        if same is not None and current is not None:
+            if same.data_version == config.data_version:
+                return Update("unchanged", 0, 0, current)
+            if not replace:
+                raise UsageError(
+                    f"span {span} is there already, made of other data",
+                    where=config.output,
+                    expected=f"data of version {same.data_version[:12]}",
+                    received=config.data_version[:12],
+                    fix="Give --replace to put the new data in its place, or --append to add to it",
+                )
+        with swapping(folder) as copy:
+            place = copy / "spans" / span
+            shutil.rmtree(place, ignore_errors=True)
+            others = tuple(completed(problem, copy))
+            own = dataclasses.replace(config, output=str(place), addition="span", existing=others)
+            result = pipeline.preprocess(problem_file, own, report)
+            manifest = put_together(problem, copy, config.output)
+    return Update("replaced" if same else "added", result.rows_in, 0, manifest)
+
+
+def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "", report: Progress = silent) -> Update:
+    """Adds rows to Examples as further shards.
+
+    A row that names a quarantined one in the column `quarantine_id`, as `headrace quarantine show --output` writes
+    it, takes that one's place: the old one leaves the quarantine, and the row is counted once, wherever it is now. So
+    rows in grow by the other rows only. A key that the Examples have already is a duplicate.
+
+    Args:
+        problem_file: the Problem that the rows are for, and the Examples were made for.
+        config: where from, where to, and how; its identity is that of the added rows.
+        span: the span to add to, where the Examples are made of spans.
+        report: told how many rows have been read.
+
+    Raises:
+        DataError: what `beam_job.preprocess` finds; or the quarantine budget of all rows together is spent.
+        UsageError: there are no Examples, no such span, or they are for another Problem.
+        PlatformError: another process writes to the Examples, or the disk is full or failed.
+    """
+    problem = problem_file.problem
+    config = _versioned(config)
+    with exclusive(config.output) as folder:
+        current = _current(folder, problem, config.output)
+        if current is None:
+            raise UsageError(
+                "there are no Examples to append to", where=config.output, expected="what `headrace preprocess` made"
+            )
+        names = [s.span for s in current.spans]
+        if (names or span) and (not span or span_name(span) not in names):
+            raise UsageError(
+                "there is no such span to append to" if span else "the Examples are made of spans",
+                where=config.output,
+                expected=f"--span with one of {', '.join(names)}" if names else "no --span: there are none",
+                received=f"--span {span}" if span else "no --span",
+            )
+        inside = f"spans/{span_name(span)}" if span else "."
+        base = Manifest.read(str(folder / inside))
+        if any(added.data_version == config.data_version for added in base.appended):
+            return Update("unchanged", 0, 0, current)
+        with swapping(folder) as copy:
+            existing = completed(problem, copy) or {str(copy): complete(problem, copy)}
+            own = dataclasses.replace(config, existing=tuple(existing))
+            manifest = _append(problem_file, own, copy / inside, report)
+            added = manifest.appended[-1]
+            if span:
+                manifest = put_together(problem, copy, config.output)
+    return Update("added", added.rows, added.corrected, manifest)
+
+
+def _versioned(config: PreprocessConfig) -> PreprocessConfig:
+    version = config.data_version or measure_version(list_paths(config.data), config.csv)
+    return dataclasses.replace(config, data_version=version)
+
+
+def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
+    if not (folder / "manifest.json").exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError("the folder holds something else than Examples", where=where, expected="manifest.json")
+        return None
+    current = Manifest.read(str(folder))
+    if current.schema_digest != problem.schema_digest:
+        raise UsageError(
+            "the Examples were made for another declaration of the problem",
+            where=where,
+            expected=f"schema digest {problem.schema_digest[:12]}",
+            received=current.schema_digest[:12],
+            fix="Preprocess all the data again, or take back what changed in the Problem file",
+        )
+    return current
+
+
+def _check_spans(current: Manifest, span: str, where: str) -> None:
+    if not current.spans:
+        raise UsageError(
+            "the Examples are not made of spans", where=where, expected="Examples that `--span` made, or a new folder"
+        )
+    dated = "-" in span
+    if any(dated != ("-" in other.span) for other in current.spans):
+        raise UsageError(
+            "the spans are of two kinds",
+            where=where,
+            expected=f"{'a number' if dated else 'a date'}, as {current.spans[0].span}",
+            received=span,
+        )
+
+
+def _append(problem_file: ProblemFile, config: PreprocessConfig, folder: Path, report: Progress) -> Manifest:
+    """Adds rows to the Examples in `folder`, a copy that is complete, and is changed in place."""
+    problem = problem_file.problem
+    base = Manifest.read(str(folder))
+    place = folder / place_of(base)
+    own = dataclasses.replace(config, output=str(place), addition="append")
+    pipeline.preprocess(problem_file, own, report)
+    added = complete(problem, place)
+    return merge_appended(problem, config, folder, base, added)

@@ -1,0 +1,209 @@
+"""What Examples keep beside their shards so that later rows can be added without reading these ones again.
+
+sketches/statistics.arrow holds the train split's statistics as sketches that merge; sketches/keys.u64 the fingerprints
+of all keys, and sketches/rows.u64 those of all rows without their key, where the Problem asks for equal rows to be
+found: unsigned little-endian numbers of 64 bits, sorted. Examples that were made without them are measured once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+
+from headrace.core import storage
+from headrace.core.artifacts.examples import Manifest, Shard, Sketch
+from headrace.core.errors import DataError
+from headrace.core.problem import Categorical, Problem
+from headrace.core.rows.splits import Fingerprints, fingerprint
+from headrace.core.statistics.file import from_bytes, to_bytes
+from headrace.core.statistics.measure import TableStatistics, merge_all
+from headrace.core.tfrecord.decoding import decode
+from headrace.core.tfrecord.encoding import encode
+from headrace.core.tfrecord.framing import read_records
+
+STATISTICS, KEYS, ROWS = "sketches/statistics.arrow", "sketches/keys.u64", "sketches/rows.u64"
+_FINGERPRINT = np.dtype("<u8")
+
+
+def keep(examples: str, file: str, content: bytes) -> Sketch:
+    """Writes a file of `sketches/`: what the manifest is to say of it."""
+    storage.write_bytes(storage.join(examples, file), content)
+    return Sketch(file, len(content), f"{google_crc32c.value(content):08x}")
+
+
+def complete(problem: Problem, examples: Path) -> Manifest:
+    """The manifest of Examples on this machine, in which every sketch is; what is not there is measured and kept.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    manifest = Manifest.read(str(examples))
+    there = {sketch.file for sketch in manifest.sketches}
+    added = []
+    if STATISTICS not in there:
+        shards = [shard for shard in manifest.splits["train"].shards if shard.rows]
+        statistics = merge_all([_measure(problem, examples, shard) for shard in shards] or [_empty(problem)])
+        added.append(keep(str(examples), STATISTICS, to_bytes(statistics)))
+    if not there.issuperset(_wanted(problem)):
+        found: dict[str, list[Fingerprints]] = defaultdict(list)
+        for batch in _batches_of(problem, examples, manifest):
+            for name, prints in fingerprints(problem, [batch]).items():
+                found[name].append(prints)
+        missing = [file for file in _wanted(problem) if file not in there]
+        added += [keep(str(examples), file, _sorted(found[PurePath(file).stem])) for file in missing]
+    if added:
+        every = sorted((*manifest.sketches, *added), key=lambda sketch: sketch.file)
+        manifest = dataclasses.replace(manifest, sketches=tuple(every))
+        manifest.write(str(examples))
+    return manifest
+
+
+def kept_statistics(examples: Path, manifest: Manifest) -> TableStatistics:
+    """The statistics of the train split of Examples that are `complete`.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    sketch = _sketch(manifest, STATISTICS)
+    where = str(examples / STATISTICS)
+    try:
+        content = storage.read_bytes(where)
+    except FileNotFoundError as error:
+        raise _damaged(where, "no such file") from error
+    if f"{google_crc32c.value(content):08x}" != sketch.crc32c:
+        raise _damaged(where, "another checksum")
+    try:
+        return from_bytes(content)
+    except DataError as error:
+        raise error.at(where) from error
+
+
+def kept_fingerprints(examples: Path, manifest: Manifest, file: str) -> Fingerprints:
+    """The fingerprints in KEYS or ROWS of Examples that are `complete`, sorted; mapped, and so not in memory.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    sketch = _sketch(manifest, file)
+    path = examples / file
+    if not path.is_file() or path.stat().st_size != sketch.bytes:
+        raise _damaged(str(path), "no such file, or one of another size")
+    if not sketch.bytes:
+        return np.zeros(0, np.uint64)
+    return np.memmap(path, _FINGERPRINT, "r")
+
+
+def merge_kept(examples: Path, base: Manifest, place: Path, added: Manifest) -> tuple[TableStatistics, list[Sketch]]:
+    """Writes the sketches of Examples with further rows: their statistics, and what the manifest is to say of all.
+
+    Args:
+        examples: where the rows were added, and what its manifest `base` was before.
+        place: the further rows as Examples of their own, and their manifest `added`.
+    """
+    statistics = merge_all([kept_statistics(examples, base), kept_statistics(place, added)])
+    sketches = [keep(str(examples), STATISTICS, to_bytes(statistics))]
+    for sketch in added.sketches:
+        if sketch.file != STATISTICS:
+            both = [kept_fingerprints(examples, base, sketch.file), kept_fingerprints(place, added, sketch.file)]
+            sketches.append(keep(str(examples), sketch.file, _sorted(both)))
+    return statistics, sorted(sketches, key=lambda sketch: sketch.file)
+
+
+def _sketch(manifest: Manifest, file: str) -> Sketch:
+    found = next((sketch for sketch in manifest.sketches if sketch.file == file), None)
+    if found is None:
+        raise ValueError(f"the Examples must be complete, and have no {file}")
+    return found
+
+
+def _damaged(where: str, received: str) -> DataError:
+    return DataError(
+        "what is kept for adding rows is damaged",
+        where=where,
+        expected="the file of the manifest",
+        received=received,
+        fix="Restore the file, or preprocess all the data again",
+    )
+
+
+def _schema(problem: Problem) -> pa.Schema:
+    return pa.schema(
+        [
+            (declared.name, pa.string() if isinstance(declared, Categorical) else pa.float32())
+            for declared in (*problem.columns, problem.label)
+        ]
+    )
+
+
+def _measure(problem: Problem, examples: Path, shard: Shard) -> TableStatistics:
+    schema = _schema(problem)
+    table = pa.Table.from_batches(_batches(examples / shard.file, schema), schema)
+    return TableStatistics.measure(table, schema.names)
+
+
+def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for records in read_records(path, compressed=path.suffix == ".gz"):
+        batch = decode(records, schema.names)
+        arrays = [batch.column(field.name).cast(field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _batches_of(problem: Problem, examples: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
+    """All rows, the key first."""
+    schema = _schema(problem) if ROWS in _wanted(problem) else pa.schema([])
+    schema = schema.insert(0, pa.field(problem.key, pa.string()))
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            if shard.rows:
+                yield from _batches(examples / shard.file, schema)
+
+
+def _wanted(problem: Problem) -> list[str]:
+    return [KEYS, *([ROWS] if problem.duplicate_rows == "quarantine" else [])]
+
+
+def fingerprints(problem: Problem, batches: Sequence[pa.RecordBatch]) -> dict[str, Fingerprints]:
+    """What rows are found by: of their keys and, where the Problem asks for it, of all else.
+
+    Args:
+        problem: whose rows they are.
+        batches: the rows, the key first.
+
+    Returns:
+        By "keys" and "rows", one for each row, in their order.
+    """
+    none = np.zeros(0, np.uint64)
+    found = {"keys": np.concatenate([none, *(fingerprint(batch.column(0)) for batch in batches)])}
+    if ROWS in _wanted(problem):
+        found["rows"] = np.concatenate([none, *map(content_fingerprint, batches)])
+    return found
+
+
+def keep_fingerprints(problem: Problem, examples: str, parts: Sequence[str]) -> list[Sketch]:
+    """Writes KEYS and ROWS from files that hold the `fingerprints` of some rows each, named NAME-....u64."""
+    kept = []
+    for file in _wanted(problem):
+        name = PurePath(file).stem
+        mine = [part for part in parts if PurePath(part).name.startswith(f"{name}-")]
+        kept.append(keep(examples, file, _sorted([np.frombuffer(storage.read_bytes(p), _FINGERPRINT) for p in mine])))
+    return kept
+
+
+def content_fingerprint(batch: pa.RecordBatch) -> Fingerprints:
+    """Of each row's Example without its key, which is the first column."""
+    return fingerprint(encode(batch.select(batch.schema.names[1:])))
+
+
+def _sorted(parts: Sequence[Fingerprints]) -> bytes:
+    return np.sort(np.concatenate([np.zeros(0, np.uint64), *parts])).astype(_FINGERPRINT).tobytes()
+
+
+def _empty(problem: Problem) -> TableStatistics:
+    schema = _schema(problem)
+    return TableStatistics.measure(schema.empty_table(), schema.names)

@@ -1,0 +1,220 @@
+"""Judges what the pipeline did, and completes the artifact: statistics, schema, quarantine and manifest."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow.compute as pc
+
+from headrace.components.preprocess.append_index import STATISTICS, keep, keep_fingerprints
+from headrace.components.preprocess.limits import check_shares
+from headrace.components.preprocess.stages import STATISTICS_ASIDE, Job, Summary, read_duplicates, write_records
+from headrace.core import storage
+from headrace.core.artifacts.examples import (
+    SPLITS,
+    Manifest,
+    Quarantine,
+    QuarantinedFile,
+    Schema,
+    Shard,
+    Sketch,
+    Source,
+    Split,
+)
+from headrace.core.artifacts.quarantine import Fault, to_lines
+from headrace.core.errors import DataError
+from headrace.core.rows.validate import quarantine, wanted_columns
+from headrace.core.sources.open import Part, read_part, size_of
+
+_QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
+_EXAMPLES = 3
+
+
+def publishable(
+    job: Job,
+    parts: list[Part],
+    summary: Summary,
+    data: str,
+    identity: str,
+    data_version: str,
+    unreadable: Mapping[str, DataError] = MappingProxyType({}),
+) -> Manifest:
+    """Completes the artifact but for its manifest, which it returns, to be written last.
+
+    Args:
+        unreadable: by path, what is wrong with the files that are damaged, of which no row was taken.
+
+    Raises:
+        DataError: the quarantine budget is spent, a split has no rows, a column of the train split has no value, or
+            more values of a column are missing or unknown than the Problem allows.
+    """
+    problem = job.problem
+    rows_in = sum(summary.rows.values())
+    quarantined = sum(summary.reasons.values())
+    if quarantined > problem.quarantine_budget * rows_in and job.addition != "append":
+        raise _budget_spent(job, parts, summary, data, rows_in, quarantined)
+    splits = _splits(job, summary)
+    if not job.addition:
+        check_splits(data, splits, summary.statistics)
+    if job.addition != "append":
+        check_shares(problem, data, summary.seen)
+    files = _write_quarantine(job, parts) if quarantined else ()
+    storage.write_json(storage.join(job.output, "schema.json"), Schema.of(problem).to_json())
+    storage.write_json(storage.join(job.output, "statistics.json"), summary.statistics)
+    sketches: tuple[Sketch, ...] = ()
+    if summary.statistics is not None:
+        merged = storage.read_bytes(storage.join(job.work, STATISTICS_ASIDE))
+        sketches = (keep(job.output, STATISTICS, merged),)
+    if job.addition:
+        sketches = (*keep_fingerprints(job.problem, job.output, job.aside("*.u64")), *sketches)
+    return Manifest(
+        identity=identity,
+        problem=problem.name,
+        schema_digest=problem.schema_digest,
+        data_version=data_version,
+        source=sources_of(parts, summary.rows),
+        rows_in=rows_in,
+        rows_out=sum(split.rows for split in splits.values()),
+        rows_quarantined=quarantined,
+        splits=splits,
+        quarantine=Quarantine(problem.quarantine_budget, summary.reasons, files),
+        files_quarantined=tuple(
+            QuarantinedFile(PurePath(path).name, size_of(path), "file_unreadable", error.paragraph)
+            for path, error in unreadable.items()
+        ),
+        sketches=sketches,
+    )
+
+
+def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[Source, ...]:
+    """The files, each once, with the rows of all its parts, which are given by index."""
+    rows: Counter[str] = Counter()
+    names = {}
+    for part in parts:
+        rows[part.path] += rows_of_parts.get(part.index, 0)
+        names[part.path] = part.file
+    return tuple(Source(name, size_of(path), rows[path]) for path, name in names.items())
+
+
+def _splits(job: Job, summary: Summary) -> dict[str, Split]:
+    """The shards of each split; one that got no rows is written empty, so that the names count up without a gap."""
+    found: dict[str, list[Shard]] = {name: [] for name in SPLITS}
+    for number in range(sum(job.sharding.counts)):
+        split, file = job.sharding.name(number)
+        shard = summary.shards.get(number)
+        if shard is None:
+            shard = write_records(job, file, [])
+        found[split].append(shard)
+    return {name: Split(sum(shard.rows for shard in of), tuple(of)) for name, of in found.items()}
+
+
+def check_splits(data: str, splits: Mapping[str, Split], statistics: Mapping[str, Any] | None) -> None:
+    """Checks that every split has rows, and every column a value to learn from.
+
+    Raises:
+        DataError: one has none.
+    """
+    empty = [name for name, split in splits.items() if not split.rows]
+    if empty:
+        raise DataError(
+            f"there are too few rows: none fell into {' and '.join(empty)}",
+            where=data,
+            expected="one row or more in each split",
+            received=", ".join(f"{name} {split.rows}" for name, split in splits.items()),
+            fix="Give more rows, or give the split a larger share in the Problem file",
+        )
+    columns = (statistics or {"columns": {}})["columns"]
+    for name, column in columns.items():
+        if not column["count"]:
+            raise DataError(
+                f'the column "{name}" has no value in the train split',
+                where=data,
+                expected="one value or more to learn from",
+                received=f"{column['missing']} missing values",
+                fix="Leave the feature out of the Problem file",
+            )
+
+
+def _write_quarantine(job: Job, parts: list[Part]) -> tuple[str, ...]:
+    """Merges the rows that the stages put aside into one file, in the order of files and rows, and returns its name."""
+    with storage.open_output(storage.join(job.output, _QUARANTINE_FILE)) as file:
+        for _, line in heapq.merge(_rows_of_batches(job), _rows_of_duplicates(job, parts)):
+            file.write(line)
+    return (_QUARANTINE_FILE,)
+
+
+def _rows_of_batches(job: Job) -> Iterator[tuple[tuple[int, int], bytes]]:
+    # The names hold the position in fixed width, so their order is that of the rows.
+    for uri in job.aside("quarantine-*.jsonl"):
+        index = int(uri.rpartition("/")[2].split("-")[1])
+        with storage.open_input(uri) as lines:
+            for line in lines:
+                yield (index, json.loads(line)["row"]), line
+
+
+def _rows_of_duplicates(job: Job, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """The rows whose key had been seen, read again from their files: quarantine holds rows as they came."""
+    found = read_duplicates(job)
+    columns = wanted_columns(job.problem)
+    for part in parts:
+        mine = {row["row"]: row for row in found.filter(pc.equal(found["file"], part.index)).to_pylist()}
+        if not mine:
+            continue
+        for rows in read_part(part, columns, job.batch_rows):
+            for index, number in enumerate(rows.numbers.tolist()):
+                if number in mine:
+                    row = quarantine(rows, index, columns, _duplicate(job, parts, mine[number]))
+                    yield (part.index, number), to_lines([row])
+
+
+def _duplicate(job: Job, parts: list[Part], found: dict[str, Any]) -> Fault:
+    first = parts[found["first_file"]].name
+    message = f'{job.problem.key} is "{found["key"]}", which row {found["first_row"]} of {first} has already'
+    return Fault(job.problem.key, "duplicate_key", message)
+
+
+def _budget_spent(
+    job: Job, parts: list[Part], summary: Summary, data: str, rows_in: int, quarantined: int
+) -> DataError:
+    """The error that says which reasons spent the budget, with the first rows of it."""
+    budget = job.problem.quarantine_budget
+    duplicates = summary.reasons.get("duplicate_key", 0)
+    counted = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+    shown = [(row["file"], row["row"], row["message"]) for row in summary.examples]
+    if duplicates:
+        of_duplicates = [
+            (parts[row["file"]].name, row["row"], _duplicate(job, parts, row).message)
+            for row in read_duplicates(job).slice(0, _EXAMPLES).to_pylist()
+        ]
+        shown = of_duplicates + shown if counted[0][0] == "duplicate_key" else shown + of_duplicates
+    examples = "; ".join(f"{file}, row {row}: {message}" for file, row, message in shown[:_EXAMPLES])
+    only = duplicates > quarantined / 2
+    return DataError(
+        f'the key column "{job.problem.key}" is not unique, and the quarantine budget is spent'
+        if only
+        else "the quarantine budget is spent",
+        where=data,
+        expected=f"at most {100 * budget:g} % of the rows to break a rule ({int(budget * rows_in):,} of {rows_in:,})",
+        received=f"{quarantined:,} ({', '.join(f'{reason} {count:,}' for reason, count in counted)}); first {examples}",
+        fix="Choose a key that identifies each row"
+        if only
+        else "Correct the rows, or raise quarantine_budget in the Problem file",
+        table=budget_table(summary.reasons, rows_in, budget),
+    )
+
+
+def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> list[list[str]]:
+    """What was seen of each reason, and of all beside what is allowed, for an error to show."""
+    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    total = sum(reasons.values())
+    return [
+        ["reason", "rows", "share", "expected"],
+        *([reason, f"{count:,}", f"{count / rows_in:.2%}", ""] for reason, count in counted),
+        ["all", f"{total:,}", f"{total / rows_in:.2%}", f"at most {100 * budget:g} %"],
+    ]

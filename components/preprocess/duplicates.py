@@ -1,0 +1,155 @@
+"""Faults that only a look at the whole data shows, found before the pipeline runs: rows by part and number.
+
+A key that other Examples have already, and a row that equals an earlier one, or one of other Examples, in all but its
+key. Neither costs a pass over the data unless it is asked for. Other Examples are known by the fingerprints that they
+keep: none of their shards is read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.components.preprocess.append_index import KEYS, ROWS, content_fingerprint, kept_fingerprints
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.quarantine import Fault
+from headrace.core.problem import Problem
+from headrace.core.rows.splits import Fingerprints, fingerprint
+from headrace.core.rows.validate import as_text, validate, wanted_columns
+from headrace.core.sources.open import Part, read_part
+
+Marks = dict[int, dict[int, Fault]]
+
+# Rows meet those of equal content in one of so many files, each of which is looked at in memory. A bucket is a range
+# of fingerprints, so that of sorted ones it is a slice.
+_BUCKETS = 64
+_BUCKET_BITS = np.uint64(58)
+_ENTRY = np.dtype([("content", "<u8"), ("key", "<u8"), ("part", "<i4"), ("row", "<i8")])
+
+
+def find_marks(problem: Problem, parts: Sequence[Part], existing: Sequence[str], batch_rows: int) -> Marks:
+    """The rows at fault, by index of the part and number of the row.
+
+    Keys and rows are told apart by 64-bit fingerprints: of ten million different new ones beside a hundred million
+    others, the chance that any is taken for one that is there is below 0.0001.
+
+    Args:
+        problem: whose `duplicate_rows` says whether equal rows are looked for.
+        parts: the data.
+        existing: Examples on this machine whose keys (and rows) are taken; their sketches are complete.
+        batch_rows: rows that are read at once.
+
+    Raises:
+        DataError: the data or the Examples are damaged.
+    """
+    marks: Marks = defaultdict(dict)
+    if existing:
+        _mark_taken_keys(marks, problem, parts, _Taken(existing, KEYS), batch_rows)
+    if problem.duplicate_rows == "quarantine":
+        _mark_equal_rows(marks, problem, parts, _Taken(existing, ROWS), batch_rows)
+    return dict(marks)
+
+
+class _Taken:
+    """The fingerprints of other Examples, and what each of these is called."""
+
+    def __init__(self, existing: Sequence[str], file: str) -> None:
+        self._found: list[tuple[str, Fingerprints]] = []
+        for folder in map(Path, existing):
+            name = f"span {folder.name}" if folder.parent.name == "spans" else "the Examples"
+            self._found.append((name, kept_fingerprints(folder, Manifest.read(str(folder)), file)))
+
+    def holders(self, asked: Fingerprints, bucket: int) -> dict[int, str]:
+        """Which of these, all of one bucket, are taken, by their place, and the Examples that have each."""
+        held: dict[int, str] = {}
+        first = np.uint64(bucket) << _BUCKET_BITS
+        last = first | ((np.uint64(1) << _BUCKET_BITS) - np.uint64(1))
+        for name, known in self._found:
+            begin, end = np.searchsorted(known, first), np.searchsorted(known, last, side="right")
+            for place in np.flatnonzero(np.isin(asked, known[begin:end])).tolist():
+                held.setdefault(place, name)
+        return held
+
+
+def _mark_taken_keys(marks: Marks, problem: Problem, parts: Sequence[Part], taken: _Taken, batch_rows: int) -> None:
+    holders: dict[int, dict[int, str]] = defaultdict(dict)
+    with _bucket_files() as buckets:
+        for part in parts:
+            for rows in read_part(part, [problem.key], batch_rows):
+                keys = as_text(rows.batch.column(0))
+                entries = np.zeros(len(keys) - keys.null_count, _ENTRY)
+                entries["content"] = fingerprint(keys.drop_null())
+                entries["part"] = part.index
+                entries["row"] = rows.numbers[np.asarray(keys.is_valid())]
+                _put_aside(entries, buckets)
+        for bucket, entries in _filled(buckets):
+            for place, name in taken.holders(entries["content"], bucket).items():
+                holders[int(entries["part"][place])][int(entries["row"][place])] = name
+    for part in parts:
+        mine = holders.get(part.index, {})
+        for rows in read_part(part, [problem.key], batch_rows) if mine else ():
+            for number, key in zip(rows.numbers.tolist(), as_text(rows.batch.column(0)).to_pylist(), strict=True):
+                if number in mine:
+                    message = f'{problem.key} is "{key}", which a row of {mine[number]} has already'
+                    marks[part.index][number] = Fault(problem.key, "duplicate_key", message)
+
+
+def _mark_equal_rows(marks: Marks, problem: Problem, parts: Sequence[Part], taken: _Taken, batch_rows: int) -> None:
+    """Marks each row that equals an earlier one of another key; one of the same key is found as a duplicate key."""
+    with _bucket_files() as buckets:
+        for part in parts:
+            for rows in read_part(part, wanted_columns(problem), batch_rows):
+                checked = validate(problem, rows, marks.get(part.index))
+                entries = np.zeros(checked.batch.num_rows, _ENTRY)
+                if not len(entries):
+                    continue
+                entries["content"] = content_fingerprint(checked.batch)
+                # The first column is the key.
+                entries["key"] = fingerprint(checked.batch.column(0))
+                entries["part"], entries["row"] = part.index, checked.numbers
+                _put_aside(entries, buckets)
+        for bucket, entries in _filled(buckets):
+            _mark_bucket(marks, parts, entries, taken, bucket)
+
+
+@contextmanager
+def _bucket_files() -> Iterator[list[Path]]:
+    with tempfile.TemporaryDirectory(prefix="headrace-rows-") as folder:
+        yield [Path(folder) / f"{bucket}" for bucket in range(_BUCKETS)]
+
+
+def _put_aside(entries: npt.NDArray[np.void], buckets: Sequence[Path]) -> None:
+    which = entries["content"] >> _BUCKET_BITS
+    for bucket in np.unique(which).tolist():
+        with buckets[bucket].open("ab") as file:
+            file.write(entries[which == bucket].tobytes())
+
+
+def _filled(buckets: Sequence[Path]) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
+    """The buckets that have entries, with them in the order in which they were put aside."""
+    for bucket, path in enumerate(buckets):
+        if path.exists():
+            yield bucket, np.fromfile(path, _ENTRY)
+
+
+def _mark_bucket(
+    marks: Marks, parts: Sequence[Part], entries: npt.NDArray[np.void], taken: _Taken, bucket: int
+) -> None:
+    names = {part.index: part.name for part in parts}
+    entries = entries[np.lexsort((entries["row"], entries["part"], entries["content"]))]
+    starts = np.flatnonzero(np.diff(entries["content"], prepend=entries["content"][:1] + np.uint64(1)))
+    first = entries[np.repeat(starts, np.diff(starts, append=len(entries)))]
+    equals = {
+        place: f"row {int(first['row'][place])} of {names[int(first['part'][place])]}"
+        for place in np.flatnonzero(entries["key"] != first["key"]).tolist()
+    }
+    equals |= {place: f"one of {name}" for place, name in taken.holders(entries["content"], bucket).items()}
+    for place, other in equals.items():
+        part, row = int(entries["part"][place]), int(entries["row"][place])
+        marks[part][row] = Fault(None, "duplicate_row", f"the row equals {other} in all but its key")

@@ -1,0 +1,288 @@
+"""Preprocessing as a Beam pipeline over record batches: rows of any source to a published Examples artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
+
+from headrace.components.preprocess import stages
+from headrace.components.preprocess.check import look
+from headrace.components.preprocess.complete import publishable
+from headrace.components.preprocess.damaged_files import Done, clear, read_whole_files
+from headrace.components.preprocess.duplicates import find_marks
+from headrace.components.preprocess.limits import check_drift, read_baseline
+from headrace.components.preprocess.stages import (
+    Account,
+    Addition,
+    BatchAccount,
+    Job,
+    Piece,
+    Refusal,
+    ShardAccount,
+    Summary,
+)
+from headrace.core import storage
+from headrace.core.beam.counters import told
+from headrace.core.beam.launch import count, run
+from headrace.core.beam.runners import DirectRunner, RunnerOptions
+from headrace.core.beam.staging import staging
+from headrace.core.errors import UsageError
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress, silent
+from headrace.core.rows.splits import Sharding
+from headrace.core.rows.validate import wanted_columns
+from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.sources.open import Part, Rows, expected_rows, list_parts
+from headrace.core.sources.open import data_version as measure_version
+from headrace.core.text import counted
+
+# Beam's metrics of the job are counters of this namespace: rows, batches, quarantined and quarantined_REASON,
+# examples and bytes.
+METRICS = "headrace.preprocess"
+_UNITS = {
+    "rows": ("row read", "rows read"),
+    "batches": ("batch", "batches"),
+    "examples": ("Example", "Examples"),
+    "bytes": ("byte", "bytes"),
+}
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """How preprocessing is run.
+
+    Attributes:
+        data: a file, a folder or a glob of any format that `sources` reads, or a BigQuery table or query.
+        output: the folder that becomes the Examples artifact; one that is there is replaced.
+        identity: what the artifact is known by, 16 hexadecimal digits.
+        data_version: fingerprint of the data; measured if empty.
+        batch_rows: rows of a batch at most, 1 to 1,048,576. It changes no byte of the TFRecords.
+        shard_rows: about how many rows a shard gets, 1 or more.
+        runner: the Beam runner and its options; without any, Beam's in-memory one, in this process.
+        baseline: an earlier statistics.json, or the Examples that hold it; the Problem's `drift` is judged against it.
+        existing: Examples on this machine whose rows are taken: one with the key of theirs is a duplicate.
+        addition: what the rows are added to Examples as, if they are; see `spans`.
+        csv: how CSV files are written.
+
+    Raises:
+        UsageError: a value outside its range, or a place that the runner's workers cannot reach.
+    """
+
+    data: str
+    output: str
+    identity: str
+    data_version: str = ""
+    batch_rows: int = 32_768
+    shard_rows: int = 100_000
+    runner: RunnerOptions = field(default_factory=DirectRunner)
+    baseline: str = ""
+    existing: tuple[str, ...] = ()
+    addition: Addition = ""
+    csv: CsvDialect = RFC_4180
+
+    def __post_init__(self) -> None:
+        for name, greatest in (("batch_rows", 1 << 20), ("shard_rows", None)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (greatest and value > greatest):
+                limits = f"a whole number, 1 to {greatest}" if greatest else "a whole number, 1 or more"
+                raise UsageError(f"{name} is wrong", expected=limits, received=repr(value))
+        if not self.identity:
+            raise UsageError("the identity is empty", expected="16 hexadecimal digits", received=repr(self.identity))
+        if not isinstance(self.runner, RunnerOptions):
+            raise UsageError("there is no such runner", expected="RunnerOptions", received=repr(self.runner))
+        self.runner.check_places(self.data, self.output)
+
+
+@dataclass(frozen=True)
+class PreprocessResult:
+    """What came of preprocessing.
+
+    Attributes:
+        identity: what the artifact is known by.
+        rows_in: rows read.
+        rows_out: rows written, over all splits.
+        rows_quarantined: rows that broke a rule.
+        splits: rows written, by split.
+        reasons: rows that broke a rule, by reason.
+        metrics: the job's counters, as Beam has them: a runner that tries a bundle again may have counted it twice.
+    """
+
+    identity: str
+    rows_in: int
+    rows_out: int
+    rows_quarantined: int
+    splits: Mapping[str, int]
+    reasons: Mapping[str, int]
+    metrics: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+
+def preprocess(
+    problem_file: ProblemFile,
+    config: PreprocessConfig,
+    report: Progress = silent,
+    *,
+    launched: Callable[[PipelineResult], None] | None = None,
+) -> PreprocessResult:
+    """Turns rows into an Examples artifact, which appears whole at `config.output` or not at all.
+
+    Args:
+        problem_file: the Problem that the rows are for.
+        config: where from, where to, and how.
+        report: told how many rows have been read.
+        launched: told of the Beam job as soon as there is one.
+
+    Raises:
+        DataError: what `check_data` finds; a file that turns out damaged; more rows in quarantine than the budget
+            allows; a split without rows.
+        UsageError: the output cannot be written.
+        PlatformError: the disk is full or failed.
+    """
+    problem = problem_file.problem
+    files, damaged = look(problem, config.data, config.csv)
+    report(f"checked {counted(len(files), 'file')}")
+    data_version = config.data_version or measure_version(files, config.csv)
+    baseline = read_baseline(config.baseline)
+    parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
+    expected = expected_rows(parts)
+    with staging(config.output, config.identity, config.runner) as folder:
+
+        def read(readable: list[Part]) -> Done:
+            job = Job(
+                problem=problem,
+                sharding=Sharding.plan(problem.splits, expected, config.shard_rows),
+                output=folder,
+                batch_rows=config.batch_rows,
+                spills=config.runner.local,
+                marks=find_marks(problem, readable, config.existing, config.batch_rows),
+                addition=config.addition,
+            )
+            clear(job)
+            return Done(job, *_run(job, readable, config, report, launched))
+
+        job, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        manifest = publishable(job, parts, summary, config.data, config.identity, data_version, damaged)
+        if summary.statistics is not None:
+            check_drift(problem, config.data, baseline, summary.statistics)
+        storage.remove(job.work)
+        manifest.write(job.output)
+    report(told(metrics, _UNITS))
+    report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
+    return PreprocessResult(
+        identity=manifest.identity,
+        rows_in=manifest.rows_in,
+        rows_out=manifest.rows_out,
+        rows_quarantined=manifest.rows_quarantined,
+        splits={name: split.rows for name, split in manifest.splits.items()},
+        reasons=manifest.quarantine.reasons,
+        metrics=metrics,
+    )
+
+
+def _run(
+    job: Job,
+    parts: list[Part],
+    config: PreprocessConfig,
+    report: Progress,
+    launched: Callable[[PipelineResult], None] | None,
+) -> tuple[Summary, Mapping[str, int]]:
+    """Runs the pipeline.
+
+    On this machine what it has read is counted by the files that it has put aside, which shows the work of other
+    processes too.
+    """
+    metrics = run(
+        lambda pipeline: build(pipeline, job, parts),
+        config.runner,
+        f"headrace-preprocess-{config.identity}",
+        METRICS,
+        report,
+        rows_read=(lambda: _rows_read(Path(job.work))) if job.spills else None,
+        launched=launched,
+    )
+    return stages.read_summary(job), metrics
+
+
+def _rows_read(work: Path) -> int:
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(work) as entries:
+        names = [entry.name for entry in entries]
+    return sum(int(n[n.rindex("-") + 1 : -len(".arrow")]) for n in names if n[:6] == "piece-" and n[-6:] == ".arrow")
+
+
+def build(pipeline: beam.Pipeline, job: Job, parts: list[Part]) -> None:
+    """Adds the stages to a pipeline: read, check and put aside, write shards, account."""
+    split = (
+        pipeline
+        | "parts" >> beam.Create(parts, reshuffle=False)
+        | "read" >> beam.ParDo(_Read(job))
+        | "check and split" >> beam.ParDo(_Split(job)).with_outputs("account", main="piece")
+    )
+    written = split.piece | "by shard" >> beam.GroupByKey() | "write shards" >> beam.ParDo(_Write(job))
+    (
+        (split.account, written)
+        | "accounts" >> beam.Flatten()
+        | "as one" >> beam.Map(_as_one)
+        | "gather" >> beam.GroupByKey()
+        | "summary" >> beam.ParDo(_Summarize(job))
+    )
+
+
+class _Read(beam.DoFn):
+    """Part -> its batches."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, part: Part) -> Iterator[Rows | Refusal]:
+        return stages.read_batches(self._job, part)
+
+
+class _Split(beam.DoFn):
+    """Batch -> (shard, piece) for each shard that it has rows of; its account to the output "account"."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, rows: Rows | Refusal) -> Iterator[object]:
+        for result in stages.split_batch(self._job, rows):
+            if isinstance(result, BatchAccount):
+                count(METRICS, {"rows": result.rows, "batches": 1}, result.reasons)
+            if isinstance(result, BatchAccount | ShardAccount | Refusal):
+                yield beam.pvalue.TaggedOutput("account", result)
+            else:
+                yield result
+
+
+class _Write(beam.DoFn):
+    """(shard, pieces) -> its account."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, shard_pieces: tuple[int, Iterable[Piece]]) -> Iterator[Account]:
+        shard, pieces = shard_pieces
+        account = stages.write_shard(self._job, shard, pieces)
+        if isinstance(account, ShardAccount):
+            count(METRICS, {"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
+        yield account
+
+
+class _Summarize(beam.DoFn):
+    """(0, all accounts) -> summary.json in the work folder."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, accounts: tuple[int, Iterable[Account]]) -> None:
+        stages.write_summary(self._job, accounts[1])
+
+
+def _as_one(account: Account) -> tuple[int, Account]:
+    """All accounts under one key. A function with a name: a lambda is sent with the path of this file."""
+    return 0, account

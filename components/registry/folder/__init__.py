@@ -1,0 +1,1 @@
+"""Model registry in a folder: versions and aliases."""

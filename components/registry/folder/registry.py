@@ -1,0 +1,229 @@
+"""The folder registry: every registered version of a model, whole, and aliases that say which one is in use."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+from headrace.core.storage.lock import locked
+
+# Versions and aliases become folder names, URLs and labels; a leading `.` would hide a folder, or leave it.
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
+
+_MODEL_FILES = ("saved_model/saved_model.pb", "schema.json", "problem.json", "golden.json", "training.json")
+
+
+class Registered(NamedTuple):
+    """A registered version, and where its Model is."""
+
+    version: str
+    uri: str
+
+
+class Registry:
+    """Versions of one problem's model in a folder, safe for several processes at a time.
+
+    `versions/VERSION/` is a Model artifact with its `evaluation.json`; `aliases.json` maps aliases to versions.
+
+    Args:
+        folder: where it is; made at the first registration.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def register(self, model_dir: str, evaluation_dir: str | None = None) -> str:
+        """Copies a Model, and its Evaluation beside it, under the model's version.
+
+        A version is registered once: registering it again changes nothing.
+
+        Args:
+            model_dir: a Model artifact.
+            evaluation_dir: the Evaluation of that model, if there is one.
+
+        Returns:
+            The version.
+
+        Raises:
+            DataError: it is not a whole Model artifact, or the Evaluation is of another model.
+            UsageError: the registry cannot be written.
+            PlatformError: another process held the registry's lock for too long, or the disk failed.
+        """
+        version = model_version(model_dir)
+        evaluation = None
+        if evaluation_dir is not None:
+            evaluation = storage.read_json(storage.join(evaluation_dir, "evaluation.json"))
+            judged = evaluation.get("model_version") if isinstance(evaluation, dict) else None
+            if judged != version:
+                raise DataError(
+                    "the evaluation is of another model",
+                    where=storage.join(evaluation_dir, "evaluation.json"),
+                    expected=f"model_version {version}",
+                    received=str(judged),
+                )
+        with locked(self.folder):
+            target = self._version_uri(version)
+            if storage.exists(target):
+                return version
+            # Whoever holds the lock is the only one that copies: these were left by registrations that were killed.
+            for left in storage.local_path(storage.join(self.folder, "versions")).glob(".*"):
+                shutil.rmtree(left, ignore_errors=True)
+            with storage.publishing(target) as temporary, storage.writing(target):
+                shutil.copytree(storage.local_path(model_dir), temporary, dirs_exist_ok=True)
+                if evaluation is not None:
+                    storage.write_json(str(temporary / "evaluation.json"), evaluation)
+        return version
+
+    def versions(self) -> list[str]:
+        """The registered versions, sorted by name."""
+        folder = storage.local_path(storage.join(self.folder, "versions"))
+        if not folder.is_dir():
+            return []
+        # A registration that was killed leaves a folder whose name starts with `.`.
+        return sorted(entry.name for entry in folder.iterdir() if _VERSION.match(entry.name) and entry.is_dir())
+
+    def path(self, version: str) -> str:
+        """Where the Model of a registered version is.
+
+        Raises:
+            UsageError: there is no such version.
+        """
+        target = self._version_uri(version)
+        if not storage.exists(target):
+            raise UsageError(
+                "there is no such version in the registry",
+                where=self.folder,
+                expected=f"one of {', '.join(self.versions()) or 'none: nothing is registered yet'}",
+                received=repr(version),
+            )
+        return target
+
+    def champion(self, version: str = "") -> Registered:
+        """The champion, or a version that is asked for.
+
+        Raises:
+            UsageError: there is no champion, or no such version.
+            DataError: aliases.json was damaged.
+        """
+        chosen = version or self.aliases().get("champion")
+        if chosen is None:
+            raise UsageError(
+                "the registry has no champion",
+                where=self.folder,
+                expected="a model that a training run registered",
+                fix="Run `headrace run static` with this root, or name a version",
+            )
+        return Registered(chosen, self.path(chosen))
+
+    def aliases(self) -> dict[str, str]:
+        """Each alias and the version that it stands for.
+
+        Raises:
+            DataError: aliases.json was damaged.
+        """
+        uri = storage.join(self.folder, "aliases.json")
+        if not storage.exists(uri):
+            return {}
+        found = storage.read_json(uri)
+        if not isinstance(found, dict) or not all(isinstance(version, str) for version in found.values()):
+            raise DataError("the aliases are damaged", where=uri, expected="an object of strings", received=repr(found))
+        return dict(found)
+
+    def set_aliases(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+        """Points aliases to versions, all at once; an alias with None is removed, others stay.
+
+        Returns:
+            All aliases after the change.
+
+        Raises:
+            UsageError: an alias that is no name, or a version that is not registered.
+            PlatformError: another process held the registry's lock for too long.
+        """
+        for alias, version in changes.items():
+            if not isinstance(alias, str) or not _ALIAS.match(alias):
+                raise UsageError(
+                    "the alias is wrong",
+                    where=self.folder,
+                    expected="1 to 64 lower-case letters, digits, - and _, starting with a letter",
+                    received=repr(alias),
+                )
+            if version is not None:
+                self.path(version)
+        with locked(self.folder):
+            return self._write_aliases(self.aliases(), changes)
+
+    def promote(self, version: str) -> dict[str, str]:
+        """Makes a version the champion, and the former champion `previous`; promoting the champion changes nothing.
+
+        A challenger that is promoted is a challenger no longer.
+
+        Returns:
+            All aliases after the change.
+
+        Raises:
+            UsageError: the version is not registered.
+            PlatformError: another process held the registry's lock for too long.
+        """
+        self.path(version)
+        with locked(self.folder):
+            aliases = self.aliases()
+            champion = aliases.get("champion")
+            if champion == version:
+                return aliases
+            changes: dict[str, str | None] = {"champion": version}
+            if champion is not None:
+                changes["previous"] = champion
+            if aliases.get("challenger") == version:
+                changes["challenger"] = None
+            return self._write_aliases(aliases, changes)
+
+    def _write_aliases(self, aliases: dict[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+        changed = {alias: version for alias, version in {**aliases, **changes}.items() if version is not None}
+        if changed != aliases:
+            storage.write_json(storage.join(self.folder, "aliases.json"), dict(sorted(changed.items())))
+        return changed
+
+    def _version_uri(self, version: str) -> str:
+        return storage.join(self.folder, "versions", check_version(version, self.folder))
+
+
+def model_version(model_dir: str) -> str:
+    """The version of a Model artifact, after a look at whether the artifact is whole.
+
+    Raises:
+        DataError: there is no such folder, a file is missing from it, or its version is no name.
+    """
+    if not storage.local_path(model_dir).is_dir():
+        raise DataError("there is no such Model", where=model_dir, expected="the folder that training wrote")
+    missing = [name for name in _MODEL_FILES if not storage.exists(storage.join(model_dir, name))]
+    if missing:
+        raise DataError(
+            "it is not a whole Model",
+            where=model_dir,
+            expected=", ".join(_MODEL_FILES),
+            received=f"no {', no '.join(missing)}",
+        )
+    training = storage.read_json(storage.join(model_dir, "training.json"))
+    version = training.get("model_version") if isinstance(training, dict) else None
+    return check_version(version, storage.join(model_dir, "training.json"), DataError)
+
+
+def check_version(version: object, where: str, kind: type[DataError] | type[UsageError] = UsageError) -> str:
+    """`version`, when it can be the name of a folder and a part of a URL.
+
+    Raises:
+        DataError or UsageError, as `kind` says: it cannot.
+    """
+    if not isinstance(version, str) or not _VERSION.match(version):
+        raise kind(
+            "the version is wrong",
+            where=where,
+            expected="1 to 64 letters, digits, ., - and _, starting with a letter or a digit",
+            received=repr(version),
+        )
+    return version

@@ -1,0 +1,34 @@
+"""Registration as a step of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components.registry.folder.registry import Registry
+from headrace.core.sources.data_version import version_of
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
+
+
+def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
+    """Does the work of `component.register`, whose docstring says what the arguments are."""
+    with running("register", root=root) as step:
+        step.identity = identity.publish_identity("register", identity.model_version_of(model.path), registry)
+        folder = Registry(registry)
+        version = folder.register(model.path, evaluation.path)
+        folder.promote(version)
+        registered = str(folder.path(version))
+        step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})
+    return registered
+
+
+def champion(
+    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
+) -> tuple[str, str]:
+    """Does the work of `component.champion`, whose docstring says what the arguments are."""
+    with running("champion", root=root) as step:
+        step.identity = identity.champion_identity(registry, version)
+        found = Registry(registry).champion(version)
+        measured = version_of(data, data_version, csv)
+        step.finish(outputs={"model": found.uri}, result={"version": found.version, "data_version": measured})
+    return found.uri, measured

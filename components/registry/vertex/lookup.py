@@ -1,0 +1,165 @@
+"""Finds models in Vertex AI's Model Registry by their names, with a version or an alias."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions as api
+
+from headrace.components.registry.vertex.register import ROLE, description_of
+from headrace.components.score.identity import version_of
+from headrace.core import storage
+from headrace.core.cloud import errors
+from headrace.core.errors import DataError, UsageError
+from headrace.core.sources import data_version as measuring
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
+
+CHAMPION = "champion"
+_MODEL = r"projects/[^/@]+/locations/[^/@]+/models/[A-Za-z0-9_-]+"
+# A version's number, an alias, or the version that headrace gave the model.
+_WHICH = r"[A-Za-z0-9][A-Za-z0-9-]{0,127}"
+_FULL = re.compile(rf"{_MODEL}(@{_WHICH})?\Z")
+_OURS = re.compile(r"[0-9a-f]{16}\Z")
+# Where Vertex AI shows a bucket to tasks and custom jobs alike.
+_MOUNT = "/gcs/"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model in the registry.
+
+    Attributes:
+        name: projects/PROJECT/locations/REGION/models/ID@VERSION, the version a number.
+        uri: where its files are, on gs://.
+    """
+
+    name: str
+    uri: str
+
+
+def full_name(text: str, registry: str) -> str:
+    """The name that a version, an alias or a whole name stands for.
+
+    Args:
+        text: "champion", "3", the version that headrace gave a model, or projects/.../models/ID, perhaps with @ and one
+            of these.
+        registry: the entry that a version or an alias is one of, as projects/PROJECT/locations/REGION/models/ID.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if _FULL.match(text):
+        return text
+    if re.fullmatch(_WHICH, text) and re.fullmatch(_MODEL, registry):
+        return f"{registry}@{text}"
+    raise UsageError(
+        "that names no model in Vertex AI's registry",
+        where="registry" if re.fullmatch(_WHICH, text) else "model",
+        expected="projects/PROJECT/locations/REGION/models/ID, with @VERSION or @ALIAS, or one of these two alone",
+        received=repr(registry if re.fullmatch(_WHICH, text) else text),
+    )
+
+
+def find(name: str) -> Found:
+    """The model that a name means now.
+
+    Args:
+        name: as `full_name` gives it.
+
+    Raises:
+        UsageError: there is none, or it may not be seen.
+        DataError: its files are not known to the registry.
+        PlatformError: the service failed.
+    """
+    from google.cloud import aiplatform
+
+    entry, _, which = name.partition("@")
+    with errors.asking("Vertex AI", name, ROLE):
+        try:
+            if _OURS.match(which):
+                which = _number(aiplatform.models.ModelRegistry(entry), which)
+            model = aiplatform.Model(f"{entry}@{which}" if which else entry)
+            found = Found(f"{entry}@{model.version_id}", str(model.uri or "").rstrip("/"))
+        except api.NotFound as error:
+            raise UsageError(
+                "there is no such model in the registry",
+                where=name,
+                expected="a version or an alias that the registry has",
+                received=errors.said(error),
+                fix=f"Look at them: gcloud ai models list-version {entry.rpartition('/')[2]} --region={_region(entry)}",
+            ) from error
+    if not storage.is_remote(found.uri):
+        raise DataError(
+            "the registry does not know where the model's files are",
+            where=name,
+            expected="gs://...",
+            received=found.uri,
+        )
+    return found
+
+
+def place_of(text: str, registry: str) -> str:
+    """Where the Model that a text stands for is, on gs:// or as a path; "" for "".
+
+    Args:
+        text: a place, or what `full_name` takes.
+        registry: as `full_name` takes it.
+    """
+    if not text or "://" in text or text.startswith("/"):
+        return text
+    return find(full_name(text, registry)).uri
+
+
+def champion(
+    registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = ""
+) -> tuple[str, str, str]:
+    """Does the work of `vertex_component.champion`, whose docstring says what the arguments are."""
+    with running("champion", root=root) as step:
+        step.identity = identity.champion_identity(registry, version)
+        found = find(full_name(version or CHAMPION, registry))
+        measured = measuring.version_of(data, data_version, csv)
+        result = {"version": version_of(found.uri), "registered": found.name, "data_version": measured}
+        step.finish(outputs={"model": found.uri}, result=result)
+    return found.uri, found.name, measured
+
+
+def models(registry: str, root: str, given: dict[str, str], warm_start_version: str) -> tuple[str, str, str]:
+    """Does the work of `vertex_component.models`, whose docstring says what the arguments are.
+
+    Args:
+        registry: the entry of aliases and versions.
+        root: where the run's records are kept.
+        given: the champion and the warm start, by these names.
+        warm_start_version: that it must have, or "".
+    """
+    with running("models", root=root) as step:
+        step.identity = identity.models_identity(registry, given["champion"], given["warm_start"])
+        found = {name: place_of(text, registry) for name, text in given.items()}
+        if found["warm_start"] and not warm_start_version:
+            warm_start_version = identity.model_version_of(found["warm_start"])
+        step.finish(outputs=found, result={**found, "warm_start_version": warm_start_version})
+    return _mounted(found["champion"]), _mounted(found["warm_start"]), warm_start_version
+
+
+def _number(registry: Any, version: str) -> str:
+    """The registry's number of a version of headrace's.
+
+    Raises:
+        google.api_core.exceptions.NotFound: there is none.
+    """
+    for known in registry.list_versions():
+        if known.version_description == description_of(version):
+            return str(known.version_id)
+    raise api.NotFound(f"No version is described as {description_of(version)!r}")  # type: ignore[no-untyped-call]
+
+
+def _mounted(uri: str) -> str:
+    """A place in a bucket as the path that tasks and custom jobs see it at: TensorFlow reads it as any other file."""
+    return _MOUNT + uri.removeprefix("gs://") if storage.is_remote(uri) else uri
+
+
+def _region(entry: str) -> str:
+    return entry.split("/")[3]

@@ -1,0 +1,1 @@
+"""Batch scoring with the model inside the process or the Beam pipeline."""

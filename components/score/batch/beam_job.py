@@ -1,0 +1,116 @@
+"""Scoring as a Beam pipeline: an element is a part of the input, and only what came of it moves through the runner."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
+
+from headrace.components.score.batch.batcher import Batcher
+from headrace.components.score.batch.part_result import Job, PartResult, Scores, read_results
+from headrace.components.score.batch.score_part import score_part
+from headrace.components.score.config import ScoreConfig
+from headrace.core.beam.launch import count, run
+from headrace.core.beam.runners import DirectRunner
+from headrace.core.progress import Progress
+from headrace.core.sources.open import Part
+from headrace.core.steps import gcp_resources
+
+# Beam's metrics of the job are counters of this namespace: rows, batches, predictions, bytes, quarantined and
+# quarantined_REASON.
+METRICS = "headrace.score"
+
+
+def run_parts(
+    config: ScoreConfig, job: Job, parts: Sequence[Part], report: Progress
+) -> tuple[list[PartResult], Mapping[str, int]]:
+    """Scores the parts on the runner of the configuration.
+
+    Returns:
+        What came of each, in their order, and the job's counters: a runner that tries a bundle again may have counted
+        it twice.
+
+    Raises:
+        UsageError: Beam refuses the options.
+        PlatformError: the job did not finish.
+    """
+    runner = config.runner
+    if runner is None:
+        raise ValueError("there must be a runner")
+
+    def launched(result: PipelineResult) -> None:
+        if config.gcp_resources:
+            gcp_resources.write_beam_job(config.gcp_resources, runner, result)
+
+    metrics = run(
+        lambda pipeline: build(pipeline, job, parts, spread=runner != DirectRunner()),
+        runner,
+        f"headrace-score-{config.identity}",
+        METRICS,
+        report,
+        rows_read=(lambda: _rows_read(Path(job.work))) if job.shows_progress else None,
+        launched=launched,
+    )
+    return read_results(job, [part.index for part in parts]), metrics
+
+
+def build(pipeline: beam.Pipeline, job: Job, parts: Sequence[Part], *, spread: bool = True) -> None:
+    """Adds the stages to a pipeline.
+
+    Args:
+        pipeline: it is added to.
+        job: with what parts are scored.
+        parts: of the input.
+        spread: shuffles them, or a service would keep them all on one worker. Where there is but one, it is wasted.
+    """
+    listed = pipeline | "parts" >> beam.Create(list(parts), reshuffle=False)
+    if spread:
+        listed |= "spread" >> beam.Reshuffle()
+    listed | "score" >> beam.ParDo(_Score(job))
+
+
+class _Score(beam.DoFn):
+    """Part -> files of predictions, and its result on record in the work folder."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._loaded: tuple[Scores, Batcher] | None = None
+
+    def setup(self) -> None:
+        """Loads the model, which the stages of a process share."""
+        self._loaded = self._job.scorer.load(), self._job.batcher()
+
+    def process(self, part: Part) -> Iterator[None]:
+        """Scores a part."""
+        if self._loaded is None:
+            raise RuntimeError("the stage was not set up")
+        result = score_part(self._job, part, *self._loaded, _teller(self._job, part))
+        result.write(self._job)
+        count(METRICS, result.counts, result.reasons)
+        yield from ()
+
+
+def _teller(job: Job, part: Part) -> Callable[[int], None] | None:
+    """Leaves how many rows of a part have been scored where the process that waits finds it."""
+    if not job.shows_progress:
+        return None
+    file = Path(job.work) / f"rows-{part.index:06d}"
+
+    def tell(rows: int) -> None:
+        # Progress is worth no failure.
+        with contextlib.suppress(OSError):
+            file.write_text(str(rows))
+
+    return tell
+
+
+def _rows_read(work: Path) -> int:
+    total = 0
+    for file in work.glob("rows-*"):
+        # One that is being written just now may be empty.
+        with contextlib.suppress(OSError, ValueError):
+            total += int(file.read_text())
+    return total

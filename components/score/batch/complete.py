@@ -1,0 +1,225 @@
+"""Judges what came of all parts, gives the predictions their place, and completes the artifact."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from pathlib import PurePath
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from headrace.components.preprocess.complete import budget_table, sources_of
+from headrace.components.score.batch.drift import Distribution
+from headrace.components.score.batch.part_result import EXAMPLES, Job, PartResult, quarantine_uri
+from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.config import ScoreConfig
+from headrace.core import storage
+from headrace.core.artifacts.examples import Quarantine, QuarantinedFile
+from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
+from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
+from headrace.core.sources.open import Part, size_of
+
+_QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
+
+
+class Scored(NamedTuple):
+    """What was scored, and with what: all that the manifest tells beside the account of the rows."""
+
+    config: ScoreConfig
+    job: Job
+    parts: Sequence[Part]
+    results: Sequence[PartResult]
+    learned: Learned
+    model_version: str
+    key: str | None
+    data_version: str
+    approach: str = "direct"
+    notes: tuple[str, ...] = ()
+    rows: int | None = None
+
+    @property
+    def budget(self) -> float:
+        """The share of the rows that may go to quarantine."""
+        given = self.config.quarantine_budget
+        return self.learned.quarantine_budget if given is None else given
+
+
+def publishable(scored: Scored) -> PredictionsManifest:
+    """Completes the artifact but for its manifest, which it returns, to be written last.
+
+    Raises:
+        DataError: there are no rows, or not as many as expected, the quarantine budget is spent, too many files are
+            damaged, or the key is of different types.
+        HeadraceError: what a part met, or what the sink raises.
+        PlatformError: rows were lost.
+    """
+    parts, config, job = scored.parts, scored.config, scored.job
+    damaged = _damaged(scored)
+    whole = [r for r in scored.results if parts[r.part].path not in damaged]
+    rows_in = sum(result.rows for result in whole)
+    if not rows_in:
+        raise DataError("there are no rows", where=config.data, expected="one row or more", received="none")
+    if scored.rows not in (None, rows_in):
+        raise DataError(
+            "there are more or fewer rows than when they were given to the model",
+            where=config.data,
+            expected=f"{scored.rows:,} rows",
+            received=f"{rows_in:,}",
+            fix="Run it again",
+        )
+    reasons: Counter[str] = Counter()
+    for result in whole:
+        reasons.update(result.reasons)
+    _check_budget(scored, rows_in, reasons, [(parts[r.part].name, *shown) for r in whole for shown in r.examples])
+    columns = _columns(scored, whole)
+    waiting = sorted(
+        (file for result in whole for file in result.written), key=lambda file: (file.part, file.index, file.partition)
+    )
+    published = job.sink.publish(job.folder, waiting)
+    rejected = _rejected(scored, published.rejected)
+    if rejected:
+        reasons.update(str(row.fault.reason) for _, row in rejected)
+        _check_budget(scored, rows_in, reasons, [(row.file, row.row, row.fault.message) for _, row in rejected])
+    quarantined = sum(reasons.values())
+    if published.rows + quarantined != rows_in:
+        raise PlatformError(
+            "rows were lost on the way to the sink",
+            where=config.output,
+            expected=f"{rows_in:,} rows",
+            received=f"{published.rows:,} predictions and {quarantined:,} in quarantine",
+        )
+    distribution = reduce(Distribution.merge, (result.distribution for result in whole), Distribution()).to_json()
+    return PredictionsManifest(
+        identity=config.identity,
+        problem=scored.learned.problem,
+        model_version=scored.model_version,
+        approach=scored.approach,
+        signature=config.signature,
+        data_version=scored.data_version,
+        source=sources_of([part for part in parts if part.path not in damaged], {r.part: r.rows for r in whole}),
+        rows_in=rows_in,
+        rows_out=published.rows,
+        rows_quarantined=quarantined,
+        sink=config.sink,
+        files=published.files,
+        destination=published.destination,
+        partition_by=config.partition_by or None,
+        columns=columns,
+        quarantine=Quarantine(
+            scored.budget,
+            dict(sorted(reasons.items())),
+            _write_quarantine(job, [r.part for r in whole if r.reasons], rejected),
+        ),
+        distribution={"predictions": distribution, "training": scored.learned.compared(distribution)},
+        files_quarantined=tuple(
+            QuarantinedFile(PurePath(path).name, size_of(path), "file_unreadable", error.paragraph)
+            for path, error in damaged.items()
+        ),
+        notes=scored.notes,
+    )
+
+
+def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
+    """What is wrong with the files that are damaged, none of whose rows are taken: half a file would be worse.
+
+    Raises:
+        DataError: they are more than the budget allows, or the only file.
+        HeadraceError: what else a part met.
+    """
+    damaged: dict[str, UnreadableFile] = {}
+    for result in scored.results:
+        if result.error is None:
+            continue
+        error = HeadraceError.from_json(dict(result.error))
+        if not isinstance(error, UnreadableFile):
+            raise error
+        damaged.setdefault(scored.parts[result.part].path, error)
+    files = len({part.path for part in scored.parts})
+    if damaged and files == 1:
+        raise next(iter(damaged.values()))
+    if len(damaged) > scored.budget * files:
+        raise DataError(
+            f"{len(damaged)} of {files} files cannot be read",
+            where=scored.config.data,
+            expected=f"at most {100 * scored.budget:g} % of the files ({int(scored.budget * files)})",
+            received="; ".join(f"{error.where}: {error.what}" for error in list(damaged.values())[:EXAMPLES]),
+            fix="Restore or leave out these files, or give a larger --quarantine-budget",
+        )
+    return damaged
+
+
+def _check_budget(
+    scored: Scored, rows_in: int, reasons: Mapping[str, int], examples: Sequence[tuple[str, int, str]]
+) -> None:
+    quarantined, budget = sum(reasons.values()), scored.budget
+    if quarantined <= budget * rows_in:
+        return
+    first = "; ".join(f"{file}, row {row}: {message}" for file, row, message in examples[:EXAMPLES])
+    raise DataError(
+        "the quarantine budget is spent",
+        where=scored.config.data,
+        expected=f"a prediction for all but {100 * budget:g} % of the rows ({int(budget * rows_in):,} of {rows_in:,})",
+        received=f"{quarantined:,} without one; first {first}",
+        fix="Correct the rows, or give a larger --quarantine-budget",
+        table=budget_table(reasons, rows_in, budget),
+    )
+
+
+def _columns(scored: Scored, results: Sequence[PartResult]) -> tuple[OutputColumn, ...]:
+    found: dict[tuple[tuple[str, str], ...], str] = {}
+    for result in results:
+        if result.columns:
+            found.setdefault(result.columns, scored.parts[result.part].path)
+    if len(found) > 1:
+        (one, path), (other, other_path) = list(found.items())[:2]
+        differ = [f"{a[0]} {a[1]} and {b[1]}" for a, b in zip(one, other, strict=True) if a != b]
+        raise DataError(
+            "files hold the same column as different types",
+            where=f"{path} and {other_path}",
+            received=", ".join(differ),
+            fix="Score them apart, or write them alike",
+        )
+    return tuple(OutputColumn(name, kind) for columns in found for name, kind in columns)
+
+
+def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, int], QuarantinedRow]]:
+    """The rows that a lookup table has no place for, with their positions, in order."""
+    if table is None:
+        return []
+    parts, key = scored.parts, scored.key
+    rows = []
+    for row in table.to_pylist():
+        text = row["key"].decode()
+        first = f"row {row['first_row']} of {parts[row['first_part']].name}"
+        position = row["part"], row["row"]
+        if (row["first_part"], row["first_row"]) == position:
+            fault = Fault(key, "out_of_range", f"{key} has {row['bytes']} bytes, and a table's keys have at most 511")
+        else:
+            fault = Fault(key, "duplicate_key", f'{key} is "{text}", which {first} has already')
+        rows.append((position, QuarantinedRow(parts[row["part"]].name, row["row"], fault, {str(key): text})))
+    return sorted(rows, key=lambda row: row[0])
+
+
+def _write_quarantine(
+    job: Job, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
+) -> tuple[str, ...]:
+    """Merges the rows that the parts put aside into one file, in the order of parts and rows, and returns its name."""
+    if not parts and not rejected:
+        return ()
+    others = ((position, to_lines([row])) for position, row in rejected)
+    with storage.open_output(storage.join(job.folder, _QUARANTINE_FILE)) as file:
+        for _, line in heapq.merge(_lines(job, parts), others):
+            file.write(line)
+    return (_QUARANTINE_FILE,)
+
+
+def _lines(job: Job, parts: Sequence[int]) -> Iterator[tuple[tuple[int, int], bytes]]:
+    for part in parts:
+        with storage.open_input(quarantine_uri(job, part)) as lines:
+            for line in lines:
+                yield (part, json.loads(line)["row"]), line

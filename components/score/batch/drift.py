@@ -1,0 +1,170 @@
+"""How predictions are distributed, measured by parts and merged, and how far that is from what the model learned from.
+
+Numbers are counted in cells of a thousandth of their size, which costs some nanoseconds a row where a quantile sketch
+costs a hundred, and adds up to the same in whatever order. So a quantile is within 0.05 % of its own value.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.core.statistics.drift import jensen_shannon, l_infinity
+from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
+from headrace.core.statistics.sketches import FrequentTexts, Quantiles
+
+# The upper bits of a float32 that tell its cell: sign, exponent, and ten bits of the mantissa.
+_SHIFT = 13
+_CELLS = 1 << (32 - _SHIFT)
+_HALF_CELL = np.uint32(1 << (_SHIFT - 1))
+_FLOAT32 = np.finfo(np.float32)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Of a column of numbers: count, mean, squared distances from it, extremes, and the rows of each cell."""
+
+    count: int
+    missing: int
+    mean: float
+    squares: float
+    minimum: float
+    maximum: float
+    cells: npt.NDArray[np.uint32]
+    rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def measure(cls, column: pa.Array) -> Self:
+        """Of finite numbers, whose nulls are missing values."""
+        values = pc.drop_null(column).to_numpy(zero_copy_only=False)
+        wide = values.astype(np.float64)
+        mean = float(wide.mean()) if len(wide) else 0.0
+        narrow = np.clip(wide, _FLOAT32.min, _FLOAT32.max).astype(np.float32) if values.dtype != np.float32 else values
+        counts = np.bincount(narrow.view(np.uint32) >> np.uint32(_SHIFT), minlength=_CELLS)
+        cells = np.flatnonzero(counts)
+        return cls(
+            count=len(wide),
+            missing=column.null_count,
+            mean=mean,
+            squares=float(np.square(wide - mean).sum()),
+            minimum=float(wide.min(initial=math.inf)),
+            maximum=float(wide.max(initial=-math.inf)),
+            cells=cells.astype(np.uint32),
+            rows=counts[cells].astype(np.int64),
+        )
+
+    def merge(self, other: Self) -> Self:
+        """Of both parts."""
+        # The moments are merged as those of the data are.
+        moments = self._moments().merge(other._moments())
+        cells, places = np.unique(np.concatenate([self.cells, other.cells]), return_inverse=True)
+        rows = np.zeros(len(cells), np.int64)
+        np.add.at(rows, places, np.concatenate([self.rows, other.rows]))
+        return type(self)(
+            moments.count, moments.missing, moments.mean, moments.squares, moments.minimum, moments.maximum, cells, rows
+        )
+
+    def _moments(self, sketch: Quantiles | None = None) -> NumericStatistics:
+        empty = Quantiles(np.zeros(0), np.zeros(0, np.int64))
+        return NumericStatistics(
+            self.count, self.missing, self.mean, self.squares, self.minimum, self.maximum, sketch or empty
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As statistics.json has a column of numbers."""
+        middles = (self.cells << np.uint32(_SHIFT) | _HALF_CELL).view(np.float32).astype(np.float64)
+        # A cell at either end has no values beyond the extremes.
+        values = np.clip(middles, self.minimum, self.maximum)
+        order = np.argsort(values, kind="stable")
+        return self._moments(Quantiles(values[order], self.rows[order])).to_json()
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Of each output that has one value a row."""
+
+    columns: Mapping[str, Numbers | CategoricalStatistics] = field(default_factory=dict)
+
+    @classmethod
+    def measure(cls, predictions: pa.RecordBatch, names: Sequence[str]) -> Self:
+        """Of these columns, where they are numbers or text."""
+        measured: dict[str, Numbers | CategoricalStatistics] = {}
+        for name in names:
+            column = predictions.column(name)
+            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+                measured[name] = Numbers.measure(column)
+            elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                measured[name] = CategoricalStatistics.measure(column)
+        return cls(measured)
+
+    def merge(self, other: Self) -> Self:
+        """Of both parts; one that measured nothing adds nothing."""
+        merged = dict(self.columns)
+        for name, column in other.columns.items():
+            merged[name] = merged[name].merge(column) if name in merged else column  # type: ignore[arg-type]
+        return type(self)(merged)
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON from which `from_record` makes the same again."""
+        return {name: _to_record(column) for name, column in self.columns.items()}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """What `to_record` described."""
+        return cls({name: _from_record(column) for name, column in record.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """By output, as statistics.json has columns."""
+        return {name: column.to_json() for name, column in self.columns.items()}
+
+
+def _to_record(column: Numbers | CategoricalStatistics) -> dict[str, Any]:
+    plain = vars(column).copy()
+    if isinstance(column, Numbers):
+        # JSON has no infinity, which the extremes of no values are.
+        extremes = {} if column.count else {"minimum": None, "maximum": None}
+        return {**plain, **extremes, "cells": column.cells.tolist(), "rows": column.rows.tolist()}
+    sketch = column.sketch
+    if sketch is not None:
+        plain["sketch"] = [base64.b64encode(of).decode() for of in (sketch.frequent, sketch.distinct)]
+    return plain
+
+
+def _from_record(plain: Mapping[str, Any]) -> Numbers | CategoricalStatistics:
+    fields = dict(plain)
+    if "cells" in fields:
+        if not fields["count"]:
+            fields.update(minimum=math.inf, maximum=-math.inf)
+        fields.update(cells=np.array(fields["cells"], np.uint32), rows=np.array(fields["rows"], np.int64))
+        return Numbers(**fields)
+    if fields["sketch"] is not None:
+        fields["sketch"] = FrequentTexts(*(base64.b64decode(of) for of in fields["sketch"]))
+    return CategoricalStatistics(**fields)
+
+
+def against_training(predicted: Mapping[str, Any], label: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far predictions are from the label of the training data; None where these cannot be compared.
+
+    Args:
+        predicted: `Distribution.to_json()` of the output that predicts the label.
+        label: the label's column of statistics.json.
+    """
+    if predicted["kind"] != label["kind"] or not predicted["count"] or not label["count"]:
+        return None
+    apart = {"jensen_shannon": jensen_shannon(predicted, label)}
+    if predicted["kind"] == "categorical":
+        return {**apart, "l_infinity": l_infinity(predicted, label), "label": dict(label)}
+    return {**apart, "quantiles_apart": _quantiles_apart(predicted, label), "label": dict(label)}
+
+
+def _quantiles_apart(predicted: Mapping[str, Any], label: Mapping[str, Any]) -> list[float]:
+    """Each predicted quantile less that of the label, in the label's unit."""
+    return [a - b for a, b in zip(predicted["quantiles"], label["quantiles"], strict=True)]

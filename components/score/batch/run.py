@@ -1,0 +1,171 @@
+"""Scores rows with the model at hand, part by part: in this process, or in the workers of a Beam runner."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from headrace.components.score.batch.complete import Scored, publishable
+from headrace.components.score.batch.part_result import Job, Model, PartResult, ScorerSource, Scores, metrics_of
+from headrace.components.score.batch.score_part import columns_of, score_part
+from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.config import ScoreConfig, ScoreResult
+from headrace.components.score.sinks.sink import sink_of
+from headrace.core import storage
+from headrace.core.beam.counters import quarantined, told
+from headrace.core.beam.runners import DirectRunner
+from headrace.core.beam.staging import staging
+from headrace.core.errors import UnreadableFile
+from headrace.core.progress import Progress, silent
+from headrace.core.sources.open import Part, expected_rows, list_parts, list_paths
+from headrace.core.sources.open import data_version as measure_version
+
+# Preparing to run texts apart takes some 0.4 s of CPU time, which so many rows earn back.
+LIFTING_ROWS = 700_000
+_UNITS = {
+    "rows": ("row read", "rows read"),
+    "batches": ("batch", "batches"),
+    "predictions": ("prediction", "predictions"),
+    "bytes": ("byte", "bytes"),
+}
+
+
+def score(
+    config: ScoreConfig,
+    report: Progress = silent,
+    *,
+    source: ScorerSource | None = None,
+    approach: str = "direct",
+    notes: Sequence[str] = (),
+    rows: int | None = None,
+) -> ScoreResult:
+    """Turns rows into a Predictions artifact, which appears whole at `config.output` or not at all.
+
+    The same rows, model and sink give the same files with the same bytes, on any runner, however often a part of the
+    work is done again.
+
+    Args:
+        config: which model, where from, where to, and how.
+        report: told how many rows have been scored.
+        source: where each process comes by its scorer; by default it loads `config.model`.
+        approach: what the manifest says of how the predictions were made.
+        notes: what else it says of that.
+        rows: how many there must be, where that is known.
+
+    Raises:
+        DataError: nothing is there to be read, a column is missing, too many files are damaged, there are not `rows`
+            rows, or the quarantine budget is spent.
+        UsageError: no such model, or the output cannot be written.
+        PlatformError: the disk, the service or the model failed.
+    """
+    paths = list_paths(config.data)
+    source = source or model_of(config, paths)
+    scorer = source.load()
+    parts = parts_of(config, paths, scorer)
+    report(f"checked {len(paths)} {'file' if len(paths) == 1 else 'files'}")
+    data_version = config.data_version or measure_version(paths, config.csv)
+    learned = Learned.read(config.model)
+    key = scorer.takes.key
+    about = {"format": 1, "model_version": scorer.model_version, "identity": config.identity, "key": key}
+    sink = sink_of(config.sink, key=key, table=config.table, about=about)
+    sink.check()
+    with staging(config.output, config.identity, config.runner or DirectRunner()) as folder:
+        job = Job(
+            scorer=source,
+            sink=sink,
+            folder=folder,
+            partition_by=config.partition_by,
+            batch_rows=config.batch_rows,
+            scoring_threads=config.scoring_threads,
+            shows_progress=config.runner is not None and config.runner.local,
+        )
+        results, metrics = _run(config, job, parts, scorer, report)
+        manifest = publishable(
+            Scored(
+                config,
+                job,
+                parts,
+                results,
+                learned,
+                scorer.model_version,
+                key,
+                data_version,
+                approach,
+                tuple(notes),
+                rows,
+            )
+        )
+        storage.remove(job.work)
+        manifest.write(folder)
+    report(told(metrics, _UNITS))
+    report(f"wrote {manifest.rows_out:,} predictions", done=manifest.rows_in, total=manifest.rows_in)
+    return ScoreResult(
+        identity=manifest.identity,
+        model_version=manifest.model_version,
+        rows_in=manifest.rows_in,
+        rows_out=manifest.rows_out,
+        rows_quarantined=manifest.rows_quarantined,
+        reasons=manifest.quarantine.reasons,
+        files=len(manifest.files),
+        destination=manifest.destination,
+        metrics=metrics,
+    )
+
+
+def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[Part]:
+    """The parts of the input, once every file that can be read is known to have the columns that are needed."""
+    columns: list[str] | None = None
+    for path in paths:
+        # What is wrong with a damaged file turns up again when its part is scored.
+        with contextlib.suppress(UnreadableFile):
+            columns = columns_of(Part(0, path, csv=config.csv), scorer, config.partition_by)
+    # A table has been named, or a query's result, which is not to be asked for twice.
+    data = paths[0] if len(paths) == 1 else config.data
+    return list_parts(data, csv=config.csv, columns=columns)
+
+
+def _run(
+    config: ScoreConfig, job: Job, parts: Sequence[Part], scorer: Scores, report: Progress
+) -> tuple[list[PartResult], Mapping[str, int]]:
+    """What came of the parts, up to one that ends the work, and what was counted."""
+    if config.runner is not None:
+        from headrace.components.score.batch.beam_job import run_parts
+
+        return run_parts(config, job, parts, report)
+    results: list[PartResult] = []
+    done = 0
+
+    def tell(rows: int) -> None:
+        report(f"{done + rows:,} rows read", done=done + rows)
+
+    batcher = job.batcher()
+    for part in parts:
+        result = score_part(job, part, scorer, batcher, tell)
+        results.append(result)
+        done += result.rows
+        if result.error is not None and result.error["kind"] != UnreadableFile.__name__:
+            break
+    reasons: Counter[str] = Counter()
+    for result in results:
+        reasons.update(result.reasons)
+    return results, {**metrics_of(results), **quarantined(reasons)}
+
+
+def model_of(config: ScoreConfig, paths: Sequence[str] = ()) -> Model:
+    """The model of a configuration.
+
+    Args:
+        config: what is scored.
+        paths: the files or the table that it will score, of which the first tells about how many rows there are.
+    """
+    few = paths and expected_rows([Part(0, paths[0], csv=config.csv)]) * len(paths) < LIFTING_ROWS
+    return Model.of(
+        config.model,
+        signature=config.signature,
+        key=config.key,
+        inputs=config.inputs,
+        optional=config.optional,
+        intra_op_threads=config.intra_op_threads or None,
+        lifting=not few,
+    )

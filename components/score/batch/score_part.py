@@ -1,0 +1,179 @@
+"""Scores one part of the input: reading, the model and writing overlap, and what comes of it depends on the part alone.
+
+It is the unit of work of every approach: a part is read, scored and written whole by one worker, so that rows never
+move between workers, and a part that is tried again writes the same files again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+
+from headrace.components.score.batch.batcher import Batcher, split
+from headrace.components.score.batch.drift import Distribution
+from headrace.components.score.batch.part_result import EXAMPLES, Job, PartResult, Scores, quarantine_uri
+from headrace.components.score.batch.thread_stages import ahead, in_order
+from headrace.components.score.sinks.blocks import PartWriter, same_rows
+from headrace.core import storage
+from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
+from headrace.core.errors import DataError, HeadraceError, PlatformError
+from headrace.core.sources.open import Part, Rows, read_part, source_of
+
+# Batches that wait between two stages.
+_WAITING = 2
+
+
+class _Batch(NamedTuple):
+    """A batch on its way to the writer: what was scored, rows read, and the column that partitions what is kept."""
+
+    scored: Any
+    rows: int
+    partition: pa.Array | None
+
+
+def score_part(
+    job: Job, part: Part, scorer: Scores, batcher: Batcher, tell: Callable[[int], None] | None = None
+) -> PartResult:
+    """Reads, scores and writes a part.
+
+    Args:
+        job: with what.
+        part: of the input.
+        scorer: of this process.
+        batcher: of this process: how many rows the scorer is given at a time, which changes no byte.
+        tell: told how many rows have been scored so far.
+
+    Returns:
+        What came of it; an error of ours is in it, because an exception loses its type in a runner.
+    """
+    try:
+        with closing(ahead(_scored(job, part, scorer, batcher), _WAITING)) as scored:
+            return _write(job, part, scorer, scored, tell or _nobody)
+    except HeadraceError as error:
+        return PartResult(part.index, error=error.at(part.path).to_json())
+
+
+def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
+    """The columns that are read of a part: those that the scorer takes and its file has, and the partitions'.
+
+    Raises:
+        DataError: a column is not there that must be, or stands there twice.
+    """
+    available = [name for name, _ in source_of(part.path, part.csv).columns(part.path)]
+    columns = list(scorer.takes.columns_among(available))
+    given = {output.name for output in scorer.takes.outputs}
+    if partition_by and partition_by not in columns and partition_by not in given:
+        if partition_by not in available:
+            raise DataError(
+                "there is no such column to partition by",
+                where=part.path,
+                expected=f"one of {', '.join([*available, *sorted(given)])}",
+                received=partition_by,
+            )
+        columns.append(partition_by)
+    twice = sorted(name for name in columns if available.count(name) > 1)
+    if twice:
+        raise DataError(f'there are several columns named "{twice[0]}"', where=part.path, expected="each column once")
+    return columns
+
+
+def _scored(job: Job, part: Part, scorer: Scores, batcher: Batcher) -> Iterator[_Batch]:
+    """The batches of a part, read by one thread and scored by others, in order."""
+    columns = columns_of(part, scorer, job.partition_by)
+
+    def score(rows: Rows) -> _Batch:
+        with batcher.measuring(rows.batch.num_rows, rows.batch.nbytes):
+            scored = scorer.score(rows)
+        if len(scored.numbers) + len(scored.quarantined) != rows.count or scored.predictions.num_rows != len(
+            scored.numbers
+        ):
+            raise PlatformError(
+                "rows were lost on the way through the model",
+                where=part.path,
+                expected=f"{rows.count} rows",
+                received=f"{scored.predictions.num_rows} predictions and {len(scored.quarantined)} in quarantine",
+            )
+        return _Batch(scored, rows.count, _partition(job, rows, scored))
+
+    coded = scorer.takes.texts - {job.partition_by}
+    with closing(ahead(read_part(part, columns, batcher.limits.largest, coded), _WAITING)) as read:
+        batches = (batch for rows in read for batch in split(rows, batcher.rows))
+        yield from in_order(score, batches, job.threads)
+
+
+def _partition(job: Job, rows: Rows, scored: Any) -> pa.Array | None:
+    if not job.partition_by:
+        return None
+    if job.partition_by in scored.predictions.schema.names:
+        return scored.predictions.column(job.partition_by)
+    return same_rows(rows.numbers, scored.numbers, rows.batch.column(job.partition_by))
+
+
+def _write(job: Job, part: Part, scorer: Scores, batches: Iterable[_Batch], tell: Callable[[int], None]) -> PartResult:
+    """Writes what was scored, and accounts for it."""
+    outputs = [output.name for output in scorer.takes.outputs]
+    rows = count = 0
+    reasons: Counter[str] = Counter()
+    examples: list[tuple[int, str]] = []
+    columns: tuple[tuple[str, str], ...] = ()
+    distributions = Distribution()
+
+    with (
+        _Quarantine(quarantine_uri(job, part.index)) as quarantine,
+        PartWriter(job.folder, job.sink, part.index, job.partition_by) as writer,
+    ):
+        for batch in batches:
+            scored = batch.scored
+            rows += batch.rows
+            count += 1
+            if scored.quarantined:
+                quarantine.write(scored.quarantined)
+                reasons.update(str(row.fault.reason) for row in scored.quarantined)
+                examples += [(row.row, row.fault.message) for row in scored.quarantined[: EXAMPLES - len(examples)]]
+            if not scored.predictions.num_rows:
+                continue
+            columns = columns or tuple((f.name, str(f.type)) for f in scored.predictions.schema)
+            for block in writer.write(scored.predictions, scored.numbers, batch.partition):
+                distributions = distributions.merge(Distribution.measure(block, outputs))
+            tell(rows)
+        for block in writer.close():
+            distributions = distributions.merge(Distribution.measure(block, outputs))
+    return PartResult(
+        part=part.index,
+        rows=rows,
+        batches=count,
+        written=tuple(writer.written),
+        reasons=dict(sorted(reasons.items())),
+        examples=tuple(examples),
+        columns=columns,
+        distribution=distributions,
+    )
+
+
+class _Quarantine:
+    """The file of a part's rows that went to quarantine, begun at the first of them."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._stack = ExitStack()
+        self._file: BinaryIO | None = None
+
+    def write(self, rows: tuple[QuarantinedRow, ...]) -> None:
+        """Adds rows."""
+        if self._file is None:
+            self._file = self._stack.enter_context(storage.open_output(self._uri))
+        self._file.write(to_lines(rows))
+
+    def __enter__(self) -> _Quarantine:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def _nobody(rows: int) -> None:
+    """Is told nothing."""

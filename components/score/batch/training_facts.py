@@ -1,0 +1,72 @@
+"""What a Model artifact tells of what it was trained on; a bare SavedModel tells nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from headrace.components.score.batch.drift import against_training
+from headrace.components.score.config import QUARANTINE_BUDGET
+from headrace.core import storage
+from headrace.core.errors import DataError
+
+# The output of our Models that predicts the label.
+_PREDICTION = "prediction"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the model was trained on.
+
+    Attributes:
+        problem: the Problem's name, or None.
+        quarantine_budget: the share of rows that the Problem lets go to quarantine.
+        label: its statistics in the training data, as statistics.json has a column; None where they are not known.
+    """
+
+    problem: str | None = None
+    quarantine_budget: float = QUARANTINE_BUDGET
+    label: Mapping[str, Any] | None = field(default=None)
+
+    @classmethod
+    def read(cls, model: str) -> Self:
+        """Of a Model artifact, of the live one of an Endpoint folder, or of anything else, which tells nothing.
+
+        Raises:
+            DataError: its files are damaged.
+        """
+        if not model:
+            return cls()
+        endpoint = storage.join(model, "endpoint.json")
+        if storage.exists(endpoint):
+            model = storage.join(model, "versions", str(storage.read_json(endpoint).get("live")))
+        described = storage.join(model, "problem.json")
+        if not storage.exists(described):
+            return cls()
+        problem = storage.read_json(described)
+        schema, statistics = storage.join(model, "schema.json"), storage.join(model, "statistics.json")
+        try:
+            label = None
+            if storage.exists(statistics):
+                columns = storage.read_json(schema)["columns"]
+                (name,) = [column["name"] for column in columns if column["role"] == "label"]
+                label = storage.read_json(statistics)["columns"][name]
+            return cls(problem.get("name"), float(problem.get("quarantine_budget", QUARANTINE_BUDGET)), label)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "the Model does not say what it was trained on",
+                where=model,
+                received=f"{type(error).__name__}: {error}",
+            ) from error
+
+    def compared(self, distribution: Mapping[str, Any]) -> dict[str, Any] | None:
+        """How far the predictions are from the label; None where that is not known.
+
+        Args:
+            distribution: of the predictions, as `Distribution.to_json` gives it.
+        """
+        if self.label is None or _PREDICTION not in distribution:
+            return None
+        apart = against_training(distribution[_PREDICTION], self.label)
+        return None if apart is None else {"output": _PREDICTION, **apart}

@@ -1,0 +1,228 @@
+"""What a model behind HTTP is sent and what it answers: columns to JSON and back, in Vertex' and TF Serving's forms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.components.score.options import Form
+from headrace.core.errors import DataError
+from headrace.core.saved_model.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
+from headrace.core.scoring.bisect import RowsFailed
+from headrace.core.scoring.to_columns import Answer
+from headrace.core.scoring.to_tensors import Feed
+
+_DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "HALF": "float16"}
+# What numbers and booleans are in JSON, by numpy's kinds of them; whole numbers are what is not here.
+_JSON_KINDS: Mapping[str, set[type]] = {"f": {int, float, type(None)}, "b": {bool}}
+# What Vertex says of the model that answered.
+_VERTEX_VERSION = ("deployedModelId", "modelVersionId")
+
+
+class BrokenReply(Exception):
+    """The answer is not one; the message says why."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a prediction server answered.
+
+    Attributes:
+        predictions: one value a row; of "inputs", an array for each output, or the array of the only one.
+        deployed: which deployed model answered, where the server says it as Vertex does; or "".
+    """
+
+    predictions: Any
+    deployed: str = ""
+
+
+def columns_to_json(feeds: Sequence[Feed]) -> dict[str, list[Any]]:
+    """The values of each input as JSON has them; NaN, a missing value, is null.
+
+    Raises:
+        RowsFailed: a text is not UTF-8, which JSON cannot hold.
+    """
+    return {feed.taken.name: _values(feed) for feed in feeds}
+
+
+def instances(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """An object a row."""
+    names = tuple(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def body(columns: Mapping[str, list[Any]], form: Form, signature: str) -> bytes:
+    """A request's body: an object a row as `instances`, or the columns as `inputs`."""
+    rows: Any = instances(columns) if form == "instances" else columns
+    more = {} if signature == SERVING_DEFAULT else {"signature_name": signature}
+    return json.dumps({form: rows, **more}, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def reply_of(content: bytes, form: Form) -> Reply:
+    """A response's body, read.
+
+    Raises:
+        BrokenReply: it is not what a prediction server answers.
+    """
+    name, kinds = ("predictions", (list,)) if form == "instances" else ("outputs", (dict, list))
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BrokenReply(f"it is not JSON: {error}") from error
+    if not isinstance(answer, dict) or not isinstance(answer.get(name), kinds):
+        raise BrokenReply(f"it has no {name}")
+    said = [str(answer[field]) for field in _VERTEX_VERSION if answer.get(field)]
+    return Reply(answer[name], ", version ".join(said))
+
+
+def answers_of(
+    predictions: Any, takes: Takes, rows: int, keys: Sequence[str] | None = None, kept: int | None = None
+) -> dict[str, Answer]:
+    """Predictions as what a model in this process would have answered.
+
+    Args:
+        predictions: of a reply.
+        takes: what the model gives.
+        rows: that were sent.
+        keys: that were sent; the answer's are held against them, where it has any.
+        kept: rows of which the answers are wanted, the first ones; all of them if None.
+
+    Raises:
+        BrokenReply: there are more or fewer than rows, one lacks an output, or it is of another type or key.
+    """
+    columns = _by_output(predictions, takes, rows)
+    echoed = columns.get(takes.key_input or "")
+    if keys is not None and echoed is not None and [str(key) for key in echoed] != list(keys):
+        raise BrokenReply("the keys are not those of the rows that were sent")
+    made: dict[str, Answer] = {}
+    for given in takes.outputs:
+        if given.name not in columns:
+            raise BrokenReply(f"predictions lack {given.name}")
+        made[given.name] = _answer(given, columns[given.name][:kept])
+    return made
+
+
+def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes, str]:
+    """What TensorFlow Serving's metadata says that a model takes and gives, and its version.
+
+    Raises:
+        DataError: there is no such signature, or one that cannot be held against columns.
+    """
+    try:
+        definition = metadata["metadata"]["signature_def"]["signature_def"][signature]
+        inputs = [_input(name, info, where) for name, info in sorted(definition["inputs"].items())]
+        outputs = [_input(name, info, where) for name, info in sorted(definition["outputs"].items())]
+        version = str(metadata["model_spec"]["version"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            "the endpoint does not say what its model takes",
+            where=where,
+            expected=f"the metadata of a signature {signature}",
+            received=f"{type(error).__name__}: {error}",
+        ) from error
+    given = tuple(ModelOutput(o.name, o.dtype, None if o.width == 1 else o.width) for o in outputs)
+    return Takes(signature, tuple(inputs), given), version
+
+
+def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
+    kind = str(info["dtype"]).removeprefix("DT_")
+    dtype = _DTYPES.get(kind, kind.lower())
+    sizes = [int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])]
+    if info["tensor_shape"].get("unknown_rank") or len(sizes) not in (1, 2) or sizes[0] != -1 or dtype not in DTYPES:
+        raise DataError(
+            f"the signature's {name} cannot be held against columns",
+            where=where,
+            expected="one value a row, or as many for every row, of numbers, booleans or strings",
+            received=f"{kind} of shape {sizes}",
+        )
+    return ModelInput(name, dtype, None if len(sizes) == 1 else max(sizes[1], 0), (name,))
+
+
+def _values(feed: Feed) -> list[Any]:
+    if feed.numbers is None:
+        texts = [_texts(text) for text in feed.texts]
+        return texts[0] if feed.taken.width is None else [list(row) for row in zip(*texts, strict=True)]
+    numbers = feed.numbers
+    values: list[Any] = numbers.tolist()
+    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+        return [_without_nan(value) for value in values]
+    return values
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if value != value else value
+
+
+def _texts(texts: pa.Array) -> list[str]:
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_decode()
+    try:
+        values: list[str] = texts.cast(pa.string()).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise RowsFailed("a text is not UTF-8, which JSON cannot hold") from error
+    return values
+
+
+def _by_output(predictions: Any, takes: Takes, rows: int) -> dict[str, list[Any]]:
+    """The values of each output, `rows` of them."""
+    names = [given.name for given in takes.outputs]
+    if isinstance(predictions, dict):
+        for name, values in predictions.items():
+            if not isinstance(values, list) or len(values) != rows:
+                raise BrokenReply(f"the output {name} does not have {rows} values")
+        return predictions
+    if len(predictions) != rows:
+        raise BrokenReply(f"{len(predictions)} predictions for {rows} rows")
+    if len(names) == 1 and not any(isinstance(prediction, dict) for prediction in predictions):
+        return {names[0]: predictions}
+    if not all(isinstance(prediction, dict) for prediction in predictions):
+        raise BrokenReply(f"a prediction is not an object of {', '.join(names)}")
+    if takes.key_input is not None and takes.key_input in predictions[0]:
+        names.append(takes.key_input)
+    try:
+        return {name: [prediction[name] for prediction in predictions] for name in names}
+    except KeyError as error:
+        raise BrokenReply(f"a prediction lacks {error}") from error
+
+
+def _answer(given: ModelOutput, values: list[Any]) -> Answer:
+    """Values of the output's type: numbers [rows] or [rows, n], text flat."""
+    flat, width = _flat(given, values)
+    kinds = set(map(type, flat))
+    if given.dtype == "string":
+        if not kinds <= {str}:
+            raise BrokenReply(f"the output {given.name} holds what is not text")
+        try:
+            return pa.array([text.encode() for text in flat], pa.binary())
+        except UnicodeEncodeError as error:
+            raise BrokenReply(f"the output {given.name} holds what is not Unicode") from error
+    dtype = np.dtype("float32" if given.dtype == "bfloat16" else given.dtype)
+    # A number that is not finite is the row's fault, however the server writes it, and not the reply's.
+    if not kinds <= _JSON_KINDS.get(dtype.kind, {int}):
+        raise BrokenReply(f"the output {given.name} holds what is not {dtype}")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(flat, np.float64 if dtype.kind == "f" else dtype).astype(dtype)
+    except OverflowError as error:
+        raise BrokenReply(f"the output {given.name} is not {dtype}: {error}") from error
+    return array if given.width is None else array.reshape(len(values), width)
+
+
+def _flat(given: ModelOutput, values: list[Any]) -> tuple[list[Any], int]:
+    """The values of all rows one after the other, and how many a row has."""
+    if given.width is None and not any(isinstance(value, list) for value in values):
+        return values, 1
+    if not all(isinstance(value, list) for value in values):
+        raise BrokenReply(f"the output {given.name} is not an array in every row")
+    # One value a row may come as an array of it: the model gives [rows, 1].
+    width = 1 if given.width is None else given.width or (len(values[0]) if values else 0)
+    if any(len(value) != width for value in values):
+        raise BrokenReply(f"the output {given.name} is not {width} values wide in every row")
+    return [inner for value in values for inner in value], width

@@ -1,0 +1,1 @@
+"""Batch scoring as a batch prediction job of Vertex AI."""

@@ -1,0 +1,1 @@
+"""The batch prediction job as a task of a Vertex pipeline."""

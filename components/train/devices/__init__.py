@@ -1,0 +1,1 @@
+"""Devices and distribution strategies of a training."""

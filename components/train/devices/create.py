@@ -1,0 +1,97 @@
+"""Brings a chosen strategy to life: TensorFlow's strategy object, and the TPU or cluster behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from headrace.components.train.devices.cluster import Cluster
+from headrace.components.train.devices.strategy import Strategy
+from headrace.core.errors import PlatformError
+
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.NotFoundError,
+    tf.errors.AbortedError,
+    tf.errors.InternalError,
+)
+# What the drivers of TPUs make, on a machine and in a container that is given one.
+_TPU_DEVICES = ("accel*", "vfio/[0-9]*")
+
+
+def create(chosen: Strategy) -> Any:
+    """See `Strategy.create`."""
+    if chosen.name == "OneDevice":
+        return tf.distribute.get_strategy()
+    if chosen.name == "Mirrored":
+        return tf.distribute.MirroredStrategy(list(chosen.devices))
+    try:
+        if chosen.name == "TPU":
+            return _tpu(chosen.tpu)
+        if chosen.name == "MultiWorkerMirrored":
+            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=_resolver(chosen))
+        return tf.distribute.ParameterServerStrategy(_resolver(chosen))
+    except (*_LOST, ValueError) as error:
+        raise PlatformError(
+            "the devices do not answer",
+            where=f"TPU {chosen.tpu}" if chosen.tpu else chosen.cluster.source if chosen.cluster else chosen.name,
+            expected="a TPU that can be reached" if chosen.tpu else "every address of the cluster to be reached",
+            received=str(error).split("\n")[0][:200],
+        ) from error
+
+
+def greatest_of(devices: Any) -> Callable[[float], float]:
+    """A function that gives the greatest of what the workers say, the same in each; all must call it together.
+
+    Args:
+        devices: a tf.distribute.Strategy. Only with a MultiWorkerMirroredStrategy is anybody asked.
+    """
+    if not isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy):
+        return float
+
+    def greatest(own: Any) -> Any:
+        # An operation of the replica says on which device the value is, which an argument does not.
+        return tf.reduce_max(tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0))
+
+    # One graph, since `Strategy.gather` would trace one in every call, which takes most of a second. In float64: a
+    # step number must arrive as it is.
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.float64)], autograph=False)
+    def run(own: Any) -> Any:
+        return devices.experimental_local_results(devices.run(greatest, args=(own,)))[0]
+
+    return lambda value: float(run(tf.constant([value], tf.float64)))
+
+
+def cluster_spec(cluster: Cluster) -> Any:
+    """TensorFlow's own description of a cluster."""
+    return tf.train.ClusterSpec({task: list(addresses) for task, addresses in cluster.addresses.items()})
+
+
+def _resolver(chosen: Strategy) -> Any:
+    cluster = chosen.cluster
+    if cluster is None:
+        raise ValueError("a cluster is needed")
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster_spec(cluster), task_type=cluster.task, task_id=cluster.index, rpc_layer="grpc"
+    )
+
+
+def _tpu(name: str) -> Any:
+    # Without one, libtpu asks for minutes what there is, and ends with a failed check.
+    if name == "local" and not any(found for pattern in _TPU_DEVICES for found in Path("/dev").glob(pattern)):
+        raise PlatformError(
+            "there is no TPU on this machine",
+            where="TPU local",
+            expected="/dev/accel* or /dev/vfio/*, as a TPU's driver makes them",
+            received="neither",
+            fix="Run it where there is a TPU, or without TPU_NAME",
+        )
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+    if name != "local":
+        tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)

@@ -1,0 +1,1 @@
+"""Training input: shards, blocks of rows, row order and batches."""

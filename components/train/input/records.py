@@ -1,0 +1,142 @@
+"""Serialized tf.train.Examples -> prepared features and labels, parsed by batches: one by one costs far more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from headrace.components.train.input.examples import Split, damage_of, said_by, suspect_errors, unreadable
+from headrace.components.train.model.distinct_values import ByValue, Strings, decoded
+from headrace.core.problem import Categorical, Numeric, Problem
+
+# (features by name, labels) of a block or batch of rows.
+Rows = tuple[dict[str, Any], Any]
+Prepare = Callable[[dict[str, Any]], dict[str, Any]]
+
+BLOCK_ROWS = 16_384
+# What TensorFlow holds for a string (24 bytes) and its characters where they are not held inline.
+_STRING_BYTES = 48
+
+
+def parse(problem: Problem, records: Any) -> Rows:
+    """Parses serialized tf.train.Examples.
+
+    Args:
+        problem: what was declared.
+        records: [rows] strings.
+
+    Returns:
+        The features by name, [rows] float32 (missing: NaN) or string (missing: ""), and the labels, [rows] float32
+        for regression and int32 indices into the vocabulary for classes.
+    """
+    return labelled(problem, parse_columns(problem, records))
+
+
+def parse_columns(problem: Problem, records: Any) -> dict[str, Any]:
+    """The features and the label by name, as they are in the records."""
+    columns: dict[str, Any] = tf.io.parse_example(records, _specification(problem))
+    return columns
+
+
+def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
+    """The features, and the label as `parse` gives it."""
+    parsed = dict(columns)
+    label = parsed.pop(problem.label.name)
+    if isinstance(problem.label, Categorical):
+        values = label.values if isinstance(label, Strings) else label
+        classes = tf.constant(problem.label.vocabulary)
+        indices = tf.argmax(tf.equal(values[:, None], classes[None, :]), axis=1, output_type=tf.int32)
+        label = tf.gather(indices, label.codes) if isinstance(label, Strings) else indices
+    return parsed, label
+
+
+def preparing(prepare: Prepare) -> Callable[[Any, Any], Rows]:
+    """Raw features and labels -> prepared rows. It is traced once, for all datasets that call it."""
+
+    # Without autograph: converting Keras' code would take longer than tracing it.
+    @tf.function(autograph=False)
+    def prepared(features: Any, labels: Any) -> Rows:
+        return prepare(features if isinstance(prepare, ByValue) else decoded(features)), labels
+
+    traced: Callable[[Any, Any], Rows] = prepared
+    return traced
+
+
+def record_dataset(files: Any, compression: str, rows: Any) -> Any:
+    """The records of files, one after the other; that there are others than `rows` is an error, not the end."""
+    records = tf.data.TFRecordDataset(files, compression_type=compression)
+    return records.apply(tf.data.experimental.assert_cardinality(rows))
+
+
+def compression_of(files: Sequence[str]) -> str:
+    """As TensorFlow names it; the shards of one split are alike."""
+    return "GZIP" if files[0].endswith(".gz") else ""
+
+
+def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
+    """The features and the key (as "key", strings) of the first `limit` rows of a split, as numpy arrays."""
+    specification = _specification(problem)
+    del specification[problem.label.name]
+    specification[problem.key] = tf.io.FixedLenFeature([], tf.string)
+    with reading(split):
+        records = next(iter(record_dataset(list(split.files), compression_of(split.files), split.rows).batch(limit)))
+        parsed = tf.io.parse_example(records, specification)
+    columns = {name: tensor.numpy() for name, tensor in parsed.items()}
+    key = columns.pop(problem.key)
+    return {**columns, "key": key}
+
+
+def after(rows: Any, begin: Any) -> Any:
+    """A structure of columns without their first `begin` rows.
+
+    Copied: a slice would share its buffer, which TensorFlow reports as an error where it would have reused it.
+    """
+
+    def tail(column: Any) -> Any:
+        return tf.gather(column, tf.range(begin, tf.shape(column)[0]))
+
+    return tf.nest.map_structure(tail, rows)
+
+
+def after_place(dataset: Any, begin: int) -> Any:
+    """A dataset of blocks of rows without the first `begin` rows of the first block."""
+    if not begin:
+        return dataset
+
+    @tf.autograph.experimental.do_not_convert
+    def rest(number: Any, rows: Any) -> Any:
+        return tf.cond(number == 0, lambda: after(rows, begin), lambda: rows)
+
+    return dataset.enumerate().map(rest)
+
+
+def row_bytes(blocks: Any) -> int:
+    """Bytes that a row of the dataset `blocks` takes in memory; of strings, about."""
+    size = 0
+    for tensor in tf.nest.flatten(blocks.element_spec):
+        width = int(np.prod([length or 1 for length in tensor.shape[1:]], dtype=np.int64))
+        size += width * (_STRING_BYTES if tensor.dtype == tf.string else tensor.dtype.size)
+    return size
+
+
+@contextmanager
+def reading(split: Split) -> Iterator[None]:
+    """Turns what TensorFlow says about a damaged shard into one of our errors."""
+    try:
+        yield
+    except suspect_errors() as error:
+        # Nothing but reading is done there: where each is whole, they hold what was not declared.
+        raise damage_of(split) or unreadable(", ".join(split.files), said_by(error)) from error
+
+
+def _specification(problem: Problem) -> dict[str, Any]:
+    def feature(column: Numeric | Categorical) -> Any:
+        if isinstance(column, Numeric):
+            return tf.io.FixedLenFeature([], tf.float32, default_value=float("nan"))
+        return tf.io.FixedLenFeature([], tf.string, default_value="")
+
+    return {column.name: feature(column) for column in (*problem.columns, problem.label)}

@@ -1,0 +1,209 @@
+"""A stream of rows out of shards, shuffled by shards and blocks, that can be entered at any place.
+
+Each epoch takes the shards in another order, up to 8 of them interleaved in pieces of 256 records, cuts the sequence
+into blocks of 16,384, and permutes each. All of it follows from the seed and the epoch: what is at a place is known
+without reading what comes before it, and a stream that starts in the middle skips over records by their lengths.
+
+Blocks are decoded by a BlockReader where one can be (see there), and by TensorFlow's operations elsewhere; what they
+are is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from headrace.components.train.input.block_reader import BlockReader, can_read
+from headrace.components.train.input.examples import Split
+from headrace.components.train.input.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
+from headrace.components.train.input.records import BLOCK_ROWS, after_place, compression_of, parse, record_dataset
+from headrace.core.problem import Problem
+from headrace.core.tfrecord.reader import Run
+
+ENDLESS = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Shards of TFRecords.
+
+    Attributes:
+        problem: what was declared.
+        files: local paths.
+        rows: of each.
+        seed: of the shuffling, in [0, 2**63).
+        in_graph: only TensorFlow's own operations may read them: they are read in other processes than this one.
+    """
+
+    problem: Problem
+    files: tuple[str, ...]
+    rows: tuple[int, ...]
+    seed: int
+    in_graph: bool = False
+
+    @classmethod
+    def of(cls, problem: Problem, split: Split, seed: int, *, in_graph: bool = False) -> Shards:
+        """The shards of a split."""
+        return cls(problem, split.files, split.shard_rows, seed, in_graph)
+
+    @property
+    def total(self) -> int:
+        """Rows of an epoch."""
+        return sum(self.rows)
+
+    def in_order(self) -> Any:
+        """A dataset of (features, labels): all rows in the order of the files, in blocks of up to 16,384."""
+        if self._reader is None:
+            records = record_dataset(list(self.files), compression_of(self.files), self.total).batch(BLOCK_ROWS)
+            parsed = tf.autograph.experimental.do_not_convert(lambda block: parse(self.problem, block))
+            return records.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
+        plan = _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
+        reader, total = self._reader, self.total
+
+        @tf.autograph.experimental.do_not_convert
+        def read(block: Any) -> Any:
+            return reader.rows(plan.block, [block], _numbers(block, total))
+
+        return tf.data.Dataset.range(self._blocks).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def blocks(self, place: int, epochs: int | None = None) -> Any:
+        """A dataset of (block's number within its epoch, (features, labels)) from a place of the stream on.
+
+        Args:
+            place: a row of the stream, counted through all epochs. The first block is the one that holds it, from its
+                beginning.
+            epochs: how many are given, the first counted even if it begins in its middle; None for no end.
+        """
+        first, within = divmod(place, self.total)
+        begun = within // BLOCK_ROWS
+        if self._reader is None:
+            return self._parsed_blocks(first, begun, epochs)
+        end = ENDLESS if epochs is None else (first + epochs) * self._blocks
+        numbers = tf.data.Dataset.range(first * self._blocks + begun, end)
+        reader, total, blocks = self._reader, self.total, self._blocks
+
+        # Blocks are read out of order by a few: of two epochs at once, not of more.
+        @lru_cache(maxsize=2)
+        def plan(order: tuple[int, ...]) -> _Plan:
+            return _Plan.interleaved(self.rows, order)
+
+        def runs(block: int, order: Any) -> list[Run]:
+            return plan(tuple(order.tolist())).block(block)
+
+        @tf.autograph.experimental.do_not_convert
+        def read(number: Any) -> Any:
+            epoch, block = number // blocks, number % blocks
+            order = self._shuffled(_numbers(block, total), epoch, block)
+            return block, reader.rows(runs, [block, self._order(epoch)], order)
+
+        return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def own(self, worker: int, workers: int) -> Shards:
+        """The shards of one worker: dealt out so that the workers' rows are as equal as may be."""
+        shares: list[list[int]] = [[] for _ in range(workers)]
+        for shard in sorted(range(len(self.files)), key=lambda shard: -self.rows[shard]):
+            min(shares, key=lambda share: (sum(self.rows[one] for one in share), shares.index(share))).append(shard)
+        mine = sorted(shares[worker])
+        files, rows = tuple(self.files[shard] for shard in mine), tuple(self.rows[shard] for shard in mine)
+        return dataclasses.replace(self, files=files, rows=rows)
+
+    @cached_property
+    def _reader(self) -> BlockReader | None:
+        if not can_read(compression_of(self.files), in_graph=self.in_graph):
+            return None
+        return BlockReader(self.problem, self.files)
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of an epoch."""
+        return -(-self.total // BLOCK_ROWS)
+
+    def _order(self, epoch: Any) -> Any:
+        seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])
+        return tf.random.experimental.stateless_shuffle(tf.range(len(self.files)), seeds)
+
+    def _shuffled(self, rows: Any, epoch: Any, block: Any) -> Any:
+        # Blocks of one epoch are told apart in the upper half of the second seed.
+        seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64) + block * (1 << 32)])
+        return tf.random.experimental.stateless_shuffle(rows, seeds)
+
+    def _parsed_blocks(self, first: int, begun: int, epochs: int | None) -> Any:
+        blocks = self._records_from(first, begun)
+        if epochs != 1:
+            end = ENDLESS if epochs is None else first + epochs
+            blocks = blocks.concatenate(tf.data.Dataset.range(first + 1, end).flat_map(self._records_of))
+
+        @tf.autograph.experimental.do_not_convert
+        def parsed(block: Any, records: Any) -> Any:
+            return block, parse(self.problem, records)
+
+        return blocks.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
+
+    @tf.autograph.experimental.do_not_convert
+    def _records_of(self, epoch: Any) -> Any:
+        shards = self._order(epoch)
+        pieces = self._pieces(shards, tf.zeros_like(shards, tf.int64))
+        return self._permuted(pieces.rebatch(BLOCK_ROWS), epoch, 0)
+
+    def _records_from(self, epoch: int, block: int) -> Any:
+        with tf.device("CPU:0"):
+            order = self._order(epoch).numpy()
+        opened, surplus = entered([self.rows[shard] for shard in order], block * BLOCK_ROWS)
+        shards = tf.constant([order[shard] for shard, _ in opened])
+        pieces = self._pieces(shards, tf.constant([skipped for _, skipped in opened], tf.int64))
+        return self._permuted(after_place(pieces, surplus).rebatch(BLOCK_ROWS), epoch, block)
+
+    def _pieces(self, shards: Any, skipped: Any) -> Any:
+        """Records by turns of shards, by their numbers, in each of which so many are skipped."""
+        files, rows = (tf.gather(tf.constant(each), shards) for each in (self.files, np.array(self.rows, np.int64)))
+
+        @tf.autograph.experimental.do_not_convert
+        def of_shard(file: Any, rows: Any, skip: Any) -> Any:
+            return record_dataset(file, compression_of(self.files), rows).skip(skip).batch(PIECE_ROWS)
+
+        return tf.data.Dataset.from_tensor_slices((files, rows, skipped)).interleave(
+            of_shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+
+    def _permuted(self, blocks: Any, epoch: Any, first_block: int) -> Any:
+        @tf.autograph.experimental.do_not_convert
+        def permuted(block: Any, records: Any) -> Any:
+            return block, self._shuffled(records, epoch, block)
+
+        return blocks.enumerate(first_block).map(permuted, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class _Plan:
+    """A sequence of records, of which blocks are asked for."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        # An epoch of many rows has millions of pieces.
+        self._runs = np.fromiter(runs, np.dtype([("file", np.int32), ("first", np.int64), ("rows", np.int64)]))
+        self._ends = np.cumsum(self._runs["rows"])
+
+    @classmethod
+    def interleaved(cls, rows: Sequence[int], order: Sequence[int]) -> _Plan:
+        pieces = Interleave([rows[shard] for shard in order]).pieces()
+        return cls(Run(order[shard], first, count) for shard, first, count in pieces)
+
+    def block(self, block: int) -> list[Run]:
+        """The records of a block, in their order."""
+        begin, end = int(block) * BLOCK_ROWS, (int(block) + 1) * BLOCK_ROWS
+        runs = []
+        first, last = np.searchsorted(self._ends, begin, "right"), np.searchsorted(self._ends, end, "left")
+        pieces = zip(self._runs[first : last + 1].tolist(), self._ends[first : last + 1].tolist(), strict=True)
+        for (file, record, rows), stop in pieces:
+            skipped, beyond = max(0, begin - (stop - rows)), max(0, stop - end)
+            runs.append(Run(file, record + skipped, rows - skipped - beyond))
+        return runs
+
+
+def _numbers(block: Any, total: int) -> Any:
+    """The numbers of a block's records, from 0."""
+    return tf.range(tf.cast(tf.minimum(total - block * BLOCK_ROWS, BLOCK_ROWS), tf.int32))

@@ -1,0 +1,297 @@
+"""TFRecord shards -> batches of prepared tensors, deterministic by seed, from memory or local disk where the rows fit.
+
+Records are batched before they are parsed, and parsed and prepared once: every step taken record by record costs more
+than training does. Epochs one after the other are an endless stream of rows, cut into batches. So every batch is full
+and of one static shape, and what is at a place of the stream is a pure function of the seed and the place.
+
+There are four orders; which one a run has follows from where its rows are kept, and a resumed run keeps it:
+
+- "uniform": rows that are soon read are held in memory first. Each epoch is a uniform permutation of them.
+- "blocks_then_uniform": the first epoch is trained as it is read, shuffled by shards and blocks (see shards.py), while
+  its rows are kept in memory; then as above.
+- "blocks_then_runs": likewise, but kept on local disk, of which runs of rows are read (see orders.py).
+- "blocks": rows that fit nowhere are read again every epoch.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+
+from headrace.components.train.input import row_order
+from headrace.components.train.input.batches import Batches
+from headrace.components.train.input.examples import Examples, Split
+from headrace.components.train.input.packed_rows import Packing
+from headrace.components.train.input.records import BLOCK_ROWS, Prepare, Rows, preparing, raw_rows, row_bytes
+from headrace.components.train.input.row_cache import Columns, load
+from headrace.components.train.input.shard_stream import Shards
+from headrace.components.train.options import Input
+from headrace.core.errors import UsageError
+from headrace.core.problem import Problem
+
+__all__ = ["Order", "Place", "Source", "choose_cache", "open_source", "raw_rows"]
+
+Order = Literal["uniform", "blocks_then_uniform", "blocks_then_runs", "blocks"]
+Cache = Literal["memory", "disk", "none"]
+
+SHUFFLES: dict[Order, str] = {
+    "uniform": "a new uniform permutation of all rows every epoch",
+    "blocks_then_uniform": (
+        f"the first epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}; "
+        "from then on a new uniform permutation of all rows every epoch"
+    ),
+    "blocks_then_runs": (
+        f"the first epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}; "
+        f"from then on runs of {row_order.RUN_ROWS} rows in a new uniform order, rows permuted within {BLOCK_ROWS}"
+    ),
+    "blocks": f"every epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}",
+}
+# Of the memory that is free: blocks and the columns joined from them exist at once, and the model needs its share.
+_CACHE_SHARE = 0.25
+_CACHE_BYTES_UNKNOWN = 1 << 30
+_DISK_SHARE = 0.5
+# Shards of so few bytes are read in about a second: a uniform first epoch is worth that.
+_READ_FIRST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rows are kept, and why there.
+
+    Attributes:
+        cache: "memory", "disk" or "none".
+        why: the reason, to be read by people.
+    """
+
+    cache: Cache
+    why: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the training loop reads.
+
+    Attributes:
+        stream: see `batches`.
+        eval_blocks: an iterable of (features, labels) over the eval split, the same at each pass.
+        eval_labels: [rows] labels of the eval split.
+        place: where the train split is kept.
+        order: in which order it is trained on; a run that is resumed asks for the same.
+        sharding: "file" or "record": what several workers share it by.
+    """
+
+    stream: Callable[[int, int, int], Any]
+    eval_blocks: Any
+    eval_labels: Any
+    place: Place
+    order: Order
+    sharding: Literal["file", "record"]
+
+    def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
+        """An endless dataset of (features, labels), shuffled, from a step on.
+
+        By record, the workers' batches one below the other are the batch that one worker alone would get. By file,
+        each worker has a stream of its own, of its own shards.
+
+        Args:
+            start_step: the first step whose batch is given, from 0.
+            worker, workers: whose part of each batch. Each has the same number of rows.
+
+        Raises:
+            UsageError: the rows of a batch cannot be divided among so many workers.
+        """
+        return self.stream(start_step, worker, workers)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the train split is kept at all."""
+        return self.place.cache != "none"
+
+    @property
+    def shuffle(self) -> str:
+        """How well it is shuffled, to be read by people."""
+        return SHUFFLES[self.order]
+
+    def to_json(self) -> dict[str, Any]:
+        """For training.json."""
+        by = {
+            "record": "by record: every worker reads all shards and takes its rows of each batch",
+            "file": "by file: every worker reads shards of its own",
+        }
+        return {
+            "cached": self.cached,
+            "cache": self.place.cache,
+            "why": self.place.why,
+            "order": self.order,
+            "shuffle": self.shuffle,
+            "sharding": by[self.sharding],
+        }
+
+
+def open_source(
+    problem: Problem,
+    examples: Examples,
+    prepare: Prepare,
+    *,
+    batch_size: int,
+    seed: int,
+    memory_bytes: int | None,
+    wanted: Input | None = None,
+    order: Order | None = None,
+    in_graph: bool = False,
+    workers: int = 1,
+    agree: Callable[[float], float] = float,
+) -> Source:
+    """Opens the train and eval splits, kept where they fit.
+
+    Args:
+        problem: what was declared.
+        examples: what is read.
+        prepare: raw features by name -> what the loop gets; called while the dataset is traced.
+        batch_size: rows a batch, over all workers.
+        seed: of the shuffling.
+        memory_bytes: main memory that is free; None if it is not known.
+        wanted: where rows are to be kept, how workers share them, and whether their order matters.
+        order: that of the run that is resumed.
+        in_graph: the batches are made in other processes than this one, such as the workers of parameter servers;
+            rows are then held in memory from the start, or not kept.
+        workers: that share the rows.
+        agree: gives the greatest of what the workers say. They may have room for their rows in different places, and
+            all of them take the order that each can.
+
+    Raises:
+        DataError: a shard is damaged.
+        UsageError: the rows do not fit where they are wanted, or the order is none.
+    """
+    if order is not None and order not in get_args(Order):
+        raise UsageError("the order of rows is wrong", expected=" or ".join(get_args(Order)), received=repr(order))
+    wanted = wanted or Input()
+    seed %= 1 << 63  # TensorFlow's seeds are int64.
+    train, evaluation = examples.train, examples.eval
+    shards, eval_shards = (Shards.of(problem, split, seed, in_graph=in_graph) for split in (train, evaluation))
+    prepared = preparing(prepare)
+    blocks, eval_blocks = (
+        each.in_order().map(prepared, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2) for each in (shards, eval_shards)
+    )
+    size = row_bytes(blocks)
+    disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
+    place = choose_cache(
+        wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes, in_graph=in_graph
+    )
+    order = order or order_of(place, train.size, in_graph=in_graph)
+    # A better place can give the order of a lesser one.
+    order = get_args(Order)[int(agree(get_args(Order).index(order)))]
+    if order == "blocks":
+        if place.cache != "none":
+            place = Place("none", "the run began so, or another worker has no room for its rows")
+    elif place.cache == "none" and order != "blocks":
+        raise UsageError(
+            "the run that is resumed kept its rows, and they do not fit here",
+            expected=f"memory or disk for {train.rows * size / 1e9:.1f} GB",
+            received=place.why,
+            fix="Resume on a machine with as much memory, or start anew with another --checkpoints",
+        )
+    sharding = _sharding(wanted, place, train, workers)
+    input_ = Batches(shards, prepared, blocks, batch_size, wanted.deterministic, size, memory_bytes)
+    stream: Callable[[int, int, int], Any]
+    if order == "blocks":
+        stream = input_.by_file if sharding == "file" else input_.streamed
+    elif order == "uniform" and place.cache == "memory":
+        columns = load(blocks, train)
+        packing = Packing(blocks.element_spec)
+        packed = packing.pack(tf.nest.flatten((columns.features, columns.labels)))
+        rows = partial(packing.gather, packed)
+        stream = lambda step, worker, workers: input_.gathered(rows, row_order.uniform, step, worker, workers)  # noqa: E731
+    else:
+        filling = input_.filling(place.cache, train, by_file_order=order == "uniform")
+        stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731
+    fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
+    held, labels = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
+    return Source(stream, held, labels, place, order, sharding)
+
+
+def choose_cache(
+    wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int, *, in_graph: bool = False
+) -> Place:
+    """Where rows are kept: a pure function.
+
+    Args:
+        wanted: "auto", or a place.
+        needed: bytes of all rows.
+        memory_bytes, disk_bytes: what is free; None if it is not known.
+        in_graph: as in `open_source`; then there is no disk.
+
+    Raises:
+        UsageError: they do not fit where they are wanted.
+    """
+    free = {"memory": memory_bytes, "disk": disk_bytes}
+    budget = {
+        "memory": _CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE,
+        "disk": 0 if in_graph else disk_bytes * _DISK_SHARE,
+    }
+    rows = f"{needed / 1e6:,.0f} MB of prepared rows"
+    if wanted == "none":
+        return Place("none", "it was asked for")
+    if wanted in ("memory", "disk"):
+        there = free[wanted]
+        if (there is not None and needed > there) or (wanted == "disk" and in_graph):
+            raise UsageError(
+                f"the rows cannot be kept in {wanted}" if wanted == "memory" else "the rows cannot be kept on disk",
+                where=f"--cache {wanted}",
+                expected=f"room for {rows}",
+                received="a strategy whose workers share no disk" if in_graph else f"{(there or 0) / 1e6:,.0f} MB free",
+                fix="Take --cache auto",
+            )
+        return Place("memory" if wanted == "memory" else "disk", "it was asked for")
+    if needed <= budget["memory"]:
+        return Place("memory", f"{rows} take no more than a quarter of the free memory")
+    if needed <= budget["disk"]:
+        return Place("disk", f"{rows} are more than a quarter of the free memory, and less than half the free disk")
+    return Place("none", f"{rows} are more than a quarter of the free memory and half the free disk")
+
+
+def order_of(place: Place, shard_bytes: int, *, in_graph: bool = False) -> Order:
+    """The order of a run that is not resumed: a pure function.
+
+    Args:
+        place: where its rows are kept.
+        shard_bytes: size of the shards of the train split.
+        in_graph: as in `open_source`.
+    """
+    if place.cache == "memory":
+        return "uniform" if in_graph or shard_bytes <= _READ_FIRST_BYTES else "blocks_then_uniform"
+    return "blocks_then_runs" if place.cache == "disk" else "blocks"
+
+
+def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Literal["file", "record"]:
+    if wanted.sharding == "file":
+        if place.cache != "none":
+            raise UsageError(
+                "rows that are kept are not shared by file",
+                where="--sharding file",
+                expected="--cache none, or --sharding record",
+                received=f"--cache {place.cache}",
+            )
+        return "file"
+    # Reading is most of the work of a stream: that every worker did it all would be no gain.
+    enough = len(train.files) >= max(2, workers)
+    return "file" if wanted.sharding == "auto" and place.cache == "none" and enough else "record"
+
+
+def _held_blocks(columns: Columns) -> tuple[Any, Any]:
+    def block(begin: int) -> Rows:
+        features = {name: column[begin : begin + BLOCK_ROWS] for name, column in columns.features.items()}
+        return features, columns.labels[begin : begin + BLOCK_ROWS]
+
+    return [block(begin) for begin in range(0, columns.rows, BLOCK_ROWS)], columns.labels.numpy()
+
+
+def _streamed_blocks(blocks: Any) -> tuple[Any, Any]:
+    return blocks, np.concatenate([block[1].numpy() for block in blocks])

@@ -1,0 +1,1 @@
+"""Training loop: steps, checkpoints, budgets, callbacks."""

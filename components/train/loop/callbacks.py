@@ -1,0 +1,119 @@
+"""The Keras callbacks of a Problem file, called by our own loop as Keras' `fit` calls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from headrace.components.train.loop.hooks import Hooks
+from headrace.components.train.model.build import blaming
+from headrace.core.errors import ProblemError
+from headrace.core.problem.file import ProblemFile
+
+_PER_STEP = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+
+
+def hooks_of(problem_file: ProblemFile, core: Any, optimizer: Any, *, epochs: int) -> Hooks:
+    """Hooks that call what the Problem file's `callbacks(problem, hyperparameters)` returns.
+
+    Args:
+        problem_file: its callbacks are made here, once.
+        core: the model that they see as `self.model`, whose `optimizer` is the one that is used.
+        optimizer: its learning rate may be assigned to at any time.
+        epochs: at most, for `params`.
+
+    Raises:
+        ProblemError: callbacks failed, or returned something else than a list of callbacks.
+    """
+    if problem_file.callbacks is None:
+        return Hooks()
+    problem = problem_file.problem
+    with blaming(problem_file, "callbacks failed", "callbacks"):
+        made = problem_file.callbacks(problem, dict(problem.hyperparameters))
+    if not isinstance(made, list | tuple) or not all(isinstance(one, keras.callbacks.Callback) for one in made):
+        raise ProblemError(
+            "callbacks did not return callbacks",
+            where=f"{problem_file.path}, callbacks",
+            expected="a list of keras.callbacks.Callback",
+            received=repr(made)[:100],
+        )
+    return KerasHooks(problem_file, list(made), core, optimizer, epochs)
+
+
+class KerasHooks(Hooks):
+    """Hooks that pass every call on to Keras callbacks.
+
+    A callback that looks at single steps makes each step a call of its own, which is slower.
+
+    Args:
+        problem_file: where they come from, for errors.
+        callbacks: called in their order.
+        core: the model that they see.
+        optimizer: the one that it is trained with.
+        epochs: for `params`.
+    """
+
+    def __init__(self, problem_file: ProblemFile, callbacks: list[Any], core: Any, optimizer: Any, epochs: int) -> None:
+        self._problem_file, self._callbacks, self._core = problem_file, callbacks, core
+        self._stopped = ""
+        self._first_step: int | None = None
+        base = keras.callbacks.Callback
+        self.each_step = any(getattr(type(one), n) is not getattr(base, n) for one in callbacks for n in _PER_STEP)
+        if not core.compiled:
+            core.optimizer = optimizer
+        core.stop_training = False
+        for callback in callbacks:
+            callback.set_params({"epochs": epochs, "steps": None, "verbose": 0})
+            callback.set_model(core)
+
+    @property
+    def stopped(self) -> str:
+        return self._stopped
+
+    def on_train_begin(self) -> None:
+        self._call("on_train_begin")
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self._first_step = None
+        self._call("on_epoch_begin", epoch)
+
+    def on_train_batch_begin(self, step: int) -> None:
+        self._first_step = step if self._first_step is None else self._first_step
+        self._call("on_train_batch_begin", step - self._first_step)
+
+    def on_train_batch_end(self, step: int, logs: dict[str, float]) -> None:
+        self._call("on_train_batch_end", step - (self._first_step or 0), dict(logs))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        self._call("on_epoch_end", epoch, dict(logs))
+
+    def on_train_end(self) -> None:
+        self._call("on_train_end")
+        if not self._core.compiled:
+            # It would be saved with the model.
+            self._core.optimizer = None
+
+    def state(self) -> list[dict[str, Any]]:
+        """The plain attributes of each: counters, best values; what else a callback holds begins anew on resuming."""
+        return [{n: _plain(v) for n, v in vars(one).items() if _is_plain(n, v)} for one in self._callbacks]
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        for callback, values in zip(self._callbacks, state, strict=False):
+            vars(callback).update(values)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        for callback in self._callbacks:
+            with blaming(self._problem_file, f"the callback {type(callback).__name__} failed", "callbacks"):
+                getattr(callback, name)(*arguments)
+            if self._core.stop_training and not self._stopped:
+                self._stopped = f"callback: {type(callback).__name__} stopped the training"
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return not name.startswith("_") and name != "params" and isinstance(value, bool | int | float | str | np.generic)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

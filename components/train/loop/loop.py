@@ -1,0 +1,305 @@
+"""The outer training loop: epochs, early stopping, checkpoints, budgets and signals, around a `Trainee`'s steps.
+
+Steps are taken in calls of about half a second. Between two of them signals, clocks and budgets are looked at; where
+calls are cut changes nothing in what is trained.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import tensorflow as tf
+
+from headrace.components.train.loop import budget
+from headrace.components.train.loop.checkpoints import Checkpoints, not_finite
+from headrace.components.train.loop.hooks import Hooks
+from headrace.components.train.loop.interruption import Interruption
+from headrace.components.train.loop.run_state import Course, RunState
+from headrace.components.train.loop.session import Trainee
+from headrace.components.train.options import Budget
+from headrace.core.errors import HeadraceError, PlatformError, ProblemError
+from headrace.core.problem import Training
+from headrace.core.progress import Progress
+
+# A call this long, so that a signal is honoured soon and progress shows; a call itself costs under a millisecond.
+_CALL_SECONDS = 0.5
+_SECONDS_BETWEEN_REPORTS = 1.0
+# Each process has a clock and callbacks of its own.
+_ANOTHER = "another worker: its budget is used up, or a callback of its stopped the training"
+# What TensorFlow says where another process of the cluster is gone.
+_LOST = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.UnavailableError)
+
+
+def fit(
+    trainee: Trainee,
+    training: Training,
+    *,
+    rows: int,
+    batch_size: int,
+    report: Progress,
+    checkpoints: Checkpoints | None = None,
+    meter: budget.Meter | None = None,
+    signals: Interruption | None = None,
+    hooks: Hooks | None = None,
+    explain: Callable[[int, RunState], str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> RunState:
+    """Trains until the eval loss stops improving, or the epochs, the steps or the budget are used up.
+
+    Args:
+        trainee: what is trained; afterwards its model has the best weights.
+        training: epochs, steps and patience.
+        rows: of the train split: an epoch is one pass over them.
+        batch_size: rows a step, over all replicas.
+        report: told how far it is.
+        checkpoints: where the state is kept, and where it is found if the run was begun before.
+        meter: of the budget.
+        signals: looked at between calls.
+        hooks: Keras' callbacks.
+        explain: says what in the batch of a step (from 0) may have made its loss not finite.
+        clock: seconds, of any beginning.
+
+    Raises:
+        ProblemError: the loss is not finite.
+        PlatformError: SIGTERM came, and the state is saved; or another worker was lost.
+    """
+    loop = _Loop(trainee, training, Course.of(training, rows, batch_size), report, clock)
+    loop.checkpoints, loop.explain, loop.hooks = checkpoints, explain, hooks or Hooks()
+    loop.signals, loop.meter = signals or Interruption(), meter or budget.Meter(Budget(), clock=clock)
+    try:
+        with loop.signals.deferred():
+            return loop.run()
+    except _LOST as error:
+        raise PlatformError(
+            "another worker was lost",
+            where=loop.place(),
+            received=_cause(error),
+            fix="Start all workers again: they go on from the last checkpoint",
+        ) from error
+    finally:
+        if checkpoints is not None:
+            checkpoints.wait()
+
+
+class _Loop:
+    """A training that goes on, and what it is made of."""
+
+    checkpoints: Checkpoints | None
+    meter: budget.Meter
+    signals: Interruption
+    hooks: Hooks
+    explain: Callable[[int, RunState], str] | None
+
+    def __init__(
+        self, trainee: Trainee, training: Training, course: Course, report: Progress, clock: Callable[[], float]
+    ) -> None:
+        self.trainee, self.training, self.course = trainee, training, course
+        self.report, self.clock = report, clock
+        self.state = RunState()
+        # Names of variables that are not finite from the beginning, such as a maximum that begins at -infinity.
+        self.unbounded: set[str] = set()
+        self.pace = budget.Pace(0.0)
+        self.call_seconds = 0.0
+        self.attempt_steps, self.attempt_seconds = 0, 0.0
+        self.reported = self.began = clock()
+        self.forecast_made = False
+
+    def run(self) -> RunState:
+        """Trains from the beginning or the newest checkpoint to the end."""
+        if self.checkpoints is not None:
+            if self.trainee.chief:
+                self.checkpoints.clear()
+            self.unbounded = RunState.names(not_finite(self.trainee.state()))
+            self.resume(self.checkpoints)
+            self.checkpoints.begin(self.state.step)
+        state = self.state
+        self.trainee.feed(state.step)
+        self.reported = self.began = self.clock()
+        self.hooks.on_train_begin()
+        self.hooks.restore(state.callbacks)
+        while not state.stopped:
+            begin = self.course.end(state.epoch - 1)
+            if state.step == begin:
+                self.trainee.reset_logs()
+            self.hooks.on_epoch_begin(state.epoch - 1)
+            self.train_to(self.course.end(state.epoch))
+            self.end_epoch(state.step - begin)
+        self.hooks.on_train_end()
+        self.trainee.restore(state.best, model_only=True)
+        state.seconds = self.meter.seconds
+        return state
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        """Goes on from the newest checkpoint that every worker can read."""
+        found = checkpoints.newest()
+        # `agree` gives the greatest: of the negated steps, that is the oldest of the newest ones.
+        step = int(-self.trainee.agree(-float(found.step if found else 0)))
+        if found is not None and found.step > step:
+            found = checkpoints.newest(at_most=step)
+        seen = found.step if found else 0
+        if self.trainee.agree(float(seen != step)):
+            raise PlatformError(
+                "the workers do not see the same checkpoints",
+                where=checkpoints.folder,
+                expected=f"the checkpoint of step {step}, in a folder or bucket that all of them share",
+                received=f"that of step {seen}",
+            )
+        if found is None:
+            return
+        self.state, now = RunState.load(found.facts, found.arrays)
+        self.trainee.restore(now)
+        self.meter.resume(self.state.seconds)
+        self.state.resumed.append(self.state.step)
+        self.note(f"goes on from the checkpoint of step {self.state.step}")
+
+    def train_to(self, end: int) -> None:
+        """Takes steps to the end of the epoch, unless something ends the training sooner."""
+        state, count = self.state, 1
+        while state.step < end and not state.stopped:
+            # More only by and by: the first calls are not typical.
+            lasting = int(_CALL_SECONDS / self.pace.step_seconds) if self.pace.step_seconds else 1
+            count = 1 if self.hooks.each_step else max(1, min(count * 8, lasting))
+            until_saved = self.checkpoints.steps_to_next(state.step) if self.checkpoints is not None else None
+            self.take(min(count, end - state.step, until_saved or count))
+            self.look_around()
+            if state.step < end and self.clock() - self.reported >= _SECONDS_BETWEEN_REPORTS:
+                self.reported = self.clock()
+                self.report(f"epoch {state.epoch}: step {state.step}", done=state.step, total=self.course.total)
+
+    def take(self, count: int) -> None:
+        """Takes `count` steps in one call."""
+        state, step = self.state, self.state.step
+        if self.hooks.each_step:
+            self.hooks.on_train_batch_begin(step)
+        started = self.clock()
+        taken = self.trainee.run(count)
+        seconds = self.clock() - started
+        if not math.isfinite(taken.loss_sum):
+            self.refuse("the loss", step + taken.steps)
+        state.took(taken.steps, taken.loss_sum, seconds, taken.waited_seconds)
+        self.attempt_steps += taken.steps
+        self.attempt_seconds += seconds
+        # The same in all workers: each must take as many steps in the next call.
+        self.call_seconds = self.trainee.agree(seconds)
+        self.pace = budget.Pace(self.call_seconds / taken.steps, self.pace.evaluation_seconds)
+        if self.hooks.each_step:
+            self.hooks.on_train_batch_end(step, {"loss": taken.loss_sum / taken.steps})
+
+    def look_around(self) -> None:
+        """Between two calls: signals, checkpoints, budget, callbacks."""
+        state, agree = self.state, self.trainee.agree
+        if not self.forecast_made and self.clock() - self.began >= budget.FORECAST_AFTER_SECONDS:
+            self.forecast()
+        due = self.checkpoints is not None and self.checkpoints.due(state.step, self.call_seconds)
+        exhausted = self.meter.exhausted(self.call_seconds + (self.pace.evaluation_seconds or 0.0))
+        ended = exhausted or self.hooks.stopped
+        # One question to the other workers as a rule, since it costs a round of the network.
+        if not agree(float(self.signals.requested or due or bool(ended))):
+            return
+        if agree(float(self.signals.requested)):
+            self.interrupt()
+        if agree(float(due)):
+            self.save()
+        if agree(float(bool(ended))):
+            state.stopped = ended or _ANOTHER
+
+    def end_epoch(self, steps: int) -> None:
+        """Evaluates, keeps the weights if they are the best, and decides whether to go on."""
+        state = self.state
+        started = self.clock()
+        measured = self.trainee.evaluate()
+        self.pace = budget.Pace(self.pace.step_seconds, self.trainee.agree(self.clock() - started))
+        if not math.isfinite(measured["loss"]):
+            self.refuse("the loss on the eval split", state.step)
+        best = state.evaluated(steps, measured, self.trainee.logs())
+        entry = {name: values[-1] for name, values in state.history.items() if name != "steps"}
+        text = f"epoch {state.epoch}: loss {entry['loss']:.4g}, eval loss {entry['eval_loss']:.4g}"
+        self.report(text, done=state.step, total=self.course.total)
+        self.hooks.on_epoch_end(state.epoch - 1, {n.replace("eval_", "val_", 1): value for n, value in entry.items()})
+        target = self.meter.reached(measured)
+        if best or target:
+            # What reached the target is what was asked for, even if an earlier epoch had the lesser loss.
+            state.best_epoch, state.best = state.epoch, self.trainee.state(model_only=True)
+        state.stopped = state.stopped or target or self.over() or self.hooks.stopped
+        if self.trainee.agree(float(bool(state.stopped))) and not state.stopped:
+            state.stopped = _ANOTHER
+        if not state.stopped:
+            state.epoch += 1
+            if self.trainee.agree(float(self.signals.requested)):
+                self.interrupt()
+
+    def over(self) -> str:
+        """Why there is no further epoch; "" where there is one."""
+        state, patience = self.state, self.training.patience
+        if state.step >= self.course.total:
+            return f"steps: all {state.step} taken" if self.training.steps else f"epochs: all {state.epoch} done"
+        if state.epoch - state.best_epoch >= patience:
+            return (
+                f"early stopping: {patience} epochs without a better eval loss than {state.best_loss:.4g} "
+                f"of epoch {state.best_epoch}"
+            )
+        return ""
+
+    def save(self) -> None:
+        """Hands the state to the thread that writes checkpoints."""
+        now = self.trainee.state()
+        if self.checkpoints is None:
+            return
+        self.state.seconds, self.state.callbacks = self.meter.seconds, self.hooks.state()
+        if self.trainee.chief:
+            self.checkpoints.save(
+                self.state.step, self.state.to_json(), self.state.arrays(now), unbounded=self.unbounded
+            )
+        else:
+            self.checkpoints.begin(self.state.step)
+
+    def interrupt(self) -> NoReturn:
+        """Saves, and says how to go on."""
+        fix = "Nothing was saved, since there is no folder for checkpoints: give --checkpoints DIR the next time"
+        if self.checkpoints is not None:
+            self.save()
+            try:
+                self.checkpoints.wait(strict=True)
+                fix = f"Its state is saved: start the same command again, and it goes on from step {self.state.step}"
+            except HeadraceError as error:
+                fix = f"Its state could not be saved ({error.what}): it goes on from the last checkpoint"
+        raise self.signals.error(where=self.place(), fix=fix)
+
+    def refuse(self, what: str, step: int) -> NoReturn:
+        """Ends a training whose loss is not finite; the last checkpoint stays as it is."""
+        rate = self.trainee.learning_rate
+        found = self.explain(step - 1, self.state) if self.explain is not None else ""
+        raise ProblemError(
+            f"{what} is not finite",
+            where=f"step {step}",
+            expected="a number",
+            received=f"NaN or infinity, at learning rate {rate:g}" + (f". {found}" if found else ""),
+            fix="Lower Training(learning_rate=...), and look for extreme values in statistics.json",
+        )
+
+    def forecast(self) -> None:
+        """Says how long the rest will take and what it will cost, and whether the budget will do."""
+        self.forecast_made = True
+        pace = budget.Pace(self.attempt_seconds / self.attempt_steps, self.pace.evaluation_seconds)
+        step, course = self.state.step, self.course
+        made = self.meter.forecast(pace, steps=course.total - step, evaluations=course.evaluations_after(step))
+        self.note(made.text)
+
+    def note(self, text: str) -> None:
+        """Tells something that is worth reading afterwards too."""
+        self.state.notes.append(text)
+        self.report(text, done=self.state.step, total=self.course.total, lasting=True)
+
+    def place(self) -> str:
+        """How far it is."""
+        return f"step {self.state.step} of {self.course.total}"
+
+
+def _cause(error: Any) -> str:
+    """What TensorFlow says of a process that does not answer, without its headline and its stack."""
+    lines = [line.strip() for line in str(error.message).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Graph execution error", "Detected at", "File"))]
+    return f"{type(error).__name__}: {said[0] if said else ''}"[:200]

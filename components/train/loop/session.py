@@ -1,0 +1,184 @@
+"""A model, its optimizer and its input on some devices: what the outer loop drives, whatever the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from headrace.components.train.devices.create import greatest_of
+from headrace.components.train.devices.strategy import Strategy
+from headrace.components.train.loop.evaluation import evaluator
+from headrace.components.train.loop.step_function import compile_steps, replica_step
+from headrace.components.train.model import variables
+from headrace.components.train.model.loss import Criterion
+from headrace.components.train.model.objective import Objective
+
+# (start step, worker, workers) -> an endless dataset of that worker's part of each batch, from that step on.
+Batches = Callable[[int, int, int], Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a call took.
+
+    Attributes:
+        steps: how many; fewer than were asked for where a loss was not finite.
+        loss_sum: the sum over the steps of the mean loss, in the label's own unit (squared) or in nats.
+        waited_seconds: of waiting for batches.
+    """
+
+    steps: int
+    loss_sum: float
+    waited_seconds: float
+
+
+class Trainee:
+    """See the module.
+
+    Args:
+        core: a built Keras model, created in the strategy's scope. What it was compiled with, it is trained with.
+        objective: of the problem: what to lower, unless the model was compiled with a loss.
+        optimizer: built with the model's variables in the strategy's scope.
+        strategy: a tf.distribute.Strategy.
+        batches: the train split; `Source.batches`.
+        eval_blocks: an iterable of (features, labels) over the eval split, the same in each process.
+        metrics: of METRICS, measured besides the loss by `evaluate`.
+        chosen: what `strategy` was made of; None for one process.
+    """
+
+    def __init__(
+        self,
+        core: Any,
+        objective: Objective,
+        optimizer: Any,
+        strategy: Any,
+        batches: Batches,
+        eval_blocks: Any,
+        *,
+        metrics: Sequence[str] = (),
+        chosen: Strategy | None = None,
+    ) -> None:
+        self.core, self.objective, self.optimizer, self.strategy = core, objective, optimizer, strategy
+        self.metrics = tuple(metrics)
+        self.chosen = chosen or Strategy("OneDevice", "", "CPU:0")
+        self._batches = batches
+        self._criterion = Criterion(core, objective, strategy.num_replicas_in_sync)
+        if core.compiled:
+            self._build_metrics()
+        self._variables = variables.named(core, optimizer)
+        spread = strategy if strategy.num_replicas_in_sync > 1 else None
+        self._evaluate = evaluator(
+            core, objective, eval_blocks, criterion=self._criterion, strategy=spread, metrics=self.metrics
+        )
+        self._run = self._compile()
+        self._greatest = greatest_of(strategy)
+        self._iterator: Any = None
+        self._logs: dict[str, float] | None = None
+
+    def feed(self, start_step: int = 0) -> None:
+        """Makes the next step the one that takes the batch of `start_step`.
+
+        It traces, compiles and optimizes the graph, so that what `run` takes is training alone.
+        """
+        self._iterator = self._open(start_step)
+        self._run(self._iterator, 0)
+
+    def run(self, count: int) -> Taken:
+        """Takes `count` steps; it stops after the first whose loss is not finite."""
+        if self._iterator is None:
+            self.feed()
+        steps, losses, waited = self._run(self._iterator, count)
+        return Taken(steps, losses * self._criterion.scale, waited)
+
+    def evaluate(self) -> dict[str, float]:
+        """Measures the eval split: "loss" (the mean over its rows), `metrics`, and the metrics of compile().
+
+        The loss is in the label's own unit (squared), in nats, or what compile() was given. Every worker gets the same.
+        """
+        self._logs = self.logs()
+        self._criterion.reset()
+        return self._evaluate()
+
+    def state(self, *, model_only: bool = False) -> variables.State:
+        """Every weight, seed, optimizer variable and metric by name; with `model_only` the model's alone.
+
+        With several workers all of them must call it.
+        """
+        return variables.read(self._chosen_variables(model_only))
+
+    def restore(self, state: variables.State, *, model_only: bool = False) -> None:
+        """Goes back to what `state` gave. The input goes on where it was: see `feed`.
+
+        Raises:
+            DataError: the state is of another model or optimizer.
+        """
+        variables.write(self._chosen_variables(model_only), state)
+
+    @property
+    def learning_rate(self) -> float:
+        """What the optimizer's next step multiplies by; of a schedule, its present value."""
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.optimizer.learning_rate = value
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes checkpoints and the Model; every other one writes nothing."""
+        return self.chosen.chief
+
+    def agree(self, value: float) -> float:
+        """The greatest of what the workers say, the same in each: for what depends on a clock or a signal.
+
+        Every worker must call it at the same place; it waits for the others.
+        """
+        return self._greatest(value)
+
+    def reset_logs(self) -> None:
+        """Begins an epoch: what the metrics of compile() have added up is forgotten."""
+        self._logs = None
+        self._criterion.reset()
+
+    def logs(self) -> dict[str, float]:
+        """The metrics of compile() on the train split since `reset_logs`, by Keras' names; none without compile()."""
+        return self._criterion.results() if self._logs is None else self._logs
+
+    def _compile(self) -> Callable[[Any, int], tuple[int, float, float]]:
+        if self.chosen.name == "ParameterServer":
+            from headrace.components.train.loop.parameter_server import compile_steps as compile_for_workers
+
+            step = replica_step(self.core, self._criterion, self.optimizer)
+            return compile_for_workers(step, self.strategy, self.chosen.workers)
+        replicas = self.strategy.num_replicas_in_sync
+        step = replica_step(self.core, self._criterion, self.optimizer, replicas=replicas, xla=self.chosen.xla)
+        return compile_steps(step, self.strategy)
+
+    def _open(self, start_step: int) -> Any:
+        if self.strategy.num_replicas_in_sync == 1:
+            return iter(self._batches(start_step, 0, 1))
+
+        def worker_batches(context: Any) -> Any:
+            workers = context.num_input_pipelines
+            batches = self._batches(start_step, context.input_pipeline_id, workers)
+            rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
+            # The replicas of a worker take the parts of its batch in order.
+            local = context.num_replicas_in_sync // workers
+            return batches.rebatch(rows // local, drop_remainder=True).prefetch(2 * local) if local > 1 else batches
+
+        return iter(self.strategy.distribute_datasets_from_function(worker_batches))
+
+    def _build_metrics(self) -> None:
+        """Makes the variables of compile()'s metrics, which Keras makes when it first sees a batch."""
+        spec = self._batches(0, 0, 1).element_spec
+        with self.strategy.scope():
+            features, labels = tf.nest.map_structure(lambda s: tf.zeros([1, *s.shape[1:]], s.dtype), spec)
+            labels = labels[:, None] if self.objective.units == 1 else labels
+            self.core._symbolic_build(data_batch=(features, labels))
+
+    def _chosen_variables(self, model_only: bool) -> dict[str, Any]:
+        return {n: v for n, v in self._variables.items() if not model_only or n.startswith(variables.MODEL)}

@@ -1,0 +1,131 @@
+"""Several training steps as one call of one compiled function, alike on one device and on replicas of any number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from headrace.components.train.model.loss import Criterion
+from headrace.core.errors import PlatformError
+
+_SUM = tf.distribute.ReduceOp.SUM
+
+
+def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: int = 1, xla: bool = False) -> Any:
+    """The function that takes one step with a replica's (features, labels), and gives the loss over all replicas.
+
+    Gradients are summed over the replicas before the optimizer sees them: it then clips and looks for infinities as
+    it does on one device. All that is to be summed travels at once, since on a network a message costs more than what
+    is in it; gradients of a table's rows travel apart, as the rows that they are.
+
+    Args:
+        core: a built Keras model.
+        criterion: what to lower.
+        optimizer: built with the model's variables.
+        replicas: how many take the step together.
+        xla: compile it; with several replicas the forward and backward passes alone: an exchange cannot be.
+    """
+    variables = core.trainable_variables
+    averages = [v for v in core.non_trainable_variables if v.name.startswith("moving_")] if replicas > 1 else []
+    if replicas > 1:
+        _leave_sums_to_us(optimizer)
+
+    def gradients_of(features: Any, labels: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            outputs = core(features, training=True)
+            loss = criterion.loss(features, labels, outputs)
+            scaled = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
+        criterion.update_metrics(features, labels, outputs)
+        return loss, gradients
+
+    if xla and replicas > 1:
+        gradients_of = tf.function(gradients_of, autograph=False, jit_compile=True)
+
+    def step(features: Any, labels: Any) -> Any:
+        loss, gradients = gradients_of(features, labels)
+        if replicas > 1:
+            # Batch normalization's averages are of each replica's rows; their mean is what one device would have.
+            shares = [variable.value / replicas for variable in averages]
+            loss, *summed = _summed([loss, *gradients, *shares])
+            gradients = summed[: len(gradients)]
+            for variable, value in zip(averages, summed[len(gradients) :], strict=True):
+                variable.assign(value)
+        optimizer.apply(gradients, variables)
+        return loss
+
+    return tf.function(step, autograph=False, jit_compile=True) if xla and replicas == 1 else step
+
+
+def compile_steps(step: Any, strategy: Any) -> Callable[[Any, int], tuple[int, float, float]]:
+    """A function that takes so many steps, and gives the steps taken, the sum of losses, the seconds of waiting.
+
+    It stops after the first step whose loss is not finite.
+
+    Args:
+        step: see `replica_step`.
+        strategy: a tf.distribute.Strategy.
+
+    Returns:
+        (an iterator over batches, the count) -> steps, losses, seconds.
+    """
+
+    # Without autograph: the loop is written as one, and converting Keras' code takes longer than tracing it.
+    @tf.function(autograph=False)
+    def run(iterator: Any, count: Any) -> Any:
+        def one(done: Any, losses: Any, waited: Any) -> tuple[Any, Any, Any]:
+            begin = tf.timestamp()
+            with tf.control_dependencies([begin]):
+                features, labels = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten((features, labels), expand_composites=True)):
+                end = tf.timestamp()
+            per_replica = strategy.run(step, args=(features, labels))
+            # Each replica has the sum over all.
+            loss = strategy.experimental_local_results(per_replica)[0]
+            return done + 1, losses + tf.cast(loss, tf.float64), waited + (end - begin)
+
+        zero = tf.constant(0.0, tf.float64)
+        return tf.while_loop(
+            lambda done, losses, _: tf.logical_and(done < count, tf.math.is_finite(losses)),
+            one,
+            [tf.constant(0), zero, zero],
+            parallel_iterations=1,
+        )
+
+    def call(iterator: Any, count: int) -> tuple[int, float, float]:
+        done, losses, waited = run(iterator, tf.constant(count))
+        return int(done), float(losses), float(waited)
+
+    return call
+
+
+def _summed(values: list[Any]) -> list[Any]:
+    """The sums over all replicas, in a replica's context; None stays None."""
+    context = tf.distribute.get_replica_context()
+    dense = [n for n, value in enumerate(values) if tf.is_tensor(value) and value.dtype == tf.float32]
+    dense = [n for n in dense if not isinstance(values[n], tf.IndexedSlices) and values[n].shape.is_fully_defined()]
+    apart = [n for n, value in enumerate(values) if value is not None and n not in dense]
+    joined = context.all_reduce(_SUM, tf.concat([tf.reshape(values[n], [-1]) for n in dense], axis=0))
+    sizes = [values[n].shape.num_elements() for n in dense]
+    result: list[Any] = [None] * len(values)
+    for n, part in zip(dense, tf.split(joined, sizes), strict=True):
+        result[n] = tf.reshape(part, values[n].shape)
+    if apart:
+        for n, value in zip(apart, context.all_reduce(_SUM, [values[n] for n in apart]), strict=True):
+            result[n] = value
+    return result
+
+
+def _leave_sums_to_us(optimizer: Any) -> None:
+    """Keeps a Keras optimizer from summing gradients over the replicas a second time."""
+    innermost = getattr(optimizer, "inner_optimizer", optimizer)
+    if not callable(getattr(innermost, "_all_reduce_sum_gradients", None)):
+        raise PlatformError(
+            "this version of Keras exchanges gradients in a way that is not known here",
+            where=type(innermost).__name__,
+            expected="an optimizer of Keras 3 on TensorFlow",
+            fix="Install the versions of constraints.txt",
+        )
+    innermost._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars

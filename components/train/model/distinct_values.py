@@ -1,0 +1,93 @@
+"""Prepares rows whose strings are known by their different values: each value, or pair of them, is looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from headrace.components.train.model.wide_and_deep import Statistics, build_preprocessing, indices_of
+from headrace.core.problem import Categorical, ModelKind, Problem
+
+_MOST_PAIRS = 4096
+
+
+class Strings(NamedTuple):
+    """A column of strings.
+
+    Attributes:
+        codes: [rows] int32, places in `values`.
+        values: [different values] string.
+    """
+
+    codes: Any
+    values: Any
+
+    def decoded(self) -> Any:
+        """[rows] string."""
+        return tf.gather(self.values, self.codes)
+
+
+def decoded(features: Mapping[str, Any]) -> dict[str, Any]:
+    """The features with every column of strings as a tensor."""
+    return {name: each.decoded() if isinstance(each, Strings) else each for name, each in features.items()}
+
+
+class ByValue:
+    """A model's preprocessing of raw features by name, of tensors or, faster and with the same result, of `Strings`.
+
+    Args:
+        problem: what was declared.
+        statistics: by column name, as in statistics.json.
+        kind: of the model.
+    """
+
+    def __init__(self, problem: Problem, statistics: Statistics, kind: ModelKind = "wide_and_deep") -> None:
+        self.model = build_preprocessing(problem, statistics, kind)
+        layers = {layer.name: layer for layer in self.model.layers}
+        strings = {column.name for column in problem.columns if isinstance(column, Categorical)}
+        # Crosses of three and more, and with numbers, are left to the model.
+        self._crossed = {
+            cross.name: cross.features
+            for cross in problem.crosses
+            if cross.name in layers and len(cross.features) == 2 and strings.issuperset(cross.features)
+        }
+        self._layers = {name: layers[name] for name in self._crossed}
+        for name in strings:
+            found = layers.get(f"{name}_vocabulary") or layers.get(f"{name}_hash")
+            if found is not None:
+                self._layers[name] = found
+        self._rest = build_preprocessing(problem, statistics, kind, sorted(self._layers))
+
+    def __call__(self, features: Mapping[str, Any]) -> Any:
+        """Prepares [rows] tensors, of which all strings or none are `Strings`."""
+        if not any(isinstance(each, Strings) for each in features.values()):
+            return self.model(dict(features))
+        indices = {indices_of(name): self._looked_up(name, features) for name in self._layers}
+        return self._rest({**decoded(features), **indices})
+
+    def _looked_up(self, name: str, features: Mapping[str, Any]) -> Any:
+        layer = self._layers[name]
+        if name not in self._crossed:
+            return tf.gather(_row_numbers(layer(features[name].values)), features[name].codes)
+        first, second = (features[part] for part in self._crossed[name])
+        count = tf.size(second.values)
+        pairs = first.codes * count + second.codes
+
+        def crossed(chosen: Any) -> Any:
+            return _row_numbers(
+                layer((tf.gather(first.values, chosen // count), tf.gather(second.values, chosen % count)))
+            )
+
+        def of_those_there_are() -> Any:
+            unique = tf.unique(pairs)
+            return tf.gather(crossed(unique.y), unique.idx)
+
+        # Looking for the pairs that there are costs more than crossing a few that there are not.
+        every = tf.size(first.values) * count
+        return tf.cond(every <= _MOST_PAIRS, lambda: tf.gather(crossed(tf.range(every)), pairs), of_those_there_are)
+
+
+def _row_numbers(indices: Any) -> Any:
+    return tf.cast(indices, tf.int32)

@@ -1,0 +1,114 @@
+"""What a task trains on and what its outputs mean: the loss, the served predictions, the constant baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from headrace.core.problem import Problem, Task
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The task of a problem, with what was measured of its label.
+
+    Attributes:
+        task: regression, binary or multiclass.
+        classes: the label's values in the order of its vocabulary; empty for regression.
+        mean: of the label on the train split; 0 for classes.
+        deviation: of the label on the train split, 1 where it does not vary; 1 for classes.
+        shares: of the classes on the train split, none of them 0; empty for regression.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    mean: float
+    deviation: float
+    shares: tuple[float, ...]
+
+    @property
+    def units(self) -> int:
+        """How many numbers the model gives a row: one logit for binary, one a class for multiclass."""
+        return len(self.classes) if self.task == "multiclass" else 1
+
+    @property
+    def loss_name(self) -> str:
+        """What the loss is, by its usual name."""
+        return {
+            "regression": "mean_squared_error",
+            "binary": "binary_cross_entropy",
+            "multiclass": "categorical_cross_entropy",
+        }[self.task]
+
+    @property
+    def loss_scale(self) -> float:
+        """What a trained loss is multiplied by to be in the label's own unit (squared)."""
+        return self.deviation**2
+
+    @property
+    def initial_outputs(self) -> list[float]:
+        """The outputs, [units], of a model that knows nothing of a row: the label's mean, or the log odds."""
+        if self.task == "regression":
+            return [self.mean]
+        if self.task == "binary":
+            return [math.log(self.shares[1] / self.shares[0])]
+        return [math.log(share) for share in self.shares]
+
+    def loss(self, labels: Any, outputs: Any) -> Any:
+        """Loss of each row.
+
+        Squared errors are in deviations of the label, so that one learning rate suits grams and tons.
+
+        Args:
+            labels: [batch], float32 for regression, else int32 indices into `classes`.
+            outputs: [batch, units] float32, values or logits.
+
+        Returns:
+            [batch] float32.
+        """
+        if self.task == "regression":
+            return tf.square((outputs[:, 0] - labels) / self.deviation)
+        if self.task == "binary":
+            return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(labels, tf.float32), logits=outputs[:, 0])
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
+
+    def predictions(self, outputs: Any) -> dict[str, Any]:
+        """What the serving signature answers for outputs of shape [batch, units]."""
+        if self.task == "regression":
+            return {"prediction": outputs[:, 0]}
+        names = tf.constant(self.classes)
+        if self.task == "binary":
+            probability = tf.sigmoid(outputs[:, 0])
+            # A NaN is on neither side; it is found by the check for finite numbers, not hidden as a class.
+            return {"prediction": tf.gather(names, tf.cast(probability >= 0.5, tf.int32)), "probability": probability}
+        probabilities = tf.nn.softmax(outputs)
+        return {"prediction": tf.gather(names, tf.argmax(outputs, axis=1)), "probabilities": probabilities}
+
+    def baseline(self, labels: Any) -> dict[str, Any]:
+        """How well a constant does: the train split's mean, or its shares of the classes, on `labels` ([rows])."""
+        if self.task == "regression":
+            errors = np.asarray(labels, dtype=np.float64) - self.mean
+            return {"metric": "root_mean_squared_error", "value": float(np.sqrt(np.mean(errors**2)))}
+        return {"metric": "log_loss", "value": float(np.mean(-np.log(np.asarray(self.shares))[np.asarray(labels)]))}
+
+
+def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) -> Objective:
+    """The objective of a problem whose label was measured.
+
+    Args:
+        problem: what was declared.
+        statistics: by column name, as in statistics.json.
+    """
+    measured = statistics[problem.label.name]
+    if problem.task == "regression":
+        return Objective("regression", (), float(measured["mean"]), measured["standard_deviation"] or 1.0, ())
+    classes = tuple(getattr(problem.label, "vocabulary", None) or ())
+    counts = dict(measured["vocabulary"])
+    # One imagined row a class (Laplace): the logarithm of a class that was never seen stays finite.
+    weights = [counts.get(name, 0) + 1 for name in classes]
+    return Objective(problem.task, classes, 0.0, 1.0, tuple(weight / sum(weights) for weight in weights))

@@ -1,0 +1,257 @@
+"""What each place along an axis of a weight stands for, so that weights of two models can be matched by meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from headrace.components.train.model import towers, wide_and_deep
+from headrace.components.train.model.towers import Sparse
+from headrace.core.errors import UsageError
+from headrace.core.problem import Categorical, Crossed, Numeric, Problem, Training
+
+# A place: its kind, the feature, and what else tells it from others. An axis without labels is not matched by them.
+Label = tuple[Any, ...]
+Axis = Sequence[Label] | None
+# The axes of each weight, by the weight's path in the model.
+Axes = Mapping[str, Sequence[Axis]]
+
+_KINDS = {"Numeric": Numeric, "Categorical": Categorical, "Crossed": Crossed}
+_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """A problem, and what was measured of its columns."""
+
+    problem: Problem
+    statistics: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], statistics: Mapping[str, Mapping[str, Any]]) -> Declared:
+        """From a problem.json: as much of it as decides what the weights of the default model stand for."""
+        features = [_feature(feature) for feature in plain["features"]]
+        # Older ones say nothing of cross layers, and have none.
+        training = Training(cross_layers=plain["training"].get("cross_layers", 1))
+        label = _feature(plain["label"])
+        return cls(Problem(plain["name"], plain["key"], label, features, training=training), statistics)
+
+    @property
+    def classes(self) -> list[Label] | None:
+        """What the outputs stand for, where there is one a class."""
+        label = self.problem.label
+        if self.problem.task != "multiclass" or not isinstance(label, Categorical):
+            return None
+        return [("class", name) for name in label.vocabulary or ()]
+
+
+def axes(declared: Declared) -> Axes:
+    """The axes of the default model's weights whose places stand for features or classes."""
+    problem, statistics = declared.problem, declared.statistics
+    tables = wide_and_deep.sparse_features(problem, statistics)
+    rows = {table.name: _rows(declared, table) for table in tables}
+    one_hot = towers.one_hot_of(tables)
+    one_hot_rows: list[Label] = [label for table in one_hot for label in rows[table.name]]
+    numbers: list[Label] = [("number", c.name) for c in problem.columns if isinstance(c, Numeric)]
+    vectors = [label for table in tables if table.embedding for label in _places(declared, [table], table.embedding)]
+    parts: list[Label] = [*numbers, *vectors]
+    base: list[Label] = [*parts, *_places(declared, one_hot, towers.CROSSED_WIDTH)]
+    found: dict[str, list[Axis]] = {
+        "wide_numeric/kernel": [numbers, declared.classes],
+        "wide_numeric/bias": [declared.classes],
+        "wide_one_hot/embeddings": [[label for table in tables for label in rows[table.name]], declared.classes],
+        "hidden_1_dense/kernel": [parts, None],
+        "hidden_1_one_hot/embeddings": [one_hot_rows, None],
+        "deep_out/kernel": [None, declared.classes],
+        "deep_out/bias": [declared.classes],
+        "cross_one_hot/embeddings": [one_hot_rows, None],
+        "cross_out/kernel": [base, declared.classes],
+        "cross_out/bias": [declared.classes],
+    }
+    for number in range(1, problem.training.cross_layers + 1):
+        found[f"cross_{number}_dense/kernel"] = [base, base]
+        found[f"cross_{number}_dense/bias"] = [base]
+    for table in tables:
+        if table.embedding is not None:
+            found[f"embedding_{table.name}_table/embeddings"] = [rows[table.name], None]
+    return found
+
+
+def matched(before: Sequence[Label], after: Sequence[Label]) -> list[int]:
+    """For each place of `after`, the place of `before` that stands for the same, or -1.
+
+    A value that `before` has not is what it took for unknown.
+    """
+    places = {label: place for place, label in enumerate(before)}
+    return [places.get(label, places.get(_unknown(label), -1)) for label in after]
+
+
+def differences(old: Declared, new: Declared) -> Iterator[str]:
+    """What of the features is not, or not only, carried over, as sentences."""
+    before = {feature.name: feature for feature in old.problem.features}
+    for feature in new.problem.features:
+        if feature.name not in before:
+            yield f"{feature.name}: a new feature; it starts without effect"
+        elif type(feature) is not type(before[feature.name]):
+            yield f"{feature.name}: declared as {type(feature).__name__} now; it starts without effect"
+        else:
+            yield from _difference(old, new, feature.name)
+    for name in before.keys() - {feature.name for feature in new.problem.features}:
+        yield f"{name}: no feature any more; its weights are dropped"
+    if old.classes and new.classes:
+        yield from _values("the label", old.classes, new.classes, "starts as unlikely as it is among these rows")
+
+
+def _difference(old: Declared, new: Declared, name: str) -> Iterator[str]:
+    """What changed in a feature that both problems have, of one kind."""
+    before, after = _declaration(old, name), _declaration(new, name)
+    if before != after:
+        if before and after:
+            yield f"{name}: other buckets than the Model's; they start anew"
+        elif before or after:
+            yield f"{name}: {'no buckets any more' if before else 'buckets are new, and start without effect'}"
+        return
+    feature = next(f for f in new.problem.features if f.name == name)
+    if isinstance(feature, Categorical) and feature.hash_buckets is None:
+        known, wanted = (_value_labels(declared, name) for declared in (old, new))
+        yield from _values(name, known, wanted, "starts as the unknown value")
+
+
+def _values(name: str, old: Sequence[Label], new: Sequence[Label], beginning: str) -> Iterator[str]:
+    known, wanted = set(old), set(new)
+    added = [str(label[-1]) for label in new if label not in known]
+    gone = [str(label[-1]) for label in old if label not in wanted]
+    if added:
+        yield f"{name}: {_counted(added, 'new value')}; each {beginning}"
+    if gone:
+        yield f"{name}: {_counted(gone, 'known value')} not seen any more; dropped"
+
+
+def _counted(values: Sequence[str], what: str) -> str:
+    shown = ", ".join(f'"{value}"' for value in values[:_NAMED]) + (", ..." if len(values) > _NAMED else "")
+    return f"{len(values)} {what}{'' if len(values) == 1 else 's'} ({shown})"
+
+
+def _rows(declared: Declared, table: Sparse) -> list[Label]:
+    feature = next(f for f in declared.problem.features if f.name == table.name)
+    if isinstance(feature, Categorical) and feature.hash_buckets is None:
+        return [("missing", table.name), ("unknown", table.name), *_value_labels(declared, table.name)]
+    return [("row", table.name, _declaration(declared, table.name), row) for row in range(table.rows)]
+
+
+def _places(declared: Declared, tables: Sequence[Sparse], length: int) -> list[Label]:
+    """The places of the vectors that tables give, side by side."""
+    return [
+        ("vector", table.name, length, _declaration(declared, table.name), place)
+        for table in tables
+        for place in range(length)
+    ]
+
+
+def _value_labels(declared: Declared, name: str) -> list[Label]:
+    values = wide_and_deep.vocabulary_of(_of(declared, name), declared.statistics)
+    return [("value", name, value) for value in values]
+
+
+def _declaration(declared: Declared, name: str) -> Label:
+    """What must be the same for rows that are numbers of buckets to mean the same; () for vocabularies."""
+    feature = next(f for f in declared.problem.features if f.name == name)
+    if isinstance(feature, Numeric):
+        return () if feature.buckets is None else ("buckets", *feature.buckets)
+    if isinstance(feature, Categorical):
+        return () if feature.hash_buckets is None else ("hash", feature.hash_buckets)
+    parts = ((part, *_boundaries(declared, part)) for part in feature.features)
+    return ("cross", feature.hash_buckets, *parts)
+
+
+def _boundaries(declared: Declared, name: str) -> Label:
+    """Of a cross' part: categories are crossed by their text, numbers by their bucket."""
+    feature = _of(declared, name)
+    return tuple(feature.buckets or ()) if isinstance(feature, Numeric) else ("text",)
+
+
+def _of(declared: Declared, name: str) -> Any:
+    return next(column for column in declared.problem.columns if column.name == name)
+
+
+def _unknown(label: Label) -> Label:
+    return ("unknown", label[1]) if label[0] == "value" else label
+
+
+def _feature(plain: Mapping[str, Any]) -> Any:
+    kind = _KINDS[plain["kind"]]
+    known = {field.name for field in dataclasses.fields(kind)} - {"_"}
+    values = {name: value for name, value in plain.items() if name in known}
+    names = values.pop("features", ())
+    return kind(*names, **values)
+
+
+def vocabulary_axes(old: Any, new: Any, where: str) -> tuple[Axes, Axes]:
+    """The axes of a user's models that follow from the vocabularies of lookup layers that changed.
+
+    An Embedding that takes the rows of a StringLookup is matched by the vocabulary's values. Other weights that
+    depend on a vocabulary that changed mean something else now: their axes are told apart, so nothing is carried.
+
+    Raises:
+        UsageError: a vocabulary changed in a model that does not say which layers depend on it.
+    """
+    before, after = _lookups(old), _lookups(new)
+    changed = {name for name in before.keys() & after.keys() if _vocabulary(before[name]) != _vocabulary(after[name])}
+    found: list[dict[str, Sequence[Axis]]] = [{}, {}]
+    for name in sorted(changed):
+        for side, lookup in enumerate((before[name], after[name])):
+            layers = _first_with_weights(lookup)
+            if not layers:
+                raise UsageError(
+                    f'training cannot start from this Model: the vocabulary of "{name}" changed',
+                    where=where,
+                    expected="a functional model, which says which layers depend on it",
+                    received="layers that only the model's own code connects",
+                    fix="Give the layer the vocabulary of the earlier model, or train without --warm-start",
+                )
+            for layer in layers:
+                for path, axis in _axes_of(layer, name, lookup, side):
+                    found[side][path] = axis
+    return found[0], found[1]
+
+
+def _axes_of(layer: Any, name: str, lookup: Any, side: int) -> Iterator[tuple[str, Sequence[Axis]]]:
+    vocabulary = _vocabulary(lookup)
+    for variable in layer.weights:
+        by_value = type(layer).__name__ == "Embedding" and int(variable.shape[0]) == len(vocabulary)
+        labels: list[Label] = [("value", name, value) for value in vocabulary]
+        if by_value and lookup.num_oov_indices == 1:
+            labels[0 if lookup.mask_token is None else 1] = ("unknown", name)
+        elif not by_value:
+            labels = [("changed", name, side, place) for place in range(int(variable.shape[0]))]
+        yield variable.path, [labels]
+
+
+def _vocabulary(lookup: Any) -> list[str]:
+    return [str(value) for value in lookup.get_vocabulary()]
+
+
+def _lookups(layer: Any) -> dict[str, Any]:
+    found = {layer.name: layer} if hasattr(layer, "get_vocabulary") and hasattr(layer, "num_oov_indices") else {}
+    for inner in getattr(layer, "_layers", ()):
+        found |= _lookups(inner)
+    return found
+
+
+def _first_with_weights(lookup: Any) -> list[Any]:
+    """The first layers with weights on each way from a lookup to the outputs; none where the ways are not known."""
+    found: list[Any] = []
+    waiting, seen = [lookup], set()
+    while waiting:
+        operation = waiting.pop()
+        for node in getattr(operation, "_outbound_nodes", ()):
+            following = node.operation
+            if id(following) in seen:
+                continue
+            seen.add(id(following))
+            if getattr(following, "weights", None):
+                found.append(following)
+            else:
+                waiting.append(following)
+    return found

@@ -1,0 +1,1 @@
+"""Hyperparameter tuning as a job of Vertex AI."""

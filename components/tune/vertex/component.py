@@ -1,0 +1,97 @@
+"""The KFP faces of the search on Vertex AI: what to search, and the best trial's Model.
+
+Between the two is a hyperparameter tuning job, whose trials run `vertex_trial`.
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def study(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    examples: dsl.Input[dsl.Dataset],
+    trials: int = 0,
+    parallel: int = 1,
+    algorithm: str = "",
+    strategy: str = "",
+    precision: str = "",
+) -> NamedTuple("Study", [("search", str), ("folder", str), ("parameters", list), ("trials", int)]):  # type: ignore[valid-type]
+    """Says what a hyperparameter tuning job searches: the Problem's `tuning`, as Vertex AI takes it.
+
+    Args:
+        problem: URI of the Problem file.
+        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
+        root: where the run's records are kept, and the trials' outputs.
+        examples: what preprocessing made.
+        trials: how many; 0 takes what the Problem says.
+        parallel: trials at a time.
+        algorithm: the service's name of it, or "".
+        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
+        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+
+    Returns:
+        The search's identity, the folder of the trials' outputs, the study's parameters, and the number of trials.
+    """
+    from headrace.components.train.request import Inputs
+    from headrace.components.tune.vertex import steps
+
+    inputs = Inputs(strategy=strategy, precision=precision)
+    return steps.plan(problem, problem_digest, root, examples, trials, parallel, algorithm, inputs)
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def trial(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    examples: dsl.Input[dsl.Dataset],
+    search: str,
+    strategy: str = "",
+    precision: str = "",
+) -> None:
+    """Trains with the parameters that the service chose. Only its inputs are used: the job runs `vertex_trial`.
+
+    Args:
+        problem: URI of the Problem file.
+        problem_digest: SHA-256 of the Problem file.
+        root: where the run's records are kept.
+        examples: what preprocessing made.
+        search: the search's identity, by which the job is labelled.
+        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
+        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+    """
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def best(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    model: dsl.Output[dsl.Model],
+    project: str,
+    location: str,
+    trials: int = 0,
+    search: str = "",
+    gcp_resources: str = "",
+) -> None:
+    """Takes the Model of the trial with the least eval loss from a hyperparameter tuning job that has ended.
+
+    It runs also where the job failed, to say why in one paragraph.
+
+    Args:
+        problem: URI of the Problem file.
+        problem_digest: SHA-256 of the Problem file.
+        root: where the run's records are kept.
+        model: as `train` makes it; its training.json tells of the search.
+        project, location: of the job.
+        trials: how many were asked for; 0 for what the Problem says.
+        search: the search's identity; "" where there is none, since a step before failed.
+        gcp_resources: the job; "" where the task that started it failed.
+    """
+    from headrace.components.tune.vertex import steps
+
+    steps.take_best(problem, problem_digest, root, model, trials, search, gcp_resources, project, location)

@@ -1,0 +1,87 @@
+"""The search on Vertex AI as steps of a pipeline: what to search, before the job, and the best trial's Model after it.
+
+Both are parts of the step `tune`: a failure of either is what is told of it, success is told by `best` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from headrace.components.train.request import Inputs
+from headrace.components.tune import trial
+from headrace.components.tune.identity import search_identity, step_identity
+from headrace.components.tune.tried import result_of
+from headrace.components.tune.vertex import space
+from headrace.core import storage
+from headrace.core.errors import PlatformError
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import identity, workspace
+from headrace.core.steps.step import running
+
+
+class Study(NamedTuple):
+    """What a job searches.
+
+    Attributes:
+        search: the search's identity, by which the job is labelled.
+        folder: of the trials' outputs.
+        parameters: of the study.
+        trials: how many.
+    """
+
+    search: str
+    folder: str
+    parameters: list[Any]
+    trials: int
+
+
+def plan(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    examples: Any,
+    trials: int,
+    parallel: int,
+    algorithm: str,
+    inputs: Inputs,
+) -> Study:
+    """Does the work of `vertex_component.study`, whose docstring says what the arguments are."""
+    with running("tune", root=root) as step:
+        file = load_problem(problem, digest=problem_digest)
+        name = search_identity(file, identity.examples_identity_of(examples.path), inputs.request().options)
+        step.identity = step_identity(name, trials)
+        tuning = trial.tuning_of(file)
+        count = trials or tuning.trials
+        space.check(tuning, trials=count, parallel=parallel, algorithm=algorithm)
+        # The job is still to come.
+        step.writes = False
+    folder = storage.join(workspace.searches_uri(root), name)
+    return Study(name, folder, space.parameter_specs(tuning), count)
+
+
+def take_best(
+    problem: str,
+    problem_digest: str,
+    root: str,
+    model: Any,
+    trials: int,
+    search: str,
+    gcp_resources: str,
+    project: str,
+    location: str,
+) -> None:
+    """Does the work of `vertex_component.best`, whose docstring says what the arguments are."""
+    with running("tune", root=root) as step:
+        if not search:
+            raise PlatformError("there is no search whose best trial could be taken", fix="A step before says why")
+        step.identity = step_identity(search, trials)
+        file = load_problem(problem, digest=problem_digest)
+        with step.importing():
+            from headrace.components.tune.vertex import job as vertex_job
+        count = trials or trial.tuning_of(file).trials
+        job = vertex_job.find(gcp_resources, search, count, project, location)
+        result = vertex_job.publish_best(job, file, storage.place_of(model), search, step.progress)
+        training = result.training
+        model.framework = "tensorflow"
+        model.metadata.update(model_version=training.model_version, parameters=training.parameters)
+        step.finish(outputs={"model": model.path}, result=result_of(result.best, result.trials, training))

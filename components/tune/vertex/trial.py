@@ -1,0 +1,192 @@
+"""A trial of a hyperparameter tuning job: `python -m headrace.components.tune.vertex.trial`, in the trainer's image.
+
+Vertex AI adds what it chose as --NAME=VALUE to the command, reads the eval loss from a file after each epoch, and ends
+a trial that others outdo. KFP's own way into a component is not taken: each of the trials would write the same file of
+outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.components.train.config import TrainResult
+from headrace.components.train.devices.cluster import read_cluster
+from headrace.components.train.request import Inputs
+from headrace.components.tune import trial
+from headrace.components.tune.trial import TrialConfig
+from headrace.components.tune.tried import Tried
+from headrace.components.tune.vertex import space
+from headrace.components.tune.vertex.hypertune import MetricFile
+from headrace.core import storage
+from headrace.core.errors import HeadraceError, UsageError
+from headrace.core.problem.file import load_problem
+from headrace.core.problem.tuning import Tuning
+from headrace.core.steps.step import Step, running
+from headrace.core.tensorflow_import import import_tensorflow
+
+_TOLD = "--executor_input"
+# Buckets as Vertex AI shows them.
+_BUCKETS = "/gcs/"
+
+
+def record_uri(folder: str, number: int) -> str:
+    """Where a trial says what came of it.
+
+    Args:
+        folder: of the job's outputs.
+        number: the service's number of the trial.
+    """
+    return storage.join(folder, str(number), "trial.json")
+
+
+def model_uri(folder: str, number: int) -> str:
+    """Where a trial leaves its Model: the service's AIP_MODEL_DIR."""
+    return storage.join(folder, str(number), "model")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial keeps things, as the service tells it.
+
+    Attributes:
+        number: of the trial.
+        folder: of the job's outputs.
+        checkpoints: of this trial alone; a machine that was taken back goes on from there.
+    """
+
+    number: int
+    folder: str
+    checkpoints: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Place:
+        """What the process' environment says.
+
+        Raises:
+            UsageError: it is none of a trial.
+        """
+        names = ("CLOUD_ML_TRIAL_ID", "AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR")
+        missing = [name for name in names if not environment.get(name)]
+        number, model, checkpoints = (environment.get(name, "").rstrip("/") for name in names)
+        end = f"/{number}/model"
+        if missing or not number.isdigit() or not model.endswith(end):
+            raise UsageError(
+                "this is no trial of a hyperparameter tuning job",
+                where="environment",
+                expected="CLOUD_ML_TRIAL_ID, AIP_MODEL_DIR and AIP_CHECKPOINT_DIR as Vertex AI sets them for a job with"
+                " a base_output_directory",
+                received=f"{', '.join(missing)} not set" if missing else f"trial {number!r}, {model}",
+            )
+        return cls(int(number), model.removesuffix(end), checkpoints)
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Runs a trial to its end, and leaves its Model and a record of it.
+
+    Raises:
+        SystemExit: with the error's exit status, after it was reported.
+    """
+    told = _told(arguments)
+    given = told["inputs"]["parameterValues"]
+    with running("trial", root=given["root"]) as step:
+        # Each has a record of its own, beside its Model.
+        step.writes = False
+        place = Place.of(environment)
+        file = load_problem(given["problem"], digest=given["problem_digest"])
+        tuning = trial.tuning_of(file)
+        config = TrialConfig(
+            parameters=space.parameters_of(tuning, flags(arguments)),
+            examples=_examples(told),
+            output=model_uri(place.folder, place.number),
+            checkpoints=place.checkpoints,
+            options=Inputs(strategy=given.get("strategy", ""), precision=given.get("precision", "")).request().options,
+        )
+        cluster = read_cluster(environment)
+        reporter = _Reporter(MetricFile(environment) if cluster is None or cluster.chief else None, tuning, place)
+        with step.importing():
+            import_tensorflow()
+        try:
+            result = trial.run(file, config, step.progress, reporter.judge)
+        except HeadraceError as error:
+            reporter.end(config, "failed", step, error)
+            raise
+        reporter.end(config, "complete", step, result=result)
+        step.finish(outputs={"model": config.output}, result={"eval_loss": result.eval_loss, "trial": place.number})
+
+
+def flags(arguments: Sequence[str]) -> dict[str, str]:
+    """What the service chose: --NAME=VALUE, by name."""
+    pairs = (argument.removeprefix("--").partition("=") for argument in arguments if argument.startswith("--"))
+    return {name: value for name, sign, value in pairs if sign}
+
+
+class _Reporter:
+    """Tells the service of a trial's eval loss, and `best` of what came of it; None for a file tells nobody."""
+
+    def __init__(self, file: MetricFile | None, tuning: Tuning, place: Place) -> None:
+        self._file, self._tuning, self._place = file, tuning, place
+        self._loss: float | None = None
+        self._epoch = 0
+
+    def judge(self, epoch: int, eval_loss: float) -> bool:
+        """Reports the eval loss of an epoch; the service judges, and ends the process where it says no."""
+        self._loss = eval_loss if self._loss is None else min(eval_loss, self._loss)
+        self._epoch = epoch
+        # What is not reported is never judged.
+        if self._file is not None and epoch > self._tuning.warmup_epochs:
+            self._file.report(space.METRIC, eval_loss, epoch)
+        return True
+
+    def end(
+        self,
+        config: TrialConfig,
+        state: str,
+        step: Step,
+        error: HeadraceError | None = None,
+        result: TrainResult | None = None,
+    ) -> None:
+        """Says what came of the trial, after its Model is there."""
+        if self._file is None:
+            return
+        if result is not None:
+            # Of the epochs before a checkpoint that it went on from, the process itself knows nothing.
+            self._loss, self._epoch = result.eval_loss, result.epochs
+            # A step of its own, lest it be taken for the last epoch's.
+            self._file.report(space.METRIC, self._loss, self._epoch + 1)
+        tried = Tried(
+            number=self._place.number,
+            state=state,
+            parameters=config.parameters,
+            eval_loss=self._loss,
+            epochs=self._epoch,
+            seconds=round(time.time() - step.started, 3),
+            error=None if error is None else error.to_json(),
+        )
+        version = None if result is None else result.model_version
+        told = {**tried.to_json(), "model_version": version}
+        storage.write_json(record_uri(self._place.folder, self._place.number), told)
+
+
+def _told(arguments: Sequence[str]) -> dict[str, Any]:
+    """What the pipeline told the job that the trial is one of."""
+    try:
+        told: dict[str, Any] = json.loads(arguments[list(arguments).index(_TOLD) + 1])
+    except (ValueError, IndexError) as error:
+        sys.stderr.write(f"usage: {_TOLD} JSON --NAME=VALUE ...: {error}\n")
+        raise SystemExit(UsageError.exit_status) from error
+    return told
+
+
+def _examples(told: Mapping[str, Any]) -> str:
+    uri = str(told["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"])
+    return uri.replace("gs://", _BUCKETS, 1) if storage.is_remote(uri) else uri
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], os.environ)

@@ -1,0 +1,1 @@
+"""What components share; it knows no component and no pipeline."""

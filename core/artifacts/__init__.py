@@ -1,0 +1,1 @@
+"""Readers and writers of the artifacts that steps pass on: Examples, Model, Predictions, quarantine, budgets."""

@@ -1,0 +1,268 @@
+"""What an Examples artifact says of itself: its columns, and an account of every row that went into it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from headrace.core import storage
+from headrace.core.artifacts.quarantine import REASONS
+from headrace.core.errors import DataError
+from headrace.core.problem import Numeric, Problem
+
+FORMAT = 1
+SPLITS = ("train", "eval", "test")
+# Left out of manifest.json where there are none.
+_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches")
+
+Kind = Literal["numeric", "categorical", "key"]
+Role = Literal["feature", "label", "key"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature of the Examples. Numeric ones are a float_list of one, the others a bytes_list of one UTF-8 text."""
+
+    name: str
+    kind: Kind
+    role: Role
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of an Examples artifact: features as declared, then the label, then the key."""
+
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The columns that a Problem asks for."""
+        declared = [*((f, "feature") for f in problem.columns), (problem.label, "label")]
+        columns = [
+            Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional)  # type: ignore[arg-type]
+            for f, role in declared
+        ]
+        return cls((*columns, Column(problem.key, "key", "key")))
+
+    def to_json(self) -> dict[str, Any]:
+        """As schema.json holds it."""
+        return {"format": FORMAT, "columns": [dataclasses.asdict(column) for column in self.columns]}
+
+    @classmethod
+    def read(cls, uri: str) -> Self:
+        """From an Examples artifact.
+
+        Raises:
+            DataError: its schema.json is missing, or is not one.
+        """
+        where = storage.join(uri, "schema.json")
+        plain = storage.read_json(where)
+        with _parsing(where):
+            _check_format(plain, where)
+            return cls(tuple(Column(**column) for column in plain["columns"]))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that rows came from: its name without folders, its size, and the data rows in it."""
+
+    file: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A TFRecord file: its path within the artifact, records, size, and CRC-32C in 8 hexadecimal digits."""
+
+    file: str
+    rows: int
+    bytes: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards of a split, in order."""
+
+    rows: int
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Rows that broke a rule: the share allowed, how many for each reason, and the files that hold them."""
+
+    budget: float
+    reasons: Mapping[str, int]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuarantinedFile:
+    """A file that is damaged, so that none of its rows was taken; how many it has is not known, and counts as 0."""
+
+    file: str
+    bytes: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of the data that came at one time, such as a day: the folder spans/NAME is an Examples artifact of it."""
+
+    span: str
+    identity: str
+    data_version: str
+    rows_in: int
+    rows_out: int
+    rows_quarantined: int
+
+
+@dataclass(frozen=True)
+class Appended:
+    """Rows that were added later: fingerprint of their files, rows read, and how many of these took the place of a
+    quarantined row. These were counted before, so `rows_in` grew by the others only."""
+
+    data_version: str
+    rows: int
+    corrected: int
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What is kept for rows that are added later, such as statistics that merge: path, size, and CRC-32C."""
+
+    file: str
+    bytes: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The account of an Examples artifact; it is written last, and is what readers look for.
+
+    Attributes:
+        identity: digest of all that the artifact depends on.
+        problem: the Problem's name.
+        schema_digest: digest of what preprocessing reads of the Problem.
+        data_version: fingerprint of the source files.
+        source: the files that rows came from.
+        rows_in: rows read.
+        rows_out: rows written, over all splits.
+        rows_quarantined: rows that broke a rule.
+        splits: train, eval and test.
+        quarantine: where the rows are that broke a rule.
+        spans: what the artifact is put together of, in order; none where it was made in one go.
+        appended: what was added to it, in the order in which it was.
+        files_quarantined: sources that are damaged, in their order.
+        sketches: what spares reading the shards again when rows are added, by the files' names.
+
+    Raises:
+        DataError: the numbers do not add up.
+    """
+
+    identity: str
+    problem: str
+    schema_digest: str
+    data_version: str
+    source: tuple[Source, ...]
+    rows_in: int
+    rows_out: int
+    rows_quarantined: int
+    splits: Mapping[str, Split]
+    quarantine: Quarantine
+    spans: tuple[Span, ...] = ()
+    appended: tuple[Appended, ...] = ()
+    files_quarantined: tuple[QuarantinedFile, ...] = ()
+    sketches: tuple[Sketch, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check(
+            self.rows_in == self.rows_out + self.rows_quarantined,
+            "rows_in = rows_out + rows_quarantined",
+            f"{self.rows_in} = {self.rows_out} + {self.rows_quarantined}",
+        )
+        from_files = sum(source.rows for source in self.source)
+        self._check(self.rows_in == from_files, "rows_in = the rows of all sources", f"{self.rows_in} = {from_files}")
+        self._check(tuple(self.splits) == SPLITS, f"the splits {', '.join(SPLITS)}", ", ".join(self.splits))
+        for name, split in self.splits.items():
+            rows = sum(shard.rows for shard in split.shards)
+            self._check(split.rows == rows, f"rows of {name} = rows of its shards", f"{split.rows} = {rows}")
+        written = sum(split.rows for split in self.splits.values())
+        self._check(self.rows_out == written, "rows_out = the rows of all splits", f"{self.rows_out} = {written}")
+        counted = sum(self.quarantine.reasons.values())
+        self._check(
+            self.rows_quarantined == counted, "rows_quarantined = the rows of all reasons",
+            f"{self.rows_quarantined} = {counted}",
+        )  # fmt: skip
+        unknown = sorted(set(self.quarantine.reasons) - set(REASONS))
+        self._check(not unknown, f"reasons among {', '.join(REASONS)}", ", ".join(unknown))
+
+    def _check(self, holds: bool, expected: str, received: str) -> None:
+        if not holds:
+            raise DataError("the manifest contradicts itself", expected=expected, received=received)
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifest.json holds it."""
+        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
+
+    def write(self, uri: str) -> None:
+        """Writes manifest.json into an artifact, as its last file."""
+        storage.write_json(storage.join(uri, "manifest.json"), self.to_json())
+
+    @classmethod
+    def read(cls, uri: str) -> Self:
+        """From an Examples artifact.
+
+        Raises:
+            DataError: its manifest.json is missing, is not one, or contradicts itself.
+        """
+        where = storage.join(uri, "manifest.json")
+        plain = storage.read_json(where)
+        with _parsing(where):
+            _check_format(plain, where)
+            plain.pop("format")
+            plain["source"] = tuple(Source(**source) for source in plain["source"])
+            plain["splits"] = {
+                name: Split(split["rows"], tuple(Shard(**shard) for shard in split["shards"]))
+                for name, split in plain["splits"].items()
+            }
+            plain["spans"] = tuple(Span(**span) for span in plain.get("spans", ()))
+            plain["appended"] = tuple(Appended(**added) for added in plain.get("appended", ()))
+            damaged = plain.get("files_quarantined", ())
+            plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in damaged)
+            plain["sketches"] = tuple(Sketch(**sketch) for sketch in plain.get("sketches", ()))
+            quarantine = plain["quarantine"]
+            plain["quarantine"] = Quarantine(quarantine["budget"], quarantine["reasons"], tuple(quarantine["files"]))
+            return cls(**plain)
+
+
+class _parsing:  # noqa: N801 - reads as a statement
+    """Turns what goes wrong while JSON is taken apart into a DataError about the file."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DataError):
+            error.at(self._where)
+        elif isinstance(error, KeyError | TypeError | AttributeError | ValueError):
+            raise DataError(
+                "the file is not of the form expected", where=self._where, received=f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _check_format(plain: Any, where: str) -> None:
+    if plain["format"] != FORMAT:
+        raise DataError(
+            "the file is of another format", where=where, expected=f"format {FORMAT}", received=str(plain["format"])
+        )

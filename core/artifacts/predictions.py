@@ -1,0 +1,132 @@
+"""What a Predictions artifact says of itself: which model, which rows, and an account of every one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from headrace.core import storage
+from headrace.core.artifacts.examples import Quarantine, QuarantinedFile, Shard, Source
+from headrace.core.artifacts.quarantine import REASONS
+from headrace.core.errors import DataError
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class OutputColumn:
+    """A column of the predictions, and its Arrow type."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class PredictionsManifest:
+    """The account of a Predictions artifact; it is written last, and is what readers look for.
+
+    Attributes:
+        identity: digest of all that the artifact depends on.
+        problem: the Problem's name; None for a model that has none.
+        model_version: what made the predictions.
+        approach: how they were made: direct, job or endpoint.
+        signature: of the SavedModel.
+        data_version: fingerprint of the source files.
+        source: the files that rows came from.
+        rows_in, rows_out, rows_quarantined: rows read, predictions, rows without one.
+        sink: what the predictions were written as.
+        files: that hold them; none where they are elsewhere.
+        destination: where they are, if not in files of the artifact.
+        partition_by: the column whose values are the files' folders, or None.
+        columns: of the predictions.
+        quarantine: where the rows without a prediction are.
+        distribution: of the predictions: "predictions" by output, and "training", how far the one that predicts the
+            label is from the label of the data that the model learned from, or None where that is not known.
+        files_quarantined: sources that are damaged, in their order.
+        notes: what else is to be known of how the predictions were made.
+
+    Raises:
+        DataError: the numbers do not add up.
+    """
+
+    identity: str
+    problem: str | None
+    model_version: str
+    approach: str
+    signature: str
+    data_version: str
+    source: tuple[Source, ...]
+    rows_in: int
+    rows_out: int
+    rows_quarantined: int
+    sink: str
+    files: tuple[Shard, ...]
+    destination: str | None
+    partition_by: str | None
+    columns: tuple[OutputColumn, ...]
+    quarantine: Quarantine
+    distribution: Mapping[str, Any]
+    files_quarantined: tuple[QuarantinedFile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        from_files = sum(source.rows for source in self.source)
+        self._check("rows_in = the rows of all sources", self.rows_in, from_files)
+        self._check("rows_in = rows_out + rows_quarantined", self.rows_in, self.rows_out + self.rows_quarantined)
+        if self.destination is None:
+            self._check("rows_out = the rows of all files", self.rows_out, sum(file.rows for file in self.files))
+        counted = sum(self.quarantine.reasons.values())
+        self._check("rows_quarantined = the rows of all reasons", self.rows_quarantined, counted)
+        unknown = sorted(set(self.quarantine.reasons) - set(REASONS))
+        if unknown:
+            raise DataError(
+                "the manifest contradicts itself",
+                expected=f"reasons among {', '.join(REASONS)}",
+                received=", ".join(unknown),
+            )
+
+    @staticmethod
+    def _check(expected: str, left: int, right: int) -> None:
+        if left != right:
+            raise DataError("the manifest contradicts itself", expected=expected, received=f"{left} = {right}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifest.json holds it."""
+        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        for name in ("files_quarantined", "notes"):
+            if not plain[name]:
+                del plain[name]
+        return plain
+
+    def write(self, uri: str) -> None:
+        """Writes manifest.json into an artifact, as its last file."""
+        storage.write_json(storage.join(uri, NAME), self.to_json())
+
+    @classmethod
+    def read(cls, uri: str) -> Self:
+        """From a Predictions artifact.
+
+        Raises:
+            DataError: its manifest.json is missing, is of another format, or contradicts itself.
+        """
+        where = storage.join(uri, NAME)
+        plain = storage.read_json(where)
+        try:
+            if plain.pop("format") != FORMAT:
+                raise ValueError(f"not format {FORMAT}")
+            for name, kind in (("source", Source), ("files", Shard), ("columns", OutputColumn)):
+                plain[name] = tuple(kind(**entry) for entry in plain[name])
+            plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in plain.get("files_quarantined", ()))
+            plain["notes"] = tuple(map(str, plain.get("notes", ())))
+            kept = plain["quarantine"]
+            plain["quarantine"] = Quarantine(kept["budget"], kept["reasons"], tuple(kept["files"]))
+            return cls(**plain)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                "the file is not a manifest of predictions",
+                where=where,
+                received=f"{type(error).__name__}: {error}",
+            ) from error

@@ -1,0 +1,1 @@
+"""Beam runners: which one runs a job, its options, its counters, and how its jobs are followed."""

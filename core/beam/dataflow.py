@@ -1,0 +1,166 @@
+"""Google Cloud Dataflow: its options, checked by what the service would refuse minutes after a job was staged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from headrace.core.beam.runner_options import IMAGE, RunnerOptions, check_count, option_of
+from headrace.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from apache_beam.runners.runner import PipelineRunner
+
+_JOB_NAME = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+# Google Cloud's own rules: each is what the service answers minutes after a job was staged.
+_RULES: Mapping[str, tuple[str, str]] = {
+    "project": (r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]", "a project's ID, such as my-project (not its number)"),
+    "region": (r"[a-z]+(-[a-z]+)+[0-9]+", "a region, such as us-central1 (not a zone)"),
+    "temp_location": (r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9]/[^\r\n]+", "a folder in a bucket, such as gs://bucket/temp"),
+    "staging_location": (r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9]/[^\r\n]+", "a folder in a bucket"),
+    "sdk_container_image": IMAGE,
+    "service_account": (r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com", "NAME@PROJECT.iam.gserviceaccount.com"),
+    "network": (r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", "a network's name"),
+    "subnetwork": (
+        r"(https://www\.googleapis\.com/compute/v1/projects/[a-z0-9.:-]+/)?regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+",
+        "regions/REGION/subnetworks/NAME, or its whole address",
+    ),
+    "machine_type": (r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n2-standard-4"),
+    "job_name": (_JOB_NAME, "1 to 63 lower-case letters, digits and -, from a letter to a letter or digit"),
+}
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
+_MAX_LABELS = 64
+
+
+@dataclass(frozen=True)
+class DataflowRunner(RunnerOptions):
+    """Google Cloud Dataflow, with the component's own image as the workers' container.
+
+    Attributes:
+        project, region: where the job runs.
+        temp_location: a folder in a bucket for the job's own files.
+        sdk_container_image: the image that workers start from; it holds this package.
+        staging_location: a folder for what the job is started with; `temp_location` if empty.
+        job_name: no two jobs of one name run at a time; it follows from the output's identity if empty.
+        service_account: what workers run as; the project's default if empty.
+        network, subnetwork: which they are on; the project's default if empty.
+        machine_type: the service's choice if empty.
+        workers, max_workers: at the start, and at most; 0 leaves it to the service.
+        disk_gigabytes: of each worker; 0 leaves it to the service.
+        public_addresses: whether workers have addresses of their own on the internet.
+        labels: for the bill.
+
+    Raises:
+        UsageError: what the service would refuse, minutes later.
+    """
+
+    name: ClassVar[str] = "DataflowRunner"
+
+    project: str = ""
+    region: str = ""
+    temp_location: str = ""
+    sdk_container_image: str = ""
+    staging_location: str = ""
+    job_name: str = ""
+    service_account: str = ""
+    network: str = ""
+    subnetwork: str = ""
+    machine_type: str = ""
+    workers: int = 0
+    max_workers: int = 0
+    disk_gigabytes: int = 0
+    public_addresses: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, (pattern, expected) in _RULES.items():
+            value = getattr(self, name)
+            required = name in ("project", "region", "temp_location", "sdk_container_image")
+            if (value or required) and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+                raise UsageError(
+                    f"{name} is {'wrong' if value else 'missing'}",
+                    where=f"DataflowRunner, {option_of(name)}",
+                    expected=expected,
+                    received=repr(value) if value else "nothing",
+                )
+        for name in ("workers", "max_workers", "disk_gigabytes"):
+            check_count(name, getattr(self, name), least=0)
+        if self.max_workers and self.workers > self.max_workers:
+            raise UsageError(
+                "there are more workers than the most",
+                where="DataflowRunner",
+                expected=f"at most max_workers={self.max_workers}",
+                received=f"workers={self.workers}",
+            )
+        if self.machine_type.startswith(("f1-", "g1-")):
+            raise UsageError(
+                "Dataflow does not run on machines with a shared core",
+                where="DataflowRunner, --machine-type",
+                expected="a machine type such as n2-standard-4",
+                received=self.machine_type,
+            )
+        found = re.search(r"regions/([^/]+)/", self.subnetwork)
+        if found and found[1] != self.region:
+            raise UsageError(
+                "the subnetwork is of another region",
+                where="DataflowRunner, --subnetwork",
+                expected=f"one in {self.region}",
+                received=self.subnetwork,
+            )
+        _check_labels(self.labels)
+
+    def flags(self) -> list[str]:
+        values: dict[str, object] = {
+            "project": self.project,
+            "region": self.region,
+            "temp_location": self.temp_location,
+            "staging_location": self.staging_location,
+            "sdk_container_image": self.sdk_container_image,
+            # The image holds all that workers need: nothing is staged from, or installed beside, the driver.
+            "sdk_location": "container",
+            "job_name": self.job_name,
+            "service_account_email": self.service_account,
+            "network": self.network,
+            "subnetwork": self.subnetwork,
+            "machine_type": self.machine_type,
+            "num_workers": self.workers,
+            "max_num_workers": self.max_workers,
+            "disk_size_gb": self.disk_gigabytes,
+        }
+        labels = [f"--labels={key}={value}" for key, value in sorted(self.labels.items())]
+        private = [] if self.public_addresses else ["--no_use_public_ips"]
+        given = [f"--{name}={value}" for name, value in values.items() if value]
+        # Workers import the stages from the image; the driver's main module is none of theirs.
+        return [*given, *labels, *private, "--no_save_main_session"]
+
+    def check_places(self, data: str, output: str) -> None:
+        for name, uri in (("data", data), ("output", output)):
+            if "://" not in uri or uri.startswith("file:"):
+                raise UsageError(
+                    f"Dataflow's workers cannot reach the {name}",
+                    where=f"--{name}",
+                    expected="gs://bucket/..." if name == "output" else "gs://bucket/... or a BigQuery table",
+                    received=uri,
+                )
+
+    def make(self) -> PipelineRunner:
+        from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner as Runner
+
+        return Runner()
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    wrong = [
+        f"{key}={value}" for key, value in labels.items() if not (_LABEL_KEY.match(key) and _LABEL_VALUE.match(value))
+    ]
+    if wrong or len(labels) > _MAX_LABELS:
+        raise UsageError(
+            "a label is wrong" if wrong else "there are too many labels",
+            where="DataflowRunner, --label",
+            expected=f"at most {_MAX_LABELS} of KEY=VALUE in lower-case letters, digits, - and _, 63 of them at most",
+            received=", ".join(wrong) or str(len(labels)),
+        )

@@ -1,0 +1,146 @@
+"""What every Beam runner's options have in common, and options of Beam's own, which its own parser checks.
+
+Beam is imported only where options of Beam's own are given, or its options are made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from headrace.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.runner import PipelineRunner
+
+# What an image is called; Dataflow's workers and Docker's start from one.
+IMAGE = (
+    r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    "the image that holds this component, such as europe-docker.pkg.dev/my-project/headrace/preprocess:1.0",
+)
+# Options, as Beam spells them, that the runners have fields for.
+_OWN_FLAGS = frozenset(
+    (
+        *("runner", "job_endpoint", "environment_type", "environment_config"),
+        *("direct_num_workers", "direct_running_mode"),
+        *("project", "region", "temp_location", "staging_location", "sdk_container_image", "sdk_location", "job_name"),
+        *("service_account_email", "network", "subnetwork", "machine_type", "num_workers", "max_num_workers"),
+        *("disk_size_gb", "labels", "use_public_ips", "no_use_public_ips", "worker_harness_container_image"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class RunnerOptions:
+    """What all runners take.
+
+    Attributes:
+        beam_options: options of Beam's own, without their dashes; "true" or "" for those that take no value. A value
+            with commas is given once for each of them.
+
+    Raises:
+        UsageError: an option that Beam does not know, or whose value it does not take, or that has a place of its own.
+    """
+
+    name: ClassVar[str]
+    # Whether workers run on this machine, and so may leave rows to each other on its disk.
+    local: ClassVar[bool] = False
+
+    _: dataclasses.KW_ONLY
+    beam_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.beam_options:
+            _check_beam_options(self.beam_options)
+
+    def flags(self) -> list[str]:
+        """The options as Beam's command line has them, but for `beam_options`."""
+        return []
+
+    def check_places(self, data: str, output: str) -> None:
+        """Checks that the runner's workers can reach the rows and the output.
+
+        Raises:
+            UsageError: they cannot.
+        """
+
+    def pipeline_options(self, job_name: str = "") -> PipelineOptions:
+        """As Beam takes them.
+
+        Args:
+            job_name: the job's name if the options give none.
+        """
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        flags = [*self.flags(), *_beam_flags(self.beam_options)]
+        if job_name and not any(flag.startswith("--job_name=") for flag in flags) and not self.local:
+            flags.append(f"--job_name={job_name}")
+        return PipelineOptions(flags)
+
+    def make(self) -> PipelineRunner:
+        """The runner itself."""
+        raise NotImplementedError
+
+
+def _check_beam_options(options: Mapping[str, str]) -> None:
+    """Refuses what Beam's own parser does not know or take."""
+    import contextlib
+    import io
+
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    for name in options:
+        if name in _OWN_FLAGS:
+            raise UsageError(
+                f'"{name}" has an option of its own',
+                where="--beam-option",
+                expected="options that headrace does not name",
+            )
+    parsers: list[Any] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    (parser,) = parsers
+    said = io.StringIO()
+    try:
+        # The parser says what is wrong on stderr, and exits.
+        with contextlib.redirect_stderr(said):
+            _, unknown = parser.parse_known_args(_beam_flags(options))
+    except SystemExit as error:
+        raise UsageError(
+            "Beam refuses an option", where="--beam-option", received=said.getvalue().rpartition("error: ")[2].strip()
+        ) from error
+    if unknown:
+        import difflib
+
+        name = unknown[0].partition("=")[0].lstrip("-")
+        close = difflib.get_close_matches(name, re.findall(r"--([a-z_]+)", parser.format_usage()), n=1)
+        raise UsageError(
+            f'Beam knows no option "{name}"',
+            where="--beam-option",
+            expected="an option as Beam's documentation spells it, such as number_of_worker_harness_threads",
+            received=unknown[0],
+            fix=f'Perhaps "{close[0]}" is meant' if close else None,
+        )
+
+
+def _beam_flags(options: Mapping[str, str]) -> list[str]:
+    return [f"--{name}" if value in ("", "true") else f"--{name}={value}" for name, value in options.items()]
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Checks that an option is a whole number, `least` or more.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} is wrong", expected=f"a whole number, {least} or more", received=repr(value))
+
+
+def option_of(name: str) -> str:
+    """The option of the command line that sets a field."""
+    spelled = {"beam_options": "beam_option", "labels": "label", "public_addresses": "no_public_addresses"}
+    return f"--{spelled.get(name, name).replace('_', '-')}"

@@ -1,0 +1,211 @@
+"""Which Beam runner does the work, and with what: options that check themselves before anything is launched.
+
+Beam is imported only to make a runner, or where a user passes options of Beam's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from headrace.core.beam.dataflow import DataflowRunner
+from headrace.core.beam.runner_options import IMAGE, RunnerOptions, check_count, option_of
+from headrace.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from apache_beam.runners.runner import PipelineRunner
+
+__all__ = [
+    "ENVIRONMENTS",
+    "RUNNERS",
+    "DataflowRunner",
+    "DirectRunner",
+    "FlinkRunner",
+    "PortableRunner",
+    "RunnerOptions",
+    "SparkRunner",
+    "runner_of",
+    "runner_options",
+]
+
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}\Z")
+ENVIRONMENTS = ("DOCKER", "EXTERNAL", "PROCESS", "LOOPBACK")
+
+
+@dataclass(frozen=True)
+class DirectRunner(RunnerOptions):
+    """Beam's own runner on this machine; named outright, because the default one would first download another.
+
+    Attributes:
+        workers: processes; with 1 the work is done in this one, which needs no start.
+    """
+
+    name: ClassVar[str] = "DirectRunner"
+    local: ClassVar[bool] = True
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("direct_workers", self.workers)
+
+    def flags(self) -> list[str]:
+        if self.workers == 1:
+            return []
+        return [f"--direct_num_workers={self.workers}", "--direct_running_mode=multi_processing"]
+
+    def make(self) -> PipelineRunner:
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+        return FnApiRunner()
+
+
+@dataclass(frozen=True)
+class PortableRunner(RunnerOptions):
+    """Any runner behind a Beam job server.
+
+    Attributes:
+        job_endpoint: the job server, as HOST:PORT.
+        environment_type: how workers are started: DOCKER (a container), EXTERNAL (a worker pool that is there
+            already, such as a sidecar), PROCESS (a command on each machine) or LOOPBACK (this process; for tests).
+        environment_config: the image, HOST:PORT of the pool, or JSON with "command" and "env".
+
+    Raises:
+        UsageError: a value that the job server would refuse, or that would make Beam download a job server.
+    """
+
+    name: ClassVar[str] = "PortableRunner"
+
+    job_endpoint: str = ""
+    environment_type: str = "DOCKER"
+    environment_config: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        embedded = self.job_endpoint == "embed" and self.name == "PortableRunner"
+        if not embedded and not _ENDPOINT.match(self.job_endpoint):
+            raise UsageError(
+                f"job_endpoint is {'wrong' if self.job_endpoint else 'missing'}",
+                where=f"{self.name}, --job-endpoint",
+                expected="HOST:PORT of a Beam job server that runs; without one Beam would download its own",
+                received=repr(self.job_endpoint) if self.job_endpoint else "nothing",
+            )
+        if self.environment_type not in ENVIRONMENTS:
+            raise UsageError(
+                "there is no such environment",
+                where=f"{self.name}, --environment-type",
+                expected=f"one of {', '.join(ENVIRONMENTS)}",
+                received=repr(self.environment_type),
+            )
+        expected = self._expected_config()
+        if expected:
+            raise UsageError(
+                "environment_config is wrong" if self.environment_config else "environment_config is missing",
+                where=f"{self.name}, --environment-config",
+                expected=expected,
+                received=self.environment_config or "nothing",
+            )
+
+    def _expected_config(self) -> str | None:
+        """What environment_config ought to be, or None if it is right."""
+        config = self.environment_config
+        if self.environment_type == "LOOPBACK":
+            return "nothing for LOOPBACK" if config else None
+        if self.environment_type == "EXTERNAL":
+            return None if _ENDPOINT.match(config) else "HOST:PORT of the worker pool for EXTERNAL"
+        if self.environment_type == "DOCKER":
+            pattern, expected = IMAGE
+            return None if re.fullmatch(pattern, config) else f"for DOCKER {expected}"
+        try:
+            plain = json.loads(config)
+            right = isinstance(plain, dict) and isinstance(plain.get("command"), str) and plain["command"] != ""
+        except ValueError:
+            right = False
+        return None if right else 'for PROCESS a JSON object, such as {"command": "/opt/apache/beam/boot"}'
+
+    def flags(self) -> list[str]:
+        flags = [f"--job_endpoint={self.job_endpoint}", f"--environment_type={self.environment_type}"]
+        if self.environment_config:
+            flags.append(f"--environment_config={self.environment_config}")
+        return flags
+
+    def make(self) -> PipelineRunner:
+        from apache_beam.runners.portability.portable_runner import PortableRunner as Runner
+
+        return Runner()
+
+
+@dataclass(frozen=True)
+class FlinkRunner(PortableRunner):
+    """Apache Flink, by Beam's Flink job server."""
+
+    name: ClassVar[str] = "FlinkRunner"
+
+    def make(self) -> PipelineRunner:
+        from apache_beam.runners.portability.flink_runner import FlinkRunner as Runner
+
+        return Runner()
+
+
+@dataclass(frozen=True)
+class SparkRunner(PortableRunner):
+    """Apache Spark, by Beam's Spark job server."""
+
+    name: ClassVar[str] = "SparkRunner"
+
+    def make(self) -> PipelineRunner:
+        from apache_beam.runners.portability.spark_runner import SparkRunner as Runner
+
+        return Runner()
+
+
+RUNNERS: Mapping[str, type[RunnerOptions]] = {
+    runner.name: runner for runner in (DirectRunner, DataflowRunner, FlinkRunner, SparkRunner, PortableRunner)
+}
+
+
+def runner_options(name: str, values: Mapping[str, Any]) -> RunnerOptions:
+    """The options of a runner by its name.
+
+    Args:
+        name: one of RUNNERS.
+        values: its options by name, and those that were not given as None.
+
+    Raises:
+        UsageError: there is no such runner, it has no such option, or a value is wrong.
+    """
+    kind = RUNNERS.get(name)
+    if kind is None:
+        raise UsageError("there is no such runner", expected=f"one of {', '.join(RUNNERS)}", received=repr(name))
+    given = {option: value for option, value in values.items() if value is not None}
+    known = {known.name for known in dataclasses.fields(kind)}
+    foreign = sorted(option_of(option) for option in given if option not in known)
+    if foreign:
+        raise UsageError(
+            f"{name} does not take {' and '.join(foreign)}",
+            where="--runner",
+            expected=f"options among {', '.join(sorted(option_of(option) for option in known))}",
+        )
+    return kind(**given)
+
+
+def runner_of(text: str) -> RunnerOptions:
+    """The Beam runner that a JSON object names, as {"name": NAME, OPTION: VALUE, ...}; "" is this process.
+
+    Raises:
+        UsageError: it is none, or its options are wrong.
+    """
+    if not text:
+        return DirectRunner()
+    try:
+        said = json.loads(text)
+        name = said.pop("name")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError(
+            "the runner is not said as it should be", expected='{"name": NAME, OPTION: VALUE}', received=text
+        ) from error
+    return runner_options(name, said)

@@ -1,0 +1,76 @@
+"""Where an artifact is made before it is published: a folder that workers can write to, renamed when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import glob as _glob
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from headrace.core import storage
+from headrace.core.beam.runners import RunnerOptions
+from headrace.core.errors import PlatformError
+from headrace.core.storage.lock import locked
+
+# The folder within the temporary one where stages leave files to each other.
+WORK = ".work"
+_MANIFEST = "manifest.json"
+_COPIES_AT_ONCE = 16
+
+
+@contextmanager
+def staging(output: str, identity: str, runner: RunnerOptions) -> Iterator[str]:
+    """A temporary folder that becomes `output` when the block ends well, and is removed otherwise.
+
+    Workers on other machines cannot write to this one's disk: for them it is beside the output in its bucket, by a
+    name that follows from the identity, so that a run that is given again clears what a killed one left there. What a
+    worker that was given up for lost writes later goes there too, and never into what was published.
+
+    Raises:
+        UsageError: the place cannot be written.
+        PlatformError: the disk is full, or the service failed.
+    """
+    if runner.local or not storage.is_remote(output):
+        if not storage.is_remote(output):
+            _clear(output)
+        with storage.publishing(output) as local, locked(storage.join(str(local), WORK), timeout_s=0):
+            yield str(local)
+        return
+    parent, _, name = output.rstrip("/").rpartition("/")
+    folder_uri = f"{parent}/.{name}.{identity}"
+    storage.remove(folder_uri)
+    try:
+        yield folder_uri
+        _publish(folder_uri, output)
+    finally:
+        storage.remove(folder_uri)
+
+
+def _clear(output: str) -> None:
+    """Removes what killed runs left beside `output`; a run that lives holds the lock of its work folder."""
+    path = storage.local_path(output)
+    for work in path.parent.glob(f".{_glob.escape(path.name)}.*/{WORK}"):
+        with contextlib.suppress(PlatformError), locked(str(work), timeout_s=0):
+            storage.remove(str(work.parent))
+
+
+def _publish(source: str, output: str) -> None:
+    """Gives the objects below `source` their names below `output`, which has no others then; the manifest comes last.
+
+    An earlier manifest goes first: readers look for it, and must not find it beside shards of two runs.
+    """
+    from headrace.core.storage import gcs
+
+    made = [found.uri for found in gcs.below(source)]
+    manifest = storage.join(source, _MANIFEST)
+    if manifest not in made:
+        raise ValueError(f"{source} must have a {_MANIFEST}")
+    targets = {uri: output.rstrip("/") + uri.removeprefix(source) for uri in made if uri != manifest}
+    storage.remove(storage.join(output, _MANIFEST))
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        for _ in pool.map(gcs.copy, targets.keys(), targets.values()):
+            pass
+    kept = set(targets.values())
+    gcs.remove([found.uri for found in gcs.below(output) if found.uri not in kept])
+    gcs.copy(manifest, storage.join(output, _MANIFEST))

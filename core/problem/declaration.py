@@ -1,0 +1,332 @@
+"""What a user declares, once: key, label, features, splits, training and gate. Every step reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from headrace.core.errors import ProblemError
+from headrace.core.problem.features import (
+    METRICS,
+    Categorical,
+    Crossed,
+    Drift,
+    Feature,
+    Gate,
+    Numeric,
+    Splits,
+    Task,
+    Training,
+    is_finite,
+)
+from headrace.core.problem.tuning import Choice, Range, Tuning
+
+__all__ = [
+    "METRICS",
+    "Categorical",
+    "Choice",
+    "Crossed",
+    "Drift",
+    "Feature",
+    "Gate",
+    "Numeric",
+    "Problem",
+    "Range",
+    "Splits",
+    "Task",
+    "Training",
+    "Tuning",
+]
+
+# The problem's name becomes a folder, a pipeline's name and a part of URLs.
+_PROBLEM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}\Z")
+
+DuplicateRows = Literal["allow", "quarantine"]
+
+# Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
+_LATER = {"max_missing": None, "max_unknown": None, "drift": None, "duplicate_rows": "allow"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A supervised learning problem over a table.
+
+    Args:
+        name: lower-case letters, digits, `-` and `_`; it names folders, pipelines and endpoints.
+        key: the column that identifies a row; it decides the split, and predictions carry it.
+        label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary, of
+            which the second is the positive one).
+        features: what the model sees.
+        splits: shares of train, eval and test.
+        gate: what a model must do to be blessed; without one every model is.
+        training: how the model is trained.
+        quarantine_budget: the share of rows that may go to quarantine before a run is refused.
+        hyperparameters: passed to `build_model` as they are; JSON values only.
+        drift: how far columns may have moved from an earlier statistics.json; without it nothing is compared.
+        duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
+            another key; "allow" keeps such rows.
+        tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
+
+    Raises:
+        ProblemError: with the field, what was expected and what came.
+    """
+
+    name: str
+    key: str
+    label: Numeric | Categorical
+    features: Sequence[Feature]
+    _: dataclasses.KW_ONLY
+    splits: Splits = field(default_factory=Splits)
+    gate: Gate | None = None
+    training: Training = field(default_factory=Training)
+    quarantine_budget: float = 0.05
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    drift: Drift | None = None
+    duplicate_rows: DuplicateRows = "allow"
+    tuning: Tuning | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
+        self._check_fields()
+        self._check_label()
+        self._check_features()
+        self._check_gate()
+        self._check_drift()
+        self._check_tuning()
+
+    def _check_fields(self) -> None:
+        if not isinstance(self.name, str) or not _PROBLEM_NAME.match(self.name):
+            raise ProblemError(
+                "name is wrong",
+                where="Problem",
+                expected="1 to 48 lower-case letters, digits, - and _, starting with a letter",
+                received=repr(self.name),
+            )
+        if not isinstance(self.key, str) or not self.key:
+            raise ProblemError("key is wrong", where="Problem", expected="a column's name", received=repr(self.key))
+        for name, kind in (("splits", Splits), ("training", Training)):
+            if not isinstance(getattr(self, name), kind):
+                raise ProblemError(
+                    f"{name} is wrong",
+                    where="Problem",
+                    expected=f"a {kind.__name__}",
+                    received=repr(getattr(self, name)),
+                )
+        if not is_finite(self.quarantine_budget) or not 0 <= self.quarantine_budget <= 1:
+            raise ProblemError(
+                "quarantine_budget is wrong",
+                where="Problem",
+                expected="a share between 0 and 1",
+                received=repr(self.quarantine_budget),
+            )
+        if self.duplicate_rows not in get_args(DuplicateRows):
+            raise ProblemError(
+                "duplicate_rows is wrong",
+                where="Problem",
+                expected=" or ".join(f'"{policy}"' for policy in get_args(DuplicateRows)),
+                received=repr(self.duplicate_rows),
+            )
+        try:
+            json.dumps(dict(self.hyperparameters))
+        except (TypeError, ValueError) as error:
+            raise ProblemError(
+                "hyperparameters are wrong", where="Problem", expected="JSON values", received=str(error)
+            ) from error
+
+    def _check_label(self) -> None:
+        label = self.label
+        if not isinstance(label, Numeric | Categorical):
+            raise ProblemError(
+                "label is wrong", where="Problem", expected="a Numeric or a Categorical", received=repr(label)
+            )
+        if label.optional:
+            raise ProblemError(
+                "the label cannot be optional", where="Problem.label", expected="optional=False", received="True"
+            )
+        if isinstance(label, Categorical) and label.max_unknown is not None:
+            raise ProblemError(
+                "the label cannot have unknown values",
+                where="Problem.label",
+                expected="no max_unknown",
+                received=f"max_unknown={label.max_unknown}",
+            )
+        if isinstance(label, Numeric) and label.buckets is not None:
+            raise ProblemError(
+                "a label has no buckets",
+                where="Problem.label",
+                expected="a Categorical for classes",
+                received="Numeric with buckets",
+            )
+        if isinstance(label, Categorical) and (label.vocabulary is None or len(label.vocabulary) < 2):
+            raise ProblemError(
+                "a class label needs its classes",
+                where="Problem.label",
+                expected='Categorical(..., vocabulary=["no", "yes"]) with two values or more',
+                received=f"vocabulary={None if label.vocabulary is None else list(label.vocabulary)!r}",
+            )
+
+    def _check_features(self) -> None:
+        if not self.features:
+            raise ProblemError(
+                "there are no features", where="Problem.features", expected="a list of one or more", received="none"
+            )
+        seen: dict[str, Feature] = {}
+        for feature in self.features:
+            if not isinstance(feature, Numeric | Categorical | Crossed):
+                raise ProblemError(
+                    "a feature is wrong",
+                    where="Problem.features",
+                    expected="Numeric, Categorical or Crossed",
+                    received=repr(feature),
+                )
+            if feature.name in seen:
+                raise ProblemError(
+                    "two features have one name",
+                    where="Problem.features",
+                    expected="each name once",
+                    received=f'"{feature.name}" twice',
+                )
+            seen[feature.name] = feature
+        if self.label.name in seen:
+            raise ProblemError(
+                "the label is among the features",
+                where="Problem.features",
+                expected="features that are known before the label is",
+                received=f'"{self.label.name}"',
+            )
+        if self.key in seen or self.key == self.label.name:
+            raise ProblemError(
+                "the key is used as a feature or as the label",
+                where="Problem.key",
+                expected="a column that only identifies the row",
+                received=f'"{self.key}"',
+            )
+        for feature in self.features:
+            if isinstance(feature, Crossed):
+                self._check_cross(feature, seen)
+
+    def _check_cross(self, cross: Crossed, features: Mapping[str, Feature]) -> None:
+        where = f"Crossed({', '.join(map(repr, cross.features))})"
+        for name in cross.features:
+            crossed = features.get(name)
+            if crossed is None or isinstance(crossed, Crossed):
+                known = sorted(n for n, f in features.items() if not isinstance(f, Crossed))
+                raise ProblemError(
+                    f'there is no feature "{name}" to cross',
+                    where=where,
+                    expected=f"names among {', '.join(known)}",
+                    received=f'"{name}"',
+                )
+            if isinstance(crossed, Numeric) and crossed.buckets is None:
+                raise ProblemError(
+                    f'"{name}" is a number without buckets, and cannot be crossed',
+                    where=where,
+                    expected=f'Numeric("{name}", buckets=[...])',
+                    received="no buckets",
+                )
+
+    def _check_gate(self) -> None:
+        if self.gate is None:
+            return
+        if not isinstance(self.gate, Gate):
+            raise ProblemError("gate is wrong", where="Problem", expected="a Gate", received=repr(self.gate))
+        known = METRICS[self.task]
+        if self.gate.metric not in known:
+            raise ProblemError(
+                "there is no such metric",
+                where="Problem.gate",
+                expected=f"for {self.task}, one of {', '.join(known)}",
+                received=f'"{self.gate.metric}"',
+            )
+        columns = {f.name: f for f in self.columns}
+        for name in self.gate.slices:
+            if name not in columns:
+                raise ProblemError(
+                    f'there is no feature "{name}" to slice by',
+                    where="Problem.gate.slices",
+                    expected=f"names among {', '.join(columns)}",
+                    received=f'"{name}"',
+                )
+            sliced = columns[name]
+            if isinstance(sliced, Numeric) and sliced.buckets is None:
+                raise ProblemError(
+                    f'"{name}" is a number without buckets, and cannot be sliced by',
+                    where="Problem.gate.slices",
+                    expected=f'a Categorical, or Numeric("{name}", buckets=[...])',
+                    received="no buckets",
+                )
+
+    def _check_drift(self) -> None:
+        if self.drift is None:
+            return
+        if not isinstance(self.drift, Drift):
+            raise ProblemError("drift is wrong", where="Problem", expected="a Drift", received=repr(self.drift))
+        columns = {declared.name: declared for declared in (*self.columns, self.label)}
+        for name, own in self.drift.columns.items():
+            if name not in columns:
+                raise ProblemError(
+                    f'there is no column "{name}" to compare',
+                    where="Problem.drift",
+                    expected=f"names among {', '.join(columns)}",
+                    received=f'"{name}"',
+                )
+            if isinstance(columns[name], Numeric) and own.l_infinity is not None:
+                raise ProblemError(
+                    f'"{name}" is a number, and has no L-infinity distance',
+                    where="Problem.drift",
+                    expected=f'{{"{name}": Drift(jensen_shannon=...)}}',
+                    received=f"l_infinity={own.l_infinity}",
+                )
+
+    def _check_tuning(self) -> None:
+        if self.tuning is None:
+            return
+        if not isinstance(self.tuning, Tuning):
+            raise ProblemError("tuning is wrong", where="Problem", expected="a Tuning", received=repr(self.tuning))
+        self.tuning.check_hyperparameters(self.hyperparameters)
+
+    @property
+    def task(self) -> Task:
+        """What kind of prediction the label asks for."""
+        if isinstance(self.label, Numeric):
+            return "regression"
+        return "binary" if len(self.label.vocabulary or ()) == 2 else "multiclass"
+
+    @property
+    def columns(self) -> tuple[Numeric | Categorical, ...]:
+        """The features that are columns of the table: all but the crosses, in the order declared."""
+        return tuple(f for f in self.features if not isinstance(f, Crossed))
+
+    @property
+    def crosses(self) -> tuple[Crossed, ...]:
+        """The crossed features, in the order declared."""
+        return tuple(f for f in self.features if isinstance(f, Crossed))
+
+    def to_json(self) -> dict[str, Any]:
+        """The declaration as JSON values; each feature says its `kind`."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        plain["label"]["kind"] = type(self.label).__name__
+        for feature, declared in zip(plain["features"], self.features, strict=True):
+            feature["kind"] = type(declared).__name__
+        plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
+        return plain
+
+    @property
+    def schema_digest(self) -> str:
+        """Digest of what preprocessing reads of the problem: another gate or another batch size leaves it as it is."""
+        plain = self.to_json()
+        read = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows")
+        relevant = _declared({n: plain[n] for n in read})
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _declared(plain: Any) -> Any:
+    """JSON values without the later fields that are at their defaults."""
+    if isinstance(plain, dict):
+        return {n: _declared(v) for n, v in plain.items() if n not in _LATER or v != _LATER[n]}
+    return [_declared(value) for value in plain] if isinstance(plain, list) else plain

@@ -1,0 +1,224 @@
+"""What a search for better parameters may try: the part of a Problem that `headrace tune` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from headrace.core.errors import ProblemError
+from headrace.core.problem.features import Training, is_finite
+
+# How good a trial is, is judged on the same eval split by the same seed; where training ends is the trial's own.
+TUNABLE = ("batch_size", "cross_layers", "dropout", "epochs", "hidden_units", "learning_rate", "model", "patience")
+_HYPERPARAMETER = "hyperparameters."
+# What Training is asked about another value is asked with the others as they are by default.
+_DEFAULT = Training()
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`, both included: whole numbers where both are whole, unless `step` is not.
+
+    Args:
+        low: the least value.
+        high: the greatest value.
+        step: try only low, low + step, ...; None tries any.
+        log: try as many values between 0.001 and 0.01 as between 0.01 and 0.1; for rates and sizes.
+
+    Raises:
+        ProblemError: bounds that hold nothing, a logarithm of what is not positive, a step together with one.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        where = f"Range({self.low!r}, {self.high!r})"
+        if not is_finite(self.low) or not is_finite(self.high) or self.low >= self.high:
+            raise ProblemError(
+                "the bounds are wrong", where=where, expected="numbers with low < high", received=where[5:]
+            )
+        if self.step is not None and (not is_finite(self.step) or not 0 < self.step <= self.high - self.low):
+            raise ProblemError(
+                "step is wrong",
+                where=where,
+                expected=f"a number greater than 0, and {self.high - self.low:g} at most",
+                received=repr(self.step),
+            )
+        if self.log and self.low <= 0:
+            raise ProblemError(
+                "a logarithmic range is of positive numbers", where=where, expected="low > 0", received=repr(self.low)
+            )
+        if self.log and self.step is not None:
+            raise ProblemError(
+                "log and step exclude each other", where=where, expected="one of the two", received="both"
+            )
+
+    @property
+    def greatest(self) -> float:
+        """The greatest value that is tried: `high`, or the last that whole steps reach."""
+        if self.step is None:
+            return self.high
+        # As they are written: in binary, 0.1 goes not ten times into 1.
+        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
+        return float(low + (high - low) // step * step)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds whole numbers only."""
+        return all(isinstance(value, int) for value in (self.low, self.high, 1 if self.step is None else self.step))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"kind": "Range", "low": self.low, "high": self.high, "step": self.step, "log": self.log}
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of some values, in no order.
+
+    Args:
+        options: two or more different JSON values.
+
+    Raises:
+        ProblemError: fewer, equal ones, or values that JSON cannot hold.
+    """
+
+    options: tuple[Any, ...]
+
+    def __init__(self, options: Sequence[Any]) -> None:
+        listed = list(options) if isinstance(options, Sequence) and not isinstance(options, str) else []
+        try:
+            distinct = {json.dumps(option, allow_nan=False) for option in listed}
+        except (TypeError, ValueError) as error:
+            raise ProblemError(
+                "the options are wrong", where="Choice", expected="JSON values", received=str(error)
+            ) from error
+        if len(distinct) < 2 or len(distinct) != len(listed):
+            raise ProblemError(
+                "there is nothing to choose",
+                where="Choice",
+                expected="a list of two or more different values",
+                received=repr(options),
+            )
+        object.__setattr__(self, "options", tuple(listed))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"kind": "Choice", "options": list(self.options)}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search for the parameters whose model has the least loss on the eval split.
+
+    Args:
+        space: what to try: a Range or a Choice by name, which is that of an argument of Training, or
+            "hyperparameters.NAME" of the problem's hyperparameters.
+        trials: how many trainings, those that were pruned included.
+        warmup_epochs: epochs of a trial that are never judged.
+        pruning_trials: trials that are chosen at random, and complete, before one is pruned. From then on a trial is
+            pruned when its best eval loss so far is worse than the median of what others had after the same epoch.
+        seed: what is tried next follows from it and from the trials before.
+
+    Raises:
+        ProblemError: a name that cannot be tuned, or a value that Training refuses.
+    """
+
+    space: Mapping[str, Range | Choice]
+    trials: int = 20
+    warmup_epochs: int = 2
+    pruning_trials: int = 4
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 1), ("warmup_epochs", 0), ("pruning_trials", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ProblemError(
+                    f"{name} is wrong",
+                    where="Tuning",
+                    expected=f"a whole number, {least} or more",
+                    received=repr(value),
+                )
+        if not isinstance(self.space, Mapping) or not self.space:
+            raise ProblemError(
+                "the space is empty",
+                where="Tuning",
+                expected='space={"learning_rate": Range(1e-4, 1e-1, log=True), ...}',
+                received=repr(self.space),
+            )
+        object.__setattr__(self, "space", dict(self.space))
+        for name, values in self.space.items():
+            _check_dimension(name, values)
+
+    def check_hyperparameters(self, hyperparameters: Mapping[str, Any]) -> None:
+        """Checks that each hyperparameter to tune is one that the problem has: another would be read by nobody.
+
+        Raises:
+            ProblemError: one is not.
+        """
+        for name in self.space:
+            inner = name.removeprefix(_HYPERPARAMETER)
+            if name != inner and inner not in hyperparameters:
+                raise ProblemError(
+                    f'there is no hyperparameter "{inner}"',
+                    where="Problem.tuning",
+                    expected=f"one of {', '.join(hyperparameters)}" if hyperparameters else "hyperparameters={...}",
+                    received=f'"{name}"',
+                    fix=f'Give the Problem hyperparameters={{"{inner}": ...}}, the value without a search',
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "space": {name: values.to_json() for name, values in self.space.items()},
+            "trials": self.trials,
+            "warmup_epochs": self.warmup_epochs,
+            "pruning_trials": self.pruning_trials,
+            "seed": self.seed,
+        }
+
+
+def split_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A trial's parameters as arguments of Training, and as hyperparameters by their own names."""
+    training = {name: value for name, value in parameters.items() if not name.startswith(_HYPERPARAMETER)}
+    rest = {n.removeprefix(_HYPERPARAMETER): v for n, v in parameters.items() if n.startswith(_HYPERPARAMETER)}
+    return training, rest
+
+
+def _check_dimension(name: str, values: Range | Choice) -> None:
+    where = f'Tuning.space["{name}"]'
+    if not isinstance(values, Range | Choice):
+        raise ProblemError("what to try is wrong", where=where, expected="a Range or a Choice", received=repr(values))
+    if isinstance(name, str) and name.startswith(_HYPERPARAMETER) and name != _HYPERPARAMETER:
+        return
+    if name not in TUNABLE:
+        raise ProblemError(
+            f'"{name}" cannot be tuned',
+            where="Tuning.space",
+            expected=f'one of {", ".join(TUNABLE)}, or "{_HYPERPARAMETER}NAME"',
+            received=repr(name),
+        )
+    # Every option, and both ends of a range, must be what Training takes.
+    ends = values.options if isinstance(values, Choice) else (values.low, values.high)
+    for value in ends:
+        try:
+            dataclasses.replace(_DEFAULT, **{name: value})
+        except (ProblemError, TypeError) as error:
+            expected = error.expected if isinstance(error, ProblemError) else f"a value that Training({name}=...) takes"
+            raise ProblemError(f"{name} is wrong", where=where, expected=expected, received=repr(value)) from error
+    if isinstance(values, Range) and isinstance(getattr(_DEFAULT, name), int) and not values.whole:
+        raise ProblemError(
+            f"{name} is a whole number",
+            where=where,
+            expected=f"Range({math.ceil(values.low)}, {math.floor(values.high)})",
+            received=f"Range({values.low!r}, {values.high!r})",
+        )

@@ -1,0 +1,1 @@
+"""Row rules: validation and splits."""

@@ -1,0 +1,109 @@
+"""Which split and which shard a row belongs to: a fingerprint of its key decides, not chance.
+
+The fingerprint is MurmurHash64A (Austin Appleby, public domain) over the key's UTF-8 bytes, with the seed that
+TensorFlow's `tf.strings.to_hash_bucket` uses, so it can be computed again there. It will not change: a row that
+moved from train to test with a new release would make every comparison of models worthless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.artifacts.examples import SPLITS
+from headrace.core.problem import Splits
+from headrace.core.tfrecord.pieces import offsets_of
+
+_SEED = 0xDECAFCAFFE
+_MULTIPLIER = np.uint64(0xC6A4A7935BD1E995)
+_SHIFT = np.uint64(47)
+
+Fingerprints = npt.NDArray[np.uint64]
+
+
+def fingerprint(keys: pa.Array) -> Fingerprints:
+    """MurmurHash64A of each key's bytes, eight bytes of all keys at a time.
+
+    Args:
+        keys: strings or binary values, without nulls.
+    """
+    values = keys.cast(pa.large_binary())
+    offsets = offsets_of(values)
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    data = values.buffers()[2]
+    # Words are read at any byte, so the last one may reach over the end.
+    padded = np.zeros((0 if data is None else data.size) + 8, np.uint8)
+    if data is not None:
+        padded[:-8] = np.frombuffer(data, np.uint8)
+    words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
+
+    state = np.uint64(_SEED) ^ (lengths.astype(np.uint64) * _MULTIPLIER)
+    whole = lengths // 8
+    for word in range(int(whole.max(initial=0))):
+        rows = np.flatnonzero(whole > word)
+        mixed = words[starts[rows] + 8 * word] * _MULTIPLIER
+        mixed ^= mixed >> _SHIFT
+        mixed *= _MULTIPLIER
+        state[rows] = (state[rows] ^ mixed) * _MULTIPLIER
+    rest = (lengths % 8).astype(np.uint64)
+    rows = np.flatnonzero(rest)
+    tail = words[starts[rows] + 8 * whole[rows]] & ((np.uint64(1) << (np.uint64(8) * rest[rows])) - np.uint64(1))
+    state[rows] = (state[rows] ^ tail) * _MULTIPLIER
+    state ^= state >> _SHIFT
+    state *= _MULTIPLIER
+    state ^= state >> _SHIFT
+    return state
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How rows are spread over the shards of all splits. Shards are numbered through: train, then eval, then test.
+
+    Attributes:
+        splits: the share of each split.
+        counts: shards of train, eval and test, each 1 or more.
+    """
+
+    splits: Splits
+    counts: tuple[int, int, int]
+
+    @classmethod
+    def plan(cls, splits: Splits, rows: int, shard_rows: int) -> Sharding:
+        """So many shards that each holds about `shard_rows` of `rows`."""
+        shares = (splits.train, splits.eval, splits.test)
+        train, evaluation, test = (max(1, -int(-rows * share // shard_rows)) for share in shares)
+        return cls(splits, (train, evaluation, test))
+
+    def split_of(self, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
+        """0, 1 or 2 (train, eval, test) for each row: where its fingerprint falls, as a share of 2 to the 64th."""
+        bounds = np.array([_bound(self.splits.train), _bound(self.splits.train, self.splits.eval)], np.uint64)
+        return np.searchsorted(bounds, fingerprints, side="right")
+
+    def shard_of(self, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
+        """The number of each row's shard.
+
+        The split is taken from a fingerprint's high bits and the shard from its low ones, so that they do not depend
+        on each other.
+        """
+        split = self.split_of(fingerprints)
+        low = fingerprints & np.uint64(0xFFFFFFFF)
+        within = (low * np.array(self.counts, np.uint64)[split]) >> np.uint64(32)
+        before = np.cumsum([0, *self.counts[:2]])
+        return before[split] + within.astype(np.int64)
+
+    def name(self, shard: int) -> tuple[str, str]:
+        """The split and the file of a shard, such as ("train", "train/part-00000-of-00008.tfrecord")."""
+        for split, count in zip(SPLITS, self.counts, strict=True):
+            if shard < count:
+                return split, f"{split}/part-{shard:05d}-of-{count:05d}.tfrecord"
+            shard -= count
+        raise ValueError(f"shard must be below {sum(self.counts)}")
+
+
+def _bound(*shares: float) -> int:
+    """The shares' sum of 2 to the 64th; decimals are taken as they are written, so 0.8 + 0.1 is 0.9."""
+    return min(int(sum(Fraction(str(share)) for share in shares) * 2**64), 2**64 - 1)

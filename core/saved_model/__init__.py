@@ -1,0 +1,1 @@
+"""SavedModels: found, loaded, and bound to columns and JSON."""

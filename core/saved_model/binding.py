@@ -1,0 +1,82 @@
+"""What a SavedModel takes, bound to the columns of a user's rows: by a Model's schema, and by what the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from headrace.core.errors import DataError, UsageError
+from headrace.core.saved_model.find import Source
+from headrace.core.saved_model.interface import SERVING_DEFAULT, ModelInput, ModelOutput, Takes
+
+MODEL_VERSION = "model_version"
+
+
+def with_key_input(takes: Takes) -> Takes:
+    """With the string input `key` that comes out again, as our models and many others have it, as the key's."""
+    given = [t for t in takes.inputs if (t.name, t.dtype, t.width) == ("key", "string", None)]
+    if not given or ModelOutput("key", "string") not in takes.outputs:
+        return takes
+    return replace(
+        takes,
+        inputs=tuple(taken for taken in takes.inputs if taken.name != "key"),
+        outputs=tuple(output for output in takes.outputs if output.name != "key"),
+        key_input="key",
+    )
+
+
+def and_key(takes: Takes) -> tuple[ModelInput, ...]:
+    """The inputs, and that of the key, fed from the key's column."""
+    if takes.key_input is None or takes.key is None:
+        return takes.inputs
+    return (*takes.inputs, ModelInput(takes.key_input, "string", None, (takes.key,)))
+
+
+def declared(takes: Takes, source: Source) -> Takes:
+    """What the schema of a Model says more than its SavedModel: what may be missing, and the key's column.
+
+    Raises:
+        DataError: they disagree.
+    """
+    schema = source.interface
+    if schema is None or takes.signature != SERVING_DEFAULT:
+        return takes
+    wanted = {i.name: "float32" if i.kind == "numeric" else "string" for i in schema.inputs}
+    found = {taken.name: taken.dtype for taken in takes.inputs}
+    if wanted != found or takes.key_input is None:
+        raise DataError(
+            "the SavedModel and schema.json of the Model disagree",
+            where=source.saved_model,
+            expected=", ".join(f"{name} {dtype}" for name, dtype in sorted(wanted.items())) + " and a key",
+            received=", ".join(f"{name} {dtype}" for name, dtype in sorted(found.items())),
+        )
+    optional = {i.name for i in schema.inputs if i.optional}
+    inputs = tuple(replace(taken, optional=taken.name in optional) for taken in takes.inputs)
+    return replace(takes, inputs=inputs, key=schema.key_name, declared=True)
+
+
+def keyed(takes: Takes, key: str | None) -> Takes:
+    """With the column `key`, or the declared one, as the key's.
+
+    Raises:
+        UsageError: a column of the predictions would have two sources.
+    """
+    key = key or takes.key
+    named = [*(given.name for given in takes.outputs), MODEL_VERSION]
+    if key in named or len(set(named)) < len(named):
+        raise UsageError(
+            "two columns of the predictions have the same name",
+            expected=f"a key of another name than {', '.join(named)}, and no output {MODEL_VERSION}",
+            received=key or MODEL_VERSION,
+            fix="Rename the key's column, or export the model with other names",
+        )
+    return replace(takes, key=key)
+
+
+def with_optional(takes: Takes, optional: Collection[str]) -> Takes:
+    names = [taken.name for taken in takes.inputs]
+    for name in optional:
+        if name not in names:
+            raise UsageError("the model has no such input", expected=f"one of {', '.join(names)}", received=name)
+    inputs = tuple(replace(taken, optional=taken.optional or taken.name in optional) for taken in takes.inputs)
+    return replace(takes, inputs=inputs)

@@ -1,0 +1,130 @@
+"""What is to be served: finds the SavedModel, its name, version and interface behind a path, without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+from headrace.core.saved_model.json_columns import Input, Interface
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+# TensorFlow Serving numbers versions; a SavedModel that says nothing of its version is the first.
+_UNKNOWN_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to serve.
+
+    Attributes:
+        saved_model: the SavedModel's folder, here or on gs://.
+        name: what it is called in URLs.
+        version: what responses say answered.
+        interface: what the model takes; None where only the SavedModel's signature says it.
+        warm_up: instances for a first prediction, which is slower than those after it.
+    """
+
+    saved_model: str
+    name: str
+    version: str
+    interface: Interface | None
+    warm_up: tuple[dict[str, Any], ...] = ()
+
+
+def find_source(uri: str, *, name: str | None = None) -> Source:
+    """The model behind a path.
+
+    Args:
+        uri: an Endpoint folder (its live version is meant), a Model artifact, or a bare SavedModel; here or on gs://.
+        name: what to call it instead of the endpoint's, the problem's or the folder's name.
+
+    Raises:
+        UsageError: nothing that can be served is there.
+        DataError: what is there is damaged.
+    """
+    if storage.exists(storage.join(uri, "endpoint.json")):
+        return _of_endpoint(uri, name)
+    if storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
+        return _of_model(uri, name)
+    if storage.exists(storage.join(uri, "saved_model.pb")):
+        return Source(uri, _checked(name or _last_part(uri)), _UNKNOWN_VERSION, None)
+    raise UsageError(
+        "there is no model to serve",
+        where=uri,
+        expected="an endpoint's folder, a Model, or a SavedModel",
+        received="a folder without endpoint.json or saved_model.pb" if storage.exists(uri) else "nothing",
+    )
+
+
+def _last_part(uri: str) -> str:
+    if storage.is_remote(uri):
+        return uri.rstrip("/").rsplit("/", 1)[-1]
+    return storage.local_path(uri).resolve().name
+
+
+def _of_endpoint(uri: str, name: str | None) -> Source:
+    where = storage.join(uri, "endpoint.json")
+    endpoint = _object(where)
+    live = endpoint.get("live")
+    if not isinstance(live, str):
+        raise DataError("no version is live", where=where, expected="a version", received=repr(live))
+    return _of_model(storage.join(uri, "versions", live), name or endpoint.get("name"))
+
+
+def _of_model(uri: str, name: str | None) -> Source:
+    problem = _object(storage.join(uri, "problem.json"))
+    version = _object(storage.join(uri, "training.json")).get("model_version")
+    where = storage.join(uri, "training.json")
+    if not isinstance(version, str) or not _NAME.match(version):
+        raise DataError("the version is wrong", where=where, expected="letters and digits", received=repr(version))
+    golden = storage.join(uri, "golden.json")
+    warm_up = _object(golden).get("instances", []) if storage.exists(golden) else []
+    return Source(
+        storage.join(uri, "saved_model"),
+        _checked(name or problem.get("name")),
+        version,
+        _interface(storage.join(uri, "schema.json")),
+        tuple(warm_up),
+    )
+
+
+def _interface(where: str) -> Interface:
+    columns = _object(where).get("columns")
+    try:
+        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "label": [], "key": []}
+        for column in columns or []:
+            by_role[column["role"]].append(column)
+        return Interface(
+            tuple(Input(str(c["name"]), c["kind"], bool(c["optional"])) for c in by_role["feature"]),
+            takes_key=True,
+            key_name=next((str(c["name"]) for c in by_role["key"]), None),
+            label=next((str(c["name"]) for c in by_role["label"]), None),
+        )
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            "the schema is damaged",
+            where=where,
+            expected="columns with name, kind, role, optional",
+            received=str(error),
+        ) from error
+
+
+def _object(where: str) -> dict[str, Any]:
+    value = storage.read_json(where)
+    if not isinstance(value, dict):
+        raise DataError("it does not hold an object", where=where, expected="{...}", received=type(value).__name__)
+    return value
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise UsageError(
+            "the model's name is wrong",
+            expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
+            received=repr(name),
+            fix="Give another name",
+        )
+    return name

@@ -1,0 +1,212 @@
+"""What a SavedModel takes and gives, and which columns of a table it is fed from; without TensorFlow."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headrace.core.errors import DataError, UsageError
+
+SERVING_DEFAULT = "serving_default"
+
+# What a column named for an input can be made into, by the names that TensorFlow gives dtypes.
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES = (*FLOATS, *INTEGERS, "bool", "string")
+
+# An input from one column, or a dense one from several in this order.
+Feeding = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A tensor that the signature takes.
+
+    Attributes:
+        name: in the signature.
+        dtype: one of DTYPES.
+        width: None for one value a row, [rows]; n for a dense tensor [rows, n]; 0 for one whose width the SavedModel
+            leaves open, [rows, None].
+        columns: those it is fed from: one, or as many as it is wide in their order; or one column of lists.
+        optional: a value may be missing: the model is then given NaN, or "".
+    """
+
+    name: str
+    dtype: str
+    width: int | None = None
+    columns: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def shape(self) -> str:
+        """[rows] or [rows, n], as it is shown."""
+        return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
+
+    @property
+    def from_lists(self) -> bool:
+        """It is wider than one, and fed from one column, which must hold lists."""
+        return self.width is not None and self.width != 1 and len(self.columns) == 1
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """A tensor that the signature gives back.
+
+    Attributes:
+        name: in the signature, and of its column among the predictions.
+        dtype: one of DTYPES.
+        width: None for one value a row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
+    """
+
+    name: str
+    dtype: str
+    width: int | None = None
+
+    @property
+    def shape(self) -> str:
+        """[rows] or [rows, n], as it is shown."""
+        return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a model takes and gives, and the columns that it is fed from.
+
+    Attributes:
+        signature: of the SavedModel.
+        inputs: in order of their names, each with its columns; the one that the key passes through is not among them.
+        outputs: in order of their names, without the key.
+        key: the column that identifies a row, or None.
+        key_input: the input and output that the model passes its key through, or None.
+        declared: the SavedModel is of a Model artifact, whose schema says what may be missing.
+    """
+
+    signature: str
+    inputs: tuple[ModelInput, ...]
+    outputs: tuple[ModelOutput, ...]
+    key: str | None = None
+    key_input: str | None = None
+    declared: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read: the key, then those of the inputs, each once."""
+        names = [] if self.key is None else [self.key]
+        return tuple(dict.fromkeys([*names, *(column for taken in self.inputs for column in taken.columns)]))
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The columns that are the model's texts and nothing else, and so need be no text of their own a row."""
+        texts = {name for taken in self.inputs if taken.dtype == "string" for name in taken.columns}
+        return frozenset(texts - {self.key})
+
+    def columns_among(self, available: Collection[str]) -> tuple[str, ...]:
+        """Those of `columns` that rows with the columns `available` have; what may be missing may be missing whole.
+
+        Raises:
+            DataError: a column is not there that must be.
+        """
+        wanted = self._required()
+        for name in self.columns:
+            if name not in available and name in wanted:
+                raise _no_column(name, wanted[name], available)
+        return tuple(name for name in self.columns if name in available)
+
+    def fed(self, feeding: Feeding) -> Takes:
+        """These inputs from other columns than those of their names.
+
+        Args:
+            feeding: the column, or the columns in order, by the input's name.
+
+        Raises:
+            UsageError: there is no such input, or not as many columns as it is wide.
+        """
+        names = [taken.name for taken in self.inputs]
+        for name in feeding:
+            if name not in names:
+                raise UsageError(
+                    "the model has no such input", expected=_either(names), received=name, fix=_close(name, names)
+                )
+        return replace(self, inputs=tuple(_fed(taken, feeding.get(taken.name)) for taken in self.inputs))
+
+    def dense(self, columns: Sequence[str]) -> Takes:
+        """Its one dense input fed from `columns`, in this order.
+
+        Raises:
+            UsageError: it has not exactly one dense input, or one of another width.
+        """
+        wide = [taken for taken in self.inputs if taken.width is not None]
+        if len(wide) != 1 or len(self.inputs) != 1:
+            raise UsageError(
+                "columns without the name of an input go to a model with one dense input",
+                expected="INPUT=COLUMN,COLUMN,... for each input",
+                received=f"a model that takes {', '.join(f'{i.name} {i.dtype} {i.shape}' for i in self.inputs)}",
+            )
+        return self.fed({wide[0].name: tuple(columns)})
+
+    def text(self) -> str:
+        """What it takes and gives, and from and to which columns, in lines to read."""
+        rows = [("takes", "dtype", "shape", "from")]
+        for taken in self.inputs:
+            origin = f"{taken.columns[0]}, a column of lists" if taken.from_lists else ", ".join(taken.columns)
+            missing = (
+                ""
+                if not taken.optional
+                else ' (may be missing: "")'
+                if taken.dtype == "string"
+                else " (may be missing: NaN)"
+            )
+            rows.append((taken.name, taken.dtype, taken.shape, origin + missing))
+        if self.key_input is not None:
+            rows.append((self.key_input, "string", "[rows]", "the key, which passes through"))
+        gives = [("gives", "dtype", "shape", "to")]
+        gives += [(given.name, given.dtype, given.shape, given.name) for given in self.outputs]
+        lines = [f"signature {self.signature}, key {self.key or 'none'}", "", *_table(rows), "", *_table(gives)]
+        return "\n".join(lines)
+
+    def _required(self) -> dict[str, str]:
+        """What needs each column that must be there."""
+        needed = {c: f"the model's input {t.name}" for t in self.inputs if not t.optional for c in t.columns}
+        return needed if self.key is None else {**needed, self.key: "the key"}
+
+
+def _fed(taken: ModelInput, columns: str | Sequence[str] | None) -> ModelInput:
+    if columns is None:
+        return taken
+    chosen = (columns,) if isinstance(columns, str) else tuple(columns)
+    # A lone column may hold lists as wide as the input is.
+    if not chosen or (len(chosen) > 1 and taken.width != 0 and len(chosen) != (taken.width or 1)):
+        raise UsageError(
+            "the input is of another width than the columns given",
+            where=taken.name,
+            expected=f"{taken.width or 1} column{'' if taken.width in (None, 1) else 's, or one of lists'}",
+            received=f"{len(chosen)}: {', '.join(chosen)}",
+        )
+    width = len(chosen) if taken.width == 0 and len(chosen) > 1 else taken.width
+    return replace(taken, columns=chosen, width=width)
+
+
+def _no_column(name: str, needed_by: str, available: Iterable[str]) -> DataError:
+    names = list(available)
+    return DataError(
+        "the rows lack a column",
+        where=name,
+        expected=f"it, for {needed_by}",
+        received=f"columns {', '.join(names)}",
+        fix=_close(name, names) or "Say which column each input is fed from",
+    )
+
+
+def _either(names: Sequence[str]) -> str:
+    return "one of " + ", ".join(names)
+
+
+def _close(name: str, names: Sequence[str]) -> str | None:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f'Perhaps "{close[0]}" is meant' if close else None
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

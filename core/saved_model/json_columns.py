@@ -1,0 +1,304 @@
+"""JSON instances to columns of features: one piece for online and batch use.
+
+Columns are numpy arrays of one length: float32 for a number (NaN where it is missing), object arrays of str for a
+category or the key ("" where it is missing). They are what the serving signature takes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError
+
+Columns = dict[str, npt.NDArray[Any]]
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_JSON_KINDS = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A feature that the model takes.
+
+    Args:
+        name: its name in the signature and in JSON.
+        kind: a number, or a category held as text.
+        optional: it may be missing or null.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a model takes.
+
+    Args:
+        inputs: the features, in the order in which messages name them.
+        takes_key: the model passes a key through; instances may then have a `key`.
+        key_name: the key's column in the user's table, which instances may use in place of `key`.
+        label: the label's column, to say so when somebody sends it.
+    """
+
+    inputs: tuple[Input, ...]
+    takes_key: bool = False
+    key_name: str | None = None
+    label: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that an instance may have."""
+        keys = ("key", *((self.key_name,) if self.key_name not in (None, "key") else ())) if self.takes_key else ()
+        return (*(i.name for i in self.inputs), *(k for k in keys if k is not None))
+
+
+def columns_from_instances(instances: Sequence[Any], interface: Interface) -> Columns:
+    """Rows, each an object of features by name, as columns.
+
+    A number or a boolean for a category becomes its text: 1 and 1.0 are "1", true is "true".
+
+    Returns:
+        A column for each feature, and `key` if any instance has one.
+
+    Raises:
+        DataError: an instance that is no object, an unknown name, a missing feature, or a value of the wrong type;
+            with the instance's index, the feature, what was expected and what came.
+    """
+    known = frozenset(interface.names)
+    for index, instance in enumerate(instances):
+        if not isinstance(instance, dict):
+            raise DataError(
+                "it is not an object",
+                where=f"instances[{index}]",
+                expected='{"FEATURE": value, ...}',
+                received=_show(instance),
+            )
+        if not instance.keys() <= known:
+            name = next(n for n in instance if n not in known)
+            raise _unknown(name, f"instances[{index}].{_show_name(name)}", interface)
+    columns: Columns = {}
+    for feature in interface.inputs:
+        values = [instance.get(feature.name) for instance in instances]
+        columns[feature.name] = _column(feature, values, _place("instances[{}].{}", feature.name))
+    if interface.takes_key:
+        keys = [_either_key(instance, index, interface) for index, instance in enumerate(instances)]
+        if any(key is not None for key in keys):
+            columns["key"] = _keys(keys, _place("instances[{}].{}", "key"))
+    return columns
+
+
+def columns_from_inputs(inputs: Any, interface: Interface) -> Columns:
+    """An object of columns by name - TensorFlow Serving's columnar format - as columns.
+
+    Returns:
+        A column for each feature, and `key` if it is there.
+
+    Raises:
+        DataError: as `columns_from_instances`, or columns that are not arrays of one length.
+    """
+    if not isinstance(inputs, dict):
+        raise DataError(
+            "it is not an object", where="inputs", expected='{"FEATURE": [values], ...}', received=_show(inputs)
+        )
+    rows: int | None = None
+    first = ""
+    for name, values in inputs.items():
+        if name not in interface.names:
+            raise _unknown(name, f"inputs.{_show_name(name)}", interface)
+        if not isinstance(values, list):
+            raise DataError(
+                "it is not an array", where=f"inputs.{name}", expected="one value a row", received=_show(values)
+            )
+        if rows is not None and len(values) != rows:
+            raise DataError(
+                "the columns differ in length",
+                where=f"inputs.{name}",
+                expected=f"{rows} values, as in {first}",
+                received=str(len(values)),
+            )
+        rows, first = len(values), first or name
+    columns: Columns = {}
+    for feature in interface.inputs:
+        values = inputs.get(feature.name)
+        if values is None:
+            values = [None] * (rows or 0)
+            if not feature.optional:
+                raise DataError("the feature is missing", where=f"inputs.{feature.name}", expected="one value a row")
+        columns[feature.name] = _column(feature, values, _place("inputs.{1}[{0}]", feature.name))
+    named = [name for name in ("key", interface.key_name) if name is not None and name in inputs]
+    if interface.takes_key and named:
+        columns["key"] = _keys(inputs[named[0]], _place("inputs.{1}[{0}]", named[0]))
+    return columns
+
+
+def _place(pattern: str, name: str) -> Callable[[int], str]:
+    return lambda index: pattern.format(index, name)
+
+
+def _column(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[Any]:
+    if feature.kind == "numeric":
+        return _numbers(feature, values, where)
+    return _texts(feature, values, where)
+
+
+def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.float32]:
+    kinds = set(map(type, values))
+    if not kinds <= {int, float, type(None)}:
+        index = next(i for i, v in enumerate(values) if type(v) not in (int, float, type(None)))
+        raise DataError(
+            f"it is {_kind(values[index])}",
+            where=where(index),
+            expected=_number(feature),
+            received=_show(values[index]),
+        )
+    if type(None) in kinds:
+        if not feature.optional:
+            raise _missing(feature, where(values.index(None)))
+        values = [float("nan") if value is None else value for value in values]
+    try:
+        wide = np.array(values, dtype=np.float64)
+        too_big = np.abs(wide) > _FLOAT32_MAX
+    except OverflowError:
+        too_big = np.array([abs(value) > _FLOAT32_MAX for value in values])
+    if too_big.any():
+        index = int(too_big.argmax())
+        raise DataError(
+            "the number is too big", where=where(index), expected=_number(feature), received=_show(values[index])
+        )
+    return wide.astype(np.float32)
+
+
+def _texts(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    if set(map(type, values)) != {str}:
+        values = [_text(value, feature, where, index) for index, value in enumerate(values)]
+    if not feature.optional and "" in values:
+        raise _missing(feature, where(values.index("")))
+    return _encodable(values, where)
+
+
+def _text(value: Any, feature: Input, where: Callable[[int], str], index: int) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        # JSON has one kind of number: 1.0 is what some writers make of 1.
+        return str(int(value)) if value.is_integer() else repr(value)
+    raise DataError(
+        f"it is {_kind(value)}",
+        where=where(index),
+        expected="a string" + (" or null" if feature.optional else ""),
+        received=_show(value),
+    )
+
+
+def _keys(values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    texts = []
+    for index, value in enumerate(values):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+            raise DataError(
+                f"the key is {_kind(value)}",
+                where=where(index),
+                expected="a string or an integer",
+                received=_show(value),
+            )
+        texts.append("" if value is None else str(value))
+    return _encodable(texts, where)
+
+
+def _either_key(instance: Mapping[str, Any], index: int, interface: Interface) -> Any:
+    given = [name for name in ("key", interface.key_name) if name is not None and instance.get(name) is not None]
+    if interface.key_name != "key" and len(given) == 2:
+        raise DataError(
+            "the key is there twice",
+            where=f"instances[{index}]",
+            expected=f"key or {interface.key_name}",
+            received="both",
+        )
+    return instance[given[0]] if given else None
+
+
+def _encodable(texts: list[str], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    column = np.empty(len(texts), dtype=object)
+    column[:] = texts
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        for index, text in enumerate(texts):
+            # Half of a surrogate pair can be written in JSON, and is no character.
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise DataError(
+                    "the text is not Unicode",
+                    where=where(index),
+                    expected="whole characters",
+                    received=ascii(text)[:80],
+                ) from None
+    return column
+
+
+def _unknown(name: str, where: str, interface: Interface) -> DataError:
+    if name == interface.label:
+        return DataError("it is the label, which the model predicts", where=where, fix="Leave it out")
+    close = difflib.get_close_matches(name, interface.names, n=1)
+    return DataError(
+        "there is no such feature",
+        where=where,
+        expected=f"names among {', '.join(interface.names)}",
+        received=_show(name),
+        fix=f'Perhaps "{close[0]}" is meant' if close else None,
+    )
+
+
+def _missing(feature: Input, where: str) -> DataError:
+    if feature.kind == "numeric":
+        return DataError("the feature is missing", where=where, expected="a number", received="null, or nothing")
+    return DataError(
+        "the feature is missing",
+        where=where,
+        expected="a string that is not empty",
+        received="an empty string, null, or nothing",
+    )
+
+
+def _number(feature: Input) -> str:
+    return "a number of at most 3.4e38" + (" or null" if feature.optional else "")
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _JSON_KINDS.get(type(value), f"of type {type(value).__name__}")
+
+
+def _show(value: Any) -> str:
+    text = (
+        json.dumps(value, default=repr) if not isinstance(value, int) or isinstance(value, bool) else _show_int(value)
+    )
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _show_int(value: int) -> str:
+    # Python refuses to print integers of thousands of digits.
+    return str(value) if abs(value) < 10**80 else "an integer of more than 80 digits"
+
+
+def _show_name(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:77]}..."

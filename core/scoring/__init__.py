@@ -1,0 +1,1 @@
+"""Scoring core: a SavedModel over batches of rows, with the rows that fail named."""

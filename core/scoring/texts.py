@@ -1,0 +1,89 @@
+"""A column of Arrow as the texts that a model takes: bare, or as codes of distinct ones; no TensorFlow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.core.errors import DataError
+from headrace.core.rows.validate import Mask, as_text
+from headrace.core.saved_model.interface import ModelInput
+
+
+def texts_of(name: str, taken: ModelInput, column: pa.Array) -> tuple[pa.Array, Mask | None]:
+    """A column as what an input of texts is fed with.
+
+    Args:
+        name: of the column.
+        taken: the input.
+        column: of any type that has a text.
+
+    Returns:
+        [rows] of strings or binary, or of either as a dictionary; never null, "" where it is missing. And which are
+        missing, None for none.
+
+    Raises:
+        DataError: the type has no text.
+    """
+    if pa.types.is_dictionary(column.type):
+        if not column.dictionary.null_count:
+            return _from_codes(column, as_strings(name, taken, column.dictionary))
+        column = column.dictionary_decode()
+    text = as_strings(name, taken, column)
+    lengths = pc.binary_length(text)
+    if not text.null_count and (not len(text) or pc.min(lengths).as_py() > 0):
+        return text, None
+    missing: Mask = pc.equal(lengths, 0).fill_null(True).to_numpy(zero_copy_only=False)
+    return text.fill_null("") if text.null_count else text, missing
+
+
+def _from_codes(column: pa.DictionaryArray, words: pa.Array) -> tuple[pa.Array, Mask | None]:
+    """As `texts_of`, of a dictionary's codes with other words."""
+    codes = column.indices
+    # Such as NaN.
+    words = words.fill_null("")
+    if column.null_count:
+        codes = codes.cast(pa.int64()).fill_null(len(words))
+        words = pa.concat_arrays([words, pa.array([""], words.type)])
+    empty = pc.equal(pc.binary_length(words), 0).to_numpy(zero_copy_only=False)
+    missing = empty[codes.to_numpy(zero_copy_only=False)] if empty.any() else np.zeros(0, np.bool_)
+    return pa.DictionaryArray.from_arrays(codes, words), missing if missing.any() else None
+
+
+def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
+    """Text as preprocess writes it; bytes stay the bytes they are, for a model may take any.
+
+    Raises:
+        DataError: the type has no text.
+    """
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return column
+    try:
+        if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
+            return column.cast(pa.binary())
+        if pa.types.is_null(kind):
+            return column.cast(pa.string())
+        return as_text(column).cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"a column of {kind} is not what the model takes",
+            where=name,
+            expected=f"text, numbers or booleans, for the model's input {taken.name} string",
+            received=f"a column of {kind}",
+        ) from error
+
+
+def spread(flat: pa.Array, width: int, bad: Mask) -> tuple[pa.Array, ...]:
+    """The texts of lists as one array a place in the list; rows that are `bad` have none, and get any.
+
+    Args:
+        flat: [good rows * width].
+        width: of each list.
+        bad: [rows].
+    """
+    at = np.where(bad, 0, np.cumsum(~bad) - 1) * width
+    if len(flat) == 0:
+        return tuple(pa.array([""] * len(bad), flat.type) for _ in range(width))
+    return tuple(flat.take(pa.array(at + column)) for column in range(width))

@@ -1,0 +1,126 @@
+"""What a model answered to columns of Arrow, and the rows whose answer is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.rows.validate import Mask
+from headrace.core.saved_model.interface import ModelOutput
+from headrace.core.scoring.to_tensors import Fault
+
+# What a model answered: numbers as numpy, [rows] or [rows, n]; text as Arrow's binary, flat.
+Answer: TypeAlias = npt.NDArray[Any] | pa.Array
+
+_TYPES = {"bfloat16": pa.float32(), "string": pa.string(), "bool": pa.bool_()}
+
+
+@dataclass
+class Columns:
+    """The outputs of a batch as columns.
+
+    Attributes:
+        arrays: one for each output.
+        faults: what is wrong with rows, whose values then mean nothing.
+    """
+
+    arrays: list[pa.Array] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def type_of(output: ModelOutput) -> pa.DataType:
+    """The type of an output's column: of its dtype; a list of fixed size where it is wider than one value."""
+    inner = _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
+    if output.width is None:
+        return inner
+    return pa.list_(inner, output.width) if output.width else pa.list_(inner)
+
+
+def columns_of(answers: Mapping[str, Answer], outputs: Sequence[ModelOutput], rows: int) -> Columns:
+    """Answers as columns; a number that is not finite and a text that is not UTF-8 are faults of their row.
+
+    Args:
+        answers: by output.
+        outputs: what the model gives.
+        rows: of the batch.
+    """
+    made = Columns()
+    for output in outputs:
+        answer = answers[output.name]
+        if isinstance(answer, pa.Array):
+            flat, bad = _texts(answer)
+        else:
+            values = answer.reshape(-1)
+            if output.dtype == "bfloat16":
+                values = values.astype(np.float32)
+            flat, bad = pa.array(values), _not_finite(values)
+        if bad is not None and bad.any():
+            made.faults.append(_fault(output, bad.reshape(rows, -1)))
+        made.arrays.append(_shaped(flat, output, rows))
+    return made
+
+
+def _texts(answer: pa.Array) -> tuple[pa.Array, Mask | None]:
+    try:
+        return answer.cast(pa.string()), None
+    except pa.ArrowInvalid:
+        texts = [_decoded(value) for value in answer.to_pylist()]
+        bad = np.array([text is None for text in texts])
+        return pa.array([text or "" for text in texts], pa.string()), bad
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _not_finite(values: npt.NDArray[np.generic]) -> Mask | None:
+    return ~np.isfinite(values) if values.dtype.kind == "f" else None
+
+
+def _fault(output: ModelOutput, bad: Mask) -> Fault:
+    """`bad`: [rows, n]."""
+    name, rows = output.name, np.logical_or.reduce(bad, axis=1)
+    if output.dtype == "string":
+        return Fault(None, "model_failed", rows, lambda _: f"the model's output {name} is not UTF-8 text")
+    return Fault(None, "not_finite", rows, lambda _: f"the model's output {name} is not a finite number")
+
+
+def _shaped(flat: pa.Array, output: ModelOutput, rows: int) -> pa.Array:
+    if output.width is None:
+        return flat
+    if output.width:
+        return pa.FixedSizeListArray.from_arrays(flat, output.width)
+    width = len(flat) // rows if rows else 0
+    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * width, pa.int32()), flat)
+
+
+def joined(pieces: Sequence[dict[str, Answer]], outputs: Sequence[ModelOutput]) -> dict[str, Answer]:
+    """The answers to pieces of a batch as those to all of it."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return {given.name: _joined(given, [piece[given.name] for piece in pieces]) for given in outputs}
+
+
+def _joined(given: ModelOutput, pieces: list[Answer]) -> Answer:
+    if not pieces:
+        return pa.array([], pa.binary()) if given.dtype == "string" else np.zeros([0], _numpy(given.dtype))
+    return pa.concat_arrays(pieces) if isinstance(pieces[0], pa.Array) else np.concatenate(pieces)
+
+
+def _numpy(dtype: str) -> str:
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether two answers are equal to the last bit."""
+    if isinstance(one, np.ndarray):
+        return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
+    return bool(one.equals(other))

@@ -1,0 +1,299 @@
+"""Columns of Arrow to what a model takes: each column checked and typed as a whole, its bad rows named; no TensorFlow.
+
+The rules are those by which preprocess made the rows that the model learned from: text that says a number is that
+number, 1 and 1.0 are the category "1", an empty text is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.core.artifacts.quarantine import Reason
+from headrace.core.errors import DataError
+from headrace.core.rows.validate import Mask, as_text, parse_numbers
+from headrace.core.saved_model.interface import FLOATS, ModelInput
+from headrace.core.scoring.texts import spread, texts_of
+
+Numbers = npt.NDArray[np.generic]
+
+# bfloat16 is made of float32 by TensorFlow; numpy has no such type.
+_MOST_BFLOAT16 = float.fromhex("0x1.fep127")
+_TRUE = ("true", "1")
+_FALSE = ("false", "0")
+
+
+@dataclass
+class Fault:
+    """A rule that rows of a column broke.
+
+    Attributes:
+        column: its name, or None where the fault is in what the model answered.
+        reason: of quarantine's.
+        rows: which rows did, [rows].
+        message: what to say of a value.
+    """
+
+    column: str | None
+    reason: Reason
+    rows: Mask
+    message: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The values of one input, [rows] or [rows, n].
+
+    Attributes:
+        taken: the input.
+        numbers: what is not text; of the input's dtype, or float32 for bfloat16.
+        texts: text, one array a column: strings, binary, or either as a dictionary; never null.
+    """
+
+    taken: ModelInput
+    numbers: Numbers | None = None
+    texts: tuple[pa.Array, ...] = ()
+
+    def slice(self, begin: int, end: int) -> Feed:
+        """Rows from `begin` up to `end`, without a copy."""
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[begin:end])
+        return Feed(self.taken, None, tuple(text.slice(begin, end - begin) for text in self.texts))
+
+    def where(self, mask: Mask) -> Feed:
+        """Rows for which the mask holds."""
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[mask])
+        chosen = pa.array(mask)
+        return Feed(self.taken, None, tuple(text.filter(chosen) for text in self.texts))
+
+    def take(self, at: npt.NDArray[np.int64]) -> Feed:
+        """The rows at these places."""
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[at])
+        chosen = pa.array(at)
+        return Feed(self.taken, None, tuple(text.take(chosen) for text in self.texts))
+
+
+@dataclass
+class Feeds:
+    """All inputs of a batch, and what is wrong with its rows. Rows at fault hold values that mean nothing.
+
+    Attributes:
+        rows: how many.
+        feeds: one for each input.
+        faults: of all columns, in their order.
+    """
+
+    rows: int
+    feeds: list[Feed] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def feeds_of(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> Feeds:
+    """The columns of a batch as the inputs of a model.
+
+    Args:
+        batch: the inputs' columns; one that may be missing may be absent.
+        inputs: what the model takes.
+
+    Raises:
+        DataError: a column is of a type that cannot be what the model takes.
+    """
+    made = Feeds(batch.num_rows)
+    for taken in inputs:
+        columns = [_column(batch, name, taken) for name in taken.columns]
+        if taken.from_lists:
+            made.feeds.append(_from_lists(taken, columns[0], made.faults))
+        elif taken.dtype == "string":
+            texts = (_texts(n, taken, c, made.faults) for n, c in zip(taken.columns, columns, strict=True))
+            made.feeds.append(Feed(taken, None, tuple(texts)))
+        else:
+            vectors = [_numbers(n, taken, c, made.faults) for n, c in zip(taken.columns, columns, strict=True)]
+            made.feeds.append(Feed(taken, vectors[0] if taken.width is None else np.stack(vectors, axis=1)))
+    return made
+
+
+def _column(batch: pa.RecordBatch, name: str, taken: ModelInput) -> pa.Array:
+    at = batch.schema.get_field_index(name)
+    if at >= 0:
+        return batch.column(at)
+    if taken.optional:
+        return pa.nulls(batch.num_rows)
+    raise DataError(
+        "the rows lack a column",
+        where=name,
+        expected=f"it, for the model's input {taken.name}",
+        received=f"columns {', '.join(batch.schema.names)}",
+    )
+
+
+def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Feed:
+    """A column of lists, all as long as the input is wide, as one dense input."""
+    name = taken.columns[0]
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.list_(pa.string() if taken.dtype == "string" else pa.float32()))
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(
+            "the column is not of lists",
+            where=name,
+            expected=f"lists of {taken.width or 'as many'} values, for the model's input {taken.name} {taken.shape}",
+            received=str(kind),
+            fix=f"Name the columns that {taken.name} is made of, in their order",
+        )
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    width = taken.width or int(np.bincount(lengths).argmax() if len(lengths) else 0)
+    missing = _mask(pc.is_null(column))
+    _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing")
+    wrong = (lengths != width) & ~missing
+    shorter: Reason = "too_few_fields"
+    longer: Reason = "too_many_fields"
+    for reason, mask in ((shorter, wrong & (lengths < width)), (longer, wrong & (lengths > width))):
+        _blame(faults, name, reason, mask, lambda value: f"{name} is {value}, which is not {width} values")
+    bad = missing | wrong
+    good = column.filter(pa.array(~bad)) if bad.any() else column
+    inner: list[Fault] = []
+    flat = good.flatten()
+    if taken.dtype == "string":
+        texts = spread(_texts(name, taken, flat, inner), width, bad)
+        feed = Feed(taken, None, texts)
+    else:
+        values = _numbers(name, taken, flat, inner)
+        whole = np.zeros((len(bad), width), values.dtype)
+        whole[~bad] = values.reshape(-1, width)
+        feed = Feed(taken, whole)
+    for fault in inner:
+        rows = np.zeros(len(bad), np.bool_)
+        rows[~bad] = fault.rows.reshape(-1, width).any(axis=1)
+        _blame(faults, name, fault.reason, rows, lambda value, of=fault.message: of(value))  # type: ignore[misc]
+    return feed
+
+
+def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+    texts, missing = texts_of(name, taken, column)
+    if missing is not None and not taken.optional:
+        _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
+    return texts
+
+
+def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Numbers:
+    """[rows] of the input's dtype, checked."""
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.float32())
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not _may_be_number(column.type):
+        raise DataError(
+            f"a column of {column.type} is not what the model takes",
+            where=name,
+            expected=f"numbers, booleans or text that says them, for the model's input {taken.name} {taken.dtype}",
+            received=f"a column of {column.type}",
+            fix=f"Make it what the model was trained with, or feed {taken.name} from another column",
+        )
+    if taken.dtype in FLOATS:
+        return _floats(name, taken, column, faults)
+    if taken.dtype == "bool":
+        return _booleans(name, column, faults)
+    return _integers(name, taken.dtype, column, faults)
+
+
+def _may_be_number(kind: pa.DataType) -> bool:
+    return any(
+        allowed(kind)
+        for allowed in (
+            pa.types.is_floating,
+            pa.types.is_integer,
+            pa.types.is_string,
+            pa.types.is_boolean,
+            pa.types.is_decimal,
+            pa.types.is_large_string,
+        )
+    )
+
+
+def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Numbers:
+    dtype = np.dtype("float32" if taken.dtype == "bfloat16" else taken.dtype)
+    kind = column.type
+    if (taken.optional or not column.null_count) and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        # What is missing is NaN here.
+        plain = column.to_numpy(zero_copy_only=False)
+        if kind.bit_width == 64 and plain.dtype.kind != "f":
+            # Through float64, as preprocess rounds what it reads.
+            plain = plain.astype(np.float64)
+        with np.errstate(over="ignore"):
+            values: Numbers = plain.astype(dtype, copy=False)
+        wrong = np.isinf(values) if taken.optional else ~np.isfinite(values)
+        if taken.dtype != "bfloat16" and not wrong.any():
+            return values
+    wide, missing, wrong = parse_numbers(column)
+    _blame(faults, name, "not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
+    if not taken.optional:
+        _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
+    most = _MOST_BFLOAT16 if taken.dtype == "bfloat16" else float(np.finfo(dtype).max)
+    with np.errstate(over="ignore"):
+        narrow: Numbers = np.where(missing, np.nan, wide).astype(dtype)
+    # What is a little above the greatest number is rounded to it.
+    beyond = np.abs(narrow) > most
+    _blame(
+        faults,
+        name,
+        "out_of_range",
+        beyond,
+        lambda value: f"{name} is {value}, which is not between {-most:g} and {most:g}",
+    )
+    return narrow
+
+
+def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> Numbers:
+    bounds = np.iinfo(dtype)
+    wide = pa.uint64() if dtype == "uint64" or pa.types.is_uint64(column.type) else pa.int64()
+    missing, wrong = _mask(pc.is_null(column)), np.zeros(len(column), np.bool_)
+    beyond = wrong
+    try:
+        # Exact for 64 bits; what is not a whole number, or one beyond them, fails, and is looked at more closely.
+        values = pc.fill_null(column.cast(wide), 0).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        plain, missing, wrong = parse_numbers(column)
+        wrong |= np.floor(plain) != plain
+        # A float64 above 2 ** 53 says nothing of the last digits, and none is exactly the greatest int64.
+        beyond = (plain < bounds.min) | (plain >= float(bounds.max) + 1)
+        values = np.where(wrong | beyond, 0.0, plain)
+    else:
+        beyond = (values < bounds.min) | (values > bounds.max)
+    _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and {dtype} has no missing value")
+    _blame(faults, name, "not_a_number", wrong, lambda value: f"{name} is {value}, which is not a whole number")
+    _blame(
+        faults,
+        name,
+        "out_of_range",
+        beyond,
+        lambda value: f"{name} is {value}, which is not between {bounds.min} and {bounds.max}",
+    )
+    narrow: Numbers = np.where(beyond, 0, values).astype(dtype)
+    return narrow
+
+
+def _booleans(name: str, column: pa.Array, faults: list[Fault]) -> Numbers:
+    text = pc.utf8_lower(as_text(column))
+    missing = _mask(pc.is_null(text)) | _mask(pc.equal(text, ""))
+    true = _mask(pc.is_in(text, pa.array(_TRUE, text.type)))
+    wrong = ~true & ~missing & ~_mask(pc.is_in(text, pa.array(_FALSE, text.type)))
+    _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
+    _blame(faults, name, "unknown_value", wrong, lambda value: f"{name} is {value}, which is not true or false")
+    return true
+
+
+def _blame(faults: list[Fault], column: str, reason: Reason, rows: Mask, message: Callable[[str], str]) -> None:
+    if rows.any():
+        faults.append(Fault(column, reason, rows, message))
+
+
+def _mask(values: pa.Array) -> Mask:
+    mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask

@@ -1,0 +1,71 @@
+"""Leaves the comment lines out of CSV text while it is read."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from headrace.core.sources.csv_dialect import CsvDialect
+
+
+class WithoutComments(io.RawIOBase):
+    """A stream of whole lines, without those that begin with the dialect's comment.
+
+    A line that begins so within a quoted field is no comment: quotes are counted up to it.
+
+    Args:
+        file: what is read; its text must hold ASCII as it is.
+        dialect: what a comment and a quote are.
+        block: bytes read at once.
+    """
+
+    def __init__(self, file: Any, dialect: CsvDialect, block: int) -> None:
+        self._file = file
+        self._block = block
+        self._quote = dialect.quote.encode()
+        self._escaped = dialect.escape.encode() + self._quote if dialect.escape and dialect.quote else b""
+        comment = re.escape(dialect.comment.encode())
+        self._comment = re.compile(rb"(?m)^" + comment + rb"[^\n]*(?:\n|\Z)")
+        self._quotes = 0
+        self._rest = b""
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills `buffer` with text that is no comment, as far as there is any."""
+        while not self._ready and not self._ended:
+            read = self._file.read(self._block)
+            self._ended = not read
+            lines, end, self._rest = (self._rest + read).rpartition(b"\n") if read else (self._rest, b"", b"")
+            self._ready = self._without(lines + end)
+        taken = min(len(buffer), len(self._ready))
+        buffer[:taken] = self._ready[:taken]
+        self._ready = self._ready[taken:]
+        return taken
+
+    def _without(self, lines: bytes) -> bytes:
+        kept = []
+        at = 0
+        for found in self._comment.finditer(lines):
+            if found.start() < at:
+                continue
+            before = lines[at : found.start()]
+            self._quotes += self._count(before)
+            kept.append(before)
+            at = found.start()
+            if self._quotes % 2 == 0:
+                at = found.end()
+        last = lines[at:]
+        self._quotes += self._count(last)
+        kept.append(last)
+        return b"".join(kept)
+
+    def _count(self, text: bytes) -> int:
+        if not self._quote:
+            return 0
+        return text.count(self._quote) - (text.count(self._escaped) if self._escaped else 0)

@@ -1,0 +1,133 @@
+"""How a CSV file is written: what separates its fields, what its columns are called, and what stands for nothing."""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from headrace.core.errors import UsageError
+
+_NAMES = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|", "none": ""}
+
+
+@dataclass(frozen=True)
+class CsvDialect:
+    """How CSV files are written. The default is RFC 4180, in UTF-8, with a header.
+
+    Attributes:
+        delimiter: one ASCII character between fields; files named .tsv have a tab where this is a comma.
+        quote: one ASCII character around fields that hold others of these; "" for none.
+        escape: one ASCII character that takes the next one's meaning away; "" for none.
+        double_quote: whether a quote within a quoted field is written twice.
+        header: the columns' names, where the first row does not tell them.
+        encoding: of the text, as Python calls it.
+        null_values: fields that stand for a missing value.
+        comment: lines that begin with this are left out, but not within a quoted field; "" for none.
+        skip_rows: lines above the header (or the first row) that are left out.
+
+    Raises:
+        UsageError: a value outside its range, or two that contradict each other.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = ""
+    double_quote: bool = True
+    header: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    null_values: tuple[str, ...] = ("",)
+    comment: str = ""
+    skip_rows: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("delimiter", "quote", "escape"):
+            value = getattr(self, name)
+            optional = name != "delimiter" and not value
+            if not optional and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
+                raise _wrong(name, "one ASCII character" + (", or none" if name != "delimiter" else ""), value)
+        used = [value for value in (self.delimiter, self.quote, self.escape) if value]
+        # An escape that is the quote itself is what double_quote says.
+        if len(set(used)) < len(used):
+            raise _wrong("delimiter, quote and escape", "characters that differ", used)
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError as error:
+            raise _wrong("encoding", "an encoding that Python knows, such as latin-1", self.encoding) from error
+        if len(set(self.header)) < len(self.header) or "" in self.header:
+            raise _wrong("header", "names that differ, and none of them empty", self.header)
+        if isinstance(self.skip_rows, bool) or not isinstance(self.skip_rows, int) or self.skip_rows < 0:
+            raise _wrong("skip_rows", "a whole number, 0 or more", self.skip_rows)
+        if "\n" in self.comment or "\r" in self.comment or not self.comment.isascii():
+            raise _wrong("comment", "ASCII characters on one line", self.comment)
+        if self.comment and codecs.lookup(self.encoding).name.startswith(("utf-16", "utf-32")):
+            raise _wrong("comment", "an encoding of which ASCII is a part, where comments are left out", self.encoding)
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether the text is UTF-8, with or without a byte order mark."""
+        return codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig", "ascii")
+
+    @classmethod
+    def parse(cls, options: Sequence[str]) -> Self:
+        """From texts of the form name=value, as given to `--csv`.
+
+        Lists (header, null_values) are separated by commas; a character may also be called tab, space, comma,
+        semicolon, pipe or none.
+
+        Raises:
+            UsageError: an option that is not there, is given twice, or whose value is wrong.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        values: dict[str, object] = {}
+        for option in options:
+            name, separator, text = option.partition("=")
+            if name not in known or not separator or name in values:
+                raise UsageError(
+                    "the option --csv is wrong",
+                    expected=f"NAME=VALUE, each name once, of {', '.join(known)}",
+                    received=option,
+                )
+            values[name] = _value(name, known[name].default, text)
+        return cls(**values)  # type: ignore[arg-type]
+
+
+RFC_4180 = CsvDialect()
+
+
+def options_of(text: str) -> list[str]:
+    """The options that one parameter of a pipeline holds: a JSON list of NAME=VALUE; "" for none.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        options = json.loads(text or "[]")
+    except ValueError:
+        options = None
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise UsageError(
+            "the parameter csv is wrong", expected='a JSON list of NAME=VALUE, such as ["delimiter=;"]', received=text
+        )
+    return options
+
+
+def _value(name: str, default: object, text: str) -> object:
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise _wrong(name, "true or false", text)
+        return text.lower() == "true"
+    if isinstance(default, int):
+        if not text.isdecimal():
+            raise _wrong(name, "a whole number, 0 or more", text)
+        return int(text)
+    if isinstance(default, tuple):
+        return tuple(text.split(","))
+    return _NAMES.get(text, text)
+
+
+def _wrong(name: str, expected: str, received: object) -> UsageError:
+    return UsageError(f"the CSV dialect's {name} is wrong", expected=expected, received=repr(received))

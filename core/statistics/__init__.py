@@ -1,0 +1,1 @@
+"""Statistics of columns: measured in one pass, merged from sketches, compared for drift."""

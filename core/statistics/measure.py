@@ -1,0 +1,245 @@
+"""Statistics of columns, measured part by part and merged: what one worker measured adds to what another did.
+
+Parts are merged in one fixed order, so the same rows give the same bytes of statistics.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.core.statistics.sketches import FrequentTexts, Quantiles
+
+# statistics.json holds the values below which 0, 5, ..., 100 % of the rows lie.
+QUANTILES = tuple(step / 20 for step in range(21))
+# Distinct texts counted exactly; above that, a sketch keeps the most frequent.
+VOCABULARY_CAPACITY = 1 << 17
+
+
+@dataclass(frozen=True)
+class NumericStatistics:
+    """Statistics of a column of numbers.
+
+    Attributes:
+        count: rows that have a value.
+        missing: rows that have none.
+        mean: of the values; 0 of no values.
+        squares: sum of the squared distances from the mean.
+        minimum, maximum: of the values; infinite of no values.
+        sketch: what the quantiles are taken from.
+    """
+
+    count: int
+    missing: int
+    mean: float
+    squares: float
+    minimum: float
+    maximum: float
+    sketch: Quantiles
+
+    @classmethod
+    def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
+        """Of a column of numbers, whose nulls are missing values."""
+        values = pc.drop_null(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        mean = float(values.mean()) if len(values) else 0.0
+        return cls(
+            count=len(values),
+            missing=column.null_count,
+            mean=mean,
+            squares=float(np.square(values - mean).sum()),
+            minimum=float(values.min(initial=math.inf)),
+            maximum=float(values.max(initial=-math.inf)),
+            sketch=Quantiles.of(values),
+        )
+
+    def merge(self, other: ColumnStatistics) -> Self:
+        """Of both parts. The pairwise update of Chan, Golub and LeVeque (1979), which does not cancel.
+
+        Raises:
+            ValueError: the other part is not of numbers.
+        """
+        if not isinstance(other, NumericStatistics):
+            raise ValueError("both parts must be of numbers, got one of texts")
+        count = self.count + other.count
+        distance = other.mean - self.mean
+        share = other.count / count if count else 0.0
+        return dataclasses.replace(
+            self,
+            count=count,
+            missing=self.missing + other.missing,
+            mean=self.mean + distance * share,
+            squares=self.squares + other.squares + distance * distance * self.count * share,
+            minimum=min(self.minimum, other.minimum),
+            maximum=max(self.maximum, other.maximum),
+            sketch=self.sketch.merge(other.sketch),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As statistics.json holds it; the deviation is the population's. None stands for what no values have.
+
+        Only where the column has more than sketches.QUANTILE_CAPACITY distinct numbers is there an "error": by what
+        share of the rows a quantile's rank may be off.
+        """
+        return {
+            "kind": "numeric",
+            "count": self.count,
+            "missing": self.missing,
+            "mean": self.mean if self.count else None,
+            "standard_deviation": math.sqrt(self.squares / self.count) if self.count else None,
+            "minimum": self.minimum if self.count else None,
+            "maximum": self.maximum if self.count else None,
+            "quantiles": self.sketch.quantiles(QUANTILES),
+            **({"error": {"quantile_rank": self.sketch.error}} if self.sketch.error else {}),
+        }
+
+
+@dataclass(frozen=True)
+class CategoricalStatistics:
+    """Statistics of a column of texts.
+
+    Attributes:
+        count: rows that have a value.
+        missing: rows that have none.
+        counts: rows of each value; empty once there is a sketch.
+        sketch: what stands for the values from more than VOCABULARY_CAPACITY distinct ones on.
+    """
+
+    count: int
+    missing: int
+    counts: dict[str, int]
+    sketch: FrequentTexts | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether `counts` has every value."""
+        return self.sketch is None
+
+    @classmethod
+    def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
+        """Of a column of strings, whose nulls are missing values."""
+        present = pc.drop_null(column)
+        counted = pc.value_counts(present)
+        counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+        return cls(len(present), column.null_count, counts)._within_capacity()
+
+    def merge(self, other: ColumnStatistics) -> Self:
+        """Of both parts.
+
+        Raises:
+            ValueError: the other part is not of texts.
+        """
+        if not isinstance(other, CategoricalStatistics):
+            raise ValueError("both parts must be of texts, got one of numbers")
+        count, missing = self.count + other.count, self.missing + other.missing
+        counts: dict[str, int] = {}
+        sketch: FrequentTexts | None = None
+        if self.sketch is not None and other.sketch is not None:
+            sketch = self.sketch.merge(other.sketch)
+        elif self.sketch is not None:
+            sketch = self.sketch.add(other.counts)
+        elif other.sketch is not None:
+            sketch = other.sketch.add(self.counts)
+        else:
+            counts = dict(self.counts)
+            for value, rows in other.counts.items():
+                counts[value] = counts.get(value, 0) + rows
+        return type(self)(count, missing, counts, sketch)._within_capacity()
+
+    def ordered(self) -> dict[str, int]:
+        """`counts`, the most frequent value first, equals in the order of their text."""
+        return dict(sorted(self.counts.items(), key=_most_frequent_first))
+
+    def _within_capacity(self) -> Self:
+        if len(self.counts) <= VOCABULARY_CAPACITY:
+            return self
+        return dataclasses.replace(self, counts={}, sketch=FrequentTexts.of(self.ordered(), VOCABULARY_CAPACITY))
+
+    def to_json(self) -> dict[str, Any]:
+        """As statistics.json holds it: the most frequent values first, equals in the order of their text.
+
+        Only where the column has more than VOCABULARY_CAPACITY distinct texts is it not "complete", and has an
+        "error": "count", the rows by which a value's count may be too high (every value of more rows than that is in
+        the vocabulary), and "distinct", relative, with 99.7 % confidence.
+        """
+        plain = {"kind": "categorical", "count": self.count, "missing": self.missing}
+        if self.sketch is None:
+            vocabulary = [list(item) for item in self.ordered().items()]
+            return {**plain, "distinct": len(vocabulary), "vocabulary": vocabulary}
+        counts, count_error = self.sketch.counts()
+        distinct, distinct_error = self.sketch.distinct_count()
+        return {
+            **plain,
+            "distinct": distinct,
+            "vocabulary": [list(item) for item in sorted(counts.items(), key=_most_frequent_first)],
+            "complete": False,
+            "error": {"count": count_error, "distinct": distinct_error},
+        }
+
+
+def _most_frequent_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+ColumnStatistics = NumericStatistics | CategoricalStatistics
+
+
+@dataclass(frozen=True)
+class TableStatistics:
+    """Statistics of a table's columns, by name."""
+
+    rows: int
+    columns: dict[str, ColumnStatistics]
+
+    @classmethod
+    def measure(cls, table: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Self:
+        """Of these columns, strings as categories and all others as numbers."""
+        measured: dict[str, ColumnStatistics] = {}
+        for name in names:
+            column = table.column(name)
+            textual = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            kind = CategoricalStatistics if textual else NumericStatistics
+            measured[name] = kind.measure(column)
+        return cls(table.num_rows, measured)
+
+    def merge(self, other: Self) -> Self:
+        """Of both parts, which have the same columns of the same kinds.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if list(self.columns) != list(other.columns):
+            raise ValueError(f"columns must be the same, got {list(self.columns)} and {list(other.columns)}")
+        merged: dict[str, ColumnStatistics] = {}
+        for name, column in self.columns.items():
+            merged[name] = column.merge(other.columns[name])
+        return type(self)(self.rows + other.rows, merged)
+
+    def to_json(self) -> dict[str, Any]:
+        """As statistics.json holds it."""
+        return {
+            "format": 1,
+            "rows": self.rows,
+            "columns": {name: column.to_json() for name, column in self.columns.items()},
+        }
+
+
+def merge_all(parts: Sequence[TableStatistics]) -> TableStatistics:
+    """Merges parts in their order, as a balanced tree: sketches lose least that way.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+    if not parts:
+        raise ValueError("there must be one part or more, got none")
+    level = list(parts)
+    while len(level) > 1:
+        pairs = [left.merge(right) for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + ([level[-1]] if len(level) % 2 else [])
+    return level[0]

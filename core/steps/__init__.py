@@ -1,0 +1,1 @@
+"""Pipeline steps: identity (cache key), record, events and exit status."""

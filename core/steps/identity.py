@@ -1,0 +1,115 @@
+"""What each step's result depends on. Equal identities mean equal results, so a run can resume and be found again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.problem.file import ProblemFile
+from headrace.core.steps.step import identity
+
+
+def release() -> str:
+    """The version of headrace that is installed: another one may compute another result.
+
+    A development version stands for many states of the code, so a digest of the components' source is added to it.
+    """
+    version = metadata.version("headrace")
+    return f"{version}-{_source_digest()}" if ".dev" in version else version
+
+
+@functools.cache
+def _source_digest() -> str:
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:8]
+
+
+def preprocess_identity(
+    file: ProblemFile, data_version: str, baseline_version: str = "", csv: Sequence[str] = ()
+) -> str:
+    """Identity of the Examples made of one version of the data.
+
+    Args:
+        file: the Problem that they are for.
+        data_version: fingerprint of the data.
+        baseline_version: fingerprint of the statistics that drift was judged against, or "".
+        csv: how CSV was read, as NAME=VALUE.
+    """
+    return identity(
+        "preprocess",
+        problem=file.problem.schema_digest,
+        data=data_version,
+        baseline=baseline_version,
+        csv=list(csv),
+        release=release(),
+    )
+
+
+def train_identity(file: ProblemFile, examples_identity: str, choices: Mapping[str, Any] | None = None) -> str:
+    """Identity of a Model; it is the model's version too. `choices` are what was asked for beyond the Problem file."""
+    return identity("train", problem=file.digest, examples=examples_identity, release=release(), **(choices or {}))
+
+
+def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: str, champion: str) -> str:
+    """Identity of an Evaluation; `champion` is a Model, or "" for none."""
+    return identity(
+        "evaluate",
+        problem=file.digest,
+        examples=examples_identity,
+        model=model_version,
+        champion=model_version_of(champion) if champion else None,
+        release=release(),
+    )
+
+
+def publish_identity(step: str, model_version: str, target: str) -> str:
+    """Identity of a step that puts a model somewhere: the registry or an endpoint."""
+    return identity(step, model=model_version, target=target)
+
+
+def champion_identity(registry: str, version: str) -> str:
+    """Identity of the choice of a model from a registry; `version` is "" for the champion."""
+    return identity("champion", registry=registry, version=version)
+
+
+def models_identity(registry: str, champion: str, warm_start: str) -> str:
+    """Identity of the search for the models that a training is given by their names in a registry."""
+    return identity("models", registry=registry, champion=champion, warm_start=warm_start)
+
+
+def prepare_identity(predictions_identity: str) -> str:
+    """Identity of the preparation of a batch prediction job."""
+    return identity("prepare", predictions=predictions_identity)
+
+
+def check_identity(predictions_identity: str, most_divergence: float) -> str:
+    """Identity of the check of Predictions."""
+    return identity("check", predictions=predictions_identity, most_divergence=float(most_divergence))
+
+
+def examples_identity_of(examples: str) -> str:
+    """The identity that an Examples artifact carries.
+
+    Raises:
+        UsageError: there are no whole Examples.
+    """
+    if not storage.exists(storage.join(examples, "manifest.json")):
+        raise UsageError(
+            "there are no Examples",
+            where=examples,
+            expected="a folder with manifest.json, which `headrace preprocess` writes last",
+        )
+    return str(storage.read_json(storage.join(examples, "manifest.json"))["identity"])
+
+
+def model_version_of(model: str) -> str:
+    """The version that a Model artifact carries."""
+    return str(storage.read_json(storage.join(model, "training.json"))["model_version"])

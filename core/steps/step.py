@@ -1,0 +1,189 @@
+"""What every component does around its work: events on stdout, a record of the run, errors to exit statuses.
+
+An event is one JSON object on a line of its own, in the shape of Google Cloud's structured logs (`severity`,
+`message`), with the details under `headrace`. A record is a small JSON file at a place that follows from the step's
+identity - a digest of all that it depends on - so that an exit task, which may not read other tasks' outputs, finds
+what happened; a step that the engine took from its cache has its record from the run that did the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from headrace.core import storage
+from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.steps.workspace import record_uri
+
+# The local engine's process id, for the steps that it starts.
+ENGINE_PID = "HEADRACE_ENGINE_PID"
+
+# Progress events closer together than this tell nobody anything new.
+_SECONDS_BETWEEN_EVENTS = 0.2
+
+
+def identity(step: str, **facts: Any) -> str:
+    """Digest of a step and of all that its result depends on, in 16 hexadecimal digits.
+
+    Args:
+        step: the step's name.
+        facts: JSON values: the identities of its inputs, its options, the version of the code.
+    """
+    return hashlib.sha256(json.dumps([step, facts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_record(root: str, step: str, step_identity: str) -> dict[str, Any] | None:
+    """The record of a step, or None if it never ran."""
+    uri = record_uri(root, step, step_identity)
+    if not storage.exists(uri):
+        return None
+    record: dict[str, Any] = storage.read_json(uri)
+    return record
+
+
+class Step:
+    """A running step: what its body uses to say how far it is and what came of it."""
+
+    def __init__(self, name: str, root: str) -> None:
+        self.name = name
+        self.root = root
+        self.identity = ""
+        # False in a process that only helps another one, whose record it would overwrite.
+        self.writes = True
+        self.started = time.time()
+        self.import_seconds = 0.0
+        self._outputs: dict[str, str] = {}
+        self._result: dict[str, Any] = {}
+        self._last_event = 0.0
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Counts the block as time spent importing."""
+        begin = time.perf_counter()
+        yield
+        self.import_seconds += time.perf_counter() - begin
+
+    def progress(
+        self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
+    ) -> None:
+        """Emits a progress event, unless one went out a moment ago; see `progress.Progress`."""
+        now = time.monotonic()
+        recent = now - self._last_event < _SECONDS_BETWEEN_EVENTS
+        if recent and not lasting and (total is None or done != total):
+            return
+        self._last_event = now
+        details: dict[str, Any] = {"done": done, "total": total, **({"lasting": True} if lasting else {})}
+        emit("progress", self.name, message, **details)
+
+    def finish(self, *, outputs: Mapping[str, str], result: Mapping[str, Any]) -> None:
+        """Keeps what came of the step: URIs of its outputs, and a small result for the run's summary."""
+        self._outputs = dict(outputs)
+        self._result = dict(result)
+
+    def record(self, status: str, error: HeadraceError | None) -> dict[str, Any]:
+        """What `records/` keeps of the step."""
+        finished = time.time()
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return {
+            "step": self.name,
+            "identity": self.identity,
+            "status": status,
+            "started": self.started,
+            "finished": finished,
+            "seconds": round(finished - self.started, 3),
+            "import_seconds": round(self.import_seconds, 3),
+            # Linux counts ru_maxrss in KiB.
+            "peak_memory_bytes": peak * 1024,
+            "outputs": self._outputs,
+            "result": self._result,
+            "error": None if error is None else error.to_json(),
+        }
+
+
+@contextmanager
+def running(name: str, *, root: str) -> Iterator[Step]:
+    """Runs the block as a step of a pipeline; the block sets `identity` as soon as it knows it.
+
+    Emits its start and its end, writes its record, and turns an error into an event and the right exit status.
+
+    Raises:
+        SystemExit: with the error's exit status, after it was reported.
+    """
+    step = Step(name, root)
+    _end_with_engine()
+    emit("started", name, f"{name} started")
+    try:
+        yield step
+    except HeadraceError as error:
+        _fail(step, error, error)
+    except Exception as error:
+        unexpected = PlatformError(
+            f"{name} failed unexpectedly",
+            received=f"{type(error).__name__}: {error}",
+            fix="The step's log has the traceback",
+        )
+        _fail(step, unexpected, error)
+    else:
+        record = step.record("succeeded", None)
+        if step.writes:
+            storage.write_json(record_uri(root, name, step.identity), record)
+        emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
+
+
+def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:
+    traceback.print_exception(cause, file=sys.stderr)
+    record = step.record("failed", error)
+    if step.identity and step.writes:
+        try:
+            storage.write_json(record_uri(step.root, step.name, step.identity), record)
+        except HeadraceError as unwritten:
+            traceback.print_exception(unwritten, file=sys.stderr)
+    emit("failed", step.name, error.text, severity="ERROR", record=record)
+    raise SystemExit(error.exit_status) from cause
+
+
+def _end_with_engine() -> None:
+    """Where an engine on this machine started the step, ends the step when that engine is gone.
+
+    A run that was killed is started again at once; an orphan of it would compete for the machine, and write records
+    of a run that nobody waits for.
+    """
+    engine = int(os.environ.get(ENGINE_PID, "0"))
+    if not engine:
+        return
+
+    def watch() -> None:
+        while Path(f"/proc/{engine}").exists() or not Path("/proc").exists():
+            time.sleep(0.25)
+        os._exit(PlatformError.exit_status)
+
+    threading.Thread(target=watch, name="engine-watch", daemon=True).start()
+
+
+def emit(event: str, step: str, message: str, *, severity: str = "INFO", **details: Any) -> None:
+    """Writes one event to stdout, whole: stderr shares the pipe, and may have left a line unfinished."""
+    line = json.dumps({"severity": severity, "message": message, "headrace": {"event": event, "step": step, **details}})
+    sys.stdout.flush()
+    os.write(1, f"\n{line}\n".encode())
+
+
+def parse_event(line: str) -> dict[str, Any] | None:
+    """The event in a line of a step's output, with its `message`; None for any other line."""
+    line = line.strip()
+    if not line.startswith('{"severity"'):
+        return None
+    try:
+        parsed = json.loads(line)
+        return {"message": parsed["message"], **parsed["headrace"]}
+    except (ValueError, KeyError, TypeError):
+        return None

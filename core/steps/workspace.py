@@ -1,0 +1,45 @@
+"""Where things are under a run's `root`."""
+
+from __future__ import annotations
+
+from headrace.core.storage import join
+
+
+def record_uri(root: str, step: str, step_identity: str) -> str:
+    """The record of a step."""
+    return join(root, "records", f"{step}-{step_identity}.json")
+
+
+def run_uri(root: str, run_id: str) -> str:
+    """The folder of a run: summary.json, report.html, pipeline.yaml and logs/."""
+    return join(root, "runs", run_id)
+
+
+def summary_uri(root: str, run_id: str) -> str:
+    """The summary of a run."""
+    return join(run_uri(root, run_id), "summary.json")
+
+
+def registry_uri(root: str, problem: str) -> str:
+    """The folder of a problem's registry."""
+    return join(root, "registry", problem)
+
+
+def endpoint_uri(root: str, problem: str) -> str:
+    """The folder of a problem's endpoint."""
+    return join(root, "endpoints", problem)
+
+
+def checkpoints_uri(root: str, step: str) -> str:
+    """The folder of a step's checkpoints, each run's in a folder of its own."""
+    return join(root, "checkpoints", step)
+
+
+def searches_uri(root: str) -> str:
+    """The folder of searches for parameters: what each knows, and the Model of its best trial so far."""
+    return join(root, "searches")
+
+
+def predictions_uri(root: str, problem: str) -> str:
+    """The folder of a problem's published Predictions."""
+    return join(root, "predictions", problem)

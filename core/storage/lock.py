@@ -1,0 +1,56 @@
+"""A lock on a folder between processes, which the system releases when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headrace.core import storage
+from headrace.core.errors import PlatformError
+
+_SECONDS_BETWEEN_TRIES = 0.05
+
+
+@contextmanager
+def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
+    """Holds the lock of the folder `uri`, which is made if it is not there.
+
+    The lock belongs to the open file that is yielded: a child that inherits the descriptor holds the lock until it
+    closes it, also when the parent is killed.
+
+    Args:
+        uri: the folder.
+        timeout_s: how long to wait for another holder.
+
+    Yields:
+        The descriptor of the lock's file.
+
+    Raises:
+        UsageError: the folder cannot be written.
+        PlatformError: another process held the lock all the time.
+    """
+    folder = storage.local_path(uri)
+    with storage.writing(uri):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise PlatformError(
+                        "another process holds the lock",
+                        where=uri,
+                        expected=f"the lock within {timeout_s:g} s",
+                        fix="Try again when the other one is done",
+                    ) from error
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Records framed, encoded and checked by native.c."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.tfrecord.pieces import Part, bounds
+
+Integers = npt.NDArray[np.int64]
+
+
+class _Part(ctypes.Structure):
+    _fields_ = (
+        ("content", ctypes.c_void_p),
+        ("offsets", ctypes.c_void_p),
+        ("codes", ctypes.c_void_p),
+        ("entries", ctypes.c_int64),
+    )
+
+
+def frames(
+    compiled: Any, parts: Sequence[Part], rows: int, *, is_example: bool, block_bytes: int
+) -> Iterator[pa.Buffer]:
+    """The frames of records, in blocks of about `block_bytes` bytes, of one record at least.
+
+    Args:
+        compiled: what `native.library` gave.
+        parts: the pieces of each record, one after another.
+        rows: how many records.
+        is_example: whether the pieces are entries of Features, before which an Example's tag and length belong.
+        block_bytes: 1 or more.
+
+    Raises:
+        ValueError: a part has a code that is none of its entries.
+    """
+    held = [(np.ascontiguousarray(part.content), bounds(part.lengths), _codes(part, rows)) for part in parts]
+    table = (_Part * len(parts))(
+        *(
+            _Part(content.ctypes.data, offsets.ctypes.data, codes.ctypes.data, len(offsets) - 1)
+            for content, offsets, codes in held
+        )
+    )
+    lengths = np.empty(rows, np.int64)
+    total = compiled.headrace_measure(table, len(parts), rows, is_example, lengths.ctypes.data)
+    if total < 0:
+        raise ValueError(f"part {-total - 1} has a code that is none of its {len(parts[-total - 1].lengths)} entries")
+    written, start = ctypes.c_int64(), 0
+    # Before a record's pieces: its own length and checksum, and an Example's tag and length; after them a checksum.
+    largest = int(lengths.max(initial=0)) + 32
+    room = min(total, max(block_bytes, largest))
+    while start < rows:
+        block = np.empty(room, np.uint8)
+        start = compiled.headrace_frame(
+            table,
+            len(parts),
+            start,
+            rows,
+            is_example,
+            lengths.ctypes.data,
+            block.ctypes.data,
+            room,
+            ctypes.byref(written),
+        )
+        yield pa.py_buffer(block[: written.value])
+
+
+def integers(compiled: Any, values: Integers, headers: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
+    """An entry for each value, one after another, and their lengths.
+
+    Args:
+        compiled: what `native.library` gave.
+        values: [rows].
+        headers: what stands before a varint of so many bytes, 0 to 10.
+    """
+    if len(headers) != 11:
+        raise ValueError(f"there must be 11 headers, got {len(headers)}")
+    values = np.ascontiguousarray(values)
+    joined = np.frombuffer(b"".join(headers), np.uint8)
+    starts = bounds(np.array([len(header) for header in headers]))
+    content = np.empty(len(values) * (max(map(len, headers)) + 10), np.uint8)
+    lengths = np.empty(len(values), np.int64)
+    size = compiled.headrace_integers(
+        values.ctypes.data,
+        len(values),
+        joined.ctypes.data,
+        starts.ctypes.data,
+        content.ctypes.data,
+        lengths.ctypes.data,
+    )
+    return content[:size], lengths
+
+
+def checksums(compiled: Any, content: bytes, starts: Integers, stops: Integers) -> npt.NDArray[np.uint32]:
+    """The masked CRC-32C of records within `content`.
+
+    Args:
+        compiled: what `native.library` gave.
+        content: of a file.
+        starts, stops: [rows], of the records' bytes.
+
+    Raises:
+        ValueError: a record does not lie within the content.
+    """
+    if len(starts) and (starts.min() < 0 or stops.max() > len(content) or (stops < starts).any()):
+        raise ValueError("a record does not lie within the content")
+    found = np.empty(len(starts), np.uint32)
+    source = np.frombuffer(content, np.uint8)
+    compiled.headrace_checksums(
+        source.ctypes.data, starts.ctypes.data, stops.ctypes.data, len(starts), found.ctypes.data
+    )
+    return found
+
+
+def _codes(part: Part, rows: int) -> npt.NDArray[np.int32]:
+    if len(part.codes) != rows or int(part.lengths.sum()) > len(part.content):
+        raise ValueError(f"a part has {len(part.codes)} codes for {rows} rows, or fewer bytes than its entries take")
+    return np.ascontiguousarray(part.codes, np.int32)

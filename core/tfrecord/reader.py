@@ -1,0 +1,230 @@
+"""The face of reader.c: features of tf.train.Examples as columns, straight out of TFRecord files that lie on a disk."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError
+
+Kind = Literal["bytes_list", "float_list"]
+
+# Where every so many records begins is known once it was passed.
+_MARKED_ROWS = 256
+_KINDS: Mapping[Kind, int] = {"bytes_list": 1, "float_list": 2}
+_IRREGULAR = 1
+_FAULTS = {
+    2: "the file ends within a record",
+    3: "the checksum of a record's length is wrong",
+    4: "the checksum of a record is wrong",
+}
+
+
+class Irregular(Exception):
+    """A record is not written as protobuf's serialization writes it, or a feature is not one value of its kind."""
+
+
+class Run(NamedTuple):
+    """Records of a file that follow each other: the file's number, the first record from 0, and how many."""
+
+    file: int
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows of Examples.
+
+    Attributes:
+        numbers: [float columns, rows] float32; a feature that is absent is NaN.
+        codes: [string columns, rows] int32: places in that column's `values`.
+        values: the different values of each string column; the first is empty, and stands for a feature that is absent.
+    """
+
+    numbers: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int32]
+    values: list[list[bytes]]
+
+
+class _Column(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("name_bytes", ctypes.c_int64),
+        ("kind", ctypes.c_int32),
+        ("known", ctypes.c_int32),
+        ("values", ctypes.c_void_p),
+        ("entries", ctypes.c_void_p),
+        ("sizes", ctypes.c_void_p),
+        ("slots", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64),
+        ("seen", ctypes.c_int64),
+    )
+
+
+class _Room(NamedTuple):
+    """What a call fills, and the arrays that `columns` points into."""
+
+    numbers: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int32]
+    columns: Any
+    dictionaries: tuple[Any, ...]
+
+
+@dataclass
+class _File:
+    """A file as bytes of memory, and where each 256th of its records begins, as far as they were passed."""
+
+    path: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    content: npt.NDArray[np.uint8] | None = None
+    marks: list[int] = field(default_factory=lambda: [0])
+
+    def opened(self) -> npt.NDArray[np.uint8]:
+        with self.lock:
+            if self.content is None:
+                with Path(self.path).open("rb") as file:
+                    self.content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            return self.content
+
+
+class ExampleReader:
+    """Reads records of files in any order. Several threads may use it at once.
+
+    Args:
+        compiled: what `native.library` gave.
+        files: local paths of TFRecord files that are not compressed and not empty.
+        columns: what is wanted, by name, of one value a record each.
+    """
+
+    def __init__(self, compiled: Any, files: Sequence[str], columns: Mapping[str, Kind]) -> None:
+        self._compiled = compiled
+        self._files = [_File(path) for path in files]
+        self._columns = {name.encode(): _KINDS[kind] for name, kind in columns.items()}
+
+    def read(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
+        """Decodes records.
+
+        Args:
+            runs: which, in this order.
+            rows: [records] where each goes: a permutation of their numbers.
+
+        Returns:
+            The columns of either kind in the order of `columns`.
+
+        Raises:
+            DataError: a file is cut short, or a checksum is wrong.
+            Irregular: see there; nothing else is wrong up to that record.
+        """
+        room = self._room(len(rows))
+        held: list[npt.NDArray[np.uint8]] = []
+        for run, places in _joined(runs, rows):
+            content, at = self._place(run)
+            held.append(content)
+            self._call("decode", run, content, at, run.rows, places.ctypes.data, room.columns, len(room.columns))
+        # The entries of the dictionaries lie in the files' bytes: `held` keeps those until they are copied.
+        return Decoded(room.numbers, room.codes, self._values(room))
+
+    def records(self, runs: Iterable[Run]) -> list[bytes]:
+        """The same records as they are."""
+        found: list[bytes] = []
+        for run in runs:
+            content, at = self._place(run)
+            for _ in range(run.rows):
+                begin = at.value
+                self._call("pass", run, content, at, 1)
+                found.append(content[begin + 12 : at.value - 4].tobytes())
+        return found
+
+    def _room(self, rows: int) -> _Room:
+        kinds = list(self._columns.values())
+        numbers = np.empty((kinds.count(_KINDS["float_list"]), rows), np.float32)
+        codes = np.empty((kinds.count(_KINDS["bytes_list"]), rows), np.int32)
+        # Half of a hash table's places stay empty.
+        slots = np.zeros((len(codes), 1 << (2 * rows + 2).bit_length()), np.int32)
+        entries, sizes = np.empty((len(codes), rows + 1), np.uintp), np.zeros((len(codes), rows + 1), np.int32)
+        columns = (_Column * len(kinds))()
+        floats, strings = iter(numbers), iter(zip(codes, slots, entries, sizes, strict=True))
+        for column, (name, kind) in zip(columns, self._columns.items(), strict=True):
+            column.name, column.name_bytes, column.kind, column.seen = name, len(name), kind, -1
+            if kind == _KINDS["float_list"]:
+                column.values = next(floats).ctypes.data
+                continue
+            values, table, places, lengths = next(strings)
+            column.known, column.mask = 1, len(table) - 1
+            column.values, column.slots = values.ctypes.data, table.ctypes.data
+            column.entries, column.sizes = places.ctypes.data, lengths.ctypes.data
+        return _Room(numbers, codes, columns, (slots, entries, sizes))
+
+    def _values(self, room: _Room) -> list[list[bytes]]:
+        """What is in the dictionaries."""
+        sizes = iter(room.dictionaries[-1])
+        found = []
+        for column in room.columns:
+            if column.kind != _KINDS["bytes_list"]:
+                continue
+            content = ctypes.create_string_buffer(self._compiled.headrace_entries(ctypes.byref(column), None) or 1)
+            self._compiled.headrace_entries(ctypes.byref(column), content)
+            packed, at = content.raw, 0
+            strings = [b""]
+            for stop in np.cumsum(next(sizes)[1 : column.known]).tolist():
+                strings.append(packed[at:stop])
+                at = stop
+            found.append(strings)
+        return found
+
+    def _place(self, run: Run) -> tuple[npt.NDArray[np.uint8], ctypes.c_int64]:
+        """The bytes of the run's file, and where in them it begins."""
+        file = self._files[run.file]
+        content = file.opened()
+        mark, beyond = divmod(run.first, _MARKED_ROWS)
+        with file.lock:
+            while len(file.marks) <= mark:
+                at = ctypes.c_int64(file.marks[-1])
+                self._call("pass", Run(run.file, len(file.marks) * _MARKED_ROWS, 0), content, at, _MARKED_ROWS)
+                file.marks.append(at.value)
+            at = ctypes.c_int64(file.marks[mark])
+        self._call("pass", run, content, at, beyond)
+        return content, at
+
+    def _call(
+        self, what: str, run: Run, content: npt.NDArray[np.uint8], at: ctypes.c_int64, records: int, *more: Any
+    ) -> None:
+        if not records:
+            return
+        done = ctypes.c_int64()
+        function = getattr(self._compiled, f"headrace_{what}")
+        fault = function(content.ctypes.data, len(content), records, *more, ctypes.byref(at), ctypes.byref(done))
+        if fault == _IRREGULAR:
+            raise Irregular
+        if fault:
+            raise DataError(
+                _FAULTS[fault],
+                where=f"{self._files[run.file].path}, byte {at.value}",
+                expected="a TFRecord file",
+                fix="The file is damaged, compressed, or of another format",
+            )
+
+
+def _joined(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator[tuple[Run, npt.NDArray[np.int64]]]:
+    """Runs and where their records go, those joined that follow each other in a file: fewer calls, and longer ones."""
+    begun, pieces = 0, []
+    for run in runs:
+        pieces.append((run, rows[begun : begun + run.rows]))
+        begun += run.rows
+    joined: list[tuple[Run, list[npt.NDArray[np.int64]]]] = []
+    for run, places in sorted(pieces, key=lambda piece: piece[0]):
+        if joined and (last := joined[-1][0]).file == run.file and last.first + last.rows == run.first:
+            joined[-1] = (Run(run.file, last.first, last.rows + run.rows), [*joined[-1][1], places])
+        else:
+            joined.append((run, [places]))
+    for run, parts in joined:
+        yield run, np.ascontiguousarray(np.concatenate(parts), np.int64)

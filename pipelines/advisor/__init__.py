@@ -1,0 +1,1 @@
+"""Forecasts of time and cost, from a description of the machine and measured steps."""

@@ -1,0 +1,234 @@
+"""Before a long training: measures some steps here, and says what all of them would take on this and other machines.
+
+What is measured is this machine. All else follows from peak figures that makers publish, which no training reaches;
+so it is a range, and says what it rests on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from headrace.components.train.devices.hardware import Hardware
+from headrace.components.train.loop.run_state import Course
+from headrace.components.train.loop.session import Batches, Trainee
+from headrace.core.progress import Progress
+from headrace.pipelines.advisor.prices import Machine, PriceTable
+
+_STEPS, _SECONDS, _MOST_SECONDS = 300, 3.0, 30.0
+_CALL_SECONDS = 0.5
+# The first evaluation is traced by TensorFlow. One that takes longer than this is not made again without that.
+_EVALUATION_SECONDS = 5.0
+# An accelerator's step takes at least the time of starting its kernels, however small they are; and large models
+# commonly reach a tenth of the peak at least.
+_ACCELERATOR_STEP_SECONDS = (0.0003, 0.002)
+_REACHED_SHARE = 0.1
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What some steps took on this machine.
+
+    Attributes:
+        steps: how many.
+        batch_size: rows a step.
+        step_seconds: of one, waiting for its batch included.
+        waited_share: of that, spent waiting.
+        input_seconds: of making one batch, while nothing trains.
+        evaluation_seconds: of one evaluation.
+    """
+
+    steps: int
+    batch_size: int
+    step_seconds: float
+    waited_share: float
+    input_seconds: float
+    evaluation_seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the whole training would take on a machine: from the most favourable assumption to the least.
+
+    Attributes:
+        machine: its type, or "this machine".
+        measured: whether it is this machine.
+        step_seconds: of one step.
+        seconds: in all.
+        price_per_hour: None where it is not known.
+    """
+
+    machine: str
+    measured: bool
+    step_seconds: Range
+    seconds: Range
+    price_per_hour: float | None
+
+    @property
+    def cost(self) -> Range | None:
+        """Of all of it; None without a price."""
+        if self.price_per_hour is None:
+            return None
+        low, high = self.seconds
+        return low / 3600 * self.price_per_hour, high / 3600 * self.price_per_hour
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was measured, and what it makes of each machine.
+
+    Attributes:
+        course: what the training is to do.
+        measured: on this machine.
+        hardware: of this machine.
+        estimates: this machine first, then those of the table.
+        table: where prices and peak figures are from.
+    """
+
+    course: Course
+    measured: Measured
+    hardware: Hardware
+    estimates: tuple[Estimate, ...]
+    table: PriceTable
+
+
+def measure(
+    trainee: Trainee,
+    batches: Batches,
+    batch_size: int,
+    *,
+    report: Progress,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measured:
+    """Takes some hundred steps, reads as many batches without training, and evaluates once.
+
+    Args:
+        trainee: what is trained; it has other weights afterwards.
+        batches: the train split; `Source.batches`.
+        batch_size: rows a step, over all replicas.
+        report: told what is done.
+        clock: seconds, of any beginning.
+    """
+    report("measuring the steps")
+    trainee.feed(0)
+    # The first ones fill caches and start threads.
+    trainee.run(8)
+    steps, seconds, waited, count = 0, 0.0, 0.0, 1
+    while (steps < _STEPS or seconds < _SECONDS) and seconds < _MOST_SECONDS:
+        started = clock()
+        taken = trainee.run(count)
+        seconds += trainee.agree(clock() - started)
+        steps, waited = steps + taken.steps, waited + taken.waited_seconds
+        count = max(1, min(count * 8, int(_CALL_SECONDS * steps / seconds))) if seconds else count * 8
+    report("measuring the input")
+    started = clock()
+    _read(batches(0, 0, 1), steps)
+    input_seconds = (clock() - started) / steps
+    report("measuring an evaluation")
+    evaluation_seconds = _evaluation(trainee, clock)
+    if evaluation_seconds < _EVALUATION_SECONDS:
+        evaluation_seconds = _evaluation(trainee, clock)
+    return Measured(steps, batch_size, seconds / steps, min(1.0, waited / seconds), input_seconds, evaluation_seconds)
+
+
+def plan(
+    course: Course,
+    measured: Measured,
+    hardware: Hardware,
+    table: PriceTable,
+    *,
+    machine_type: str = "",
+    price_per_hour: float | None = None,
+) -> Plan:
+    """What the training would take on this machine and on those of a table.
+
+    Args:
+        course: what it is to do.
+        measured: what `measure` found.
+        hardware: of this machine.
+        table: machines with prices and peak figures.
+        machine_type: this machine's, where it is one of the table.
+        price_per_hour: this machine's; that of its type otherwise.
+
+    Raises:
+        UsageError: the table does not have the machine type.
+    """
+    if machine_type and price_per_hour is None:
+        price_per_hour = table.machine(machine_type).price_per_hour
+    step = measured.step_seconds
+    here = _estimate(machine_type or "this machine", (step, step), course, measured, price_per_hour, measured_here=True)
+    accelerator = table.accelerator_of(hardware.accelerator)
+    others = []
+    if accelerator or not hardware.devices:
+        for machine in table.machines.values():
+            if machine.name != machine_type:
+                seconds = step_seconds(measured, hardware, machine, table)
+                others.append(_estimate(machine.name, seconds, course, measured, machine.price_per_hour))
+    return Plan(course, measured, hardware, (here, *others), table)
+
+
+def step_seconds(measured: Measured, hardware: Hardware, machine: Machine, table: PriceTable) -> Range:
+    """What a step would take on another machine, at best and at worst; see the text of a Plan for the assumptions."""
+    compute = measured.step_seconds * (1 - measured.waited_share)
+    cores = machine.cores / hardware.cores
+    # Where steps and their input share the cores, the waiting may stay as well.
+    best, worst = compute / max(1.0, cores), measured.step_seconds / min(1.0, cores)
+    here, there = table.accelerator_of(hardware.accelerator), machine.accelerator
+    if here or there:
+        mine, few = _peak(table, here, len(hardware.devices), hardware.cores), _peak(table, there, 1, machine.cores)
+        many = _peak(table, there, machine.accelerators, machine.cores)
+        least = min(theirs / ours for theirs, ours in zip(few, mine, strict=True))
+        most = max(theirs / ours for theirs, ours in zip(many, mine, strict=True))
+        if here:
+            best, worst = compute / max(1.0, most), compute / min(1.0, least)
+        else:
+            best, worst = compute / most, compute / (least * _REACHED_SHARE)
+        if there:
+            best, worst = (max(s, floor) for s, floor in zip((best, worst), _ACCELERATOR_STEP_SECONDS, strict=True))
+    return (
+        max(best, measured.input_seconds / max(1.0, cores)),
+        max(worst, measured.input_seconds / min(1.0, cores)),
+    )
+
+
+def _peak(table: PriceTable, accelerator: str, accelerators: int, cores: int) -> Range:
+    """Operations and bytes a second, in the table's units."""
+    peak, count = (table.accelerators[accelerator], accelerators) if accelerator else (table.core, cores)
+    return peak.teraflops * count, peak.gigabytes_per_second * count
+
+
+def _estimate(
+    name: str,
+    seconds: Range,
+    course: Course,
+    measured: Measured,
+    price_per_hour: float | None,
+    *,
+    measured_here: bool = False,
+) -> Estimate:
+    # An evaluation is made of the same operations, and changes as a step does.
+    whole = [
+        step * (course.total + course.evaluations_after(0) * measured.evaluation_seconds / measured.step_seconds)
+        for step in seconds
+    ]
+    return Estimate(name, measured_here, seconds, (whole[0], whole[1]), price_per_hour)
+
+
+def _evaluation(trainee: Trainee, clock: Callable[[], float]) -> float:
+    started = clock()
+    trainee.evaluate()
+    return clock() - started
+
+
+def _read(dataset: Any, count: int) -> None:
+    @tf.autograph.experimental.do_not_convert
+    def seen(number: Any, *_: Any) -> Any:
+        return number + 1
+
+    dataset.take(count).reduce(tf.constant(0, tf.int64), seen)

@@ -1,0 +1,43 @@
+"""What a training would take, measured without training: what `headrace train --plan` prints."""
+
+from __future__ import annotations
+
+from headrace.components.train.config import TrainConfig
+from headrace.components.train.input.examples import open_examples
+from headrace.components.train.loop.run_state import Course
+from headrace.components.train.preparation import prepare
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress
+from headrace.pipelines.advisor import forecast, forecast_text, prices
+
+
+def plan_training(
+    problem_file: ProblemFile,
+    config: TrainConfig,
+    report: Progress,
+    *,
+    price_table: str = "",
+    machine_type: str = "",
+) -> str:
+    """Measures some hundred steps here, and says what the training would take here and on other machines.
+
+    Args:
+        problem_file: the problem.
+        config: what is asked for; nothing is written.
+        report: told what is being done.
+        price_table: a file; "" takes the one that comes along.
+        machine_type: this machine's, where it is one of the table.
+
+    Raises:
+        UsageError, DataError, ProblemError: as `trainer.train` does.
+    """
+    table = prices.load(price_table)
+    training = config.apply_to(problem_file.problem.training)
+    examples = open_examples(config.examples, problem_file.problem)
+    prepared = prepare(problem_file, config, training, examples, report)
+    rows = prepared.batch.rows
+    measured = forecast.measure(prepared.trainee, prepared.source.batches, rows, report=report)
+    course = Course.of(training, examples.train.rows, rows)
+    price = config.options.budget.price_per_hour
+    made = forecast.plan(course, measured, prepared.machine, table, machine_type=machine_type, price_per_hour=price)
+    return forecast_text.text(made)

@@ -1,0 +1,80 @@
+"""What a step shows while it runs from a shell: progress on stderr, lines on stdout, the libraries' words in a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from headrace.core import storage
+from headrace.core.progress import Progress
+
+# Without a terminal, long work says a line no more often than this.
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
+    """Shows progress on stderr; what the libraries print, in Python or in C++, goes to a log file beside the output.
+
+    Args:
+        name: of the step.
+        output: what it writes; "" where it writes nothing.
+
+    Yields:
+        The console for what it came to, and who is told of progress.
+    """
+    # The log is written by this machine's own file descriptors, so it stays here where the output does not.
+    here = bool(output) and not storage.is_remote(output)
+    local = output if here else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
+    log = f"{local.rstrip('/')}.log"
+    with storage.writing(log):
+        storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)
+        chatter = storage.local_path(log).open("wb")
+    with (
+        chatter,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout,
+        os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr,
+    ):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(chatter.fileno(), 1)
+        os.dup2(chatter.fileno(), 2)
+        try:
+            shown = Console(file=stderr, highlight=False, soft_wrap=True)
+            said = time.monotonic()
+            with Status(f"{name} ...", console=shown) as status:
+
+                def report(
+                    message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
+                ) -> None:
+                    nonlocal said
+                    share = f" ({done / total:.0%})" if done is not None and total and not lasting else ""
+                    if lasting or (not shown.is_terminal and time.monotonic() - said >= _SECONDS_BETWEEN_LINES):
+                        said = time.monotonic()
+                        shown.print(f"{name}: {message}{share}", markup=False)
+                    elif shown.is_terminal:
+                        # What stands in brackets is a text here, and no style.
+                        status.update(escape(f"{name}: {message}{share}"))
+
+                yield Console(file=stdout, highlight=False, soft_wrap=True), report
+        except Exception as error:
+            error.add_note(f"The log is {log}")
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            stdout.flush()
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stderr.fileno(), 2)
+            # Processes of a cluster on one machine share the log, and another may have removed it.
+            with suppress(FileNotFoundError):
+                if not storage.local_path(log).stat().st_size:
+                    storage.local_path(log).unlink()

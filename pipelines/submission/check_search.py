@@ -1,0 +1,41 @@
+"""A search is looked at before it is submitted: what the platform would refuse is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.components.tune.trial import tuning_of
+from headrace.components.tune.vertex import space
+from headrace.core.problem.file import load_problem
+from headrace.pipelines.lint.spec import Spec
+from headrace.pipelines.submission.parameters import declared
+
+
+def check(spec: Spec, problem: str, values: Mapping[str, Any], platform: str) -> None:
+    """Refuses a pipeline that searches where the Problem says nothing to search, or what the platform does not take.
+
+    Args:
+        spec: a compiled pipeline; one without a search is not looked at.
+        problem: the Problem file, or "" where none is given.
+        values: the pipeline's parameters.
+        platform: "vertex" or "kubeflow".
+
+    Raises:
+        ProblemError, UsageError: with what is wrong, and the rule.
+    """
+    searching = {
+        task.component_name: task for task in spec.tasks() if task.component_name in ("comp-study", "comp-tune")
+    }
+    if not searching or not problem:
+        return
+    tuning = tuning_of(load_problem(problem))
+    if platform != "vertex" or "comp-study" not in searching:
+        return
+    definitions = declared(spec.pipeline)
+    trials, parallel = (
+        int(values.get(name, definitions.get(name, {}).get("defaultValue", default)))
+        for name, default in (("trials", 0), ("parallel", 1))
+    )
+    algorithm = str(searching["comp-study"].inputs().get("algorithm", ""))
+    space.check(tuning, trials=trials or tuning.trials, parallel=parallel, algorithm=algorithm)

@@ -1,0 +1,342 @@
+"""Kubeflow Pipelines on a cluster of one's own: runs and schedules, by kfp.Client."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headrace.core.errors import UsageError
+from headrace.pipelines.submission.kubeflow.errors import NotThere, explained
+from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission, Task
+from headrace.pipelines.submission.tasks import leaves
+
+_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
+_EXIT_STATUS = re.compile(r"exit (?:code|status):? (\d+)")
+_PAGE = 100
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\S+Z) (.*)\Z")
+
+_RUN_STATES = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "SKIPPED": "succeeded",
+    "FAILED": "failed",
+    "CANCELING": "cancelling",
+    "CANCELED": "cancelled",
+    "PAUSED": "paused",
+}
+_TASK_STATES = {**_RUN_STATES, "SKIPPED": "skipped", "CANCELING": "running"}
+
+
+class KubeflowService:
+    """Kubeflow Pipelines behind one address.
+
+    Args:
+        host: of its API, such as http://127.0.0.1:8888; "" for the cluster that this is in, or that kubectl knows.
+        namespace: of the runs, where the cluster has several users; "" otherwise.
+        token: that says who asks; "" for none.
+        service_account: of Kubernetes, that tasks run as; "" for the cluster's own.
+        experiment: that runs are kept under.
+    """
+
+    name = "kubeflow"
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        namespace: str = "",
+        token: str = "",
+        service_account: str = "",
+        experiment: str = "headrace",
+    ) -> None:
+        self._host, self._namespace, self._token = host, namespace, token
+        self._service_account, self._experiment = service_account, experiment
+
+    def run_id(self, text: str) -> str:
+        """As it is: a run may be called anything."""
+        return text
+
+    def find(self, run_id: str) -> Run | None:
+        """A run by its name, or by the id that the cluster gave it; of several of one name, the first that was made."""
+        with self._asking(run_id):
+            if not _UUID.match(run_id):
+                named = self._named(run_id)
+                if not named:
+                    return None
+                run_id = named[0].run_id
+            try:
+                with self._asking(run_id):
+                    return self._run(self._client.get_run(run_id))
+            except NotThere:
+                return None
+
+    def create(self, run_id: str, submission: Submission) -> Run:
+        """Starts a run. The cluster lets two runs have one name: of two that come at once, the first is kept."""
+        with self._asking(run_id), _spec_file(submission) as package:
+            made = self._client.run_pipeline(
+                experiment_id=self._made_experiment(),
+                job_name=run_id,
+                pipeline_package_path=package,
+                params=dict(submission.parameters),
+                pipeline_root=submission.pipeline_root or None,
+                service_account=submission.service_account or self._service_account or None,
+            )
+            first = self._named(run_id)[0]
+            if first.run_id != made.run_id:
+                self._client.terminate_run(made.run_id)
+                self._client.archive_run(made.run_id)
+            return self._run(self._client.get_run(first.run_id))
+
+    def runs(self, limit: int) -> list[Run]:
+        """The newest runs of the experiment."""
+        found: list[Run] = []
+        token = ""
+        with self._asking("runs"):
+            experiment = self._existing_experiment()
+            while experiment is not None and len(found) < limit:
+                page = self._client.list_runs(
+                    page_token=token,
+                    page_size=min(_PAGE, limit),
+                    sort_by="created_at desc",
+                    experiment_id=experiment,
+                )
+                found += [self._run(one) for one in page.runs or []]
+                token = page.next_page_token
+                if not token:
+                    break
+            return found[:limit]
+
+    def cancel(self, run: Run) -> None:
+        """Asks the cluster to terminate a run."""
+        with self._asking(run.run_id):
+            self._client.terminate_run(run.reference)
+
+    def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
+        """What the pods of the tasks wrote, task by task, as the API server keeps it."""
+        for name in leaves(run.spec):
+            for pod in run.tasks[name].jobs if name in run.tasks and task in ("", name) else ():
+                yield from (line for line in self._pod_log(run, name, pod) if not after or line.when > after)
+
+    def schedules(self) -> list[Schedule]:
+        """The recurring runs of the experiment that have a cron expression."""
+        found: list[Schedule] = []
+        token = ""
+        with self._asking("schedules"):
+            experiment = self._existing_experiment()
+            while experiment is not None:
+                page = self._client.list_recurring_runs(page_token=token, page_size=_PAGE, experiment_id=experiment)
+                found += [_schedule(one) for one in page.recurring_runs or [] if one.trigger.cron_schedule]
+                token = page.next_page_token
+                if not token:
+                    break
+            return found
+
+    def schedule(self, name: str, cron: str, timezone: str, submission: Submission) -> Schedule:
+        """Makes a recurring run, whose runs do not overlap.
+
+        Raises:
+            UsageError: a time zone: the cluster has one for all.
+        """
+        if timezone != "UTC":
+            raise UsageError(
+                "Kubeflow Pipelines has one time zone for all schedules",
+                where="--timezone",
+                expected="UTC, or what CRON_SCHEDULE_TIMEZONE of its controller says, written as UTC here",
+                received=timezone,
+            )
+        with self._asking(name), _spec_file(submission) as package:
+            made = self._client.create_recurring_run(
+                experiment_id=self._made_experiment(),
+                job_name=name,
+                # Seconds come first.
+                cron_expression=f"0 {cron}",
+                max_concurrency=1,
+                no_catchup=True,
+                params=dict(submission.parameters),
+                pipeline_package_path=package,
+                pipeline_root=submission.pipeline_root or None,
+                service_account=submission.service_account or self._service_account or None,
+            )
+            return _schedule(made)
+
+    def change(self, schedule: Schedule, cron: str, timezone: str, submission: Submission) -> Schedule:
+        """Makes the new one, then deletes the old: the interface has no update. For a moment there are two."""
+        made = self.schedule(schedule.name, cron, timezone, submission)
+        if schedule.state == "paused":
+            self.set_paused(made, True)
+        self.delete_schedule(schedule)
+        return made
+
+    def set_paused(self, schedule: Schedule, paused: bool) -> None:
+        """Disables or enables; what was missed in between is not made up for."""
+        with self._asking(schedule.name):
+            if paused:
+                self._client.disable_recurring_run(schedule.reference)
+            else:
+                self._client.enable_recurring_run(schedule.reference)
+
+    def delete_schedule(self, schedule: Schedule) -> None:
+        """Deletes a recurring run."""
+        with self._asking(schedule.name), contextlib.suppress(NotThere):
+            self._client.delete_recurring_run(schedule.reference)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        if "_client" in self.__dict__:
+            self._client._run_api.api_client.rest_client.pool_manager.clear()
+
+    @cached_property
+    def _client(self) -> Any:
+        with _quiet():
+            import kfp
+
+            return kfp.Client(
+                host=self._host or None,
+                existing_token=self._token or None,
+                **({"namespace": self._namespace} if self._namespace else {}),
+            )
+
+    def _made_experiment(self) -> str:
+        """The experiment's id; it is made where there is none."""
+        made = self._client.create_experiment(self._experiment, namespace=self._namespace or None)
+        return str(made.experiment_id)
+
+    def _existing_experiment(self) -> str | None:
+        """The experiment's id, or None before the first run."""
+        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": self._experiment}]}
+        page = self._client.list_experiments(filter=json.dumps(wanted), namespace=self._namespace or None)
+        return str(page.experiments[0].experiment_id) if page.experiments else None
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        with explained(self._host or "the cluster", self._namespace, what), _quiet():
+            yield
+
+    def _named(self, name: str) -> list[Any]:
+        """The runs of a name, those that were archived left out, in the order in which they were made."""
+        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
+        page = self._client.list_runs(
+            page_size=_PAGE,
+            sort_by="created_at",
+            namespace=self._namespace or None,
+            filter=json.dumps(wanted),
+        )
+        return [one for one in page.runs or [] if one.storage_state != "ARCHIVED"]
+
+    def _run(self, told: Any) -> Run:
+        spec = told.pipeline_spec or {}
+        spec = spec.get("pipeline_spec", spec)
+        details = (told.run_details.task_details if told.run_details else None) or []
+        return Run(
+            run_id=told.display_name,
+            state=_RUN_STATES.get(told.state or "PENDING", "waiting"),
+            reference=told.run_id,
+            page=f"{self._host}/#/runs/details/{told.run_id}",
+            created=_seconds(told.created_at),
+            finished=_seconds(told.finished_at),
+            message=(told.error.message if told.error else "") or "",
+            parameters=(told.runtime_config.parameters if told.runtime_config else None) or {},
+            spec=spec,
+            tasks=_tasks(details),
+        )
+
+    def _pod_log(self, run: Run, task: str, pod: str) -> Iterator[LogLine]:
+        api_client = self._client._run_api.api_client
+        try:
+            with self._asking(f"the log of {task}"):
+                # No method of kfp.Client reads logs; this is what the web interface asks.
+                answer = api_client.call_api(
+                    "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log",
+                    "GET",
+                    path_params={"run_id": run.reference, "node_id": pod},
+                    auth_settings=["Bearer"],
+                    _preload_content=False,
+                )
+        except NotThere:
+            # A pod that has not started, or whose log nobody kept.
+            return
+        for line in answer.data.decode("utf-8", "replace").splitlines():
+            found = _STAMP.match(line)
+            yield _line(task, *(found.groups() if found else ("", line)))
+
+
+def _line(task: str, when: str, text: str) -> LogLine:
+    """A line of a pod; our own events are JSON."""
+    if text.startswith('{"severity"'):
+        try:
+            event = json.loads(text)
+            return LogLine(when, task, str(event["severity"]), str(event["message"]))
+        except (ValueError, KeyError):
+            pass
+    return LogLine(when, task, "DEFAULT", text)
+
+
+def _tasks(details: list[Any]) -> dict[str, Task]:
+    found: dict[str, Task] = {}
+    for told in sorted(details, key=lambda one: _seconds(one.create_time) or 0.0):
+        message = (told.error.message if told.error else "") or ""
+        status = _EXIT_STATUS.search(message)
+        pods = [told.pod_name, *(child.pod_name for child in told.child_tasks or [])]
+        found[told.display_name] = Task(
+            name=told.display_name,
+            state=_TASK_STATES.get(told.state or "PENDING", "waiting"),
+            started=_seconds(told.start_time),
+            finished=_seconds(told.end_time),
+            message=message,
+            exit_status=int(status[1]) if status else None,
+            jobs=tuple(pod for pod in pods if pod),
+        )
+    return found
+
+
+def _seconds(moment: Any) -> float | None:
+    # A time that there is none of comes as the year 1970, or not at all.
+    return moment.timestamp() if moment is not None and moment.year > 1970 else None
+
+
+def _schedule(told: Any) -> Schedule:
+    cron = told.trigger.cron_schedule.cron
+    enabled = told.status == "ENABLED" or (told.status is None and told.mode == "ENABLE")
+    return Schedule(
+        name=told.display_name,
+        state="active" if enabled else "paused",
+        cron=cron.partition(" ")[2] if len(cron.split()) == 6 else cron,
+        timezone="UTC",
+        reference=told.recurring_run_id,
+    )
+
+
+@contextmanager
+def _spec_file(submission: Submission) -> Iterator[str]:
+    """The spec as a file, which is how kfp.Client takes it."""
+    documents: list[Mapping[str, Any]] = [dict(one) for one in submission.documents]
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "pipeline.yaml"
+        path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+        yield str(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lets kfp.Client neither print links, nor warn of its own future, nor log tracebacks of what it asks again."""
+    disabled = logging.root.manager.disable
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

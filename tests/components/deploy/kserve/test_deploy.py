@@ -1,0 +1,179 @@
+"""The InferenceService: checked against the CRD's schema, applied to a cluster's API, and waited for."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from kubernetes.client import ApiException
+
+from headrace.components.deploy.kserve import deploy
+from headrace.core.errors import PlatformError, UsageError
+
+SCHEMA = json.loads(Path(__file__).with_name("inference_service.schema.json").read_text())
+ENDPOINT = "kserve://models/natality"
+IMAGE = f"registry.example.com/headrace/server@sha256:{'3' * 64}"
+FULL = deploy.ServiceConfig(
+    image=IMAGE,
+    service_account="registry-reader",
+    accelerator="nvidia.com/gpu",
+    accelerator_count=1,
+    max_replicas=3,
+    traffic=20,
+    claim="headrace",
+    mount="/mnt/headrace",
+    node_selector={"pool": "gpu"},
+    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+    image_pull_secrets=("registry",),
+    labels={"team": "growth"},
+)
+
+
+class Cluster:
+    """The API server's side of custom objects: it keeps what it is given, and is ready after some looks."""
+
+    def __init__(self, *, ready_after: int = 2, refuse: int = 0) -> None:
+        self.held: dict[str, Any] | None = None
+        self.looks = 0
+        self.calls: list[str] = []
+        self._ready_after, self._refuse = ready_after, refuse
+
+    def get_namespaced_custom_object(self, group: str, version: str, namespace: str, plural: str, name: str) -> Any:
+        assert (group, version, namespace, plural, name) == (
+            "serving.kserve.io",
+            "v1beta1",
+            "models",
+            "inferenceservices",
+            "natality",
+        )
+        if self._refuse:
+            raise ApiException(status=self._refuse, reason="no")
+        if self.held is None:
+            raise ApiException(status=404, reason="Not Found")
+        self.looks += 1
+        ready = self.looks >= self._ready_after
+        generation = self.held["metadata"]["generation"]
+        status = {
+            "url": "http://natality.models.example.com",
+            # Before the controller has looked, the status is of the generation before.
+            "observedGeneration": generation if ready else generation - 1,
+            "conditions": [{"type": "Ready", "status": "True" if ready or generation > 1 else "False", "reason": "R"}],
+        }
+        return {**self.held, "status": status}
+
+    def create_namespaced_custom_object(self, *address: str) -> Any:
+        body: Any = address[-1]
+        self.calls.append("create")
+        return self._keep(copy.deepcopy(body), 1)
+
+    def patch_namespaced_custom_object(self, *address: str) -> Any:
+        body: Any = address[-1]
+        self.calls.append("patch")
+        assert self.held is not None
+        self.looks = 0
+        predictor = {k: v for k, v in body["spec"]["predictor"].items() if v is not None}
+        return self._keep({**body, "spec": {"predictor": predictor}}, self.held["metadata"]["generation"] + 1)
+
+    def _keep(self, body: Any, generation: int) -> Any:
+        jsonschema.validate(body, SCHEMA)
+        self.held = {**body, "metadata": {**body["metadata"], "generation": generation}}
+        return self.held
+
+
+def manifest(config: deploy.ServiceConfig = FULL, model: str = "/mnt/headrace/registry/n/versions/1") -> dict[str, Any]:
+    return deploy.manifest(ENDPOINT, model, "0123456789abcdef", config)
+
+
+def apply(cluster: Cluster, wanted: dict[str, Any], timeout_s: float = 60.0) -> str:
+    now = [0.0]
+    return deploy.apply(
+        cluster,
+        wanted,
+        timeout_s=timeout_s,
+        clock=lambda: now[0],
+        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+    )
+
+
+@pytest.mark.parametrize("config", [deploy.ServiceConfig(IMAGE), FULL])
+def test_the_schema_of_the_crd_takes_it(config: deploy.ServiceConfig) -> None:
+    jsonschema.validate(manifest(config, "gs://bucket/registry/n/versions/1"), SCHEMA)
+
+
+def test_the_schema_refuses_what_the_crd_has_not() -> None:
+    wrong = manifest()
+    wrong["spec"]["predictor"]["canaryTraffic"] = 10
+    with pytest.raises(jsonschema.ValidationError, match="canaryTraffic"):
+        jsonschema.validate(wrong, SCHEMA)
+
+
+def test_the_manifest_says_all_that_was_asked() -> None:
+    predictor = manifest()["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    assert container["image"] == IMAGE
+    assert container["env"] == [{"name": "STORAGE_URI", "value": "pvc://headrace/registry/n/versions/1"}]
+    assert container["args"] == ["/mnt/models", "--name", "natality", "--host", "0.0.0.0", "--port", "8080"]
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "2Gi", "nvidia.com/gpu": "1"}
+    assert predictor["canaryTrafficPercent"] == 20
+    assert predictor["serviceAccountName"] == "registry-reader"
+    assert predictor["nodeSelector"] == {"pool": "gpu"}
+    assert predictor["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert predictor["imagePullSecrets"] == [{"name": "registry"}]
+    assert manifest()["metadata"]["annotations"]["headrace.dev/model-version"] == "0123456789abcdef"
+    assert "canaryTrafficPercent" not in manifest(deploy.ServiceConfig(IMAGE), "gs://b/m")["spec"]["predictor"]
+
+
+def test_it_is_made_and_then_changed() -> None:
+    cluster = Cluster()
+    assert apply(cluster, manifest()) == "http://natality.models.example.com"
+    whole = manifest(deploy.ServiceConfig(IMAGE), "gs://bucket/registry/n/versions/2")
+    assert apply(cluster, whole) == "http://natality.models.example.com"
+    assert cluster.calls == ["create", "patch"]
+    assert cluster.held is not None
+    # The share that the revision before had asked for is gone.
+    assert "canaryTrafficPercent" not in cluster.held["spec"]["predictor"]
+    # The word of the revision before is not taken for this one's.
+    assert cluster.looks == 2
+
+
+def test_one_that_does_not_answer_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(PlatformError, match="did not answer within 60 s") as caught:
+        apply(Cluster(ready_after=1000), manifest())
+    assert caught.value.fix == "kubectl describe inferenceservice natality --namespace models"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "what"),
+    [
+        (403, UsageError, "may not apply it"),
+        (422, UsageError, "KServe refuses"),
+        (500, PlatformError, "did not answer as it should"),
+    ],
+)
+def test_what_a_cluster_refuses(status: int, kind: type[Exception], what: str) -> None:
+    with pytest.raises(kind, match=what):
+        apply(Cluster(refuse=status), manifest())
+
+
+@pytest.mark.parametrize("endpoint", ["natality", "kserve://models", "kserve://Models/n", f"kserve://m/{'n' * 41}"])
+def test_names_that_are_none(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="endpoint's name is wrong"):
+        deploy.names_of(endpoint)
+
+
+def test_a_model_that_the_server_cannot_reach() -> None:
+    for model in ("/elsewhere/model", "/mnt/headrace-other/model"):
+        with pytest.raises(UsageError, match="cannot reach the model"):
+            deploy.storage_uri(model, FULL)
+
+
+def test_settings_of_a_task() -> None:
+    # Numbers come through a protobuf, in which all are floating.
+    settings = {"image": IMAGE, "traffic": 20.0, "image_pull_secrets": ["registry"]}
+    assert deploy.config_of(settings) == deploy.ServiceConfig(IMAGE, traffic=20, image_pull_secrets=("registry",))
+    with pytest.raises(UsageError, match="settings are wrong"):
+        deploy.config_of({"image": IMAGE, "trafic": 20})

@@ -1,0 +1,212 @@
+"""The folder registry."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.components.registry.folder.registry import Registry
+from headrace.core.errors import DataError, UsageError
+
+
+def make_model(folder: Path, version: Any, content: str = "weights") -> str:
+    """A Model artifact as far as the registry looks at it."""
+    (folder / "saved_model" / "variables").mkdir(parents=True)
+    (folder / "saved_model" / "saved_model.pb").write_text("graph")
+    (folder / "saved_model" / "variables" / "variables.data").write_text(content)
+    for name in ("schema", "problem", "golden"):
+        (folder / f"{name}.json").write_text("{}")
+    (folder / "training.json").write_text(json.dumps({"model_version": version}))
+    return str(folder)
+
+
+def make_evaluation(folder: Path, version: str) -> str:
+    folder.mkdir()
+    (folder / "evaluation.json").write_text(json.dumps({"model_version": version, "blessed": True}))
+    return str(folder)
+
+
+def tree(folder: str) -> dict[str, bytes]:
+    root = Path(folder)
+    return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+
+
+def test_a_model_is_copied_whole_with_its_evaluation(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", "v1")
+    registry = Registry(str(tmp_path / "registry"))
+    assert registry.versions() == []
+    assert registry.aliases() == {}
+    assert registry.register(model, make_evaluation(tmp_path / "evaluation", "v1")) == "v1"
+    assert registry.versions() == ["v1"]
+    kept = tree(registry.path("v1"))
+    assert json.loads(kept.pop("evaluation.json"))["blessed"] is True
+    assert kept == tree(model)
+
+
+def test_registering_a_version_again_changes_nothing(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    registry.register(make_model(tmp_path / "first", "v1", "first"))
+    before = tree(str(tmp_path / "registry"))
+    assert registry.register(make_model(tmp_path / "second", "v1", "second")) == "v1"
+    assert tree(str(tmp_path / "registry")) == before
+
+
+def test_what_a_killed_registration_left_is_no_version_and_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "registry" / "versions" / ".v1.abc"
+    left.mkdir(parents=True)
+    registry = Registry(str(tmp_path / "registry"))
+    assert registry.versions() == []
+    registry.register(make_model(tmp_path / "model", "v1"))
+    assert registry.versions() == ["v1"]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("missing", ["saved_model/saved_model.pb", "schema.json", "golden.json", "training.json"])
+def test_half_a_model_is_refused_and_leaves_nothing(tmp_path: Path, missing: str) -> None:
+    model = make_model(tmp_path / "model", "v1")
+    (tmp_path / "model" / missing).unlink()
+    registry = Registry(str(tmp_path / "registry"))
+    with pytest.raises(DataError, match=f"Received: no {missing}"):
+        registry.register(model)
+    assert registry.versions() == []
+    assert not (tmp_path / "registry").exists()
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such Model"):
+        Registry(str(tmp_path / "registry")).register(str(tmp_path / "nowhere"))
+
+
+def test_the_evaluation_of_another_model_is_refused(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    with pytest.raises(DataError, match=r"another model.*Expected model_version v1\. Received: v2"):
+        registry.register(make_model(tmp_path / "model", "v1"), make_evaluation(tmp_path / "evaluation", "v2"))
+    assert registry.versions() == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../v1", "a/b", ".hidden", "-rf", "a\nb", "v1\n", "a" * 65, 7, None])
+def test_a_version_that_is_no_name_never_reaches_a_path(tmp_path: Path, name: Any) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    with pytest.raises(DataError, match="the version is wrong"):
+        registry.register(make_model(tmp_path / "model", name))
+    for call in (registry.path, registry.promote):
+        with pytest.raises(UsageError, match="the version is wrong"):
+            call(name)
+    if name is not None:
+        with pytest.raises(UsageError, match="the version is wrong"):
+            registry.set_aliases({"champion": name})
+    assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize("alias", ["", "Champion", "../x", "1st", "a b", "a\n", "a" * 65, 7])
+def test_an_alias_that_is_no_name_is_refused(tmp_path: Path, alias: Any) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    registry.register(make_model(tmp_path / "model", "v1"))
+    with pytest.raises(UsageError, match="the alias is wrong"):
+        registry.set_aliases({alias: "v1"})
+    assert registry.aliases() == {}
+
+
+def test_a_version_that_is_not_registered_is_named_with_those_that_are(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    with pytest.raises(UsageError, match="nothing is registered yet"):
+        registry.path("v1")
+    registry.register(make_model(tmp_path / "model", "v1"))
+    with pytest.raises(UsageError, match=r"Expected one of v1\. Received: 'v2'"):
+        registry.promote("v2")
+    with pytest.raises(UsageError, match="no such version"):
+        registry.set_aliases({"challenger": "v1", "champion": "v2"})
+    assert registry.aliases() == {}
+
+
+def test_promotion(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for version in ("v1", "v2", "v3"):
+        registry.register(make_model(tmp_path / version, version))
+    assert registry.promote("v1") == {"champion": "v1"}
+    assert registry.set_aliases({"challenger": "v2"}) == {"champion": "v1", "challenger": "v2"}
+    assert registry.promote("v2") == {"champion": "v2", "previous": "v1"}
+    written = (tmp_path / "registry" / "aliases.json").stat()
+    assert registry.promote("v2") == {"champion": "v2", "previous": "v1"}
+    assert (tmp_path / "registry" / "aliases.json").stat() == written
+    assert registry.promote("v3") == registry.aliases() == {"champion": "v3", "previous": "v2"}
+    assert registry.set_aliases({"previous": None, "nobody": None}) == {"champion": "v3"}
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"champion": 1}'])
+def test_damaged_aliases_are_said_to_be(tmp_path: Path, content: str) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    registry.register(make_model(tmp_path / "model", "v1"))
+    (tmp_path / "registry" / "aliases.json").write_text(content)
+    with pytest.raises(DataError, match=r"aliases\.json"):
+        registry.aliases()
+
+
+_SET = """
+import sys
+from headrace.components.registry.folder.registry import Registry
+registry = Registry(sys.argv[1])
+for number in range(15):
+    registry.set_aliases({f"{sys.argv[2]}-{number}": "v1"})
+"""
+
+
+def test_processes_that_set_aliases_at_a_time_lose_none(tmp_path: Path) -> None:
+    folder = str(tmp_path / "registry")
+    Registry(folder).register(make_model(tmp_path / "model", "v1"))
+    writers = [subprocess.Popen([sys.executable, "-c", _SET, folder, name]) for name in ("a", "b", "c")]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    assert sorted(Registry(folder).aliases()) == sorted(f"{name}-{n}" for name in "abc" for n in range(15))
+
+
+_VERSIONS = st.sampled_from(["v1", "v2", "v3"])
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("register"), _VERSIONS),
+        st.tuples(st.just("promote"), _VERSIONS),
+        st.tuples(st.just("challenge"), st.one_of(st.none(), _VERSIONS)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=_STEPS)
+def test_any_sequence_of_calls_keeps_what_a_dictionary_would(steps: list[tuple[str, str | None]]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        models = {version: make_model(root / version, version) for version in ("v1", "v2", "v3")}
+        registry = Registry(str(root / "registry"))
+        versions: set[str] = set()
+        aliases: dict[str, str] = {}
+        for step, version in steps:
+            if step == "register" and version is not None:
+                registry.register(models[version])
+                versions.add(version)
+            elif version is not None and version not in versions:
+                with pytest.raises(UsageError):
+                    registry.promote(version) if step == "promote" else registry.set_aliases({"challenger": version})
+            elif step == "promote" and version is not None:
+                registry.promote(version)
+                if aliases.get("champion") != version:
+                    if "champion" in aliases:
+                        aliases["previous"] = aliases["champion"]
+                    aliases["champion"] = version
+                    if aliases.get("challenger") == version:
+                        del aliases["challenger"]
+            else:
+                registry.set_aliases({"challenger": version})
+                aliases.pop("challenger", None)
+                if version is not None:
+                    aliases["challenger"] = version
+            assert registry.versions() == sorted(versions)
+            assert registry.aliases() == aliases
+            assert aliases.get("champion", "") != aliases.get("previous")

@@ -1,0 +1,88 @@
+"""When requests may go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds, backoff_seconds
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_second_s_worth_goes_at_once_and_then_one_by_one() -> None:
+    bucket = TokenBucket(4.0, Clock())
+    assert [bucket.take() for _ in range(8)] == [0, 0, 0, 0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_time_that_passes_fills_the_bucket_to_a_second_s_worth() -> None:
+    clock = Clock()
+    bucket = TokenBucket(4.0, clock)
+    assert [bucket.take() for _ in range(4)] == [0, 0, 0, 0]
+    clock.now += 0.5
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.25]
+    clock.now += 3600
+    assert [bucket.take() for _ in range(5)] == [0, 0, 0, 0, 0.25]
+
+
+def test_a_budget_below_one_a_second() -> None:
+    bucket = TokenBucket(0.5, Clock())
+    assert [bucket.take() for _ in range(3)] == [0, 2.0, 4.0]
+
+
+def test_no_budget_lets_all_go() -> None:
+    bucket = TokenBucket(0.0, Clock())
+    assert [bucket.take() for _ in range(1000)] == [0.0] * 1000
+
+
+@pytest.mark.parametrize("rate", [0.0, 4.0])
+def test_a_bucket_that_is_closed_lets_nobody_go_before_it_opens(rate: float) -> None:
+    clock = Clock()
+    bucket = TokenBucket(rate, clock)
+    bucket.close(3.0)
+    bucket.close(1.0)
+    assert [bucket.take(), bucket.take()] == [3.0, 3.0]
+    clock.now += 2.5
+    assert bucket.take() == 0.5
+    clock.now += 0.5
+    assert bucket.take() == 0.0
+
+
+def test_back_off_doubles_up_to_half_a_minute_and_jitters_over_all_of_it() -> None:
+    assert [backoff_seconds(tries, lambda: 1.0) for tries in (1, 2, 3, 7, 8, 9, 1000)] == [
+        0.25, 0.5, 1.0, 16.0, 30.0, 30.0, 30.0,
+    ]  # fmt: skip
+    assert backoff_seconds(3, lambda: 0.25) == 0.25
+    assert backoff_seconds(3, lambda: 0.0) == 0.0
+    assert all(0 <= backoff_seconds(2) <= 0.5 for _ in range(100))
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, 0.0),
+        ("", 0.0),
+        ("3", 3.0),
+        (" 120 ", 120.0),
+        ("1000000", 600.0),
+        ("9" * 400, 600.0),
+        ("-5", 0.0),
+        ("1.5", 0.0),
+        ("²", 0.0),
+        ("soon", 0.0),
+        ("Thu, 01 Jan 1970 00:16:45 GMT", 5.0),
+        ("Thu, 01 Jan 1970 00:16:45 -0000", 5.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Fri, 01 Jan 9999 00:00:00 GMT", 600.0),
+        ("Fri, 99 Jan 2021 00:00:00 GMT", 0.0),
+    ],
+)
+def test_what_a_server_asks_for(header: str | None, seconds: float) -> None:
+    assert asked_seconds(header, lambda: 1000.0) == seconds

@@ -1,0 +1,163 @@
+"""The summary of a batch scoring run, and who is told of it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components.score.identity import score_identity
+from headrace.components.summarize import batch
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+from headrace.core.steps import identity as lineage
+from headrace.core.steps.step import parse_event
+from headrace.core.steps.workspace import record_uri, summary_uri
+
+STARTED = 1000.0
+SCORED = {"rows_in": 10, "rows_out": 9, "rows_quarantined": 1, "model_version": "v1"}
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[Any]]]:
+    """The address of a webhook, and what it is told."""
+    told: list[Any] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/hook", told
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def facts(root: Path, **changes: Any) -> batch.BatchFacts:
+    plain = {
+        "pipeline": "batch-scoring",
+        "run_id": "run",
+        "job": "pipelineJobs/1",
+        "started": STARTED,
+        "problem": "natality",
+        "data": "rows.csv",
+        "data_version": "d" * 64,
+        "root": str(root),
+        "registry": f"{root}/registry",
+        "destination": f"{root}/predictions",
+    }
+    return batch.BatchFacts(**{**plain, **changes})
+
+
+def record(root: Path, step: str, identity: str, result: dict[str, Any], at: float = STARTED + 1, **more: Any) -> None:
+    plain = {"step": step, "identity": identity, "status": "succeeded", "started": at, "outputs": {}, "error": None}
+    storage.write_json(record_uri(str(root), step, identity), {**plain, "result": result, **more})
+
+
+def finished(root: Path, of: batch.BatchFacts, scored_at: float = STARTED + 1) -> None:
+    identity = score_identity("v1", of.data_version)
+    record(root, "champion", lineage.champion_identity(of.registry, ""), {"version": "v1"})
+    record(root, "score", identity, SCORED, scored_at)
+    record(root, "check", lineage.check_identity(identity, 0.0), {"divergence": None})
+    record(root, "publish", lineage.publish_identity("publish", identity, of.destination), {"published": "there"})
+
+
+def summary(root: Path) -> dict[str, Any]:
+    written: dict[str, Any] = storage.read_json(summary_uri(str(root), "run"))
+    return written
+
+
+def test_a_run_that_ended_well(tmp_path: Path, heard: tuple[str, list[Any]], capfd: pytest.CaptureFixture[str]) -> None:
+    url, told = heard
+    finished(tmp_path, facts(tmp_path))
+    batch.run(facts(tmp_path, webhook=url), engine_succeeded=True)
+    assert summary(tmp_path)["status"] == "succeeded"
+    assert [step["status"] for step in summary(tmp_path)["steps"]] == ["succeeded"] * 4
+    text = "batch-scoring of natality succeeded: 9 predictions, 1 rows in quarantine"
+    assert told == [
+        {
+            "text": text,
+            "run_id": "run",
+            "status": "succeeded",
+            "data": "rows.csv",
+            "model_version": "v1",
+            "rows_in": 10,
+            "rows_out": 9,
+            "rows_quarantined": 1,
+            "published": "there",
+            "error": None,
+        }
+    ]
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if parse_event(line)]
+    assert (json.loads(line)["severity"], json.loads(line)["message"]) == ("INFO", text)
+
+
+def test_scoring_that_was_done_before(tmp_path: Path) -> None:
+    finished(tmp_path, facts(tmp_path), scored_at=STARTED - 1)
+    assert [step["status"] for step in batch.collect(facts(tmp_path))] == [
+        "succeeded", "cached", "succeeded", "succeeded",
+    ]  # fmt: skip
+
+
+def test_the_run_before_of_a_schedule_is_not_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch.time, "time", lambda: STARTED + 100)
+    finished(tmp_path, facts(tmp_path))
+    batch.run(facts(tmp_path), engine_succeeded=True)
+    assert summary(tmp_path)["status"] == "succeeded"
+    batch.run(facts(tmp_path, job="pipelineJobs/2"), engine_succeeded=False)
+    assert [step["status"] for step in summary(tmp_path)["steps"]] == ["skipped"] * 4
+
+
+def test_a_champion_that_an_earlier_release_looked_up(tmp_path: Path) -> None:
+    """Its record says nothing of the data."""
+    of = facts(tmp_path, data_version="")
+    record(tmp_path, "champion", lineage.champion_identity(of.registry, ""), {"version": "v1"})
+    assert [step["status"] for step in batch.collect(of)] == ["succeeded", *["skipped"] * 3]
+
+
+def test_a_run_that_failed_in_the_middle(tmp_path: Path, heard: tuple[str, list[Any]]) -> None:
+    url, told = heard
+    of = facts(tmp_path)
+    finished(tmp_path, of)
+    identity = lineage.check_identity(score_identity("v1", of.data_version), 0.0)
+    error = DataError("the predictions have drifted").to_json()
+    record(tmp_path, "check", identity, {}, status="failed", error=error)
+    batch.run(facts(tmp_path, webhook=url), engine_succeeded=False)
+    written = summary(tmp_path)
+    assert (written["status"], written["error"]["what"]) == ("failed", "the predictions have drifted")
+    assert [step["status"] for step in written["steps"]] == ["succeeded", "succeeded", "failed", "skipped"]
+    assert told[0]["text"] == "batch-scoring of natality failed: the predictions have drifted"
+    assert told[0]["published"] is None
+
+
+def test_a_run_that_never_began(tmp_path: Path) -> None:
+    batch.run(facts(tmp_path), engine_succeeded=False)
+    assert [step["status"] for step in summary(tmp_path)["steps"]] == ["skipped"] * 4
+    assert summary(tmp_path)["error"]["what"].startswith("champion ended without a word")
+
+
+def test_nobody_there_to_be_told_fails_no_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    finished(tmp_path, facts(tmp_path))
+    batch.run(facts(tmp_path, webhook="http://127.0.0.1:9/secret"), engine_succeeded=True)
+    out = capfd.readouterr().out
+    assert '"severity": "WARNING", "message": "127.0.0.1 could not be told: URLError"' in out
+    assert "secret" not in out
+
+
+@pytest.mark.parametrize("url", ["ftp://h/x", "hooks.example.com", "https://user:pass@h/x", "https:///x"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(UsageError, match="that is no address to notify"):
+        batch.check_webhook(url)

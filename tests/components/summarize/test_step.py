@@ -1,0 +1,194 @@
+"""The exit task tells a run's steps apart: done now, taken from the cache, failed, or never reached."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.components.summarize import step as summarize
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+from headrace.core.problem.file import load_problem
+from headrace.core.sources.csv_dialect import options_of
+from headrace.core.steps import identity as lineage
+from headrace.core.steps.step import record_uri
+from headrace.core.steps.workspace import summary_uri
+
+PROBLEM = str(Path(__file__).parents[3] / "examples" / "natality" / "natality.py")
+NOW = 1_000.0
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> summarize.RunFacts:
+    return summarize.RunFacts(
+        pipeline="static-training",
+        run_id="natality-1",
+        job="pipelineJobs/1",
+        started=NOW,
+        problem=PROBLEM,
+        problem_digest=load_problem(PROBLEM).digest,
+        data="births.csv",
+        data_version="v1",
+        champion="",
+        root=str(tmp_path),
+        registry=str(tmp_path / "registry"),
+        endpoint=str(tmp_path / "endpoint"),
+    )
+
+
+def keep(
+    facts: summarize.RunFacts, name: str, *, started: float, error: DataError | None = None, **result: Any
+) -> None:
+    file = load_problem(PROBLEM)
+    examples = lineage.preprocess_identity(file, facts.data_version)
+    model = lineage.train_identity(file, examples)
+    identity = {
+        "preprocess": examples,
+        "train": model,
+        "evaluate": lineage.evaluate_identity(file, examples, model, ""),
+        "register": lineage.publish_identity("register", model, facts.registry),
+        "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
+    }[name]
+    storage.write_json(
+        record_uri(facts.root, name, identity),
+        {
+            "step": name,
+            "identity": identity,
+            "status": "failed" if error else "succeeded",
+            "started": started,
+            "outputs": {},
+            "result": result,
+            "error": error.to_json() if error else None,
+        },
+    )
+
+
+def summary(facts: summarize.RunFacts, *, engine_succeeded: bool = True) -> dict[str, Any]:
+    summarize.run(facts, engine_succeeded=engine_succeeded)
+    written: dict[str, Any] = storage.read_json(summary_uri(facts.root, facts.run_id))
+    return written
+
+
+def statuses(written: dict[str, Any]) -> list[str]:
+    return [step["status"] for step in written["steps"]]
+
+
+def test_a_run_that_succeeded(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train"):
+        keep(facts, name, started=NOW - 500)
+    keep(facts, "evaluate", started=NOW + 1, blessed=True)
+    for name in ("register", "deploy"):
+        keep(facts, name, started=NOW + 2)
+    written = summary(facts)
+    assert written["status"] == "succeeded"
+    assert statuses(written) == ["cached", "cached", "succeeded", "succeeded", "succeeded"]
+
+
+def test_a_model_that_was_refused_is_not_said_to_be_deployed(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train", "register", "deploy"):
+        keep(facts, name, started=NOW - 500)
+    keep(facts, "evaluate", started=NOW + 1, blessed=False)
+    written = summary(facts)
+    assert written["status"] == "refused"
+    assert statuses(written) == ["cached", "cached", "succeeded", "skipped", "skipped"]
+
+
+def test_a_step_that_failed(facts: summarize.RunFacts) -> None:
+    keep(facts, "preprocess", started=NOW + 1, error=DataError("no rows"))
+    keep(facts, "train", started=NOW - 500)
+    written = summary(facts, engine_succeeded=False)
+    assert written["status"] == "failed"
+    assert written["error"]["kind"] == "DataError"
+    assert statuses(written) == ["failed", "skipped", "skipped", "skipped", "skipped"]
+
+
+def test_an_old_failure_is_not_this_runs(facts: summarize.RunFacts) -> None:
+    keep(facts, "preprocess", started=NOW - 500, error=DataError("no rows"))
+    written = summary(facts, engine_succeeded=False)
+    assert statuses(written) == ["skipped"] * 5
+    assert written["error"]["kind"] == "PlatformError"
+
+
+def test_a_step_that_was_killed_is_named(facts: summarize.RunFacts) -> None:
+    keep(facts, "preprocess", started=NOW + 1)
+    written = summary(facts, engine_succeeded=False)
+    assert written["status"] == "failed"
+    assert written["error"]["what"].startswith("train ended without a word")
+    assert written["error"]["exit_status"] == 75
+
+
+def test_an_old_deployment_is_not_this_runs(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train", "register", "deploy"):
+        keep(facts, name, started=NOW - 500)
+    keep(facts, "evaluate", started=NOW - 500, blessed=True)
+    assert statuses(summary(facts, engine_succeeded=False)) == ["cached", "cached", "cached", "skipped", "skipped"]
+
+
+def done_at(facts: summarize.RunFacts, moment: float, *names: str) -> None:
+    """Steps of a run of a schedule, which has measured the data."""
+    measured = dataclasses.replace(facts, data_version="v1")
+    for name in names:
+        if name == "preprocess":
+            keep(facts, name, started=moment, data_version="v1")
+        else:
+            keep(measured, name, started=moment, blessed=True)
+
+
+def test_the_run_before_of_a_schedule_is_not_this_one(
+    facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs of a schedule have its `started` and its name, and know the record of preprocessing by no version."""
+    facts = dataclasses.replace(facts, data_version="")
+    clock = {"now": NOW + 100}
+    monkeypatch.setattr(summarize.time, "time", lambda: clock["now"])
+    names = ("preprocess", "train", "evaluate", "register", "deploy")
+    done_at(facts, NOW + 50, *names)
+    assert (statuses(summary(facts)), summary(facts)["data_version"]) == (["succeeded"] * 5, "v1")
+    # The next one's preprocessing is killed; the one after that finds the same data, and its training is killed.
+    clock["now"] = NOW + 200
+    killed = summary(dataclasses.replace(facts, job="pipelineJobs/2"), engine_succeeded=False)
+    assert (statuses(killed), killed["data_version"]) == (["skipped"] * 5, "")
+    assert killed["error"]["what"].startswith("preprocess ended without a word")
+    clock["now"] = NOW + 300
+    done_at(facts, NOW + 250, "preprocess")
+    third = dataclasses.replace(facts, job="pipelineJobs/3")
+    assert statuses(summary(third, engine_succeeded=False)) == ["succeeded", *["skipped"] * 4]
+    # The exit task is tried again, after it has written a summary.
+    done_at(facts, NOW + 310, "train", "evaluate", "register", "deploy")
+    clock["now"] = NOW + 320
+    assert [summary(third)["status"], summary(third)["started"]] == ["succeeded", NOW]
+
+
+def test_a_success_needs_every_step(facts: summarize.RunFacts) -> None:
+    for name in ("preprocess", "train"):
+        keep(facts, name, started=NOW + 1)
+    keep(facts, "evaluate", started=NOW + 1, blessed=True)
+    written = summary(facts, engine_succeeded=True)
+    assert written["status"] == "failed"
+    assert written["error"]["what"].startswith("register ended")
+
+
+def test_the_baseline_and_the_dialect_are_part_of_what_a_step_depends_on(facts: summarize.RunFacts) -> None:
+    file = load_problem(PROBLEM)
+    options = ["delimiter=;", "encoding=latin-1"]
+    identities = {
+        lineage.preprocess_identity(file, "v1"),
+        lineage.preprocess_identity(file, "v1", "b1"),
+        lineage.preprocess_identity(file, "v1", "b2"),
+        lineage.preprocess_identity(file, "v1", "", options),
+        lineage.preprocess_identity(file, "v1", "b1", options),
+    }
+    assert len(identities) == 5
+    judged = dataclasses.replace(facts, baseline="before", baseline_version="b1", csv=json.dumps(options))
+    written = summary(judged, engine_succeeded=False)
+    assert written["steps"][0]["identity"] == lineage.preprocess_identity(file, "v1", "b1", options)
+    assert (written["baseline"], written["csv"]) == ("before", options)
+
+
+@pytest.mark.parametrize("text", ["delimiter=;", "{}", '["a=b", 1]', '"delimiter=;"'])
+def test_a_dialect_that_is_no_list_of_options(text: str) -> None:
+    with pytest.raises(UsageError, match="the parameter csv is wrong"):
+        options_of(text)
+    assert options_of("") == []

@@ -1,0 +1,182 @@
+"""Blocks that are decoded in C are those that TensorFlow's operations give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from headrace.components.train.input import shard_stream as module
+from headrace.components.train.input.shard_stream import Shards
+from headrace.components.train.model.distinct_values import decoded
+from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.tfrecord import native
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="what is written in C is not built")
+
+PROBLEM = Problem(
+    name="small",
+    key="id",
+    label=Categorical("kind", vocabulary=["a", "b"]),
+    features=[Numeric("x", optional=True), Categorical("color", optional=True), Categorical("word")],
+)
+NUMBERS = Problem(name="numbers", key="id", label=Numeric("y"), features=[Numeric("x")])
+
+Fill = Callable[[Any], None]
+
+
+def example(row: int) -> tf.train.Example:
+    made = tf.train.Example()
+    features = made.features.feature
+    features["id"].bytes_list.value.append(f"key {row}".encode())
+    features["kind"].bytes_list.value.append(b"ab"[row % 2 : row % 2 + 1])
+    features["word"].bytes_list.value.append(f"word {row} longer than TensorFlow holds inline".encode())
+    if row % 3:
+        features["x"].float_list.value.append(row / 7)
+    if row % 5:
+        features["color"].bytes_list.value.append([b"", b"red", "blau ü".encode(), b"no\0end", b"x" * 300][row % 5])
+    return made
+
+
+def written(folder: Path, records: Sequence[bytes], sizes: Sequence[int]) -> tuple[str, ...]:
+    files, begin = [], 0
+    for shard, size in enumerate(sizes):
+        files.append(str(folder / f"{shard}.tfrecord"))
+        with tf.io.TFRecordWriter(files[-1]) as writer:
+            for record in records[begin : begin + size]:
+                writer.write(record)
+        begin += size
+    return tuple(files)
+
+
+def rows_of(dataset: Any) -> list[tuple[Any, ...]]:
+    """All rows, hashable; a NaN as text."""
+    rows: list[tuple[Any, ...]] = []
+    for features, labels in dataset:
+        plain = decoded(features)
+        columns = [column.numpy().tolist() for column in (*(plain[name] for name in sorted(plain)), labels)]
+        rows.extend(tuple(str(v) if v != v else v for v in row) for row in zip(*columns, strict=True))
+    return rows
+
+
+def both(problem: Problem, files: tuple[str, ...], sizes: Sequence[int]) -> list[Shards]:
+    """Read in C, and by TensorFlow's operations."""
+    opened = [Shards(problem, files, tuple(sizes), 7, in_graph) for in_graph in (False, True)]
+    assert [each._reader is None for each in opened] == [False, True]
+    return opened
+
+
+def test_blocks_and_orders_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_ROWS", 300)
+    sizes = [700, 3, 256, 1, 257, 40, 300, 5, 600, 11]
+    total = sum(sizes)
+    files = written(tmp_path, [example(row).SerializeToString(deterministic=True) for row in range(total)], sizes)
+    ours, theirs = both(PROBLEM, files, sizes)
+    expected = rows_of(theirs.in_order())
+    assert rows_of(ours.in_order()) == expected
+    assert len(set(expected)) == total
+    for place in (0, 1234, total + 5):
+        blocks = 12
+        numbers = [[int(number) for number, _ in each.blocks(place).take(blocks)] for each in (ours, theirs)]
+        assert numbers[0] == numbers[1]
+        streams = [rows_of(each.blocks(place).map(lambda _, rows: rows).take(blocks)) for each in (ours, theirs)]
+        assert streams[0] == streams[1]
+    one = [rows_of(each.blocks(700, epochs=1).map(lambda _, rows: rows)) for each in (ours, theirs)]
+    assert one[0] == one[1]
+    assert len(one[0]) == total - 600
+
+
+def irregular() -> dict[str, bytes]:
+    """Records that protobuf reads, written in ways in which it does not write them."""
+    plain = example(1)
+    number = plain.features.feature["x"].float_list.value[0]
+    packed = plain.SerializeToString(deterministic=True)
+    field = b"\x0d" + np.float32(number).tobytes()
+    unpacked = tf.train.Example(features=tf.train.Features())
+    feature = tf.train.Feature()
+    feature.MergeFromString(b"\x12" + bytes([len(field)]) + field)
+    unpacked.MergeFrom(plain)
+    entry = b"\x0a\x01x\x12" + bytes([len(field) + 2]) + b"\x12" + bytes([len(field)]) + field
+    twice = b"\x0a" + bytes([len(entry) + 2]) + b"\x0a" + bytes([len(entry)]) + entry
+    swapped = b"\x12" + bytes([len(field) + 2]) + b"\x12" + bytes([len(field)]) + field + b"\x0a\x01x"
+    return {
+        "a number that is not packed": b"\x0a" + bytes([len(entry) + 2]) + b"\x0a" + bytes([len(entry)]) + entry,
+        "two messages joined": packed + twice,
+        "a value before its key": b"\x0a" + bytes([len(swapped) + 2]) + b"\x0a" + bytes([len(swapped)]) + swapped,
+        "an unknown field": packed + b"\x7a\x02hi",
+        "nothing": b"",
+        "no features": b"\x0a\x00",
+        "a feature of no kind": b"\x0a\x09\x0a\x07\x0a\x01x\x12\x02\x0a\x00",
+    }
+
+
+@pytest.mark.parametrize("kind", irregular())
+def test_a_record_in_another_form_is_what_tensorflow_reads(kind: str, tmp_path: Path) -> None:
+    records = [example(row).SerializeToString(deterministic=True) for row in range(20)]
+    records[11] = irregular()[kind]
+    ours, theirs = both(PROBLEM, written(tmp_path, records, [20]), [20])
+    try:
+        expected = rows_of(theirs.blocks(0, epochs=1).map(lambda _, rows: rows))
+    except tf.errors.InvalidArgumentError:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            rows_of(ours.blocks(0, epochs=1).map(lambda _, rows: rows))
+    else:
+        assert rows_of(ours.blocks(0, epochs=1).map(lambda _, rows: rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "fill"),
+    [
+        ("x", lambda feature: feature.float_list.value.extend([1.0, 2.0])),
+        ("x", lambda feature: feature.int64_list.value.append(3)),
+        ("color", lambda feature: feature.bytes_list.value.extend([b"a", b"b"])),
+    ],
+    ids=["two numbers", "an integer", "two strings"],
+)
+def test_another_shape_or_type_is_refused_as_tensorflow_does(name: str, fill: Fill, tmp_path: Path) -> None:
+    wrong = example(4)
+    del wrong.features.feature[name]
+    fill(wrong.features.feature[name])
+    records = [example(0).SerializeToString(), wrong.SerializeToString(), example(2).SerializeToString()]
+    for each in both(PROBLEM, written(tmp_path, records, [3]), [3]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"(Key|key|feature|Feature).*{name}"):
+            rows_of(each.in_order())
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [(3, "length is wrong"), (40, "a record is wrong"), (-30, "a record is wrong"), (None, "ends within a record")],
+)
+def test_damage_is_found(place: int | None, message: str, tmp_path: Path) -> None:
+    records = [example(row).SerializeToString(deterministic=True) for row in range(500)]
+    files = written(tmp_path, records, [500])
+    content = bytearray(Path(files[0]).read_bytes())
+    if place is None:
+        del content[-1]
+    else:
+        content[place] ^= 4
+    Path(files[0]).write_bytes(content)
+    for each in both(PROBLEM, files, [500]):
+        with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.DataLossError)) as caught:
+            rows_of(each.in_order())
+        if not each.in_graph:
+            assert message in str(caught.value)
+            assert files[0] in str(caught.value)
+
+
+def test_numbers_alone(tmp_path: Path) -> None:
+    records = []
+    for row in range(10):
+        made = tf.train.Example()
+        made.features.feature["x"].float_list.value.append(row)
+        made.features.feature["y"].float_list.value.append(2 * row)
+        records.append(made.SerializeToString())
+    records[3] += b"\x7a\x02hi"
+    for each in both(NUMBERS, written(tmp_path, records, [4, 6]), [4, 6]):
+        features, labels = next(iter(each.in_order()))
+        assert features["x"].numpy().tolist() == list(range(10))
+        assert labels.numpy().tolist() == [2.0 * row for row in range(10)]

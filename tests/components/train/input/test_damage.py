@@ -1,0 +1,122 @@
+"""Shards that are damaged or lack rows are named, whichever way they are read and whenever it is noticed."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from headrace.components.train.input import source
+from headrace.components.train.input.examples import Examples, Split, blaming_shards, damage_of
+from headrace.components.train.input.source import Order
+from headrace.components.train.options import Input
+from headrace.core.errors import DataError
+from headrace.core.problem import Numeric, Problem
+from headrace.core.tfrecord import native
+
+PROBLEM = Problem(name="numbers", key="id", label=Numeric("y"), features=[Numeric("x")])
+ROWS = 60
+# An Example of two numbers, with its length and both checksums.
+FRAME = 48
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Callable[..., Split]:
+    """`split(damage, zipped=...)`: two shards, of whose second the file's content is changed."""
+
+    def made(damage: Callable[[bytes], bytes], *, zipped: bool = False) -> Split:
+        suffix = ".gz" if zipped else ""
+        files = [tmp_path / f"part-{shard}.tfrecord{suffix}" for shard in range(2)]
+        for file in files:
+            with tf.io.TFRecordWriter(str(file), "GZIP" if zipped else "") as writer:
+                for row in range(ROWS):
+                    example = tf.train.Example()
+                    for name in ("x", "y"):
+                        example.features.feature[name].float_list.value.append(row)
+                    writer.write(example.SerializeToString())
+        files[1].write_bytes(damage(files[1].read_bytes()))
+        return Split(2 * ROWS, tuple(map(str, files)), 0, (ROWS, ROWS))
+
+    return made
+
+
+def flipped(content: bytes) -> bytes:
+    return content[: FRAME * 20 + 20] + bytes([content[FRAME * 20 + 20] ^ 8]) + content[FRAME * 20 + 21 :]
+
+
+def shortened(content: bytes) -> bytes:
+    """Whole records, fewer of them."""
+    return gzip.compress(gzip.decompress(content)[: FRAME * 20])
+
+
+@pytest.mark.parametrize(
+    ("damage", "zipped", "place", "received"),
+    [
+        (flipped, False, f", byte {FRAME * 20 + 12}", "a corrupted record"),
+        (lambda content: content[:-30], False, f", byte {FRAME * 59}", "a truncated record"),
+        (lambda content: content[: FRAME * 20 + 5], False, "", "20 of 60 records"),
+        (lambda content: content[: FRAME * 20], False, "", "20 of 60 records"),
+        (lambda content: content + content[:FRAME], False, "", "61 of 60 records"),
+        (lambda content: content[:-40], True, " of what is unpacked", "a truncated record"),
+        (shortened, True, "", "20 of 60 records"),
+        (gzip.decompress, True, "", "inflate() failed with error -3: incorrect header check"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    split: Callable[..., Split], damage: Callable[[bytes], bytes], zipped: bool, place: str, received: str
+) -> None:
+    made = split(damage, zipped=zipped)
+    error = damage_of(made)
+    assert error is not None
+    assert str(error.where).startswith(made.files[1])
+    assert str(error.where).endswith(place)
+    assert error.received == received
+
+
+def test_what_is_not_there_is_named_and_what_is_whole_is_not(split: Callable[..., Split]) -> None:
+    made = split(bytes)
+    assert damage_of(made) is None
+    Path(made.files[1]).unlink()
+    error = damage_of(made)
+    assert error is not None
+    assert (error.where, error.received) == (made.files[1], f"{made.files[1]}; No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("cache", "order"),
+    [
+        ("memory", "uniform"),
+        ("disk", "uniform"),
+        ("memory", "blocks_then_uniform"),
+        ("disk", "blocks_then_runs"),
+        ("none", "blocks"),
+    ],
+)
+@pytest.mark.parametrize("way", ["gzip", "no compiler"])
+def test_rows_that_are_not_there_are_no_end(
+    split: Callable[..., Split], cache: Any, order: Order, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "no compiler":
+        monkeypatch.setattr(native, "library", lambda: None)
+    made = split(shortened if way == "gzip" else lambda content: content[: FRAME * 20 + 5], zipped=way == "gzip")
+    examples = Examples("", "0" * 16, {}, made, Split(ROWS, made.files[:1], 0, (ROWS,)))
+    with pytest.raises(DataError, match="20 of 60 records") as caught, blaming_shards(examples):
+        opened = source.open_source(
+            PROBLEM,
+            examples,
+            lambda features: features,
+            batch_size=20,
+            seed=1,
+            memory_bytes=1 << 33,
+            wanted=Input(cache=cache),
+            order=order,
+        )
+        # Two epochs and the beginning of a third.
+        for _ in itertools.islice(opened.batches(0), 13):
+            pass
+    assert caught.value.where == made.files[1]

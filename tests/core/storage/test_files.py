@@ -1,0 +1,112 @@
+"""Files appear whole or not at all, and bad paths are one paragraph."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError, UsageError
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a" / "b.json")
+    storage.write_json(uri, {"x": [1, None]})
+    assert storage.read_json(uri) == {"x": [1, None]}
+    assert [f.name for f in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        storage.write_json(str(tmp_path / "x.json"), float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_uris_are_local_and_other_schemes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("y")
+    assert storage.read_bytes(f"file://{tmp_path}/x") == b"y"
+    with pytest.raises(UsageError, match="s3:// is not read"):
+        storage.read_bytes("s3://bucket/x")
+    with pytest.raises(UsageError, match="a place on this machine is needed"):
+        storage.local_path("gs://bucket/x")
+    with pytest.raises(UsageError, match="empty"):
+        storage.local_path("")
+
+
+def test_list_files_of_a_file_a_folder_and_a_pattern(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "c.txt", "_SUCCESS.csv", ".hidden.csv"):
+        (tmp_path / name).write_text("x")
+    assert storage.list_files(str(tmp_path / "c.txt"), (".csv",)) == [str(tmp_path / "c.txt")]
+    both = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    assert storage.list_files(str(tmp_path), (".csv",)) == both
+    assert storage.list_files(str(tmp_path / "*"), (".csv",)) == both
+    with pytest.raises(DataError, match="no data file"):
+        storage.list_files(str(tmp_path), (".parquet",))
+    with pytest.raises(DataError, match="no such file"):
+        storage.list_files(str(tmp_path / "nowhere*"), (".csv",))
+
+
+def test_publishing_shows_nothing_when_it_fails(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with pytest.raises(RuntimeError), storage.publishing(str(target)) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishing_replaces_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    for name in ("first", "second"):
+        with storage.publishing(str(target)) as folder:
+            (folder / name).write_text(name)
+    assert [f.name for f in target.iterdir()] == ["second"]
+
+
+def test_a_place_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot be written"):
+        storage.write_bytes(str(tmp_path / "file" / "below"), b"x")
+    with pytest.raises(UsageError, match="cannot be written"), storage.publishing(str(tmp_path / "file" / "below")):
+        pass
+
+
+def test_a_full_disk_is_the_platforms(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="cannot be written"), storage.writing("/dev/full"):
+        # /dev/full answers every write as a full disk does.
+        handle = os.open("/dev/full", os.O_WRONLY)
+        try:
+            os.write(handle, b"x")
+        finally:
+            os.close(handle)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_fingerprint_follows_content(tmp_path_factory: pytest.TempPathFactory, first: bytes, second: bytes) -> None:
+    folder = tmp_path_factory.mktemp("f")
+    for name, content in (("1", first), ("2", second)):
+        (folder / name).mkdir()
+        (folder / name / "rows.csv").write_bytes(content)
+    one, two = (storage.fingerprint([str(folder / name / "rows.csv")]) for name in ("1", "2"))
+    assert (one == two) == (first == second)
+
+
+def test_missing_or_broken_json_is_one_paragraph(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        storage.read_json(str(tmp_path / "x.json"))
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(DataError, match="does not hold JSON"):
+        storage.read_json(str(tmp_path / "x.json"))
+
+
+def test_an_artifact_is_written_where_it_can_be_published(tmp_path: Path) -> None:
+    class Artifact:
+        path = "/gcs/bucket/run/model"
+        uri: str | None = "gs://bucket/run/model"
+
+    assert storage.place_of(Artifact()) == "gs://bucket/run/model"
+    for other in (str(tmp_path), "minio://bucket/run/model", "", None):
+        artifact = Artifact()
+        artifact.uri = other
+        assert storage.place_of(artifact) == "/gcs/bucket/run/model"

@@ -1,0 +1,48 @@
+"""The error tree: paragraphs, exit statuses, and the way from one process to another."""
+
+import pytest
+
+from headrace.core import errors
+from headrace.core.errors import DataError, GateRefused, HeadraceError, PlatformError, ProblemError, UsageError
+
+
+def test_paragraph_says_what_where_expected_received_and_what_to_do() -> None:
+    error = DataError("the column is missing", where="a.csv", expected="b", received="c", fix="Add it")
+    assert error.paragraph == "a.csv: the column is missing. Expected b. Received: c. Add it."
+    assert str(error) == error.paragraph
+
+
+def test_paragraph_leaves_out_what_is_not_known() -> None:
+    assert UsageError("the path is empty").paragraph == "the path is empty."
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(ProblemError, 2), (DataError, 2), (UsageError, 2), (GateRefused, 3), (PlatformError, 75)]
+)
+def test_exit_status_by_kind(kind: type[HeadraceError], status: int) -> None:
+    assert kind("x").exit_status == status
+
+
+@pytest.mark.parametrize("kind", [ProblemError, DataError, UsageError, GateRefused, PlatformError])
+def test_an_error_survives_json(kind: type[HeadraceError]) -> None:
+    error = kind("w", where="here", expected="e", received="r", fix="f")
+    again = HeadraceError.from_json(error.to_json())
+    assert type(again) is kind
+    assert again.paragraph == error.paragraph
+
+
+def test_an_unknown_kind_is_the_platforms_fault() -> None:
+    assert isinstance(HeadraceError.from_json({"kind": "Novel", "what": "w"}), PlatformError)
+
+
+def test_at_keeps_the_more_exact_place() -> None:
+    assert DataError("w").at("there").where == "there"
+    assert DataError("w", where="here").at("there").where == "here"
+
+
+def test_every_public_error_is_in_the_tree_at_the_head_of_the_module() -> None:
+    kinds = [
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    ]
+    assert errors.__doc__ is not None
+    assert [name for name in kinds if name not in errors.__doc__] == []

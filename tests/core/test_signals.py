@@ -1,0 +1,32 @@
+"""That a process that is asked to end can do what is left to do, and is as before afterwards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from headrace.core.signals import Terminated, told_to_end
+
+
+def test_a_signal_becomes_an_error_where_it_is_listened_to() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated) as raised, told_to_end():
+        signal.raise_signal(signal.SIGTERM)
+    assert raised.value.exit_status == 75
+    assert str(raised.value) == "the run was asked to end. Received: SIGTERM."
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_other_threads_do_their_work_without_listening() -> None:
+    done: list[bool] = []
+
+    def work() -> None:
+        with told_to_end():
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [True]

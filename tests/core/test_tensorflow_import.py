@@ -1,0 +1,48 @@
+"""What is imported with what: TensorFlow without what only happens to be installed, rooms without others' libraries."""
+
+import subprocess
+import sys
+
+
+def check(code: str) -> None:
+    """Runs it in a process that has imported nothing yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tensorflow_comes_alone_and_the_rest_can_come_later() -> None:
+    check("""
+import sys
+from headrace.core.tensorflow_import import import_tensorflow
+tf = import_tensorflow()
+assert not {"sklearn", "scipy", "matplotlib"} & set(sys.modules), sorted(sys.modules)
+import sklearn, scipy, matplotlib
+layer = tf.keras.layers.Dense(1)
+assert layer(tf.ones([2, 3])).shape == (2, 1)
+assert import_tensorflow() is tf
+""")
+
+
+def test_light_work_needs_neither_numpy_nor_tensorflow() -> None:
+    check("""
+import importlib, sys
+for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "optuna"):
+    sys.modules[name] = None
+for name in (
+    "registry.step", "registry.vertex", "registry.vertex_lookup", "deploy.kserve", "deploy.vertex", "tune.vertex_steps",
+    "summarize.step", "summarize.batch",
+):
+    importlib.import_module(f"headrace.components.{name}")
+""")
+
+
+def test_what_runs_in_other_images_needs_none_of_the_libraries_that_only_beams_has() -> None:
+    check("""
+import importlib, pkgutil, sys
+for name in ("apache_beam", "pyarrow", "google_crc32c", "datasketches", "fastavro", "lmdb"):
+    sys.modules[name] = None
+for name in ("train", "tune", "evaluate", "registry", "deploy", "serve", "summarize"):
+    room = importlib.import_module(f"headrace.components.{name}")
+    for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
+        importlib.import_module(module.name)
+""")

@@ -1,0 +1,171 @@
+"""Schedules on Vertex AI: made, changed, paused and deleted; each run takes the data that is there then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import component_calls
+from peers.pipeline_engine import Call, TaskFailed
+from peers.pipeline_platforms import NATALITY, Platform, headrace
+
+from headrace.core import storage
+from headrace.core.errors import DataError
+from headrace.core.sources.open import data_version
+
+CRON = ["--cron", "0 3 * * *", "--timezone", "Europe/Berlin"]
+
+
+def scheduled(platform: Platform, *more: str) -> str:
+    """Makes a schedule; its resource's name."""
+    done = headrace("schedule", "set", platform.spec, *platform.options, *platform.inputs, *CRON, *more)
+    assert (done.status, done.error) == (0, "")
+    (name,) = [name for name in platform.server.vertex.resources if "/schedules/" in name]
+    return str(name)
+
+
+def fired(platform: Platform, schedule: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Lets a schedule's time come, and its run end: the run's parameters, and the tasks that it has."""
+    service = platform.server.vertex
+    run = service.finish(service.fire(schedule))
+    told = json.loads(type(run).to_json(run))
+    tasks = told["pipelineSpec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    return told["runtimeConfig"]["parameterValues"], tasks
+
+
+def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None:
+    spec, options = vertex.spec, vertex.options
+    made = headrace("schedule", "set", spec, *options, *vertex.inputs, *CRON)
+    assert made.output == 'made: natality: active, "0 3 * * *" Europe/Berlin\n'
+    (name,) = [name for name in vertex.server.vertex.resources if "/schedules/" in name]
+    held = vertex.server.vertex.resources[name]
+    assert (held.cron, held.max_concurrent_run_count) == ("TZ=Europe/Berlin 0 3 * * *", 1)
+    changed = headrace("schedule", "set", spec, *options, *vertex.inputs, "--cron", "30 4 * * 1")
+    assert changed.output == 'changed: natality: active, "30 4 * * 1" UTC\n'
+    assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
+    assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
+    assert headrace("schedule", "resume", "natality", *options).status == 0
+    run = vertex.server.vertex.finish(vertex.server.vertex.fire(name))
+    assert run.state.name == "PIPELINE_STATE_SUCCEEDED"
+    assert dict(run.runtime_config.parameter_values)["run_id"] == "natality"
+    assert headrace("schedule", "delete", "natality", *options).status == 0
+    assert headrace("schedule", "list", *options).output == ""
+    missing = headrace("schedule", "pause", "natality", *options)
+    assert (missing.status, "there is no such schedule" in missing.error) == (2, True)
+
+
+def test_each_run_of_a_schedule_takes_the_data_that_is_there_then(
+    vertex: Platform, put: Callable[[str, bytes], str], tmp_path: Path
+) -> None:
+    from headrace.components.preprocess.component import preprocess
+    from headrace.components.summarize.component import summarize
+
+    def runs(call: Call) -> dict[str, Any]:
+        # Beam works in this process, not on the Dataflow that the spec names.
+        call.parameters |= {"runner": ""} if call.task == "preprocess" else {}
+        return component_calls.run({"preprocess": preprocess, "summarize": summarize}[call.task], call, tmp_path)
+
+    vertex.do.by_task = {"preprocess": runs, "summarize": runs}
+    name = scheduled(vertex)
+    lines = (NATALITY / "births.csv").read_bytes().splitlines(keepends=True)
+    seen = []
+    for rows in (90, 120):
+        data = put("births.csv", b"".join(lines[: rows + 1]))
+        given, tasks = fired(vertex, name)
+        assert given["data_version"] == ""
+        # No cache knows that the data is another one, and so none knows it of what follows from the data.
+        assert [tasks[task]["cachingOptions"] for task in ("preprocess", "train", "evaluate")] == [{}, {}, {}]
+        call = [call for call in vertex.do.calls if call.task == "preprocess"][-1]
+        manifest = storage.read_json(f"{call.outputs['examples']['uri']}/manifest.json")
+        summary = storage.read_json(f"{given['root']}/runs/natality/summary.json")
+        step = summary["steps"][0]
+        assert (step["status"], step["result"]["rows_in"], manifest["rows_in"]) == ("succeeded", rows, rows)
+        assert summary["data_version"] == manifest["data_version"] == data_version([data])
+        # What comes after is known by the data that there was, the step itself by what was asked of it.
+        assert manifest["identity"] != step["identity"]
+        seen.append(manifest["identity"])
+    assert seen[0] != seen[1]
+    # What is killed leaves no record: the summary does not take the one of the run before.
+    vertex.do.by_task["preprocess"] = TaskFailed("The replica workerpool0-0 was lost")
+    fired(vertex, name)
+    summary = storage.read_json(f"{given['root']}/runs/natality/summary.json")
+    assert (summary["status"], summary["data_version"]) == ("failed", "")
+    assert {step["status"] for step in summary["steps"]} == {"skipped"}
+
+
+def test_a_run_that_left_no_summary_is_not_told_by_that_of_the_run_before(
+    vertex: Platform, write_summary: Callable[..., Any]
+) -> None:
+    name, service = scheduled(vertex), vertex.server.vertex
+    vertex.on_end(write_summary("failed", error=DataError("no rows").to_json()))
+    first = service.fire(name).rpartition("/")[2]
+    assert headrace("status", first, *vertex.options, "--wait", "--poll-seconds", "0.01").status == 2
+    vertex.on_end(lambda _: None)
+    vertex.do.by_task["preprocess"] = TaskFailed("The replica workerpool0-0 was lost")
+    second = service.fire(name).rpartition("/")[2]
+    done = headrace("status", second, *vertex.options, "--wait", "--poll-seconds", "0.01")
+    assert (done.status, "preprocess failed" in done.error) == (75, True)
+
+
+def test_a_single_run_that_measures_the_data_itself_takes_nothing_from_the_cache(vertex: Platform) -> None:
+    assert vertex.submit("--parameter", "data_version=").status == 0
+    (job,) = [one for name, one in vertex.server.vertex.resources.items() if "/pipelineJobs/" in name]
+    tasks = json.loads(type(job).to_json(job))["pipelineSpec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert tasks["train"]["cachingOptions"] == {}
+
+
+def test_a_schedule_of_batch_scoring_is_cached_by_the_data_that_is_there_then(
+    vertex: Platform, put: Callable[[str, bytes], str], tmp_path: Path
+) -> None:
+    from headrace.components.registry.vertex.component import champion
+    from headrace.pipelines.commands.compile import compile_to
+
+    vertex.server.be_asked_from_here()
+    place = put("model/saved_model.pb", b"").rpartition("/")[0]
+    vertex.server.upload(place, model_id="natality", versionAliases=["champion"])
+    vertex.spec = str(tmp_path / "batch.yaml")
+    options = Path(__file__).parents[2] / "platforms" / "vertex.toml"
+    compile_to("batch-scoring", "vertex", vertex.spec, options_file=str(options))
+    vertex.do.by_task["champion"] = lambda call: component_calls.run(champion, call, tmp_path)
+    name = scheduled(vertex)
+    for rows in (b"a\n1\n", b"a\n1\n2\n"):
+        data = put("births.csv", rows)
+        given, tasks = fired(vertex, name)
+        assert given["data_version"] == ""
+        assert [tasks[task]["cachingOptions"] for task in ("champion", "score")] == [{}, {"enableCache": True}]
+        call = [call for call in vertex.do.calls if call.task == "score"][-1]
+        assert call.parameters["data_version"] == data_version([data])
+
+
+def test_a_schedule_of_one_version_of_the_data_repeats_it(vertex: Platform) -> None:
+    given, tasks = fired(vertex, scheduled(vertex, "--data-version", "2026-11-21"))
+    assert given["data_version"] == "2026-11-21"
+    assert tasks["train"]["cachingOptions"] == {"enableCache": True}
+
+
+def test_a_lost_answer_makes_no_second_schedule(vertex: Platform) -> None:
+    vertex.server.fail(r"POST .*/schedules$", 0, after=True)
+    done = headrace("schedule", "set", vertex.spec, *vertex.options, *vertex.inputs, *CRON)
+    assert (done.status, len([n for n in vertex.server.vertex.resources if "/schedules/" in n])) == (0, 1)
+
+
+def test_an_operation_that_fails_late_is_the_platforms_fault(vertex: Platform) -> None:
+    scheduled(vertex)
+    vertex.server.vertex.failing_operations += ["the schedule is busy"] * 100
+    done = headrace("schedule", "delete", "natality", *vertex.options)
+    assert (done.status, "the schedule is busy" in done.error) == (75, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--cron", "0 3 * *"], "five fields"),
+        (["--cron", "0 3 * * *", "--timezone", "Mars/Olympus"], "no such time zone"),
+    ],
+)
+def test_wrong_times_are_refused(vertex: Platform, more: list[str], said: str) -> None:
+    done = headrace("schedule", "set", vertex.spec, *vertex.options, *vertex.inputs, *more)
+    assert (done.status, said in done.error, vertex.server.requests) == (2, True, [])

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.evaluate import artifacts, bootstrap, curves, gate, metrics
+from headrace.components.evaluate import artifacts, bootstrap, curves, gate
 from headrace.components.evaluate.bootstrap import Interval
-from headrace.components.evaluate.metrics import Outcomes
 from headrace.components.evaluate.slices import SliceRows, cut
-from headrace.core import storage
+from headrace.core import metrics, storage
 from headrace.core.errors import UsageError
+from headrace.core.metrics import Outcomes
 from headrace.core.problem import Problem
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent

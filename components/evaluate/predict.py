@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.evaluate.artifacts import Model, Split
-from headrace.components.evaluate.metrics import Outcomes
 from headrace.components.evaluate.slices import Category
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError
+from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
 from headrace.core.progress import Progress, silent
 

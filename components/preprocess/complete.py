@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +15,7 @@ from headrace.components.preprocess.append_index import STATISTICS, keep, keep_f
 from headrace.components.preprocess.limits import check_shares
 from headrace.components.preprocess.stages import STATISTICS_ASIDE, Job, Summary, read_duplicates, write_records
 from headrace.core import storage
+from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import (
     SPLITS,
     Manifest,
@@ -24,13 +24,13 @@ from headrace.core.artifacts.examples import (
     Schema,
     Shard,
     Sketch,
-    Source,
     Split,
 )
 from headrace.core.artifacts.quarantine import Fault, to_lines
 from headrace.core.errors import DataError
 from headrace.core.rows.validate import quarantine, wanted_columns
-from headrace.core.sources.open import Part, read_part, size_of
+from headrace.core.sources.open import read_part, size_of, sources_of
+from headrace.core.sources.source import Part
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 _EXAMPLES = 3
@@ -90,16 +90,6 @@ def publishable(
         ),
         sketches=sketches,
     )
-
-
-def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[Source, ...]:
-    """The files, each once, with the rows of all its parts, which are given by index."""
-    rows: Counter[str] = Counter()
-    names = {}
-    for part in parts:
-        rows[part.path] += rows_of_parts.get(part.index, 0)
-        names[part.path] = part.file
-    return tuple(Source(name, size_of(path), rows[path]) for path, name in names.items())
 
 
 def _splits(job: Job, summary: Summary) -> dict[str, Split]:
@@ -207,14 +197,3 @@ def _budget_spent(
         else "Correct the rows, or raise quarantine_budget in the Problem file",
         table=budget_table(summary.reasons, rows_in, budget),
     )
-
-
-def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> list[list[str]]:
-    """What was seen of each reason, and of all beside what is allowed, for an error to show."""
-    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    total = sum(reasons.values())
-    return [
-        ["reason", "rows", "share", "expected"],
-        *([reason, f"{count:,}", f"{count / rows_in:.2%}", ""] for reason, count in counted),
-        ["all", f"{total:,}", f"{total / rows_in:.2%}", f"at most {100 * budget:g} %"],
-    ]

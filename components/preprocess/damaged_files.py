@@ -10,7 +10,7 @@ from headrace.components.preprocess.stages import Job, Summary
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, UnreadableFile
 from headrace.core.problem import Problem
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 
 
 class Done(NamedTuple):

@@ -38,8 +38,9 @@ from headrace.core.progress import Progress, silent
 from headrace.core.rows.splits import Sharding
 from headrace.core.rows.validate import wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open import Part, Rows, expected_rows, list_parts
 from headrace.core.sources.open import data_version as measure_version
+from headrace.core.sources.open import expected_rows, list_parts
+from headrace.core.sources.source import Part, Rows
 from headrace.core.text import counted
 
 # Beam's metrics of the job are counters of this namespace: rows, batches, quarantined and quarantined_REASON,

@@ -32,7 +32,8 @@ from headrace.core.errors import DataError, HeadraceError, PlatformError
 from headrace.core.problem import Problem
 from headrace.core.rows.splits import Sharding, fingerprint
 from headrace.core.rows.validate import validate, wanted_columns
-from headrace.core.sources.open import Part, Rows, read_part
+from headrace.core.sources.open import read_part
+from headrace.core.sources.source import Part, Rows
 from headrace.core.statistics.file import to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
 from headrace.core.tfrecord.framing import TFRecordWriter

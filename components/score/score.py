@@ -11,7 +11,8 @@ from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResul
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.sources.open import BIGQUERY, expected_rows, list_parts, list_paths
+from headrace.core.sources.open import expected_rows, list_parts, list_paths
+from headrace.core.sources.source import BIGQUERY
 
 if TYPE_CHECKING:
     from headrace.components.score.options import JobOptions

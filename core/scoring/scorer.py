@@ -24,7 +24,7 @@ from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.row_faults import RowFaults
 from headrace.core.scoring.to_columns import Answer, columns_of, joined, same, type_of
 from headrace.core.scoring.to_tensors import Fault, Feed, Feeds, feeds_of
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.tensorflow_import import import_tensorflow
 

@@ -27,7 +27,7 @@ from google.api_core import exceptions as api
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.cloud import bigquery
 from headrace.core.errors import UsageError
-from headrace.core.sources.open import BIGQUERY
+from headrace.core.sources.source import BIGQUERY
 
 # As many streams as BigQuery thinks fit, up to this; each is one piece.
 _MAX_STREAMS = 100

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from headrace.core.errors import UsageError
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 
 # Batches of a size that are measured before it is judged. The first one of a size is not: memory is found for it.
 SAMPLES = 3

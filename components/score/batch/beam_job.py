@@ -16,7 +16,7 @@ from headrace.components.score.config import ScoreConfig
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.progress import Progress
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 from headrace.core.steps import gcp_resources
 
 # Beam's metrics of the job are counters of this namespace: rows, batches, predictions, bytes, quarantined and

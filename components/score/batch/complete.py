@@ -12,17 +12,18 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from headrace.components.preprocess.complete import budget_table, sources_of
 from headrace.components.score.batch.drift import Distribution
 from headrace.components.score.batch.part_result import EXAMPLES, Job, PartResult, quarantine_uri
 from headrace.components.score.batch.training_facts import Learned
 from headrace.components.score.config import ScoreConfig
 from headrace.core import storage
+from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile
 from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
-from headrace.core.sources.open import Part, size_of
+from headrace.core.sources.open import size_of, sources_of
+from headrace.core.sources.source import Part
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 

@@ -19,7 +19,7 @@ from headrace.components.score.sinks.sink import Sink, Waiting
 from headrace.core import storage
 from headrace.core.errors import PlatformError
 from headrace.core.saved_model.interface import Takes
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 
 if TYPE_CHECKING:
     from headrace.core.scoring.scorer import Scored

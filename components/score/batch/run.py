@@ -11,15 +11,16 @@ from headrace.components.score.batch.part_result import Job, Model, PartResult, 
 from headrace.components.score.batch.score_part import columns_of, score_part
 from headrace.components.score.batch.training_facts import Learned
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.sinks.sink import sink_of
+from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
 from headrace.core.beam.counters import quarantined, told
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
 from headrace.core.progress import Progress, silent
-from headrace.core.sources.open import Part, expected_rows, list_parts, list_paths
 from headrace.core.sources.open import data_version as measure_version
+from headrace.core.sources.open import expected_rows, list_parts, list_paths
+from headrace.core.sources.source import Part
 
 # Preparing to run texts apart takes some 0.4 s of CPU time, which so many rows earn back.
 LIFTING_ROWS = 700_000

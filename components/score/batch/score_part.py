@@ -21,7 +21,8 @@ from headrace.components.score.sinks.blocks import PartWriter, same_rows
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
 from headrace.core.errors import DataError, HeadraceError, PlatformError
-from headrace.core.sources.open import Part, Rows, read_part, source_of
+from headrace.core.sources.open import read_part, source_of
+from headrace.core.sources.source import Part, Rows
 
 # Batches that wait between two stages.
 _WAITING = 2

@@ -18,7 +18,7 @@ from headrace.core.cloud import bigquery
 from headrace.core.saved_model.interface import Takes
 from headrace.core.sources import bigquery as bigquery_source
 from headrace.core.sources.bigquery import Query
-from headrace.core.sources.open import BIGQUERY
+from headrace.core.sources.source import BIGQUERY
 
 # JSON and others come as strings where we read them, and as something else where Vertex AI does.
 _PLAIN: Mapping[str, pa.DataType] = {

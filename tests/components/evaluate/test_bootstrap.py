@@ -9,7 +9,7 @@ import pytest
 
 from headrace.components.evaluate import bootstrap
 from headrace.components.evaluate.bootstrap import draw, intervals
-from headrace.components.evaluate.metrics import Outcomes, measure
+from headrace.core.metrics import Outcomes, measure
 from headrace.core.problem import METRICS, Task
 
 

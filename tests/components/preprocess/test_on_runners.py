@@ -25,7 +25,7 @@ from headrace.core.beam.runners import DataflowRunner, DirectRunner, PortableRun
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.splits import Sharding
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 from headrace.core.storage import gcs
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"

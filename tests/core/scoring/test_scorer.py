@@ -20,7 +20,8 @@ from headrace.components.score.config import ScoreConfig
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.scoring.scorer import Scored, Scorer
-from headrace.core.sources.open import Part, Rows, read_part
+from headrace.core.sources.open import read_part
+from headrace.core.sources.source import Part, Rows
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 Save = Callable[..., str]

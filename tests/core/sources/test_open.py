@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
 from headrace.core.sources import csv_reader
-from headrace.core.sources.open import Part, Rows, list_parts, read_part, source_of
+from headrace.core.sources.open import list_parts, read_part, source_of
+from headrace.core.sources.source import Part, Rows
 
 
 def write(folder: Path, content: str | bytes, name: str = "data.csv") -> Part:

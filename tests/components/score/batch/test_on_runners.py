@@ -21,13 +21,13 @@ from headrace.components.score.batch import beam_job, score_part
 from headrace.components.score.batch.part_result import Job, Model
 from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.sinks.sink import sink_of
+from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
 from headrace.core.beam import launch
 from headrace.core.beam.runners import DirectRunner, PortableRunner, RunnerOptions
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import silent
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 from headrace.core.storage import gcs
 
 IDENTITY = "0123456789abcdef"

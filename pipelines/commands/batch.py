@@ -51,7 +51,7 @@ def plan_batch(
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
-    from headrace.components.score.step import Parameters
+    from headrace.components.score.parameters import Parameters
     from headrace.components.summarize.batch import check_webhook
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version, list_paths

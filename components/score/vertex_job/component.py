@@ -60,7 +60,7 @@ def prepare(
     """
     import dataclasses
 
-    from headrace.components.score.step import Parameters
+    from headrace.components.score.parameters import Parameters
     from headrace.components.score.vertex_job import step
 
     parameters = Parameters(

@@ -159,7 +159,7 @@ def test_columns_of_inputs() -> None:
 
 
 def test_a_runner_in_a_pipelines_parameter() -> None:
-    from headrace.components.score.step import Parameters
+    from headrace.components.score.parameters import Parameters
     from headrace.core.beam.runners import DataflowRunner
 
     place = "gs://my-bucket"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from headrace.core.beam.runner_options import IMAGE, RunnerOptions, check_count, option_of
+from headrace.core.beam.runner_options import IMAGE, RunnerOptions, option_of
+from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class DataflowRunner(RunnerOptions):
                     received=repr(value) if value else "nothing",
                 )
         for name in ("workers", "max_workers", "disk_gigabytes"):
-            check_count(name, getattr(self, name), least=0)
+            check_count(getattr(self, name), name, minimum=0)
         if self.max_workers and self.workers > self.max_workers:
             raise UsageError(
                 "there are more workers than the most",

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from headrace.core.beam.dataflow import DataflowRunner
-from headrace.core.beam.runner_options import IMAGE, RunnerOptions, check_count, option_of
+from headrace.core.beam.runner_options import IMAGE, RunnerOptions, option_of
+from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class DirectRunner(RunnerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("direct_workers", self.workers)
+        check_count(self.workers, "direct_workers")
 
     def flags(self) -> list[str]:
         if self.workers == 1:

@@ -10,20 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
-from headrace.core.problem.features import (
-    METRICS,
-    Categorical,
-    Crossed,
-    Drift,
-    Feature,
-    Gate,
-    Numeric,
-    Splits,
-    Task,
-    Training,
-    is_finite,
-)
+from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
+from headrace.core.problem.gate import METRICS, Drift, Gate, Task
+from headrace.core.problem.splits import Splits
+from headrace.core.problem.training import Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
 __all__ = [

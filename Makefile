@@ -30,7 +30,7 @@ test: $(READY) lint types ## lint, type check and run all tests
 
 lint: $(READY) ## check style, and which package may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 types: $(READY) ## check types
 	@$(BIN)/mypy -p headrace

@@ -20,7 +20,7 @@ def make(**declared: Any) -> Problem:
     ("declare", "said"),
     [
         (lambda: Numeric("age", max_missing=0.1), "optional=True"),
-        (lambda: Numeric("age", optional=True, max_missing=1.1), "a share between 0 and 1"),
+        (lambda: Numeric("age", optional=True, max_missing=1.1), "a fraction between 0 and 1"),
         (lambda: Categorical("kind", max_unknown=0.1), "max_unknown needs a vocabulary"),
         (lambda: Categorical("kind", vocabulary=["a"], max_unknown=True), "max_unknown is wrong"),
         (lambda: Drift(jensen_shannon=2), "jensen_shannon is wrong"),

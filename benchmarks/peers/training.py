@@ -276,10 +276,10 @@ def summary(calls, prepared):
 
 def trainee_of(prepared, batches):
     """The same model and optimizer on other batches."""
-    from headrace.components.train.loop.session import Trainee
+    from headrace.components.train.loop.session import TrainSession
 
     own = prepared.trainee
-    return Trainee(
+    return TrainSession(
         own.core, own.objective, own.optimizer, own.strategy, batches, prepared.source.eval_blocks, chosen=own.chosen
     )
 

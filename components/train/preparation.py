@@ -19,7 +19,7 @@ from headrace.components.train.devices.strategy import Strategy
 from headrace.components.train.input import source as input_pipeline
 from headrace.components.train.input.examples import Examples
 from headrace.components.train.input.source import Source
-from headrace.components.train.loop.session import Trainee
+from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
 from headrace.components.train.model import precision, warm_start
 from headrace.components.train.model.build import Model
@@ -55,7 +55,7 @@ class Prepared:
         rebuild: builds the same model anew, outside the strategy.
     """
 
-    trainee: Trainee
+    trainee: TrainSession
     model: Model
     objective: Objective
     source: Source
@@ -153,7 +153,7 @@ def prepare(
         storage.write_json(storage.join(kept, _INPUT), {"order": source.order})
     target = config.options.budget.target
     metrics = (config.options.budget.target_metric()[0],) if target else ()
-    trainee = Trainee(
+    trainee = TrainSession(
         model.core,
         objective,
         optimizer,

@@ -86,14 +86,14 @@ def exists(uri: str) -> bool:
 
 def read_bytes(uri: str) -> bytes:
     """The whole content of an object. Raises FileNotFoundError where there is none."""
-    with asking(uri):
+    with translate_errors(uri):
         content: bytes = _blob(uri).download_as_bytes(retry=_retry())
         return content
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Writes an object; the service shows it only when it is whole."""
-    with asking(uri):
+    with translate_errors(uri):
         _blob(uri).upload_from_string(content, "application/octet-stream", checksum="crc32c", retry=_retry())
 
 
@@ -113,14 +113,14 @@ class _Reader(BlobReader):
         self._uri = uri
 
     def read(self, size: int = -1) -> bytes:
-        with asking(self._uri):
+        with translate_errors(self._uri):
             content: bytes = super().read(size)
             return content
 
 
 def upload(source: Path, uri: str) -> None:
     """Copies a local file to an object."""
-    with asking(uri):
+    with translate_errors(uri):
         _blob(uri).upload_from_filename(str(source), "application/octet-stream", checksum="crc32c", retry=_retry())
 
 
@@ -172,7 +172,7 @@ def download_tree(uri: str, folder: Path) -> int:
     def download(source: str) -> None:
         target = folder / files[source]
         target.parent.mkdir(parents=True, exist_ok=True)
-        with asking(source):
+        with translate_errors(source):
             _blob(source).download_to_filename(str(target), checksum="crc32c", retry=_retry())
 
     with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
@@ -194,7 +194,7 @@ def path_below(prefix: str, found: Object) -> str:
 
 def copy(source: str, target: str) -> None:
     """Copies an object within the service. Raises FileNotFoundError where there is none."""
-    with asking(source):
+    with translate_errors(source):
         blob = _blob(target)
         token, _, _ = blob.rewrite(_blob(source), retry=_retry())
         # A large object goes to another class of storage, or another place, in several calls.
@@ -205,7 +205,7 @@ def copy(source: str, target: str) -> None:
 def remove(uris: Sequence[str]) -> None:
     """Removes objects; one that is not there is no error."""
     for uri in uris:
-        with asking(uri):
+        with translate_errors(uri):
             try:
                 _blob(uri).delete(retry=_retry())
             except api.NotFound:
@@ -260,7 +260,7 @@ def _set(part: str) -> str:
 
 
 @contextmanager
-def asking(uri: str) -> Iterator[None]:
+def translate_errors(uri: str) -> Iterator[None]:
     """Turns what the service or the network says into one of our errors.
 
     Raises:
@@ -269,7 +269,7 @@ def asking(uri: str) -> Iterator[None]:
         PlatformError: the service failed, or did not answer in time.
     """
     try:
-        with errors.asking("Cloud Storage", uri, "the role Storage Object User on the bucket"):
+        with errors.translate_errors("Cloud Storage", uri, "the role Storage Object User on the bucket"):
             yield
     except api.NotFound as error:
         _check_bucket(uri)
@@ -292,13 +292,13 @@ def _look_up(uri: str) -> Any:
     bucket, name = parse(uri)
     if not name:
         return None
-    with asking(uri):
+    with translate_errors(uri):
         return _client().bucket(bucket).get_blob(name, retry=_retry())
 
 
 def _list(uri: str, bucket: str, prefix: str, delimiter: str | None = None, limit: int | None = None) -> list[Object]:
     try:
-        with asking(uri):
+        with translate_errors(uri):
             found = _client().list_blobs(
                 bucket, prefix=prefix or None, delimiter=delimiter, max_results=limit, retry=_retry()
             )

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.run_state import Course
-from headrace.components.train.loop.session import Batches, Trainee
+from headrace.components.train.loop.session import Batches, TrainSession
 from headrace.core.progress import Progress
 from headrace.pipelines.advisor.prices import Machine, PriceTable
 
@@ -99,7 +99,7 @@ class Plan:
 
 
 def measure(
-    trainee: Trainee,
+    trainee: TrainSession,
     batches: Batches,
     batch_size: int,
     *,
@@ -220,7 +220,7 @@ def _estimate(
     return Estimate(name, measured_here, seconds, (whole[0], whole[1]), price_per_hour)
 
 
-def _evaluation(trainee: Trainee, clock: Callable[[], float]) -> float:
+def _evaluation(trainee: TrainSession, clock: Callable[[], float]) -> float:
     started = clock()
     trainee.evaluate()
     return clock() - started

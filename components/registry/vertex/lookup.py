@@ -77,7 +77,7 @@ def find(name: str) -> Found:
     from google.cloud import aiplatform
 
     entry, _, which = name.partition("@")
-    with errors.asking("Vertex AI", name, ROLE):
+    with errors.translate_errors("Vertex AI", name, ROLE):
         try:
             if _OURS.match(which):
                 which = _number(aiplatform.models.ModelRegistry(entry), which)

@@ -7,9 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from headrace.components.score.batch.complete import Scored, publishable
-from headrace.components.score.batch.part_result import Job, Model, PartResult, ScorerSource, Scores, metrics_of
+from headrace.components.score.batch.part_result import (
+    Model,
+    PartResult,
+    ScorerSource,
+    Scores,
+    StageContext,
+    metrics_of,
+)
 from headrace.components.score.batch.score_part import columns_of, score_part
-from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
@@ -66,13 +73,13 @@ def score(
     parts = parts_of(config, paths, scorer)
     report(f"checked {len(paths)} {'file' if len(paths) == 1 else 'files'}")
     data_version = config.data_version or measure_version(paths, config.csv)
-    learned = Learned.read(config.model)
+    learned = TrainingFacts.read(config.model)
     key = scorer.takes.key
     about = {"format": 1, "model_version": scorer.model_version, "identity": config.identity, "key": key}
     sink = sink_of(config.sink, key=key, table=config.table, about=about)
     sink.check()
     with staging(config.output, config.identity, config.runner or DirectRunner()) as folder:
-        job = Job(
+        context = StageContext(
             scorer=source,
             sink=sink,
             folder=folder,
@@ -81,11 +88,11 @@ def score(
             scoring_threads=config.scoring_threads,
             shows_progress=config.runner is not None and config.runner.local,
         )
-        results, metrics = _run(config, job, parts, scorer, report)
+        results, metrics = _run(config, context, parts, scorer, report)
         manifest = publishable(
             Scored(
                 config,
-                job,
+                context,
                 parts,
                 results,
                 learned,
@@ -97,7 +104,7 @@ def score(
                 rows,
             )
         )
-        storage.remove(job.work)
+        storage.remove(context.work)
         manifest.write(folder)
     report(told(metrics, _UNITS))
     report(f"wrote {manifest.rows_out:,} predictions", done=manifest.rows_in, total=manifest.rows_in)
@@ -127,22 +134,22 @@ def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[
 
 
 def _run(
-    config: ScoreConfig, job: Job, parts: Sequence[Part], scorer: Scores, report: Progress
+    config: ScoreConfig, context: StageContext, parts: Sequence[Part], scorer: Scores, report: Progress
 ) -> tuple[list[PartResult], Mapping[str, int]]:
     """What came of the parts, up to one that ends the work, and what was counted."""
     if config.runner is not None:
         from headrace.components.score.batch.beam_job import run_parts
 
-        return run_parts(config, job, parts, report)
+        return run_parts(config, context, parts, report)
     results: list[PartResult] = []
     done = 0
 
     def tell(rows: int) -> None:
         report(f"{done + rows:,} rows read", done=done + rows)
 
-    batcher = job.batcher()
+    batcher = context.batcher()
     for part in parts:
-        result = score_part(job, part, scorer, batcher, tell)
+        result = score_part(context, part, scorer, batcher, tell)
         results.append(result)
         done += result.rows
         if result.error is not None and result.error["kind"] != UnreadableFile.__name__:

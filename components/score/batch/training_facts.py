@@ -16,7 +16,7 @@ _PREDICTION = "prediction"
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingFacts:
     """What the model was trained on.
 
     Attributes:

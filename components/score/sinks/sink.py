@@ -19,7 +19,7 @@ WAITING = ".work/predictions"
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingFile:
     """A file of predictions that is whole, and waits for the others.
 
     Attributes:
@@ -93,7 +93,7 @@ class Sink(Protocol):
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
         """Begins a file of blocks of a schema."""
 
-    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
         """Gives the predictions their place, in the order of the parts; the same ones, the same bytes.
 
         Args:
@@ -112,10 +112,10 @@ ROW_NUMBER = "row number"
 class FileSink(Sink, Protocol):
     """A sink whose files are the predictions."""
 
-    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
         """Gives the files their names below predictions/, numbered in each partition."""
         shards = []
-        partitions: dict[str, list[Waiting]] = {}
+        partitions: dict[str, list[PendingFile]] = {}
         for file in waiting:
             partitions.setdefault(file.partition, []).append(file)
         for partition in sorted(partitions):

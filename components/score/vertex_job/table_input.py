@@ -104,7 +104,7 @@ def holes(found: Found, takes: Takes) -> str:
     # Neither a table's name, which is checked, nor a column's can hold the quote.
     sql = f"SELECT COUNTIF({' OR '.join(checks)}) FROM `{found.name}`"  # noqa: S608
     uri = f"{BIGQUERY}{found.name}"
-    with bigquery_source.asking(uri), closing(bigquery.client(found.project)) as client:
+    with bigquery_source.translate_errors(uri), closing(bigquery.client(found.project)) as client:
         job = client.query(sql, retry=bigquery.retry(), job_retry=None)
         ((count,),) = job.result(retry=bigquery.retry(), job_retry=None)
     return f"{count:,} of them hold NULL, NaN or infinity" if count else ""

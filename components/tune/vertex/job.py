@@ -81,7 +81,7 @@ def find(gcp_resources: str, search: str, trials: int, project: str, location: s
     there: dict[str, Any] = {"project": project, "location": location}
     name = _name_in(gcp_resources) if gcp_resources else ""
     where = name or f"projects/{project}/locations/{location}, label {LABEL}={search}"
-    with errors.asking("Vertex AI", where, _ROLE):
+    with errors.translate_errors("Vertex AI", where, _ROLE):
         if not name:
             listed = jobs.list(filter=f'labels.{LABEL}="{search}"', **there)
             as_many = [one for one in listed if one.to_dict().get("maxTrialCount") == trials]

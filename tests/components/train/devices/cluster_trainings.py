@@ -43,7 +43,7 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
     from headrace.components.train.loop import interruption, loop
     from headrace.components.train.loop.checkpoints import Checkpoints
     from headrace.components.train.loop.hooks import Hooks
-    from headrace.components.train.loop.session import Trainee
+    from headrace.components.train.loop.session import TrainSession
     from headrace.components.train.model.objective import Objective
     from headrace.components.train.options import Checkpointing
     from headrace.core.problem import Training
@@ -77,7 +77,7 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
             optimizer.build(core.trainable_variables)
         evaluation = next(iter(batches(0, 0, 1).rebatch(64)))
         objective = Objective("regression", (), 0.0, 1.0, ())
-        trainee = Trainee(core, objective, optimizer, distribution, batches, [evaluation], chosen=chosen)
+        trainee = TrainSession(core, objective, optimizer, distribution, batches, [evaluation], chosen=chosen)
         checkpoints = Checkpoints(Checkpointing(str(folder / "checkpoints"), steps=4), IDENTITY, tell=report)
         checkpoints.open()
         state = loop.fit(

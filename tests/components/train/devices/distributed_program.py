@@ -27,7 +27,7 @@ from cluster_trainings import ports
 
 from headrace.components.train.devices import hardware, strategy
 from headrace.components.train.loop import parameter_server
-from headrace.components.train.loop.session import Trainee
+from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import precision
 from headrace.components.train.model.objective import Objective
 from headrace.components.train.options import Distribution
@@ -87,7 +87,7 @@ def eval_blocks() -> list[Any]:
     ]
 
 
-def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> Trainee:
+def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> TrainSession:
     """A case, ready to train."""
     with devices.scope():
         model = build(case)
@@ -96,10 +96,10 @@ def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> Trainee:
         optimizer = precision.scaled(model.optimizer if model.compiled else keras.optimizers.Adam(0.01), policy)
         optimizer.build(model.trainable_variables)
     metrics = ("mean_absolute_error", "r_squared")
-    return Trainee(model, OBJECTIVE, optimizer, devices, batches, eval_blocks(), metrics=metrics, chosen=chosen)
+    return TrainSession(model, OBJECTIVE, optimizer, devices, batches, eval_blocks(), metrics=metrics, chosen=chosen)
 
 
-def told_of(trainee: Trainee, case: str) -> dict[str, Any]:
+def told_of(trainee: TrainSession, case: str) -> dict[str, Any]:
     """Trains a case, and says what was measured."""
     trainee.reset_logs()
     taken = [trainee.run(7), trainee.run(STEPS - 7)]

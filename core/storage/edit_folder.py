@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.errors import UsageError
-from headrace.core.storage.files import _umask
 from headrace.core.storage.lock import locked
 from headrace.core.storage.swap import aside, exchange
 
@@ -54,12 +52,12 @@ def swapping(folder: Path) -> Iterator[Path]:
     `exclusive`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(prefix=f".{folder.name}.edit-", dir=folder.parent))
+    copy = storage.temporary_name(folder, "edit-")
     try:
         if folder.exists():
-            shutil.copytree(folder, copy, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(folder, copy, copy_function=_link)
         else:
-            copy.chmod(0o777 & ~_umask())
+            copy.mkdir()
         yield copy
         if folder.exists():
             exchange(copy, folder)

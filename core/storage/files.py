@@ -6,6 +6,7 @@ import glob as _glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -202,17 +203,15 @@ def write_bytes(uri: str, content: bytes) -> None:
     path = local_path(uri)
     with writing(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = temporary_name(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp gives 0600; what is published is readable as any other new file would be.
-            os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101
-            os.replace(temporary, path)  # noqa: PTH105
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
@@ -331,11 +330,11 @@ def publishing(uri: str) -> Iterator[Path]:
     path = local_path(uri)
     with writing(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = temporary_name(path)
+        temporary.mkdir()
     try:
         yield temporary
         with writing(uri):
-            temporary.chmod(0o777 & ~_umask())
             if path.is_dir():
                 exchange(temporary, path)
             else:
@@ -376,7 +375,14 @@ def writing(uri: str) -> Iterator[None]:
         raise kind("it cannot be written", where=uri, received=str(error)) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def temporary_name(path: Path, mark: str = "") -> Path:
+    """A hidden name beside a local `path` that nothing has yet, for what is renamed to `path` when it is whole.
+
+    What is made there by `open` and `mkdir` has the permissions of any other new file or folder. (The functions of
+    `tempfile` make it private, and the process's umask cannot be asked for without changing it for all threads.)
+
+    Args:
+        path: where it will be.
+        mark: begins the part of the name that follows `path`'s.
+    """
+    return path.with_name(f".{path.name}.{mark}{secrets.token_hex(8)}")

@@ -1,7 +1,13 @@
 """What is imported with what: TensorFlow without what only happens to be installed, rooms without others' libraries."""
 
+import importlib
 import subprocess
 import sys
+import threading
+
+import pytest
+
+from headrace.core.tensorflow_import import import_tensorflow
 
 
 def check(code: str) -> None:
@@ -21,6 +27,22 @@ layer = tf.keras.layers.Dense(1)
 assert layer(tf.ones([2, 3])).shape == (2, 1)
 assert import_tensorflow() is tf
 """)
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_only_the_main_thread_hides_modules_from_others(monkeypatch: pytest.MonkeyPatch, main: bool) -> None:
+    for name in ("tensorflow", "sklearn"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    seen = []
+    monkeypatch.setattr(importlib, "import_module", lambda _: seen.append(sys.modules.get("sklearn", "importable")))
+    if main:
+        import_tensorflow()
+    else:
+        thread = threading.Thread(target=import_tensorflow)
+        thread.start()
+        thread.join()
+    assert seen == [None if main else "importable"]
+    assert "sklearn" not in sys.modules
 
 
 def test_light_work_needs_neither_numpy_nor_tensorflow() -> None:

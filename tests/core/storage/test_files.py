@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.storage.edit_folder import swapping
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -110,3 +111,28 @@ def test_an_artifact_is_written_where_it_can_be_published(tmp_path: Path) -> Non
         artifact = Artifact()
         artifact.uri = other
         assert storage.place_of(artifact) == "/gcs/bucket/run/model"
+
+
+def test_new_files_and_folders_have_the_permissions_of_any_others_and_the_umask_is_never_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        # It belongs to all threads: a file that another one makes meanwhile would be open to everybody.
+        monkeypatch.setattr(os, "umask", None)
+        storage.write_bytes(str(tmp_path / "file"), b"x")
+        with storage.open_output(str(tmp_path / "large")) as file:
+            file.write(b"x")
+        with storage.publishing(str(tmp_path / "folder")) as folder:
+            (folder / "inside").write_text("x")
+        with swapping(tmp_path / "edited") as folder:
+            (folder / "inside").write_text("x")
+        with swapping(tmp_path / "edited") as folder:
+            (folder / "more").write_text("x")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    folders = {"folder": 0o750, "edited": 0o750}
+    inside = ("file", "large", "folder/inside", "edited/inside", "edited/more")
+    assert modes == {**folders, **dict.fromkeys(inside, 0o640)}

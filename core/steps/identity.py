@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps.step import identity
 
+# What computes results: pipelines only arrange it.
+_PACKAGES = ("headrace.core", "headrace.components")
+# Python, what is compiled from C, and rules and tables that are read as resources.
+_SOURCE = frozenset({".py", ".c", ".h", ".json"})
+
 
 def release() -> str:
     """The version of headrace that is installed: another one may compute another result.
 
-    A development version stands for many states of the code, so a digest of the components' source is added to it.
+    A development version stands for many states of the code, so a digest of the source is added to it.
     """
     version = metadata.version("headrace")
     return f"{version}-{_source_digest()}" if ".dev" in version else version
@@ -26,9 +32,20 @@ def release() -> str:
 
 @functools.cache
 def _source_digest() -> str:
+    roots = []
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        roots += [Path(root) for root in (spec.submodule_search_locations or ())] if spec is not None else []
+    return source_digest(roots)
+
+
+def source_digest(roots: Iterable[Path]) -> str:
+    """Digest of the source below some folders, in 8 hexadecimal digits: of each file its name and its content."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        total.update(path.read_bytes())
+    for root in roots:
+        for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            total.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
     return total.hexdigest()[:8]
 
 

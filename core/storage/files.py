@@ -276,6 +276,26 @@ def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     return named
 
 
+def files_below(uri: str) -> dict[str, str]:
+    """All files below a folder, hidden ones too: their URIs by their path within it, sorted by that.
+
+    Linked folders are followed, as a volume of Kubernetes has them, each once.
+    """
+    if is_remote(uri):
+        prefix = join(uri, "")
+        found = {each.uri.removeprefix(prefix): each.uri for each in _remote().below(uri)}
+        # Consoles make folders visible by an empty object whose name ends with a slash.
+        return {name: found[name] for name in sorted(found) if name and not name.endswith("/")}
+    root, files, seen = local_path(uri), {}, set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        folders[:] = [each for each in folders if os.path.realpath(os.path.join(folder, each)) not in seen]  # noqa: PTH118
+        for name in names:
+            path = Path(folder, name)
+            files[path.relative_to(root).as_posix()] = str(path)
+    return dict(sorted(files.items()))
+
+
 def fingerprint(paths: Sequence[str]) -> str:
     """SHA-256 over the names and contents of files, in hexadecimal: the version of the data.
 

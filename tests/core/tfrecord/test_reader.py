@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError
 from headrace.core.tfrecord import native
@@ -38,7 +39,7 @@ def texts(found: Decoded, column: int = 0) -> list[bytes]:
     return [found.values[column][code] for code in found.codes[column].tolist()]
 
 
-@settings(max_examples=60, deadline=None)
+@max_examples(60)
 @given(data=st.data(), rows=st.integers(1, 40))
 def test_it_reads_what_was_written(data: st.DataObject, rows: int) -> None:
     def column(values: st.SearchStrategy[object]) -> list[object]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.components.registry.folder.registry import Registry
 from headrace.core.errors import DataError, UsageError
@@ -178,7 +179,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@max_examples(60)
 @given(steps=_STEPS)
 def test_any_sequence_of_calls_keeps_what_a_dictionary_would(steps: list[tuple[str, str | None]]) -> None:
     with tempfile.TemporaryDirectory() as temporary:

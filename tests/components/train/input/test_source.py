@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.components.train.input import batches, interleaving, records, row_cache, row_order, shard_stream
 from headrace.components.train.input import source as input_pipeline
@@ -144,7 +145,7 @@ def stream(opened: Any, steps: int, start: int = 0, worker: int = 0, workers: in
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("cache", "order"), KEPT)
 def test_it_goes_on_at_any_step_as_if_it_had_never_stopped(cache: str, order: Order, tmp_path: Path) -> None:
-    @settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples(2), phases=[Phase.generate])
     @given(
         sizes=st.lists(st.integers(1, 60), min_size=1, max_size=7),
         batch=st.integers(1, 40),
@@ -262,7 +263,7 @@ def test_the_shuffle_is_as_good_as_it_is_said_to_be(cache: str, order: Order, tm
     assert order.split("_")[0] in source(COUNTED, examples, order="blocks", cache="none").shuffle
 
 
-@settings(max_examples=10, deadline=None)
+@max_examples(10)
 @given(rows=st.integers(1, 300), batch=st.integers(1, 70), seed=st.integers(0, 2**62))
 def test_each_epoch_is_a_permutation(rows: int, batch: int, seed: int) -> None:
     epochs = 3

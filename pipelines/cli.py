@@ -76,9 +76,25 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
 
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from headrace.core.tfrecord import native
+
+    click.echo(f"headrace, version {version('headrace')}")
+    absence = native.absence()
+    click.echo(f"C code: {f'not used, {absence}' if absence else 'used'}")
+    context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
-@click.version_option(package_name="headrace")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version, and whether the C code for TFRecords is used.",
+)  # fmt: skip
 def cli(debug: bool) -> None:
     """Rows to a trained, evaluated and deployed model, by compiled Kubeflow pipelines.
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def test_help_lists_every_command_and_the_exit_statuses() -> None:
     assert all(name in shown for name in COMMANDS)
     for status in ("0 ", "2 ", "3 ", "75"):
         assert f"\n    {status}" in shown
+
+
+def test_the_version_names_what_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for absence, told in (("", "used"), ("it was not built", "not used, it was not built")):
+        monkeypatch.setattr("headrace.core.tfrecord.native.absence", lambda absence=absence: absence)
+        shown = CliRunner().invoke(cli, ["--version"])
+        assert (shown.exit_code, shown.output) == (0, f"headrace, version {version('headrace')}\nC code: {told}\n")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -99,11 +99,17 @@ def _packed(values: Sequence[Iterable[bytes]]) -> tuple[Any, Any]:
     return joined, np.array([len(column) for column in columns], np.int32)
 
 
-def can_read(compression: str, *, in_graph: bool) -> bool:
-    """Whether a BlockReader reads such shards here.
+def obstacle(compression: str, *, in_graph: bool) -> str:
+    """Why a BlockReader cannot read such shards here, so that TensorFlow does; empty where it can.
 
     Args:
         compression: of the shards, as TensorFlow names it.
         in_graph: the dataset runs in other processes than this one.
     """
-    return not compression and not in_graph and native.library() is not None
+    if compression:
+        return "the shards are compressed"
+    if in_graph:
+        return "batches are made in other processes"
+    if native.library() is None:
+        return f"the C code is not used: {native.absence()}"
+    return ""

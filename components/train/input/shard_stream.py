@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.input.block_reader import BlockReader, can_read
+from headrace.components.train.input.block_reader import BlockReader, obstacle
 from headrace.components.train.input.examples import Split
 from headrace.components.train.input.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
 from headrace.components.train.input.records import BLOCK_ROWS, after_place, compression_of, parse, record_dataset
@@ -113,11 +113,18 @@ class Shards:
         files, rows = tuple(self.files[shard] for shard in mine), tuple(self.rows[shard] for shard in mine)
         return dataclasses.replace(self, files=files, rows=rows)
 
+    @property
+    def decoder(self) -> str:
+        """What decodes records, and why where it is the slower one; to be read by people."""
+        return f"TensorFlow: {self._obstacle}" if self._obstacle else "C"
+
     @cached_property
     def _reader(self) -> BlockReader | None:
-        if not can_read(compression_of(self.files), in_graph=self.in_graph):
-            return None
-        return BlockReader(self.problem, self.files)
+        return None if self._obstacle else BlockReader(self.problem, self.files)
+
+    @cached_property
+    def _obstacle(self) -> str:
+        return obstacle(compression_of(self.files), in_graph=self.in_graph)
 
     @property
     def _blocks(self) -> int:

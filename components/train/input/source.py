@@ -85,6 +85,7 @@ class Source:
         place: where the train split is kept.
         order: in which order it is trained on; a run that is resumed asks for the same.
         sharding: "file" or "record": what several workers share it by.
+        decoder: what decodes the records of the train split, to be read by people.
     """
 
     stream: Callable[[int, int, int], Any]
@@ -93,6 +94,7 @@ class Source:
     place: Place
     order: Order
     sharding: Literal["file", "record"]
+    decoder: str
 
     def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
         """An endless dataset of (features, labels), shuffled, from a step on.
@@ -132,6 +134,7 @@ class Source:
             "order": self.order,
             "shuffle": self.shuffle,
             "sharding": by[self.sharding],
+            "decoder": self.decoder,
         }
 
 
@@ -214,7 +217,7 @@ def open_source(
         stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731
     fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
     held, labels = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
-    return Source(stream, held, labels, place, order, sharding)
+    return Source(stream, held, labels, place, order, sharding, shards.decoder)
 
 
 def choose_cache(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from headrace.components.train.input import shard_stream
 from headrace.components.train.input.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
 from headrace.components.train.input.shard_stream import Shards
 from headrace.core.problem import Numeric, Problem
+from headrace.core.tfrecord import native
 
 PROBLEM = Problem(name="small", key="id", label=Numeric("y"), features=[Numeric("x")])
 
@@ -69,3 +71,17 @@ def test_shards_are_dealt_out_evenly() -> None:
     assert [dealt.own(worker, 2).rows for worker in range(2)] == [(40, 10), (20, 30)]
     assert dealt.own(4, 5).total == 0
     assert shard_stream.ENDLESS > 1 << 60
+
+
+def test_what_decodes_records_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.tfrecord").write_bytes(b"")
+    opened = Shards(PROBLEM, (str(tmp_path / "a.tfrecord"),), (1,), seed=1)
+    monkeypatch.setattr(native, "library", lambda: object())
+    assert opened.decoder == "C"
+    for library, absence, in_graph, told in (
+        (None, "it was not built", False, "TensorFlow: the C code is not used: it was not built"),
+        (object(), "", True, "TensorFlow: batches are made in other processes"),
+    ):
+        monkeypatch.setattr(native, "library", lambda library=library: library)
+        monkeypatch.setattr(native, "absence", lambda absence=absence: absence)
+        assert Shards(PROBLEM, opened.files, (1,), seed=1, in_graph=in_graph).decoder == told

@@ -20,7 +20,6 @@ def headrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         [sys.executable, "-m", "headrace.pipelines.cli", *arguments],
         capture_output=True,
         text=True,
-        timeout=240,
         check=False,
         env={**os.environ, **environment},
     )

@@ -217,7 +217,7 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
         "def stop(job, file, batches):\n"
         "    shard = real(job, file, batches)\n"
         "    Path(sys.argv[3]).write_text('a shard is written')\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(3600)\n"
         "shards.write_records = stop\n"
         "config = beam_job.PreprocessConfig(sys.argv[1], sys.argv[2], '0' * 16, shard_rows=300)\n"
         f"beam_job.preprocess(load_problem({str(EXAMPLE / 'natality.py')!r}), config)\n"

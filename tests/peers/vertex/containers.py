@@ -122,9 +122,7 @@ def run(call: Call, scratch: Path, url: str) -> dict[str, Any]:
     Raises:
         TaskFailed: it ended with another status than 0.
     """
-    done = subprocess.run(
-        command(call, scratch), env=environment(url), capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command(call, scratch), env=environment(url), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip()[-1500:]
         raise TaskFailed(f"exited with a non-zero status of {done.returncode}. {last}")

@@ -25,7 +25,6 @@ from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile
 
 # Eleven processes start TensorFlow, two at a time.
-pytestmark = pytest.mark.timeout(320)
 PLAIN = "one_device-plain-0"
 
 
@@ -42,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start_new_session=True,
     )
     try:
-        said, errors = process.communicate(timeout=290)
+        said, errors = process.communicate()
     finally:
         # Where one process of a cluster fails, the others may wait for it.
         with suppress(ProcessLookupError):

@@ -204,12 +204,12 @@ def test_writing_goes_on_beside_training(tmp_path: Path, monkeypatch: pytest.Mon
 
     def held(uri: str) -> Any:
         writing.set()
-        free.wait(30)
+        free.wait(600)
         return publishing(uri)
 
     monkeypatch.setattr(storage, "publishing", held)
     kept.save(5, {}, state(5))
-    assert writing.wait(30)
+    assert writing.wait(600)
     assert kept.steps() == []
     free.set()
     kept.wait(strict=True)

@@ -518,7 +518,7 @@ def test_a_configuration_checks_itself(options: dict[str, Any], what: str) -> No
 
 def test_importing_the_room_imports_neither_tensorflow_nor_kfp() -> None:
     code = (
-        "import sys; from headrace.components.evaluate import bootstrap, curves, evaluator, gate, metrics, predict; "
+        "import sys; from headrace.components.evaluate import bootstrap, curves, evaluator, gate, predict, slices; "
         "print(sorted({'tensorflow', 'kfp', 'sklearn', 'apache_beam', 'pandas'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

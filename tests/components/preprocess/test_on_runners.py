@@ -188,7 +188,7 @@ def test_a_run_that_failed_leaves_nothing_and_can_be_given_again(
     tmp_path: Path, expected: tuple[PreprocessResult, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place(tmp_path)
-    real = shards.write_records
+    real = stages.write_records
 
     def fail(context: StageContext, file: str, batches: Iterable[Any]) -> Any:
         if file.startswith("eval"):
@@ -211,16 +211,16 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
     script = (
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
-        "from headrace.components.preprocess import beam_job, shards\n"
+        "from headrace.components.preprocess import pipeline, stages\n"
         "from headrace.core.problem.file import load_problem\n"
-        "real = shards.write_records\n"
-        "def stop(job, file, batches):\n"
-        "    shard = real(job, file, batches)\n"
+        "real = stages.write_records\n"
+        "def stop(context, file, batches):\n"
+        "    shard = real(context, file, batches)\n"
         "    Path(sys.argv[3]).write_text('a shard is written')\n"
         "    time.sleep(3600)\n"
-        "shards.write_records = stop\n"
-        "config = beam_job.PreprocessConfig(sys.argv[1], sys.argv[2], '0' * 16, shard_rows=300)\n"
-        f"beam_job.preprocess(load_problem({str(EXAMPLE / 'natality.py')!r}), config)\n"
+        "stages.write_records = stop\n"
+        "config = pipeline.PreprocessConfig(sys.argv[1], sys.argv[2], '0' * 16, shard_rows=300)\n"
+        f"pipeline.preprocess(load_problem({str(EXAMPLE / 'natality.py')!r}), config)\n"
     )
     signalled = tmp_path / "signalled"
     arguments = [str(tmp_path / "births.csv"), str(tmp_path / "out"), str(signalled)]

@@ -345,7 +345,7 @@ def test_killed_on_the_last_step_nothing_is_published(
 ) -> None:
     program = """
 import os, signal, sys
-from headrace.components import storage
+from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.components.train.trainer import TrainConfig, train
 

@@ -247,7 +247,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_local_files_need_no_cloud() -> None:
     code = (
         # Some of Google's packages put their namespace there when Python starts.
-        "import sys; before = set(sys.modules); from headrace.components import storage; storage.exists('.'); "
+        "import sys; before = set(sys.modules); from headrace.core import storage; storage.exists('.'); "
         "print([name for name in set(sys.modules) - before if name.startswith('google')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

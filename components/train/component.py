@@ -33,7 +33,7 @@ def train(
         model: saved_model/, model.keras, problem.py, training.json and golden.json.
         warm_start: a Model whose weights training starts from.
         warm_start_version: its version: what was submitted is what runs.
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
+        strategy: auto, one_device, mirrored, multi_worker or tpu.
         precision: auto, float32, mixed_bfloat16 or mixed_float16.
         max_hours: hours after which the best model so far is exported.
         max_cost: the same of money; it needs price_per_hour.

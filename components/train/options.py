@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS
 
-StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu", "parameter_server"]
+StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Cache = Literal["auto", "memory", "disk", "none"]
 Sharding = Literal["auto", "file", "record"]

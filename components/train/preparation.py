@@ -145,8 +145,7 @@ def prepare(
         memory_bytes=machine.memory_bytes,
         wanted=config.options.input,
         order=_order_of_earlier(kept),
-        in_graph=chosen.name == "ParameterServer",
-        workers=1 if chosen.name == "ParameterServer" else chosen.workers,
+        workers=chosen.workers,
         agree=greatest_of(devices),
     )
     if kept and chosen.chief:

@@ -32,8 +32,6 @@ def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any,
         with step.importing():
             import_tensorflow()
             from headrace.components.train import trainer
-        if trainer.serve(config, step.progress):
-            return
         result = trainer.train(file, config, step.progress)
         model.framework = "tensorflow"
         model.metadata.update(model_version=step.identity, parameters=result.parameters)

@@ -8,9 +8,8 @@ import keras
 
 from headrace.components.train import training_record
 from headrace.components.train.config import TrainConfig, TrainResult
-from headrace.components.train.devices import hardware, strategy
 from headrace.components.train.input.examples import blaming_shards, open_examples
-from headrace.components.train.loop import interruption, loop, parameter_server
+from headrace.components.train.loop import interruption, loop
 from headrace.components.train.loop.budget import Meter
 from headrace.components.train.loop.callbacks import hooks_of
 from headrace.components.train.loop.checkpoints import Checkpoints
@@ -23,7 +22,7 @@ from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 
-__all__ = ["TrainConfig", "TrainResult", "serve", "train"]
+__all__ = ["TrainConfig", "TrainResult", "train"]
 
 
 def train(
@@ -96,34 +95,6 @@ def train(
         # The others wait for the chief: a platform may end the run when the first process does.
         prepared.trainee.agree(0.0)
     return TrainResult.of(record)
-
-
-def serve(config: TrainConfig, report: Progress = silent) -> bool:
-    """Where this process is a worker or a server of a parameter-server training, does what the chief says.
-
-    Returns:
-        Whether it is one: nothing is left to be done then, since the chief trains and publishes.
-
-    Raises:
-        UsageError: the machine cannot do what is asked.
-        PlatformError: the chief did not come, or went without a Model; or SIGTERM came.
-    """
-    chosen = strategy.choose(hardware.describe(), config.options.distribution)
-    if not chosen.serves:
-        return False
-    report(f"serving: {chosen.why}")
-    with interruption.watching():
-        parameter_server.serve(chosen)
-    told = storage.join(config.output, "training.json")
-    if not storage.exists(told) or storage.read_json(told).get("model_version") != config.identity:
-        raise PlatformError(
-            "the chief is gone",
-            where=config.output,
-            expected=f"the Model {config.identity}, which the chief publishes before it ends",
-            received="none",
-            fix="Start all processes again: the training goes on from the last checkpoint",
-        )
-    return True
 
 
 def _checkpoints(config: TrainConfig, notes: list[str], report: Progress) -> Checkpoints | None:

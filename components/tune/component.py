@@ -29,7 +29,7 @@ def tune(
         trials: how many; 0 takes what the Problem says.
         parallel: trials at a time, each in a process of its own.
         max_hours: hours after which no trial goes on; 0 for no end.
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
+        strategy: auto, one_device, mirrored, multi_worker or tpu.
         precision: auto, float32, mixed_bfloat16 or mixed_float16.
     """
     from headrace.components.train.request import Inputs

@@ -63,9 +63,6 @@ def train(problem: str, examples: str, output: str, given: Mapping[str, Any], de
         import_tensorflow()
         from headrace.components.train import trainer
 
-        if trainer.serve(config, report):
-            console.print("the chief has published the Model, and needs this process no longer")
-            return
         result = trainer.train(file, config, report)
         print_lines(console, training_lines(result.to_json()))
         print_lines(console, [("Model", f"version {config.identity}: {output}")])

@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from headrace.components.train.devices.cluster import Cluster
 from headrace.components.train.devices.strategy import Strategy
 from headrace.core.errors import PlatformError
 
@@ -32,9 +31,7 @@ def create(chosen: Strategy) -> Any:
     try:
         if chosen.name == "TPU":
             return _tpu(chosen.tpu)
-        if chosen.name == "MultiWorkerMirrored":
-            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=_resolver(chosen))
-        return tf.distribute.ParameterServerStrategy(_resolver(chosen))
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=_resolver(chosen))
     except (*_LOST, ValueError) as error:
         raise PlatformError(
             "the devices do not answer",
@@ -66,17 +63,13 @@ def greatest_of(devices: Any) -> Callable[[float], float]:
     return lambda value: float(run(tf.constant([value], tf.float64)))
 
 
-def cluster_spec(cluster: Cluster) -> Any:
-    """TensorFlow's own description of a cluster."""
-    return tf.train.ClusterSpec({task: list(addresses) for task, addresses in cluster.addresses.items()})
-
-
 def _resolver(chosen: Strategy) -> Any:
     cluster = chosen.cluster
     if cluster is None:
         raise ValueError("a cluster is needed")
+    spec = tf.train.ClusterSpec({task: list(addresses) for task, addresses in cluster.addresses.items()})
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
-        cluster_spec(cluster), task_type=cluster.task, task_id=cluster.index, rpc_layer="grpc"
+        spec, task_type=cluster.task, task_id=cluster.index, rpc_layer="grpc"
     )
 
 

@@ -99,17 +99,14 @@ def _packed(values: Sequence[Iterable[bytes]]) -> tuple[Any, Any]:
     return joined, np.array([len(column) for column in columns], np.int32)
 
 
-def obstacle(compression: str, *, in_graph: bool) -> str:
+def obstacle(compression: str) -> str:
     """Why a BlockReader cannot read such shards here, so that TensorFlow does; empty where it can.
 
     Args:
         compression: of the shards, as TensorFlow names it.
-        in_graph: the dataset runs in other processes than this one.
     """
     if compression:
         return "the shards are compressed"
-    if in_graph:
-        return "batches are made in other processes"
     if native.library() is None:
         return f"the C code is not used: {native.absence()}"
     return ""

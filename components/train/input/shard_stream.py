@@ -38,19 +38,17 @@ class Shards:
         files: local paths.
         rows: of each.
         seed: of the shuffling, in [0, 2**63).
-        in_graph: only TensorFlow's own operations may read them: they are read in other processes than this one.
     """
 
     problem: Problem
     files: tuple[str, ...]
     rows: tuple[int, ...]
     seed: int
-    in_graph: bool = False
 
     @classmethod
-    def of(cls, problem: Problem, split: Split, seed: int, *, in_graph: bool = False) -> Shards:
+    def of(cls, problem: Problem, split: Split, seed: int) -> Shards:
         """The shards of a split."""
-        return cls(problem, split.files, split.shard_rows, seed, in_graph)
+        return cls(problem, split.files, split.shard_rows, seed)
 
     @property
     def total(self) -> int:
@@ -124,7 +122,7 @@ class Shards:
 
     @cached_property
     def _obstacle(self) -> str:
-        return obstacle(compression_of(self.files), in_graph=self.in_graph)
+        return obstacle(compression_of(self.files))
 
     @property
     def _blocks(self) -> int:

@@ -149,11 +149,6 @@ class TrainSession:
         return self._criterion.results() if self._logs is None else self._logs
 
     def _compile(self) -> Callable[[Any, int], tuple[int, float, float]]:
-        if self.chosen.name == "ParameterServer":
-            from headrace.components.train.loop.parameter_server import compile_steps as compile_for_workers
-
-            step = replica_step(self.core, self._criterion, self.optimizer)
-            return compile_for_workers(step, self.strategy, self.chosen.workers)
         replicas = self.strategy.num_replicas_in_sync
         step = replica_step(self.core, self._criterion, self.optimizer, replicas=replicas, xla=self.chosen.xla)
         return compile_steps(step, self.strategy)

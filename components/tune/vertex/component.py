@@ -30,7 +30,7 @@ def study(
         trials: how many; 0 takes what the Problem says.
         parallel: trials at a time.
         algorithm: the service's name of it, or "".
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
+        strategy: auto, one_device, mirrored, multi_worker or tpu.
         precision: auto, float32, mixed_bfloat16 or mixed_float16.
 
     Returns:
@@ -61,7 +61,7 @@ def trial(
         root: where the run's records are kept.
         examples: what preprocessing made.
         search: the search's identity, by which the job is labelled.
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
+        strategy: auto, one_device, mirrored, multi_worker or tpu.
         precision: auto, float32, mixed_bfloat16 or mixed_float16.
     """
 

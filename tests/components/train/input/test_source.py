@@ -310,13 +310,12 @@ def test_rows_that_do_not_fit_are_streamed_and_the_same(natality: ProblemFile, e
 
 
 def test_where_rows_are_kept_follows_from_what_is_free() -> None:
-    def chosen(needed: int, memory: int | None, disk: int, **more: Any) -> str:
-        return choose_cache("auto", needed, memory, disk, **more).cache
+    def chosen(needed: int, memory: int | None, disk: int) -> str:
+        return choose_cache("auto", needed, memory, disk).cache
 
     assert chosen(100, 400, 0) == "memory"
     assert chosen(101, 400, 202) == "disk"
     assert chosen(101, 400, 201) == "none"
-    assert chosen(101, 400, 1000, in_graph=True) == "none"
     assert (chosen(1 << 30, None, 0), chosen((1 << 30) + 1, None, 0)) == ("memory", "none")
     assert choose_cache("none", 1, 100, 100) == Place("none", "it was asked for")
     assert choose_cache("memory", 100, 100, 0).cache == "memory"
@@ -324,14 +323,11 @@ def test_where_rows_are_kept_follows_from_what_is_free() -> None:
         choose_cache("memory", 101, 100, 0)
     with pytest.raises(UsageError, match="cannot be kept on disk"):
         choose_cache("disk", 101, 100, 100)
-    with pytest.raises(UsageError, match="share no disk"):
-        choose_cache("disk", 1, 100, 100, in_graph=True)
 
 
 def test_the_order_follows_from_the_place_and_the_size() -> None:
     assert order_of(Place("memory", ""), 64 << 20) == "uniform"
     assert order_of(Place("memory", ""), (64 << 20) + 1) == "blocks_then_uniform"
-    assert order_of(Place("memory", ""), 1 << 40, in_graph=True) == "uniform"
     assert order_of(Place("disk", ""), 1) == "blocks_then_runs"
     assert order_of(Place("none", ""), 1) == "blocks"
 

@@ -119,16 +119,14 @@ def damage_of(*splits: Split) -> DataError | None:
 
     for split in splits:
         for file, rows in zip(split.files, split.shard_rows, strict=True):
-            zipped = file.endswith(".gz")
-            records = tf.data.TFRecordDataset(file, "GZIP" if zipped else "")
+            records = tf.data.TFRecordDataset(file)
             try:
                 found = int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
             except tf.errors.OpError as error:
                 told = _RECORD.search(error.message)
                 if told is None:
                     return unreadable(file, said_by(error))
-                place = f"byte {told[2]}{' of what is unpacked' if zipped else ''}"
-                return unreadable(f"{file}, {place}", f"a {told[1]} record")
+                return unreadable(f"{file}, byte {told[2]}", f"a {told[1]} record")
             if found != rows:
                 return unreadable(file, f"{found} of {rows} records")
     return None

@@ -19,6 +19,7 @@ class Split:
         uri: of the Examples.
         identity: of the Examples.
         files: URIs of the shards, in order.
+        shard_rows: of each of them.
         rows: in all of them.
         label_statistics: the label's entry in statistics.json, measured on the train split.
     """
@@ -26,6 +27,7 @@ class Split:
     uri: str
     identity: str
     files: tuple[str, ...]
+    shard_rows: tuple[int, ...]
     rows: int
     label_statistics: Mapping[str, Any]
 
@@ -82,7 +84,9 @@ def open_test_split(uri: str, problem: Problem) -> Split:
             fix="Give more rows, or a larger share in Splits(test=...)",
         )
     files = tuple(storage.join(uri, shard["file"]) for shard in test["shards"])
-    return Split(uri, str(manifest.get("identity", "")), files, int(test["rows"]), statistics[problem.label.name])
+    rows = tuple(int(shard["rows"]) for shard in test["shards"])
+    label = statistics[problem.label.name]
+    return Split(uri, str(manifest.get("identity", "")), files, rows, int(test["rows"]), label)
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:

@@ -21,6 +21,7 @@ from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes
 from headrace.core.scoring.bisect import RowsFailed, answered
+from headrace.core.scoring.predictor import BLOCK_ROWS, Predictor
 from headrace.core.scoring.row_faults import RowFaults
 from headrace.core.scoring.to_columns import Answer, columns_of, joined, same, type_of
 from headrace.core.scoring.to_tensors import Fault, Feed, Feeds, feeds_of
@@ -31,10 +32,6 @@ from headrace.core.tensorflow_import import import_tensorflow
 if TYPE_CHECKING:
     from headrace.core.scoring.distinct_texts.hoisted import Lifted
 
-# A call is filled up to a multiple of so many rows. Matrix products work in blocks of 4, 8, 12, 16, 24 or 48 rows, and
-# add up what is left over in another order: in whole blocks a row's prediction does not depend on the rows beside it,
-# so neither on the size of batches nor on rows that were taken out.
-BLOCK_ROWS = 48
 # Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
 _MIXED_ROWS = 20 * BLOCK_ROWS
 
@@ -228,6 +225,7 @@ class Scorer(RowScorer):
         self._lifted: Lifted | None = None
         version = self.source.version if takes.declared else saved_model_digest(self._files.path)
         super().__init__(takes, takes.inputs if passes else and_key(takes), version)
+        self._predictor = Predictor(self._model, version, [given.name for given in takes.outputs])
         self._warm_up(lifting)
 
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
@@ -237,20 +235,9 @@ class Scorer(RowScorer):
             RowsFailed: the model failed, perhaps for the sake of some of the rows.
             PlatformError: it failed for another reason, or did not answer every row.
         """
-        from headrace.core.saved_model import loaded
         from headrace.core.scoring.tensors import to_binary
 
-        filled = -(-rows // BLOCK_ROWS) * BLOCK_ROWS
-        try:
-            outputs = self._outputs(feeds, rows, filled)
-        except loaded.PLATFORM_ERRORS as error:
-            if rows > 1 and isinstance(error, loaded.TOO_LARGE):
-                raise RowsFailed(loaded.cause(error)) from error
-            raise PlatformError("the model failed", received=loaded.cause(error)) from error
-        except loaded.OpError as error:
-            raise RowsFailed(loaded.cause(error)) from error
-        loaded.check_answers(outputs, filled)
-        chosen = {given.name: outputs[given.name][:rows] for given in self.takes.outputs}
+        chosen = self._predictor.call(lambda filled: self._outputs(feeds, rows, filled), rows)
         return {n: to_binary(t) if t.dtype.name == "string" else t.numpy() for n, t in chosen.items()}
 
     def _outputs(self, feeds: list[Feed], rows: int, filled: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from apache_beam.runners.dataflow.internal import apiclient
 from peers.dataflow import IMAGE, check_nothing_of_this_machine, dataflow, translate
 
 from headrace.components.preprocess import pipeline as beam_job
+from headrace.components.preprocess import stages
 from headrace.components.preprocess import stages as shards
 from headrace.components.preprocess.accounts import Piece
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess

@@ -13,7 +13,7 @@ import tensorflow as tf
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.devices import hardware, strategy
 from headrace.components.train.devices.batch import Batch, batch_of
-from headrace.components.train.devices.create import greatest_of
+from headrace.components.train.devices.create import create, greatest_of
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.devices.strategy import Strategy
 from headrace.components.train.input import source as input_pipeline
@@ -111,7 +111,7 @@ def prepare(
     # First of all: a cluster is joined before TensorFlow computes anything.
     machine = hardware.describe()
     chosen = strategy.choose(machine, config.options.distribution)
-    devices = chosen.create()
+    devices = create(chosen)
     start = warm_start.open_model(config.warm_start, problem) if config.warm_start else None
     statistics = start.with_scales(examples.statistics) if start else examples.statistics
     objective = objective_of(problem, statistics)

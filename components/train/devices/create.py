@@ -1,4 +1,4 @@
-"""Brings a chosen strategy to life: TensorFlow's strategy object, and the TPU or cluster behind it."""
+"""Distribution strategy objects: TensorFlow's, and the TPU or cluster behind them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ _TPU_DEVICES = ("accel*", "vfio/[0-9]*")
 
 
 def create(chosen: Strategy) -> Any:
-    """See `Strategy.create`."""
+    """The tf.distribute.Strategy in whose scope the model is built.
+
+    Call it before TensorFlow computes anything: a cluster cannot be joined later.
+
+    On one device that is TensorFlow's default, which places operations on the first accelerator by itself:
+    OneDeviceStrategy hands each batch through an iterator of its own, which cost a third of a small step.
+
+    Raises:
+        PlatformError: the TPU or the other processes do not answer.
+    """
     if chosen.name == "OneDevice":
         return tf.distribute.get_strategy()
     if chosen.name == "Mirrored":

@@ -59,21 +59,6 @@ class Strategy:
             "xla": self.xla,
         }
 
-    def create(self) -> Any:
-        """The tf.distribute.Strategy in whose scope the model is built.
-
-        It comes before TensorFlow computes anything: a cluster cannot be joined later.
-
-        On one device that is TensorFlow's default, which takes the first accelerator by itself: OneDeviceStrategy
-        hands each batch through an iterator of its own, which cost a third of a small step.
-
-        Raises:
-            PlatformError: the TPU or the other processes do not answer.
-        """
-        from headrace.components.train.devices import create as distribution
-
-        return distribution.create(self)
-
 
 def choose(hardware: Hardware, request: Distribution | None = None) -> Strategy:
     """The strategy for `hardware`: a pure function, so what a machine would get can be told without it.

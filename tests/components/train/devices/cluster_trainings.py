@@ -39,6 +39,7 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
     import tensorflow as tf
 
     from headrace.components.train.devices import hardware, strategy
+    from headrace.components.train.devices.create import create
     from headrace.components.train.loop import interruption, loop
     from headrace.components.train.loop.checkpoints import Checkpoints
     from headrace.components.train.loop.hooks import Hooks
@@ -65,7 +66,7 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
 
     training = Training(epochs=6, patience=6, learning_rate=0.02, batch_size=BATCH)
     chosen = strategy.choose(hardware.describe())
-    distribution = chosen.create()
+    distribution = create(chosen)
     with interruption.watching() as signals:
         with distribution.scope():
             inputs = {"x": keras.Input(shape=(3,), name="x")}

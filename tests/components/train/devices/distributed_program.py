@@ -23,6 +23,7 @@ import tensorflow as tf
 from cluster_trainings import ports
 
 from headrace.components.train.devices import hardware, strategy
+from headrace.components.train.devices.create import create
 from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import precision
 from headrace.components.train.model.objective import Objective
@@ -127,7 +128,7 @@ def train(folder: Path, name: str, cases: tuple[str, ...], *, xla: bool = False)
     """Trains cases under a strategy, and writes weights and what was measured."""
     request = Distribution(strategy=name, xla=xla)  # type: ignore[arg-type]
     chosen = strategy.choose(hardware.describe(), request)
-    devices = chosen.create()
+    devices = create(chosen)
     for case in cases:
         trainee = trainee_of(case, chosen, devices)
         told = told_of(trainee, case)

@@ -153,7 +153,7 @@ def test_nobody_there_to_be_told_fails_no_run(tmp_path: Path, capfd: pytest.Capt
     finished(tmp_path, facts(tmp_path))
     batch.run(facts(tmp_path, webhook="http://127.0.0.1:9/secret"), engine_succeeded=True)
     out = capfd.readouterr().out
-    assert '"severity": "WARNING", "message": "127.0.0.1 could not be told: URLError"' in out
+    assert '"severity": "WARNING", "message": "127.0.0.1 could not be told: RequestFailed"' in out
     assert "secret" not in out
 
 

@@ -27,8 +27,10 @@ from headrace.components.preprocess.complete import publishable
 from headrace.components.preprocess.damaged_files import Done, clear, read_whole_files
 from headrace.components.preprocess.duplicates import find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
+from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.core import storage
+from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.beam.counters import told
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
@@ -142,17 +144,18 @@ def preprocess(
     Raises:
         DataError: what `check_data` finds; a file that turns out damaged; more rows in quarantine than the budget
             allows; a split without rows.
-        UsageError: the output cannot be written.
+        UsageError: the output cannot be written, or holds something else.
         PlatformError: the disk is full or failed.
     """
     problem = problem_file.problem
+    check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     files, damaged = look(problem, config.data, config.csv)
     report(f"checked {counted(len(files), 'file')}")
     data_version = config.data_version or measure_version(files, config.csv)
     baseline = read_baseline(config.baseline)
     parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
     expected = expected_rows(parts)
-    with staging(config.output, config.identity, config.runner) as folder:
+    with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
         def read(readable: list[Part]) -> Done:
             context = StageContext(

@@ -13,9 +13,12 @@ from typing import Any
 
 from headrace.components.score.checking import check
 from headrace.core import storage
+from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_output
 
 FORMAT = 1
 NAME = "current.json"
@@ -48,13 +51,14 @@ def publish(predictions: str, destination: str) -> Published:
         UsageError: the destination cannot be written.
         PlatformError: the disk is full, another process publishes there, or the service failed.
     """
+    check_output(destination, PUBLISHED, option="the destination", inputs={"the predictions": predictions})
     manifest = PredictionsManifest.read(predictions)
     target = storage.join(destination, "versions", manifest.identity)
     with nullcontext() if storage.is_remote(destination) else locked(destination):
         if not storage.exists(storage.join(target, "manifest.json")):
             with (
                 storage.at_hand(predictions) as source,
-                storage.publishing(target) as folder,
+                publishing(target, None) as folder,
                 storage.writing(target),
             ):
                 shutil.copytree(source, folder, dirs_exist_ok=True)

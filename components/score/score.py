@@ -34,6 +34,7 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
         UsageError: no such model, endpoint or place, or options that contradict each other.
         PlatformError: the disk, a service or the model failed.
     """
+    config.check_output()
     choice = choice or approach_of(config)
     report(f"{choice.approach}: {choice.reason}")
     config = dataclasses.replace(config, approach=choice.approach)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.train.options import Options
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import ProblemError, UsageError
 from headrace.core.problem import Training
+from headrace.core.storage.output_check import check_output
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}\Z")
 # What of training.json is worth telling at the end of a run.
@@ -60,6 +62,20 @@ class TrainConfig:
         if not self.run_identity:
             object.__setattr__(self, "run_identity", self.identity)
         self.apply_to(Training())
+
+    def check_output(self, problem: str) -> None:
+        """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or kept.
+
+        Raises:
+            UsageError: it does.
+        """
+        inputs = {
+            "--examples": self.examples,
+            "--warm-start": self.warm_start,
+            "--checkpoints": self.options.checkpointing.folder,
+            "--problem": problem,
+        }
+        check_output(self.output, MODEL, inputs=inputs)
 
     def apply_to(self, training: Training) -> Training:
         """`training` with the overrides in place.

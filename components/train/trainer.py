@@ -18,9 +18,11 @@ from headrace.components.train.loop.hooks import AfterEpoch
 from headrace.components.train.model import export
 from headrace.components.train.preparation import prepare
 from headrace.core import storage
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
+from headrace.core.storage.output import check_writable, publishing
 
 __all__ = ["TrainConfig", "TrainResult", "train"]
 
@@ -56,10 +58,11 @@ def train(
             expected='KERAS_BACKEND=tensorflow, or "backend": "tensorflow" in ~/.keras/keras.json',
             received=keras.backend.backend(),
         )
+    config.check_output(problem_file.path)
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    storage.check_writable(config.output)
+    check_writable(config.output)
     with interruption.watching() as signals, blaming_shards(examples):
         notes: list[str] = []
         checkpoints = _checkpoints(config, notes, report)
@@ -87,8 +90,9 @@ def train(
         if prepared.trainee.chief:
             report("exporting the model")
             model, rows = prepared.exported(), prepared.compared
-            with storage.publishing(config.output) as folder:
+            with publishing(config.output, MODEL) as folder:
                 export.export(folder, model, problem_file, prepared.objective, config.examples, rows)
+                record["files"] = sorted(file.name for file in folder.iterdir())
                 storage.write_json(str(folder / "training.json"), record)
             if checkpoints is not None:
                 checkpoints.remove()

@@ -19,12 +19,15 @@ from headrace.components.tune.study import Study
 from headrace.components.tune.tried import Tried, common_error, counted_states, publish
 from headrace.components.tune.workers import Worker
 from headrace.core import storage
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
 from headrace.core.steps import identity
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import check_writable
+from headrace.core.storage.output_check import check_output
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 # A kill loses this much of the count of hours.
@@ -64,6 +67,15 @@ class TuneConfig:
         if self.max_hours is not None and not self.max_hours > 0:
             raise UsageError("max_hours is wrong", expected="a number greater than 0", received=repr(self.max_hours))
 
+    def check_output(self, problem: str) -> None:
+        """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or kept.
+
+        Raises:
+            UsageError: it does.
+        """
+        inputs = {"--examples": self.examples, "--folder": self.folder, "--problem": problem}
+        check_output(self.output, MODEL, inputs=inputs)
+
 
 @dataclass(frozen=True)
 class TuneResult:
@@ -93,9 +105,10 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
         UsageError, DataError: what would fail every trial.
         PlatformError: another process runs this search, it was asked to end, or no trial was finished in its hours.
     """
+    config.check_output(file.path)
     tuning = trial.tuning_of(file)
     name = search_identity(file, identity.examples_identity_of(config.examples), config.options)
-    storage.check_writable(config.output)
+    check_writable(config.output)
     folder = storage.join(config.folder, name)
     with locked(folder, timeout_s=0), watching():
         search = _Search(file, tuning, config, name, storage.local_path(folder), report)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.artifacts.quarantine import REASONS
 from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
@@ -209,7 +210,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it."""
-        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        plain = {"format": FORMAT, "kind": EXAMPLES.kind, **dataclasses.asdict(self)}
         return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
 
     def write(self, uri: str) -> None:
@@ -228,6 +229,7 @@ class Manifest:
         with _parsing(where):
             _check_format(plain, where)
             plain.pop("format")
+            plain.pop("kind", None)
             plain["source"] = tuple(Source(**source) for source in plain["source"])
             plain["splits"] = {
                 name: Split(split["rows"], tuple(Shard(**shard) for shard in split["shards"]))

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from headrace.core import storage
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile, Shard, Source
+from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.artifacts.quarantine import REASONS
 from headrace.core.errors import DataError
 
@@ -95,7 +96,7 @@ class PredictionsManifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it."""
-        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        plain = {"format": FORMAT, "kind": PREDICTIONS.kind, **dataclasses.asdict(self)}
         for name in ("files_quarantined", "notes"):
             if not plain[name]:
                 del plain[name]
@@ -117,6 +118,7 @@ class PredictionsManifest:
         try:
             if plain.pop("format") != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
+            plain.pop("kind", None)
             for name, kind in (("source", Source), ("files", Shard), ("columns", OutputColumn)):
                 plain[name] = tuple(kind(**entry) for entry in plain[name])
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in plain.get("files_quarantined", ()))

@@ -33,7 +33,7 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
         raise UsageError(
             "spans and appended rows need a folder on this machine", where=uri, expected="a local path or file://..."
         )
-    folder = storage.local_path(uri.rstrip("/") or "/")
+    folder = storage.resolve(uri)
     # The lock is beside the folder, because the folder itself is replaced.
     with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):
         waiting = aside(folder)

@@ -25,10 +25,13 @@ from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-unty
 
 from headrace.core.cloud import errors
 from headrace.core.errors import UsageError
+from headrace.core.storage.object_glob import translate
 
 # Reads go ahead by this many bytes, so that a small read is not a request of its own.
 _CHUNK = 8 << 20
 _UPLOADS_AT_ONCE = 8
+# In a folder whose upload was killed: a store cannot swap folders, so some of its objects may be old ones, or missing.
+_UNFINISHED = ".headrace-unfinished"
 _RETRY_SECONDS = 60.0
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _GLOB = re.compile(r"[*?\[]")
@@ -143,16 +146,34 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
             list(pool.map(lambda file: upload(folder / file, at(staging, file)), files))
             earlier = {found.name for found in _list(uri, bucket, prefix)}
-            if prefix + last in earlier:
-                remove([at(prefix, last)])
-            others = [file for file in files if file != last]
-            list(pool.map(lambda file: copy(at(staging, file), at(prefix, file)), others))
-        kept = {prefix + file for file in [*files, last]}
-        remove([f"gs://{bucket}/{old}" for old in sorted(earlier - kept)])
-        if last in files:
-            copy(at(staging, last), at(prefix, last))
+            with unfinished(uri):
+                if prefix + last in earlier:
+                    remove([at(prefix, last)])
+                others = [file for file in files if file != last]
+                list(pool.map(lambda file: copy(at(staging, file), at(prefix, file)), others))
+                kept = {prefix + file for file in [*files, last, _UNFINISHED]}
+                remove([f"gs://{bucket}/{old}" for old in sorted(earlier - kept)])
+                if last in files:
+                    copy(at(staging, last), at(prefix, last))
     finally:
         remove([found.uri for found in _list(uri, bucket, staging)])
+
+
+@contextmanager
+def unfinished(uri: str) -> Iterator[None]:
+    """Marks what is below `uri` as ours and unfinished, for another try to replace where this one does not end well."""
+    mark = f"{uri.rstrip('/')}/{_UNFINISHED}"
+    write_bytes(mark, b"")
+    yield
+    remove([mark])
+
+
+def names_below(uri: str) -> set[str]:
+    """The names directly below `uri`; none where it is marked as unfinished."""
+    bucket, name = parse(uri)
+    prefix = _below(name)
+    names = {found.name.removeprefix(prefix).partition("/")[0] for found in _list(uri, bucket, prefix)} - {""}
+    return set() if _UNFINISHED in names else names
 
 
 def download_tree(uri: str, folder: Path) -> int:
@@ -241,22 +262,6 @@ def find(uri: str) -> tuple[list[Object], bool]:
     fixed = name[: next(_GLOB.finditer(name)).start()]
     pattern = re.compile(translate(name))
     return [o for o in _list(uri, bucket, fixed) if pattern.fullmatch(o.name)], False
-
-
-def translate(pattern: str) -> str:
-    """A glob over object names as a regular expression."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\])", pattern)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        known.get(part) or (_set(part) if len(part) > 2 and part[0] == "[" and part[-1] == "]" else re.escape(part))
-        for part in parts
-    )
-
-
-def _set(part: str) -> str:
-    none_of = part[1] in "!^"
-    characters = part[2:-1] if none_of else part[1:-1]
-    return f"[{'^' if none_of else ''}{characters}]"
 
 
 @contextmanager

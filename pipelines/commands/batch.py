@@ -18,7 +18,7 @@ from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands import score_options
-from headrace.pipelines.commands.run import Plan, check_writable, run_plan
+from headrace.pipelines.commands.run import Plan, check_root, check_writable, run_plan
 
 STEPS = ("champion", "score", "check", "publish")
 # Whether a run is the same does not depend on how fast it is, or on who is told of it.
@@ -62,6 +62,7 @@ def plan_batch(
     if webhook:
         check_webhook(webhook)
     name = load_problem(problem).problem.name
+    check_root(root, name, inputs={"--data": data, "--problem": problem})
     registry = workspace.registry_uri(root, name)
     version, limit = settings.pop("version"), settings.pop("most_divergence")
     model = Registry(registry).champion(version).uri

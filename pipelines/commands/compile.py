@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
 from headrace.core.errors import UsageError
+from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands import options
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
       headrace compile static --for vertex --options vertex.toml --output static.yaml
       headrace compile tuned --for vertex --options vertex.toml --output tuned.yaml
     """
+    check_output(output, SPEC, inputs={"--options": options_file})
     compile_to(pipeline, platform, output, options_file=options_file, allow_tags=allow_tags)
     click.echo(output)
 
@@ -70,7 +73,7 @@ def compile_to(pipeline: str, platform: str, output: str, *, options_file: str =
         definition = _definition(pipeline)(load_platform(platform, options_file, allow_tags=allow_tags))
         whole = Path(scratch) / "pipeline.yaml"
         compiler.Compiler().compile(definition, str(whole))
-        storage.write_bytes(output, whole.read_bytes())
+        storage.write_bytes(output, SPEC_HEADER + whole.read_bytes())
 
 
 def _definition(pipeline: str) -> Callable[[Platform], Any]:

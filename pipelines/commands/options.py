@@ -26,7 +26,12 @@ model = click.option("--model", required=True, metavar="DIR", help="A Model: wha
 champion = click.option(
     "--champion", default="", metavar="DIR", help="A Model to compare with, by the gate's champion_tolerance."
 )
-output = click.option("--output", required=True, metavar="PATH", help="Where to write; it appears whole or not at all.")
+output = click.option(
+    "--output",
+    required=True,
+    metavar="PATH",
+    help="Where to write: a new place, or an earlier output of the same kind, which is replaced when all is done.",
+)
 baseline = click.option(
     "--baseline",
     default="",

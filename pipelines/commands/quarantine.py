@@ -12,6 +12,7 @@ from rich.text import Text
 
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.core.storage.output_check import TextFile, check_output
 from headrace.core.text import counted
 
 
@@ -40,6 +41,10 @@ def show(folder: str, reason: str | None, limit: int, output: str | None) -> Non
     every = [row for file in quarantine_files(folder) for row in read_rows(file)]
     # A row that broke several rules is counted by the first of them, as the manifest counts it, and found by any.
     chosen = [row for row in every if reason is None or any(reason == f.reason for f in (row.fault, *row.also))]
+    if output is not None:
+        # What was written before may have been corrected since: it is never written over.
+        same = TextFile("the same rows", lambda content: content == to_csv(chosen))
+        check_output(output, same, inputs={"DIR": folder})
     console = Console(file=sys.stdout, highlight=False)
     console.print(_counts(Counter(row.fault.reason for row in every)))
     shown = chosen[:limit] if limit else chosen

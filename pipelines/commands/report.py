@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import REPORT
 from headrace.core.errors import UsageError
+from headrace.core.storage.output_check import check_output
 
 
 @click.command()
@@ -16,6 +18,7 @@ def report(run: str) -> None:
 
     folder = find_run(run)
     page = storage.join(folder, "report.html")
+    check_output(page, REPORT, option="RUN")
     write_report(storage.read_json(storage.join(folder, "summary.json")), page)
     click.echo(page)
 

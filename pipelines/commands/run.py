@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from rich.console import Console
 
 from headrace.components.train.request import Inputs, warm_start_version
 from headrace.core import storage
+from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand
@@ -145,6 +147,8 @@ def plan_static(
     if baseline and not storage.is_remote(baseline):
         baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100
     file = load_problem(problem)
+    read = {"--data": data, "--problem": problem, "--baseline": baseline, "--champion": champion}
+    check_root(root, file.problem.name, inputs=read)
     dialect = CsvDialect.parse(csv)
     files = check_data(file.problem, data, dialect)
     baseline_version = measure_baseline(baseline)
@@ -270,6 +274,26 @@ def finish(summary: dict[str, Any], console: Console) -> None:
 def _logs_of(summary: dict[str, Any]) -> str:
     logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
     return f"The steps' logs are in {logs}"
+
+
+def check_root(root: str, problem_name: str, *, inputs: Mapping[str, str]) -> None:
+    """Refuses a root that is something else, or where something else has a place that a run writes to.
+
+    Args:
+        root: local; what else is there stays.
+        problem_name: the problem's, by which registries and endpoints are called.
+        inputs: what the run reads, by what the user calls it.
+
+    Raises:
+        UsageError: it is an artifact or an input, or a place below it is taken.
+    """
+    check_output(root, ROOT, option="--root", inputs=inputs)
+    for place, kind in (
+        (workspace.registry_uri, REGISTRY),
+        (workspace.endpoint_uri, ENDPOINT),
+        (workspace.predictions_uri, PUBLISHED),
+    ):
+        check_output(place(root, problem_name), kind, option="--root")
 
 
 def check_writable(root: str) -> None:

@@ -96,6 +96,7 @@ def _score(config: Any, csv: tuple[str, ...]) -> None:
     from headrace.components.score.score import approach_of, score
     from headrace.core.sources.open import data_version, list_paths
 
+    config.check_output()
     version = data_version(list_paths(config.data), config.csv)
     names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach")
     settings = {name: getattr(config, name) for name in names}

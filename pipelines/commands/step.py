@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import GateRefused, UsageError
 from headrace.core.problem.file import load_problem
-from headrace.core.steps import identity
+from headrace.core.steps import identity as lineage
+from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
 from headrace.pipelines.commands import options
@@ -46,13 +49,14 @@ def preprocess(
     chosen.check_places(data, output)
     if replace and append:
         raise UsageError("--append replaces nothing", where="--replace", expected="one of the two")
-    from headrace.components.preprocess.append.guard import check_replaceable
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version
+    from headrace.components.preprocess.output_guard import check_place, check_replaceable
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
 
     file = load_problem(problem)
+    check_place(output, problem=problem, data=data, baseline=baseline)
     dialect = CsvDialect.parse(csv)
     if not (append or span or replace):
         check_replaceable(output)
@@ -63,7 +67,7 @@ def preprocess(
         config = pipeline.PreprocessConfig(
             data=data,
             output=output,
-            identity=identity.preprocess_identity(file, data_version, baseline_version(baseline), csv),
+            identity=lineage.preprocess_identity(file, data_version, baseline_version(baseline), csv),
             data_version=data_version,
             baseline=baseline,
             csv=dialect,
@@ -94,18 +98,15 @@ def preprocess(
 def evaluate(problem: str, examples: str, model: str, champion: str, output: str) -> None:
     """Measure a Model on the test split, and let the Problem's gate judge it. A refusal exits 3."""
     file = load_problem(problem)
-    version = identity.model_version_of(model)
+    from headrace.components.evaluate import evaluator
+
+    config = evaluator.EvaluateConfig(examples, model, output, champion or None)
+    config.check_output(problem)
+    version = lineage.model_version_of(model)
+    identity = lineage.evaluate_identity(file, lineage.examples_identity_of(examples), version, champion)
+    config = dataclasses.replace(config, identity=identity)
     with showing("evaluate", output) as (console, report):
         import_tensorflow()
-        from headrace.components.evaluate import evaluator
-
-        config = evaluator.EvaluateConfig(
-            examples=examples,
-            model=model,
-            output=output,
-            champion=champion or None,
-            identity=identity.evaluate_identity(file, identity.examples_identity_of(examples), version, champion),
-        )
         result = evaluator.evaluate(file, config, report)
         for name, value in result.metrics.items():
             console.print(f"{name:<24} {'undefined' if value is None else format(value, '.4g')}")
@@ -122,6 +123,7 @@ def deploy(model: str, endpoint: str) -> None:
     """Put a Model behind an endpoint on this machine; the version before it is kept for going back."""
     from headrace.components.deploy.local import publisher
 
+    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     with showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
         console.print(

@@ -58,6 +58,7 @@ def train(problem: str, examples: str, output: str, given: Mapping[str, Any], de
     if plan:
         _plan(file, config, given)
         return
+    config.check_output(problem)
     with showing("train", output) as (console, report):
         report("starting TensorFlow")
         import_tensorflow()

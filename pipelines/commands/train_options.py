@@ -19,6 +19,7 @@ from headrace.components.train.options import (
     StrategyName,
 )
 from headrace.components.train.request import Inputs, Request
+from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import group
 
@@ -178,7 +179,7 @@ def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
     """Where the state is kept: beside the output, unless said otherwise; "" keeps none."""
     folder: str | None = given["checkpoints"]
     if folder is None:
-        return f"{output.rstrip('/')}.checkpoints"
+        return storage.sibling(output, ".checkpoints")
     return "" if folder == "none" else folder
 
 

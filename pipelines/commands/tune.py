@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.core.problem.tuning import split_parameters
 from headrace.pipelines.commands import options, train_options
@@ -68,12 +69,13 @@ def tune(
     config = search.TuneConfig(
         examples=examples,
         output=output,
-        folder=folder or f"{output.rstrip('/')}.search",
+        folder=folder or storage.sibling(output, ".search"),
         trials=trials,
         parallel=parallel,
         max_hours=max_hours,
         options=trial_options,
     )
+    config.check_output(problem)
     with showing("tune", output) as (console, report):
         result = search.tune(file, config, report)
         _print(console, result.trials, result.best.number)

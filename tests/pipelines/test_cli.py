@@ -111,7 +111,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
         str(tmp_path / "file"),
     )
     assert done.returncode == 2
-    assert "cannot be written" in done.stderr
+    assert "Expected a new place, or a root written by headrace. Received: a file." in done.stderr
     assert "Traceback" not in done.stderr
 
 

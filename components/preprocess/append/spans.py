@@ -17,6 +17,7 @@ from typing import Literal
 from headrace.components.preprocess import pipeline
 from headrace.components.preprocess.append.merge import completed, merge_appended, place_of, put_together
 from headrace.components.preprocess.append_index import complete
+from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.errors import UsageError
@@ -86,6 +87,7 @@ def add_span(
     """
     span = span_name(span)
     problem = problem_file.problem
+    check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
         current = _current(folder, problem, config.output)
@@ -132,6 +134,7 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         PlatformError: another process writes to the Examples, or the disk is full or failed.
     """
     problem = problem_file.problem
+    check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
         current = _current(folder, problem, config.output)

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_output
 
 # Versions and aliases become folder names, URLs and labels; a leading `.` would hide a folder, or leave it.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -54,6 +57,7 @@ class Registry:
             UsageError: the registry cannot be written.
             PlatformError: another process held the registry's lock for too long, or the disk failed.
         """
+        check_output(self.folder, REGISTRY, option="the registry", inputs={"the model": model_dir})
         version = model_version(model_dir)
         evaluation = None
         if evaluation_dir is not None:
@@ -73,7 +77,7 @@ class Registry:
             # Whoever holds the lock is the only one that copies: these were left by registrations that were killed.
             for left in storage.local_path(storage.join(self.folder, "versions")).glob(".*"):
                 shutil.rmtree(left, ignore_errors=True)
-            with storage.publishing(target) as temporary, storage.writing(target):
+            with publishing(target, None) as temporary, storage.writing(target):
                 shutil.copytree(storage.local_path(model_dir), temporary, dirs_exist_ok=True)
                 if evaluation is not None:
                     storage.write_json(str(temporary / "evaluation.json"), evaluation)

@@ -20,6 +20,7 @@ from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
+from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.counters import quarantined, told
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
@@ -67,6 +68,7 @@ def score(
         UsageError: no such model, or the output cannot be written.
         PlatformError: the disk, the service or the model failed.
     """
+    config.check_output()
     paths = list_paths(config.data)
     source = source or model_of(config, paths)
     scorer = source.load()
@@ -78,7 +80,7 @@ def score(
     about = {"format": 1, "model_version": scorer.model_version, "identity": config.identity, "key": key}
     sink = sink_of(config.sink, key=key, table=config.table, about=about)
     sink.check()
-    with staging(config.output, config.identity, config.runner or DirectRunner()) as folder:
+    with staging(config.output, PREDICTIONS, config.identity, config.runner or DirectRunner()) as folder:
         context = StageContext(
             scorer=source,
             sink=sink,

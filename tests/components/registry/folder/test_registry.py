@@ -63,6 +63,7 @@ def test_registering_a_version_again_changes_nothing(tmp_path: Path) -> None:
 def test_what_a_killed_registration_left_is_no_version_and_is_removed(tmp_path: Path) -> None:
     left = tmp_path / "registry" / "versions" / ".v1.abc"
     left.mkdir(parents=True)
+    (tmp_path / "registry" / ".lock").touch()
     registry = Registry(str(tmp_path / "registry"))
     assert registry.versions() == []
     registry.register(make_model(tmp_path / "model", "v1"))

@@ -18,6 +18,18 @@ from headrace.core.storage.lock import locked
 from headrace.core.storage.swap import aside, exchange
 
 
+def check_local(uri: str) -> None:
+    """Refuses a folder in an object store, where folders cannot change places.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if storage.is_remote(uri):
+        raise UsageError(
+            "spans and appended rows need a folder on this machine", where=uri, expected="a local path or file://..."
+        )
+
+
 @contextmanager
 def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
     """Holds the folder against other writers, and clears away what killed ones have left.
@@ -29,10 +41,7 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
         UsageError: it is not on this machine, or cannot be written.
         PlatformError: another process wrote to it all the time.
     """
-    if storage.is_remote(uri):
-        raise UsageError(
-            "spans and appended rows need a folder on this machine", where=uri, expected="a local path or file://..."
-        )
+    check_local(uri)
     folder = storage.resolve(uri)
     # The lock is beside the folder, because the folder itself is replaced.
     with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):

@@ -26,7 +26,7 @@ from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_paths
-from headrace.core.storage.edit_folder import exclusive, swapping
+from headrace.core.storage.edit_folder import check_local, exclusive, swapping
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def add_span(
     """
     span = span_name(span)
     problem = problem_file.problem
+    check_local(config.output)
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
@@ -134,6 +135,7 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         PlatformError: another process writes to the Examples, or the disk is full or failed.
     """
     problem = problem_file.problem
+    check_local(config.output)
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
@@ -171,8 +173,6 @@ def _versioned(config: PreprocessConfig) -> PreprocessConfig:
 
 def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
     if not (folder / "manifest.json").exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError("the folder holds something else than Examples", where=where, expected="manifest.json")
         return None
     current = Manifest.read(str(folder))
     if current.schema_digest != problem.schema_digest:

@@ -14,11 +14,12 @@ from headrace.core.artifacts.kinds import (
     ENDPOINT,
     EVALUATION,
     EXAMPLES,
+    LOG,
     MODEL,
     PREDICTIONS,
-    PROBLEM,
     PUBLISHED,
     REGISTRY,
+    REPORT,
     ROOT,
     SPEC,
 )
@@ -185,7 +186,7 @@ def test_what_is_not_there_yet_is_kept_too(tmp_path: Path) -> None:
     check_output(str(tmp_path / "model"), MODEL, inputs={"--data": "bigquery://p.d.t", "--model": "gs://b/m"})
 
 
-@pytest.mark.parametrize("kind", [SPEC, PROBLEM])
+@pytest.mark.parametrize("kind", [SPEC, REPORT, LOG])
 def test_files(tmp_path: Path, kind: Kind) -> None:
     path = tmp_path / "file"
     check_output(str(path), kind)

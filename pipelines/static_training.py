@@ -25,6 +25,8 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         problem: str,
         problem_digest: str,
         schema_digest: str,
+        training_digest: str,
+        evaluation_digest: str,
         data: str,
         data_version: str,
         root: str,
@@ -99,7 +101,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
             trained = platform.place(
                 platform.component(train)(
                     problem=problem,
-                    problem_digest=problem_digest,
+                    training_digest=training_digest,
                     root=root,
                     examples=examples,
                     checkpoint_minutes=checkpoint_minutes,
@@ -109,7 +111,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
             judge_and_deploy(
                 platform,
                 problem=problem,
-                problem_digest=problem_digest,
+                evaluation_digest=evaluation_digest,
                 root=root,
                 champion=models["champion"],
                 registry=registry,

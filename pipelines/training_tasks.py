@@ -22,7 +22,7 @@ def judge_and_deploy(
     platform: Platform,
     *,
     problem: Any,
-    problem_digest: Any,
+    evaluation_digest: Any,
     root: Any,
     champion: Any,
     registry: Any,
@@ -34,7 +34,7 @@ def judge_and_deploy(
     evaluated = platform.place(
         evaluate(
             problem=problem,
-            problem_digest=problem_digest,
+            evaluation_digest=evaluation_digest,
             root=root,
             champion=champion,
             examples=examples,

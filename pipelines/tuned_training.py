@@ -24,6 +24,8 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         problem: str,
         problem_digest: str,
         schema_digest: str,
+        tuning_digest: str,
+        evaluation_digest: str,
         data: str,
         data_version: str,
         root: str,
@@ -79,7 +81,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
             )
             model = platform.tune(
                 problem=problem,
-                problem_digest=problem_digest,
+                tuning_digest=tuning_digest,
                 root=root,
                 examples=examples,
                 trials=trials,
@@ -90,7 +92,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
             judge_and_deploy(
                 platform,
                 problem=problem,
-                problem_digest=problem_digest,
+                evaluation_digest=evaluation_digest,
                 root=root,
                 champion=models["champion"],
                 registry=registry,

@@ -6,7 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def evaluate(
     problem: str,
-    problem_digest: str,
+    evaluation_digest: str,
     root: str,
     champion: str,
     examples: dsl.Input[dsl.Dataset],
@@ -19,7 +19,7 @@ def evaluate(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
+        evaluation_digest: Digest of what evaluation reads of the Problem file as it was submitted: columns and gate.
         root: where the run's records are kept.
         champion: a Model to compare with, or "" for none.
         examples: what preprocessing made.
@@ -34,4 +34,4 @@ def evaluate(
     """
     from headrace.components.evaluate import step
 
-    return step.run(problem, problem_digest, root, champion, examples, model, evaluation, metrics, classification)
+    return step.run(problem, evaluation_digest, root, champion, examples, model, evaluation, metrics, classification)

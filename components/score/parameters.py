@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.identity import score_identity, version_of
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
-from headrace.core.beam.runners import RunnerOptions, runner_options
+from headrace.core.beam.runners import runner_of
 from headrace.core.errors import UsageError
 from headrace.core.sources.csv_dialect import CsvDialect, options_of
 
@@ -73,7 +73,7 @@ class Parameters:
             optional=tuple(optional or ()),
             data_version=self.data_version,
             batch_rows=self.batch_rows,
-            runner=_runner(self.runner),
+            runner=runner_of(self.runner, os.environ) if self.runner else None,
             csv=CsvDialect.parse(csv),
             gcp_resources=gcp_resources,
             approach=self.approach,  # type: ignore[arg-type]
@@ -89,12 +89,3 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise UsageError("that is not JSON", where=where, received=text) from error
-
-
-def _runner(text: str) -> RunnerOptions | None:
-    plain = _json(text, "runner")
-    if plain is None:
-        return None
-    if not isinstance(plain, Mapping) or "name" not in plain:
-        raise UsageError("it is no Beam runner", where="runner", expected='{"name": "DataflowRunner", ...}')
-    return runner_options(str(plain["name"]), {name: value for name, value in plain.items() if name != "name"})

@@ -63,7 +63,7 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "finished": time.time(),
         "release": lineage.release(),
         "problem": file.problem.name,
-        "problem_file": facts.problem,
+        "problem_file": file.path,
         "problem_digest": facts.problem_digest,
         "data": facts.data,
         "data_version": facts.data_version or measured,

@@ -31,7 +31,7 @@ def summarize(
         run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
         started: when the run was started, in seconds since 1970: older records are of cached steps.
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file.
+        problem_digest: SHA-256 of the Problem file and of the modules of yours that it imports.
         data: the rows.
         data_version: fingerprint of the data.
         champion: the Model compared with, or "".

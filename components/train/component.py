@@ -6,7 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def train(
     problem: str,
-    problem_digest: str,
+    training_digest: str,
     root: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
@@ -27,7 +27,7 @@ def train(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
+        training_digest: Digest of what training reads of the Problem file as it was submitted: all but gate and search.
         root: where the run's records are kept.
         examples: what preprocessing made.
         model: saved_model/, model.keras, problem.py, training.json and golden.json.
@@ -55,4 +55,4 @@ def train(
         target=target,
         checkpoint_minutes=checkpoint_minutes,
     )
-    step.run(problem, problem_digest, root, examples, model, inputs)
+    step.run(problem, training_digest, root, examples, model, inputs)

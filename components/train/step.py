@@ -14,13 +14,13 @@ from headrace.core.steps.step import running
 from headrace.core.tensorflow_import import import_tensorflow
 
 
-def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any, inputs: Inputs) -> None:
+def run(problem: str, training_digest: str, root: str, examples: Any, model: Any, inputs: Inputs) -> None:
     """Does the work of `component.train`, whose docstring says what the arguments are."""
     with running("train", root=root) as step:
         cluster = read_cluster(os.environ)
         # Every process of a cluster runs the step, with the same outputs.
         step.writes = cluster is None or cluster.chief
-        file = load_problem(problem, digest=problem_digest)
+        file = load_problem(problem, digest=training_digest, part="training")
         request = inputs.request()
         step.identity = request.identity(file, identity.examples_identity_of(examples.path))
         config = request.config(

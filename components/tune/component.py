@@ -6,7 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def tune(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
@@ -22,7 +22,7 @@ def tune(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
+        tuning_digest: Digest of what a search reads of the Problem file as it was submitted: all but the gate.
         root: where the run's records, and what the search knows, are kept.
         examples: what preprocessing made.
         model: as `train` makes it; its training.json tells of the search.
@@ -36,4 +36,4 @@ def tune(
     from headrace.components.tune import step
 
     inputs = Inputs(strategy=strategy, precision=precision)
-    step.run(problem, problem_digest, root, examples, model, trials, parallel, max_hours, inputs)
+    step.run(problem, tuning_digest, root, examples, model, trials, parallel, max_hours, inputs)

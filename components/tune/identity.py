@@ -13,7 +13,8 @@ LABEL = "headrace-search"
 
 def search_identity(file: ProblemFile, examples_identity: str, options: Options) -> str:
     """What a search goes on by: more trials are the same search."""
-    return step.identity("tune", train=Request(options=options).identity(file, examples_identity))
+    trained = Request(options=options).identity(file, examples_identity)
+    return step.identity("tune", problem=file.tuning_digest, train=trained)
 
 
 def step_identity(search: str, trials: int, max_hours: float = 0.0) -> str:

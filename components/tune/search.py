@@ -202,7 +202,7 @@ class _Search:
             return
         asked = {
             "problem": self._file.path,
-            "digest": self._file.digest,
+            "digest": self._file.training_digest,
             "parameters": parameters,
             "examples": self._config.examples,
             "output": str(self._model(number)),

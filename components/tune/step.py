@@ -15,7 +15,7 @@ from headrace.core.steps.step import running
 
 def run(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: Any,
     model: Any,
@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Does the work of `component.tune`, whose docstring says what the arguments are."""
     with running("tune", root=root) as step:
-        file = load_problem(problem, digest=problem_digest)
+        file = load_problem(problem, digest=tuning_digest, part="tuning")
         options = inputs.request().options
         with step.importing():
             from headrace.components.tune import search

@@ -85,7 +85,7 @@ def _run(asked: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
         checkpoints=asked["checkpoints"],
         options=Options.from_json(asked["options"]),
     )
-    file = load_problem(asked["problem"], digest=asked["digest"])
+    file = load_problem(asked["problem"], digest=asked["digest"], part="training")
     return trial.run(file, config, channel.report, channel.judge).record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,6 +153,19 @@ class DataflowRunner(RunnerOptions):
         from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner as Runner
 
         return Runner()
+
+
+def run_labels(environment: Mapping[str, str]) -> dict[str, str]:
+    """The labels of the run of Vertex Pipelines that a task is part of, which the task's jobs get on the bill too.
+
+    google-cloud-pipeline-components reads the same variable. A label that came as an input of the task would be part of
+    what an engine's cache knows it by, and an edited one would do the work again.
+    """
+    try:
+        labels = json.loads(environment.get("VERTEX_AI_PIPELINES_RUN_LABELS", "{}"))
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:

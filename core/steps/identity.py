@@ -72,14 +72,16 @@ def preprocess_identity(
 
 def train_identity(file: ProblemFile, examples_identity: str, choices: Mapping[str, Any] | None = None) -> str:
     """Identity of a Model; it is the model's version too. `choices` are what was asked for beyond the Problem file."""
-    return identity("train", problem=file.digest, examples=examples_identity, release=release(), **(choices or {}))
+    return identity(
+        "train", problem=file.training_digest, examples=examples_identity, release=release(), **(choices or {})
+    )
 
 
 def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: str, champion: str) -> str:
     """Identity of an Evaluation; `champion` is a Model, or "" for none."""
     return identity(
         "evaluate",
-        problem=file.digest,
+        problem=file.problem.evaluation_digest,
         examples=examples_identity,
         model=model_version,
         champion=model_version_of(champion) if champion else None,

@@ -20,6 +20,7 @@ from headrace.components.train.request import Inputs, warm_start_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
@@ -180,14 +181,16 @@ def plan_static(
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
     check_writable(root)
+    if not file.is_together:
+        # The steps run in processes of their own, which look for modules beside the Problem file alone.
+        copies.write(copies.contents(file, root))
     return Plan(
         problem_name=file.problem.name,
         run_id=run_id,
         root=root,
         arguments={
-            "problem": problem,
-            "problem_digest": file.digest,
-            "schema_digest": file.problem.schema_digest,
+            "problem": problem if file.is_together else places.template(root),
+            **{name: digest for name, digest in file.digests.items() if name != "tuning_digest"},
             "data": data,
             "data_version": data_version,
             "root": root,

@@ -86,9 +86,10 @@ def plan_tuned(
     from headrace.pipelines.commands import run
 
     plan = run.plan_static(problem, data, root, champion, baseline, csv, training)
-    tuning_of(load_problem(plan.arguments["problem"]))
+    file = load_problem(problem)
+    tuning_of(file)
     run_id = f"{plan.problem_name}-{identity('tuned-training', training=plan.run_id, trials=trials)[:12]}"
-    left = {field.name for field in dataclasses.fields(Inputs)} - set(_TAKEN)
+    left = {"training_digest", *(field.name for field in dataclasses.fields(Inputs))} - set(_TAKEN)
     kept = {name: value for name, value in plan.arguments.items() if name not in left}
-    arguments = {**kept, "run_id": run_id, "trials": trials, "parallel": parallel}
+    arguments = {**kept, "tuning_digest": file.tuning_digest, "run_id": run_id, "trials": trials, "parallel": parallel}
     return dataclasses.replace(plan, run_id=run_id, arguments=arguments)

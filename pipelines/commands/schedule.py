@@ -46,6 +46,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
       headrace schedule set scoring.yaml --to vertex --options vertex.toml --root gs://my-bucket/headrace \\
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
+    from headrace.core.problem import copies
     from headrace.pipelines.submission import spec_edits, submitting
     from headrace.pipelines.submission.retry import Patience
 
@@ -59,10 +60,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
     submission = spec_edits.without_cache(submission) if no_cache else submission
     with platform_options.service(place) as service:
-        if prepared.upload is not None:
-            from headrace.core import storage
-
-            storage.write_bytes(*prepared.upload)
+        copies.write(prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())
         click.echo(f"{'made' if new else 'changed'}: {_line(made)}")
 

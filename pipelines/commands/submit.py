@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,7 +84,7 @@ def submit(
         --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
       headrace submit any.yaml --to kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
-    from headrace.core import storage
+    from headrace.core.problem import copies
     from headrace.pipelines.submission import spec_edits, submitting
     from headrace.pipelines.submission.retry import Patience
 
@@ -95,8 +95,7 @@ def submit(
     submission = spec_edits.without_cache(prepared.submission) if no_cache else prepared.submission
     with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
-        if prepared.upload is not None:
-            storage.write_bytes(*prepared.upload)
+        copies.write(prepared.upload)
         run, new = submitting.submit(service, run_id, submission, Patience())
         said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
         click.echo(f"{run.run_id}: {said}")
@@ -114,12 +113,12 @@ class Prepared:
     Attributes:
         run_id: what the run is called.
         submission: what is submitted.
-        upload: where the Problem file has to be, and its text; None where it is already.
+        upload: what has to be written before: the Problem file and the modules that it imports, by URI.
     """
 
     run_id: str
     submission: Submission
-    upload: tuple[str, bytes] | None
+    upload: Mapping[str, bytes]
 
 
 def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_later: bool = False) -> Prepared:

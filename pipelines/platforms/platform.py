@@ -32,7 +32,7 @@ class Platform(Protocol):
         self,
         *,
         problem: Any,
-        problem_digest: Any,
+        tuning_digest: Any,
         root: Any,
         examples: Any,
         trials: Any,

@@ -51,7 +51,7 @@ class VertexPlatform:
         if role != "train":
             return component
         options = self._options
-        job = vertex_jobs.custom_job(component, role, self._images.of(role), options, self._labels(role))
+        job = vertex_jobs.custom_job(component, role, self._images.of(role), options, _step_label(role))
         return vertex_jobs.calling(job, location=options.location)
 
     def place(self, task: Any, *, cache: bool = True) -> Any:
@@ -77,7 +77,7 @@ class VertexPlatform:
         self,
         *,
         problem: Any,
-        problem_digest: Any,
+        tuning_digest: Any,
         root: Any,
         examples: Any,
         trials: Any,
@@ -88,12 +88,12 @@ class VertexPlatform:
         """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
         from headrace.components.tune.vertex.component import best, study, trial
 
-        options, of_file = self._options, {"problem": problem, "problem_digest": problem_digest, "root": root}
+        options, of_file = self._options, {"problem": problem, "tuning_digest": tuning_digest, "root": root}
         of_trial = {**of_file, "examples": examples, "strategy": strategy, "precision": precision}
         algorithm = options.tuning.service_algorithm
         planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm))
         search = planned.outputs["search"]
-        job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, self._labels("tune"))
+        job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, _step_label("tune"))
         searched = job(
             **of_trial,
             search=search,
@@ -147,7 +147,7 @@ class VertexPlatform:
             prepare(
                 model=champion["model"],
                 registered=champion["registered"],
-                labels=self._labels("score"),
+                labels=_step_label("score"),
                 options=as_json(self._job, without="model"),
                 **told,
             )
@@ -204,7 +204,12 @@ class VertexPlatform:
         return self.place(task, cache=False)
 
     def _labels(self, role: Role) -> dict[str, str]:
-        return {"headrace-step": role, **self._options.labels}
+        return {**_step_label(role), **self._options.labels}
+
+
+def _step_label(role: Role) -> dict[str, str]:
+    """The label of a job whose task may come from a cache: it gets the user's own from its run, which has them all."""
+    return {"headrace-step": role}
 
 
 def resource_name(options: VertexOptions, collection: str, problem: str) -> str:
@@ -251,7 +256,7 @@ def _dataflow(images: Images, options: VertexOptions) -> DataflowRunner | None:
             region=options.location,
             sdk_container_image=images.worker_of(DataflowRunner.name),
             service_account=options.service_account,
-            labels={"headrace-step": "beam", **options.labels},
+            labels={"headrace-step": "beam"},
             **dataclasses.asdict(table),
         )
     except UsageError as error:

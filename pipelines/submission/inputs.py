@@ -12,6 +12,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.core.problem import copies, places
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.steps import workspace
 
@@ -20,6 +21,9 @@ OPTIONS = {
     "problem": "--problem FILE",
     "problem_digest": "--problem FILE",
     "schema_digest": "--problem FILE",
+    "training_digest": "--problem FILE",
+    "tuning_digest": "--problem FILE",
+    "evaluation_digest": "--problem FILE",
     "data": "--data PATH",
     "data_version": "--data PATH",
     "root": "--root PATH",
@@ -83,12 +87,12 @@ class Filled:
     Attributes:
         values: by name; all that the pipeline declares and that is known.
         name: the problem's, or "" without one.
-        upload: the Problem file's text and where it has to be before the run starts, or None.
+        upload: what has to be written before the run starts, by URI: the Problem file and the modules that it imports.
     """
 
     values: dict[str, Any]
     name: str
-    upload: tuple[str, bytes] | None
+    upload: Mapping[str, bytes]
 
 
 def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Filled:
@@ -111,14 +115,14 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
         "csv": json.dumps(list(inputs.csv)) if inputs.csv else "",
     }
     file = load_problem(inputs.problem) if inputs.problem else None
-    upload = None
+    upload: Mapping[str, bytes] = {}
     if file is not None:
         if "problem_digest" in definitions:
             known["problem"], upload = _problem_place(inputs, file)
         else:
             # A pipeline that reads no Problem file is told its name.
             known["problem"] = file.problem.name
-        known["problem_digest"], known["schema_digest"] = file.digest, file.problem.schema_digest
+        known |= file.digests
         if inputs.root:
             known["registry"], endpoint = _destinations(inputs.root, target, file.problem.name)
             # Where a pipeline can do without one, it is no place that its model goes to.
@@ -181,10 +185,10 @@ def _check_reach(inputs: Inputs, target: Target) -> None:
             )
 
 
-def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, tuple[str, bytes] | None]:
-    """Where the tasks find the Problem file; one that is here goes below the root, by its content."""
-    if storage.is_remote(inputs.problem) or "problem" in inputs.given:
-        return inputs.problem, None
+def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, Mapping[str, bytes]]:
+    """Where the tasks find the Problem file; one that is here, or imports what is here, goes below the root."""
+    if "problem" in inputs.given or (storage.is_remote(inputs.problem) and file.is_together):
+        return inputs.problem, {}
     if not storage.is_remote(inputs.root):
         raise UsageError(
             "the Problem file cannot be put where the tasks find it",
@@ -192,8 +196,7 @@ def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, tuple[str, b
             expected="gs://...; or --parameter problem=PATH, where the tasks see the same file",
             received=repr(inputs.root),
         )
-    place = storage.join(inputs.root, "problems", file.digest[:16], Path(inputs.problem).name)
-    return place, (place, file.source.encode())
+    return places.template(inputs.root), copies.contents(file, inputs.root)
 
 
 def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:

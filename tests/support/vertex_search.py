@@ -61,8 +61,7 @@ class Search:
     def run(self, **parameters: Any) -> Engine:
         given = {
             "problem": str(self.problem),
-            "problem_digest": self.file.digest,
-            "schema_digest": self.file.problem.schema_digest,
+            **{name: digest for name, digest in self.file.digests.items() if name != "training_digest"},
             "data": "gs://data/births.csv",
             "data_version": "1",
             "root": self.root,

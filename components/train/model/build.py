@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ def _users_model(
     problem = problem_file.problem
     where = f"{problem_file.path}, build_model"
     with _seeded(training.seed), blaming(problem_file, "build_model failed"):
-        built = problem_file.build_model(problem, statistics, dict(problem.hyperparameters))  # type: ignore[misc]
+        built = problem_file.build_model(problem.trained, statistics, dict(problem.hyperparameters))  # type: ignore[misc]
     if not isinstance(built, keras.Model):
         raise ProblemError(
             "build_model did not return a model", where=where, expected="a keras.Model", received=_describe(built)
@@ -220,12 +219,8 @@ def blaming(problem_file: ProblemFile, what: str, function: str = "build_model")
     except ProblemError as error:
         raise error.at(problem_file.path) from error
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename == problem_file.path]
-        place = f", line {own[-1].lineno} ({own[-1].line})" if own else f", {function}"
-        raise ProblemError(
-            what, where=f"{problem_file.path}{place}", received=f"{type(error).__name__}: {error}"
-        ) from error
+        where = problem_file.own_line(error.__traceback__) or f"{problem_file.path}, {function}"
+        raise ProblemError(what, where=where, received=f"{type(error).__name__}: {error}") from error
 
 
 def _describe(value: object) -> str:

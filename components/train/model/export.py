@@ -36,7 +36,7 @@ def export(
     Args:
         folder: where to write.
         model: trained.
-        problem_file: copied.
+        problem_file: copied as problem.py, and the user's modules that it imports beside it.
         objective: what the outputs mean.
         examples: the Examples artifact, whose schema and statistics are copied.
         rows: raw rows that are predicted by the model and by what was written: features and "key", by name.
@@ -61,7 +61,10 @@ def export(
         ) from error
     served = _serve(saved, problem, rows)
     compare(_in_memory(model, objective, rows), served)
-    (folder / "problem.py").write_text(problem_file.source, encoding="utf-8")
+    for name, text in {"problem.py": problem_file.source, **problem_file.files}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     storage.write_json(str(folder / "problem.json"), problem.to_json())
     for name in ("schema.json", "statistics.json"):
         shutil.copyfile(storage.local_path(storage.join(examples, name)), folder / name)

@@ -11,7 +11,7 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def study(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: dsl.Input[dsl.Dataset],
     trials: int = 0,
@@ -24,7 +24,7 @@ def study(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
+        tuning_digest: Digest of what a search reads of the Problem file as it was submitted: all but the gate.
         root: where the run's records are kept, and the trials' outputs.
         examples: what preprocessing made.
         trials: how many; 0 takes what the Problem says.
@@ -40,13 +40,13 @@ def study(
     from headrace.components.tune.vertex import steps
 
     inputs = Inputs(strategy=strategy, precision=precision)
-    return steps.plan(problem, problem_digest, root, examples, trials, parallel, algorithm, inputs)
+    return steps.plan(problem, tuning_digest, root, examples, trials, parallel, algorithm, inputs)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def trial(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: dsl.Input[dsl.Dataset],
     search: str,
@@ -57,7 +57,7 @@ def trial(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file.
+        tuning_digest: likewise.
         root: where the run's records are kept.
         examples: what preprocessing made.
         search: the search's identity, by which the job is labelled.
@@ -69,7 +69,7 @@ def trial(
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def best(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     model: dsl.Output[dsl.Model],
     project: str,
@@ -84,7 +84,7 @@ def best(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file.
+        tuning_digest: likewise.
         root: where the run's records are kept.
         model: as `train` makes it; its training.json tells of the search.
         project, location: of the job.
@@ -94,4 +94,4 @@ def best(
     """
     from headrace.components.tune.vertex import steps
 
-    steps.take_best(problem, problem_digest, root, model, trials, search, gcp_resources, project, location)
+    steps.take_best(problem, tuning_digest, root, model, trials, search, gcp_resources, project, location)

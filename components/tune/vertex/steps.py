@@ -37,7 +37,7 @@ class Study(NamedTuple):
 
 def plan(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: Any,
     trials: int,
@@ -47,7 +47,7 @@ def plan(
 ) -> Study:
     """Does the work of `vertex_component.study`, whose docstring says what the arguments are."""
     with running("tune", root=root) as step:
-        file = load_problem(problem, digest=problem_digest)
+        file = load_problem(problem, digest=tuning_digest, part="tuning")
         name = search_identity(file, identity.examples_identity_of(examples.path), inputs.request().options)
         step.identity = step_identity(name, trials)
         tuning = trial.tuning_of(file)
@@ -61,7 +61,7 @@ def plan(
 
 def take_best(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     model: Any,
     trials: int,
@@ -75,7 +75,7 @@ def take_best(
         if not search:
             raise PlatformError("there is no search whose best trial could be taken", fix="A step before says why")
         step.identity = step_identity(search, trials)
-        file = load_problem(problem, digest=problem_digest)
+        file = load_problem(problem, digest=tuning_digest, part="tuning")
         with step.importing():
             from headrace.components.tune.vertex import job as vertex_job
         count = trials or trial.tuning_of(file).trials

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         # Each has a record of its own, beside its Model.
         step.writes = False
         place = Place.of(environment)
-        file = load_problem(given["problem"], digest=given["problem_digest"])
+        file = load_problem(given["problem"], digest=given["tuning_digest"], part="tuning")
         tuning = trial.tuning_of(file)
         config = TrialConfig(
             parameters=space.parameters_of(tuning, flags(arguments)),

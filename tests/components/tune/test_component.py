@@ -19,7 +19,7 @@ TUNING = 'tuning=Tuning({"learning_rate": Range(1e-3, 1e-1, log=True)}, trials=3
 
 
 @dsl.pipeline(name="tuning")
-def tuning(problem: str, problem_digest: str, schema_digest: str, data: str, root: str, trials: int, word: str) -> None:
+def tuning(problem: str, tuning_digest: str, schema_digest: str, data: str, root: str, trials: int, word: str) -> None:
     platform = local.LocalPlatform()
     examples = platform.place(
         preprocess(problem=problem, schema_digest=schema_digest, data=data, data_version="v1", root=root)
@@ -27,7 +27,7 @@ def tuning(problem: str, problem_digest: str, schema_digest: str, data: str, roo
     platform.place(
         tune(
             problem=problem,
-            problem_digest=problem_digest,
+            tuning_digest=tuning_digest,
             root=root,
             examples=examples.outputs["examples"],
             trials=trials,
@@ -57,7 +57,7 @@ def run(folder: Path, file: ProblemFile, **given: Any) -> dict[str, Any]:
     heard: list[dict[str, Any]] = []
     arguments = {
         "problem": file.path,
-        "problem_digest": file.digest,
+        "tuning_digest": file.tuning_digest,
         "schema_digest": file.problem.schema_digest,
         "data": str(NATALITY / "births.csv"),
         "root": str(folder),

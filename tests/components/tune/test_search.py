@@ -257,7 +257,7 @@ def test_a_process_that_dies_is_started_again(file: ProblemFile, examples: Path,
     worker = Worker(tmp_path / "log", share_devices=False)
     asked = {
         "problem": file.path,
-        "digest": file.digest,
+        "digest": file.training_digest,
         "parameters": {"learning_rate": 0.01, "hidden_units": [4]},
         "examples": str(examples),
         "output": str(tmp_path / "model"),

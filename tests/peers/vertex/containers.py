@@ -33,7 +33,7 @@ def environment(url: str) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(_REDIRECT),
         "HEADRACE_TEST_VERTEX": url,
-        "VERTEX_AI_PIPELINES_RUN_LABELS": json.dumps({"vertex-ai-pipelines-run-billing-id": "42"}),
+        "VERTEX_AI_PIPELINES_RUN_LABELS": json.dumps({"team": "growth", "vertex-ai-pipelines-run-billing-id": "42"}),
     }
 
 

@@ -88,7 +88,7 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
         "restart_job_on_worker_restart": True,
         "service_account": "headrace@my-project.iam.gserviceaccount.com",
         "network": "projects/123456789/global/networks/training",
-        "labels": {"headrace-step": "train", "team": "growth"},
+        "labels": {"headrace-step": "train"},
         "encryption_spec_key_name": "",
     }
     assert {name: inputs[name] for name in expected} == expected
@@ -126,7 +126,7 @@ def test_preprocessing_runs_on_dataflow_with_workers_of_our_image(tasks: dict[st
         max_workers=20,
         subnetwork="regions/europe-west1/subnetworks/beam",
         public_addresses=False,
-        labels={"headrace-step": "beam", "team": "growth"},
+        labels={"headrace-step": "beam"},
     )
     assert "gcp_resources" in tasks["preprocess"].component["outputDefinitions"]["parameters"]
 
@@ -195,7 +195,7 @@ def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, ta
     assert spec.scheduling.restart_job_on_worker_restart is True
     assert spec.scheduling.timeout.total_seconds() == 12 * 3600
     assert spec.service_account == "headrace@my-project.iam.gserviceaccount.com"
-    assert dict(job.labels) == {"headrace-step": "train", "team": "growth"}
+    assert dict(job.labels) == {"headrace-step": "train"}
 
 
 def test_a_tpu_has_its_topology(tmp_path: Path) -> None:
@@ -229,3 +229,16 @@ def test_the_accelerators_of_the_table_are_those_of_the_api() -> None:
     # One that is no more to be had, and names of TPUs whose machine types have them built in.
     left = {"NVIDIA_TESLA_K80", "TPU_V4_POD", "TPU_V5_LITEPOD"}
     assert set(vertex_rules.table()["accelerators"]) == known - left
+
+
+def test_an_edited_label_changes_no_task_that_is_cached(tmp_path: Path, tasks: dict[str, Task]) -> None:
+    path = tmp_path / "vertex.toml"
+    path.write_text(OPTIONS.read_text().replace('team = "growth"', 'team = "retention", cost = "9"'))
+    spec = tmp_path / "static.yaml"
+    compile_to("static", "vertex", str(spec), options_file=str(path))
+    relabelled = {task.where.rpartition(".")[2]: task for task in read_spec(str(spec)).tasks()}
+    leaves = {name: task for name, task in tasks.items() if "executorLabel" in task.component}
+    changed = {name for name, task in leaves.items() if task != relabelled[name]}
+    cached = {name for name, task in leaves.items() if task.spec["cachingOptions"]}
+    assert changed == {"register", "deploy"}
+    assert not changed & cached

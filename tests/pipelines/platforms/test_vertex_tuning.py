@@ -128,7 +128,7 @@ def test_the_job_is_as_the_options_say(search: Search) -> None:
     python, by_name, module, *arguments = search.commands[0]
     assert [python, by_name, module] == ["python3", "-m", "headrace.components.tune.vertex.trial"]
     told = json.loads(arguments[arguments.index("--executor_input") + 1])
-    assert told["inputs"]["parameterValues"]["problem_digest"] == search.file.digest
+    assert told["inputs"]["parameterValues"]["tuning_digest"] == search.file.tuning_digest
     assert told["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == str(search.examples)
     assert "--batch_size=32" in arguments
     assert "--hidden_units=[8, 4]" in arguments

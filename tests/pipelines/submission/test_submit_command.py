@@ -33,7 +33,8 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
     assert [line.split()[0] for line in shown] == [name for task in tasks for name in (task, task)]
     call = next(call for call in platform.do.calls if call.task == "preprocess")
     problem = call.parameters["problem"]
-    assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/[0-9a-f]{16}/natality\.py", problem)
+    # The same for each task, whatever is edited: by its own digest it finds its file.
+    assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/\{digest\}\.json", problem)
     assert len(call.parameters["data_version"]) == 64
     last = platform.do.calls[-1].parameters
     assert (last["run_id"], last["pipeline"]) == (name, "static-training")
@@ -60,11 +61,15 @@ def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) 
 
 
 def test_what_was_submitted_is_a_problem_file_that_loads(platform: Platform) -> None:
-    from headrace.core.problem.file import load_problem
+    from headrace.core.problem.file import Part, load_problem
 
     assert platform.submit("--wait").status == 0
-    given = next(call.parameters for call in platform.do.calls if call.task == "preprocess")
-    assert load_problem(given["problem"], schema_digest=given["schema_digest"]).problem.name == "natality"
+    parts: dict[str, Part] = {"preprocess": "schema", "train": "training", "evaluate": "evaluation"}
+    given = {call.task: call.parameters for call in platform.do.calls}
+    for task, part in parts.items():
+        file = load_problem(given[task]["problem"], digest=given[task][f"{part}_digest"], part=part)
+        assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/[0-9a-f]{16}/natality\.py", file.path)
+        assert file.problem.name == "natality"
 
 
 def test_the_same_submission_is_the_same_run(platform: Platform) -> None:

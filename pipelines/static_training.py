@@ -47,6 +47,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
+        cache: bool = True,
     ) -> None:
         # What the Model's version follows from, besides the Problem file and the rows.
         asked = {
@@ -76,27 +77,33 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                resolved=platform.resolves,
             ),
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
-            models = platform.models(
+            resolved = platform.resolve(
                 registry=registry,
                 root=root,
                 champion=champion,
                 warm_start=warm_start,
                 warm_start_version=warm_start_version,
+                data=data,
+                data_version=data_version,
+                csv=csv,
+                cache=cache,
             )
             examples = examples_of(
                 platform,
                 problem=problem,
                 schema_digest=schema_digest,
                 data=data,
-                data_version=data_version,
+                data_version=resolved["data_version"],
                 root=root,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                attempt=resolved["attempt"],
             )
             trained = platform.place(
                 platform.component(train)(
@@ -105,7 +112,8 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                     root=root,
                     examples=examples,
                     checkpoint_minutes=checkpoint_minutes,
-                    **{name: models.get(name, value) for name, value in asked.items()},
+                    attempt=resolved["attempt"],
+                    **{**asked, **{n: resolved[n] for n in ("warm_start", "warm_start_version")}},
                 )
             )
             judge_and_deploy(
@@ -113,11 +121,12 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 problem=problem,
                 evaluation_digest=evaluation_digest,
                 root=root,
-                champion=models["champion"],
+                champion=resolved["champion"],
                 registry=registry,
                 endpoint=endpoint,
                 examples=examples,
                 model=trained.outputs["model"],
+                attempt=resolved["attempt"],
             )
 
     return pipeline  # type: ignore[no-any-return]

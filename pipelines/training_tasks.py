@@ -29,6 +29,7 @@ def judge_and_deploy(
     endpoint: Any,
     examples: Any,
     model: Any,
+    attempt: Any,
 ) -> None:
     """Tasks that evaluate a Model, and register and deploy it if the gate blesses it."""
     evaluated = platform.place(
@@ -39,6 +40,7 @@ def judge_and_deploy(
             champion=champion,
             examples=examples,
             model=model,
+            attempt=attempt,
         )
     )
     with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712 - kfp compiles the comparison

@@ -41,6 +41,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
+        cache: bool = True,
     ) -> None:
         summary = platform.place(
             summarize(
@@ -61,23 +62,33 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                resolved=platform.resolves,
             ),
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
-            models = platform.models(
-                registry=registry, root=root, champion=champion, warm_start="", warm_start_version=""
+            resolved = platform.resolve(
+                registry=registry,
+                root=root,
+                champion=champion,
+                warm_start="",
+                warm_start_version="",
+                data=data,
+                data_version=data_version,
+                csv=csv,
+                cache=cache,
             )
             examples = examples_of(
                 platform,
                 problem=problem,
                 schema_digest=schema_digest,
                 data=data,
-                data_version=data_version,
+                data_version=resolved["data_version"],
                 root=root,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                attempt=resolved["attempt"],
             )
             model = platform.tune(
                 problem=problem,
@@ -88,17 +99,19 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 parallel=parallel,
                 strategy=strategy,
                 precision=precision,
+                attempt=resolved["attempt"],
             )
             judge_and_deploy(
                 platform,
                 problem=problem,
                 evaluation_digest=evaluation_digest,
                 root=root,
-                champion=models["champion"],
+                champion=resolved["champion"],
                 registry=registry,
                 endpoint=endpoint,
                 examples=examples,
                 model=model,
+                attempt=resolved["attempt"],
             )
 
     return pipeline  # type: ignore[no-any-return]

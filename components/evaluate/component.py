@@ -14,6 +14,7 @@ def evaluate(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
 
@@ -27,6 +28,7 @@ def evaluate(
         evaluation: evaluation.json: metrics with confidence intervals, slices, curves, the decision and its reasons.
         metrics: the metrics, for the pipeline's page.
         classification: confusion matrix and ROC curve, for the pipeline's page; empty for regression.
+        attempt: any text; another one makes the step run again where nothing else changed.
 
     Returns:
         Whether the gate blessed the model. The output keeps KFP's own name, `Output`: kfp.local resolves a condition

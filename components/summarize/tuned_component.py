@@ -23,6 +23,7 @@ def summarize(
     baseline: str = "",
     baseline_version: str = "",
     csv: str = "",
+    resolved: bool = False,
 ) -> None:
     """Writes the run's summary, whether it succeeded, was refused or failed.
 
@@ -44,6 +45,7 @@ def summarize(
         baseline: what drift was judged against, or "".
         baseline_version: fingerprint of the baseline, or "".
         csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
+        resolved: whether the pipeline has the task `resolve`.
     """
     from headrace.components.summarize import step
     from headrace.components.train.request import Inputs
@@ -67,6 +69,7 @@ def summarize(
             baseline=baseline,
             baseline_version=baseline_version,
             csv=csv,
+            resolved=resolved,
         ),
         engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
     )

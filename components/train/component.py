@@ -19,6 +19,7 @@ def train(
     price_per_hour: str = "",
     target: str = "",
     checkpoint_minutes: str = "",
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Trains the Problem's model, or the Problem file's own `build_model`, and exports a SavedModel.
 
@@ -40,6 +41,7 @@ def train(
         price_per_hour: of all machines together.
         target: METRIC=VALUE on the eval split, at which training ends.
         checkpoint_minutes: minutes between two checkpoints at most.
+        attempt: any text; another one makes the step run again where nothing else changed.
     """
     from headrace.components.train import step
     from headrace.components.train.request import Inputs

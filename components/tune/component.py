@@ -15,6 +15,7 @@ def tune(
     max_hours: float = 0.0,
     strategy: str = "",
     precision: str = "",
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Tries parameters from the Problem's `tuning`, and gives the Model of the trial with the least eval loss.
 
@@ -31,6 +32,7 @@ def tune(
         max_hours: hours after which no trial goes on; 0 for no end.
         strategy: auto, one_device, mirrored, multi_worker or tpu.
         precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        attempt: any text; another one makes the step run again where nothing else changed.
     """
     from headrace.components.train.request import Inputs
     from headrace.components.tune import step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -99,9 +100,19 @@ def champion_identity(registry: str, version: str) -> str:
     return identity("champion", registry=registry, version=version)
 
 
-def models_identity(registry: str, champion: str, warm_start: str) -> str:
-    """Identity of the search for the models that a training is given by their names in a registry."""
-    return identity("models", registry=registry, champion=champion, warm_start=warm_start)
+def resolve_identity(registry: str, champion: str, warm_start: str, data: str) -> str:
+    """Identity of the step that resolves a training's inputs: which models names mean, and which data there is."""
+    return identity("resolve", registry=registry, champion=champion, warm_start=warm_start, data=data)
+
+
+def attempt_of(data_version: str, *, cache: bool) -> str:
+    """The input `attempt` of tasks that an engine may take from its cache: the same text is the same work.
+
+    Args:
+        data_version: fingerprint of the data. Kubeflow Pipelines does not see by an artifact that its content changed.
+        cache: False gives another text each time, so that no task is taken from the cache.
+    """
+    return data_version if cache else f"{data_version}-{uuid.uuid4().hex}"
 
 
 def prepare_identity(predictions_identity: str) -> str:

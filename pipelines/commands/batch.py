@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from headrace.pipelines.commands.run import Plan, check_root, check_writable, ru
 
 STEPS = ("champion", "score", "check", "publish")
 # Whether a run is the same does not depend on how fast it is, or on who is told of it.
-_NO_PART = frozenset({"batch_rows", "runner", "webhook", "attempt"})
+_NO_PART = frozenset({"batch_rows", "runner", "webhook"})
 
 
 def plan_batch(
@@ -90,9 +89,9 @@ def plan_batch(
     depends = {key: value for key, value in arguments.items() if key not in _NO_PART}
     run_id = f"{name}-scoring-{identity('batch-scoring', release=release(), **depends)[:12]}"
     # A table elsewhere may have been changed by others since: it is written again, though nothing else changed.
-    attempt = str(time.time()) if settings["sink"] == "bigquery" else ""
+    cache = settings["sink"] != "bigquery"
     check_writable(root)
-    return Plan(name, run_id, root, {**arguments, "run_id": run_id, "attempt": attempt})
+    return Plan(name, run_id, root, {**arguments, "run_id": run_id, "cache": cache})
 
 
 def run_batch(plan: Plan, console: Console) -> dict[str, Any]:

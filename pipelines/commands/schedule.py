@@ -47,18 +47,17 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
     from headrace.core.problem import copies
-    from headrace.pipelines.submission import spec_edits, submitting
+    from headrace.pipelines.submission import submitting
     from headrace.pipelines.submission.retry import Patience
 
     _check_times(cron, timezone)
-    prepared = prepare(spec, place, inputs, name, data_later=True)
+    prepared = prepare(spec, place, inputs, name, data_later=True, cache=not no_cache)
     # The digest is of one run's parameters, which may be others tomorrow; the schedule stays the same one.
     called = name or prepared.run_id.rpartition("-")[0]
     parameters = dict(prepared.submission.parameters)
     if "run_id" in parameters:
         parameters["run_id"] = called
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
-    submission = spec_edits.without_cache(submission) if no_cache else submission
     with platform_options.service(place) as service:
         copies.write(prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())

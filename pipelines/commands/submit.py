@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.platform_options import Place
 
@@ -85,18 +86,17 @@ def submit(
       headrace submit any.yaml --to kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
     from headrace.core.problem import copies
-    from headrace.pipelines.submission import spec_edits, submitting
+    from headrace.pipelines.submission import submitting
     from headrace.pipelines.submission.retry import Patience
 
-    prepared = prepare(spec, place, inputs, name)
+    prepared = prepare(spec, place, inputs, name, cache=not no_cache)
     if dry_run:
         click.echo(json.dumps({"run_id": prepared.run_id, "parameters": prepared.submission.parameters}, indent=1))
         return
-    submission = spec_edits.without_cache(prepared.submission) if no_cache else prepared.submission
     with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
         copies.write(prepared.upload)
-        run, new = submitting.submit(service, run_id, submission, Patience())
+        run, new = submitting.submit(service, run_id, prepared.submission, Patience())
         said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
         click.echo(f"{run.run_id}: {said}")
         click.echo(run.page)
@@ -121,7 +121,9 @@ class Prepared:
     upload: Mapping[str, bytes]
 
 
-def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_later: bool = False) -> Prepared:
+def prepare(
+    spec: str, place: Place, given: dict[str, Any], name: str, *, data_later: bool = False, cache: bool = True
+) -> Prepared:
     """Checks all that can be checked before a platform is asked.
 
     Args:
@@ -130,19 +132,21 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_l
         given: the options of `inputs`.
         name: what the run's name starts with, or "".
         data_later: whether each run measures the data, unless a version is given.
+        cache: False runs every task. The spec stays as it was compiled: the pipeline has a parameter for it.
 
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
     from headrace.pipelines.lint.spec import read_spec
-    from headrace.pipelines.submission import check_search, parameters, run_id, spec_edits
+    from headrace.pipelines.submission import check_search, parameters, run_id
     from headrace.pipelines.submission import inputs as known
     from headrace.pipelines.submission.run import Submission
 
     settings = platform_options.settings(place)
     read = read_spec(spec)
     definitions = parameters.declared(read.pipeline)
-    given = {**given, "given": parameters.parse(given["parameter"], definitions), "data_later": data_later}
+    values = {**parameters.parse(given["parameter"], definitions), **({} if cache else _without_cache(definitions))}
+    given = {**given, "given": values, "data_later": data_later}
     asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
     target = known.Target(place.platform, settings.project, settings.location, place.namespace)
     filled = known.fill(asked, target, definitions)
@@ -164,8 +168,23 @@ def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_l
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
-    submission = spec_edits.without_stale_results(spec_edits.without_idle_lookup(submission))
     return Prepared(derived, submission, filled.upload)
+
+
+def _without_cache(definitions: Mapping[str, Any]) -> dict[str, bool]:
+    """The parameter that keeps a run's tasks from the cache.
+
+    Raises:
+        UsageError: the pipeline has none.
+    """
+    if definitions.get("cache", {}).get("parameterType") != "BOOLEAN":
+        raise UsageError(
+            "the pipeline cannot be run without the cache",
+            where="--no-cache",
+            expected="a pipeline of headrace, whose parameter `cache` says so",
+            fix="Compile the pipeline with `task.set_caching_options(False)`: a compiled spec is submitted as it is",
+        )
+    return {"cache": False}
 
 
 def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:

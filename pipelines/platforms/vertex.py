@@ -30,6 +30,7 @@ class VertexPlatform:
     """
 
     name = "vertex"
+    resolves = True
 
     def __init__(self, images: Images, options: VertexOptions) -> None:
         self._images = images
@@ -84,6 +85,7 @@ class VertexPlatform:
         parallel: Any,
         strategy: Any,
         precision: Any,
+        attempt: Any,
     ) -> Any:
         """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
         from headrace.components.tune.vertex.component import best, study, trial
@@ -91,7 +93,7 @@ class VertexPlatform:
         options, of_file = self._options, {"problem": problem, "tuning_digest": tuning_digest, "root": root}
         of_trial = {**of_file, "examples": examples, "strategy": strategy, "precision": precision}
         algorithm = options.tuning.service_algorithm
-        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm))
+        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt))
         search = planned.outputs["search"]
         job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, _step_label("tune"))
         searched = job(
@@ -117,15 +119,12 @@ class VertexPlatform:
         """Dataflow, where the options have a table of it."""
         return "" if self._dataflow is None else as_json(self._dataflow, name=self._dataflow.name)
 
-    def models(
-        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
-    ) -> Mapping[str, Any]:
-        """A task finds those that are named as in the Model Registry, beside preprocessing."""
-        from headrace.components.registry.vertex.component import models
+    def resolve(self, **given: Any) -> Mapping[str, Any]:
+        """A task finds models that are named as in the Model Registry, and measures the data."""
+        from headrace.components.registry.vertex.component import resolve
 
-        given = {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
-        outputs = self.place(models(registry=registry, root=root, **given), cache=False).outputs
-        return {name: outputs[name] for name in given}
+        outputs: Mapping[str, Any] = self.place(resolve(**given), cache=False).outputs
+        return outputs
 
     def champion(self, **given: Any) -> Any:
         """What the Model Registry says now: where the model is, and its name there, as outputs of a task."""

@@ -61,10 +61,10 @@ def test_on_vertex_ai_a_job_stands_between_two_light_tasks(vertex: Path) -> None
     images = {name: container["image"].partition("@")[0] for name, container in spec.containers()}
     assert images["exec-study"] == images["exec-best"] == images["exec-register"]
     assert images["exec-tune"] == "gcr.io/ml-pipeline/google-cloud-pipeline-components"
-    assert found["study"].spec["dependentTasks"] == ["preprocess"]
+    assert found["study"].spec["dependentTasks"] == ["preprocess", "resolve"]
     # The task after the job runs whatever came of it, and alone makes the model that is evaluated.
     assert found["best"].spec["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert found["evaluate"].spec["dependentTasks"] == ["best", "models", "preprocess"]
+    assert found["evaluate"].spec["dependentTasks"] == ["best", "preprocess", "resolve"]
     # A search that failed begins anew when it is tried again: its retries are not those of training.
     retries = {name: found[name].spec["retryPolicy"]["maxRetryCount"] for name in ("tune", "best")}
     assert retries == {"tune": 1, "best": 2}
@@ -90,7 +90,7 @@ def test_every_platform_takes_the_same_parameters(local: dict[str, Any], vertex:
 def test_a_run_gives_the_pipeline_its_parameters(local: dict[str, Any], problem: Path, tmp_path: Path) -> None:
     data, root = str(NATALITY / "births.csv"), str(tmp_path / "out")
     plan = plan_tuned(str(problem), data, root, "", "", (), Inputs(strategy="mirrored"), 3, 2)
-    assert {*plan.arguments, "started"} == set(local["root"]["inputDefinitions"]["parameters"])
+    assert {*plan.arguments, "started", "cache"} == set(local["root"]["inputDefinitions"]["parameters"])
     given = {name: plan.arguments[name] for name in ("trials", "parallel", "strategy", "run_id")}
     assert given == {"trials": 3, "parallel": 2, "strategy": "mirrored", "run_id": plan.run_id}
     # How many at a time does not name another run; how many in all does.

@@ -114,8 +114,8 @@ def place_of(text: str, registry: str) -> str:
 
 
 def champion(
-    registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = ""
-) -> tuple[str, str, str]:
+    registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = "", cache: bool = True
+) -> tuple[str, str, str, str]:
     """Does the work of `vertex_component.champion`, whose docstring says what the arguments are."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
@@ -123,25 +123,38 @@ def champion(
         measured = measuring.version_of(data, data_version, csv)
         result = {"version": version_of(found.uri), "registered": found.name, "data_version": measured}
         step.finish(outputs={"model": found.uri}, result=result)
-    return found.uri, found.name, measured
+    return found.uri, found.name, measured, identity.attempt_of(measured, cache=cache)
 
 
-def models(registry: str, root: str, given: dict[str, str], warm_start_version: str) -> tuple[str, str, str]:
-    """Does the work of `vertex_component.models`, whose docstring says what the arguments are.
+def resolve(
+    registry: str,
+    root: str,
+    given: dict[str, str],
+    warm_start_version: str,
+    data: str = "",
+    data_version: str = "",
+    csv: str = "",
+    cache: bool = True,
+) -> tuple[str, str, str, str, str]:
+    """Does the work of `vertex_component.resolve`, whose docstring says what the arguments are.
 
     Args:
         registry: the entry of aliases and versions.
         root: where the run's records are kept.
         given: the champion and the warm start, by these names.
         warm_start_version: that it must have, or "".
+        data, data_version, csv, cache: as the component takes them.
     """
-    with running("models", root=root) as step:
-        step.identity = identity.models_identity(registry, given["champion"], given["warm_start"])
+    with running("resolve", root=root) as step:
+        step.identity = identity.resolve_identity(registry, given["champion"], given["warm_start"], data)
         found = {name: place_of(text, registry) for name, text in given.items()}
         if found["warm_start"] and not warm_start_version:
             warm_start_version = identity.model_version_of(found["warm_start"])
-        step.finish(outputs=found, result={**found, "warm_start_version": warm_start_version})
-    return _mounted(found["champion"]), _mounted(found["warm_start"]), warm_start_version
+        measured = measuring.version_of(data, data_version, csv)
+        result = {**found, "warm_start_version": warm_start_version, "data_version": measured}
+        step.finish(outputs=found, result=result)
+    places = (_mounted(found["champion"]), _mounted(found["warm_start"]))
+    return *places, warm_start_version, measured, identity.attempt_of(measured, cache=cache)
 
 
 def _number(registry: Any, version: str) -> str:

@@ -19,6 +19,7 @@ def study(
     algorithm: str = "",
     strategy: str = "",
     precision: str = "",
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> NamedTuple("Study", [("search", str), ("folder", str), ("parameters", list), ("trials", int)]):  # type: ignore[valid-type]
     """Says what a hyperparameter tuning job searches: the Problem's `tuning`, as Vertex AI takes it.
 
@@ -32,6 +33,7 @@ def study(
         algorithm: the service's name of it, or "".
         strategy: auto, one_device, mirrored, multi_worker or tpu.
         precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        attempt: any text; another one makes the step run again where nothing else changed.
 
     Returns:
         The search's identity, the folder of the trials' outputs, the study's parameters, and the number of trials.

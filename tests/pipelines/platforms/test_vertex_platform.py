@@ -53,7 +53,7 @@ def test_each_task_has_its_image(path: Path) -> None:
     images = {name: container["image"] for name, container in read_spec(str(path)).containers()}
     launcher = images.pop("exec-train")
     assert images == {
-        "exec-models": BEAM,
+        "exec-resolve": BEAM,
         "exec-preprocess": BEAM,
         "exec-evaluate": TRAIN,
         "exec-register": BEAM,
@@ -100,13 +100,16 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
     assert container["command"][-1] == "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 
 
-def test_models_are_found_by_their_names_beside_preprocessing(tasks: dict[str, Task]) -> None:
-    assert tasks["models"].spec.get("dependentTasks") is None
-    assert tasks["models"].spec["cachingOptions"] == {}
-    assert sorted(tasks["train"].spec["dependentTasks"]) == ["models", "preprocess"]
+def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dict[str, Task]) -> None:
+    assert tasks["resolve"].spec.get("dependentTasks") is None
+    assert tasks["resolve"].spec["cachingOptions"] == {}
+    assert sorted(tasks["train"].spec["dependentTasks"]) == ["preprocess", "resolve"]
+    for task in ("preprocess", "train", "evaluate"):
+        source = tasks[task].spec["inputs"]["parameters"]["attempt"]
+        assert source == {"taskOutputParameter": {"outputParameterKey": "attempt", "producerTask": "resolve"}}
     for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
         source = tasks[task].spec["inputs"]["parameters"][name]
-        assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "models"}}
+        assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "resolve"}}
 
 
 def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, Task]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 
@@ -28,8 +29,7 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
     name = run_id(done.output)
     assert done.output.splitlines()[0] == f"{name}: submitted to {platform.name}"
     shown = [line for line in done.output.splitlines() if re.match(r"[a-z]+ +(\.\.\.|[0-9.]+ s)", line)]
-    # No model is named, so that on Vertex AI, too, no task looks for one.
-    tasks = ["preprocess", "train", "evaluate", "register", "deploy", "summarize"]
+    tasks = ["resolve", "preprocess", "train", "evaluate", "register", "deploy", "summarize"]
     assert [line.split()[0] for line in shown] == [name for task in tasks for name in (task, task)]
     call = next(call for call in platform.do.calls if call.task == "preprocess")
     problem = call.parameters["problem"]
@@ -140,7 +140,7 @@ def test_a_task_that_fails_says_which_and_exits_as_it_did(
     assert re.search(r"headrace logs natality-[0-9a-f]{12} --to \w+ .* --task preprocess", done.error)
     assert "preprocess  failed after" in done.output
     # The exit task ran, whatever happened.
-    assert [call.task for call in platform.do.calls] == ["preprocess", "summarize"]
+    assert [call.task for call in platform.do.calls] == ["resolve", "preprocess", "summarize"]
 
 
 def test_the_summary_tells_the_user_of_the_mistake(platform: Platform, write_summary: Callable[..., Any]) -> None:
@@ -293,3 +293,24 @@ def runs(platform: Platform) -> list[str]:
     if platform.name == "vertex":
         return [name for name in platform.server.vertex.resources if "/pipelineJobs/" in name]
     return [name for name, run in platform.server.runs.items() if run.storage_state != "ARCHIVED"]
+
+
+@pytest.mark.parametrize("more", [[], ["--no-cache"], ["--parameter", "data_version="], ["--cron", "0 3 * * *"]])
+def test_what_was_compiled_is_what_is_sent(platform: Platform, more: list[str]) -> None:
+    """Not a field is edited on the way, whatever the run is given."""
+    if "--cron" in more:
+        spec = [platform.spec, *platform.options, *platform.inputs, *more, "--no-cache"]
+        assert headrace("schedule", "set", *spec).status == 0
+    else:
+        assert platform.submit(*more).status == 0
+    pipeline, *platforms = yaml.safe_load_all(Path(platform.spec).read_text())
+    assert platform.sent == {"pipeline_spec": pipeline, **({"platform_spec": platforms[0]} if platforms else {})}
+
+
+def test_a_pipeline_of_the_users_own_is_not_edited_either(platform: Platform, tmp_path: Path) -> None:
+    spec = yaml.safe_load(Path(platform.spec).read_text().split("\n---\n")[0])
+    spec["root"]["inputDefinitions"]["parameters"].pop("cache")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(spec))
+    platform.spec = str(tmp_path / "own.yaml")
+    done = platform.submit("--no-cache")
+    assert (done.status, "cannot be run without the cache" in done.error, platform.server.requests) == (2, True, [])

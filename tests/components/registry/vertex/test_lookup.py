@@ -110,7 +110,7 @@ def test_a_model_without_files(server: VertexServer) -> None:
 
 def test_batch_scoring_is_told_the_model_and_its_name(models: dict[str, str], tmp_path: Path) -> None:
     told = lookup.champion(REGISTRY, str(tmp_path), "")
-    assert told == (models[SECOND], f"{REGISTRY}@2", "")
+    assert told == (models[SECOND], f"{REGISTRY}@2", "", "")
     record = read_record(str(tmp_path), "champion", identity.champion_identity(REGISTRY, ""))
     assert record is not None
     assert record["result"] == {"version": SECOND, "registered": f"{REGISTRY}@2", "data_version": ""}
@@ -118,9 +118,13 @@ def test_batch_scoring_is_told_the_model_and_its_name(models: dict[str, str], tm
 
 def test_training_is_told_paths_that_its_jobs_see(models: dict[str, str], bucket: str, tmp_path: Path) -> None:
     given = {"champion": "champion", "warm_start": f"{REGISTRY}@1"}
-    told = lookup.models(REGISTRY, str(tmp_path), given, "")
-    assert told == (f"/gcs/{bucket}/{SECOND}", f"/gcs/{bucket}/{FIRST}", FIRST)
-    assert lookup.models(REGISTRY, str(tmp_path), {"champion": "", "warm_start": ""}, "") == ("", "", "")
+    told = lookup.resolve(REGISTRY, str(tmp_path), given, "", data_version="v1")
+    assert told == (f"/gcs/{bucket}/{SECOND}", f"/gcs/{bucket}/{FIRST}", FIRST, "v1", "v1")
+    none = {"champion": "", "warm_start": ""}
+    assert lookup.resolve(REGISTRY, str(tmp_path), none, "") == ("", "", "", "", "")
+    again = [lookup.resolve(REGISTRY, str(tmp_path), none, "", "x", "v1", cache=False) for _ in range(2)]
+    assert [one[3] for one in again] == ["v1", "v1"]
+    assert again[0][4] != again[1][4]
 
 
 def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_path: Path) -> None:
@@ -139,15 +143,20 @@ def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_pa
         registry=REGISTRY,
         endpoint="endpoint",
         training=Inputs(warm_start="1"),
+        resolved=True,
     )
     file = load_problem(PROBLEM)
     unknown = {step["step"]: step for step in summarize.collect(facts, file)}
-    assert (unknown["models"]["status"], unknown["train"]["identity"]) == ("skipped", "")
-    lookup.models(REGISTRY, root, {"champion": "champion", "warm_start": "1"}, "")
+    assert (unknown["resolve"]["status"], unknown["train"]["identity"]) == ("skipped", "")
+    lookup.resolve(REGISTRY, root, {"champion": "champion", "warm_start": "1"}, "", "births.csv", "v1")
     steps = {step["step"]: step for step in summarize.collect(facts, file)}
-    assert steps["models"]["status"] == "succeeded"
+    assert steps["resolve"]["status"] == "succeeded"
     by_place = dataclasses.replace(
-        facts, registry=root, champion=models[SECOND], training=Inputs(warm_start=models[FIRST])
+        facts,
+        registry=root,
+        champion=models[SECOND],
+        training=Inputs(warm_start=models[FIRST]),
+        resolved=False,
     )
     expected = {step["step"]: step["identity"] for step in summarize.collect(by_place, file)}
     assert {name: step["identity"] for name, step in steps.items() if name in ("train", "evaluate")} == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,13 +90,7 @@ def test_the_request_is_what_the_options_file_says(vertex: Platform, tmp_path: P
     assert made.network == "projects/123/global/networks/pods"
     assert made.encryption_spec.kms_key_name == key
     assert made.runtime_config.gcs_output_directory == f"gs://{bucket}/headrace/pipeline"
-    spec = json.loads(type(made).to_json(made))["pipelineSpec"]
-    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert {name: task.get("cachingOptions") for name, task in tasks.items() if name != "condition-2"} == {
-        "preprocess": {},
-        "train": {},
-        "evaluate": {},
-    }
+    assert made.runtime_config.parameter_values["cache"] is False
 
 
 def test_what_the_platform_cannot_reach_is_refused_before_it_is_asked(vertex: Platform) -> None:
@@ -157,36 +150,21 @@ def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     assert (missing.status, "--location is missing" in missing.error) == (2, True)
 
 
-def test_no_task_looks_for_models_where_none_is_named(vertex: Platform) -> None:
-    assert vertex.submit("--parameter", "warm_start_version=0123456789abcdef").status == 0
-    spec = json.loads(type(job(vertex)).to_json(job(vertex)))["pipelineSpec"]
-    assert "models" not in json.dumps(sorted(spec["components"]) + sorted(spec["deploymentSpec"]["executors"]))
-    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert sorted(tasks) == ["condition-2", "evaluate", "preprocess", "train"]
-    assert (tasks["train"]["dependentTasks"], tasks["evaluate"]["dependentTasks"]) == (
-        ["preprocess"],
-        ["preprocess", "train"],
-    )
-    # What the task would have handed on comes as it was given.
-    for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
-        assert tasks[task]["inputs"]["parameters"][name] == {"componentInputParameter": f"pipelinechannel--{name}"}
-
-
 def test_models_are_given_by_their_names_in_the_registry(
     vertex: Platform, bucket: str, put: Callable[[str, bytes], str], tmp_path: Path
 ) -> None:
     from peers import component_calls
 
-    from headrace.components.registry.vertex.component import models
+    from headrace.components.registry.vertex.component import resolve
 
     vertex.server.be_asked_from_here()
     place = put("model/training.json", b'{"model_version": "0123456789abcdef"}').rpartition("/")[0]
     vertex.server.upload(place, model_id="natality", versionAliases=["champion"])
-    vertex.do.by_task["models"] = lambda call: component_calls.run(models, call, tmp_path)
+    vertex.do.by_task["resolve"] = lambda call: component_calls.run(resolve, call, tmp_path)
     done = vertex.submit("--champion", "champion", "--parameter", f"warm_start={PARENT}/models/natality@1", "--wait")
     assert (done.status, done.error) == (0, "")
     given = {call.task: call.parameters for call in vertex.do.calls}
-    assert next(iter(given)) == "models"
+    assert next(iter(given)) == "resolve"
     assert given["evaluate"]["champion"] == given["train"]["warm_start"] == f"/gcs/{bucket}/model"
     # By it the cache sees that the alias means another model.
     assert given["train"]["warm_start_version"] == "0123456789abcdef"

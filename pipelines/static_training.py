@@ -35,31 +35,12 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         run_id: str,
         started: float,
         champion: str = "",
-        warm_start: str = "",
-        warm_start_version: str = "",
-        strategy: str = "",
-        precision: str = "",
-        max_hours: str = "",
-        max_cost: str = "",
-        price_per_hour: str = "",
-        target: str = "",
-        checkpoint_minutes: str = "",
+        training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
         cache: bool = True,
     ) -> None:
-        # What the Model's version follows from, besides the Problem file and the rows.
-        asked = {
-            "warm_start": warm_start,
-            "warm_start_version": warm_start_version,
-            "strategy": strategy,
-            "precision": precision,
-            "max_hours": max_hours,
-            "max_cost": max_cost,
-            "price_per_hour": price_per_hour,
-            "target": target,
-        }
         summary = platform.place(
             summarize(
                 pipeline=NAME,
@@ -73,7 +54,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 root=root,
                 registry=registry,
                 endpoint=endpoint,
-                **asked,
+                training=training,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
@@ -86,8 +67,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 registry=registry,
                 root=root,
                 champion=champion,
-                warm_start=warm_start,
-                warm_start_version=warm_start_version,
+                training=training,
                 data=data,
                 data_version=data_version,
                 csv=csv,
@@ -111,9 +91,8 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                     training_digest=training_digest,
                     root=root,
                     examples=examples,
-                    checkpoint_minutes=checkpoint_minutes,
+                    training=resolved["training"],
                     attempt=resolved["attempt"],
-                    **{**asked, **{n: resolved[n] for n in ("warm_start", "warm_start_version")}},
                 )
             )
             judge_and_deploy(

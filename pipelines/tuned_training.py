@@ -5,7 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
-from headrace.components.summarize.tuned_component import summarize
+from headrace.components.summarize.component import summarize
 from headrace.pipelines.platforms.platform import Platform
 from headrace.pipelines.training_tasks import examples_of, judge_and_deploy
 
@@ -36,8 +36,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         trials: int = 0,
         parallel: int = 1,
         champion: str = "",
-        strategy: str = "",
-        precision: str = "",
+        training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
@@ -57,8 +56,8 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 registry=registry,
                 endpoint=endpoint,
                 trials=trials,
-                strategy=strategy,
-                precision=precision,
+                searched=True,
+                training=training,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
@@ -71,8 +70,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 registry=registry,
                 root=root,
                 champion=champion,
-                warm_start="",
-                warm_start_version="",
+                training=training,
                 data=data,
                 data_version=data_version,
                 csv=csv,
@@ -97,8 +95,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 examples=examples,
                 trials=trials,
                 parallel=parallel,
-                strategy=strategy,
-                precision=precision,
+                training=resolved["training"],
                 attempt=resolved["attempt"],
             )
             judge_and_deploy(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
 from headrace.core.errors import PlatformError
@@ -38,9 +39,9 @@ class RunFacts:
     root: str
     registry: str
     endpoint: str
-    training: Inputs = field(default_factory=Inputs)
-    # How many a search was asked for; None where the model was trained once.
-    trials: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    searched: bool = False
+    trials: int = 0
     baseline: str = ""
     baseline_version: str = ""
     csv: str = ""
@@ -133,7 +134,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     # Where no version was given, the step has measured the data that it found.
     examples = asked if facts.data_version else of_data(made["result"].get("data_version", ""))
     identities = {}
-    maker = "train" if facts.trials is None else "tune"
+    maker = "tune" if facts.searched else "train"
     if reached:
         identities[maker], model = _model_of(facts, file, examples)
         identities |= {
@@ -153,11 +154,11 @@ def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[str, s
 
     Of a search the version is known only when it has succeeded.
     """
-    request = facts.training.request()
-    if facts.trials is None:
+    request = Request.from_json(facts.training)
+    if not facts.searched:
         version = request.identity(file, examples)
         return version, version
-    identity = step_identity(search_identity(file, examples, request.options), facts.trials)
+    identity = step_identity(search_identity(file, examples, request), facts.trials, request)
     record = read_record(facts.root, "tune", identity) or {}
     return identity, str(record.get("result", {}).get("model_version", ""))
 
@@ -166,19 +167,14 @@ def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
     """The step that resolves the inputs, if the pipeline has one; and the facts with what it found."""
     if not facts.resolved:
         return [], facts
-    training = facts.training
-    identity = lineage.resolve_identity(facts.registry, facts.champion, training.warm_start, facts.data)
+    start = str(facts.training.get("warm_start", ""))
+    identity = lineage.resolve_identity(facts.registry, facts.champion, start, facts.data)
     step = _step(facts, "resolve", identity)
     if not _done(step):
         return [step], facts
-    found = {"champion": facts.champion, **step["result"]}
-    starts = {name: found[name] for name in ("warm_start", "warm_start_version") if name in found}
-    return [step], dataclasses.replace(
-        facts,
-        champion=found["champion"],
-        data_version=found["data_version"],
-        training=dataclasses.replace(training, **starts),
-    )
+    found = {"champion": facts.champion, "training": facts.training, **step["result"]}
+    known = {name: found[name] for name in ("champion", "training", "data_version")}
+    return [step], dataclasses.replace(facts, **known)
 
 
 def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from headrace.core.storage.output_check import check_output
 _IDENTITY = re.compile(r"[0-9a-f]{16}\Z")
 # What of training.json is worth telling at the end of a run.
 _TOLD = ("model", "strategy", "input_share", "bound", "budget", "warm_start", "checkpoints", "notes")
-_OVERRIDES = ("batch_size", "epochs", "steps", "learning_rate", "seed")
+OVERRIDES = ("batch_size", "epochs", "steps", "learning_rate", "seed")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TrainConfig:
         Raises:
             UsageError: an override outside its range.
         """
-        given = {name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in OVERRIDES if getattr(self, name) is not None}
         return with_overrides(training, given)
 
 

@@ -12,9 +12,7 @@ def tune(
     model: dsl.Output[dsl.Model],
     trials: int = 0,
     parallel: int = 1,
-    max_hours: float = 0.0,
-    strategy: str = "",
-    precision: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Tries parameters from the Problem's `tuning`, and gives the Model of the trial with the least eval loss.
@@ -29,13 +27,9 @@ def tune(
         model: as `train` makes it; its training.json tells of the search.
         trials: how many; 0 takes what the Problem says.
         parallel: trials at a time, each in a process of its own.
-        max_hours: hours after which no trial goes on; 0 for no end.
-        strategy: auto, one_device, mirrored, multi_worker or tpu.
-        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        training: options of each trial, as `train` takes them; the budget in hours and money is the whole search's.
         attempt: any text; another one makes the step run again where nothing else changed.
     """
-    from headrace.components.train.request import Inputs
     from headrace.components.tune import step
 
-    inputs = Inputs(strategy=strategy, precision=precision)
-    step.run(problem, tuning_digest, root, examples, model, trials, parallel, max_hours, inputs)
+    step.run(problem, tuning_digest, root, examples, model, trials, parallel, training)

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from headrace.components.train.request import Inputs, warm_start_version
+from headrace.components.train.request import Request, warm_start_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
 from headrace.core.errors import PlatformError, UsageError
@@ -50,9 +50,9 @@ def run() -> None:
 @options.champion
 @options.baseline
 @options.csv
-@train_options.pipeline_inputs
+@train_options.options
 def static(
-    problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...], training: Inputs
+    problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...], training: Request
 ) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
 
@@ -130,7 +130,7 @@ def plan_static(
     champion: str,
     baseline: str = "",
     csv: Sequence[str] = (),
-    training: Inputs | None = None,
+    training: Request | None = None,
 ) -> Plan:
     """Checks all that can be checked before any work.
 
@@ -162,11 +162,10 @@ def plan_static(
                 expected="a folder with training.json",
                 received=champion,
             )
-    training = training or Inputs()
-    if training.warm_start:
-        start = os.path.abspath(storage.local_path(training.warm_start))  # noqa: PTH100
-        training = dataclasses.replace(training, warm_start=start, warm_start_version=warm_start_version(start))
-    request = training.request()
+    request = training or Request()
+    if request.warm_start:
+        start = os.path.abspath(storage.local_path(request.warm_start))  # noqa: PTH100
+        request = dataclasses.replace(request, warm_start=start, warm_start_version=warm_start_version(start))
     request.check(file.problem)
     data_version = measure_version(files, dialect)
     run_id = identity(
@@ -198,7 +197,7 @@ def plan_static(
             "endpoint": workspace.endpoint_uri(root, file.problem.name),
             "run_id": run_id,
             "champion": champion,
-            **dataclasses.asdict(training),
+            "training": request.to_json(),
             "baseline": baseline,
             "baseline_version": baseline_version,
             "csv": json.dumps(list(csv)) if csv else "",

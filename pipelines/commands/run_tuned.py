@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.core.problem.file import load_problem
 from headrace.core.steps.step import identity
 from headrace.pipelines.commands import options, train_options
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from headrace.pipelines.commands.run import Plan
 
 _STEPS = ("preprocess", "tune", "evaluate", "register", "deploy")
-# What a search takes of what training takes: it ends by its trials.
-_TAKEN = ("strategy", "precision")
 
 
 @click.command(cls=GroupedCommand)
@@ -38,7 +36,7 @@ _TAKEN = ("strategy", "precision")
     show_default=True,
     help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
 )
-@train_options.devices
+@train_options.options
 def tuned(
     problem: str,
     data: str,
@@ -48,7 +46,7 @@ def tuned(
     csv: tuple[str, ...],
     trials: int | None,
     parallel: int,
-    training: Inputs,
+    training: Request,
 ) -> None:
     """Search, then deploy the best: preprocess, tune, evaluate, and, if the gate blesses the model, deploy it.
 
@@ -73,7 +71,7 @@ def plan_tuned(
     champion: str,
     baseline: str,
     csv: tuple[str, ...],
-    training: Inputs,
+    training: Request,
     trials: int,
     parallel: int,
 ) -> Plan:
@@ -87,9 +85,8 @@ def plan_tuned(
 
     plan = run.plan_static(problem, data, root, champion, baseline, csv, training)
     file = load_problem(problem)
-    tuning_of(file)
+    tuning_of(file, training)
     run_id = f"{plan.problem_name}-{identity('tuned-training', training=plan.run_id, trials=trials)[:12]}"
-    left = {"training_digest", *(field.name for field in dataclasses.fields(Inputs))} - set(_TAKEN)
-    kept = {name: value for name, value in plan.arguments.items() if name not in left}
+    kept = {name: value for name, value in plan.arguments.items() if name != "training_digest"}
     arguments = {**kept, "tuning_digest": file.tuning_digest, "run_id": run_id, "trials": trials, "parallel": parallel}
     return dataclasses.replace(plan, run_id=run_id, arguments=arguments)

@@ -26,7 +26,7 @@ _instead = group("Instead of training")
 @options.problem
 @click.option("--examples", default="", metavar="DIR", help="Examples: what `headrace preprocess` made.")
 @click.option("--output", default="", metavar="PATH", help="Where the Model appears, whole or not at all.")
-@train_options.asked
+@train_options.local_options
 @_instead("--describe", is_flag=True, help="Say what training would run on here, and why; train nothing.")
 @_instead("--plan", is_flag=True, help="Measure some steps here; print time, cost and scale for a table of machines.")
 def train(problem: str, examples: str, output: str, given: Mapping[str, Any], describe: bool, plan: bool) -> None:

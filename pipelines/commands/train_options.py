@@ -7,18 +7,8 @@ from typing import Any, get_args
 
 import click
 
-from headrace.components.train.options import (
-    Budget,
-    Cache,
-    Checkpointing,
-    Distribution,
-    Input,
-    Options,
-    Precision,
-    Sharding,
-    StrategyName,
-)
-from headrace.components.train.request import Inputs, Request
+from headrace.components.train.options import Cache, Precision, Sharding, StrategyName
+from headrace.components.train.request import OPTIONS, Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import group
@@ -37,8 +27,14 @@ def _words(kind: Any) -> click.Choice[str]:
 _warm_start = click.option(
     "--warm-start", default="", metavar="MODEL", help="A Model whose weights training starts from."
 )
-# What a search and a pipeline take too.
-_DEVICES = (
+# All but the place of checkpoints, which a pipeline and a search have of their own.
+_OPTIONS = (
+    _warm_start,
+    _training("--batch-size", type=int, help="Rows a step, over all replicas."),
+    _training("--epochs", type=int, help="Passes over the train split at most."),
+    _training("--steps", type=int, help="Steps at most, instead of epochs."),
+    _training("--learning-rate", type=float, help="In (0, 1]."),
+    _training("--seed", type=int, help="The same seed gives the same weights on the same hardware."),
     _devices(
         "--strategy",
         type=_words(StrategyName),
@@ -53,30 +49,7 @@ _DEVICES = (
         show_default=True,
         help="What layers compute in; auto is bfloat16 where the device gains from it.",
     ),
-)
-_XLA = _devices("--xla", is_flag=True, help="Compile the step with XLA: a slower start, often faster steps.")
-_CHECKPOINT_MINUTES = _checkpoints(
-    "--checkpoint-minutes", type=float, default=5.0, show_default=True, help="Minutes between two at most."
-)
-_BUDGET = (
-    _budget("--max-hours", type=float, help="Hours, those of earlier attempts of the same run included."),
-    _budget("--max-cost", type=float, help="In the price's currency."),
-    _budget("--price-per-hour", type=float, help="Of all machines together."),
-    _budget("--machine-type", default="", metavar="TYPE", help="Takes the price from the price table."),
-    _budget("--price-table", default="", metavar="FILE", help="Your own prices, as JSON; a dated table comes along."),
-    _budget(
-        "--target", default="", metavar="METRIC=VALUE", help="On the eval split, such as root_mean_squared_error=1.1."
-    ),
-)
-_OPTIONS = (
-    _warm_start,
-    _training("--batch-size", type=int, help="Rows a step, over all replicas."),
-    _training("--epochs", type=int, help="Passes over the train split at most."),
-    _training("--steps", type=int, help="Steps at most, instead of epochs."),
-    _training("--learning-rate", type=float, help="In (0, 1]."),
-    _training("--seed", type=int, help="The same seed gives the same weights on the same hardware."),
-    *_DEVICES,
-    _XLA,
+    _devices("--xla", is_flag=True, help="Compile the step with XLA: a slower start, often faster steps."),
     _input(
         "--cache",
         type=_words(Cache),
@@ -97,34 +70,33 @@ _OPTIONS = (
         show_default=True,
         help="The same rows in the same order in every run; any order lets a late block wait.",
     ),
-    _checkpoints("--checkpoints", metavar="DIR", help="Where; OUTPUT.checkpoints by default, none for no checkpoints."),
     _checkpoints("--checkpoint-steps", type=int, help="Steps between two at most."),
-    _CHECKPOINT_MINUTES,
+    _checkpoints(
+        "--checkpoint-minutes", type=float, default=5.0, show_default=True, help="Minutes between two at most."
+    ),
     _checkpoints("--keep-checkpoints", type=int, default=2, show_default=True, help="How many of the newest are kept."),
-    *_BUDGET,
+    _budget("--max-hours", type=float, help="Hours, those of earlier attempts of the same run included."),
+    _budget("--max-cost", type=float, help="In the price's currency."),
+    _budget("--price-per-hour", type=float, help="Of all machines together."),
+    _budget("--machine-type", default="", metavar="TYPE", help="Takes the price from the price table."),
+    _budget("--price-table", default="", metavar="FILE", help="Your own prices, as JSON; a dated table comes along."),
+    _budget(
+        "--target", default="", metavar="METRIC=VALUE", help="On the eval split, such as root_mean_squared_error=1.1."
+    ),
 )
-_PIPELINE = (_warm_start, *_DEVICES, _CHECKPOINT_MINUTES, *_BUDGET)
-_SEARCH = (*_DEVICES, _XLA)
+_PLACE = _checkpoints(
+    "--checkpoints", metavar="DIR", help="Where; OUTPUT.checkpoints by default, none for no checkpoints."
+)
 
 
-def pipeline_inputs(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds those that a pipeline takes, as texts; the command gets them all under `training`, as `request.Inputs`."""
-    return _gathering(_PIPELINE, command, "training", _inputs)
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a training to a command, which gets them under `training`, as a Request."""
+    return _gathering(_OPTIONS, command, "training", _checked)
 
 
-def devices(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the devices alone, for a pipeline that searches; the command gets them as `pipeline_inputs` does."""
-    return _gathering(_DEVICES, command, "training", lambda given: Inputs(**_devices_of(given)))
-
-
-def asked(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which gets them all as one mapping under `given`, to be read by `request`."""
-    return _gathering(_OPTIONS, command, "given", dict)
-
-
-def of_trials(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds those that hold for each trial of a search; the command gets them under `trial_options`, as `Options`."""
-    return _gathering(_SEARCH, command, "trial_options", lambda given: Options(distribution=Distribution(**given)))
+def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds them, and the place of checkpoints; the command gets all as one mapping under `given`, for `request`."""
+    return _gathering((*_OPTIONS, _PLACE), command, "given", dict)
 
 
 def _gathering(
@@ -149,30 +121,14 @@ def _gathering(
 
 
 def request(given: Mapping[str, Any]) -> Request:
-    """What the options ask for; the folder of checkpoints is `checkpoints_folder`.
+    """The options as one object; the folder of checkpoints is `checkpoints_folder`.
 
     Raises:
         UsageError: a value that means nothing, or two that exclude each other.
         DataError: the price table is none.
     """
-    overrides = {name: given[name] for name in ("batch_size", "epochs", "steps", "learning_rate", "seed")}
-    return Request(
-        warm_start=given["warm_start"],
-        options=Options(
-            distribution=Distribution(strategy=given["strategy"], precision=given["precision"], xla=given["xla"]),
-            input=Input(cache=given["cache"], sharding=given["sharding"], deterministic=given["deterministic"]),
-            checkpointing=Checkpointing(
-                steps=given["checkpoint_steps"], minutes=given["checkpoint_minutes"], keep=given["keep_checkpoints"]
-            ),
-            budget=Budget(
-                max_hours=given["max_hours"],
-                max_cost=given["max_cost"],
-                price_per_hour=_price(given),
-                target=given["target"],
-            ),
-        ),
-        overrides={name: value for name, value in overrides.items() if value is not None},
-    )
+    values = {**given, "price_per_hour": _price(given)}
+    return Request.from_json({name: values[name] for name in OPTIONS if name in values})
 
 
 def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
@@ -183,24 +139,9 @@ def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
     return "" if folder == "none" else folder
 
 
-def _inputs(given: Mapping[str, Any]) -> Inputs:
-    """As the texts that a pipeline takes: what is as by default is ""."""
+def _checked(given: Mapping[str, Any]) -> Request:
     check_table(given)
-    price = _price(given)
-    numbers = {"max_hours": given["max_hours"], "max_cost": given["max_cost"], "price_per_hour": price}
-    minutes = given["checkpoint_minutes"]
-    return Inputs(
-        warm_start=given["warm_start"],
-        **_devices_of(given),
-        target=given["target"],
-        checkpoint_minutes="" if minutes == Checkpointing.minutes else repr(minutes),
-        **{name: "" if value is None else repr(value) for name, value in numbers.items()},
-    )
-
-
-def _devices_of(given: Mapping[str, Any]) -> dict[str, str]:
-    defaults = {"strategy": Distribution.strategy, "precision": Distribution.precision}
-    return {name: "" if given[name] == default else given[name] for name, default in defaults.items()}
+    return request(given)
 
 
 def check_table(given: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from headrace.pipelines.console import print_lines
 from headrace.pipelines.training_lines import training_lines
 
 if TYPE_CHECKING:
-    from headrace.components.train.options import Options
+    from headrace.components.train.request import Request
     from headrace.components.tune.tried import Tried
 
 
@@ -34,18 +34,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
 )
-@click.option("--max-hours", type=float, help="Hours, those of earlier attempts of the same search included.")
 @click.option("--folder", metavar="DIR", help="Where the search keeps what it knows; OUTPUT.search by default.")
-@train_options.of_trials
+@train_options.options
 def tune(
     problem: str,
     examples: str,
     output: str,
     trials: int | None,
     parallel: int,
-    max_hours: float | None,
     folder: str | None,
-    trial_options: Options,
+    training: Request,
 ) -> None:
     """Try parameters of training, and export the Model of the trial with the least eval loss.
 
@@ -72,8 +70,7 @@ def tune(
         folder=folder or storage.sibling(output, ".search"),
         trials=trials,
         parallel=parallel,
-        max_hours=max_hours,
-        options=trial_options,
+        request=training,
     )
     config.check_output(problem)
     with showing("tune", output) as (console, report):

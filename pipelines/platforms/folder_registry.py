@@ -22,8 +22,12 @@ class FolderRegistry:
 
         wanted = {name: value for name, value in given.items() if name in resolve.component_spec.inputs}
         outputs = self.place(resolve(**wanted), cache=False).outputs
-        models = {name: given[name] for name in ("champion", "warm_start", "warm_start_version")}
-        return {**models, "data_version": outputs["data_version"], "attempt": outputs["attempt"]}
+        return {
+            "champion": given["champion"],
+            "training": given["training"],
+            "data_version": outputs["data_version"],
+            "attempt": outputs["attempt"],
+        }
 
     def champion(self: _Places, **given: Any) -> Any:
         """What the folder says now."""

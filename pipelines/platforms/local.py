@@ -39,7 +39,7 @@ class LocalPlatform(FolderRegistry):
 
     def resolve(self, **given: Any) -> Mapping[str, Any]:
         """As they are, without a task: `headrace run` has measured the data."""
-        names = ("champion", "warm_start", "warm_start_version", "data_version")
+        names = ("champion", "training", "data_version")
         return {**{name: given[name] for name in names}, "attempt": given["data_version"]}
 
     def tune(self, **given: Any) -> Any:

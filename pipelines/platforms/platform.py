@@ -39,8 +39,7 @@ class Platform(Protocol):
         examples: Any,
         trials: Any,
         parallel: Any,
-        strategy: Any,
-        precision: Any,
+        training: Any,
         attempt: Any,
     ) -> Any:
         """Tasks that search for better parameters of training; what comes back is the best trial's Model."""
@@ -54,14 +53,13 @@ class Platform(Protocol):
         registry: Any,
         root: Any,
         champion: Any,
-        warm_start: Any,
-        warm_start_version: Any,
+        training: Any,
         data: Any,
         data_version: Any,
         csv: Any,
         cache: Any,
     ) -> Mapping[str, Any]:
-        """What the inputs of a training mean now: champion, warm_start, warm_start_version, data_version and attempt.
+        """What the inputs of a training mean now: champion, training, data_version and attempt.
 
         A task that is never cached measures data without a version, and finds models that are given by names of the
         platform's registry. `attempt` is an input of every later task that may be cached.

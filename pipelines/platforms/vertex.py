@@ -83,15 +83,14 @@ class VertexPlatform:
         examples: Any,
         trials: Any,
         parallel: Any,
-        strategy: Any,
-        precision: Any,
+        training: Any,
         attempt: Any,
     ) -> Any:
         """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
         from headrace.components.tune.vertex.component import best, study, trial
 
         options, of_file = self._options, {"problem": problem, "tuning_digest": tuning_digest, "root": root}
-        of_trial = {**of_file, "examples": examples, "strategy": strategy, "precision": precision}
+        of_trial = {**of_file, "examples": examples, "training": training}
         algorithm = options.tuning.service_algorithm
         planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt))
         search = planned.outputs["search"]

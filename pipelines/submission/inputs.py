@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
@@ -144,6 +145,10 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
             where=", ".join(f"--{name}" for name in unused),
             expected=f"one of its parameters: {', '.join(sorted(definitions)) or 'none'}",
         )
+    if "problem_digest" in definitions and "training" in inputs.given:
+        request = Request.from_json(inputs.given["training"])
+        if file is not None:
+            request.check(file.problem)
     return Filled({**values, **inputs.given}, "" if file is None else file.problem.name, upload)
 
 

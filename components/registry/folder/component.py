@@ -61,7 +61,7 @@ def resolve(
     registry: str,
     root: str,
     champion: str = "",
-    warm_start: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     data: str = "",
     data_version: str = "",
     csv: str = "",
@@ -76,7 +76,8 @@ def resolve(
     Args:
         registry: the registry's folder.
         root: where the run's records are kept.
-        champion, warm_start: Models; a folder has no names for them, so they are left as they are.
+        champion: a Model; a folder has no names for models, so it is left as it is.
+        training: the options of the training, whose `warm_start` is the same.
         data, csv: as `preprocess` takes them.
         data_version: fingerprint of the data; measured if "".
         cache: False makes every later task run again.
@@ -86,4 +87,4 @@ def resolve(
     """
     from headrace.components.registry.folder import step
 
-    return step.resolve(registry, root, champion, warm_start, data, data_version, csv, cache)
+    return step.resolve(registry, root, champion, training, data, data_version, csv, cache)

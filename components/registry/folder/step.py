@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
@@ -41,11 +42,18 @@ def champion(
 
 
 def resolve(
-    registry: str, root: str, champion: str, warm_start: str, data: str, data_version: str, csv: str, cache: bool
+    registry: str,
+    root: str,
+    champion: str,
+    training: Mapping[str, Any],
+    data: str,
+    data_version: str,
+    csv: str,
+    cache: bool,
 ) -> tuple[str, str]:
     """Does the work of `component.resolve`, whose docstring says what the arguments are."""
     with running("resolve", root=root) as step:
-        step.identity = identity.resolve_identity(registry, champion, warm_start, data)
+        step.identity = identity.resolve_identity(registry, champion, str(training.get("warm_start", "")), data)
         measured = version_of(data, data_version, csv)
         step.finish(outputs={}, result={"data_version": measured})
     return measured, identity.attempt_of(measured, cache=cache)

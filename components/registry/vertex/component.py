@@ -77,15 +77,14 @@ def resolve(
     registry: str,
     root: str,
     champion: str = "",
-    warm_start: str = "",
-    warm_start_version: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     data: str = "",
     data_version: str = "",
     csv: str = "",
     cache: bool = True,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Resolved",
-    [("champion", str), ("warm_start", str), ("warm_start_version", str), ("data_version", str), ("attempt", str)],
+    [("champion", str), ("training", dict), ("data_version", str), ("attempt", str)],
 ):
     """Finds what a training's inputs mean now: models that are given by their names, and the version of the data.
 
@@ -96,17 +95,15 @@ def resolve(
         root: where the run's records are kept.
         champion: a place on gs:// or a path below /gcs, or an alias, a version, or a whole name in the registry, with @
             and one of them; "" for none.
-        warm_start: the same.
-        warm_start_version: the version that the warm start must have; "" for the one that it has.
+        training: the options of the training, whose `warm_start` is the same.
         data, csv: as `preprocess` takes them.
         data_version: fingerprint of the data; measured if "".
         cache: False makes every later task run again.
 
     Returns:
-        Where both are, as paths that every task and job sees, the version of the warm start, the data's version, and
-        the input `attempt` of later tasks, by which the engine's cache knows them.
+        The champion and the options with both as paths that every task and job sees and with the warm start's version,
+        the data's version, and the input `attempt` of later tasks, by which the engine's cache knows them.
     """
     from headrace.components.registry.vertex import lookup
 
-    given = {"champion": champion, "warm_start": warm_start}
-    return lookup.resolve(registry, root, given, warm_start_version, data, data_version, csv, cache)
+    return lookup.resolve(registry, root, champion, training, data, data_version, csv, cache)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from google.api_core import exceptions as api
 
 from headrace.components.registry.vertex.register import ROLE, description_of
 from headrace.components.score.identity import version_of
+from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, UsageError
@@ -129,32 +132,28 @@ def champion(
 def resolve(
     registry: str,
     root: str,
-    given: dict[str, str],
-    warm_start_version: str,
+    champion: str,
+    training: Mapping[str, Any],
     data: str = "",
     data_version: str = "",
     csv: str = "",
     cache: bool = True,
-) -> tuple[str, str, str, str, str]:
-    """Does the work of `vertex_component.resolve`, whose docstring says what the arguments are.
-
-    Args:
-        registry: the entry of aliases and versions.
-        root: where the run's records are kept.
-        given: the champion and the warm start, by these names.
-        warm_start_version: that it must have, or "".
-        data, data_version, csv, cache: as the component takes them.
-    """
+) -> tuple[str, dict[str, Any], str, str]:
+    """Does the work of `vertex_component.resolve`, whose docstring says what the arguments are."""
     with running("resolve", root=root) as step:
-        step.identity = identity.resolve_identity(registry, given["champion"], given["warm_start"], data)
-        found = {name: place_of(text, registry) for name, text in given.items()}
-        if found["warm_start"] and not warm_start_version:
-            warm_start_version = identity.model_version_of(found["warm_start"])
+        request = Request.from_json(training)
+        step.identity = identity.resolve_identity(registry, champion, request.warm_start, data)
+        found = place_of(champion, registry)
+        start, version = place_of(request.warm_start, registry), request.warm_start_version
+        if start and not version:
+            version = identity.model_version_of(start)
         measured = measuring.version_of(data, data_version, csv)
-        result = {**found, "warm_start_version": warm_start_version, "data_version": measured}
-        step.finish(outputs=found, result=result)
-    places = (_mounted(found["champion"]), _mounted(found["warm_start"]))
-    return *places, warm_start_version, measured, identity.attempt_of(measured, cache=cache)
+        resolved = dataclasses.replace(request, warm_start=start, warm_start_version=version).to_json()
+        result = {"champion": found, "training": resolved, "data_version": measured}
+        step.finish(outputs={"champion": found, "warm_start": start}, result=result)
+    if start:
+        resolved["warm_start"] = _mounted(start)
+    return _mounted(found), resolved, measured, identity.attempt_of(measured, cache=cache)
 
 
 def _number(registry: Any, version: str) -> str:

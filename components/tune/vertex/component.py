@@ -17,8 +17,7 @@ def study(
     trials: int = 0,
     parallel: int = 1,
     algorithm: str = "",
-    strategy: str = "",
-    precision: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> NamedTuple("Study", [("search", str), ("folder", str), ("parameters", list), ("trials", int)]):  # type: ignore[valid-type]
     """Says what a hyperparameter tuning job searches: the Problem's `tuning`, as Vertex AI takes it.
@@ -31,18 +30,15 @@ def study(
         trials: how many; 0 takes what the Problem says.
         parallel: trials at a time.
         algorithm: the service's name of it, or "".
-        strategy: auto, one_device, mirrored, multi_worker or tpu.
-        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        training: options of each trial, as `train` takes them.
         attempt: any text; another one makes the step run again where nothing else changed.
 
     Returns:
         The search's identity, the folder of the trials' outputs, the study's parameters, and the number of trials.
     """
-    from headrace.components.train.request import Inputs
     from headrace.components.tune.vertex import steps
 
-    inputs = Inputs(strategy=strategy, precision=precision)
-    return steps.plan(problem, tuning_digest, root, examples, trials, parallel, algorithm, inputs)
+    return steps.plan(problem, tuning_digest, root, examples, trials, parallel, algorithm, training)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
@@ -52,8 +48,7 @@ def trial(
     root: str,
     examples: dsl.Input[dsl.Dataset],
     search: str,
-    strategy: str = "",
-    precision: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
 ) -> None:
     """Trains with the parameters that the service chose. Only its inputs are used: the job runs `vertex_trial`.
 
@@ -63,8 +58,7 @@ def trial(
         root: where the run's records are kept.
         examples: what preprocessing made.
         search: the search's identity, by which the job is labelled.
-        strategy: auto, one_device, mirrored, multi_worker or tpu.
-        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        training: options of each trial, as `train` takes them.
     """
 
 

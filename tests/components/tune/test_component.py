@@ -19,7 +19,9 @@ TUNING = 'tuning=Tuning({"learning_rate": Range(1e-3, 1e-1, log=True)}, trials=3
 
 
 @dsl.pipeline(name="tuning")
-def tuning(problem: str, tuning_digest: str, schema_digest: str, data: str, root: str, trials: int, word: str) -> None:
+def tuning(
+    problem: str, tuning_digest: str, schema_digest: str, data: str, root: str, trials: int, training: dict
+) -> None:
     platform = local.LocalPlatform()
     examples = platform.place(
         preprocess(problem=problem, schema_digest=schema_digest, data=data, data_version="v1", root=root)
@@ -32,7 +34,7 @@ def tuning(problem: str, tuning_digest: str, schema_digest: str, data: str, root
             examples=examples.outputs["examples"],
             trials=trials,
             parallel=2,
-            strategy=word,
+            training=training,
         )
     )
 
@@ -62,7 +64,7 @@ def run(folder: Path, file: ProblemFile, **given: Any) -> dict[str, Any]:
         "data": str(NATALITY / "births.csv"),
         "root": str(folder),
         "trials": 2,
-        "word": "",
+        "training": {},
         **given,
     }
     spec, logs = str(folder / "tuning.yaml"), str(folder / "logs")
@@ -88,7 +90,7 @@ def test_the_best_trial_is_the_tasks_model(folder: Path, file: ProblemFile) -> N
 
 
 def test_a_device_that_is_not_there_is_the_users_mistake(folder: Path, file: ProblemFile) -> None:
-    event = run(folder, file, word="mirrored")
+    event = run(folder, file, training={"strategy": "mirrored"})
     error = HeadraceError.from_json(event["record"]["error"])
     assert error.exit_status == 2
     assert "mirrored" in error.paragraph or "GPU" in error.paragraph

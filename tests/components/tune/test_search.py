@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from headrace.components.train.options import Options
+from headrace.components.train.request import Request
 from headrace.components.tune import search, trial
 from headrace.components.tune.study import Study
 from headrace.components.tune.workers import Worker
@@ -147,12 +147,12 @@ def test_two_at_a_time(file: ProblemFile, examples: Path, tmp_path: Path) -> Non
 
 
 def test_hours_that_do_not_do_for_one_trial(file: ProblemFile, examples: Path, tmp_path: Path) -> None:
-    config = search.TuneConfig(str(examples), str(tmp_path / "model"), str(tmp_path / "search"), max_hours=1e-4)
+    config = search.TuneConfig(str(examples), str(tmp_path / "model"), str(tmp_path / "search"), request=hours(1e-4))
     with pytest.raises(PlatformError) as caught:
         search.tune(file, config)
     assert "no trial was finished" in caught.value.paragraph
     # With more, the trial that was begun is the first to go on.
-    assert search.tune(file, dataclasses.replace(config, max_hours=1.0, trials=1)).best.number == 0
+    assert search.tune(file, dataclasses.replace(config, request=hours(1.0), trials=1)).best.number == 0
 
 
 def test_a_trial_that_fails_is_one_of_many(file: ProblemFile, examples: Path, tmp_path: Path) -> None:
@@ -181,6 +181,16 @@ def test_a_trial_that_fails_is_one_of_many(file: ProblemFile, examples: Path, tm
     assert result.best.parameters == {"hyperparameters.fail": 0}
 
 
+def hours(number: float) -> Request:
+    return Request.from_json({"max_hours": number})
+
+
+def test_an_option_may_not_set_what_the_search_chooses(file: ProblemFile) -> None:
+    with pytest.raises(UsageError, match="the search chooses learning_rate"):
+        trial.tuning_of(file, Request(overrides={"learning_rate": 0.1, "epochs": 3}))
+    assert trial.tuning_of(file, Request(overrides={"epochs": 3})) == file.problem.tuning
+
+
 def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) -> None:
     natality = load_problem(str(NATALITY / "natality.py"))
     for unfit, said in (
@@ -190,7 +200,7 @@ def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) ->
         with pytest.raises(ProblemError) as caught:
             trial.tuning_of(unfit)
         assert said in caught.value.paragraph
-    for wrong in ({"trials": 0}, {"parallel": 0}, {"max_hours": 0.0}):
+    for wrong in ({"trials": 0}, {"parallel": 0}):
         with pytest.raises(UsageError):
             search.TuneConfig("e", "o", "f", **wrong)  # type: ignore[arg-type]
 
@@ -262,7 +272,7 @@ def test_a_process_that_dies_is_started_again(file: ProblemFile, examples: Path,
         "examples": str(examples),
         "output": str(tmp_path / "model"),
         "checkpoints": str(tmp_path / "checkpoints"),
-        "options": Options().to_json(),
+        "training": {},
     }
 
     def kill(event: Any) -> None:

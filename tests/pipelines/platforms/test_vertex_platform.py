@@ -94,9 +94,7 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
     assert {name: inputs[name] for name in expected} == expected
     assert tasks["train"].spec["retryPolicy"]["maxRetryCount"] == 3
     container = read_spec(str(path)).executor_of(tasks["train"])
-    # The component's own `strategy` says how it distributes; the job's is in the request itself.
-    assert inputs.get("strategy") is None
-    assert '"strategy": "SPOT"' in container["args"][3]
+    assert inputs["strategy"] == "SPOT"
     assert container["command"][-1] == "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 
 
@@ -107,7 +105,7 @@ def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dic
     for task in ("preprocess", "train", "evaluate"):
         source = tasks[task].spec["inputs"]["parameters"]["attempt"]
         assert source == {"taskOutputParameter": {"outputParameterKey": "attempt", "producerTask": "resolve"}}
-    for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
+    for task, name in (("train", "training"), ("evaluate", "champion")):
         source = tasks[task].spec["inputs"]["parameters"][name]
         assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "resolve"}}
 
@@ -185,7 +183,7 @@ def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, ta
 
     request = read_spec(str(path)).executor_of(tasks["train"])["args"][3]
     # What the component is given at run time, a text of the user's among it, must not reach the request.
-    for name, value in {**tasks["train"].inputs(), "strategy": "mirrored"}.items():
+    for name, value in {**tasks["train"].inputs(), "training": {"strategy": "mirrored"}}.items():
         placeholder = f"{{{{$.inputs.parameters['{name}']}}}}"
         written = value if f'"{placeholder}"' in request else json.dumps(value)
         request = request.replace(placeholder, str(written))

@@ -16,7 +16,6 @@ from headrace.components.registry.vertex import lookup
 from headrace.components.registry.vertex.lookup import find, full_name, place_of
 from headrace.components.registry.vertex.register import description_of
 from headrace.components.summarize import step as summarize
-from headrace.components.train.request import Inputs
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
@@ -117,14 +116,14 @@ def test_batch_scoring_is_told_the_model_and_its_name(models: dict[str, str], tm
 
 
 def test_training_is_told_paths_that_its_jobs_see(models: dict[str, str], bucket: str, tmp_path: Path) -> None:
-    given = {"champion": "champion", "warm_start": f"{REGISTRY}@1"}
-    told = lookup.resolve(REGISTRY, str(tmp_path), given, "", data_version="v1")
-    assert told == (f"/gcs/{bucket}/{SECOND}", f"/gcs/{bucket}/{FIRST}", FIRST, "v1", "v1")
-    none = {"champion": "", "warm_start": ""}
-    assert lookup.resolve(REGISTRY, str(tmp_path), none, "") == ("", "", "", "", "")
-    again = [lookup.resolve(REGISTRY, str(tmp_path), none, "", "x", "v1", cache=False) for _ in range(2)]
-    assert [one[3] for one in again] == ["v1", "v1"]
-    assert again[0][4] != again[1][4]
+    training = {"warm_start": f"{REGISTRY}@1", "max_hours": 2}
+    told = lookup.resolve(REGISTRY, str(tmp_path), "champion", training, data_version="v1")
+    found = {"warm_start": f"/gcs/{bucket}/{FIRST}", "warm_start_version": FIRST, "max_hours": 2.0}
+    assert told == (f"/gcs/{bucket}/{SECOND}", found, "v1", "v1")
+    assert lookup.resolve(REGISTRY, str(tmp_path), "", {}) == ("", {}, "", "")
+    again = [lookup.resolve(REGISTRY, str(tmp_path), "", {}, "x", "v1", cache=False) for _ in range(2)]
+    assert [one[2] for one in again] == ["v1", "v1"]
+    assert again[0][3] != again[1][3]
 
 
 def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_path: Path) -> None:
@@ -142,20 +141,20 @@ def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_pa
         root=root,
         registry=REGISTRY,
         endpoint="endpoint",
-        training=Inputs(warm_start="1"),
+        training={"warm_start": "1"},
         resolved=True,
     )
     file = load_problem(PROBLEM)
     unknown = {step["step"]: step for step in summarize.collect(facts, file)}
     assert (unknown["resolve"]["status"], unknown["train"]["identity"]) == ("skipped", "")
-    lookup.resolve(REGISTRY, root, {"champion": "champion", "warm_start": "1"}, "", "births.csv", "v1")
+    lookup.resolve(REGISTRY, root, "champion", {"warm_start": "1"}, "births.csv", "v1")
     steps = {step["step"]: step for step in summarize.collect(facts, file)}
     assert steps["resolve"]["status"] == "succeeded"
     by_place = dataclasses.replace(
         facts,
         registry=root,
         champion=models[SECOND],
-        training=Inputs(warm_start=models[FIRST]),
+        training={"warm_start": models[FIRST]},
         resolved=False,
     )
     expected = {step["step"]: step["identity"] for step in summarize.collect(by_place, file)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,23 @@ def test_models_are_given_by_their_names_in_the_registry(
     place = put("model/training.json", b'{"model_version": "0123456789abcdef"}').rpartition("/")[0]
     vertex.server.upload(place, model_id="natality", versionAliases=["champion"])
     vertex.do.by_task["resolve"] = lambda call: component_calls.run(resolve, call, tmp_path)
-    done = vertex.submit("--champion", "champion", "--parameter", f"warm_start={PARENT}/models/natality@1", "--wait")
+    start = json.dumps({"warm_start": f"{PARENT}/models/natality@1"})
+    done = vertex.submit("--champion", "champion", "--parameter", f"training={start}", "--wait")
     assert (done.status, done.error) == (0, "")
     given = {call.task: call.parameters for call in vertex.do.calls}
     assert next(iter(given)) == "resolve"
-    assert given["evaluate"]["champion"] == given["train"]["warm_start"] == f"/gcs/{bucket}/model"
-    # By it the cache sees that the alias means another model.
-    assert given["train"]["warm_start_version"] == "0123456789abcdef"
+    assert given["evaluate"]["champion"] == f"/gcs/{bucket}/model"
+    # By the version the cache sees that the alias means another model.
+    assert given["train"]["training"] == {
+        "warm_start": f"/gcs/{bucket}/model",
+        "warm_start_version": "0123456789abcdef",
+    }
+
+
+def test_options_of_a_training_are_checked_before_the_platform_is_asked(vertex: Platform) -> None:
+    for training, said in (
+        ('{"max_hour": 2}', "training has no option 'max_hour'"),
+        ('{"target": "auc=0.9"}', "the target is of another task"),
+    ):
+        done = vertex.submit("--parameter", f"training={training}")
+        assert (done.status, said in done.error, vertex.server.requests) == (2, True, [])

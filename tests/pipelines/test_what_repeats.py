@@ -12,7 +12,7 @@ import pytest
 from headrace.components.train.options import Budget, Checkpointing, Options
 from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity
-from headrace.core.problem.file import load_problem
+from headrace.core.problem.file import Part, load_problem
 from headrace.core.steps import identity
 
 DOCS = Path(__file__).parents[2] / "docs" / "platform_engineer.md"
@@ -180,3 +180,45 @@ def test_an_edit_repeats_what_the_table_says(
     before = identities(State(), tmp_path / "before", monkeypatch)
     after = identities(EDITS[row][number](State()), tmp_path / "after", monkeypatch)
     assert {step for step in STEPS if before[step] != after[step]} == table()[row]
+
+
+# The parameter by which an engine's cache knows each step, with those that are the same for all of them.
+DIGESTS = {"preprocess": "schema_digest", "train": "training_digest", "evaluate": "evaluation_digest"}
+
+
+@pytest.mark.parametrize("row", ["`gate`", "`training`, `hyperparameters`", "`tuning`"])
+@pytest.mark.parametrize("helper", ["beside", "on the import path"])
+def test_an_engine_is_given_the_same_where_nothing_is_to_be_repeated(
+    row: str, helper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace.pipelines.commands.run import plan_static
+
+    def arguments(state: State) -> dict[str, object]:
+        problem, data = tmp_path / "problem", tmp_path / "births.csv"
+        code = problem if helper == "beside" else tmp_path / "code"
+        for folder in (problem, code):
+            folder.mkdir(exist_ok=True)
+        (problem / "births.py").write_text(state.problem)
+        (code / "layers.py").write_text(state.helper)
+        data.write_text(
+            "record_id,weight_pounds,mother_age,plurality,is_male\n"
+            + "".join(f"r{n},{5 + n % 3},{20 + n % 9},{1 + n % 2},{n % 2}\n" for n in range(50))
+        )
+        if code is not problem:
+            monkeypatch.syspath_prepend(str(code))
+        return plan_static(str(problem / "births.py"), str(data), str(tmp_path / "root"), "").arguments
+
+    before, after = arguments(State()), arguments(EDITS[row][0](State()))
+    changed = {name for name in before if before[name] != after[name]}
+    repeated = {digest for step, digest in DIGESTS.items() if step in table()[row]}
+    if "train" in table()[row]:
+        # The evaluation repeats for its Model, which is another one.
+        repeated -= {"evaluation_digest"}
+    # Those of the exit task, which no cache answers for.
+    assert changed == {"run_id", "problem_digest", *repeated}
+    # What each step is given leads to the file that has what the step reads.
+    monkeypatch.undo()
+    parts: dict[str, Part] = {"schema_digest": "schema", "training_digest": "training", "problem_digest": "problem"}
+    for name, part in parts.items():
+        file = load_problem(str(after["problem"]), digest=str(after[name]), part=part)
+        assert (file.problem.name, [*file.files]) == ("natality", ["layers.py"])

@@ -61,14 +61,19 @@ def export(
         ) from error
     served = _serve(saved, problem, rows)
     compare(_in_memory(model, objective, rows), served)
-    for name, text in {"problem.py": problem_file.source, **problem_file.files}.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    copy_code(folder, problem_file)
     storage.write_json(str(folder / "problem.json"), problem.to_json())
     for name in ("schema.json", "statistics.json"):
         shutil.copyfile(storage.local_path(storage.join(examples, name)), folder / name)
     storage.write_json(str(folder / "golden.json"), golden(problem, rows, served))
+
+
+def copy_code(folder: Path, problem_file: ProblemFile) -> None:
+    """Writes a Problem file as problem.py, and the user's modules beside it, where it finds them again."""
+    for name, text in {**problem_file.files, "problem.py": problem_file.source}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def compare(expected: Mapping[str, Any], received: Mapping[str, Any]) -> None:

@@ -268,3 +268,36 @@ def test_the_name_of_the_users_code_follows_from_the_code_alone(tmp_path: Path) 
         assert build_model is not None
         names.add(build_model.__module__)
     assert len(names) == 2
+
+
+def test_modules_travel_to_a_bucket(tmp_path: Path, bucket: str) -> None:
+    text = f"from parts.sizes import UNITS\n{BASE}"
+    files = {"natality.py": text, "parts/__init__.py": "", "parts/sizes.py": "UNITS = 3\n"}
+    file = load_problem(write(tmp_path, files))
+    root = f"gs://{bucket}/headrace"
+    problem_places.write(problem_places.contents(file, root))
+    there = load_problem(problem_places.template(root), digest=file.training_digest, part="training")
+    assert there.path == f"{root}/problems/{file.digest[:16]}/natality.py"
+    assert (units(there), there.files, there.digest) == (3, file.files, file.digest)
+    # Another gate: training finds either file, whose digest of what it reads is the same; each run finds its own.
+    gate = text.replace("features=", 'gate=Gate("r_squared", at_least=0.1), features=').replace(
+        "import N", "import Gate, N"
+    )
+    other = load_problem(write(tmp_path, {"natality.py": gate}))
+    problem_places.write(problem_places.contents(other, root))
+    assert load_problem(problem_places.template(root), digest=file.digest).problem.gate is None
+    assert load_problem(problem_places.template(root), digest=other.digest).problem.gate is not None
+    with pytest.raises(ProblemError, match="there is no such Problem file"):
+        load_problem(problem_places.template(root), digest="0" * 64)
+
+
+def test_modules_travel_in_a_model(tmp_path: Path) -> None:
+    from headrace.components.train.model.export import copy_code
+
+    text = f"from parts.sizes import UNITS\nimport more\n{BASE}"
+    files = {"natality.py": text, "parts/__init__.py": "", "parts/sizes.py": "UNITS = 3\n", "more.py": ""}
+    file = load_problem(write(tmp_path / "problem", files))
+    (tmp_path / "model" / "saved_model").mkdir(parents=True)
+    copy_code(tmp_path / "model", file)
+    there = load_problem(str(tmp_path / "model" / "problem.py"), digest=file.digest)
+    assert (units(there), there.files, there.is_together) == (3, file.files, True)

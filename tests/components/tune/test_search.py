@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import headrace
 
 from headrace.components.train.request import Request
 from headrace.components.tune import search, trial
@@ -50,14 +50,28 @@ def examples(file: ProblemFile, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "headrace.pipelines.cli", *arguments]
-
-
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=280, check=False)
+    done = headrace(*arguments)
     assert done.returncode == 0, done.stderr
     return done
+
+
+# Kills the search while it judges the first epoch of its second trial.
+KILLED = """
+import os, signal
+from headrace.components.tune.study import Study
+from headrace.pipelines.cli import main
+
+judge = Study.judge
+
+def judge_or_die(self, number, *arguments):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return judge(self, number, *arguments)
+
+Study.judge = judge_or_die
+main()
+"""
 
 
 def choices(result: search.TuneResult) -> list[tuple[str, dict[str, Any]]]:
@@ -107,15 +121,8 @@ def test_killed_in_the_middle_it_ends_as_if_nothing_had_been(
 ) -> None:
     output = tmp_path / "model"
     given = ("tune", "--problem", file.path, "--examples", str(examples), "--output", str(output))
-    killed = subprocess.Popen(command(*given), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert killed.stderr is not None
-    for line in killed.stderr:
-        if "trial 1:" in line:
-            break
-    time.sleep(0.5)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    killed.stderr.close()
+    killed = subprocess.run([sys.executable, "-c", KILLED, *given], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     (journal,) = (tmp_path / "model.search").glob("*/journal.log")
     with journal.open("a") as log:
         log.write('{"op_code": 5, "torn by the')

@@ -275,8 +275,8 @@ def test_modules_travel_to_a_bucket(tmp_path: Path, bucket: str) -> None:
     files = {"natality.py": text, "parts/__init__.py": "", "parts/sizes.py": "UNITS = 3\n"}
     file = load_problem(write(tmp_path, files))
     root = f"gs://{bucket}/headrace"
-    problem_places.write(problem_places.contents(file, root))
-    there = load_problem(problem_places.template(root), digest=file.training_digest, part="training")
+    copies.write(copies.contents(file, root))
+    there = load_problem(places.template(root), digest=file.training_digest, part="training")
     assert there.path == f"{root}/problems/{file.digest[:16]}/natality.py"
     assert (units(there), there.files, there.digest) == (3, file.files, file.digest)
     # Another gate: training finds either file, whose digest of what it reads is the same; each run finds its own.
@@ -284,11 +284,11 @@ def test_modules_travel_to_a_bucket(tmp_path: Path, bucket: str) -> None:
         "import N", "import Gate, N"
     )
     other = load_problem(write(tmp_path, {"natality.py": gate}))
-    problem_places.write(problem_places.contents(other, root))
-    assert load_problem(problem_places.template(root), digest=file.digest).problem.gate is None
-    assert load_problem(problem_places.template(root), digest=other.digest).problem.gate is not None
+    copies.write(copies.contents(other, root))
+    assert load_problem(places.template(root), digest=file.digest).problem.gate is None
+    assert load_problem(places.template(root), digest=other.digest).problem.gate is not None
     with pytest.raises(ProblemError, match="there is no such Problem file"):
-        load_problem(problem_places.template(root), digest="0" * 64)
+        load_problem(places.template(root), digest="0" * 64)
 
 
 def test_modules_travel_in_a_model(tmp_path: Path) -> None:

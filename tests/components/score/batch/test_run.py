@@ -295,7 +295,7 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path, data: Path, sink: An
     run(tmp_path, data, "expected", sink=sink, partition_by=partition_by)
     script = (
         "import sys\n"
-        "from by_hand import ByHand\n"
+        "from support.by_hand import ByHand\n"
         "from headrace.components.score.config import ScoreConfig\n"
         "from headrace.components.score.batch.run import score\n"
         "data, output, sink, partition_by = sys.argv[1:]\n"

@@ -71,10 +71,7 @@ def load_once(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
 
 @dataclass(frozen=True)
 class Model:
-    """A SavedModel to be loaded: what `scorer.Scorer` takes, `inputs` as pairs where they are named.
-
-    Whether texts are run apart changes no prediction, so that a process keeps the model as it loaded it first.
-    """
+    """A SavedModel to be loaded: what `scorer.Scorer` takes, `inputs` as pairs where they are named."""
 
     model: str
     signature: str = "serving_default"
@@ -82,7 +79,6 @@ class Model:
     inputs: tuple[tuple[str, str | tuple[str, ...]], ...] | tuple[str, ...] | None = None
     optional: tuple[str, ...] = ()
     intra_op_threads: int | None = None
-    lifting: bool = field(default=True, compare=False)
 
     @classmethod
     def of(
@@ -111,7 +107,6 @@ class Model:
             inputs=inputs,
             optional=self.optional,
             intra_op_threads=self.intra_op_threads or max(1, _cores() // default_threads()),
-            lifting=self.lifting,
         )
 
 

@@ -27,11 +27,9 @@ from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
 from headrace.core.progress import Progress, silent
 from headrace.core.sources.open import data_version as measure_version
-from headrace.core.sources.open import expected_rows, list_parts, list_paths
+from headrace.core.sources.open import list_parts, list_paths
 from headrace.core.sources.source import Part
 
-# Preparing to run texts apart takes some 0.4 s of CPU time, which so many rows earn back.
-LIFTING_ROWS = 700_000
 _UNITS = {
     "rows": ("row read", "rows read"),
     "batches": ("batch", "batches"),
@@ -70,7 +68,7 @@ def score(
     """
     config.check_output()
     paths = list_paths(config.data)
-    source = source or model_of(config, paths)
+    source = source or model_of(config)
     scorer = source.load()
     parts = parts_of(config, paths, scorer)
     report(f"checked {len(paths)} {'file' if len(paths) == 1 else 'files'}")
@@ -162,14 +160,8 @@ def _run(
     return results, {**metrics_of(results), **quarantined(reasons)}
 
 
-def model_of(config: ScoreConfig, paths: Sequence[str] = ()) -> Model:
-    """The model of a configuration.
-
-    Args:
-        config: what is scored.
-        paths: the files or the table that it will score, of which the first tells about how many rows there are.
-    """
-    few = paths and expected_rows([Part(0, paths[0], csv=config.csv)]) * len(paths) < LIFTING_ROWS
+def model_of(config: ScoreConfig) -> Model:
+    """The model of a configuration."""
     return Model.of(
         config.model,
         signature=config.signature,
@@ -177,5 +169,4 @@ def model_of(config: ScoreConfig, paths: Sequence[str] = ()) -> Model:
         inputs=config.inputs,
         optional=config.optional,
         intra_op_threads=config.intra_op_threads or None,
-        lifting=not few,
     )

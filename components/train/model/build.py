@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ import tensorflow as tf
 from headrace.components.train.model import wide_and_deep
 from headrace.components.train.model.distinct_values import ByValue
 from headrace.components.train.model.objective import Objective
+from headrace.components.train.model.text_tables import TextTables
 from headrace.core.errors import ProblemError
 from headrace.core.problem import Numeric, Problem, Training
 from headrace.core.problem.file import ProblemFile
@@ -30,6 +32,7 @@ class Model:
         whole: raw features by name -> [batch, units]: what is exported.
         inputs: names of the features that `whole` takes.
         trackables: what a SavedModel must hold for `whole` to run: its variables and tables.
+        text_tables: makes what batch scoring calls in the place of `whole`; None gives nothing.
     """
 
     prepare: Callable[[dict[str, Any]], dict[str, Any]]
@@ -37,6 +40,7 @@ class Model:
     whole: Any
     inputs: tuple[str, ...]
     trackables: Sequence[Any]
+    text_tables: Callable[[], TextTables | None] = lambda: None
 
     def outputs(self, features: Mapping[str, Any]) -> Any:
         """[batch, units] for raw features by name, as when it serves."""
@@ -86,7 +90,8 @@ def build(
     tables = [layer.lookup_table for layer in preprocessing.layers if isinstance(layer, keras.layers.StringLookup)]
     variables = [variable.value for variable in whole.variables]
     names = tuple(column.name for column in problem.columns)
-    return Model(prepare, core, whole, names, [*variables, *tables])
+    text_tables = partial(TextTables.of, problem, statistics, training.model, preprocessing, core)
+    return Model(prepare, core, whole, names, [*variables, *tables], text_tables)
 
 
 def _users_model(

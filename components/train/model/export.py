@@ -129,8 +129,12 @@ def _save(folder: Path, model: Model, problem: Problem, objective: Objective) ->
     signature["key"] = tf.TensorSpec([None], tf.string, "key")
     module.serve = tf.function(serve, autograph=False)
     concrete = module.serve.get_concrete_function(**signature)
+    signatures = {"serving_default": concrete}
+    text_tables = model.text_tables()
+    if text_tables is not None:
+        signatures |= text_tables.signatures(objective.predictions)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete}, options=options)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
 
 def _serve(folder: Path, problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,9 @@ class Predictor:
         outputs = {name: np.concatenate([one[name] for one in pieces]) if pieces else _none() for name in self._outputs}
         for name, values in outputs.items():
             bad = not_finite(values)
-            for place in [] if bad is None else np.flatnonzero(bad.reshape(len(at), -1).any(axis=1)).tolist():
+            if bad is None:
+                continue
+            for place in np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim)))).tolist():
                 message = f"the model's output {name} is not a finite number"
                 faults.setdefault(int(at[place]), Fault("not_finite", message, str(values[place])))
         return Predicted(outputs, at, dict(sorted(faults.items())), self.model_version)

@@ -113,9 +113,9 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         report: told how far the work is.
 
     Raises:
-        DataError: the Examples or a Model are not what the problem and each other need.
-        UsageError: the output cannot be written.
-        PlatformError: the Examples are damaged, or a model's answers are unusable.
+        DataError: the Examples or a Model are damaged, or not what the problem and each other need.
+        UsageError: a folder holds no Examples or no Model, or the output cannot be written.
+        PlatformError: a model's answers are unusable.
     """
     config.check_output(problem_file.path)
     problem = problem_file.problem

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.artifacts import Model, Split
+from headrace.components.evaluate.artifacts import Model, TestSplit
 from headrace.components.evaluate.slices import Category
-from headrace.core import storage
+from headrace.core.artifacts.open_examples import unreadable
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
@@ -45,7 +45,7 @@ class Predicted:
     columns: dict[str, NDArray[np.float32] | Category]
 
 
-def predict(problem: Problem, split: Split, models: Sequence[Model], report: Progress = silent) -> Predicted:
+def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
     """Reads the test split once, and asks every model about every row of it.
 
     Args:
@@ -56,8 +56,8 @@ def predict(problem: Problem, split: Split, models: Sequence[Model], report: Pro
 
     Raises:
         DataError: a model needs a column that the Examples do not have, a row has no label or one that is not in the
-            vocabulary, or a column has another type than declared.
-        PlatformError: a shard is damaged or has lost rows, or a model answers for another row, with a number that is
+            vocabulary, a column has another type than declared, or a shard is damaged.
+        PlatformError: a model answers for another row, with a number that is
             not finite, with a class that it does not know, or with probabilities that are none.
     """
     askers = [_Asker(model, problem) for model in models]
@@ -79,15 +79,7 @@ def predict(problem: Problem, split: Split, models: Sequence[Model], report: Pro
         for asker, found in zip(askers, answers, strict=True):
             found.append(asker.ask(batch, keys, classes))
         rows += len(keys)
-        report("predicting the test split", done=rows, total=split.rows)
-    if rows != split.rows:
-        raise PlatformError(
-            "the test split does not hold the rows that its manifest counts",
-            where=split.uri,
-            expected=f"{split.rows} rows",
-            received=f"{rows} rows",
-            fix="Run preprocess again",
-        )
+        report("predicting the test split", done=rows, total=split.shards.rows)
     columns: dict[str, NDArray[np.float32] | Category] = {}
     for name in kept:
         whole = np.concatenate(pieces[name])
@@ -106,29 +98,24 @@ def predict(problem: Problem, split: Split, models: Sequence[Model], report: Pro
     return Predicted(np.concatenate(pieces["keys"]), outcomes, columns)
 
 
-def _batches(problem: Problem, split: Split) -> Iterator[dict[str, Column]]:
+def _batches(problem: Problem, split: TestSplit) -> Iterator[dict[str, Column]]:
     """Batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing."""
-    missing = [uri for uri in split.files if not storage.exists(uri)]
-    if missing:
-        raise PlatformError("a shard that the manifest names is gone", where=missing[0], fix="Run preprocess again")
     kinds: dict[str, Kind] = {problem.key: "bytes_list"}
     for declared in (*problem.columns, problem.label):
         kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
-    reader = ExampleReader([str(storage.local_path(uri)) for uri in split.files], kinds)
-    for runs in _runs(split.shard_rows):
+    reader = ExampleReader(split.shards.files, kinds)
+    for runs in _runs(split.shards.shard_rows):
         try:
             decoded = reader.read(runs, np.arange(sum(run.rows for run in runs)))
-        except UnreadableFile as error:
-            raise PlatformError(
-                "a shard of the test split is damaged", where=split.uri, received=str(error), fix="Run preprocess again"
-            ) from error
+        except (UnreadableFile, OSError) as error:
+            raise unreadable(split.uri, str(error)) from error
         except DataError as error:
             raise _other_rows(split, str(error)) from error
         numbers, strings = iter(decoded.numbers), iter(zip(decoded.codes, decoded.values, strict=True))
         yield {n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()}
 
 
-def _other_rows(split: Split, received: str) -> DataError:
+def _other_rows(split: TestSplit, received: str) -> DataError:
     return DataError(
         "a row of the test split does not match the schema",
         where=split.uri,
@@ -247,7 +234,7 @@ def _unusable(
 
 
 def _labels(
-    problem: Problem, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int], split: Split
+    problem: Problem, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int], split: TestSplit
 ) -> Any:
     """[batch], float64 values or int64 class indices."""
     column = batch[problem.label.name]
@@ -287,7 +274,7 @@ class _Codes:
         return np.array([self._index.setdefault(text, len(self._index)) for text in texts], np.int64)[at]
 
 
-def _keys(problem: Problem, batch: _Columns, split: Split) -> NDArray[np.object_]:
+def _keys(problem: Problem, batch: _Columns, split: TestSplit) -> NDArray[np.object_]:
     """[batch] text."""
     column = cast(Texts, batch[problem.key])
     if not column.codes.all():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.artifacts.missing import is_there
 from headrace.core.errors import UsageError
 from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted, listed
@@ -26,7 +26,7 @@ def check_replaceable(output: str) -> None:
         UsageError: they have spans, or rows that were appended.
         DataError: there is a manifest.json of something else.
     """
-    if not storage.exists(storage.join(output, "manifest.json")):
+    if not is_there("Examples", output):
         return
     there = Manifest.read(output)
     if there.spans:

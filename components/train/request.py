@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.components.train.config import OVERRIDES, TrainConfig, with_overrides
 from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options
-from headrace.core import storage
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS, Problem, Training
 from headrace.core.problem.file import ProblemFile
@@ -155,8 +155,8 @@ class Request:
             identity: the Model's version, of a trial; "" for what follows from the options.
 
         Raises:
-            UsageError: an override outside its range, a warm start that is no Model, a target of another task.
-            DataError: there are no whole Examples.
+            UsageError: an override outside its range, a warm start that is no Model, a target of another task, or a
+                folder that holds no Examples.
         """
         self.check(file.problem)
         made_from = lineage.examples_identity_of(examples)
@@ -217,19 +217,8 @@ class Request:
 
 
 def warm_start_version(model: str) -> str:
-    """The version of the Model that training starts from.
-
-    Raises:
-        UsageError: there is no Model.
-    """
-    if not storage.exists(storage.join(model, "training.json")):
-        raise UsageError(
-            "the warm start is not a Model",
-            where="--warm-start",
-            expected="a folder with training.json, which `headrace train` wrote",
-            received=model,
-        )
-    return lineage.model_version_of(model)
+    """The version of the Model that training starts from; errors as `model_artifact.version_of`."""
+    return version_of(model, option="--warm-start")
 
 
 def _option(of: dataclasses.Field[Any]) -> str:

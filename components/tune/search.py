@@ -20,6 +20,8 @@ from headrace.components.tune.tried import Tried, common_error, counted_states, 
 from headrace.components.tune.workers import Worker
 from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
+from headrace.core.artifacts.missing import is_there
+from headrace.core.artifacts.model import open_model
 from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
@@ -194,9 +196,9 @@ class _Search:
 
     def _try(self, worker: Worker, number: int, parameters: Mapping[str, Any]) -> None:
         """A trial, to its end; where the search stops before, it is left as it is, and goes on the next time."""
-        finished = self._model(number) / "training.json"
-        if finished.is_file():
-            self._done(number, storage.read_json(str(finished)))
+        finished = str(self._model(number))
+        if is_there("Model", finished):
+            self._done(number, open_model(finished).training)
             return
         asked = {
             "problem": self._file.path,

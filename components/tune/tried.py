@@ -10,6 +10,7 @@ from typing import Any
 from headrace.components.train.config import TrainResult
 from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
+from headrace.core.artifacts.model import open_model
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.storage.output import publishing
 
@@ -88,7 +89,7 @@ def publish(model: str, output: str, search: str, best: Tried, tried: Sequence[T
     }
     with storage.at_hand(model) as source, publishing(output, MODEL) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
-        record = {**storage.read_json(str(folder / "training.json")), "tuning": said}
+        record = {**open_model(str(folder)).training, "tuning": said}
         storage.write_json(str(folder / "training.json"), record)
     return TrainResult.of(record)
 

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from headrace.core import storage
-from headrace.core.errors import UsageError
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.model import version_of
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps.step import identity
 
@@ -126,20 +126,10 @@ def check_identity(predictions_identity: str, most_divergence: float) -> str:
 
 
 def examples_identity_of(examples: str) -> str:
-    """The identity that an Examples artifact carries.
-
-    Raises:
-        UsageError: there are no whole Examples.
-    """
-    if not storage.exists(storage.join(examples, "manifest.json")):
-        raise UsageError(
-            "there are no Examples",
-            where=examples,
-            expected="a folder with manifest.json, which `headrace preprocess` writes last",
-        )
-    return str(storage.read_json(storage.join(examples, "manifest.json"))["identity"])
+    """The identity that an Examples artifact carries; errors as `Manifest.read`."""
+    return Manifest.read(examples).identity
 
 
 def model_version_of(model: str) -> str:
-    """The version that a Model artifact carries."""
-    return str(storage.read_json(storage.join(model, "training.json"))["model_version"])
+    """The version that a Model artifact carries; errors as `model_artifact.version_of`."""
+    return version_of(model)

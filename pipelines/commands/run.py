@@ -19,6 +19,7 @@ from rich.console import Console
 from headrace.components.train.request import Request, warm_start_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
@@ -155,13 +156,7 @@ def plan_static(
     baseline_version = measure_baseline(baseline)
     if champion:
         champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
-        if not storage.exists(storage.join(champion, "training.json")):
-            raise UsageError(
-                "the champion is not a Model",
-                where="--champion",
-                expected="a folder with training.json",
-                received=champion,
-            )
+        version_of(champion, option="--champion")
     request = training or Request()
     if request.warm_start:
         start = os.path.abspath(storage.local_path(request.warm_start))  # noqa: PTH100

@@ -11,6 +11,7 @@ from peers.vertex import containers
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 from peers.vertex.tuning_jobs import Outcome, TuningJobs, flags
+from support.examples_manifest import write_manifest
 
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.vertex.space import parameters_of
@@ -33,7 +34,7 @@ class Search:
         self.file = load_problem(str(problem))
         self.examples = scratch / "examples"
         self.examples.mkdir()
-        (self.examples / "manifest.json").write_text('{"identity": "fedcba9876543210"}')
+        write_manifest(self.examples)
         self.trials = TuningJobs(self.trial)
         self.ended: dict[int, str] = {}
         self.commands: list[list[str]] = []

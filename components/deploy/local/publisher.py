@@ -98,8 +98,8 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     that is live and healthy is left as it is.
 
     Raises:
-        DataError: it is not a whole Model.
-        UsageError: the endpoint's folder cannot be written.
+        UsageError: the folder holds no Model, or the endpoint's folder cannot be written.
+        DataError: the Model is damaged.
         PlatformError: the server does not start, its answers are not the model's own, or the lock is held.
     """
     check_output(config.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": config.model})

@@ -20,6 +20,7 @@ from headrace.components.preprocess.append_index import complete
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import UsageError
 from headrace.core.problem import Problem
 from headrace.core.problem.file import ProblemFile
@@ -172,7 +173,9 @@ def _versioned(config: PreprocessConfig) -> PreprocessConfig:
 
 
 def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
-    if not (folder / "manifest.json").exists():
+    if not is_there("Examples", str(folder)):
+        if folder.exists() and any(folder.iterdir()):
+            raise no_artifact("Examples", where, received="a folder that holds something else")
         return None
     current = Manifest.read(str(folder))
     if current.schema_digest != problem.schema_digest:

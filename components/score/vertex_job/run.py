@@ -19,6 +19,8 @@ from headrace.components.score.vertex_job.instances import Instances, prepare
 from headrace.components.score.vertex_job.results import CollectedRows, Results
 from headrace.components.score.vertex_job.retry_refused import Refused, find_refused
 from headrace.core import storage
+from headrace.core.artifacts.missing import is_there
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.signals import Terminated, told_to_end
@@ -259,10 +261,9 @@ def _again(work: BatchPredictionWork, refused: Refused) -> BatchPredictionWork:
 
 def _check_same(model: Model, scorer: Scores) -> None:
     """Refuses another model than the one at hand, where the registry's files say which one it is."""
-    training = storage.join(model.artifact_uri, "training.json")
-    if not model.artifact_uri or not storage.exists(training):
+    if not model.artifact_uri or not is_there("Model", model.artifact_uri):
         return
-    version = storage.read_json(training).get("model_version")
+    version = version_of(model.artifact_uri)
     if version != scorer.model_version:
         raise UsageError(
             "the model in the registry is another one than the one at hand",

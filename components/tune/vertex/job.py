@@ -18,7 +18,7 @@ from headrace.components.tune.vertex import space
 from headrace.components.tune.vertex.trial import model_uri, record_uri
 from headrace.core import storage
 from headrace.core.cloud import errors
-from headrace.core.errors import DataError, HeadraceError, PlatformError, ProblemError
+from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UserError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
@@ -169,7 +169,7 @@ def _kept(folder: str, number: int, parameters: Mapping[str, Any]) -> Mapping[st
         if not space.same(kept.get("parameters", {}), parameters):
             return {}
         whole = kept["state"] != "complete" or identity.model_version_of(model) == kept["model_version"]
-    except DataError:
+    except UserError:
         return {}
     return kept if whole else {}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples_manifest import write_manifest
 
 from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options
 from headrace.components.train.request import OPTIONS, Request
@@ -22,7 +23,7 @@ EXAMPLES = "fedcba9876543210"
 
 @pytest.fixture
 def examples(tmp_path: Path) -> str:
-    (tmp_path / "manifest.json").write_text(json.dumps({"identity": EXAMPLES}))
+    write_manifest(tmp_path, identity=EXAMPLES)
     return str(tmp_path)
 
 
@@ -172,4 +173,4 @@ def test_a_run_that_was_killed_goes_on_with_more_time_too(natality: ProblemFile,
 def test_a_warm_start_that_is_no_model(natality: ProblemFile, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         version(natality, warm_start=str(tmp_path))
-    assert "the warm start is not a Model. Expected a folder with training.json" in caught.value.paragraph
+    assert "this folder holds no Model. Expected a folder with training.json" in caught.value.paragraph

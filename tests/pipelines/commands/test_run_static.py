@@ -134,7 +134,7 @@ def test_training_options_reach_the_training_and_the_report(
         (["--max-cost", "5"], "a cost cannot be bounded without a price"),
         (["--max-cost", "5", "--machine-type", "enormous"], "the machine type is not in the price table"),
         (["--max-hours", "nan"], "max_hours is wrong. Expected a number greater than 0"),
-        (["--warm-start", "nowhere"], "the warm start is not a Model"),
+        (["--warm-start", "nowhere"], "this folder holds no Model"),
     ],
 )
 def test_nonsense_about_training_is_refused_before_anything_starts(tmp_path: Path, given: list[str], said: str) -> None:

@@ -175,7 +175,7 @@ def test_plan_measures_and_extrapolates(examples: Path, tmp_path: Path) -> None:
         (["--target", "loss"], "the target is wrong"),
         (["--learning-rate", "7"], "learning_rate is wrong. Expected in (0, 1]. Received: 7.0"),
         (["--checkpoint-minutes", "0"], "checkpoint minutes is wrong"),
-        (["--warm-start", "nowhere"], "the warm start is not a Model"),
+        (["--warm-start", "nowhere"], "this folder holds no Model"),
     ],
 )
 def test_nonsense_is_refused_before_tensorflow_starts(

@@ -76,14 +76,14 @@ def test_half_a_model_is_refused_and_leaves_nothing(tmp_path: Path, missing: str
     model = make_model(tmp_path / "model", "v1")
     (tmp_path / "model" / missing).unlink()
     registry = Registry(str(tmp_path / "registry"))
-    with pytest.raises(DataError, match=f"Received: no {missing}"):
+    with pytest.raises(UsageError, match=f"Received: no {missing}"):
         registry.register(model)
     assert registry.versions() == []
     assert not (tmp_path / "registry").exists()
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no such Model"):
+    with pytest.raises(UsageError, match="this folder holds no Model"):
         Registry(str(tmp_path / "registry")).register(str(tmp_path / "nowhere"))
 
 

@@ -47,7 +47,7 @@ def models(server: VertexServer, bucket: str, put: Callable[[str, bytes], str]) 
     for version in (FIRST, SECOND):
         file = put(f"{version}/training.json", f'{{"model_version": "{version}"}}'.encode())
         put(f"{version}/saved_model/saved_model.pb", b"")
-        put(f"{version}/problem.json", b"{}")
+        put(f"{version}/problem.json", b'{"label": {}}')
         put(f"{version}/schema.json", b'{"columns": []}')
         places[version] = file.removesuffix("/training.json")
         server.upload(

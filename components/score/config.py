@@ -117,7 +117,7 @@ class ScoreConfig:
         if not self.model and (self.endpoint is None or self.approach in ("direct", "job")):
             raise UsageError("model is empty", where="--model", expected="a Model or a SavedModel")
         for approach, given, option in (
-            ("endpoint", self.endpoint, "--endpoint"),
+            ("endpoint", self.endpoint, "--endpoint-url"),
             ("job", self.job, "--vertex-model"),
         ):
             if self.approach != approach:

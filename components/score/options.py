@@ -179,17 +179,17 @@ def _check_address(url: str, *, secret: bool) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError("that is no address", where="--endpoint", expected="https://HOST/...") from error
+        raise UsageError("that is no address", where="--endpoint-url", expected="https://HOST/...") from error
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError(
             "the address holds more than an address",
-            where="--endpoint",
+            where="--endpoint-url",
             expected="neither a user and password, nor a query: addresses are logged",
             fix="Give a token by --endpoint-token-variable",
         )
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise UsageError("that is no address", where="--endpoint", expected="https://HOST/...", received=repr(url))
+        raise UsageError("that is no address", where="--endpoint-url", expected="https://HOST/...", received=repr(url))
     if secret and parts.scheme == "http" and host not in _LOCAL:
         raise UsageError(
-            "a token would be sent for everybody to read", where="--endpoint", expected="https://", received=url
+            "a token would be sent for everybody to read", where="--endpoint-url", expected="https://", received=url
         )

@@ -101,7 +101,7 @@ class DataflowRunner(RunnerOptions):
         if self.machine_type.startswith(("f1-", "g1-")):
             raise UsageError(
                 "Dataflow does not run on machines with a shared core",
-                where="DataflowRunner, --machine-type",
+                where="DataflowRunner, --worker-machine-type",
                 expected="a machine type such as n2-standard-4",
                 received=self.machine_type,
             )

@@ -15,6 +15,8 @@ from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
 from headrace.core.errors import UsageError
 from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands import options
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
 
 if TYPE_CHECKING:
     from headrace.pipelines.platforms.platform import Platform
@@ -23,9 +25,17 @@ PIPELINES = ("static", "tuned", "batch-scoring")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
-@click.command(name="compile")
+@click.command(name="compile", cls=GroupedCommand)
 @click.argument("pipeline", type=click.Choice(PIPELINES))
-@click.option("--for", "platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Platform.")
+@option(
+    "--platform",
+    "platform",
+    aliases=PLATFORM_ALIASES,
+    type=click.Choice(PLATFORMS),
+    default="local",
+    show_default=True,
+    help="Platform of the spec.",
+)
 @click.option(
     "--options",
     "options_file",
@@ -42,10 +52,10 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
 
     \b
     Examples:
-      headrace compile static --for local --output static.yaml
+      headrace compile static --platform local --output static.yaml
       headrace compile batch-scoring --output batch_scoring.yaml
-      headrace compile static --for vertex --options vertex.toml --output static.yaml
-      headrace compile tuned --for vertex --options vertex.toml --output tuned.yaml
+      headrace compile static --platform vertex --options vertex.toml --output static.yaml
+      headrace compile tuned --platform vertex --options vertex.toml --output tuned.yaml
     """
     check_output(output, SPEC, inputs={"--options": options_file})
     compile_to(pipeline, platform, output, options_file=options_file, allow_tags=allow_tags)

@@ -7,11 +7,20 @@ import json
 import click
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("spec", metavar="FILE.yaml")
-@click.option("--for", "platform", type=click.Choice(["vertex", "kubeflow"]), required=True, help="Platform.")
+@option(
+    "--platform",
+    "platform",
+    aliases=PLATFORM_ALIASES,
+    type=click.Choice(["vertex", "kubeflow"]),
+    required=True,
+    help="Platform of the spec.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, a line each.")
 def lint(spec: str, platform: str, as_json: bool) -> None:
     """Say what a platform would refuse, or ignore without a word, in any compiled pipeline spec.
@@ -19,7 +28,7 @@ def lint(spec: str, platform: str, as_json: bool) -> None:
     \b
     Exit status: 0 where nothing would be refused, 2 otherwise.
     Example:
-      headrace lint static.yaml --for vertex
+      headrace lint static.yaml --platform vertex
     """
     from headrace.pipelines.lint.check import lint as check
 

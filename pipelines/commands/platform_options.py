@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands.option_groups import folded, group
 
 if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Service
 
+# Each option, the field that it sets, what it is shown as, and what it is for.
 _OPTIONS = (
-    ("--project", "project", "PROJECT", "vertex: the project's id; [vertex] of --options otherwise."),
-    ("--location", "location", "REGION", "vertex: such as europe-west1; [vertex] of --options otherwise."),
-    ("--api-endpoint", "api_endpoint", "URL", "vertex: another address of the service, such as a private one."),
-    ("--host", "host", "URL", "kubeflow: the API's address; the cluster of kubectl otherwise."),
-    ("--namespace", "namespace", "NAME", "kubeflow: of the runs, on a cluster of several users."),
-    ("--token-file", "token_file", "FILE", "kubeflow: a token that says who asks."),
+    ("--project", "project", "PROJECT", "vertex: ID of the project (default: [vertex] of --options)."),
+    ("--region", "location", "REGION", "vertex: region, such as europe-west1 (default: [vertex] of --options)."),
+    ("--api-endpoint", "api_endpoint", "URL", "vertex: URL of another address of the service, such as a private one."),
+    ("--host", "host", "URL", "kubeflow: URL of the API (default: the cluster of kubectl)."),
+    ("--namespace", "namespace", "NAME", "kubeflow: namespace of the runs, on a cluster of several users."),
+    ("--token-file", "token_file", "FILE", "kubeflow: file with the bearer token of the API."),
 )
 _OF = {"project": "vertex", "location": "vertex", "api_endpoint": "vertex"}
+# Names that commands had before each meaning had one name.
+_ALIASES = {"--region": ("--location",)}
+PLATFORM_ALIASES = ("--for", "--to")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Place:
     @property
     def arguments(self) -> str:
         """As options, for a command that a user may give next."""
-        known = {"--to": self.platform, "--options": self.options_file}
+        known = {"--platform": self.platform, "--options": self.options_file}
         known |= {option: getattr(self, name) for option, name, _, _ in _OPTIONS}
         return " ".join(f"{option} {value}" for option, value in known.items() if value)
 
@@ -67,25 +72,26 @@ class Settings:
 
 def place(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options to a command, which is given a Place under `place`."""
-
-    def taking(**given: Any) -> Any:
-        values = {name: given.pop(name) for name in names}
-        return command(**given, place=Place(**values))
-
-    names = ["platform", "options_file", *(name for _, name, _, _ in _OPTIONS)]
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    # What the decorators below this one added.
-    taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = taking
-    for option, name, metavar, text in reversed(_OPTIONS):
-        wrapped = click.option(option, name, default="", metavar=metavar, help=text)(wrapped)
-    wrapped = click.option(
-        "--options", "options_file", metavar="FILE", default="", help="TOML: what `headrace compile` takes."
-    )(wrapped)
-    return click.option("--to", "platform", type=click.Choice(["vertex", "kubeflow"]), required=True, help="Platform.")(
-        wrapped
-    )
+    where = group("Platform")
+    return folded(
+        (
+            where(
+                "--platform",
+                "platform",
+                type=click.Choice(["vertex", "kubeflow"]),
+                required=True,
+                aliases=PLATFORM_ALIASES,
+                help="Platform of the run.",
+            ),
+            where("--options", "options_file", metavar="FILE", default="", help="TOML file of `headrace compile`."),
+            *(
+                where(name, field, default="", metavar=metavar, aliases=_ALIASES.get(name, ()), help=text)
+                for name, field, metavar, text in _OPTIONS
+            ),
+        ),
+        "place",
+        lambda given: Place(**given),
+    )(command)
 
 
 def settings(place: Place) -> Settings:
@@ -100,7 +106,9 @@ def settings(place: Place) -> Settings:
         if getattr(place, name) and _OF.get(name, "kubeflow") != place.platform
     ]
     if foreign:
-        raise UsageError(f"{place.platform} takes no {foreign[0]}", where=foreign[0], expected=f"--to {_other(place)}")
+        raise UsageError(
+            f"{place.platform} takes no {foreign[0]}", where=foreign[0], expected=f"--platform {_other(place)}"
+        )
     if place.platform != "vertex":
         return Settings()
     table: Any = None
@@ -117,9 +125,9 @@ def settings(place: Place) -> Settings:
         encryption_key=getattr(table, "encryption_key", ""),
         labels=tuple(sorted(table.labels.items())) if table is not None else (),
     )
-    for name in ("project", "location"):
+    for option, name in (("--project", "project"), ("--region", "location")):
         if not getattr(found, name):
-            raise UsageError(f"--{name} is missing", where="--to vertex", fix=f"Give --{name}, or --options FILE")
+            raise UsageError(f"{option} is missing", where="--platform vertex", fix=f"Give {option}, or --options FILE")
     return found
 
 

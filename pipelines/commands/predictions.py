@@ -25,8 +25,10 @@ def status(folder: str) -> None:
 
 @predictions.command()
 @_folder
-@click.option("--to", metavar="IDENTITY", help="go to these, published at any time, instead of the previous ones")
-def rollback(folder: str, to: str | None) -> None:
+@click.option(
+    "--identity", metavar="IDENTITY", help="Identity of the predictions to return to (default: the previous ones)."
+)
+def rollback(folder: str, identity: str | None) -> None:
     """Go back to the previous predictions: every file is read and compared before the switch."""
-    result = publishing.rollback(folder, to)
+    result = publishing.rollback(folder, identity)
     click.echo(f"{result.identity} is current: {result.uri}")

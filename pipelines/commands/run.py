@@ -69,11 +69,13 @@ def static(
     finish(run_static(plan, console), console)
 
 
-@run.command(name="batch-scoring")
+@run.command(name="batch-scoring", cls=GroupedCommand)
 @options.problem
 @options.data
 @options.root
-@click.option("--version", default="", metavar="VERSION", help="Of the registered model; the champion by default.")
+@click.option(
+    "--version", default="", metavar="VERSION", help="Version of the registered model (default: the champion)."
+)
 @score_options.sink
 @score_options.table
 @score_options.partition_by
@@ -84,9 +86,9 @@ def static(
     "--most-divergence",
     default=0.0,
     metavar="D",
-    help="Of the predictions from the label in training, 0 to 1; beyond it nothing is published. 0 for any.",
+    help="Maximum divergence of the predictions from the label in training, 0 to 1 (default: 0, any).",
 )
-@click.option("--notify", "webhook", default="", metavar="URL", help="JSON is posted there when the run ends.")
+@click.option("--notify", "webhook", default="", metavar="URL", help="URL that JSON is posted to when the run ends.")
 @score_options.elsewhere
 @runner_command.optional_runner
 def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import inputs as input_options
 from headrace.pipelines.commands.submit import prepare
@@ -30,7 +31,7 @@ def schedule() -> None:
     """
 
 
-@schedule.command(name="set")
+@schedule.command(name="set", cls=GroupedCommand)
 @click.argument("spec", metavar="FILE.yaml")
 @platform_options.place
 @input_options
@@ -43,7 +44,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
 
     \b
     Example:
-      headrace schedule set scoring.yaml --to vertex --options vertex.toml --root gs://my-bucket/headrace \\
+      headrace schedule set scoring.yaml --platform vertex --options vertex.toml --root gs://my-bucket/headrace \\
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
     from headrace.core.problem import copies
@@ -64,7 +65,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
         click.echo(f"{'made' if new else 'changed'}: {_line(made)}")
 
 
-@schedule.command(name="list")
+@schedule.command(name="list", cls=GroupedCommand)
 @platform_options.place
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(place: Place, as_json: bool) -> None:
@@ -76,7 +77,7 @@ def list_(place: Place, as_json: bool) -> None:
             click.echo(json.dumps(dataclasses.asdict(one)) if as_json else _line(one))
 
 
-@schedule.command()
+@schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
 def pause(name: str, place: Place) -> None:
@@ -84,7 +85,7 @@ def pause(name: str, place: Place) -> None:
     _set_paused(name, place, True)
 
 
-@schedule.command()
+@schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
 def resume(name: str, place: Place) -> None:
@@ -92,7 +93,7 @@ def resume(name: str, place: Place) -> None:
     _set_paused(name, place, False)
 
 
-@schedule.command()
+@schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
 def delete(name: str, place: Place) -> None:

@@ -11,36 +11,45 @@ from headrace.core.errors import UsageError
 from headrace.core.text import counted
 from headrace.pipelines.commands import options, score_options
 from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
 
 _NOBODY = "0" * 16
 _NOWHERE = "-"
 
 
-@click.command()
-@click.option("--model", default="", metavar="DIR", help="A Model, an endpoint's folder, or any SavedModel; gs:// too.")
-@click.option("--describe", is_flag=True, help="Show what the model takes and gives, and end.")
+@click.command(cls=GroupedCommand)
+@click.option("--model", default="", metavar="DIR", help="Model, endpoint folder, or any SavedModel; gs:// too.")
+@click.option("--describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
 @click.option("--data", default="", metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://...")
-@click.option("--output", default="", metavar="DIR", help="Where Predictions go; they appear whole or not at all.")
+@click.option("--output", default="", metavar="DIR", help="Folder of the Predictions, written atomically.")
 @score_options.approach
 @score_options.sink
 @score_options.table
 @score_options.partition_by
-@click.option("--signature", default="serving_default", show_default=True, help="Of the SavedModel.")
-@click.option("--key", default=None, metavar="COLUMN", help="What identifies a row; a Model's own by default.")
+@option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
+@click.option("--key", default=None, metavar="COLUMN", help="Column that identifies a row (default: the Model's).")
 @click.option(
     "--input",
     "inputs",
     multiple=True,
     metavar="INPUT=COLUMN[,COLUMN...]",
-    help="Columns of an input that is not named like one; again for more. COLUMN,COLUMN,... for the only dense input.",
+    help="Columns of an input with another name (repeatable), or COLUMN,COLUMN,... of the only dense input.",
 )
-@click.option("--optional", multiple=True, metavar="INPUT", help="Values of it may be missing; again for more.")
+@option("--optional", multiple=True, metavar="INPUT", rare=True, help="Input whose values may be missing (repeatable).")
 @options.csv
 @score_options.batch_rows
-@click.option("--scoring-threads", default=0, metavar="N", help="Batches scored at once; the machine's cores if 0.")
-@click.option("--intra-op-threads", default=0, metavar="N", help="TensorFlow's threads in an operation.")
-@click.option("--quarantine-budget", type=float, default=None, metavar="SHARE", help="Of rows without a prediction.")
+@option(
+    "--scoring-threads", default=0, metavar="N", rare=True, help="Number of batches at once (default: 0, one per core)."
+)
+@option("--intra-op-threads", default=0, metavar="N", rare=True, help="Number of TensorFlow's threads per operation.")
+@click.option(
+    "--quarantine-budget",
+    type=float,
+    default=None,
+    metavar="X",
+    help="Maximum fraction of rows without a prediction, 0 to 1.",
+)
 @score_options.elsewhere
 @runner_command.optional_runner
 def score(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import follow_to_end, poll
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Run
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("run_id", metavar="[RUN]", required=False, default="")
 @platform_options.place
 @click.option("--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit as it did.")
@@ -30,8 +31,8 @@ def status(run_id: str, place: Place, wait: bool, as_json: bool, limit: int, pol
 
     \b
     Examples:
-      headrace status --to vertex --options vertex.toml
-      headrace status natality-0123456789ab --to kubeflow --host http://127.0.0.1:8888 --wait
+      headrace status --platform vertex --options vertex.toml
+      headrace status natality-0123456789ab --platform kubeflow --host http://127.0.0.1:8888 --wait
     """
     from headrace.core.errors import UsageError
     from headrace.pipelines.submission import follow

@@ -17,13 +17,14 @@ from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.progress_output import showing
 
 if TYPE_CHECKING:
     from headrace.components.preprocess.append.spans import Update
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @options.problem
 @options.data
 @options.csv

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import click
@@ -11,12 +11,12 @@ from headrace.components.train.options import Cache, Precision, Sharding, Strate
 from headrace.components.train.request import OPTIONS, Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.option_groups import group
+from headrace.pipelines.commands.option_groups import folded, group, option
 
 _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
-_input = group("Input")
-_checkpoints = group("Checkpoints: the same command goes on where a killed one was")
+_input = group("Input", rare=True)
+_checkpoints = group("Checkpoints: the same command resumes where a killed one was")
 _budget = group("Budget: training ends at the first that is reached, and the best model so far is exported")
 
 
@@ -24,38 +24,39 @@ def _words(kind: Any) -> click.Choice[str]:
     return click.Choice(get_args(kind))
 
 
-_warm_start = click.option(
-    "--warm-start", default="", metavar="MODEL", help="A Model whose weights training starts from."
-)
 # All but the place of checkpoints, which a pipeline and a search have of their own.
 _OPTIONS = (
-    _warm_start,
-    _training("--batch-size", type=int, help="Rows a step, over all replicas."),
-    _training("--epochs", type=int, help="Passes over the train split at most."),
-    _training("--steps", type=int, help="Steps at most, instead of epochs."),
-    _training("--learning-rate", type=float, help="In (0, 1]."),
-    _training("--seed", type=int, help="The same seed gives the same weights on the same hardware."),
+    option("--warm-start", default="", metavar="MODEL", help="Model whose weights training starts from."),
+    _training("--batch-size", type=int, metavar="N", help="Number of rows per step, over all replicas."),
+    _training("--epochs", type=int, metavar="N", help="Maximum passes over the train split."),
+    _training("--steps", type=int, metavar="N", help="Maximum steps, instead of epochs."),
+    _training("--learning-rate", type=float, metavar="X", help="Learning rate, greater than 0 and at most 1."),
+    _training("--seed", type=int, metavar="N", help="Seed: the same one gives the same weights on the same hardware."),
     _devices(
         "--strategy",
         type=_words(StrategyName),
         default="auto",
         show_default=True,
-        help="`headrace train --describe` says what would be chosen here, and why.",
+        help="Strategy of distribution; `headrace train --describe` shows what auto chooses here, and why.",
     ),
     _devices(
         "--precision",
         type=_words(Precision),
         default="auto",
         show_default=True,
-        help="What layers compute in; auto is bfloat16 where the device gains from it.",
+        rare=True,
+        help="Precision of layers; auto is bfloat16 where the device is faster with it.",
     ),
-    _devices("--xla", is_flag=True, help="Compile the step with XLA: a slower start, often faster steps."),
+    _devices(
+        "--xla", is_flag=True, rare=True, help="Compile the step with XLA: slower to start, often faster per step."
+    ),
     _input(
         "--cache",
         type=_words(Cache),
         default="auto",
         show_default=True,
-        help="Where parsed rows are kept: auto takes memory where they fit, then local disk.",
+        rare=False,
+        help="Cache of parsed rows; auto is memory where they fit, then local disk, then none.",
     ),
     _input(
         "--sharding",
@@ -68,56 +69,58 @@ _OPTIONS = (
         "--deterministic/--any-order",
         default=True,
         show_default=True,
-        help="The same rows in the same order in every run; any order lets a late block wait.",
+        help="Read the same rows in the same order in every run, or let a late block wait.",
     ),
-    _checkpoints("--checkpoint-steps", type=int, help="Steps between two at most."),
+    _checkpoints("--checkpoint-steps", type=int, metavar="N", rare=True, help="Maximum steps between two checkpoints."),
     _checkpoints(
-        "--checkpoint-minutes", type=float, default=5.0, show_default=True, help="Minutes between two at most."
+        "--checkpoint-minutes",
+        type=float,
+        metavar="X",
+        default=5.0,
+        show_default=True,
+        rare=True,
+        help="Maximum time between two checkpoints, in minutes.",
     ),
-    _checkpoints("--keep-checkpoints", type=int, default=2, show_default=True, help="How many of the newest are kept."),
-    _budget("--max-hours", type=float, help="Hours, those of earlier attempts of the same run included."),
-    _budget("--max-cost", type=float, help="In the price's currency."),
-    _budget("--price-per-hour", type=float, help="Of all machines together."),
-    _budget("--machine-type", default="", metavar="TYPE", help="Takes the price from the price table."),
-    _budget("--price-table", default="", metavar="FILE", help="Your own prices, as JSON; a dated table comes along."),
+    _checkpoints(
+        "--keep-checkpoints",
+        type=int,
+        metavar="N",
+        default=2,
+        show_default=True,
+        rare=True,
+        help="Number of the newest checkpoints that are kept.",
+    ),
     _budget(
-        "--target", default="", metavar="METRIC=VALUE", help="On the eval split, such as root_mean_squared_error=1.1."
+        "--max-hours", type=float, metavar="X", help="Maximum time in hours, earlier attempts of the run included."
+    ),
+    _budget("--max-cost", type=float, metavar="X", help="Maximum cost, in the currency of the price."),
+    _budget("--price-per-hour", type=float, metavar="X", help="Price of all machines together, per hour."),
+    _budget(
+        "--machine-type", default="", metavar="TYPE", rare=True, help="Machine type whose price is in the price table."
+    ),
+    _budget(
+        "--price-table", default="", metavar="FILE", rare=True, help="JSON file of prices (default: a dated table)."
+    ),
+    _budget(
+        "--target",
+        default="",
+        metavar="METRIC=VALUE",
+        help="Target on the eval split, such as root_mean_squared_error=1.1.",
     ),
 )
 _PLACE = _checkpoints(
-    "--checkpoints", metavar="DIR", help="Where; OUTPUT.checkpoints by default, none for no checkpoints."
+    "--checkpoints", metavar="DIR", help="Folder of checkpoints, or none (default: OUTPUT.checkpoints)."
 )
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of a training to a command, which gets them under `training`, as a Request."""
-    return _gathering(_OPTIONS, command, "training", _checked)
+    return folded(_OPTIONS, "training", _checked)(command)
 
 
 def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds them, and the place of checkpoints; the command gets all as one mapping under `given`, for `request`."""
-    return _gathering((*_OPTIONS, _PLACE), command, "given", dict)
-
-
-def _gathering(
-    declared: Sequence[Any], command: Callable[..., Any], name: str, gather: Callable[[dict[str, Any]], Any]
-) -> Callable[..., Any]:
-    """`command` with the options, of which it gets one argument called `name`."""
-    below = list(getattr(command, "__click_params__", []))
-
-    def taking(**values: Any) -> Any:
-        given = {parameter: values.pop(parameter) for parameter in own}
-        return command(**values, **{name: gather(given)})
-
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    taking.__click_params__ = []  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = taking
-    for option in reversed(declared):
-        wrapped = option(wrapped)
-    own = [parameter.name for parameter in wrapped.__click_params__]  # type: ignore[attr-defined]
-    wrapped.__click_params__[:0] = below  # type: ignore[attr-defined]
-    return wrapped
+    return folded((*_OPTIONS, _PLACE), "given", dict)(command)
 
 
 def request(given: Mapping[str, Any]) -> Request:

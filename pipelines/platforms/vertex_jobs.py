@@ -156,5 +156,5 @@ def _gcpc(module: str) -> ModuleType:
         if error.name is None or not error.name.startswith("google_cloud_pipeline_components"):
             raise
         raise UsageError(
-            f"{_GCPC} is not installed", where="--for vertex", fix="Install it: pip install 'headrace[vertex]'"
+            f"{_GCPC} is not installed", where="--platform vertex", fix="Install it: pip install 'headrace[vertex]'"
         ) from error

@@ -164,7 +164,7 @@ def pipeline_root(root: str, pipeline: Mapping[str, Any], platform: str) -> str:
         raise UsageError(
             "Vertex AI needs a bucket for the tasks' outputs",
             where="--root",
-            expected="gs://BUCKET/FOLDER, in the region of --location",
+            expected="gs://BUCKET/FOLDER, in the region of --region",
             received=repr(root),
         )
     return place

@@ -47,7 +47,7 @@ def problem(tmp_path: Path) -> Path:
 
 
 def test_the_golden_file(vertex: Path) -> None:
-    """On purpose changed? `headrace compile tuned --for vertex --options .../vertex.toml --output GOLDEN`."""
+    """On purpose changed? `headrace compile tuned --platform vertex --options .../vertex.toml --output GOLDEN`."""
     compiled, golden = yaml.safe_load(vertex.read_text()), yaml.safe_load(GOLDEN.read_text())
     for spec in (compiled, golden):
         spec.pop("sdkVersion", None)

@@ -39,4 +39,4 @@ def test_look_and_go_back(tmp_path: Path) -> None:
     assert json.loads(invoke("status", place).output)["previous"] == "a" * 16
     told = f"{'a' * 16} is current: {place}/versions/{'a' * 16}\n"
     assert [invoke("rollback", place).output for _ in range(2)] == [told, told]
-    assert invoke("rollback", place, "--to", "b" * 16).output.startswith("b" * 16)
+    assert invoke("rollback", place, "--identity", "b" * 16).output.startswith("b" * 16)

@@ -45,7 +45,7 @@ def tasks(path: Path) -> dict[str, Task]:
 
 
 def test_the_golden_file(path: Path) -> None:
-    """On purpose changed? `headrace compile static --for kubeflow --options .../kubeflow.toml --output GOLDEN`."""
+    """On purpose changed? `headrace compile static --platform kubeflow --options .../kubeflow.toml --output GOLDEN`."""
     compiled, golden = (list(yaml.safe_load_all(one.read_text())) for one in (path, GOLDEN))
     for spec, _ in (compiled, golden):
         spec.pop("sdkVersion", None)

@@ -42,7 +42,7 @@ def tasks(path: Path) -> dict[str, Task]:
 
 
 def test_the_golden_file(path: Path) -> None:
-    """On purpose changed? `headrace compile static --for vertex --options .../vertex.toml --output GOLDEN`."""
+    """On purpose changed? `headrace compile static --platform vertex --options .../vertex.toml --output GOLDEN`."""
     compiled, golden = yaml.safe_load(path.read_text()), yaml.safe_load(GOLDEN.read_text())
     for spec in (compiled, golden):
         spec.pop("sdkVersion", None)

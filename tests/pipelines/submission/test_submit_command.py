@@ -137,7 +137,7 @@ def test_a_task_that_fails_says_which_and_exits_as_it_did(
     assert done.status == status
     assert "preprocess failed" in done.error
     assert message[platform.name].rstrip(".") in done.error
-    assert re.search(r"headrace logs natality-[0-9a-f]{12} --to \w+ .* --task preprocess", done.error)
+    assert re.search(r"headrace logs natality-[0-9a-f]{12} --platform \w+ .* --task preprocess", done.error)
     assert "preprocess  failed after" in done.output
     # The exit task ran, whatever happened.
     assert [call.task for call in platform.do.calls] == ["resolve", "preprocess", "summarize"]

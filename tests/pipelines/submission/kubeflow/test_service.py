@@ -40,7 +40,7 @@ def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = headrace("status", "--to", "kubeflow", "--host", f"http://127.0.0.1:{port}")
+    done = headrace("status", "--platform", "kubeflow", "--host", f"http://127.0.0.1:{port}")
     assert done.status == 75
     assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in done.error
 

@@ -61,7 +61,7 @@ def job(platform: Platform) -> Any:
             75,
             "gcloud beta quotas info list --service=aiplatform.googleapis.com --project=demo-project",
         ),
-        (400, "Unsupported region for Vertex AI, 'mars-central1'.", 2, "Give another --location"),
+        (400, "Unsupported region for Vertex AI, 'mars-central1'.", 2, "Give another --region"),
         (400, "Invalid value for runtime_config", 2, "Vertex AI refused the request"),
     ],
 )
@@ -83,7 +83,14 @@ def test_the_request_is_what_the_options_file_says(vertex: Platform, tmp_path: P
         'service_account = "runner@demo-project.iam.gserviceaccount.com"\n'
         f'network = "projects/123/global/networks/pods"\nencryption_key = "{key}"\nlabels = {{ team = "growth" }}\n'
     )
-    vertex.options = ["--to", "vertex", "--options", str(tmp_path / "vertex.toml"), "--api-endpoint", vertex.server.url]
+    vertex.options = [
+        "--platform",
+        "vertex",
+        "--options",
+        str(tmp_path / "vertex.toml"),
+        "--api-endpoint",
+        vertex.server.url,
+    ]
     assert vertex.submit("--no-cache").status == 0
     made = job(vertex)
     assert dict(made.labels) == {"team": "growth", "headrace-pipeline": "static-training"}
@@ -147,8 +154,8 @@ def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
 def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     done = headrace("status", *vertex.options, "--host", "http://127.0.0.1:1")
     assert (done.status, "vertex takes no --host" in done.error) == (2, True)
-    missing = headrace("status", "--to", "vertex", "--project", "demo-project")
-    assert (missing.status, "--location is missing" in missing.error) == (2, True)
+    missing = headrace("status", "--platform", "vertex", "--project", "demo-project")
+    assert (missing.status, "--region is missing" in missing.error) == (2, True)
 
 
 def test_models_are_given_by_their_names_in_the_registry(

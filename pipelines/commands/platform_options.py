@@ -65,12 +65,17 @@ class Settings:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def place(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which is given a Place under `place`."""
+def place(command: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
+    """Adds the options to a command, which is given a Place under `place`.
+
+    Args:
+        command: what the options are added to.
+        required: whether there must be a platform; without one the Place's is "".
+    """
 
     def taking(**given: Any) -> Any:
         values = {name: given.pop(name) for name in names}
-        return command(**given, place=Place(**values))
+        return command(**given, place=Place(**{name: value or "" for name, value in values.items()}))
 
     names = ["platform", "options_file", *(name for _, name, _, _ in _OPTIONS)]
     taking.__doc__ = command.__doc__
@@ -83,9 +88,9 @@ def place(command: Callable[..., Any]) -> Callable[..., Any]:
     wrapped = click.option(
         "--options", "options_file", metavar="FILE", default="", help="TOML: what `headrace compile` takes."
     )(wrapped)
-    return click.option("--to", "platform", type=click.Choice(["vertex", "kubeflow"]), required=True, help="Platform.")(
-        wrapped
-    )
+    platforms = click.Choice(["vertex", "kubeflow"])
+    text = "Platform." if required else "Platform; this machine without it."
+    return click.option("--to", "platform", type=platforms, required=required, help=text)(wrapped)
 
 
 def settings(place: Place) -> Settings:

@@ -12,6 +12,7 @@ from headrace.components.train.request import OPTIONS, Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import group
+from headrace.pipelines.commands.run_argument import MODEL
 
 _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
@@ -25,7 +26,11 @@ def _words(kind: Any) -> click.Choice[str]:
 
 
 _warm_start = click.option(
-    "--warm-start", default="", metavar="MODEL", help="A Model whose weights training starts from."
+    "--warm-start",
+    default="",
+    type=MODEL,
+    metavar="MODEL_OR_RUN",
+    help="A Model whose weights training starts from, or the run that made it.",
 )
 # All but the place of checkpoints, which a pipeline and a search have of their own.
 _OPTIONS = (

@@ -18,6 +18,7 @@ _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
 _input = group("Input")
 _checkpoints = group("Checkpoints: the same command goes on where a killed one was")
+_tracking = group("Tracking: MLflow too, where it is installed and MLFLOW_TRACKING_URI is set")
 _budget = group("Budget: training ends at the first that is reached, and the best model so far is exported")
 
 
@@ -88,6 +89,7 @@ _OPTIONS = (
     _budget(
         "--target", default="", metavar="METRIC=VALUE", help="On the eval split, such as root_mean_squared_error=1.1."
     ),
+    _tracking("--tensorboard", is_flag=True, help="Write TensorBoard logs to OUTPUT.tensorboard."),
 )
 _PLACE = _checkpoints(
     "--checkpoints", metavar="DIR", help="Where; OUTPUT.checkpoints by default, none for no checkpoints."

@@ -152,6 +152,23 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """Who else is told how a training goes.
+
+    Args:
+        tensorboard: write TensorBoard logs beside the Model.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        _check_bool(self.tensorboard, "tensorboard")
+
+
+@dataclass(frozen=True)
 class Options:
     """How a training is carried out."""
 
@@ -159,6 +176,7 @@ class Options:
     input: Input = field(default_factory=Input)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     budget: Budget = field(default_factory=Budget)
+    tracking: Tracking = field(default_factory=Tracking)
 
 
 def _check_word(value: Any, name: str, words: tuple[str, ...]) -> None:

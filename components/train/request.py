@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.train.config import OVERRIDES, TrainConfig, with_overrides
-from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options
+from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options, Tracking
 from headrace.core.artifacts.model import version_of
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS, Problem, Training
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps import identity as lineage
 
-_GROUPS = {"distribution": Distribution, "input": Input, "checkpointing": Checkpointing, "budget": Budget}
+_GROUPS = {
+    "distribution": Distribution,
+    "input": Input,
+    "checkpointing": Checkpointing,
+    "budget": Budget,
+    "tracking": Tracking,
+}
 _WARM_START = ("warm_start", "warm_start_version")
 
 

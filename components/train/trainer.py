@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import keras
 
 from headrace.components.train import training_record
 from headrace.components.train.config import TrainConfig, TrainResult
 from headrace.components.train.input.examples import blaming_shards, open_examples
-from headrace.components.train.loop import interruption, loop
+from headrace.components.train.loop import interruption, loop, trackers
 from headrace.components.train.loop.budget import Meter
 from headrace.components.train.loop.callbacks import hooks_of
 from headrace.components.train.loop.checkpoints import Checkpoints
 from headrace.components.train.loop.diagnosis import Diagnosis
-from headrace.components.train.loop.hooks import AfterEpoch
+from headrace.components.train.loop.hooks import AfterEpoch, Hooks
 from headrace.components.train.model import export
 from headrace.components.train.preparation import prepare
 from headrace.core import storage
@@ -47,7 +48,8 @@ def train(
             the training.
 
     Raises:
-        UsageError: there are no Examples, the output cannot be written, or the warm start does not fit.
+        UsageError: there are no Examples, the output cannot be written, the warm start does not fit, or TensorBoard
+            logs are requested and cannot be written.
         DataError: the Examples are damaged, empty, or of another problem.
         ProblemError: the user's model cannot be trained, or the loss is not finite.
         PlatformError: SIGTERM came, and the state is saved; or the exported model answers other than the trained one.
@@ -63,9 +65,15 @@ def train(
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
     check_writable(config.output)
+    trackers.check(config)
+    notes: list[str] = []
+
+    def tell(text: str) -> None:
+        notes.append(text)
+        report(text, lasting=True)
+
     with interruption.watching() as signals, blaming_shards(examples):
-        notes: list[str] = []
-        checkpoints = _checkpoints(config, notes, report)
+        checkpoints = _checkpoints(config, tell)
         kept = checkpoints.folder if checkpoints else ""
         prepared = prepare(problem_file, config, training, examples, report, kept=kept)
         report("training")
@@ -73,18 +81,25 @@ def train(
         diagnosis = Diagnosis(problem_file.problem, examples.statistics, prepared.trainee, source.batches, checkpoints)
         core, optimizer = prepared.model.core, prepared.trainee.optimizer
         hooks = hooks_of(problem_file, core, optimizer, epochs=training.epochs)
-        state = loop.fit(
-            prepared.trainee,
-            training,
-            rows=examples.train.rows,
-            batch_size=prepared.batch.rows,
-            report=report,
-            checkpoints=checkpoints,
-            meter=meter,
-            signals=signals,
-            hooks=AfterEpoch(hooks, after_epoch) if after_epoch else hooks,
-            explain=diagnosis.explain,
-        )
+        if after_epoch:
+            hooks = AfterEpoch(hooks, after_epoch)
+        tracked: AbstractContextManager[Hooks] = nullcontext(hooks)
+        if prepared.trainee.chief:
+            name = problem_file.problem.name
+            tracked = trackers.tracking(config, hooks, core, optimizer, problem=name, epochs=training.epochs, tell=tell)
+        with tracked as hooks:
+            state = loop.fit(
+                prepared.trainee,
+                training,
+                rows=examples.train.rows,
+                batch_size=prepared.batch.rows,
+                report=report,
+                checkpoints=checkpoints,
+                meter=meter,
+                signals=signals,
+                hooks=hooks,
+                explain=diagnosis.explain,
+            )
         state.notes[:0] = notes
         record = training_record.describe(prepared, problem_file, config, training, examples, state, meter)
         if prepared.trainee.chief:
@@ -101,15 +116,10 @@ def train(
     return TrainResult.of(record)
 
 
-def _checkpoints(config: TrainConfig, notes: list[str], report: Progress) -> Checkpoints | None:
-    """Where the state is kept; what is to be said of that goes to `notes` too."""
+def _checkpoints(config: TrainConfig, tell: Callable[[str], None]) -> Checkpoints | None:
+    """Where the state is kept; what is to be said of that goes to `tell`."""
     if not config.options.checkpointing.folder:
         return None
-
-    def tell(text: str) -> None:
-        notes.append(text)
-        report(text, lasting=True)
-
     checkpoints = Checkpoints(config.options.checkpointing, config.run_identity, tell=tell)
     checkpoints.open()
     return checkpoints

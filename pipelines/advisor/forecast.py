@@ -6,6 +6,7 @@ so it is a range, and says what it rests on.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +97,17 @@ class Plan:
     hardware: Hardware
     estimates: tuple[Estimate, ...]
     table: PriceTable
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: of the price table, what prices are in and where they are from."""
+        return {
+            "steps": self.course.total,
+            "evaluations": self.course.evaluations_after(0),
+            "measured": dataclasses.asdict(self.measured),
+            "hardware": self.hardware.to_json(),
+            "estimates": [{**dataclasses.asdict(each), "cost": each.cost} for each in self.estimates],
+            "prices": {name: getattr(self.table, name) for name in ("currency", "date", "source")},
+        }
 
 
 def measure(

@@ -70,8 +70,13 @@ class Settings:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def place(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which is given a Place under `place`."""
+def place(command: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
+    """Adds the options to a command, which is given a Place under `place`.
+
+    Args:
+        command: what the options are added to.
+        required: whether there must be a platform; without one the Place's is "".
+    """
     where = group("Platform")
     return folded(
         (
@@ -79,9 +84,10 @@ def place(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--platform",
                 "platform",
                 type=click.Choice(["vertex", "kubeflow"]),
-                required=True,
+                required=required,
+                default=None if required else "",
                 aliases=PLATFORM_ALIASES,
-                help="Platform of the run.",
+                help="Platform of the run." if required else "Platform of the run (default: this machine).",
             ),
             where("--options", "options_file", metavar="FILE", default="", help="TOML file of `headrace compile`."),
             *(

@@ -32,6 +32,7 @@ from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.run_tuned import tuned
+from headrace.pipelines.runs.start_record import recording
 from headrace.pipelines.submission.outcome import raise_for_summary
 
 
@@ -239,7 +240,16 @@ def run_plan(pipeline: str, steps: tuple[str, ...], plan: Plan, console: Console
         compile_to(pipeline, "local", spec)
         started = time.time()
         logs = storage.join(folder, "logs")
-        with display(console, steps) as listener:
+        with display(console, steps) as shown:
+            listener = recording(
+                folder,
+                pipeline=pipeline,
+                problem=plan.problem_name,
+                run_id=plan.run_id,
+                started=started,
+                arguments=plan.arguments,
+                listener=shown,
+            )
             local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import inputs as input_options
@@ -67,14 +68,18 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
 
 @schedule.command(name="list", cls=GroupedCommand)
 @platform_options.place
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option
 def list_(place: Place, as_json: bool) -> None:
     """List the schedules."""
     from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        for one in asking(service.schedules, Patience()):
-            click.echo(json.dumps(dataclasses.asdict(one)) if as_json else _line(one))
+        found = asking(service.schedules, Patience())
+        if as_json:
+            print_json(found)
+            return
+        for one in found:
+            click.echo(_line(one))
 
 
 @schedule.command(cls=GroupedCommand)

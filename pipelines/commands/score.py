@@ -11,16 +11,26 @@ from headrace.core.errors import UsageError
 from headrace.core.text import counted
 from headrace.pipelines.commands import options, score_options
 from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import MODEL
 
 _NOBODY = "0" * 16
 _NOWHERE = "-"
 
 
 @click.command(cls=GroupedCommand)
-@click.option("--model", default="", metavar="DIR", help="Model, endpoint folder, or any SavedModel; gs:// too.")
+@click.option(
+    "--model",
+    default="",
+    type=MODEL,
+    metavar="DIR_OR_RUN",
+    help="A Model, an endpoint's folder, any SavedModel, gs:// too; or the run that made a Model.",
+)
 @click.option("--describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
+@json_option
 @click.option("--data", default="", metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://...")
 @click.option("--output", default="", metavar="DIR", help="Folder of the Predictions, written atomically.")
 @score_options.approach
@@ -55,6 +65,7 @@ _NOWHERE = "-"
 def score(
     model: str,
     describe: bool,
+    as_json: bool,
     data: str,
     output: str,
     inputs: tuple[str, ...],
@@ -93,12 +104,12 @@ def score(
         **given,
     )
     if describe:
-        _describe(config)
+        _describe(config, as_json)
     else:
-        _score(config, csv)
+        _score(config, csv, as_json)
 
 
-def _score(config: Any, csv: tuple[str, ...]) -> None:
+def _score(config: Any, csv: tuple[str, ...], as_json: bool) -> None:
     import dataclasses
 
     from headrace.components.score.identity import score_identity, version_of
@@ -113,8 +124,12 @@ def _score(config: Any, csv: tuple[str, ...]) -> None:
     config = dataclasses.replace(config, identity=identity, data_version=version)
     choice = approach_of(config)
     with showing("score", config.output) as (console, report):
-        console.print(f"approach {choice.approach}: {choice.reason}")
+        if not as_json:
+            console.print(f"approach {choice.approach}: {choice.reason}")
         result = score(config, report, choice=choice)
+        if as_json:
+            print_json({**vars(result), "approach_reason": choice.reason, "output": config.output}, console.file)
+            return
         where = f"{result.destination}; {config.output}" if result.destination else config.output
         console.print(
             f"{counted(result.rows_in, 'row')} in = {counted(result.rows_out, 'prediction')} + "
@@ -124,7 +139,7 @@ def _score(config: Any, csv: tuple[str, ...]) -> None:
             console.print(f"quarantined, {reason}: {rows:,}")
 
 
-def _describe(config: Any) -> None:
+def _describe(config: Any, as_json: bool) -> None:
     from headrace.core import storage
 
     with showing("score") as (console, _):
@@ -137,6 +152,14 @@ def _describe(config: Any) -> None:
             from headrace.components.score.batch.run import model_of
 
             source = model_of(config).load()
+        if as_json:
+            form = None
+            if config.job is not None and config.model and config.data != _NOWHERE:
+                from headrace.components.score.score import form_of
+
+                form = form_of(config, config.job).text
+            print_json({"model_version": source.model_version, "takes": source.takes, "form": form}, console.file)
+            return
         console.print(f"model version {source.model_version}", markup=False)
         console.print(source.takes.text(), markup=False)
         if config.job is not None and config.model and config.data != _NOWHERE:

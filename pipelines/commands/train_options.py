@@ -17,6 +17,7 @@ _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
 _input = group("Input", rare=True)
 _checkpoints = group("Checkpoints: the same command resumes where a killed one was")
+_tracking = group("Tracking: MLflow too, where it is installed and MLFLOW_TRACKING_URI is set")
 _budget = group("Budget: training ends at the first that is reached, and the best model so far is exported")
 
 
@@ -107,6 +108,7 @@ _OPTIONS = (
         metavar="METRIC=VALUE",
         help="Target on the eval split, such as root_mean_squared_error=1.1.",
     ),
+    _tracking("--tensorboard", is_flag=True, help="Write TensorBoard logs to OUTPUT.tensorboard."),
 )
 _PLACE = _checkpoints(
     "--checkpoints", metavar="DIR", help="Folder of checkpoints, or none (default: OUTPUT.checkpoints)."

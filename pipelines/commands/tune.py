@@ -12,6 +12,8 @@ from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.core.problem.tuning import split_parameters
 from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.console import print_lines
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
 )
 @click.option("--folder", metavar="DIR", help="Where the search keeps what it knows; OUTPUT.search by default.")
+@json_option
 @train_options.options
 def tune(
     problem: str,
@@ -43,6 +46,7 @@ def tune(
     trials: int | None,
     parallel: int,
     folder: str | None,
+    as_json: bool,
     training: Request,
 ) -> None:
     """Try parameters of training, and export the Model of the trial with the least eval loss.
@@ -75,6 +79,17 @@ def tune(
     config.check_output(problem)
     with showing("tune", output) as (console, report):
         result = search.tune(file, config, report)
+        if as_json:
+            print_json(
+                {
+                    "best": result.best.number,
+                    "trials": result.trials,
+                    "training": result.training.to_json(),
+                    "output": output,
+                },
+                console.file,
+            )
+            return
         _print(console, result.trials, result.best.number)
         console.print()
         said = [

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples_manifest import write_manifest
 
-from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options
+from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options, Tracking
 from headrace.components.train.request import OPTIONS, Request
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile
@@ -31,7 +31,8 @@ EVERY = {
     "warm_start": "m", "warm_start_version": "0123456789abcdef", "strategy": "mirrored", "precision": "float32",
     "xla": True, "cache": "disk", "sharding": "file", "deterministic": False, "checkpoint_steps": 5,
     "checkpoint_minutes": 0.5, "keep_checkpoints": 3, "max_hours": 2.0, "max_cost": 10.5, "price_per_hour": 3.0,
-    "target": "r_squared=0.9", "batch_size": 64, "epochs": 3, "steps": 7, "learning_rate": 1.0, "seed": 0,
+    "target": "r_squared=0.9", "tensorboard": True, "batch_size": 64, "epochs": 3, "steps": 7, "learning_rate": 1.0,
+    "seed": 0,
 }  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def test_every_option_is_one_of_json_and_of_the_command_line() -> None:
             Input("disk", "file", False),
             Checkpointing(steps=5, minutes=0.5, keep=3),
             Budget(max_hours=2.0, max_cost=10.5, price_per_hour=3.0, target="r_squared=0.9"),
+            Tracking(tensorboard=True),
         ),
         overrides={"batch_size": 64, "epochs": 3, "steps": 7, "learning_rate": 1.0, "seed": 0},
     )

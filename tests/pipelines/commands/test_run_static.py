@@ -15,6 +15,9 @@ import pytest
 from support.command import headrace
 
 from headrace.components.deploy.local import publisher
+from headrace.pipelines.runs.machine import machine_status
+from headrace.pipelines.runs.records import read_start
+from headrace.pipelines.runs.resolve import resolve_artifact
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 BIRTHS = NATALITY / "births.csv"
@@ -59,6 +62,7 @@ def test_the_run_ends_well_and_says_so(folder: Path, first: subprocess.Completed
     assert (first.returncode, first.stderr) == (0, "")
     for said in (
         "Rows      1,450 in = 1,449 out + 1 quarantined (missing_value 1)",
+        f"Examples  {folder / 'one'}/pipeline/",
         "Training  2 epochs, ",
         "ended by epochs: all 2 done",
         "Devices   OneDevice, in float32: ",
@@ -88,6 +92,20 @@ def test_the_summary_accounts_for_every_row_and_step(folder: Path, first: subpro
     rows = written["steps"][0]["result"]
     assert rows["rows_in"] == rows["rows_out"] + rows["rows_quarantined"] == 1450
     assert sum(rows["splits"].values()) == rows["rows_out"]
+
+
+def test_the_run_is_listed_with_its_artifacts(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
+    found = machine_status(str(folder / "one"))
+    assert found.latest is not None
+    assert (found.latest.status, found.latest.pipeline, found.latest.data) == ("succeeded", "static", str(BIRTHS))
+    assert found.latest.headline == ("root_mean_squared_error", pytest.approx(1.1, abs=0.2))
+    assert read_start(found.latest.folder)["arguments"]["data"] == str(BIRTHS)
+    for kind, name in (("examples", "manifest.json"), ("model", "training.json")):
+        assert (Path(resolve_artifact(found.latest.folder, kind)) / name).exists()
+    assert found.under_way == ()
+    (endpoint,) = found.endpoints
+    assert endpoint.status is not None
+    assert (endpoint.status.live, endpoint.status.healthy) == (found.latest.model_version, True)
 
 
 def test_the_curl_line_works(first: subprocess.CompletedProcess[str]) -> None:

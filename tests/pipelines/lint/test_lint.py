@@ -258,5 +258,5 @@ def test_the_command(plain: str, tmp_path: Path) -> None:
     wrong = run.invoke(command, [path, "--platform", "vertex", "--json"])
     assert isinstance(wrong.exception, UsageError)
     assert wrong.exception.exit_status == 2
-    (line,) = wrong.output.splitlines()
-    assert json.loads(line)["rule"] == "V006"
+    (finding,) = json.loads(wrong.output)
+    assert finding["rule"] == "V006"

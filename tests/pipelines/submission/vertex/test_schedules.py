@@ -47,6 +47,8 @@ def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None
     assert changed.output == 'changed: natality: active, "30 4 * * 1" UTC\n'
     assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
     assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
+    (told,) = json.loads(headrace("schedule", "list", *options, "--json").output)
+    assert (told["name"], told["cron"]) == ("natality", "30 4 * * 1")
     assert headrace("schedule", "resume", "natality", *options).status == 0
     run = vertex.server.vertex.finish(vertex.server.vertex.fire(name))
     assert run.state.name == "PIPELINE_STATE_SUCCEEDED"

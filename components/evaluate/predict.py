@@ -100,7 +100,7 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
 
 def _batches(problem: Problem, split: TestSplit) -> Iterator[dict[str, Column]]:
     """Batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing."""
-    kinds: dict[str, Kind] = {problem.key: "bytes_list"}
+    kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
     for declared in (*problem.columns, problem.label):
         kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
@@ -164,7 +164,7 @@ class _Asker:
         for row, fault in found.faults.items():
             raise _unusable(model, keys, row, len(found.faults), "a finite prediction", fault.value or fault.message)
         answered = found.outputs["key"]
-        given = cast(Texts, batch[problem.key])
+        given = cast(Texts, batch[problem.key_name])
         wrong = np.flatnonzero(answered != np.array(given.values, object)[given.codes])
         if len(wrong):
             raise PlatformError(
@@ -211,7 +211,7 @@ def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]
             expected=f"for {problem.task}, outputs {', '.join(_outputs(problem.task))}",
             received=", ".join(sorted(loaded.outputs)),
         )
-    return {name: problem.key if name == "key" else name for name in loaded.inputs}
+    return {name: problem.key_name if name == "key" else name for name in loaded.inputs}
 
 
 def _refuse(bad: Any, answers: Any, keys: NDArray[np.object_], model: Model, expected: str) -> None:
@@ -276,9 +276,9 @@ class _Codes:
 
 def _keys(problem: Problem, batch: _Columns, split: TestSplit) -> NDArray[np.object_]:
     """[batch] text."""
-    column = cast(Texts, batch[problem.key])
+    column = cast(Texts, batch[problem.key_name])
     if not column.codes.all():
-        raise _other_rows(split, f'a row without a key "{problem.key}"')
+        raise _other_rows(split, f'a row without a key "{problem.key_name}"')
     return np.array([_text(value) for value in column.values], object)[column.codes]
 
 

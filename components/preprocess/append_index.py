@@ -2,7 +2,8 @@
 
 sketches/statistics.arrow holds the train split's statistics as sketches that merge; sketches/keys.u64 the fingerprints
 of all keys, and sketches/rows.u64 those of all rows without their key, where the Problem asks for equal rows to be
-found: unsigned little-endian numbers of 64 bits, sorted. Examples that were made without them are measured once.
+found or has no key: unsigned little-endian numbers of 64 bits, sorted. Examples that were made without them are
+measured once.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest, Shard, Sketch
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Problem
+from headrace.core.rows.numbering import content_fingerprint
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.statistics.file import from_bytes, to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
 from headrace.core.tfrecord.decoding import decode
-from headrace.core.tfrecord.encoding import encode
 from headrace.core.tfrecord.framing import read_records
 
 STATISTICS, KEYS, ROWS = "sketches/statistics.arrow", "sketches/keys.u64", "sketches/rows.u64"
@@ -157,7 +158,7 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 def _batches_of(problem: Problem, examples: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """All rows, the key first."""
     schema = _schema(problem) if ROWS in _wanted(problem) else pa.schema([])
-    schema = schema.insert(0, pa.field(problem.key, pa.string()))
+    schema = schema.insert(0, pa.field(problem.key_name, pa.string()))
     for split in manifest.splits.values():
         for shard in split.shards:
             if shard.rows:
@@ -165,7 +166,7 @@ def _batches_of(problem: Problem, examples: Path, manifest: Manifest) -> Iterato
 
 
 def _wanted(problem: Problem) -> list[str]:
-    return [KEYS, *([ROWS] if problem.duplicate_rows == "quarantine" else [])]
+    return [KEYS, *([ROWS] if problem.duplicate_rows == "quarantine" or problem.key is None else [])]
 
 
 def fingerprints(problem: Problem, batches: Sequence[pa.RecordBatch]) -> dict[str, Fingerprints]:
@@ -181,7 +182,9 @@ def fingerprints(problem: Problem, batches: Sequence[pa.RecordBatch]) -> dict[st
     none = np.zeros(0, np.uint64)
     found = {"keys": np.concatenate([none, *(fingerprint(batch.column(0)) for batch in batches)])}
     if ROWS in _wanted(problem):
-        found["rows"] = np.concatenate([none, *map(content_fingerprint, batches)])
+        found["rows"] = np.concatenate(
+            [none, *(content_fingerprint(batch.select(batch.schema.names[1:])) for batch in batches)]
+        )
     return found
 
 
@@ -193,11 +196,6 @@ def keep_fingerprints(problem: Problem, examples: str, parts: Sequence[str]) -> 
         mine = [part for part in parts if PurePath(part).name.startswith(f"{name}-")]
         kept.append(keep(examples, file, _sorted([np.frombuffer(storage.read_bytes(p), _FINGERPRINT) for p in mine])))
     return kept
-
-
-def content_fingerprint(batch: pa.RecordBatch) -> Fingerprints:
-    """Of each row's Example without its key, which is the first column."""
-    return fingerprint(encode(batch.select(batch.schema.names[1:])))
 
 
 def _sorted(parts: Sequence[Fingerprints]) -> bytes:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.validate import as_text, listed, not_numbers, wanted_columns
+from headrace.core.rows.validate import as_text, listed, not_numbers, wanted_columns, without_missing
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_paths, read_part, source_of
 from headrace.core.sources.source import Part
@@ -112,20 +112,21 @@ def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.
                 f'there are {names.count(name)} columns named "{name}"', where=path, expected="each column once"
             )
     for declared in (problem.label, *problem.columns):
-        if isinstance(declared, Numeric) and not _can_be_number(kinds[declared.name]):
-            raise _wrong_type(declared.name, path, "numbers", f"the type {kinds[declared.name]}")
-    for name in (problem.key, problem.label.name, *(f.name for f in problem.columns)):
+        kind = kinds[declared.source_column]
+        if isinstance(declared, Numeric) and not _can_be_number(kind):
+            raise _wrong_type(declared.source_column, path, "numbers", f"the type {kind}")
+    for name in wanted:
         if not _can_be_text(kinds[name]):
             raise _wrong_type(name, path, "one value a row", f"the type {kinds[name]}")
 
 
 def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
     for declared in (problem.label, *problem.columns):
-        column = batch.column(declared.name)
+        column = without_missing(problem.missing, batch.column(declared.source_column))
         if isinstance(declared, Numeric):
             wrong, present = not_numbers(column)
             if present and wrong.sum() >= _WRONG_SHARE * present:
-                raise _wrong_type(declared.name, path, "numbers", _examples(column.filter(pa.array(wrong))))
+                raise _wrong_type(declared.source_column, path, "numbers", _examples(column.filter(pa.array(wrong))))
         elif declared.vocabulary is not None:
             _check_vocabulary(declared, path, column)
 
@@ -136,7 +137,7 @@ def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> Non
     known = set(declared.vocabulary or ())
     if len(text) and not known.intersection(text.to_pylist()):
         raise DataError(
-            f'no value of the column "{declared.name}" is in its vocabulary',
+            f'no value of the column "{declared.source_column}" is in its vocabulary',
             where=path,
             expected=listed(declared.vocabulary or ()),
             received=_examples(text),
@@ -146,19 +147,16 @@ def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> Non
 
 def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> DataError:
     names, kinds = [name for name, _ in columns], dict(columns)
-    roles = {problem.key: "key", problem.label.name: "label"}
-    asked = [(problem.key, "text"), *((c.name, _asked(c)) for c in (problem.label, *problem.columns))]
+    roles = {problem.key: "key", problem.label.source_column: "label"}
+    declared = {c.source_column: _asked(c) for c in (problem.label, *problem.columns)}
+    asked = [*([] if problem.key is None else [(problem.key, "text")]), *declared.items()]
     gone = [name for name, _ in asked if name not in kinds]
     name, role = gone[0], roles.get(gone[0], "feature")
     # A column that has a use already is not the one that was meant.
     by_case = {other.strip().lower(): other for other in names if other not in wanted_columns(problem)}
     close = difflib.get_close_matches(name.lower(), by_case, n=1)
     fix = f'Perhaps the column "{by_case[close[0]]}" is meant' if close else None
-    if len(names) == 1:
-        separators = [separator for separator in (";", "\t", "|") if separator in names[0]]
-        if separators:
-            spelled = "tab" if separators[0] == "\t" else f"'{separators[0]}'"
-            fix = f"The fields seem to be separated by {separators[0]!r}: give --csv delimiter={spelled}"
+    fix = separator_hint(names) or fix
     what = f'there is no column "{name}", which is the {role}' if role != "feature" else f'there is no column "{name}"'
     return DataError(
         what + (f", and {len(gone) - 1} more {'are' if len(gone) > 2 else 'is'} gone" if len(gone) > 1 else ""),
@@ -180,6 +178,15 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
             ),
         ],
     )
+
+
+def separator_hint(names: Sequence[str]) -> str | None:
+    """The option that separates the fields of a file whose header looks like one column; None of another header."""
+    if len(names) == 1:
+        for separator, spelled in ((";", "';'"), ("\t", "tab"), ("|", "'|'")):
+            if separator in names[0]:
+                return f"The fields seem to be separated by {separator!r}: give --csv delimiter={spelled}"
+    return None
 
 
 def _asked(declared: Numeric | Categorical) -> str:

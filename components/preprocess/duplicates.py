@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headrace.components.preprocess.append_index import KEYS, ROWS, content_fingerprint, kept_fingerprints
+from headrace.components.preprocess.append_index import KEYS, ROWS, kept_fingerprints
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.problem import Problem
+from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.rows.validate import as_text, validate, wanted_columns
 from headrace.core.sources.open import read_part
@@ -50,8 +51,8 @@ def find_marks(problem: Problem, parts: Sequence[Part], existing: Sequence[str],
         DataError: the data or the Examples are damaged.
     """
     marks: Marks = defaultdict(dict)
-    if existing:
-        _mark_taken_keys(marks, problem, parts, _Taken(existing, KEYS), batch_rows)
+    if existing and problem.key is not None:
+        _mark_taken_keys(marks, problem.key, parts, _Taken(existing, KEYS), batch_rows)
     if problem.duplicate_rows == "quarantine":
         _mark_equal_rows(marks, problem, parts, _Taken(existing, ROWS), batch_rows)
     return dict(marks)
@@ -77,12 +78,38 @@ class _Taken:
                 held.setdefault(place, name)
         return held
 
+    def counts(self, asked: Fingerprints) -> npt.NDArray[np.int64]:
+        """How many rows have each of these."""
+        total = np.zeros(len(asked), np.int64)
+        for _, known in self._found:
+            total += np.searchsorted(known, asked, side="right") - np.searchsorted(known, asked)
+        return total
 
-def _mark_taken_keys(marks: Marks, problem: Problem, parts: Sequence[Part], taken: _Taken, batch_rows: int) -> None:
+
+def find_earlier(problem: Problem, parts: Sequence[Part], existing: Sequence[str], batch_rows: int) -> dict[str, int]:
+    """Of a problem without a key, by content how many rows of other Examples hold it, of the contents of new rows.
+
+    Args: as of `find_marks`. Raises as it does.
+    """
+    found: dict[str, int] = {}
+    if problem.key is not None or not existing:
+        return found
+    taken = _Taken(existing, ROWS)
+    for part in parts:
+        for rows in read_part(part, wanted_columns(problem), batch_rows):
+            batch = validate(problem, rows).batch
+            contents = np.unique(content_fingerprint(batch.select(batch.schema.names[1:])))
+            counts = taken.counts(contents)
+            texts = content_texts(contents[counts > 0]).to_pylist()
+            found.update(zip(texts, counts[counts > 0].tolist(), strict=True))
+    return found
+
+
+def _mark_taken_keys(marks: Marks, key: str, parts: Sequence[Part], taken: _Taken, batch_rows: int) -> None:
     holders: dict[int, dict[int, str]] = defaultdict(dict)
     with _bucket_files() as buckets:
         for part in parts:
-            for rows in read_part(part, [problem.key], batch_rows):
+            for rows in read_part(part, [key], batch_rows):
                 keys = as_text(rows.batch.column(0))
                 entries = np.zeros(len(keys) - keys.null_count, _ENTRY)
                 entries["content"] = fingerprint(keys.drop_null())
@@ -94,11 +121,11 @@ def _mark_taken_keys(marks: Marks, problem: Problem, parts: Sequence[Part], take
                 holders[int(entries["part"][place])][int(entries["row"][place])] = name
     for part in parts:
         mine = holders.get(part.index, {})
-        for rows in read_part(part, [problem.key], batch_rows) if mine else ():
-            for number, key in zip(rows.numbers.tolist(), as_text(rows.batch.column(0)).to_pylist(), strict=True):
+        for rows in read_part(part, [key], batch_rows) if mine else ():
+            for number, value in zip(rows.numbers.tolist(), as_text(rows.batch.column(0)).to_pylist(), strict=True):
                 if number in mine:
-                    message = f'{problem.key} is "{key}", which a row of {mine[number]} has already'
-                    marks[part.index][number] = Fault(problem.key, "duplicate_key", message)
+                    message = f'{key} is "{value}", which a row of {mine[number]} has already'
+                    marks[part.index][number] = Fault(key, "duplicate_key", message)
 
 
 def _mark_equal_rows(marks: Marks, problem: Problem, parts: Sequence[Part], taken: _Taken, batch_rows: int) -> None:
@@ -110,13 +137,18 @@ def _mark_equal_rows(marks: Marks, problem: Problem, parts: Sequence[Part], take
                 entries = np.zeros(checked.batch.num_rows, _ENTRY)
                 if not len(entries):
                     continue
-                entries["content"] = content_fingerprint(checked.batch)
                 # The first column is the key.
-                entries["key"] = fingerprint(checked.batch.column(0))
+                entries["content"] = content_fingerprint(checked.batch.select(checked.batch.schema.names[1:]))
                 entries["part"], entries["row"] = part.index, checked.numbers
+                # Without a key, no two rows have the same one.
+                entries["key"] = (
+                    np.uint64(part.index) << np.uint64(40) | checked.numbers.astype(np.uint64)
+                    if problem.key is None
+                    else fingerprint(checked.batch.column(0))
+                )
                 _put_aside(entries, buckets)
         for bucket, entries in _filled(buckets):
-            _mark_bucket(marks, parts, entries, taken, bucket)
+            _mark_bucket(marks, parts, entries, taken, bucket, "" if problem.key is None else " in all but its key")
 
 
 @contextmanager
@@ -140,7 +172,7 @@ def _filled(buckets: Sequence[Path]) -> Iterator[tuple[int, npt.NDArray[np.void]
 
 
 def _mark_bucket(
-    marks: Marks, parts: Sequence[Part], entries: npt.NDArray[np.void], taken: _Taken, bucket: int
+    marks: Marks, parts: Sequence[Part], entries: npt.NDArray[np.void], taken: _Taken, bucket: int, but: str
 ) -> None:
     names = {part.index: part.name for part in parts}
     entries = entries[np.lexsort((entries["row"], entries["part"], entries["content"]))]
@@ -153,4 +185,4 @@ def _mark_bucket(
     equals |= {place: f"one of {name}" for place, name in taken.holders(entries["content"], bucket).items()}
     for place, other in equals.items():
         part, row = int(entries["part"][place]), int(entries["row"][place])
-        marks[part][row] = Fault(None, "duplicate_row", f"the row equals {other} in all but its key")
+        marks[part][row] = Fault(None, "duplicate_row", f"the row equals {other}{but}")

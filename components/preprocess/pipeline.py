@@ -25,7 +25,7 @@ from headrace.components.preprocess.accounts import (
 from headrace.components.preprocess.check import look
 from headrace.components.preprocess.complete import publishable
 from headrace.components.preprocess.damaged_files import Done, clear, read_whole_files
-from headrace.components.preprocess.duplicates import find_marks
+from headrace.components.preprocess.duplicates import find_earlier, find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.stage_context import Addition, StageContext
@@ -160,11 +160,12 @@ def preprocess(
         def read(readable: list[Part]) -> Done:
             context = StageContext(
                 problem=problem,
-                sharding=Sharding.plan(problem.splits, expected, config.shard_rows),
+                sharding=Sharding.plan(problem.splits, expected, config.shard_rows, keyed=problem.key is not None),
                 output=folder,
                 batch_rows=config.batch_rows,
                 spills=config.runner.local,
                 marks=find_marks(problem, readable, config.existing, config.batch_rows),
+                earlier=find_earlier(problem, readable, config.existing, config.batch_rows),
                 addition=config.addition,
             )
             clear(context)
@@ -265,17 +266,17 @@ class _Split(beam.DoFn):
 
 
 class _Write(beam.DoFn):
-    """(shard, pieces) -> its account."""
+    """(shard or group, pieces) -> the accounts of what was written."""
 
     def __init__(self, context: StageContext) -> None:
         self._context = context
 
     def process(self, shard_pieces: tuple[int, Iterable[Piece]]) -> Iterator[Account]:
         shard, pieces = shard_pieces
-        account = stages.write_shard(self._context, shard, pieces)
-        if isinstance(account, ShardAccount):
-            count(METRICS, {"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
-        yield account
+        for account in stages.write_shard(self._context, shard, pieces):
+            if isinstance(account, ShardAccount):
+                count(METRICS, {"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
+            yield account
 
 
 class _Summarize(beam.DoFn):

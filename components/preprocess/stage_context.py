@@ -28,6 +28,7 @@ class StageContext:
         batch_rows: rows of a batch, at most.
         marks: faults that a look at the whole data found before, by part and row; see `marks`.
         work_folder: where the stages leave files to each other; `.work` in the output if empty.
+        earlier: of a problem without a key, by content how many rows of Examples that the rows are added to have it.
         spills: whether rows wait in files of the work folder, or travel through the runner.
         addition: what the rows are added to Examples as, if they are; what is asked of the whole is asked there.
     """
@@ -40,6 +41,7 @@ class StageContext:
     addition: Addition = ""
     _: KW_ONLY
     work_folder: str = ""
+    earlier: Mapping[str, int] = field(default_factory=dict)
     spills: bool = True
 
     @property

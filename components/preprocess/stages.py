@@ -27,6 +27,7 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import to_lines
 from headrace.core.errors import HeadraceError
+from headrace.core.rows.numbering import number
 from headrace.core.rows.splits import fingerprint
 from headrace.core.rows.validate import validate, wanted_columns
 from headrace.core.sources.open import read_part
@@ -79,11 +80,13 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
 
 
 def _cut(context: StageContext, batch: pa.RecordBatch, numbers: Any) -> list[tuple[int, pa.RecordBatch]]:
-    """The rows of each shard that has some, in the shards' order, with the rows' numbers as their first column."""
+    """The rows of each shard or group that has some, in their order, with the rows' numbers as the first column."""
     batch = pa.RecordBatch.from_arrays(
         [pa.array(numbers, pa.int64()), *batch.columns], names=["row number", *batch.schema.names]
     )
-    assigned = context.sharding.shard_of(fingerprint(batch.column(1)))
+    prints = fingerprint(batch.column(1))
+    keyed = context.problem.key is not None
+    assigned = context.sharding.shard_of(prints) if keyed else context.sharding.group_of(prints)
     order = np.argsort(assigned, kind="stable")
     shards, starts = np.unique(assigned[order], return_index=True)
     sorted_batch = batch.take(pa.array(order))
@@ -111,26 +114,41 @@ def _to_stream(batch: pa.RecordBatch) -> bytes:
     return content
 
 
-def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> Account:
+def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> list[Account]:
     """Writes a shard: its rows in the order of files and rows, without those whose key has been seen.
 
-    Rows of one key have one fingerprint, so they meet here, and no other shard needs to be asked.
+    Rows of one key have one fingerprint, so they meet here, and no other shard needs to be asked. Of a problem without
+    a key, rows of one content meet here: `shard` is their group, which is written as a shard of each split.
     """
     ordered = sorted(pieces, key=lambda piece: piece.position)
-    split, file = context.sharding.name(shard)
     try:
         with storage.writing(context.output):
             batches = [_read_piece(piece) for piece in ordered]
         table = pa.Table.from_batches(batches)
+        if context.problem.key is None:
+            # The first column is the row's number, which the Example does not hold.
+            return [_written(context, *part, 0) for part in _numbered(context, shard, table.remove_column(0))]
         table, duplicates = _without_duplicates(context, shard, table, ordered, [batch.num_rows for batch in batches])
-        # The first column is the row's number, which the Example does not hold.
-        table = table.remove_column(0).combine_chunks()
-        written = write_records(context, file, table.to_batches(_WRITE_ROWS))
-        if context.addition:
-            for name, prints in fingerprints(context.problem, table.to_batches()).items():
-                context.put_aside(f"{name}-{shard:05d}.u64", prints.tobytes())
+        return [_written(context, shard, table.remove_column(0), duplicates)]
     except HeadraceError as error:
-        return Refusal(ordered[0].position, error.to_json())
+        return [Refusal(ordered[0].position, error.to_json())]
+
+
+def _numbered(context: StageContext, group: int, table: pa.Table) -> list[tuple[int, pa.Table]]:
+    """The rows of a group under their keys, by shard."""
+    keys = number(table.column(0).combine_chunks(), context.earlier)
+    table = table.set_column(0, table.schema.field(0), keys)
+    shards = context.sharding.shards_of_group(group, fingerprint(keys))
+    return [(int(shard), table.filter(pa.array(shards == shard))) for shard in np.unique(shards)]
+
+
+def _written(context: StageContext, shard: int, table: pa.Table, duplicates: int) -> ShardAccount:
+    split, file = context.sharding.name(shard)
+    table = table.combine_chunks()
+    written = write_records(context, file, table.to_batches(_WRITE_ROWS))
+    if context.addition:
+        for name, prints in fingerprints(context.problem, table.to_batches()).items():
+            context.put_aside(f"{name}-{shard:05d}.u64", prints.tobytes())
     statistics = None
     if split == "train":
         names = [*(feature.name for feature in context.problem.columns), context.problem.label.name]

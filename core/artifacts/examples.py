@@ -25,12 +25,26 @@ Role = Literal["feature", "label", "key"]
 
 @dataclass(frozen=True)
 class Column:
-    """A feature of the Examples. Numeric ones are a float_list of one, the others a bytes_list of one UTF-8 text."""
+    """A feature of the Examples. Numeric ones are a float_list of one, the others a bytes_list of one UTF-8 text.
+
+    Attributes:
+        name: of the feature.
+        kind: what it holds.
+        role: what it is for.
+        optional: rows may lack it; of the key, the table has none.
+        column: where files have it, if that is another name.
+    """
 
     name: str
     kind: Kind
     role: Role
     optional: bool = False
+    column: str | None = None
+
+    @property
+    def source_column(self) -> str:
+        """The column that files have it in."""
+        return self.name if self.column is None else self.column
 
 
 @dataclass(frozen=True)
@@ -44,14 +58,15 @@ class Schema:
         """The columns that a Problem asks for."""
         declared = [*((f, "feature") for f in problem.columns), (problem.label, "label")]
         columns = [
-            Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional)  # type: ignore[arg-type]
+            Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional, f.column)  # type: ignore[arg-type]
             for f, role in declared
         ]
-        return cls((*columns, Column(problem.key, "key", "key")))
+        named = problem.key if problem.key != problem.key_name else None
+        return cls((*columns, Column(problem.key_name, "key", "key", problem.key is None, named)))
 
     def to_json(self) -> dict[str, Any]:
         """As schema.json holds it."""
-        return {"format": FORMAT, "columns": [dataclasses.asdict(column) for column in self.columns]}
+        return {"format": FORMAT, "columns": [_plain(column) for column in self.columns]}
 
     @classmethod
     def read(cls, uri: str) -> Self:
@@ -65,6 +80,13 @@ class Schema:
         with _parsing(where):
             _check_format(plain, where)
             return cls(tuple(Column(**column) for column in plain["columns"]))
+
+
+def _plain(column: Column) -> dict[str, Any]:
+    plain = dataclasses.asdict(column)
+    if column.column is None:
+        del plain["column"]
+    return plain
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem import digests
-from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
+from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric
 from headrace.core.problem.gate import METRICS, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
@@ -47,7 +47,8 @@ class Problem:
 
     Args:
         name: lower-case letters, digits, `-` and `_`; it names folders, pipelines and endpoints.
-        key: the column that identifies a row; it decides the split, and predictions carry it.
+        key: the column that identifies a row; it decides the split, and predictions carry it. None where no column
+            does: Examples then number their rows by content, see `rows.numbering`, and predictions by position.
         label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary, of
             which the second is the positive one).
         features: what the model sees.
@@ -60,13 +61,15 @@ class Problem:
         duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
             another key; "allow" keeps such rows.
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
+        missing: texts that stand for a missing value in every column but the key, such as "NA"; blanks around them
+            and upper or lower case make no difference. An empty field always stands for one.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
     """
 
     name: str
-    key: str
+    key: str | None
     label: Numeric | Categorical
     features: Sequence[Feature]
     _: dataclasses.KW_ONLY
@@ -78,9 +81,12 @@ class Problem:
     drift: Drift | None = None
     duplicate_rows: DuplicateRows = "allow"
     tuning: Tuning | None = None
+    missing: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
+        if isinstance(self.missing, Sequence) and not isinstance(self.missing, str):
+            object.__setattr__(self, "missing", tuple(self.missing))
         self._check_fields()
         self._check_label()
         self._check_features()
@@ -96,8 +102,17 @@ class Problem:
                 expected="1 to 48 lower-case letters, digits, - and _, starting with a letter",
                 received=repr(self.name),
             )
-        if not isinstance(self.key, str) or not self.key:
-            raise ProblemError("key is wrong", where="Problem", expected="a column's name", received=repr(self.key))
+        if self.key is not None and not isinstance(self.key, str):
+            raise ProblemError(
+                "key is wrong", where="Problem", expected="a column's name, or None", received=repr(self.key)
+            )
+        if not isinstance(self.missing, tuple) or not all(isinstance(text, str) for text in self.missing):
+            raise ProblemError(
+                "missing is wrong",
+                where="Problem",
+                expected='texts that stand for a missing value, such as ["NA"]',
+                received=repr(self.missing),
+            )
         for name, kind in (("splits", Splits), ("training", Training)):
             if not isinstance(getattr(self, name), kind):
                 raise ProblemError(
@@ -181,14 +196,16 @@ class Problem:
                     received=f'"{feature.name}" twice',
                 )
             seen[feature.name] = feature
-        if self.label.name in seen:
+        by_column = {declared.source_column: declared.name for declared in self.columns}
+        if self.label.name in seen or self.label.source_column in by_column:
             raise ProblemError(
                 "the label is among the features",
                 where="Problem.features",
                 expected="features that are known before the label is",
                 received=f'"{self.label.name}"',
             )
-        if self.key in seen or self.key == self.label.name:
+        columns = {declared.source_column for declared in (*self.columns, self.label)}
+        if self.key is not None and (self.key in columns or self.key_name in (*seen, self.label.name)):
             raise ProblemError(
                 "the key is used as a feature or as the label",
                 where="Problem.key",
@@ -285,6 +302,11 @@ class Problem:
         if isinstance(self.label, Numeric):
             return "regression"
         return "binary" if len(self.label.vocabulary or ()) == 2 else "multiclass"
+
+    @property
+    def key_name(self) -> str:
+        """What Examples call the key: its column's name where that is a plain one, "key" otherwise."""
+        return self.key if self.key is not None and COLUMN_NAME.match(self.key) else "key"
 
     @property
     def columns(self) -> tuple[Numeric | Categorical, ...]:

@@ -28,6 +28,8 @@ class Numeric:
         buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot.
         optional: a missing value is allowed, and stands for the mean; otherwise the row goes to quarantine.
         max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
+        column: the column's name in files and tables, where it is another than `name`, such as "Body Mass (g)"; "" is
+            a column without a name. Only what reads files uses it: Examples, models and requests have `name`.
 
     Raises:
         ProblemError: a bound or boundary that is not a finite number, or is out of order; max_missing of a column
@@ -41,10 +43,12 @@ class Numeric:
     buckets: Sequence[float] | None = None
     optional: bool = False
     max_missing: float | None = None
+    column: str | None = None
 
     def __post_init__(self) -> None:
         where = f'Numeric("{self.name}")'
         _check_name(self.name, where)
+        _check_column(self.column, where)
         for bound in ("minimum", "maximum"):
             value = getattr(self, bound)
             if value is not None and not is_finite(value):
@@ -69,6 +73,11 @@ class Numeric:
             object.__setattr__(self, "buckets", boundaries)
         _check_max_missing(self, where)
 
+    @property
+    def source_column(self) -> str:
+        """The column that files and tables have it in."""
+        return self.name if self.column is None else self.column
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -85,6 +94,7 @@ class Categorical:
         max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
         max_unknown: with a vocabulary, the share of the rows that may hold a value outside it before the run is
             refused; these rows are kept, and the model sees all such values as one.
+        column: the column's name in files and tables, where it is another than `name`; see Numeric.
 
     Raises:
         ProblemError: an empty or repeating vocabulary, both a vocabulary and hash_buckets, a size below 1;
@@ -100,10 +110,12 @@ class Categorical:
     optional: bool = False
     max_missing: float | None = None
     max_unknown: float | None = None
+    column: str | None = None
 
     def __post_init__(self) -> None:
         where = f'Categorical("{self.name}")'
         _check_name(self.name, where)
+        _check_column(self.column, where)
         if self.vocabulary is not None:
             if isinstance(self.vocabulary, str):
                 raise ProblemError(
@@ -138,6 +150,11 @@ class Categorical:
                 expected="vocabulary=[...]: without one, every value is known",
                 received=f"max_unknown={self.max_unknown}, and no vocabulary",
             )
+
+    @property
+    def source_column(self) -> str:
+        """The column that files and tables have it in."""
+        return self.name if self.column is None else self.column
 
 
 @dataclass(frozen=True, init=False)
@@ -186,6 +203,7 @@ def _check_name(name: object, where: str) -> None:
             where=where,
             expected="1 to 63 letters, digits and _, starting with a letter",
             received=repr(name),
+            fix='Of a column of another name, say so: Numeric("body_mass", column="Body Mass (g)")',
         )
     if name in RESERVED_NAMES:
         raise ProblemError(
@@ -194,6 +212,11 @@ def _check_name(name: object, where: str) -> None:
             expected=f"a name other than {', '.join(sorted(RESERVED_NAMES))}",
             received=repr(name),
         )
+
+
+def _check_column(column: object, where: str) -> None:
+    if column is not None and not isinstance(column, str):
+        raise ProblemError("column is wrong", where=where, expected="a column's name", received=repr(column))
 
 
 def _check_max_missing(declared: Numeric | Categorical, where: str) -> None:

@@ -72,8 +72,15 @@ class Sharding:
     counts: tuple[int, int, int]
 
     @classmethod
-    def plan(cls, splits: Splits, rows: int, shard_rows: int) -> Sharding:
-        """So many shards that each holds about `shard_rows` of `rows`."""
+    def plan(cls, splits: Splits, rows: int, shard_rows: int, *, keyed: bool = True) -> Sharding:
+        """So many shards that each holds about `shard_rows` of `rows`.
+
+        Without keys, rows of one content meet in a group of about `shard_rows`, are numbered there, and are written as
+        the group's shard of each split: then all splits have as many shards.
+        """
+        if not keyed:
+            groups = max(1, -(-rows // shard_rows))
+            return cls(splits, (groups, groups, groups))
         shares = (splits.train, splits.eval, splits.test)
         train, evaluation, test = (max(1, -int(-rows * share // shard_rows)) for share in shares)
         return cls(splits, (train, evaluation, test))
@@ -90,10 +97,16 @@ class Sharding:
         on each other.
         """
         split = self.split_of(fingerprints)
-        low = fingerprints & np.uint64(0xFFFFFFFF)
-        within = (low * np.array(self.counts, np.uint64)[split]) >> np.uint64(32)
         before = np.cumsum([0, *self.counts[:2]])
-        return before[split] + within.astype(np.int64)
+        return before[split] + _within(fingerprints, np.array(self.counts, np.uint64)[split])
+
+    def group_of(self, contents: Fingerprints) -> npt.NDArray[np.int64]:
+        """The group that rows without keys are numbered in, by the fingerprint of their content."""
+        return _within(contents, np.uint64(self.counts[0]))
+
+    def shards_of_group(self, group: int, keys: Fingerprints) -> npt.NDArray[np.int64]:
+        """The number of the shard of each row of a group, by the fingerprint of its key."""
+        return group + self.counts[0] * self.split_of(keys)
 
     def name(self, shard: int) -> tuple[str, str]:
         """The split and the file of a shard, such as ("train", "train/part-00000-of-00008.tfrecord")."""
@@ -102,6 +115,12 @@ class Sharding:
                 return split, f"{split}/part-{shard:05d}-of-{count:05d}.tfrecord"
             shard -= count
         raise ValueError(f"shard must be below {sum(self.counts)}")
+
+
+def _within(fingerprints: Fingerprints, count: npt.NDArray[np.uint64] | np.uint64) -> npt.NDArray[np.int64]:
+    """Spreads fingerprints evenly over so many, by their low bits."""
+    within: npt.NDArray[np.int64] = (((fingerprints & np.uint64(0xFFFFFFFF)) * count) >> np.uint64(32)).astype(np.int64)
+    return within
 
 
 def _bound(*shares: float) -> int:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.sources.source import Rows
 
 Mask = npt.NDArray[np.bool_]
@@ -33,7 +34,8 @@ class Checked:
     """What came of a batch.
 
     Attributes:
-        batch: the rows that passed: numbers as float32, categories and the key as strings.
+        batch: the rows that passed: numbers as float32, categories and the key as strings, by the names that Examples
+            have; the key first, or for a problem without one the row's content, see `numbering`.
         numbers: their numbers in the file.
         quarantined: the others, in order.
         seen: of the rows that passed, `rows` and, for each column whose share is bounded, `missing NAME` and
@@ -50,9 +52,11 @@ class Checked:
 class _Column:
     """A column on its way: its typed values, and for each rule that rows broke, which rows and what to tell them.
 
-    `seen` has what is no fault of a row, but may be one of the whole data: values that are missing or unknown.
+    `name` is what the file calls it. `seen` has what is no fault of a row, but may be one of the whole data: values
+    that are missing or unknown.
     """
 
+    name: str
     values: pa.Array
     faults: list[tuple[Reason, Mask, Callable[[str], str]]] = field(default_factory=list)
     seen: dict[str, Mask] = field(default_factory=dict)
@@ -63,8 +67,39 @@ class _Column:
 
 
 def wanted_columns(problem: Problem) -> list[str]:
-    """The columns that a Problem reads: key, label, features; the first fault of a row is found in this order."""
-    return [problem.key, problem.label.name, *(f.name for f in problem.columns)]
+    """The columns of files that a Problem reads: key, label, features; a row's first fault is found in this order."""
+    declared = [problem.label.source_column, *(f.source_column for f in problem.columns)]
+    return list(dict.fromkeys(declared if problem.key is None else [problem.key, *declared]))
+
+
+def without_missing(missing: Sequence[str], column: pa.Array) -> pa.Array:
+    """A column in which values that stand for a missing one are null.
+
+    Args:
+        missing: the texts that stand for it, as the Problem declares them; a typed number is compared with their value.
+        column: of any type.
+    """
+    kind = column.type
+    if not missing or not len(column):
+        return column
+    if pa.types.is_dictionary(kind):
+        return without_missing(missing, column.dictionary_decode())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        text = pc.ascii_lower(pc.utf8_trim_whitespace(column))
+        stands = pc.is_in(text, pa.array([word.strip().lower() for word in missing], kind))
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        numbers = [number for number in map(_number, missing) if number is not None]
+        stands = pc.is_in(column.cast(pa.float64(), safe=False), pa.array(numbers, pa.float64()))
+    else:
+        return column
+    return pc.if_else(stands, None, column) if pc.any(stands).as_py() else column
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> Checked:
@@ -75,9 +110,11 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         rows: at least the columns of `wanted_columns`.
         marked: faults that a look at the whole data found, by the row's number in its part; see `marks`.
     """
-    checked: dict[str, _Column] = {problem.key: _check_key(problem.key, rows.batch.column(problem.key))}
+    checked: dict[str, _Column] = {}
+    if problem.key is not None:
+        checked[problem.key_name] = _check_key(problem.key, rows.batch.column(problem.key))
     for declared in (problem.label, *problem.columns):
-        column = rows.batch.column(declared.name)
+        column = without_missing(problem.missing, rows.batch.column(declared.source_column))
         checked[declared.name] = (
             _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)
         )
@@ -88,15 +125,20 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
     bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
-    quarantined = [*rows.refused, *(_quarantine(rows, checked, int(row), whole) for row in np.flatnonzero(bad))]
+    wanted = wanted_columns(problem)
+    quarantined = [*rows.refused, *(_quarantine(rows, wanted, checked, int(row), whole) for row in np.flatnonzero(bad))]
     quarantined.sort(key=lambda row: row.row)
     seen = Counter(
         {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}
     )
     seen["rows"] = int((~bad).sum())
-    if not bad.any():
-        return Checked(batch, rows.numbers, tuple(quarantined), seen)
-    return Checked(batch.filter(pa.array(~bad)), rows.numbers[~bad], tuple(quarantined), seen)
+    numbers = rows.numbers
+    if bad.any():
+        batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]
+    if problem.key is None:
+        contents = content_texts(content_fingerprint(batch))
+        batch = pa.RecordBatch.from_arrays([contents, *batch.columns], names=[problem.key_name, *batch.schema.names])
+    return Checked(batch, numbers, tuple(quarantined), seen)
 
 
 def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> QuarantinedRow:
@@ -142,7 +184,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 def _check_key(name: str, column: pa.Array) -> _Column:
     text = as_text(column)
-    result = _Column(text)
+    result = _Column(name, text)
     missing = _mask(pc.is_null(text)) | _mask(pc.equal(text, ""))
     result.blame("missing_key", missing, lambda _: f"{name} is empty, and is the key")
     return result
@@ -151,7 +193,8 @@ def _check_key(name: str, column: pa.Array) -> _Column:
 def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     text = as_text(column)
     text = pc.if_else(pc.equal(text, ""), None, text)
-    result = _Column(text)
+    name = declared.source_column
+    result = _Column(name, text)
     _blame_missing(result, declared, _mask(pc.is_null(text)))
     if declared.vocabulary is not None:
         known = _mask(pc.is_in(text, pa.array(declared.vocabulary, text.type)))
@@ -160,17 +203,15 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
         if declared.max_unknown is not None:
             result.seen[f"unknown {declared.name}"] = unknown
         else:
-            result.blame(
-                "unknown_value", unknown, lambda value: f"{declared.name} is {value}, which is not one of {allowed}"
-            )
+            result.blame("unknown_value", unknown, lambda value: f"{name} is {value}, which is not one of {allowed}")
     return result
 
 
 def _check_number(declared: Numeric, column: pa.Array) -> _Column:
-    name = declared.name
+    name = declared.source_column
     values, missing, wrong = parse_numbers(column)
     present = ~missing & ~wrong
-    result = _Column(pa.array(values, pa.float32(), mask=~present))
+    result = _Column(name, pa.array(values, pa.float32(), mask=~present))
     result.blame("not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
     _blame_missing(result, declared, missing)
     low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
@@ -217,21 +258,23 @@ def _written_as_infinity(column: pa.Array) -> Mask:
 
 def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Mask) -> None:
     if not declared.optional:
-        result.blame("missing_value", missing, lambda _: f"{declared.name} is missing, and is not optional")
+        result.blame("missing_value", missing, lambda _: f"{result.name} is missing, and is not optional")
     elif declared.max_missing is not None:
         result.seen[f"missing {declared.name}"] = missing
 
 
-def _quarantine(rows: Rows, checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
+def _quarantine(
+    rows: Rows, wanted: Sequence[str], checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]
+) -> QuarantinedRow:
     faults = [
-        Fault(name, reason, message(_shown(_plain(rows.batch.column(name)[row]))))
-        for name, column in checked.items()
+        Fault(column.name, reason, message(_shown(_plain(rows.batch.column(column.name)[row]))))
+        for column in checked.values()
         for reason, mask, message in column.faults
         if mask[row]
     ]
     if row in whole:
         faults.append(whole[row])
-    return quarantine(rows, row, list(checked), *faults)
+    return quarantine(rows, row, wanted, *faults)
 
 
 def _mask(values: pa.Array) -> Mask:

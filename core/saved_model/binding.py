@@ -33,7 +33,7 @@ def and_key(takes: Takes) -> tuple[ModelInput, ...]:
 
 
 def declared(takes: Takes, source: Source) -> Takes:
-    """What the schema of a Model says more than its SavedModel: what may be missing, and the key's column.
+    """What the schema of a Model says more than its SavedModel: what may be missing, and the columns in files.
 
     Raises:
         DataError: they disagree.
@@ -51,7 +51,11 @@ def declared(takes: Takes, source: Source) -> Takes:
             received=", ".join(f"{name} {dtype}" for name, dtype in sorted(found.items())),
         )
     optional = {i.name for i in schema.inputs if i.optional}
-    inputs = tuple(replace(taken, optional=taken.name in optional) for taken in takes.inputs)
+    columns = {i.name: (i.column,) for i in schema.inputs if i.column is not None}
+    inputs = tuple(
+        replace(taken, optional=taken.name in optional, columns=columns.get(taken.name, taken.columns))
+        for taken in takes.inputs
+    )
     return replace(takes, inputs=inputs, key=schema.key_name, declared=True)
 
 

@@ -93,9 +93,9 @@ def _interface(model: ModelArtifact) -> Interface:
         for column in columns:
             by_role[column["role"]].append(column)
         return Interface(
-            tuple(Input(str(c["name"]), c["kind"], bool(c["optional"])) for c in by_role["feature"]),
+            tuple(Input(str(c["name"]), c["kind"], bool(c["optional"]), c.get("column")) for c in by_role["feature"]),
             takes_key=True,
-            key_name=next((str(c["name"]) for c in by_role["key"]), None),
+            key_name=next((str(c.get("column", c["name"])) for c in by_role["key"] if not c["optional"]), None),
             label=next((str(c["name"]) for c in by_role["label"]), None),
         )
     except (KeyError, TypeError) as error:

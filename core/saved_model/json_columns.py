@@ -38,11 +38,13 @@ class Input:
         name: its name in the signature and in JSON.
         kind: a number, or a category held as text.
         optional: it may be missing or null.
+        column: where files have it, if that is another name; JSON has `name`.
     """
 
     name: str
     kind: Literal["numeric", "categorical"]
     optional: bool = False
+    column: str | None = None
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,12 @@ def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
         runs.append(Run(file, 0, min(rows, left)))
         left -= runs[-1].rows
     try:
-        reader = ExampleReader(split.files, {**kinds, problem.key: "bytes_list"})
+        reader = ExampleReader(split.files, {**kinds, problem.key_name: "bytes_list"})
         read = reader.read(runs, np.arange(min(limit, split.rows)))
     except (DataError, OSError) as error:
         raise damage_of(split) or unreadable(", ".join(split.files), str(error)) from error
     columns = read.by_name()
-    key = columns.pop(problem.key)
+    key = columns.pop(problem.key_name)
     return {**columns, "key": key}
 
 

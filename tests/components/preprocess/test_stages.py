@@ -49,7 +49,7 @@ def run(context: StageContext, seed: int, tries: int = 1) -> dict[str, bytes]:
     for shard in shuffled.sample(sorted(pieces), len(pieces)):
         shuffled.shuffle(pieces[shard])
         for _ in range(tries):
-            account = stages.write_shard(context, shard, pieces[shard])
+            (account,) = stages.write_shard(context, shard, pieces[shard])
         accounts.append(account)
     shuffled.shuffle(accounts)
     write_summary(context, accounts)
@@ -83,7 +83,7 @@ def test_a_work_folder_that_is_gone_is_an_error_and_no_crash(tmp_path: Path) -> 
     assert isinstance(refusal, Refusal)
     assert refusal.error["kind"] == "PlatformError"
     assert refusal.position == (0, 1)
-    missing = stages.write_shard(context, 0, [Piece((0, 1), str(tmp_path / "none.arrow"), 0)])
+    (missing,) = stages.write_shard(context, 0, [Piece((0, 1), str(tmp_path / "none.arrow"), 0)])
     assert isinstance(missing, Refusal)
 
 
@@ -98,7 +98,7 @@ def test_a_key_keeps_its_first_row(tmp_path: Path, rows: int) -> None:
             for result in stages.split_batch(context, batch):
                 if isinstance(result, tuple):
                     pieces.setdefault(result[0], []).append(result[1])
-    accounts = [stages.write_shard(context, shard, of) for shard, of in pieces.items()]
+    accounts = [account for shard, of in pieces.items() for account in stages.write_shard(context, shard, of)]
     assert sum(account.written.rows for account in accounts if isinstance(account, ShardAccount)) == 1449
     found = read_duplicates(context)
     good = [number for number in range(1, rows + 1) if number != 1118]

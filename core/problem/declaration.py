@@ -62,7 +62,7 @@ class Problem:
             another key; "allow" keeps such rows.
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
         missing: texts that stand for a missing value in every column but the key, such as "NA"; blanks around them
-            and upper or lower case make no difference. An empty field always stands for one.
+            make no difference. An empty field always stands for one.
 
     Raises:
         ProblemError: with the field, what was expected and what came.

@@ -85,8 +85,7 @@ def without_missing(missing: Sequence[str], column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return without_missing(missing, column.dictionary_decode())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = pc.ascii_lower(pc.utf8_trim_whitespace(column))
-        stands = pc.is_in(text, pa.array([word.strip().lower() for word in missing], kind))
+        stands = pc.is_in(pc.utf8_trim_whitespace(column), pa.array([word.strip() for word in missing], kind))
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         numbers = [number for number in map(_number, missing) if number is not None]
         stands = pc.is_in(column.cast(pa.float64(), safe=False), pa.array(numbers, pa.float64()))

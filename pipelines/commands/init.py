@@ -21,7 +21,12 @@ from headrace.pipelines.commands import options
 @options.data
 @options.csv
 @click.option("--label", default="", metavar="COLUMN", help="The column to predict; one is chosen if it is not given.")
-@click.option("--key", default="", metavar="COLUMN", help="The column that identifies a row; one is chosen likewise.")
+@click.option(
+    "--key",
+    default="",
+    metavar="COLUMN",
+    help="The column that identifies a row; by default one that is named so, or none: rows are numbered by content.",
+)
 @click.option("--name", default="", metavar="NAME", help="The problem's name; the data's if it is not given.")
 @click.option(
     "--rows",
@@ -53,10 +58,13 @@ def init(
         path.write_text(found.source, encoding="utf-8")
         problem = load_problem(str(path)).problem
     storage.write_bytes(output, found.source.encode())
+    key_used = "no key" if found.key is None else f"key {found.key}"
     click.echo(
         f"{output}: predicts {found.label} ({problem.task}) from {counted(len(problem.columns), 'feature')}, "
-        f"key {found.key}; inferred from {'all' if found.complete else 'the first'} {found.rows:,} rows"
+        f"{key_used}; inferred from {'all' if found.complete else 'the first'} {found.rows:,} rows"
     )
+    for name in found.suspects:
+        click.echo(f"{name} alone predicts {found.label} almost perfectly, and is commented out: is it known before?")
     given = [word for option in csv for word in ("--csv", option)]
-    command = ["headrace", "preprocess", "--problem", output, "--data", data, *given, "--output", "examples"]
+    command = ["headrace", "run", "static", "--problem", output, "--data", data, *given, "--root", "out"]
     click.echo(f"Read it and correct it, then: {shlex.join(command)}")

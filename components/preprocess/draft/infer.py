@@ -1,9 +1,10 @@
-"""What the columns of a table seem to be, from its first rows: types, ranges, values, and which may be key or label."""
+"""Columns of a table as what they mean: numbers, categories, identifiers, times; and the texts of missing values."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,22 +12,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.errors import DataError, UsageError
-from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES
-from headrace.core.rows.validate import as_text, listed, parse_numbers
-from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open import list_parts, read_part, source_of
+from headrace.core.rows.validate import as_text, parse_numbers, without_missing
 from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
-from headrace.core.text import counted
 
-_BATCH_ROWS = 8192
-# A class label has at most so many values.
-_CLASSES = 50
-# A column of text of which at most this share is no number is one of numbers, with rows for the quarantine.
-_WRONG_SHARE = 0.01
-_KEY_NAMES = re.compile(r"(^|_)(id|key|uuid|guid)$", re.IGNORECASE)
-_LABEL_NAMES = re.compile(r"^(label|target|class|outcome|y)$|_(label|target|class|outcome)$", re.IGNORECASE)
-_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?$"
+# So many distinct whole numbers at most, each of them in so many rows on average at least, are categories.
+_WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
+# A column of text of which at most this fraction is no number is one of numbers, with rows for the quarantine.
+_WRONG = 0.01
+# Text of which more than this fraction of the rows has a value of its own is a name, a remark or an identifier.
+_OWN_VALUES, _FEW_VALUES = 0.5, 20
+# A column with values in fewer rows than this fraction, or than so many, has nothing to learn from.
+_PRESENT, _PRESENT_ROWS = 0.02, 5
+_IDENTIFIER = re.compile(r"(^|[^A-Za-z])([iI][dD]|[kK]ey|KEY|[uU]uid|UUID|[gG]uid|GUID)$|[a-z](Id|ID)$")
+_INDEX = re.compile(r"(unnamed: ?[0-9]+|index|rownames?|row[ ._]?(number|nr|no)|)$", re.IGNORECASE)
+_TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}([T ].*)?)$"
+# Numbers in another notation than 1234.5, which are text as they stand.
+_NOTATION = r"^[+-]?[0-9]{1,3}([.,' ][0-9]{3})*([.,][0-9]+)?$"
+# How R, pandas, databases and spreadsheets write a missing value, besides an empty field. The first ones are a missing
+# value in a column of categories too.
+_MISSING = ("NA", "N/A", "#N/A", "NaN", "nan", "-NaN", "-nan", "null", "NULL", "<NA>", "-", "--", "?", ".")
+_MISSING_NUMBERS = (*_MISSING, "na", "n/a", "None", "none", "Null", "unknown", "Unknown", "UNKNOWN")
+_CODE = r"^[A-Z]{2,3}$"
+_FLOAT32 = float(np.finfo(np.float32).max)
 Kind = Literal["numeric", "categorical", "neither"]
 
 
@@ -35,16 +42,19 @@ class Inferred:
     """What a column seems to be.
 
     Attributes:
-        name: its name.
+        name: the column's.
         kind: what it can be declared as.
         rows: rows looked at.
         missing: those without a value.
         distinct: different values.
         unique: whether every row has a value of its own, which is not a measured number.
-        values: the values by frequency, of a category.
-        low, high: the least and the greatest value, of a number.
+        identifies: whether it is one of those by its name or values, so that it may be the key and is no feature.
+        values: the values of a category; the numbers of a column of whole numbers in their order, others by frequency.
+        rarest: rows of the rarest value, of a category.
+        low, high, middle: the minimum, maximum and median, of a number.
+        whole: whether its numbers, or the names of its categories, are whole numbers.
         wrong: values that are no numbers, of a number.
-        note: why it is neither.
+        note: why it is neither, or no feature; or what to look at.
     """
 
     name: str
@@ -53,150 +63,156 @@ class Inferred:
     missing: int
     distinct: int
     unique: bool
+    identifies: bool = False
     values: tuple[str, ...] = ()
+    rarest: int = 0
     low: float = 0.0
     high: float = 0.0
+    middle: float = 0.0
+    whole: bool = False
     wrong: int = 0
     note: str = ""
 
+    @property
+    def called_identifier(self) -> bool:
+        """Whether its name says that it identifies something: "record_id", "PassengerId"."""
+        return bool(_IDENTIFIER.search(self.name))
 
-def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> tuple[pa.Table, bool]:
-    """The first `limit` rows of all files at most, and whether these are all."""
-    parts = list_parts(data, csv=csv)
-    columns = source_of(parts[0].path, csv).columns(parts[0].path)
-    names = [name for name, kind in columns if not pa.types.is_nested(kind)]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise DataError("two columns have one name", where=parts[0].path, received=", ".join(sorted(repeated)))
-    batches: list[pa.RecordBatch] = []
-    count = 0
-    for part in parts:
-        for rows in read_part(part, names, _BATCH_ROWS):
-            if count + rows.batch.num_rows > limit:
-                batches.append(rows.batch.slice(0, limit - count))
-                return pa.Table.from_batches(batches), False
-            batches.append(rows.batch)
-            count += rows.batch.num_rows
-    if not count:
-        raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
-    return pa.Table.from_batches([batch for batch in batches if batch.num_rows]), True
+    @property
+    def usable(self) -> bool:
+        """Whether it can be a feature."""
+        return self.kind != "neither" and not self.identifies
 
 
-def look_at(name: str, column: pa.ChunkedArray) -> Inferred:
-    values = column.combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
+def missing_texts(columns: Iterable[pa.ChunkedArray]) -> tuple[str, ...]:
+    """The texts that stand for missing values in a table, in the order of `_MISSING`.
+
+    In a column of numbers it is any text of the known ones; in one of categories only those that are hardly a category,
+    and none in a column of codes such as countries (NA is Namibia).
+    """
+    found: set[str] = set()
+    for column in columns:
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            continue
+        text = pc.utf8_trim_whitespace(column.combine_chunks())
+        used = [word for word in pc.unique(text).to_pylist() if word in _MISSING_NUMBERS]
+        if not used:
+            continue
+        rest = without_missing([*used, ""], text).drop_null()
+        if len(rest) and not parse_numbers(rest)[2].any():
+            found.update(used)
+        elif not _are_codes(rest):
+            found.update(word for word in used if word in _MISSING)
+    return tuple(word for word in _MISSING_NUMBERS if word in found)
+
+
+def _are_codes(text: pa.Array) -> bool:
+    return len(pc.unique(text)) >= 10 and _all_match(text, _CODE)
+
+
+def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferred:
+    """What a column seems to be, given the texts of missing values."""
+    values = without_missing(missing, pa.concat_arrays(column.chunks) if column.num_chunks else column.combine_chunks())
     text = as_text(values)
     text = pc.if_else(pc.equal(text, ""), None, text)
     measured = CategoricalStatistics.measure(text)
-    plain = measured.to_json()
-    distinct, missing, rows = int(pc.count_distinct(text).as_py()), len(text) - measured.count, len(text)
-    found = Inferred(name, "neither", rows, missing, distinct, unique=not missing and distinct == rows > 1)
-
-    def neither(note: str) -> Inferred:
-        return Inferred(name, "neither", rows, missing, distinct, found.unique, note=note)
-
-    if pa.types.is_temporal(values.type) or _all_match(text, _TIME):
-        return neither("a date or a time: derive numbers or categories from it")
-    if distinct <= 1:
-        return neither(f"it is always {quoted(plain['vocabulary'][0][0])}" if distinct else "it has no values")
-    if not COLUMN_NAME.match(name) or name in RESERVED_NAMES:
-        return neither("its name: a feature's has letters, digits and _, and is not one that predictions use")
-    number = _as_number(found, values) if not pa.types.is_boolean(values.type) else None
-    if number is not None and not (distinct == 2 and number.wrong == 0 and _whole(number)):
+    distinct, absent, rows = int(pc.count_distinct(text).as_py()), len(text) - measured.count, len(text)
+    unique = not absent and distinct == rows > 1
+    found = Inferred(name, "neither", rows, absent, distinct, unique)
+    note = _why_neither(found, values, text)
+    if note:
+        return dataclasses.replace(found, note=note)
+    number = None if pa.types.is_boolean(values.type) else _as_number(found, values)
+    if number is not None and number.kind == "neither":
         return number
-    frequent = tuple(str(value) for value, _ in plain["vocabulary"])
-    return Inferred(name, "categorical", rows, missing, distinct, found.unique, values=frequent)
+    if number is not None and not _few_whole_numbers(number):
+        return number
+    counts = measured.ordered()
+    shown = sorted(counts, key=float) if number is not None else list(counts)
+    own = number is None and not pa.types.is_boolean(values.type) and distinct > _FEW_VALUES
+    own = own and distinct > _OWN_VALUES * (rows - absent)
+    why = (
+        f"{distinct:,} values in {rows:,} rows: it would be learned by heart"
+        if own
+        else ""
+        if number is not None
+        else _notation(text)
+    )
+    return dataclasses.replace(
+        found,
+        kind="categorical",
+        values=tuple(shown),
+        rarest=min(counts.values()),
+        whole=number is not None,
+        identifies=own or unique,
+        note=why,
+    )
+
+
+def _why_neither(found: Inferred, values: pa.Array, text: pa.Array) -> str:
+    present = found.rows - found.missing
+    if not found.distinct:
+        return "it has no values"
+    if pa.types.is_temporal(values.type) or _all_match(text, _TIME):
+        return "a date or a time: derive numbers or categories from it"
+    if present < max(_PRESENT_ROWS if found.missing else 0, _PRESENT * found.rows):
+        return f"{found.missing / found.rows:.1%} of the rows have no value"
+    if found.distinct == 1:
+        return f"it is always {quoted(text.drop_null()[0].as_py()[:60])}"
+    return ""
+
+
+def _notation(text: pa.Array) -> str:
+    if _all_match(text, _NOTATION):
+        return "its values look like numbers in another notation: see --csv decimal= and --csv thousands="
+    return ""
 
 
 def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
     parsed, missing, wrong = parse_numbers(values)
     present = ~missing & ~wrong
-    if not present.any() or wrong.sum() > _WRONG_SHARE * (len(values) - missing.sum()):
+    if not present.any() or wrong.sum() > _WRONG * (len(values) - missing.sum()):
         return None
     measured = NumericStatistics.measure(pa.array(parsed[present]))
-    unique = found.unique and bool((parsed[present] == np.floor(parsed[present])).all())
-    return Inferred(
-        found.name, "numeric", found.rows, int(missing.sum()), found.distinct, unique,
-        low=measured.minimum, high=measured.maximum, wrong=int(wrong.sum()),
-    )  # fmt: skip
+    whole = bool((parsed[present] == np.floor(parsed[present])).all())
+    unique = found.unique and whole
+    number = dataclasses.replace(
+        found,
+        kind="numeric",
+        missing=int(missing.sum()),
+        unique=unique,
+        low=measured.minimum,
+        high=measured.maximum,
+        middle=float(np.median(parsed[present])),
+        whole=whole,
+        wrong=int(wrong.sum()),
+    )
+    if max(abs(number.low), abs(number.high)) > _FLOAT32:
+        return dataclasses.replace(number, kind="neither", note="its numbers are too large for float32")
+    if whole and _IDENTIFIER.search(found.name) and not _few_whole_numbers(number):
+        return dataclasses.replace(number, identifies=True, note="an identifier, by its name")
+    consecutive = unique and number.high - number.low + 1 == found.rows
+    # A table of years has them in order too, and they are no row numbers.
+    if consecutive and (_INDEX.match(found.name) or (number.low in (0, 1) and _ascending(parsed))):
+        return dataclasses.replace(number, identifies=True, note="it numbers the rows")
+    return number
 
 
-def _whole(column: Inferred) -> bool:
-    return column.low.is_integer() and column.high.is_integer()
+def _ascending(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
+    return bool((np.diff(values) == 1).all())
+
+
+def _few_whole_numbers(number: Inferred) -> bool:
+    """Whether its numbers name categories: two whole numbers, or few that many rows share."""
+    if not number.whole or number.wrong or number.high - number.low > 1000:
+        return False
+    few = number.distinct <= _WHOLE_CATEGORIES and number.rows - number.missing >= _ROWS_A_CATEGORY * number.distinct
+    return number.distinct == 2 or few
 
 
 def _all_match(text: pa.Array, pattern: str) -> bool:
     present = text.drop_null()
     return bool(len(present)) and bool(pc.all(pc.match_substring_regex(present, pattern)).as_py())
-
-
-def key_candidates(columns: Sequence[Inferred]) -> list[Inferred]:
-    """The columns whose values all differ, those that are called so first."""
-    return sorted((c for c in columns if c.unique), key=lambda column: not _KEY_NAMES.search(column.name))
-
-
-def chosen_key(columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, data: str) -> Inferred:
-    if asked:
-        found = _named(columns, asked, "--key")
-        if found.missing or not found.unique:
-            raise UsageError(
-                "the column does not identify rows", where="--key", expected="a value of its own in every row",
-                received=f"{asked}: {counted(found.distinct, 'value')} in {counted(found.rows, 'row')}, "
-                f"{found.missing:,} missing",
-            )  # fmt: skip
-        return found
-    if not candidates:
-        nearest = max(columns, key=lambda column: column.distinct)
-        raise DataError(
-            "no column can be the key",
-            where=data,
-            expected="a column with a value of its own in every row",
-            received=f"at most {counted(nearest.distinct, 'value')} in {counted(nearest.rows, 'row')}, "
-            f"in {nearest.name}",
-            fix="Add a column that identifies each row, such as its number",
-        )
-    return candidates[0]
-
-
-def label_candidates(columns: Sequence[Inferred], key: str) -> list[Inferred]:
-    """The columns that can be predicted: those called so first, then from the last on, without missing values first."""
-    possible = [c for c in reversed(columns) if c.name != key and not _why_no_label(c)]
-    return sorted(possible, key=lambda column: (not _LABEL_NAMES.search(column.name), column.missing > 0))
-
-
-def _why_no_label(column: Inferred) -> str:
-    if column.kind == "neither":
-        return column.note
-    if column.kind == "categorical" and column.distinct > _CLASSES:
-        return f"{column.distinct:,} classes"
-    return "a value of its own in every row" if column.unique else ""
-
-
-def chosen_label(
-    columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, key: Inferred, data: str
-) -> Inferred:
-    if asked:
-        found = _named(columns, asked, "--label")
-        why = "it is the key" if found is key else _why_no_label(found)
-        if why and not (found.kind == "numeric" and found is not key):
-            raise UsageError(
-                f"{asked} cannot be the label", where="--label",
-                expected=f"a number, or 2 to {_CLASSES} classes", received=why,
-            )  # fmt: skip
-        return found
-    if not candidates:
-        raise DataError("no column can be the label", where=data, expected=f"a number, or 2 to {_CLASSES} classes")
-    return candidates[0]
-
-
-def _named(columns: Sequence[Inferred], name: str, option: str) -> Inferred:
-    for column in columns:
-        if column.name == name:
-            return column
-    raise UsageError(
-        "there is no such column", where=option, expected=listed([column.name for column in columns]), received=name
-    )
 
 
 def quoted(value: str) -> str:

@@ -67,7 +67,7 @@ def keys(rows: dict[str, list[tuple[Any, ...]]]) -> dict[str, str]:
 
 def test_columns_of_any_name_and_no_key(tmp_path: Path) -> None:
     file = problem_file(tmp_path, KEYLESS)
-    lines = [*LINES, "s1, N/D ,1,q,q", "-,-999,1,q,q", "s1,x,3,q,q"]
+    lines = [*LINES, "s1, n/d ,1,q,q", "-,-999,1,q,q", "s1,x,3,q,q"]
     result = run(file, csv(tmp_path / "a.csv", lines), tmp_path / "out", batch_rows=64)
     assert (result.rows_in, result.rows_out, result.rows_quarantined) == (403, 402, 1)
     assert [column.name for column in Schema.read(str(tmp_path / "out")).columns] == ["mass", "sort", "y", "key"]

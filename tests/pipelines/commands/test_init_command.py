@@ -37,7 +37,7 @@ def test_a_table_in_a_dialect(tmp_path: Path) -> None:
     dialect = ["--csv", "delimiter=;", "--csv", "comment=#"]
     told = CliRunner().invoke(cli, [*arguments, *dialect], catch_exceptions=False).stdout
     assert "from 8 features, key record_id; inferred from all 1,450 rows" in told
-    assert f"--data {data} --csv 'delimiter=;' --csv 'comment=#' --output examples" in told
+    assert f"--data {data} --csv 'delimiter=;' --csv 'comment=#' --root out" in told
     plain = tmp_path / "plain.py"
     CliRunner().invoke(
         cli, ["init", "--data", str(BIRTHS), "--label", "weight_pounds", "--output", str(plain)], catch_exceptions=False

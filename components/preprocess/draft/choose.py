@@ -1,0 +1,129 @@
+"""Key and label of a table: the columns that may be one, in the order in which they are proposed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.components.preprocess.draft.infer import Inferred
+from headrace.components.preprocess.draft.read import FirstRows
+from headrace.core.errors import DataError, UsageError
+from headrace.core.rows.validate import as_text, listed
+from headrace.core.text import counted
+
+# A class label has at most so many values; one that is proposed has this many rows of each at least.
+_CLASSES, _CLASS_ROWS = 50, 5
+# Of a label that is proposed, more rows have a value than this fraction.
+_LABELLED = 0.95
+_LABEL_NAMES = re.compile(
+    r"^(label|target|class|outcome|survived|y)$|[^A-Za-z](label|target|class|outcome)$", re.IGNORECASE
+)
+# When and where something was is seldom what is asked of it.
+_WHEN_OR_WHERE = re.compile(
+    r"(^|[^A-Za-z])(year|month|week|weekday|day|hour|minute|quarter|season|time|date|lat|latitude|lon|long|longitude|zip|"
+    r"zipcode|postcode|fips)([^A-Za-z]|$)",
+    re.IGNORECASE,
+)
+
+
+def key_candidates(columns: Sequence[Inferred]) -> list[Inferred]:
+    """The columns that identify rows: those called so, then those of text. A column without a name is none."""
+    named = [c for c in columns if c.unique and c.name and (c.called_identifier or c.kind == "categorical")]
+    return sorted(named, key=lambda column: not column.called_identifier)
+
+
+def choose_key(
+    columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, rows: FirstRows
+) -> Inferred | None:
+    """The key: the column asked for, the first candidate, or none.
+
+    Raises:
+        UsageError: there is no such column, or it has equal or missing values, with the rows that have them.
+    """
+    if not asked:
+        return candidates[0] if candidates else None
+    found = _named(columns, asked, "--key")
+    text = as_text(pa.concat_arrays(rows.table.column(asked).chunks))
+    missing = pc.or_kleene(pc.is_null(text), pc.equal(text, "")).to_numpy(zero_copy_only=False)
+    if missing.any():
+        raise _no_key(asked, f"{missing.sum():,} rows have no value, the first of them {rows.place(missing.argmax())}")
+    seen: dict[str, int] = {}
+    equal: list[str] = []
+    for row, value in enumerate(text.to_pylist()):
+        if value in seen and len(equal) < 3:
+            equal.append(f'{rows.place(seen[value])} and {rows.place(row)} both have "{value}"')
+        seen.setdefault(value, row)
+    if equal:
+        raise _no_key(asked, f"{counted(len(seen), 'value')} in {counted(len(text), 'row')}: {'; '.join(equal)}")
+    return found
+
+
+def _no_key(asked: str, received: str) -> UsageError:
+    return UsageError(
+        f'the column "{asked}" does not identify rows',
+        where="--key",
+        expected="a value of its own in every row",
+        received=received,
+        fix="Leave --key out: rows are then numbered by their content (key=None)",
+    )
+
+
+def label_candidates(columns: Sequence[Inferred], key: Inferred | None) -> list[Inferred]:
+    """The columns that can be predicted: those called so first, then from the last on, those with all values first.
+
+    Times and places come last.
+    """
+    possible = [c for c in reversed(columns) if c is not key and not _why_no_label(c)]
+    proposed = [c for c in possible if c.rows - c.missing > _LABELLED * c.rows and _enough_rows(c)] or possible
+
+    def order(column: Inferred) -> tuple[bool, bool, bool]:
+        named, aside = _LABEL_NAMES.search(column.name), _WHEN_OR_WHERE.search(column.name)
+        return not named, bool(aside), column.missing > 0
+
+    return sorted(proposed, key=order)
+
+
+def _enough_rows(column: Inferred) -> bool:
+    return column.kind == "numeric" or column.rarest >= _CLASS_ROWS
+
+
+def _why_no_label(column: Inferred) -> str:
+    if column.kind == "neither":
+        return column.note
+    if column.kind == "categorical" and column.distinct > _CLASSES:
+        return f"{column.distinct:,} classes"
+    return column.note or "a value of its own in every row" if column.identifies else ""
+
+
+def choose_label(
+    columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, key: Inferred | None, data: str
+) -> Inferred:
+    """The label: the column asked for, or the first candidate.
+
+    Raises:
+        UsageError: there is no such column, or it cannot be the label.
+        DataError: none can.
+    """
+    expected = f"a number, or 2 to {_CLASSES} classes"
+    if asked:
+        found = _named(columns, asked, "--label")
+        why = "it is the key" if found is key else _why_no_label(found)
+        if why and (found is key or found.kind != "numeric"):
+            raise UsageError(f"{asked} cannot be the label", where="--label", expected=expected, received=why)
+        return found
+    if not candidates:
+        seen = "; ".join(f'"{c.name}": {"it is the key" if c is key else _why_no_label(c)}' for c in columns[:5])
+        raise DataError("no column can be the label", where=data, expected=expected, received=seen)
+    return candidates[0]
+
+
+def _named(columns: Sequence[Inferred], name: str, option: str) -> Inferred:
+    for column in columns:
+        if column.name == name:
+            return column
+    raise UsageError(
+        "there is no such column", where=option, expected=listed([column.name for column in columns]), received=name
+    )

@@ -1,0 +1,195 @@
+"""First rows of a table as one Arrow table, whatever its files are, and why a table cannot be read as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import pyarrow as pa
+
+from headrace.components.preprocess.check import separator_hint
+from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.errors import DataError, UnreadableFile
+from headrace.core.rows.validate import as_text, listed
+from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.sources.open import list_parts, list_paths, read_part, source_of
+from headrace.core.text import counted
+
+_BATCH_ROWS = 8192
+# More rows than this fraction that are no rows: the file is not written as it is read.
+_REFUSED = 0.05
+# With fewer rows, a split would often be empty.
+_ROWS = 10
+_FRACTION = re.compile(r"\s*[+-]?[0-9]*\.[0-9]+\s*\Z")
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """The first rows of all files.
+
+    Attributes:
+        table: the columns that can be read of every file, each of one type.
+        complete: whether these are all rows.
+        unusable: why each other column cannot be read, by name.
+        ends: by file in order, its name and how many rows of the table end with it.
+    """
+
+    table: pa.Table
+    complete: bool
+    unusable: Mapping[str, str]
+    ends: tuple[tuple[str, int], ...]
+
+    def place(self, row: int) -> str:
+        """Where a row of the table stands, by its index: "row 3 of a.csv"."""
+        start = 0
+        for file, end in self.ends:
+            if row < end:
+                return f"row {row - start + 1:,} of {file}"
+            start = end
+        raise IndexError(row)
+
+
+def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> FirstRows:
+    """Reads the first `limit` rows of all files at most.
+
+    Raises:
+        DataError: there are no rows, the header is none, or most lines are no rows of it.
+        UnreadableFile: every file is damaged.
+    """
+    names, unusable, unreadable = _columns(data, csv)
+    batches: list[pa.RecordBatch] = []
+    refused: list[QuarantinedRow] = []
+    ends: list[tuple[str, int]] = []
+    count = 0
+    complete = True
+    for part in list_parts(data, csv=csv):
+        if part.path in unreadable:
+            continue
+        for rows in read_part(part, names, _BATCH_ROWS):
+            refused.extend(rows.refused)
+            batches.append(rows.batch.slice(0, limit - count))
+            complete = count + rows.batch.num_rows <= limit
+            count += batches[-1].num_rows
+            if not complete:
+                break
+        ends.append((part.name, count))
+        if not complete:
+            break
+    if len(refused) > _REFUSED * (count + len(refused)):
+        raise _no_rows(data, refused, count)
+    if 0 < count < _ROWS and complete:
+        raise DataError(
+            "there are too few rows to train, evaluate and test a model",
+            where=data,
+            expected=f"{_ROWS} rows or more",
+            received=f"{count:,}",
+        )
+    if not count:
+        raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
+    _check_blanks(data, names, batches[0])
+    columns = [_one_type([batch.column(place) for batch in batches]) for place in range(len(names))]
+    return FirstRows(pa.table(columns, names=names), complete, unusable, tuple(ends))
+
+
+def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set[str]]:
+    """The columns that can be read, why each other one cannot, and the files that are damaged."""
+    names: dict[str, None] = {}
+    unusable: dict[str, str] = {}
+    unreadable: dict[str, UnreadableFile] = {}
+    every: dict[str, set[str]] = {}
+    for path in list_paths(data):
+        try:
+            columns = source_of(path, csv).columns(path)
+        except UnreadableFile as error:
+            unreadable[path] = error
+            continue
+        found = [name for name, _ in columns]
+        _check_header(path, found)
+        every[path] = set(found)
+        names.update(dict.fromkeys(found))
+        for name, kind in columns:
+            if found.count(name) > 1:
+                unusable[name] = f"{found.count(name)} columns have this name"
+            elif pa.types.is_nested(kind):
+                unusable[name] = f"its values are of the type {kind}, which is more than one value a row"
+    if not every:
+        raise next(iter(unreadable.values()))
+    for path, held in every.items():
+        for name in names:
+            if name not in held:
+                unusable.setdefault(name, f"{PurePath(path).name} does not have it")
+    usable = [name for name in names if name not in unusable]
+    if not usable:
+        raise DataError(
+            "no column can be read",
+            where=data,
+            expected="columns of single values, of different names, that every file has",
+            received="; ".join(f'"{name}": {why}' for name, why in list(unusable.items())[:3]),
+        )
+    return usable, unusable, set(unreadable)
+
+
+def _check_header(path: str, names: Sequence[str]) -> None:
+    hint = separator_hint(names)
+    if hint:
+        raise DataError(
+            "the header is one column", where=path, expected="a name for each field", received=names[0][:80], fix=hint
+        )
+    fractions = sum(bool(_FRACTION.match(name)) for name in names)
+    if fractions and 2 * fractions >= len(names):
+        raise DataError(
+            "the first line is no header",
+            where=path,
+            expected="the columns' names",
+            received=listed(names),
+            fix=f"Give the names of the {counted(len(names), 'column')}: --csv header=NAME,NAME,...",
+        )
+
+
+def _check_blanks(data: str, names: Sequence[str], rows: pa.RecordBatch) -> None:
+    """Checks that a lone column is not several that are separated by blanks."""
+    words = len(names[0].split())
+    if len(names) > 1 or words == 1 or not pa.types.is_string(rows.schema.field(0).type):
+        return
+    values = rows.column(0).drop_null().slice(0, 100).to_pylist()
+    if values and all(len(value.split()) == words for value in values):
+        raise DataError(
+            "the header is one column",
+            where=data,
+            expected="a name for each field",
+            received=names[0][:80],
+            fix="The fields seem to be separated by blanks: give --csv delimiter=space, or write commas",
+        )
+
+
+def _no_rows(data: str, refused: Sequence[QuarantinedRow], rows: int) -> DataError:
+    first = refused[0]
+    return DataError(
+        f"{len(refused):,} of {counted(len(refused) + rows, 'line')} are no rows",
+        where=data,
+        expected="one JSON object a line"
+        if first.fault.reason == "malformed_row"
+        else "as many fields in each row as in the header",
+        received=f"{first.file}, row {first.row}: {first.fault.message}",
+        fix=None
+        if first.fault.reason == "malformed_row"
+        else "If the first line is no header, name every column: --csv skip_rows=1 --csv header=NAME,NAME,...; if the "
+        "fields are separated by something else than a comma: --csv delimiter=",
+    )
+
+
+def _one_type(pieces: Sequence[pa.Array]) -> pa.ChunkedArray:
+    """The values of all files and batches in one type: numbers where all are, text otherwise."""
+    kinds = list(dict.fromkeys(piece.type for piece in pieces if not pa.types.is_null(piece.type)))
+    if len(kinds) > 1:
+        if all(pa.types.is_integer(kind) and kind != pa.uint64() for kind in kinds):
+            kinds = [pa.int64()]
+        elif all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
+            kinds = [pa.float64()]
+        else:
+            pieces = [piece if pa.types.is_null(piece.type) else as_text(piece) for piece in pieces]
+            kinds = [pa.string()]
+    kind = kinds[0] if kinds else pa.null()
+    return pa.chunked_array([piece.cast(kind, safe=False) for piece in pieces], kind)

@@ -1,0 +1,266 @@
+"""Text of a Problem file: what a table seems to be, as Python with comments."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from headrace.components.preprocess.draft import probe
+from headrace.components.preprocess.draft.bounds import bounds
+from headrace.components.preprocess.draft.infer import Inferred, quoted
+from headrace.components.preprocess.draft.names import feature_names
+from headrace.components.preprocess.draft.read import FirstRows
+from headrace.core.rows.validate import listed
+
+_WIDTH = 120
+# Up to so many values are written out as a vocabulary; more are hashed and embedded.
+_VOCABULARY = 50
+# The fraction of tomorrow's rows that may have values which are not in a vocabulary.
+_MAX_UNKNOWN = 0.05
+# Of two classes, those that mean no: the other one is the positive class.
+_NEGATIVE = ("0", "false", "no", "n", "f", "negative", "none")
+# With fewer rows, eval and test get more of them; with fewer than so many, training gets more epochs.
+_TINY, _SMALL, _FEW_ROWS = 40, 200, 5_000
+# The default quarantine budget, which rows without a label must leave room in.
+_BUDGET = 0.05
+# Fewer rows of a class on the test split make its area under the curve worthless.
+_CLASS_ROWS = 5
+_IMPORTS = ("Categorical", "Gate", "Numeric", "Splits", "Training")
+
+
+class SourceText:
+    """Writes the file's text."""
+
+    def __init__(
+        self,
+        read: FirstRows,
+        missing: Sequence[str],
+        columns: Sequence[Inferred],
+        key: Inferred | None,
+        label: Inferred,
+        target: probe.Label,
+        suspects: Mapping[str, float],
+    ) -> None:
+        self._read, self._missing, self._columns = read, missing, columns
+        self._key, self._label, self._target, self._suspects = key, label, target, suspects
+        usable = [column.name for column in columns if column is not key and (column.usable or column is label)]
+        self.names = feature_names(usable, taken=[key.name] if key is not None else [])
+        # Where nothing else is left, they are what there is to learn from.
+        self.keeps_suspects = {c.name for c in columns if c.usable and c not in (key, label)} == set(suspects)
+
+    def text(
+        self,
+        problem: str,
+        data: str,
+        keys: Sequence[Inferred],
+        labels: Sequence[Inferred],
+        *,
+        asked_key: bool,
+        asked_label: bool,
+    ) -> str:
+        rows, complete = self._read.table.num_rows, self._read.complete
+        seen = f"{'all' if complete else 'the first'} {rows:,}"
+        label = self.names[self._label.name]
+        body = [
+            f'    name="{problem}",',
+            *_comment(_about_key(keys, self._key, asked_key)),
+            f"    key={'None' if self._key is None else quoted(self._key.name)},",
+            *_comment(_about_label(labels, self._label, asked_label)),
+            *self._declaration(self._label, "label=", as_label=True),
+            "    features=[",
+            *(line for column in self._columns for line in self._feature(column)),
+            *(f"        # {quoted(name)} is left out: {why}" for name, why in self._read.unusable.items()),
+            "    ],",
+            *self._about_missing(),
+            *self._splits(),
+            *self._budget(),
+            *self._training(),
+            *self._gate(),
+        ]
+        used = [name for name in _IMPORTS if any(f"{name}(" in line.partition("#")[0] for line in body)]
+        return "\n".join(
+            [
+                f'"""{problem}: predicts {label}. A first draft by `headrace init`: read it, and correct it."""',
+                "",
+                f"# Inferred from {seen} rows of {quoted(PurePath(data).name)}. Bounds are wider than what was seen.",
+                "",
+                f"from headrace import {', '.join(sorted([*used, 'Problem']))}",
+                "",
+                "problem = Problem(",
+                *body,
+                ")",
+                "",
+            ]
+        )
+
+    def _feature(self, column: Inferred) -> list[str]:
+        if column is self._key or column is self._label:
+            return []
+        if not column.usable:
+            why = column.note or "every row has a value of its own: it would be learned by heart"
+            return [f"        # {quoted(column.name)} is left out: {why}"]
+        lines = self._declaration(column, "    ")
+        share = self._suspects.get(column.name)
+        if share is None:
+            return lines
+        measure = f"{'accuracy over the commonest class' if self._target.classes else 'r_squared'} {share:.4f}"
+        why = f"It alone predicts {self.names[self._label.name]} almost perfectly ({measure})"
+        if self.keeps_suspects:
+            return [*_comment(f"LEAK? {why}, and no other column is left.", 8), *lines]
+        asked = "is it known before the label is? If so, uncomment it."
+        return [*_comment(f"LEAK? {why}: {asked}", 8), *(f"        # {line.strip()}" for line in lines)]
+
+    def _declaration(self, column: Inferred, indent: str, *, as_label: bool = False) -> list[str]:
+        """The lines that declare a column, indented by 4 and by `indent`, which for the label is its argument."""
+        name = self.names[column.name]
+        arguments = [quoted(name)] + ([f"column={quoted(column.name)}"] if column.name != name else [])
+        notes = [column.note] if column.note and column.usable else []
+        if column.kind == "numeric":
+            low, high = bounds(column)
+            arguments += [f"minimum={low}", f"maximum={high}"]
+            notes.append(f"{column.low:.6g} to {column.high:.6g}")
+            if column.wrong:
+                kind = "value is no number, and goes" if column.wrong == 1 else "values are no numbers, and go"
+                notes.append(f"{column.wrong:,} {kind} to quarantine")
+        elif as_label or column.distinct <= _VOCABULARY:
+            values = _classes(column.values) if as_label else column.values
+            arguments.append(_list("vocabulary", values))
+            if as_label and len(values) == 2:
+                notes.append(f"{quoted(values[1])} is the positive class")
+            elif as_label and column.whole:
+                notes.append("a few whole numbers are classes; of an amount say Numeric")
+            if not as_label:
+                arguments.append(f"max_unknown={_MAX_UNKNOWN}")
+        else:
+            buckets = min(1 << (2 * column.distinct - 1).bit_length(), 1 << 20)
+            # The fourth root of the number of categories: a rule of thumb of TensorFlow's feature columns.
+            arguments += [f"hash_buckets={buckets}", f"embedding={max(4, math.ceil(column.distinct**0.25))}"]
+            notes.append(f"{column.distinct:,} values")
+        if column.missing:
+            share = f"{column.missing / column.rows:.1%} missing"
+            notes.append(f"{share}, which go to quarantine" if as_label else share)
+            if not as_label:
+                arguments.append("optional=True")
+        start = f"    {indent}{'Numeric' if column.kind == 'numeric' else 'Categorical'}("
+        comment = f"  # {'; '.join(notes)}" if notes else ""
+        line = f"{start}{', '.join(arguments)}),{comment}"
+        if len(line) <= _WIDTH and "\n" not in line:
+            return [line]
+        outer = " " * (len(start) - len(start.lstrip()))
+        inner = f"{outer}    "
+        joined = f"{inner}{', '.join(arguments)},"
+        if len(joined) <= _WIDTH and "\n" not in joined:
+            return [f"{start}{comment}", joined, f"{outer}),"]
+        return [f"{start}{comment}", *(f"{inner}{row}" for a in arguments for row in f"{a},".split("\n")), f"{outer}),"]
+
+    def _about_missing(self) -> list[str]:
+        if not self._missing:
+            return []
+        return [
+            "    # How this table writes a missing value; an empty field always is one.",
+            f"    {_list('missing', self._missing)},",
+        ]
+
+    def _splits(self) -> list[str]:
+        if self._read.table.num_rows >= _SMALL or not self._read.complete:
+            return []
+        splits = "0.6, eval=0.2, test=0.2" if self._read.table.num_rows >= _TINY else "0.5, eval=0.25, test=0.25"
+        return [
+            "    # There are few rows: with less of them in eval and test, metrics would say little.",
+            f"    splits=Splits(train={splits}),",
+        ]
+
+    def _budget(self) -> list[str]:
+        lost = (self._label.missing + self._label.wrong) / self._label.rows
+        if lost <= _BUDGET / 2:
+            return []
+        budget = min(1.0, math.ceil(round(20 * (lost + _BUDGET), 6)) / 20)
+        return [*_comment(f"{lost:.1%} of the rows have no label."), f"    quarantine_budget={budget:g},"]
+
+    def _training(self) -> list[str]:
+        rows = self._read.table.num_rows
+        if rows >= _FEW_ROWS or not self._read.complete:
+            return []
+        return [
+            "    # There are few rows, and so few steps in an epoch.",
+            "    training=Training(batch_size=32, epochs=200, patience=20, learning_rate=0.003),",
+        ]
+
+    def _gate(self) -> list[str]:
+        """The gate that a model must pass: to be better than predicting one value for every row."""
+        label, rows = self._target, self._read.table.num_rows
+        test = rows * (0.1 if rows >= _SMALL else 0.2)
+        if not label.classes:
+            error = f"(a root mean squared error of {label.baseline:.4g})"
+            about = f"Predicting the mean for every row has an r_squared of 0 {error}. A model must be better."
+            return [*_comment(about), '    gate=Gate(metric="r_squared", at_least=0),']
+        common = f"Predicting the commonest class for every row has an accuracy of {label.baseline:.1%}"
+        if self._label.distinct == 2 and (1 - label.baseline) * test >= _CLASS_ROWS:
+            return [
+                *_comment(f"{common} and an auc of 0.5. A model must be better."),
+                '    gate=Gate(metric="auc", at_least=0.5),',
+            ]
+        # What chance makes of the baseline on the test split: its standard error.
+        chance = math.sqrt(label.baseline * (1 - label.baseline) / max(test, 1))
+        bound = max(0.0, math.floor(100 * (label.baseline - chance)) / 100)
+        return [
+            *_comment(f"{common}, by chance {bound:g} on some {test:,.0f} test rows. Raise the bound for more."),
+            f'    gate=Gate(metric="accuracy", at_least={bound:g}),',
+        ]
+
+
+def _list(name: str, values: Sequence[str]) -> str:
+    """An argument that is a list of strings, on lines of their own where one does not hold them."""
+    line = f"{name}=[{', '.join(map(quoted, values))}]"
+    if len(line) <= 90:
+        return line
+    lines, current = [], ""
+    for value in map(quoted, values):
+        if current and len(current) + len(value) > 90:
+            lines.append(current)
+            current = ""
+        current += f"{value}, "
+    return "\n".join([f"{name}=[", *(f"    {line.rstrip()}" for line in [*lines, current]), "]"])
+
+
+def _classes(values: Sequence[str]) -> list[str]:
+    ordered = sorted(values, key=_class_order)
+    if len(ordered) == 2 and ordered[1].lower() in _NEGATIVE and ordered[0].lower() not in _NEGATIVE:
+        ordered.reverse()
+    return ordered
+
+
+def _class_order(value: str) -> tuple[bool, float, str]:
+    """Numbers first, in their order."""
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, 0.0, value
+
+
+def _about_key(candidates: Sequence[Inferred], chosen: Inferred | None, asked: bool) -> str:
+    if chosen is None:
+        return (
+            "No column identifies rows: each is numbered by its content, and keeps its number and split when rows are "
+            "added."
+        )
+    others = [quoted(c.name) for c in candidates if c is not chosen]
+    said = "Every row has a value of its own in it."
+    return (said if asked else f"Chosen: {said[0].lower()}{said[1:]}") + (
+        f" So has {listed(others)}." if others else ""
+    )
+
+
+def _about_label(candidates: Sequence[Inferred], chosen: Inferred, asked: bool) -> str:
+    if asked:
+        return "What is predicted."
+    others = [quoted(c.name) for c in candidates if c is not chosen]
+    return "CHOSEN by its name and place: is it what you want to predict?" + (
+        f" Others that could be: {listed(others)}." if others else ""
+    )
+
+
+def _comment(text: str, indent: int = 4) -> list[str]:
+    return [f"{' ' * indent}# {line}" for line in textwrap.wrap(text, 106)]

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import click
 from rich.console import Console
 
-from headrace.components.train.request import Inputs, warm_start_version
-from headrace.core import storage
-from headrace.core.errors import PlatformError, UsageError
-from headrace.core.problem.file import load_problem
-from headrace.core.steps import workspace
-from headrace.core.steps.identity import model_version_of, release
-from headrace.core.steps.step import identity
-from headrace.core.storage.lock import locked
+from headrace.components.train.request import Inputs
 from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand
-from headrace.pipelines.commands.run_tuned import tuned
-from headrace.pipelines.submission.outcome import raise_for_summary
+from headrace.pipelines.local_run import finish, plan_static, plan_tuned, run_plan
 
 
 @click.group()
@@ -62,7 +47,48 @@ def static(
     # The engine's output is sorted away from stdout while it runs; the console keeps the stdout of now.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
-    finish(run_static(plan, console), console)
+    finish(run_plan(plan, console), console)
+
+
+@run.command(cls=GroupedCommand)
+@options.problem
+@options.data
+@options.root
+@options.champion
+@options.baseline
+@options.csv
+@click.option("--trials", type=click.IntRange(1), help="How many, instead of what the Problem's tuning says.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
+)
+@train_options.devices
+def tuned(
+    problem: str,
+    data: str,
+    root: str,
+    champion: str,
+    baseline: str,
+    csv: tuple[str, ...],
+    trials: int | None,
+    parallel: int,
+    training: Inputs,
+) -> None:
+    """Search, then deploy the best: preprocess, tune, evaluate, and, if the gate blesses the model, deploy it.
+
+    What is searched is the Problem's `tuning`, as `headrace tune` reads it.
+
+    \b
+    Example:
+      headrace run tuned --problem natality.py --data births.csv --root out --trials 20 --parallel 2
+    """
+    plan = plan_tuned(problem, data, root, champion, baseline, csv, training, trials or 0, parallel)
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"{plan.problem_name}: tuned training on {data}, run {plan.run_id}", soft_wrap=True)
+    finish(run_plan(plan, console), console)
 
 
 @run.command(name="batch-scoring")
@@ -85,207 +111,26 @@ def static(
 @click.option("--notify", "webhook", default="", metavar="URL", help="JSON is posted there when the run ends.")
 @score_options.elsewhere
 @runner_command.optional_runner
-def batch_scoring(problem: str, data: str, root: str, **given: Any) -> None:
+def batch_scoring(
+    problem: str, data: str, root: str, elsewhere: Mapping[str, Any], runner: Mapping[str, Any], **given: Any
+) -> None:
     """Score many rows: the champion's predictions, checked and published under ROOT/predictions.
 
     \b
     Example:
       headrace run batch-scoring --problem natality.py --data births.parquet --root out --sink table
     """
-    from headrace.pipelines.commands.batch import plan_batch, run_batch
+    from headrace.pipelines.local_scoring import plan_batch
 
-    plan = plan_batch(problem, data, root, **given)
+    plan = plan_batch(
+        problem,
+        data,
+        root,
+        endpoint=score_options.as_json(score_options.endpoint_of(elsewhere)),
+        job=score_options.as_json(score_options.job_of(elsewhere)),
+        runner=runner_command.as_json(runner),
+        **given,
+    )
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: batch scoring of {data}, run {plan.run_id}", soft_wrap=True)
-    finish(run_batch(plan, console), console)
-
-
-run.add_command(tuned)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that was checked and may start.
-
-    Attributes:
-        problem_name: the problem's name.
-        run_id: follows from the pipeline, its parameters and the data's version: the same command is the same run.
-        root: absolute path under which everything is kept.
-        arguments: the pipeline's parameters, but for `started`.
-    """
-
-    problem_name: str
-    run_id: str
-    root: str
-    arguments: dict[str, Any]
-
-
-def plan_static(
-    problem: str,
-    data: str,
-    root: str,
-    champion: str,
-    baseline: str = "",
-    csv: Sequence[str] = (),
-    training: Inputs | None = None,
-) -> Plan:
-    """Checks all that can be checked before any work.
-
-    Raises:
-        UserError: with what is wrong, where, and what was expected.
-    """
-    from headrace.components.preprocess.check import check_data
-    from headrace.components.preprocess.limits import baseline_version as measure_baseline
-    from headrace.core.sources.csv_dialect import CsvDialect
-    from headrace.core.sources.open import data_version as measure_version
-
-    problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
-    if not data.startswith(("gs://", "bigquery://")):
-        data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
-    if baseline and not storage.is_remote(baseline):
-        baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100
-    file = load_problem(problem)
-    dialect = CsvDialect.parse(csv)
-    files = check_data(file.problem, data, dialect)
-    baseline_version = measure_baseline(baseline)
-    if champion:
-        champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
-        if not storage.exists(storage.join(champion, "training.json")):
-            raise UsageError(
-                "the champion is not a Model",
-                where="--champion",
-                expected="a folder with training.json",
-                received=champion,
-            )
-    training = training or Inputs()
-    if training.warm_start:
-        start = os.path.abspath(storage.local_path(training.warm_start))  # noqa: PTH100
-        training = dataclasses.replace(training, warm_start=start, warm_start_version=warm_start_version(start))
-    request = training.request()
-    request.check(file.problem)
-    data_version = measure_version(files, dialect)
-    run_id = identity(
-        "static-training",
-        problem=file.digest,
-        data=data_version,
-        champion=model_version_of(champion) if champion else None,
-        baseline=baseline_version,
-        csv=list(csv),
-        release=release(),
-        **({"training": chosen} if (chosen := request.facts()) else {}),
-    )
-    run_id = f"{file.problem.name}-{run_id[:12]}"
-    check_writable(root)
-    return Plan(
-        problem_name=file.problem.name,
-        run_id=run_id,
-        root=root,
-        arguments={
-            "problem": problem,
-            "problem_digest": file.digest,
-            "schema_digest": file.problem.schema_digest,
-            "data": data,
-            "data_version": data_version,
-            "root": root,
-            "registry": workspace.registry_uri(root, file.problem.name),
-            "endpoint": workspace.endpoint_uri(root, file.problem.name),
-            "run_id": run_id,
-            "champion": champion,
-            **dataclasses.asdict(training),
-            "baseline": baseline,
-            "baseline_version": baseline_version,
-            "csv": json.dumps(list(csv)) if csv else "",
-        },
-    )
-
-
-def run_static(plan: Plan, console: Console) -> dict[str, Any]:
-    """Compiles and runs the pipeline, and shows each step.
-
-    Returns:
-        The run's summary, as its exit task wrote it.
-
-    Raises:
-        PlatformError: the engine failed, or the exit task wrote no summary.
-    """
-    return run_plan("static", ("preprocess", "train", "evaluate", "register", "deploy"), plan, console)
-
-
-def run_plan(pipeline: str, steps: tuple[str, ...], plan: Plan, console: Console) -> dict[str, Any]:
-    """Compiles and runs a pipeline on this machine, and shows each of its steps.
-
-    Args:
-        pipeline: as `compile_to` names it.
-        steps: in their order.
-        plan: of the run.
-        console: where the steps are shown.
-
-    Returns:
-        The run's summary, as its exit task wrote it.
-
-    Raises:
-        PlatformError: the engine failed, or the exit task wrote no summary.
-    """
-    from headrace.pipelines.commands.compile import compile_to
-    from headrace.pipelines.console import display
-    from headrace.pipelines.platforms import local
-
-    folder = workspace.run_uri(plan.root, plan.run_id)
-    with locked(folder, timeout_s=0):
-        spec = storage.join(folder, "pipeline.yaml")
-        compile_to(pipeline, "local", spec)
-        started = time.time()
-        logs = storage.join(folder, "logs")
-        with display(console, steps) as listener:
-            local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
-        written = workspace.summary_uri(plan.root, plan.run_id)
-        summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
-        if summary is None or summary["started"] != started:
-            raise PlatformError(
-                "the run ended without a summary",
-                where=logs,
-                fix="Look at the last lines of the logs there, then start the same command again",
-            )
-        return summary
-
-
-def finish(summary: dict[str, Any], console: Console) -> None:
-    """Writes the report, prints the summary, and raises what the run came to.
-
-    Raises:
-        GateRefused: the gate refused the model.
-        HeadraceError: what a step failed with.
-    """
-    from headrace.pipelines.console import print_scoring, print_summary
-    from headrace.pipelines.report.page import write_report
-
-    folder = workspace.run_uri(summary["root"], summary["run_id"])
-    page = storage.join(folder, "report.html")
-    write_report(summary, page)
-    show = print_scoring if "publish" in {step["step"] for step in summary["steps"]} else print_summary
-    show(console, summary, page)
-    raise_for_summary(summary, fix=_logs_of(summary))
-
-
-def _logs_of(summary: dict[str, Any]) -> str:
-    logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
-    return f"The steps' logs are in {logs}"
-
-
-def check_writable(root: str) -> None:
-    """Refuses a root that no file can be made in.
-
-    Raises:
-        UsageError: it cannot be written.
-        PlatformError: the disk failed.
-    """
-    try:
-        with storage.writing(root):
-            Path(root).mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
-                pass
-    except PlatformError as error:
-        # A place like /proc says that there is no such file: before any work, that too is about the place.
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise UsageError(error.what, where=root, received=error.received) from error
-        raise
+    finish(run_plan(plan, console), console)

@@ -13,10 +13,10 @@ from support.compiled_spec import compile_spec, tasks
 
 from headrace.components.train.request import Inputs
 from headrace.core.errors import ProblemError, UsageError
-from headrace.pipelines.commands.compile import compile_to
-from headrace.pipelines.commands.run_tuned import plan_tuned
+from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import read_spec
+from headrace.pipelines.local_run import plan_tuned
 from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 from headrace.pipelines.submission import check_search
 

@@ -11,7 +11,7 @@ import yaml
 from headrace.components.deploy.kserve import deploy
 from headrace.core.beam.runners import FlinkRunner, runner_of
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import compile_to, load_platform
+from headrace.pipelines.compiler import compile_to, load_platform
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 from headrace.pipelines.platforms.kubeflow_options import (

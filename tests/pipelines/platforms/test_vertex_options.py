@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import load_platform
+from headrace.pipelines.compiler import load_platform
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import Images
 from headrace.pipelines.platforms.options import build, read_options

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.core.beam.runners import DataflowRunner, runner_of
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 

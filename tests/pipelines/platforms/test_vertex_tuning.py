@@ -20,7 +20,7 @@ from headrace.components.tune.identity import step_identity
 from headrace.components.tune.vertex.trial import model_uri
 from headrace.core import storage
 from headrace.core.steps.step import read_record
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.compiler import compile_to
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality" / "natality.py"
 TUNING = (

@@ -45,7 +45,7 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
 
 
 def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) -> None:
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     platform.spec = str(tmp_path / "batch.yaml")
     options = Path(__file__).parents[1] / "platforms" / f"{platform.name}.toml"

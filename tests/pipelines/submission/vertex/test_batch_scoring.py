@@ -68,7 +68,7 @@ class Scoring:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The spec for a bucket of the name my-bucket, and the options that it was compiled with."""
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     folder = tmp_path_factory.mktemp("spec")
     text = VERTEX_TOML.read_text().replace("my-project", "demo-project").replace("europe-west1", "us-central1")

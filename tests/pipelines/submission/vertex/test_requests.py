@@ -24,7 +24,7 @@ PARENT = "projects/demo-project/locations/us-central1"
 @pytest.fixture
 def ours(vertex: Platform, tmp_path: Path) -> Platform:
     """Static training, compiled for the test server's project and region."""
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     options = tmp_path / "vertex.toml"
     text = VERTEX_TOML.read_text().replace("my-project", "demo-project").replace("europe-west1", "us-central1")

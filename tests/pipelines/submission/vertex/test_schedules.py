@@ -121,7 +121,7 @@ def test_a_schedule_of_batch_scoring_is_cached_by_the_data_that_is_there_then(
     vertex: Platform, put: Callable[[str, bytes], str], tmp_path: Path
 ) -> None:
     from headrace.components.registry.vertex.component import champion
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     vertex.server.be_asked_from_here()
     place = put("model/saved_model.pb", b"").rpartition("/")[0]

@@ -6,21 +6,21 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def evaluate(
     problem: str,
-    problem_digest: str,
-    root: str,
-    champion: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
+    problem_digest: str = "",
+    root: str = "",
+    champion: str = "",
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
-        root: where the run's records are kept.
+        problem_digest: SHA-256 that the Problem file must have: what was submitted is what runs. "" accepts any.
+        root: where the run's records are kept; "" keeps none.
         champion: a Model to compare with, or "" for none.
         examples: what preprocessing made.
         model: what training made.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from headrace.components.score.options import EndpointOptions, JobOptions, optio
 from headrace.core import storage
 from headrace.core.beam.runners import RunnerOptions, runner_options
 from headrace.core.errors import UsageError
+from headrace.core.sources import data_version
 from headrace.core.sources.csv_dialect import CsvDialect, options_of
 from headrace.core.steps import gcp_resources as resources
 from headrace.core.steps.step import running
@@ -90,6 +92,8 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
     with running("score", root=parameters.root) as step:
         # An engine reads it in any case; a job that is started replaces it.
         resources.write_none(gcp_resources)
+        measured = data_version.version_of(parameters.data, parameters.data_version, parameters.csv)
+        parameters = dataclasses.replace(parameters, data_version=measured)
         config = parameters.config(storage.place_of(predictions), gcp_resources)
         step.identity = config.identity
         with step.importing():

@@ -6,10 +6,10 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def train(
     problem: str,
-    problem_digest: str,
-    root: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
+    problem_digest: str = "",
+    root: str = "",
     warm_start: str = "",
     warm_start_version: str = "",
     strategy: str = "",
@@ -23,12 +23,13 @@ def train(
     """Trains the Problem's model, or the Problem file's own `build_model`, and exports a SavedModel.
 
     The exported graph takes the raw features by name, and passes the key through. A task that was killed or
-    preempted goes on from its last checkpoint, which is kept under root. "" leaves an option to its default.
+    preempted goes on from its last checkpoint, which is kept below root. "" leaves an option to its default.
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
-        root: where the run's records are kept.
+        problem_digest: SHA-256 that the Problem file must have: what was submitted is what runs. "" accepts any.
+        root: where the run's records and checkpoints are kept; with "" there are no records, and the checkpoints lie
+            beside the Model.
         examples: what preprocessing made.
         model: saved_model/, model.keras, problem.py, training.json and golden.json.
         warm_start: a Model whose weights training starts from.

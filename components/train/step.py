@@ -23,11 +23,12 @@ def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any,
         file = load_problem(problem, digest=problem_digest)
         request = inputs.request()
         step.identity = request.identity(file, identity.examples_identity_of(examples.path))
+        output = storage.place_of(model)
         config = request.config(
             file,
             examples=examples.path,
-            output=storage.place_of(model),
-            checkpoints=workspace.checkpoints_uri(root, "train"),
+            output=output,
+            checkpoints=workspace.checkpoints_uri(workspace.root_of(root, output), "train"),
         )
         with step.importing():
             import_tensorflow()

@@ -6,10 +6,10 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def tune(
     problem: str,
-    problem_digest: str,
-    root: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
+    problem_digest: str = "",
+    root: str = "",
     trials: int = 0,
     parallel: int = 1,
     max_hours: float = 0.0,
@@ -22,8 +22,9 @@ def tune(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
-        root: where the run's records, and what the search knows, are kept.
+        problem_digest: SHA-256 that the Problem file must have: what was submitted is what runs. "" accepts any.
+        root: where the run's records, and what the search knows, are kept; with "" there are no records, and the search
+            lies beside the Model.
         examples: what preprocessing made.
         model: as `train` makes it; its training.json tells of the search.
         trials: how many; 0 takes what the Problem says.

@@ -32,10 +32,11 @@ def run(
             from headrace.components.tune import search
         name = search_identity(file, identity.examples_identity_of(examples.path), options)
         step.identity = step_identity(name, trials, max_hours)
+        output = storage.place_of(model)
         config = search.TuneConfig(
             examples=examples.path,
-            output=storage.place_of(model),
-            folder=workspace.searches_uri(root),
+            output=output,
+            folder=workspace.searches_uri(workspace.root_of(root, output)),
             trials=trials or None,
             parallel=parallel,
             max_hours=max_hours or None,

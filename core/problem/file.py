@@ -40,8 +40,9 @@ def load_problem(path: str, *, digest: str | None = None, schema_digest: str | N
 
     Args:
         path: a Python file that defines `problem`, and `build_model` and `callbacks` if it likes.
-        digest: SHA-256 that the text must have: what was submitted is what runs.
+        digest: SHA-256 that the text must have: what was submitted is what runs. None or "" accepts any.
         schema_digest: the `Problem.schema_digest` that it must have, for work that reads no more than the schema.
+            None or "" accepts any.
 
     Raises:
         ProblemError: the file is missing, is not Python, fails, or does not define a `problem`; the user's own line
@@ -110,7 +111,7 @@ def _function(module: types.ModuleType, path: str, name: str, arguments: str) ->
 
 
 def _check_unchanged(path: str, submitted: str | None, found: str) -> None:
-    if submitted is not None and submitted != found:
+    if submitted and submitted != found:
         raise ProblemError(
             "the Problem file changed after the run was submitted",
             where=path,

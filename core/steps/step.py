@@ -116,6 +116,10 @@ def running(name: str, *, root: str) -> Iterator[Step]:
 
     Emits its start and its end, writes its record, and turns an error into an event and the right exit status.
 
+    Args:
+        name: the step's.
+        root: where its record is written; "" writes none.
+
     Raises:
         SystemExit: with the error's exit status, after it was reported.
     """
@@ -135,7 +139,7 @@ def running(name: str, *, root: str) -> Iterator[Step]:
         _fail(step, unexpected, error)
     else:
         record = step.record("succeeded", None)
-        if step.writes:
+        if step.writes and root:
             storage.write_json(record_uri(root, name, step.identity), record)
         emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
 
@@ -143,7 +147,7 @@ def running(name: str, *, root: str) -> Iterator[Step]:
 def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:
     traceback.print_exception(cause, file=sys.stderr)
     record = step.record("failed", error)
-    if step.identity and step.writes:
+    if step.identity and step.writes and step.root:
         try:
             storage.write_json(record_uri(step.root, step.name, step.identity), record)
         except HeadraceError as unwritten:

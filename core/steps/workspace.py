@@ -30,6 +30,16 @@ def endpoint_uri(root: str, problem: str) -> str:
     return join(root, "endpoints", problem)
 
 
+def root_of(root: str, output: str) -> str:
+    """The root of a step's own files: the run's, or else a folder beside the step's output.
+
+    Args:
+        root: the run's, or "".
+        output: where the step writes its artifact; a task that is tried again has the same.
+    """
+    return root or f"{output.rstrip('/')}-work"
+
+
 def checkpoints_uri(root: str, step: str) -> str:
     """The folder of a step's checkpoints, each run's in a folder of its own."""
     return join(root, "checkpoints", step)

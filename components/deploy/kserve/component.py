@@ -7,9 +7,9 @@ from kfp import dsl
 def deploy(
     model: str,
     endpoint_name: str,
-    root: str,
     endpoint: dsl.Output[dsl.Artifact],
     settings: dict,  # type: ignore[type-arg]
+    root: str = "",
 ) -> None:
     """Applies an InferenceService whose server is ours, and waits until it answers with the model.
 
@@ -18,7 +18,7 @@ def deploy(
     Args:
         model: what `register` gave: the Model in the registry, on gs:// or below the claim's mount.
         endpoint_name: kserve://NAMESPACE/NAME.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         endpoint: where it answers, and the manifest that was applied.
         settings: the server, as `kserve.ServiceConfig` takes it.
     """

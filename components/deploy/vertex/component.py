@@ -7,13 +7,13 @@ from kfp import dsl
 def deploy(
     model: str,
     endpoint_name: str,
-    root: str,
     endpoint: dsl.Output[dsl.Artifact],
-    machine_type: str,
-    traffic: int,
-    min_replicas: int,
-    max_replicas: int,
-    labels: dict,  # type: ignore[type-arg]
+    root: str = "",
+    machine_type: str = "n1-standard-4",
+    traffic: int = 100,
+    min_replicas: int = 1,
+    max_replicas: int = 1,
+    labels: dict = {},  # type: ignore[type-arg]  # noqa: B006 - kfp reads the value
     accelerator: str = "",
     accelerator_count: int = 0,
     service_account: str = "",
@@ -28,7 +28,7 @@ def deploy(
     Args:
         model: what `register` gave.
         endpoint_name: projects/PROJECT/locations/REGION/endpoints/ID.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         endpoint: where it answers, the versions behind it and their traffic.
         machine_type: of each replica.
         traffic: percent of the requests; the first model gets all.

@@ -6,12 +6,12 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact]) -> str:
+def register(registry: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], root: str = "") -> str:
     """Keeps a blessed model under its version, and makes it the champion; the former champion becomes `previous`.
 
     Args:
         registry: the registry's folder.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         model: what training made.
         evaluation: what evaluation made.
 
@@ -25,7 +25,7 @@ def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def champion(
-    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
+    registry: str, root: str = "", version: str = "", data: str = "", data_version: str = "", csv: str = ""
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Champion", [("model", str), ("data_version", str)]
 ):
@@ -35,7 +35,7 @@ def champion(
 
     Args:
         registry: the registry's folder.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         version: a registered version; "" for the champion.
         data, csv: as `score` takes them.
         data_version: fingerprint of the data; measured if "".

@@ -8,12 +8,12 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def register(
     registry: str,
-    root: str,
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     serving_image: str,
-    aliases: list,  # type: ignore[type-arg]
-    labels: dict,  # type: ignore[type-arg]
+    root: str = "",
+    aliases: list = ["champion"],  # type: ignore[type-arg]  # noqa: B006 - kfp reads the value
+    labels: dict = {},  # type: ignore[type-arg]  # noqa: B006
     encryption_key: str = "",
 ) -> str:
     """Uploads a blessed model as a version of its entry in the Model Registry; the first one makes the entry.
@@ -22,7 +22,7 @@ def register(
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         model: what training made.
         evaluation: what evaluation made.
         serving_image: the image of the server that answers for the model.
@@ -40,7 +40,7 @@ def register(
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def champion(
-    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
+    registry: str, root: str = "", version: str = "", data: str = "", data_version: str = "", csv: str = ""
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Champion", [("model", str), ("registered", str), ("data_version", str)]
 ):
@@ -50,7 +50,7 @@ def champion(
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         version: a version's number, an alias, the version that headrace gave the model, or a whole name with one of
             them; "" for the alias champion.
         data, csv: as `score` takes them.
@@ -66,7 +66,7 @@ def champion(
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def models(
-    registry: str, root: str, champion: str = "", warm_start: str = "", warm_start_version: str = ""
+    registry: str, root: str = "", champion: str = "", warm_start: str = "", warm_start_version: str = ""
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Models", [("champion", str), ("warm_start", str), ("warm_start_version", str)]
 ):
@@ -74,7 +74,7 @@ def models(
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         champion: a place on gs:// or a path below /gcs, or an alias, a version, or a whole name in the registry, with @
             and one of them; "" for none.
         warm_start: the same.

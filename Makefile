@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop test lint types format bench images clean
+.PHONY: help setup run stop test lint types format docs bench images clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,9 +28,10 @@ stop: $(READY) ## stop the endpoint that `make run` started
 test: $(READY) lint types ## lint, type check and run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-lint: $(READY) ## check style, and which package may import which
+lint: $(READY) ## check style, which package may import which, and that docs/reference.md is what the code says
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python docs/generate_reference.py --check
 
 types: $(READY) ## check types
 	@$(BIN)/mypy -p headrace
@@ -38,6 +39,9 @@ types: $(READY) ## check types
 
 format: $(READY) ## put the code into shape
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+docs: $(READY) ## write docs/reference.md from the code
+	@$(BIN)/python docs/generate_reference.py
 
 bench: $(READY) ## run every benchmark beside its peers, and write docs/performance.md
 	@$(BIN)/python benchmarks/run_all.py

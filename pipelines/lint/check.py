@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.pipelines.lint import kubeflow, vertex
-from headrace.pipelines.lint.common import check_tags
+from headrace.pipelines.lint.common import check_images, check_tags
 from headrace.pipelines.lint.finding import Finding
 from headrace.pipelines.lint.spec import read_spec
 
@@ -21,5 +21,5 @@ def lint(path: str, platform: str) -> list[Finding]:
         UsageError: the file is no compiled spec.
     """
     spec = read_spec(path)
-    found = {*PLATFORMS[platform](spec), *check_tags(spec)}
+    found = {*PLATFORMS[platform](spec), *check_images(spec), *check_tags(spec)}
     return sorted(found, key=lambda finding: (not finding.refused, finding))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from headrace.core.errors import UsageError
 
@@ -124,6 +124,14 @@ def check_image(image: str, where: str, *, allow_tags: bool = False) -> None:
         received=repr(image),
         fix="Take the digest that the push printed, or allow tags with --allow-tags" if tagged else None,
     )
+
+
+def is_ours(task: Any) -> bool:
+    """Whether a task of a pipeline runs a component of headrace: its container, or that of its job, imports it."""
+    spec = task.component_spec
+    container = getattr(spec.implementation, "container", None)
+    pools = (spec.inputs or {}).get("worker_pool_specs")
+    return "headrace.components." in f"{getattr(container, 'command', '')} {getattr(pools, 'default', '')}"
 
 
 def role_of(name: str) -> Role:

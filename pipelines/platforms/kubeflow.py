@@ -9,7 +9,7 @@ from typing import Any
 from headrace.core.beam.runners import RunnerOptions, runner_options
 from headrace.core.errors import UsageError
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
-from headrace.pipelines.platforms.images import Images, role_of
+from headrace.pipelines.platforms.images import Images, is_ours, role_of
 from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
 from headrace.pipelines.platforms.options import as_json
 
@@ -39,6 +39,8 @@ class KubeflowPlatform(FolderRegistry):
 
     def place(self, task: Any, *, cache: bool = True) -> Any:
         """Image, resources, device, node, secrets, claim, retries, end, labels and caching."""
+        if not is_ours(task):
+            return task
         kubernetes, options = self._kubernetes, self._options
         role = role_of(task.name)
         pod = options.tasks.get(role, PodOptions())

@@ -14,6 +14,7 @@ from headrace.core.steps.identity import release
 from headrace.core.steps.step import ENGINE_PID, parse_event
 from headrace.core.storage import writing
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
+from headrace.pipelines.platforms.images import is_ours
 
 # kfp.local says on its log, and nowhere else, that it took a task's outputs from the cache.
 _CACHE_HIT = re.compile(r"Task (\S+) cache hit")
@@ -33,6 +34,8 @@ class LocalPlatform(FolderRegistry):
 
     def place(self, task: Any, *, cache: bool = True) -> Any:
         """Names the release as the image: kfp.local runs none, but its cache looks at it."""
+        if not is_ours(task):
+            return task
         task.set_container_image(f"headrace-python:{release()}")
         return task if cache else task.set_caching_options(False)
 

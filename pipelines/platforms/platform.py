@@ -22,7 +22,7 @@ class Platform(Protocol):
     def place(self, task: Any, *, cache: bool = True) -> Any:
         """Gives a task its image, its machine, retries, labels, and whether it may be taken from the cache.
 
-        Which ones, follows from the name of its component.
+        Which ones, follows from the name of its component. A task that is not of headrace is left as it is.
 
         Returns:
             The same task.

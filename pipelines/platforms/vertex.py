@@ -10,7 +10,7 @@ from headrace.components.score.options import JobOptions
 from headrace.core.beam.dataflow import DataflowRunner
 from headrace.core.errors import UsageError
 from headrace.pipelines.platforms import vertex_jobs, vertex_rules
-from headrace.pipelines.platforms.images import Images, Role, role_of
+from headrace.pipelines.platforms.images import Images, Role, is_ours, role_of
 from headrace.pipelines.platforms.options import as_json
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
@@ -56,9 +56,12 @@ class VertexPlatform:
 
     def place(self, task: Any, *, cache: bool = True) -> Any:
         """Image, CPU, memory, accelerator, retries and caching; a job of its own has them in its request."""
+        if not is_ours(task):
+            return task
         role = role_of(task.name)
         options = self._options.tasks.get(role, TaskOptions())
-        if role in _JOBS:
+        # A component of training that the user calls as it is, is a task like the others.
+        if role in _JOBS and "worker_pool_specs" in task.component_spec.inputs:
             training = self._options.training
             retries = training.retries if role == "train" else self._options.tuning.retries
             return self._place_launcher(task, retries, cache=cache and training.cache)

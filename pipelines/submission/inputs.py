@@ -113,11 +113,11 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
     file = load_problem(inputs.problem) if inputs.problem else None
     upload = None
     if file is not None:
-        if "problem_digest" in definitions:
-            known["problem"], upload = _problem_place(inputs, file)
-        else:
-            # A pipeline that reads no Problem file is told its name.
+        if "destination" in definitions:
+            # Batch scoring reads no Problem file: it is told the problem's name.
             known["problem"] = file.problem.name
+        else:
+            known["problem"], upload = _problem_place(inputs, file)
         known["problem_digest"], known["schema_digest"] = file.digest, file.problem.schema_digest
         if inputs.root:
             known["registry"], endpoint = _destinations(inputs.root, target, file.problem.name)

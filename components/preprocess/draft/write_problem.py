@@ -83,7 +83,7 @@ def draft(
         f"# Inferred from {seen} rows of {quoted(PurePath(data).name)}.",
         *([] if complete else ["# Later rows may hold other values: ranges are wider, and vocabularies not closed."]),
         "",
-        "from headrace.core.problem import Categorical, Numeric, Problem",
+        "from headrace import Categorical, Numeric, Problem",
         "",
         "problem = Problem(",
         f'    name="{problem}",',

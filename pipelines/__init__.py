@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.platforms.vertex import VertexPlatform
     from headrace.pipelines.platforms.vertex_options import VertexOptions
     from headrace.pipelines.static_training import static_training
+    from headrace.pipelines.submission.call import submit
     from headrace.pipelines.tuned_training import tuned_training
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "run_batch_scoring",
     "run_tuned",
     "static_training",
+    "submit",
     "tuned_training",
 ]
 
@@ -62,6 +64,7 @@ export(
         "run_batch_scoring": "headrace.pipelines.notebook:run_batch_scoring",
         "run_tuned": "headrace.pipelines.notebook:run_tuned",
         "static_training": "headrace.pipelines.static_training:static_training",
+        "submit": "headrace.pipelines.submission.call:submit",
         "tuned_training": "headrace.pipelines.tuned_training:tuned_training",
     },
 )

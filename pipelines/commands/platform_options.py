@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 
-from headrace.core.errors import UsageError
+from headrace.pipelines.submission.place import OPTIONS, Place, service, settings
 
-if TYPE_CHECKING:
-    from headrace.pipelines.submission.run import Service
-
-_OPTIONS = (
-    ("--project", "project", "PROJECT", "vertex: the project's id; [vertex] of --options otherwise."),
-    ("--location", "location", "REGION", "vertex: such as europe-west1; [vertex] of --options otherwise."),
-    ("--api-endpoint", "api_endpoint", "URL", "vertex: another address of the service, such as a private one."),
-    ("--host", "host", "URL", "kubeflow: the API's address; the cluster of kubectl otherwise."),
-    ("--namespace", "namespace", "NAME", "kubeflow: of the runs, on a cluster of several users."),
-    ("--token-file", "token_file", "FILE", "kubeflow: a token that says who asks."),
-)
-_OF = {"project": "vertex", "location": "vertex", "api_endpoint": "vertex"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """A platform, and where on it; "" where an option was not given.
-
-    Attributes:
-        platform: "vertex" or "kubeflow".
-        options_file: a TOML file of the platform's options.
-        project, location, api_endpoint: of Vertex AI.
-        host, namespace, token_file: of Kubeflow.
-    """
-
-    platform: str
-    options_file: str = ""
-    project: str = ""
-    location: str = ""
-    api_endpoint: str = ""
-    host: str = ""
-    namespace: str = ""
-    token_file: str = ""
-
-    @property
-    def arguments(self) -> str:
-        """As options, for a command that a user may give next."""
-        known = {"--to": self.platform, "--options": self.options_file}
-        known |= {option: getattr(self, name) for option, name, _, _ in _OPTIONS}
-        return " ".join(f"{option} {value}" for option, value in known.items() if value)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a platform's options file says about every run of it."""
-
-    project: str = ""
-    location: str = ""
-    service_account: str = ""
-    network: str = ""
-    encryption_key: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
+__all__ = ["Place", "place", "service", "settings"]
 
 
 def place(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,13 +19,13 @@ def place(command: Callable[..., Any]) -> Callable[..., Any]:
         values = {name: given.pop(name) for name in names}
         return command(**given, place=Place(**values))
 
-    names = ["platform", "options_file", *(name for _, name, _, _ in _OPTIONS)]
+    names = ["platform", "options_file", *(name for _, name, _, _ in OPTIONS)]
     taking.__doc__ = command.__doc__
     taking.__name__ = command.__name__
     # What the decorators below this one added.
     taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     wrapped: Callable[..., Any] = taking
-    for option, name, metavar, text in reversed(_OPTIONS):
+    for option, name, metavar, text in reversed(OPTIONS):
         wrapped = click.option(option, name, default="", metavar=metavar, help=text)(wrapped)
     wrapped = click.option(
         "--options", "options_file", metavar="FILE", default="", help="TOML: what `headrace compile` takes."
@@ -86,83 +33,3 @@ def place(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--to", "platform", type=click.Choice(["vertex", "kubeflow"]), required=True, help="Platform.")(
         wrapped
     )
-
-
-def settings(place: Place) -> Settings:
-    """What is said about the place by the options and by their file; the options win.
-
-    Raises:
-        UsageError: an option of the other platform, or one that is missing.
-    """
-    foreign = [
-        option
-        for option, name, _, _ in _OPTIONS
-        if getattr(place, name) and _OF.get(name, "kubeflow") != place.platform
-    ]
-    if foreign:
-        raise UsageError(f"{place.platform} takes no {foreign[0]}", where=foreign[0], expected=f"--to {_other(place)}")
-    if place.platform != "vertex":
-        return Settings()
-    table: Any = None
-    if place.options_file:
-        from headrace.pipelines.platforms.options import build, read_options
-        from headrace.pipelines.platforms.vertex_options import VertexOptions
-
-        table = build(VertexOptions, read_options(place.options_file).get("vertex", {}), "vertex")
-    found = Settings(
-        project=place.project or getattr(table, "project", ""),
-        location=place.location or getattr(table, "location", ""),
-        service_account=getattr(table, "service_account", ""),
-        network=getattr(table, "network", ""),
-        encryption_key=getattr(table, "encryption_key", ""),
-        labels=tuple(sorted(table.labels.items())) if table is not None else (),
-    )
-    for name in ("project", "location"):
-        if not getattr(found, name):
-            raise UsageError(f"--{name} is missing", where="--to vertex", fix=f"Give --{name}, or --options FILE")
-    return found
-
-
-@contextmanager
-def service(place: Place) -> Iterator[Service]:
-    """The platform's pipeline engine.
-
-    Raises:
-        UsageError: the options do not say where it is, or there are no credentials.
-    """
-    said = settings(place)
-    opened: Any
-    if place.platform == "vertex":
-        from headrace.pipelines.submission.vertex.client import VertexService
-
-        opened = VertexService(
-            said.project,
-            said.location,
-            api_endpoint=place.api_endpoint,
-            network=said.network,
-            encryption_key=said.encryption_key,
-            service_account=said.service_account,
-        )
-    else:
-        from headrace.pipelines.submission.kubeflow.client import KubeflowService
-
-        opened = KubeflowService(place.host, namespace=place.namespace, token=_token(place.token_file))
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-def _token(path: str) -> str:
-    if not path:
-        return ""
-    from headrace.core import storage
-
-    try:
-        return storage.read_bytes(path).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("the token cannot be read", where=path, received=str(error)) from error
-
-
-def _other(place: Place) -> str:
-    return "kubeflow" if place.platform == "vertex" else "vertex"

@@ -12,7 +12,7 @@ from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import inputs as input_options
-from headrace.pipelines.commands.submit import prepare
+from headrace.pipelines.submission.prepare import prepare
 
 if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Schedule

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,10 @@ import click
 
 from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.submission.prepare import prepare
 
 if TYPE_CHECKING:
-    from headrace.pipelines.submission.inputs import Inputs
-    from headrace.pipelines.submission.run import Run, Service, Submission
+    from headrace.pipelines.submission.run import Run, Service
 
 poll = click.option(
     "--poll-seconds", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Between two looks."
@@ -105,68 +103,6 @@ def submit(
             follow_to_end(service, run, place, poll_seconds)
         else:
             click.echo(f"Follow it: headrace status {run.run_id} {place.arguments} --wait")
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A submission that was checked.
-
-    Attributes:
-        run_id: what the run is called.
-        submission: what is submitted.
-        upload: where the Problem file has to be, and its text; None where it is already.
-    """
-
-    run_id: str
-    submission: Submission
-    upload: tuple[str, bytes] | None
-
-
-def prepare(spec: str, place: Place, given: dict[str, Any], name: str, *, data_later: bool = False) -> Prepared:
-    """Checks all that can be checked before a platform is asked.
-
-    Args:
-        spec: a compiled spec.
-        place: where it goes.
-        given: the options of `inputs`.
-        name: what the run's name starts with, or "".
-        data_later: whether each run measures the data, unless a version is given.
-
-    Raises:
-        UserError: with what is wrong, where, and what was expected.
-    """
-    from headrace.pipelines.lint.spec import read_spec
-    from headrace.pipelines.submission import check_search, parameters, run_id, spec_edits
-    from headrace.pipelines.submission import inputs as known
-    from headrace.pipelines.submission.run import Submission
-
-    settings = platform_options.settings(place)
-    read = read_spec(spec)
-    definitions = parameters.declared(read.pipeline)
-    given = {**given, "given": parameters.parse(given["parameter"], definitions), "data_later": data_later}
-    asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
-    target = known.Target(place.platform, settings.project, settings.location, place.namespace)
-    filled = known.fill(asked, target, definitions)
-    check_search.check(read, asked.problem, filled.values, place.platform)
-    # Vertex AI takes the pipeline alone.
-    platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
-    documents = [dict(read.pipeline), *platforms]
-    derived = run_id.derive(documents, filled.values, name or filled.name or read.name)
-    values = dict(filled.values)
-    for parameter, value in (("run_id", derived), ("started", time.time())):
-        if parameter in definitions:
-            values.setdefault(parameter, value)
-    parameters.check_complete(values, definitions, known.OPTIONS)
-    submission = Submission(
-        documents=documents,
-        name=read.name,
-        parameters=values,
-        pipeline_root=known.pipeline_root(asked.root, read.pipeline, place.platform),
-        labels=dict(settings.labels),
-        service_account=settings.service_account,
-    )
-    submission = spec_edits.without_stale_results(spec_edits.without_idle_lookup(submission))
-    return Prepared(derived, submission, filled.upload)
 
 
 def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:

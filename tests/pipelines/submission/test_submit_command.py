@@ -12,6 +12,8 @@ import pytest
 from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 
+from headrace.core.errors import UsageError
+
 SUCCEEDS = {"evaluate": {"Output": True}}
 REFUSED = {"evaluate": {"Output": False}}
 
@@ -288,3 +290,25 @@ def runs(platform: Platform) -> list[str]:
     if platform.name == "vertex":
         return [name for name in platform.server.vertex.resources if "/pipelineJobs/" in name]
     return [name for name, run in platform.server.runs.items() if run.storage_state != "ARCHIVED"]
+
+
+def test_a_notebook_submits_the_same_run(platform: Platform) -> None:
+    """The function and the command make one run: each finds what the other has made."""
+    from headrace import pipelines
+
+    given = dict(zip(*[iter(platform.options)] * 2, strict=True))
+    where = {name.lstrip("-").replace("-", "_"): value for name, value in given.items() if name != "--to"}
+    inputs = {name.lstrip("-"): value for name, value in zip(*[iter(platform.inputs)] * 2, strict=True)}
+    run = pipelines.submit(platform.spec, platform.name, **inputs, **where)
+    assert len(platform.made) == 1
+    assert f"{run.run_id}: is on {platform.name} already" in platform.submit().output
+    assert len(platform.made) == 1
+
+
+def test_a_notebook_is_told_what_is_wrong() -> None:
+    from headrace import pipelines
+
+    with pytest.raises(UsageError, match="vertex, kubeflow"):
+        pipelines.submit("static.yaml", "airflow")
+    with pytest.raises(UsageError, match="options_file, project"):
+        pipelines.submit("static.yaml", "vertex", region="us-central1")

@@ -1,0 +1,83 @@
+"""Preparation of a submission: all that can be checked before a platform is asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from headrace.pipelines.lint.spec import read_spec
+from headrace.pipelines.submission import check_search, parameters, run_id, spec_edits
+from headrace.pipelines.submission import inputs as known
+from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import settings as settings_of
+from headrace.pipelines.submission.run import Submission
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A submission that was checked.
+
+    Attributes:
+        run_id: what the run is called.
+        submission: what is submitted.
+        upload: where the Problem file has to be, and its text; None where it is already.
+    """
+
+    run_id: str
+    submission: Submission
+    upload: tuple[str, bytes] | None
+
+
+def prepare(
+    spec: str,
+    place: Place,
+    given: dict[str, Any],
+    name: str,
+    *,
+    data_later: bool = False,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> Prepared:
+    """Checks all that can be checked before a platform is asked.
+
+    Args:
+        spec: a compiled spec.
+        place: where it goes.
+        given: the fields of `inputs.Inputs`, and `parameter`, a list of NAME=VALUE.
+        name: what the run's name starts with, or "".
+        data_later: whether each run measures the data, unless a version is given.
+        values: parameters of the pipeline by name, which win over `parameter`.
+
+    Raises:
+        UserError: with what is wrong, where, and what was expected.
+    """
+    settings = settings_of(place)
+    read = read_spec(spec)
+    definitions = parameters.declared(read.pipeline)
+    chosen = {**parameters.parse(given["parameter"], definitions), **values}
+    given = {**given, "given": chosen, "data_later": data_later}
+    asked = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
+    target = known.Target(place.platform, settings.project, settings.location, place.namespace)
+    filled = known.fill(asked, target, definitions)
+    check_search.check(read, asked.problem, filled.values, place.platform)
+    # Vertex AI takes the pipeline alone.
+    platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
+    documents = [dict(read.pipeline), *platforms]
+    derived = run_id.derive(documents, filled.values, name or filled.name or read.name)
+    complete = dict(filled.values)
+    for parameter, value in (("run_id", derived), ("started", time.time())):
+        if parameter in definitions:
+            complete.setdefault(parameter, value)
+    parameters.check_complete(complete, definitions, known.OPTIONS)
+    submission = Submission(
+        documents=documents,
+        name=read.name,
+        parameters=complete,
+        pipeline_root=known.pipeline_root(asked.root, read.pipeline, place.platform),
+        labels=dict(settings.labels),
+        service_account=settings.service_account,
+    )
+    submission = spec_edits.without_stale_results(spec_edits.without_idle_lookup(submission))
+    return Prepared(derived, submission, filled.upload)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.score.publishing import current
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable
@@ -111,6 +112,12 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
     assert again.returncode == 0
     assert "score       already done, taken from the cache" in again.stdout
     assert current(str(place)) == now
+    ended = pipelines.run_batch_scoring(problem, rows, root, sink="table", quiet=True)
+    assert ended.steps["score"]["status"] == "cached"
+    assert (ended.status, ended.model_version) == ("succeeded", "v1")
+    assert ended.rows == {"rows_in": 3, "rows_out": 3, "rows_quarantined": 0}
+    assert ended.predictions == str(place / "versions" / now["current"])
+    assert (ended.metrics, ended.gate, ended.endpoint) == ({}, None, None)
     (summary,) = [
         json.loads(path.read_text())
         for path in root.glob("runs/*/summary.json")

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop test lint types format docs bench images clean
+.PHONY: help setup run stop test fuzz lint types format docs bench images clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,9 +28,16 @@ stop: $(READY) ## stop the endpoint that `make run` started
 test: $(READY) lint types ## lint, type check and run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+# Rounds of some minutes each; none begins once the time is up.
+MINUTES ?= 30
+fuzz: $(READY) ## try new random examples in the property tests, for MINUTES=30
+	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
+		$(BIN)/python -m pytest --numprocesses auto --dist load -m hypothesis --hypothesis-profile fuzz --timeout 1800 || exit; \
+	done
+
 lint: $(READY) ## check style, which package may import which, and that docs/reference.md is what the code says
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python docs/generate_reference.py --check
 
 types: $(READY) ## check types

@@ -13,7 +13,7 @@ import requests  # type: ignore[import-untyped]
 from kfp.registry import RegistryClient
 
 from headrace.core import storage
-from headrace.core.cloud.errors import asking
+from headrace.core.cloud.errors import translate_errors
 from headrace.core.errors import HeadraceError, UsageError
 
 
@@ -32,7 +32,7 @@ def register(registry: str, spec: Path, tags: Sequence[str]) -> str:
         UsageError: the registry refuses the spec, or this account.
         PlatformError: it fails.
     """
-    with asking("the registry", registry, "roles/artifactregistry.writer"):
+    with translate_errors("the registry", registry, "roles/artifactregistry.writer"):
         try:
             package, version = RegistryClient(host=registry).upload_pipeline(file_name=str(spec), tags=list(tags))
         except requests.HTTPError as error:

@@ -6,7 +6,7 @@ from typing import Any
 from kfp import dsl
 
 from headrace.components.score.component import check, publish
-from headrace.components.summarize.batch_component import notify
+from headrace.components.summarize.batch.component import notify
 from headrace.pipelines.platforms.platform import Platform
 
 NAME = "batch-scoring"
@@ -41,7 +41,7 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         runner: str = "" if platform.approach else platform.beam(),
         most_divergence: float = 0.0,
         webhook: str = "",
-        attempt: str = "",
+        cache: bool = True,
     ) -> None:
         given = dict(locals())
         facts = {name: value for name, value in given.items() if name in notify.component_spec.inputs}
@@ -49,7 +49,13 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         told = platform.place(notify(pipeline=NAME, **facts), cache=False)
         with dsl.ExitHandler(told, name="scoring"):
             champion = platform.champion(
-                registry=registry, root=root, version=version, data=data, data_version=data_version, csv=csv
+                registry=registry,
+                root=root,
+                version=version,
+                data=data,
+                data_version=data_version,
+                csv=csv,
+                cache=cache,
             )
             scored = platform.score(
                 champion=champion,
@@ -65,7 +71,7 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
                 endpoint=endpoint,
                 job=job,
                 runner=runner,
-                attempt=attempt,
+                attempt=champion["attempt"],
             )
             predictions = scored.outputs["predictions"]
             checked = platform.place(

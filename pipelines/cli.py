@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 # The subcommands in the order in which `--help` shows them: where each is, and what it is for in one line.
 COMMANDS = {
     "run": ("headrace.pipelines.commands.run:run", "Run a whole pipeline here and now."),
+    "runs": ("headrace.pipelines.commands.runs:runs", "List the runs of a root."),
+    "compare": ("headrace.pipelines.commands.compare:compare", "Compare two runs."),
     "report": ("headrace.pipelines.commands.report:report", "Write a run's report page again."),
     "compile": ("headrace.pipelines.commands.compile:compile_", "Compile a pipeline to YAML."),
     "lint": ("headrace.pipelines.commands.lint:lint", "Say what a platform would refuse or ignore in a compiled spec."),
     "submit": ("headrace.pipelines.commands.submit:submit", "Submit a compiled pipeline to Vertex AI or Kubeflow."),
     "schedule": ("headrace.pipelines.commands.schedule:schedule", "Let a compiled pipeline run at set times."),
-    "status": ("headrace.pipelines.commands.status:status", "Show a platform's runs, or one run and its tasks."),
+    "status": ("headrace.pipelines.commands.status:status", "Show this machine's or a platform's runs."),
     "cancel": ("headrace.pipelines.commands.cancel:cancel", "End a run on a platform."),
     "logs": ("headrace.pipelines.commands.logs:logs", "Print what a run's tasks wrote."),
     "init": ("headrace.pipelines.commands.init:init", "Write a first Problem file from a table."),
@@ -35,6 +41,7 @@ COMMANDS = {
         "headrace.pipelines.commands.predictions:predictions",
         "Look at published predictions, or roll them back.",
     ),
+    "completion": ("headrace.pipelines.commands.completion:completion", "Print a shell's completion script."),
 }
 
 # Which extra brings what a subcommand imports.
@@ -70,15 +77,38 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The subcommands and options that begin as `incomplete`, without importing any."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(n, help=about) for n, (_, about) in COMMANDS.items() if n.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of subcommands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
 
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from headrace.core.tfrecord import native
+
+    click.echo(f"headrace, version {version('headrace')}")
+    absence = native.absence()
+    click.echo(f"C code: {f'not used, {absence}' if absence else 'used'}")
+    context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
-@click.version_option(package_name="headrace")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version, and whether the C code for TFRecords is used.",
+)  # fmt: skip
 def cli(debug: bool) -> None:
     """Rows to a trained, evaluated and deployed model, by compiled Kubeflow pipelines.
 
@@ -97,6 +127,10 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """The entry point: errors become one paragraph on stderr, and the exit status that they mean."""
+    if instruction := os.environ.get("_HEADRACE_COMPLETE"):
+        from headrace.pipelines.commands.completion import answer
+
+        sys.exit(answer(cli, instruction))
     debug = "--debug" in sys.argv[1:2]
     try:
         cli.main(standalone_mode=False)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
 from headrace.core.errors import UsageError
+from headrace.core.storage.output_check import check_output
 
 if TYPE_CHECKING:
     from headrace.pipelines.platforms.platform import Platform
@@ -43,16 +45,20 @@ def compile_pipeline(pipeline: Any, output: str) -> None:
 
     Args:
         pipeline: what `@dsl.pipeline` or `@dsl.component` made.
-        output: path of the YAML file, here or on gs://; a file that is there is replaced.
+        output: path of the YAML file, here or on gs://; a spec that headrace compiled is replaced.
+
+    Raises:
+        UsageError: another file is there.
     """
     from kfp import compiler
 
+    check_output(output, SPEC, option="output")
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         # kfp warns of its own future.
         warnings.simplefilter("ignore")
         whole = Path(scratch) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(whole))
-        storage.write_bytes(output, whole.read_bytes())
+        storage.write_bytes(output, SPEC_HEADER + whole.read_bytes())
 
 
 def _definition(pipeline: str) -> Callable[[Platform], Any]:

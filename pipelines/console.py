@@ -165,11 +165,14 @@ def print_error(console: Console, error: HeadraceError) -> None:
 
 
 def print_summary(console: Console, summary: dict[str, Any], report: str | None) -> None:
-    """What a run came to: rows, metrics beside the gate, the version, how to call the endpoint, and the report."""
+    """What a run came to: rows, Examples, metrics and the gate, the version, the endpoint, and the report."""
+    outputs = {kind: uri for step in summary["steps"] for kind, uri in step.get("outputs", {}).items()}
     results = {step["step"]: step["result"] for step in summary["steps"]}
     lines: list[tuple[str, str]] = []
     if results["preprocess"]:
         lines += _row_lines(results["preprocess"])
+    if "examples" in outputs:
+        lines.append(("Examples", outputs["examples"]))
     if results.get("tune"):
         lines.append(("Search", headline({"step": "tune", "result": results["tune"]})))
     if made := results.get("train") or results.get("tune"):

@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.components.train.request import Inputs, warm_start_version
+from headrace.components.train.request import Request, warm_start_version
 from headrace.core import storage
+from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output_check import check_output
+from headrace.pipelines.runs.start_record import recording
 from headrace.pipelines.submission.outcome import raise_for_summary
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-# What a search takes of what training takes: it ends by its trials.
-TUNED_INPUTS = ("strategy", "precision")
-
 
 _STEPS = {
     "static": ("preprocess", "train", "evaluate", "register", "deploy"),
@@ -67,7 +68,7 @@ def plan_static(
     champion: str = "",
     baseline: str = "",
     csv: Sequence[str] = (),
-    training: Inputs | None = None,
+    training: Request | None = None,
 ) -> Plan:
     """Checks all that can be checked before any work.
 
@@ -85,23 +86,18 @@ def plan_static(
     if baseline and not storage.is_remote(baseline):
         baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100
     file = load_problem(problem)
+    read = {"--data": data, "--problem": problem, "--baseline": baseline, "--champion": champion}
+    check_root(root, file.problem.name, inputs=read)
     dialect = CsvDialect.parse(csv)
     files = check_data(file.problem, data, dialect)
     baseline_version = measure_baseline(baseline)
     if champion:
         champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
-        if not storage.exists(storage.join(champion, "training.json")):
-            raise UsageError(
-                "the champion is not a Model",
-                where="--champion",
-                expected="a folder with training.json",
-                received=champion,
-            )
-    training = training or Inputs()
-    if training.warm_start:
-        start = os.path.abspath(storage.local_path(training.warm_start))  # noqa: PTH100
-        training = dataclasses.replace(training, warm_start=start, warm_start_version=warm_start_version(start))
-    request = training.request()
+        version_of(champion, option="--champion")
+    request = training or Request()
+    if request.warm_start:
+        start = os.path.abspath(storage.local_path(request.warm_start))  # noqa: PTH100
+        request = dataclasses.replace(request, warm_start=start, warm_start_version=warm_start_version(start))
     request.check(file.problem)
     data_version = measure_version(files, dialect)
     run_id = identity(
@@ -116,15 +112,17 @@ def plan_static(
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
     check_writable(root)
+    if not file.is_together:
+        # The steps run in processes of their own, which look for modules beside the Problem file alone.
+        copies.write(copies.contents(file, root))
     return Plan(
         pipeline="static",
         problem_name=file.problem.name,
         run_id=run_id,
         root=root,
         arguments={
-            "problem": problem,
-            "problem_digest": file.digest,
-            "schema_digest": file.problem.schema_digest,
+            "problem": problem if file.is_together else places.template(root),
+            **{name: digest for name, digest in file.digests.items() if name != "tuning_digest"},
             "data": data,
             "data_version": data_version,
             "root": root,
@@ -132,7 +130,7 @@ def plan_static(
             "endpoint": workspace.endpoint_uri(root, file.problem.name),
             "run_id": run_id,
             "champion": champion,
-            **dataclasses.asdict(training),
+            "training": request.to_json(),
             "baseline": baseline,
             "baseline_version": baseline_version,
             "csv": json.dumps(list(csv)) if csv else "",
@@ -147,7 +145,7 @@ def plan_tuned(
     champion: str = "",
     baseline: str = "",
     csv: Sequence[str] = (),
-    training: Inputs | None = None,
+    training: Request | None = None,
     trials: int = 0,
     parallel: int = 1,
 ) -> Plan:
@@ -159,11 +157,11 @@ def plan_tuned(
     from headrace.components.tune.trial import tuning_of
 
     plan = plan_static(problem, data, root, champion, baseline, csv, training)
-    tuning_of(load_problem(plan.arguments["problem"]))
+    file = load_problem(problem)
+    tuning_of(file, training)
     run_id = f"{plan.problem_name}-{identity('tuned-training', training=plan.run_id, trials=trials)[:12]}"
-    left = {field.name for field in dataclasses.fields(Inputs)} - set(TUNED_INPUTS)
-    kept = {name: value for name, value in plan.arguments.items() if name not in left}
-    arguments = {**kept, "run_id": run_id, "trials": trials, "parallel": parallel}
+    kept = {name: value for name, value in plan.arguments.items() if name != "training_digest"}
+    arguments = {**kept, "tuning_digest": file.tuning_digest, "run_id": run_id, "trials": trials, "parallel": parallel}
     return dataclasses.replace(plan, pipeline="tuned", run_id=run_id, arguments=arguments)
 
 
@@ -190,7 +188,16 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
         compile_to(plan.pipeline, "local", spec)
         started = time.time()
         logs = storage.join(folder, "logs")
-        with display(console, plan.steps) as listener:
+        with display(console, plan.steps) as shown:
+            listener = recording(
+                folder,
+                pipeline=plan.pipeline,
+                problem=plan.problem_name,
+                run_id=plan.run_id,
+                started=started,
+                arguments=plan.arguments,
+                listener=shown,
+            )
             local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
@@ -241,6 +248,26 @@ def raise_for(summary: Mapping[str, Any]) -> None:
     """
     logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
     raise_for_summary(summary, fix=f"The steps' logs are in {logs}")
+
+
+def check_root(root: str, problem_name: str, *, inputs: Mapping[str, str]) -> None:
+    """Refuses a root that is something else, or where something else has a place that a run writes to.
+
+    Args:
+        root: local; what else is there stays.
+        problem_name: the problem's, by which registries and endpoints are called.
+        inputs: what the run reads, by what the user calls it.
+
+    Raises:
+        UsageError: it is an artifact or an input, or a place below it is taken.
+    """
+    check_output(root, ROOT, option="--root", inputs=inputs)
+    for place, kind in (
+        (workspace.registry_uri, REGISTRY),
+        (workspace.endpoint_uri, ENDPOINT),
+        (workspace.predictions_uri, PUBLISHED),
+    ):
+        check_output(place(root, problem_name), kind, option="--root")
 
 
 def check_writable(root: str) -> None:

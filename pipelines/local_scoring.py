@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,10 @@ from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
-from headrace.pipelines.local_run import Plan, check_writable
+from headrace.pipelines.local_run import Plan, check_root, check_writable
 
 # Whether a run is the same does not depend on how fast it is, or on who is told of it.
-_NO_PART = frozenset({"batch_rows", "runner", "webhook", "attempt"})
+_NO_PART = frozenset({"batch_rows", "runner", "webhook"})
 
 
 def plan_batch(
@@ -54,8 +53,8 @@ def plan_batch(
     Raises:
         UserError: with what is wrong, where, and what was expected.
     """
-    from headrace.components.score.step import Parameters
-    from headrace.components.summarize.batch import check_webhook
+    from headrace.components.score.parameters import Parameters
+    from headrace.components.summarize.batch.step import check_webhook
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version, list_paths
 
@@ -65,6 +64,7 @@ def plan_batch(
     if webhook:
         check_webhook(webhook)
     name = load_problem(problem).problem.name
+    check_root(root, name, inputs={"--data": data, "--problem": problem})
     registry = workspace.registry_uri(root, name)
     model = Registry(registry).champion(version).uri
     fingerprint = data_version(list_paths(data), CsvDialect.parse(csv))
@@ -95,6 +95,6 @@ def plan_batch(
     depends = {key: value for key, value in arguments.items() if key not in _NO_PART}
     run_id = f"{name}-scoring-{identity('batch-scoring', release=release(), **depends)[:12]}"
     # A table elsewhere may have been changed by others since: it is written again, though nothing else changed.
-    attempt = str(time.time()) if sink == "bigquery" else ""
+    cache = sink != "bigquery"
     check_writable(root)
-    return Plan("batch-scoring", name, run_id, root, {**arguments, "run_id": run_id, "attempt": attempt})
+    return Plan("batch-scoring", name, run_id, root, {**arguments, "run_id": run_id, "cache": cache})

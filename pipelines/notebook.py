@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from headrace.components.train.request import Inputs
+    from headrace.components.train.request import Request
     from headrace.pipelines.local_run import Plan
     from headrace.pipelines.run_result import Run
 
@@ -41,7 +40,8 @@ def run(
         champion: a Model to compare with, by the gate's champion_tolerance.
         baseline: an earlier statistics.json, or the Examples that hold it; drift is judged against it.
         csv: how CSV files are written, as NAME=VALUE, such as "delimiter=;".
-        training: the options of the component `train` by name, such as {"max_hours": 2, "precision": "float32"}.
+        training: the options of the training by their names in `headrace train --help`, such as
+            {"max_hours": 2, "precision": "float32"}.
         quiet: print no progress.
 
     Returns:
@@ -61,7 +61,7 @@ def run(
         os.fspath(champion),
         os.fspath(baseline),
         csv,
-        _inputs(training),
+        _request(training),
     )
     return _run(plan, quiet=quiet)
 
@@ -86,7 +86,7 @@ def run_tuned(
         trials: number of trials, at least 1; 0 for the number in the Problem's `tuning`.
         parallel: trials at a time, at least 1, each in a process of its own. With 1 the same seed gives the same
             search.
-        training: `strategy` and `precision` of the component `tune`.
+        training: the options of each trial, as for `run`; the budget in hours and money is the whole search's.
 
     Returns:
         As for `run`.
@@ -94,7 +94,7 @@ def run_tuned(
     Raises:
         UserError, PlatformError: as for `run`.
     """
-    from headrace.pipelines.local_run import TUNED_INPUTS, plan_tuned
+    from headrace.pipelines.local_run import plan_tuned
 
     for name, number, minimum in (("trials", trials, 0), ("parallel", parallel, 1)):
         if number < minimum:
@@ -106,7 +106,7 @@ def run_tuned(
         os.fspath(champion),
         os.fspath(baseline),
         csv,
-        _inputs(training, TUNED_INPUTS),
+        _request(training),
         trials,
         parallel,
     )
@@ -178,13 +178,8 @@ def _run(plan: Plan, *, quiet: bool) -> Run:
     return Run(summary)
 
 
-def _inputs(training: Mapping[str, Any] | None, known: Sequence[str] = ()) -> Inputs:
-    from headrace.components.train.request import Inputs
+def _request(training: Mapping[str, Any] | None) -> Request:
+    from headrace.components.train.request import Request
 
-    names = known or [field.name for field in dataclasses.fields(Inputs)]
-    for name in training or {}:
-        if name not in names:
-            raise UsageError(
-                "there is no such option of training", where="training", expected=", ".join(names), received=repr(name)
-            )
-    return Inputs(**{name: str(value) for name, value in (training or {}).items()})
+    plain = {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in (training or {}).items()}
+    return Request.from_json(plain)

@@ -25,6 +25,8 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         problem: str,
         problem_digest: str,
         schema_digest: str,
+        training_digest: str,
+        evaluation_digest: str,
         data: str,
         data_version: str,
         root: str,
@@ -33,30 +35,12 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         run_id: str,
         started: float,
         champion: str = "",
-        warm_start: str = "",
-        warm_start_version: str = "",
-        strategy: str = "",
-        precision: str = "",
-        max_hours: str = "",
-        max_cost: str = "",
-        price_per_hour: str = "",
-        target: str = "",
-        checkpoint_minutes: str = "",
+        training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
+        cache: bool = True,
     ) -> None:
-        # What the Model's version follows from, besides the Problem file and the rows.
-        asked = {
-            "warm_start": warm_start,
-            "warm_start_version": warm_start_version,
-            "strategy": strategy,
-            "precision": precision,
-            "max_hours": max_hours,
-            "max_cost": max_cost,
-            "price_per_hour": price_per_hour,
-            "target": target,
-        }
         summary = platform.place(
             summarize(
                 pipeline=NAME,
@@ -70,52 +54,58 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 root=root,
                 registry=registry,
                 endpoint=endpoint,
-                **asked,
+                training=training,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                resolved=platform.resolves,
             ),
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
-            models = platform.models(
+            resolved = platform.resolve(
                 registry=registry,
                 root=root,
                 champion=champion,
-                warm_start=warm_start,
-                warm_start_version=warm_start_version,
+                training=training,
+                data=data,
+                data_version=data_version,
+                csv=csv,
+                cache=cache,
             )
             examples = examples_of(
                 platform,
                 problem=problem,
                 schema_digest=schema_digest,
                 data=data,
-                data_version=data_version,
+                data_version=resolved["data_version"],
                 root=root,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                attempt=resolved["attempt"],
             )
             trained = platform.place(
                 platform.component(train)(
                     problem=problem,
-                    problem_digest=problem_digest,
+                    training_digest=training_digest,
                     root=root,
                     examples=examples,
-                    checkpoint_minutes=checkpoint_minutes,
-                    **{name: models.get(name, value) for name, value in asked.items()},
+                    training=resolved["training"],
+                    attempt=resolved["attempt"],
                 )
             )
             judge_and_deploy(
                 platform,
                 problem=problem,
-                problem_digest=problem_digest,
+                evaluation_digest=evaluation_digest,
                 root=root,
-                champion=models["champion"],
+                champion=resolved["champion"],
                 registry=registry,
                 endpoint=endpoint,
                 examples=examples,
                 model=trained.outputs["model"],
+                attempt=resolved["attempt"],
             )
 
     return pipeline  # type: ignore[no-any-return]

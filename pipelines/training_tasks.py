@@ -22,23 +22,25 @@ def judge_and_deploy(
     platform: Platform,
     *,
     problem: Any,
-    problem_digest: Any,
+    evaluation_digest: Any,
     root: Any,
     champion: Any,
     registry: Any,
     endpoint: Any,
     examples: Any,
     model: Any,
+    attempt: Any,
 ) -> None:
     """Tasks that evaluate a Model, and register and deploy it if the gate blesses it."""
     evaluated = platform.place(
         evaluate(
             problem=problem,
-            problem_digest=problem_digest,
+            evaluation_digest=evaluation_digest,
             root=root,
             champion=champion,
             examples=examples,
             model=model,
+            attempt=attempt,
         )
     )
     with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712 - kfp compiles the comparison

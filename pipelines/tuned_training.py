@@ -5,7 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
-from headrace.components.summarize.tuned_component import summarize
+from headrace.components.summarize.component import summarize
 from headrace.pipelines.platforms.platform import Platform
 from headrace.pipelines.training_tasks import examples_of, judge_and_deploy
 
@@ -24,6 +24,8 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         problem: str,
         problem_digest: str,
         schema_digest: str,
+        tuning_digest: str,
+        evaluation_digest: str,
         data: str,
         data_version: str,
         root: str,
@@ -34,11 +36,11 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         trials: int = 0,
         parallel: int = 1,
         champion: str = "",
-        strategy: str = "",
-        precision: str = "",
+        training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
         baseline: str = "",
         baseline_version: str = "",
         csv: str = "",
+        cache: bool = True,
     ) -> None:
         summary = platform.place(
             summarize(
@@ -54,49 +56,59 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 registry=registry,
                 endpoint=endpoint,
                 trials=trials,
-                strategy=strategy,
-                precision=precision,
+                searched=True,
+                training=training,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                resolved=platform.resolves,
             ),
             cache=False,
         )
         with dsl.ExitHandler(summary, name="training"):
-            models = platform.models(
-                registry=registry, root=root, champion=champion, warm_start="", warm_start_version=""
+            resolved = platform.resolve(
+                registry=registry,
+                root=root,
+                champion=champion,
+                training=training,
+                data=data,
+                data_version=data_version,
+                csv=csv,
+                cache=cache,
             )
             examples = examples_of(
                 platform,
                 problem=problem,
                 schema_digest=schema_digest,
                 data=data,
-                data_version=data_version,
+                data_version=resolved["data_version"],
                 root=root,
                 baseline=baseline,
                 baseline_version=baseline_version,
                 csv=csv,
+                attempt=resolved["attempt"],
             )
             model = platform.tune(
                 problem=problem,
-                problem_digest=problem_digest,
+                tuning_digest=tuning_digest,
                 root=root,
                 examples=examples,
                 trials=trials,
                 parallel=parallel,
-                strategy=strategy,
-                precision=precision,
+                training=resolved["training"],
+                attempt=resolved["attempt"],
             )
             judge_and_deploy(
                 platform,
                 problem=problem,
-                problem_digest=problem_digest,
+                evaluation_digest=evaluation_digest,
                 root=root,
-                champion=models["champion"],
+                champion=resolved["champion"],
                 registry=registry,
                 endpoint=endpoint,
                 examples=examples,
                 model=model,
+                attempt=resolved["attempt"],
             )
 
     return pipeline  # type: ignore[no-any-return]

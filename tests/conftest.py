@@ -1,4 +1,4 @@
-"""The peers that tests run against, and a tiny Model, for whichever test asks for one."""
+"""The peers that tests run against, a tiny Model, and the profiles of property tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
 from peers.vertex.fixture import launching, vertex_server
+from support.fuzzing import register_profiles
 from support.tiny_model import make_model, tiny_saved_model
 
 __all__ = [
@@ -22,3 +23,5 @@ __all__ = [
     "tiny_saved_model",
     "vertex_server",
 ]
+
+register_profiles()

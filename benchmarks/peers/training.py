@@ -129,15 +129,20 @@ def first_epoch(prepared, arguments):
 def single(prepared, arguments):
     import tensorflow as tf
 
-    from headrace.components.train.input import records
     from headrace.components.train.input.examples import open_examples
     from headrace.components.train.input.shard_stream import Shards
     from headrace.components.train.model.distinct_values import decoded
+    from headrace.core.problem import Numeric
 
     problem = problem_of(arguments).problem
     files = list(open_examples(arguments.examples, problem).train.files)
     rows = prepared.batch.rows
-    specification = records._specification(problem)
+    specification = {
+        column.name: tf.io.FixedLenFeature([], tf.float32, float("nan"))
+        if isinstance(column, Numeric)
+        else tf.io.FixedLenFeature([], tf.string, "")
+        for column in (*problem.columns, problem.label)
+    }
 
     def parse(record):
         parsed = tf.io.parse_single_example(record, specification)
@@ -276,10 +281,10 @@ def summary(calls, prepared):
 
 def trainee_of(prepared, batches):
     """The same model and optimizer on other batches."""
-    from headrace.components.train.loop.session import Trainee
+    from headrace.components.train.loop.session import TrainSession
 
     own = prepared.trainee
-    return Trainee(
+    return TrainSession(
         own.core, own.objective, own.optimizer, own.strategy, batches, prepared.source.eval_blocks, chosen=own.chosen
     )
 

@@ -24,8 +24,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate import metrics
-from headrace.components.evaluate.metrics import Floats, Integers, Outcomes
+from headrace.core import metrics
+from headrace.core.metrics import Floats, Integers, Outcomes
 from headrace.core.problem import METRICS
 
 GROUPS = 1000

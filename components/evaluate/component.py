@@ -11,15 +11,17 @@ def evaluate(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
-    problem_digest: str = "",
+    evaluation_digest: str = "",
     root: str = "",
     champion: str = "",
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 that the Problem file must have: what was submitted is what runs. "" accepts any.
+        evaluation_digest: Digest of what evaluation reads of the Problem file as it was submitted: columns and gate. ""
+            accepts any.
         root: where the run's records are kept; "" keeps none.
         champion: a Model to compare with, or "" for none.
         examples: what preprocessing made.
@@ -27,6 +29,7 @@ def evaluate(
         evaluation: evaluation.json: metrics with confidence intervals, slices, curves, the decision and its reasons.
         metrics: the metrics, for the pipeline's page.
         classification: confusion matrix and ROC curve, for the pipeline's page; empty for regression.
+        attempt: any text; another one makes the step run again where nothing else changed.
 
     Returns:
         Whether the gate blessed the model. The output keeps KFP's own name, `Output`: kfp.local resolves a condition
@@ -34,4 +37,4 @@ def evaluate(
     """
     from headrace.components.evaluate import step
 
-    return step.run(problem, problem_digest, root, champion, examples, model, evaluation, metrics, classification)
+    return step.run(problem, evaluation_digest, root, champion, examples, model, evaluation, metrics, classification)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate import metrics
-from headrace.components.evaluate.metrics import Floats, Integers, Outcomes
 from headrace.components.evaluate.slices import SliceRows
+from headrace.core import metrics
+from headrace.core.metrics import Floats, Integers, Outcomes
 
 MOST_POINTS = 200
 MOST_ROWS = 2000

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.evaluate import artifacts, bootstrap, curves, gate, metrics
+from headrace.components.evaluate import artifacts, bootstrap, curves, gate
 from headrace.components.evaluate.bootstrap import Interval
-from headrace.components.evaluate.metrics import Outcomes
 from headrace.components.evaluate.slices import SliceRows, cut
-from headrace.core import storage
+from headrace.core import metrics, storage
+from headrace.core.artifacts.kinds import EVALUATION
 from headrace.core.errors import UsageError
+from headrace.core.metrics import Outcomes
 from headrace.core.problem import Problem
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_output
 
 FILE = "evaluation.json"
 _MOST_RESAMPLES = 10_000
@@ -64,6 +67,15 @@ class EvaluateConfig:
                 expected = f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}"
                 raise UsageError(f"{name} is wrong", where="evaluate", expected=expected, received=repr(value))
 
+    def check_output(self, problem: str) -> None:
+        """Checks that there is nothing at `output` but an Evaluation, and that it holds nothing of what is read.
+
+        Raises:
+            UsageError: it does.
+        """
+        read = {"--examples": self.examples, "--model": self.model, "--champion": self.champion, "--problem": problem}
+        check_output(self.output, EVALUATION, inputs=read)
+
 
 @dataclass(frozen=True)
 class EvaluateResult:
@@ -101,10 +113,11 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         report: told how far the work is.
 
     Raises:
-        DataError: the Examples or a Model are not what the problem and each other need.
-        UsageError: the output cannot be written.
-        PlatformError: the Examples are damaged, or a model's answers are unusable.
+        DataError: the Examples or a Model are damaged, or not what the problem and each other need.
+        UsageError: a folder holds no Examples or no Model, or the output cannot be written.
+        PlatformError: a model's answers are unusable.
     """
+    config.check_output(problem_file.path)
     problem = problem_file.problem
     split = artifacts.open_test_split(config.examples, problem)
     model = artifacts.open_model(config.model, problem)
@@ -137,6 +150,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         drawn["residuals_by_slice"] = curves.residuals_by_slice(outcomes, slices)
     document = {
         "format": 1,
+        "kind": EVALUATION.kind,
         "identity": config.identity,
         "model_version": model.version,
         "examples_identity": split.identity,
@@ -159,7 +173,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         if champion is None or compared is None
         else {"model_version": champion.version, "metrics": dict(compared.metrics)},
     }
-    with storage.publishing(config.output) as folder:
+    with publishing(config.output, EVALUATION) as folder:
         storage.write_json(str(folder / FILE), document)
     report("blessed" if decision.blessed else "refused by the gate")
     return EvaluateResult(decision.blessed, decision.reasons, whole, model.version, outcomes.rows)

@@ -1,28 +1,33 @@
-"""Runs SavedModels over the TFRecords of the test split, in large batches, into numpy columns."""
+"""Predictions of the test split: SavedModels over its TFRecords, in large batches, into numpy columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.artifacts import Model, Split
-from headrace.components.evaluate.metrics import Outcomes
+from headrace.components.evaluate.artifacts import Model, TestSplit
 from headrace.components.evaluate.slices import Category
-from headrace.core import storage
-from headrace.core.errors import DataError, PlatformError
+from headrace.core.artifacts.open_examples import unreadable
+from headrace.core.errors import DataError, PlatformError, UnreadableFile
+from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
 from headrace.core.progress import Progress, silent
+from headrace.core.scoring.predictor import Column, Predictor, Texts
+from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
+
+if TYPE_CHECKING:
+    from headrace.core.saved_model.loaded import SavedModel
 
 # Large enough that a batch's fixed costs vanish, small enough that one batch of a hundred columns is a few megabytes.
 BATCH_ROWS = 8192
 # Probabilities are sums of float32: over a thousand classes their total is off by far less than this.
 _TOTAL_TOLERANCE = 1e-3
 
-_Columns = Mapping[str, Any]
+_Columns = Mapping[str, Column]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Predicted:
     columns: dict[str, NDArray[np.float32] | Category]
 
 
-def predict(problem: Problem, split: Split, models: Sequence[Model], report: Progress = silent) -> Predicted:
+def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
     """Reads the test split once, and asks every model about every row of it.
 
     Args:
@@ -51,40 +56,35 @@ def predict(problem: Problem, split: Split, models: Sequence[Model], report: Pro
 
     Raises:
         DataError: a model needs a column that the Examples do not have, a row has no label or one that is not in the
-            vocabulary, or a column has another type than declared.
-        PlatformError: a shard is damaged or has lost rows, or a model answers for another row, with a number that is
+            vocabulary, a column has another type than declared, or a shard is damaged.
+        PlatformError: a model answers for another row, with a number that is
             not finite, with a class that it does not know, or with probabilities that are none.
     """
-    asked = [_signature(model, problem) for model in models]
+    askers = [_Asker(model, problem) for model in models]
     classes = _classes(problem)
     kept: list[str] = [f.name for f in problem.columns if not isinstance(f, Numeric) or f.buckets is not None]
-    collectors = {name: _Codes() for name in kept if not isinstance(_declared(problem, name), Numeric)}
+    collectors: dict[str, _Codes] = {}
     pieces: dict[str, list[Any]] = {name: [] for name in ("keys", "label", *kept)}
     answers: list[list[tuple[Any, Any]]] = [[] for _ in models]
     rows = 0
     for batch in _batches(problem, split):
-        keys = np.array([_text(key) for key in batch[problem.key].numpy().tolist()], object)
+        keys = _keys(problem, batch, split)
         pieces["keys"].append(keys)
         pieces["label"].append(_labels(problem, batch, keys, classes, split))
         for name in kept:
-            pieces[name].append(collectors[name].encode(batch[name]) if name in collectors else batch[name].numpy())
-        for ask, model, found in zip(asked, models, answers, strict=True):
-            found.append(_answers(ask, model, problem, batch, keys, classes))
+            column = batch[name]
+            if isinstance(column, Texts):
+                column = collectors.setdefault(name, _Codes()).encode(column)
+            pieces[name].append(column)
+        for asker, found in zip(askers, answers, strict=True):
+            found.append(asker.ask(batch, keys, classes))
         rows += len(keys)
-        report("predicting the test split", done=rows, total=split.rows)
-    if rows != split.rows:
-        raise PlatformError(
-            "the test split does not hold the rows that its manifest counts",
-            where=split.uri,
-            expected=f"{split.rows} rows",
-            received=f"{rows} rows",
-            fix="Run preprocess again",
-        )
-    label = np.concatenate(pieces["label"])
+        report("predicting the test split", done=rows, total=split.shards.rows)
     columns: dict[str, NDArray[np.float32] | Category] = {}
     for name in kept:
-        column = np.concatenate(pieces[name])
-        columns[name] = Category(tuple(collectors[name].values), column) if name in collectors else column
+        whole = np.concatenate(pieces[name])
+        columns[name] = Category(tuple(collectors[name].values), whole) if name in collectors else whole
+    label = np.concatenate(pieces["label"])
     outcomes = tuple(
         Outcomes(
             problem.task,
@@ -98,63 +98,103 @@ def predict(problem: Problem, split: Split, models: Sequence[Model], report: Pro
     return Predicted(np.concatenate(pieces["keys"]), outcomes, columns)
 
 
-def _batches(problem: Problem, split: Split) -> Iterator[dict[str, Any]]:
-    """Parsed batches: each column a tensor [batch], with NaN or "" for what is missing."""
-    import tensorflow as tf
-
-    files = [str(storage.local_path(uri)) for uri in split.files]
-    missing = [uri for uri in split.files if not storage.exists(uri)]
-    if missing:
-        raise PlatformError("a shard that the manifest names is gone", where=missing[0], fix="Run preprocess again")
-    spec = {problem.key: tf.io.FixedLenFeature([], tf.string)}
-    for column in (*problem.columns, problem.label):
-        numeric = isinstance(column, Numeric)
-        spec[column.name] = tf.io.FixedLenFeature(
-            [], tf.float32 if numeric else tf.string, default_value=float("nan") if numeric else ""
-        )
-    # Parsed outside of the pipeline: tracing a graph for `map` takes longer than a small split does.
-    records = iter(tf.data.TFRecordDataset(files).batch(BATCH_ROWS))
-    while True:
+def _batches(problem: Problem, split: TestSplit) -> Iterator[dict[str, Column]]:
+    """Batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing."""
+    kinds: dict[str, Kind] = {problem.key: "bytes_list"}
+    for declared in (*problem.columns, problem.label):
+        kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
+    reader = ExampleReader(split.shards.files, kinds)
+    for runs in _runs(split.shards.shard_rows):
         try:
-            batch = next(records, None)
-        except tf.errors.DataLossError as error:
-            raise PlatformError(
-                "a shard of the test split is damaged", where=split.uri, received=str(error), fix="Run preprocess again"
-            ) from error
-        if batch is None:
-            return
-        try:
-            yield tf.io.parse_example(batch, spec)
-        except tf.errors.InvalidArgumentError as error:
-            raise DataError(
-                "a row of the test split does not match the schema",
-                where=split.uri,
-                expected="the types that the problem declares, and a key",
-                received=error.message.splitlines()[0],
-                fix="Run preprocess again with this Problem file",
-            ) from error
+            decoded = reader.read(runs, np.arange(sum(run.rows for run in runs)))
+        except (UnreadableFile, OSError) as error:
+            raise unreadable(split.uri, str(error)) from error
+        except DataError as error:
+            raise _other_rows(split, str(error)) from error
+        numbers, strings = iter(decoded.numbers), iter(zip(decoded.codes, decoded.values, strict=True))
+        yield {n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()}
 
 
-def _signature(model: Model, problem: Problem) -> Callable[[_Columns], _Columns]:
-    """The model's serving_default, as a function of parsed columns.
+def _other_rows(split: TestSplit, received: str) -> DataError:
+    return DataError(
+        "a row of the test split does not match the schema",
+        where=split.uri,
+        expected="the types that the problem declares, and a key",
+        received=received,
+        fix="Run preprocess again with this Problem file",
+    )
+
+
+def _runs(shard_rows: Sequence[int]) -> Iterator[list[Run]]:
+    """The records of all shards in their order, in batches."""
+    batch: list[Run] = []
+    free = BATCH_ROWS
+    for file, rows in enumerate(shard_rows):
+        first = 0
+        while first < rows:
+            batch.append(Run(file, first, min(rows - first, free)))
+            first += batch[-1].rows
+            free -= batch[-1].rows
+            if not free:
+                yield batch
+                batch, free = [], BATCH_ROWS
+    if batch:
+        yield batch
+
+
+class _Asker:
+    """A model's serving_default, over batches of parsed columns.
 
     Raises:
         DataError: it has no such signature, or one that does not fit the problem's columns and task.
     """
-    import tensorflow as tf
 
-    try:
-        loaded = tf.saved_model.load(model.saved_model)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise DataError(
-            "the SavedModel cannot be loaded", where=model.saved_model, received=str(error).splitlines()[0]
-        ) from error
-    serve = loaded.signatures.get("serving_default") if hasattr(loaded, "signatures") else None
-    if serve is None:
-        raise DataError("the SavedModel has no such signature", where=model.saved_model, expected="serving_default")
-    inputs = {name: tensor.dtype.name for name, tensor in serve.structured_input_signature[1].items()}
+    def __init__(self, model: Model, problem: Problem) -> None:
+        from headrace.core.saved_model.loaded import SavedModel
+
+        self._model, self._problem = model, problem
+        loaded = SavedModel(model.saved_model)
+        self._columns = _bound(loaded, model, problem)
+        self._predictor = Predictor(loaded, model.version, _outputs(problem.task))
+
+    def ask(self, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int]) -> tuple[Any, Any]:
+        """[batch] predictions and [batch] or [batch, classes] probabilities, all of them checked."""
+        model, problem = self._model, self._problem
+        found = self._predictor.predict({name: batch[column] for name, column in self._columns.items()})
+        for row, fault in found.faults.items():
+            raise _unusable(model, keys, row, len(found.faults), "a finite prediction", fault.value or fault.message)
+        answered = found.outputs["key"]
+        given = cast(Texts, batch[problem.key])
+        wrong = np.flatnonzero(answered != np.array(given.values, object)[given.codes])
+        if len(wrong):
+            raise PlatformError(
+                "the model gives back another key than it was given", where=model.uri, expected=f"key {keys[wrong[0]]}"
+            )
+        prediction = found.outputs["prediction"]
+        if problem.task == "regression":
+            return prediction.astype(np.float64), None
+        probability = found.outputs["probability" if problem.task == "binary" else "probabilities"]
+        improper = ~((probability >= 0) & (probability <= 1))
+        if problem.task == "multiclass":
+            if probability.shape[1:] != (len(classes),):
+                raise DataError(
+                    "the model has another number of classes than the label",
+                    where=model.uri,
+                    expected=f"probabilities of {len(classes)} classes",
+                    received=f"shape {list(probability.shape)}",
+                )
+            improper = improper.any(axis=1) | (np.abs(probability.sum(axis=1) - 1) > _TOTAL_TOLERANCE)
+        _refuse(improper, probability, keys, model, "probabilities between 0 and 1 that sum to 1")
+        codes = np.array([classes.get(_text(value), -1) for value in prediction.tolist()], np.int64)
+        _refuse(codes < 0, prediction, keys, model, f"one of the classes {', '.join(classes)}")
+        return codes, probability
+
+
+def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]:
+    """The column of each input."""
     have = {f.name: "float32" if isinstance(f, Numeric) else "string" for f in problem.columns} | {"key": "string"}
-    for name, dtype in inputs.items():
+    for name, spec in loaded.inputs.items():
+        dtype = spec.dtype.name
         if have.get(name) != dtype:
             raise DataError(
                 f'the model needs an input "{name}" that the Examples do not have',
@@ -163,91 +203,53 @@ def _signature(model: Model, problem: Problem) -> Callable[[_Columns], _Columns]
                 received="no such feature" if name not in have else f"dtype {have[name]}",
                 fix="Train with the Problem file that the Examples were made with, or leave this model out",
             )
-    missing = [name for name in _outputs(problem.task) if name not in serve.structured_outputs]
+    missing = [name for name in _outputs(problem.task) if name not in loaded.outputs]
     if missing:
         raise DataError(
             f'the model has no output "{missing[0]}"',
             where=model.uri,
             expected=f"for {problem.task}, outputs {', '.join(_outputs(problem.task))}",
-            received=", ".join(sorted(serve.structured_outputs)),
+            received=", ".join(sorted(loaded.outputs)),
         )
-
-    def ask(batch: _Columns) -> _Columns:
-        # `loaded` owns the variables: the signature alone does not keep them.
-        _ = loaded
-        found: _Columns = serve(**{name: batch[problem.key if name == "key" else name] for name in inputs})
-        return found
-
-    return ask
-
-
-def _answers(
-    ask: Callable[[_Columns], _Columns],
-    model: Model,
-    problem: Problem,
-    batch: _Columns,
-    keys: NDArray[np.object_],
-    classes: Mapping[str, int],
-) -> tuple[Any, Any]:
-    """[batch] predictions and [batch] or [batch, classes] probabilities, all of them checked."""
-    found = ask(batch)
-    wrong = np.flatnonzero(found["key"].numpy() != batch[problem.key].numpy())
-    if len(wrong):
-        raise PlatformError(
-            "the model gives back another key than it was given", where=model.uri, expected=f"key {keys[wrong[0]]}"
-        )
-    if problem.task == "regression":
-        prediction = found["prediction"].numpy().astype(np.float64)
-        _refuse(~np.isfinite(prediction), prediction, keys, model, "a finite prediction")
-        return prediction, None
-    probability = found["probability" if problem.task == "binary" else "probabilities"].numpy()
-    with np.errstate(invalid="ignore"):
-        improper = ~((probability >= 0) & (probability <= 1))
-    if problem.task == "multiclass":
-        if probability.shape[1:] != (len(classes),):
-            raise DataError(
-                "the model has another number of classes than the label",
-                where=model.uri,
-                expected=f"probabilities of {len(classes)} classes",
-                received=f"shape {list(probability.shape)}",
-            )
-        improper = improper.any(axis=1) | (np.abs(probability.sum(axis=1) - 1) > _TOTAL_TOLERANCE)
-    _refuse(improper, probability, keys, model, "probabilities between 0 and 1 that sum to 1")
-    codes = _codes_of(found["prediction"], classes)
-    _refuse(codes < 0, found["prediction"].numpy(), keys, model, f"one of the classes {', '.join(classes)}")
-    return codes, probability
+    return {name: problem.key if name == "key" else name for name in loaded.inputs}
 
 
 def _refuse(bad: Any, answers: Any, keys: NDArray[np.object_], model: Model, expected: str) -> None:
     """Raises for the first row whose answer is bad."""
     at = np.flatnonzero(bad)
     if len(at):
-        raise PlatformError(
-            f"the model's answer for key {keys[at[0]]} is unusable ({len(at)} of {len(keys)} rows in its batch are so)",
-            where=model.uri,
-            expected=expected,
-            received=_text(answers[at[0]]),
-            fix="Train again: a lower learning rate keeps a model from diverging",
-        )
+        raise _unusable(model, keys, int(at[0]), len(at), expected, _text(answers[at[0]]))
+
+
+def _unusable(
+    model: Model, keys: NDArray[np.object_], row: int, count: int, expected: str, received: str
+) -> PlatformError:
+    return PlatformError(
+        f"the model's answer for key {keys[row]} is unusable ({count} of {len(keys)} rows in its batch are so)",
+        where=model.uri,
+        expected=expected,
+        received=received,
+        fix="Train again: a lower learning rate keeps a model from diverging",
+    )
 
 
 def _labels(
-    problem: Problem, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int], split: Split
+    problem: Problem, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int], split: TestSplit
 ) -> Any:
     """[batch], float64 values or int64 class indices."""
     column = batch[problem.label.name]
-    if problem.task == "regression":
-        values = column.numpy().astype(np.float64)
-        bad, expected = np.flatnonzero(~np.isfinite(values)), "a finite number"
-    else:
-        values = _codes_of(column, classes)
+    if isinstance(column, Texts):
+        values: Any = np.array([classes.get(_text(value), -1) for value in column.values], np.int64)[column.codes]
         bad, expected = np.flatnonzero(values < 0), f"one of {', '.join(classes)}"
+    else:
+        values = column.astype(np.float64)
+        bad, expected = np.flatnonzero(~np.isfinite(values)), "a finite number"
     if len(bad):
         raise DataError(
             f'the row with key {keys[bad[0]]} has no usable label "{problem.label.name}"',
             where=split.uri,
             expected=expected,
-            received=_text(column.numpy()[bad[0]]),
+            received=_text(column.values[column.codes[bad[0]]] if isinstance(column, Texts) else column[bad[0]]),
             fix="Run preprocess again with this Problem file",
         )
     return values
@@ -264,24 +266,20 @@ class _Codes:
         """The strings, in the order of their numbers."""
         return list(self._index)
 
-    def encode(self, column: Any) -> NDArray[np.int64]:
+    def encode(self, column: Texts) -> NDArray[np.int64]:
         """[batch] numbers of [batch] strings."""
-        texts, at = _unique(column)
+        # Of the distinct values, the first is there for rows without one, of which there may be none.
+        used, at = np.unique(column.codes, return_inverse=True)
+        texts = [_text(column.values[code]) for code in used.tolist()]
         return np.array([self._index.setdefault(text, len(self._index)) for text in texts], np.int64)[at]
 
 
-def _codes_of(column: Any, classes: Mapping[str, int]) -> NDArray[np.int64]:
-    """[batch] indices of [batch] strings among the classes, -1 for others."""
-    texts, at = _unique(column)
-    return np.array([classes.get(text, -1) for text in texts], np.int64)[at]
-
-
-def _unique(column: Any) -> tuple[list[str], NDArray[np.int32]]:
-    import tensorflow as tf
-
-    # TensorFlow hashes strings in C++: as numpy objects they would be compared one by one in Python.
-    different, at = tf.unique(column)
-    return [_text(text) for text in different.numpy().tolist()], at.numpy()
+def _keys(problem: Problem, batch: _Columns, split: TestSplit) -> NDArray[np.object_]:
+    """[batch] text."""
+    column = cast(Texts, batch[problem.key])
+    if not column.codes.all():
+        raise _other_rows(split, f'a row without a key "{problem.key}"')
+    return np.array([_text(value) for value in column.values], object)[column.codes]
 
 
 def _text(value: Any) -> str:
@@ -291,10 +289,6 @@ def _text(value: Any) -> str:
 def _classes(problem: Problem) -> dict[str, int]:
     vocabulary = () if isinstance(problem.label, Numeric) else problem.label.vocabulary or ()
     return {name: index for index, name in enumerate(vocabulary)}
-
-
-def _declared(problem: Problem, name: str) -> Any:
-    return next(f for f in problem.columns if f.name == name)
 
 
 def _outputs(task: Task) -> tuple[str, ...]:

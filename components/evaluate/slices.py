@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.metrics import Integers
+from headrace.core.metrics import Integers
 from headrace.core.problem import Categorical, Numeric
 
 MISSING = "(missing)"

@@ -13,7 +13,7 @@ from headrace.core.tensorflow_import import import_tensorflow
 
 def run(
     problem: str,
-    problem_digest: str,
+    evaluation_digest: str,
     root: str,
     champion: str,
     examples: Any,
@@ -24,7 +24,7 @@ def run(
 ) -> bool:
     """Does the work of `component.evaluate`, whose docstring says what the arguments are."""
     with running("evaluate", root=root) as step:
-        file = load_problem(problem, digest=problem_digest)
+        file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
         identity = step.identity = lineage.evaluate_identity(
             file, lineage.examples_identity_of(examples.path), model_version, champion

@@ -13,7 +13,8 @@ from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.validate import as_text, listed, not_numbers, wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open import Part, list_paths, read_part, source_of
+from headrace.core.sources.open import list_paths, read_part, source_of
+from headrace.core.sources.source import Part
 
 # A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
 _WRONG_SHARE = 0.9

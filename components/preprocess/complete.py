@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
 import pyarrow.compute as pc
 
+from headrace.components.preprocess.accounts import STATISTICS_ASIDE, Summary, read_duplicates
 from headrace.components.preprocess.append_index import STATISTICS, keep, keep_fingerprints
 from headrace.components.preprocess.limits import check_shares
-from headrace.components.preprocess.stages import STATISTICS_ASIDE, Job, Summary, read_duplicates, write_records
+from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stages import write_records
 from headrace.core import storage
+from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import (
     SPLITS,
     Manifest,
@@ -24,20 +26,20 @@ from headrace.core.artifacts.examples import (
     Schema,
     Shard,
     Sketch,
-    Source,
     Split,
 )
 from headrace.core.artifacts.quarantine import Fault, to_lines
 from headrace.core.errors import DataError
 from headrace.core.rows.validate import quarantine, wanted_columns
-from headrace.core.sources.open import Part, read_part, size_of
+from headrace.core.sources.open import read_part, size_of, sources_of
+from headrace.core.sources.source import Part
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 _EXAMPLES = 3
 
 
 def publishable(
-    job: Job,
+    context: StageContext,
     parts: list[Part],
     summary: Summary,
     data: str,
@@ -54,25 +56,25 @@ def publishable(
         DataError: the quarantine budget is spent, a split has no rows, a column of the train split has no value, or
             more values of a column are missing or unknown than the Problem allows.
     """
-    problem = job.problem
+    problem = context.problem
     rows_in = sum(summary.rows.values())
     quarantined = sum(summary.reasons.values())
-    if quarantined > problem.quarantine_budget * rows_in and job.addition != "append":
-        raise _budget_spent(job, parts, summary, data, rows_in, quarantined)
-    splits = _splits(job, summary)
-    if not job.addition:
+    if quarantined > problem.quarantine_budget * rows_in and context.addition != "append":
+        raise _budget_spent(context, parts, summary, data, rows_in, quarantined)
+    splits = _splits(context, summary)
+    if not context.addition:
         check_splits(data, splits, summary.statistics)
-    if job.addition != "append":
+    if context.addition != "append":
         check_shares(problem, data, summary.seen)
-    files = _write_quarantine(job, parts) if quarantined else ()
-    storage.write_json(storage.join(job.output, "schema.json"), Schema.of(problem).to_json())
-    storage.write_json(storage.join(job.output, "statistics.json"), summary.statistics)
+    files = _write_quarantine(context, parts) if quarantined else ()
+    storage.write_json(storage.join(context.output, "schema.json"), Schema.of(problem).to_json())
+    storage.write_json(storage.join(context.output, "statistics.json"), summary.statistics)
     sketches: tuple[Sketch, ...] = ()
     if summary.statistics is not None:
-        merged = storage.read_bytes(storage.join(job.work, STATISTICS_ASIDE))
-        sketches = (keep(job.output, STATISTICS, merged),)
-    if job.addition:
-        sketches = (*keep_fingerprints(job.problem, job.output, job.aside("*.u64")), *sketches)
+        merged = storage.read_bytes(storage.join(context.work, STATISTICS_ASIDE))
+        sketches = (keep(context.output, STATISTICS, merged),)
+    if context.addition:
+        sketches = (*keep_fingerprints(context.problem, context.output, context.aside("*.u64")), *sketches)
     return Manifest(
         identity=identity,
         problem=problem.name,
@@ -92,24 +94,14 @@ def publishable(
     )
 
 
-def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[Source, ...]:
-    """The files, each once, with the rows of all its parts, which are given by index."""
-    rows: Counter[str] = Counter()
-    names = {}
-    for part in parts:
-        rows[part.path] += rows_of_parts.get(part.index, 0)
-        names[part.path] = part.file
-    return tuple(Source(name, size_of(path), rows[path]) for path, name in names.items())
-
-
-def _splits(job: Job, summary: Summary) -> dict[str, Split]:
+def _splits(context: StageContext, summary: Summary) -> dict[str, Split]:
     """The shards of each split; one that got no rows is written empty, so that the names count up without a gap."""
     found: dict[str, list[Shard]] = {name: [] for name in SPLITS}
-    for number in range(sum(job.sharding.counts)):
-        split, file = job.sharding.name(number)
+    for number in range(sum(context.sharding.counts)):
+        split, file = context.sharding.name(number)
         shard = summary.shards.get(number)
         if shard is None:
-            shard = write_records(job, file, [])
+            shard = write_records(context, file, [])
         found[split].append(shard)
     return {name: Split(sum(shard.rows for shard in of), tuple(of)) for name, of in found.items()}
 
@@ -141,62 +133,62 @@ def check_splits(data: str, splits: Mapping[str, Split], statistics: Mapping[str
             )
 
 
-def _write_quarantine(job: Job, parts: list[Part]) -> tuple[str, ...]:
+def _write_quarantine(context: StageContext, parts: list[Part]) -> tuple[str, ...]:
     """Merges the rows that the stages put aside into one file, in the order of files and rows, and returns its name."""
-    with storage.open_output(storage.join(job.output, _QUARANTINE_FILE)) as file:
-        for _, line in heapq.merge(_rows_of_batches(job), _rows_of_duplicates(job, parts)):
+    with storage.open_output(storage.join(context.output, _QUARANTINE_FILE)) as file:
+        for _, line in heapq.merge(_rows_of_batches(context), _rows_of_duplicates(context, parts)):
             file.write(line)
     return (_QUARANTINE_FILE,)
 
 
-def _rows_of_batches(job: Job) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], bytes]]:
     # The names hold the position in fixed width, so their order is that of the rows.
-    for uri in job.aside("quarantine-*.jsonl"):
+    for uri in context.aside("quarantine-*.jsonl"):
         index = int(uri.rpartition("/")[2].split("-")[1])
         with storage.open_input(uri) as lines:
             for line in lines:
                 yield (index, json.loads(line)["row"]), line
 
 
-def _rows_of_duplicates(job: Job, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _rows_of_duplicates(context: StageContext, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
     """The rows whose key had been seen, read again from their files: quarantine holds rows as they came."""
-    found = read_duplicates(job)
-    columns = wanted_columns(job.problem)
+    found = read_duplicates(context)
+    columns = wanted_columns(context.problem)
     for part in parts:
         mine = {row["row"]: row for row in found.filter(pc.equal(found["file"], part.index)).to_pylist()}
         if not mine:
             continue
-        for rows in read_part(part, columns, job.batch_rows):
+        for rows in read_part(part, columns, context.batch_rows):
             for index, number in enumerate(rows.numbers.tolist()):
                 if number in mine:
-                    row = quarantine(rows, index, columns, _duplicate(job, parts, mine[number]))
+                    row = quarantine(rows, index, columns, _duplicate(context, parts, mine[number]))
                     yield (part.index, number), to_lines([row])
 
 
-def _duplicate(job: Job, parts: list[Part], found: dict[str, Any]) -> Fault:
+def _duplicate(context: StageContext, parts: list[Part], found: dict[str, Any]) -> Fault:
     first = parts[found["first_file"]].name
-    message = f'{job.problem.key} is "{found["key"]}", which row {found["first_row"]} of {first} has already'
-    return Fault(job.problem.key, "duplicate_key", message)
+    message = f'{context.problem.key} is "{found["key"]}", which row {found["first_row"]} of {first} has already'
+    return Fault(context.problem.key, "duplicate_key", message)
 
 
 def _budget_spent(
-    job: Job, parts: list[Part], summary: Summary, data: str, rows_in: int, quarantined: int
+    context: StageContext, parts: list[Part], summary: Summary, data: str, rows_in: int, quarantined: int
 ) -> DataError:
     """The error that says which reasons spent the budget, with the first rows of it."""
-    budget = job.problem.quarantine_budget
+    budget = context.problem.quarantine_budget
     duplicates = summary.reasons.get("duplicate_key", 0)
     counted = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
     shown = [(row["file"], row["row"], row["message"]) for row in summary.examples]
     if duplicates:
         of_duplicates = [
-            (parts[row["file"]].name, row["row"], _duplicate(job, parts, row).message)
-            for row in read_duplicates(job).slice(0, _EXAMPLES).to_pylist()
+            (parts[row["file"]].name, row["row"], _duplicate(context, parts, row).message)
+            for row in read_duplicates(context).slice(0, _EXAMPLES).to_pylist()
         ]
         shown = of_duplicates + shown if counted[0][0] == "duplicate_key" else shown + of_duplicates
     examples = "; ".join(f"{file}, row {row}: {message}" for file, row, message in shown[:_EXAMPLES])
     only = duplicates > quarantined / 2
     return DataError(
-        f'the key column "{job.problem.key}" is not unique, and the quarantine budget is spent'
+        f'the key column "{context.problem.key}" is not unique, and the quarantine budget is spent'
         if only
         else "the quarantine budget is spent",
         where=data,
@@ -207,14 +199,3 @@ def _budget_spent(
         else "Correct the rows, or raise quarantine_budget in the Problem file",
         table=budget_table(summary.reasons, rows_in, budget),
     )
-
-
-def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> list[list[str]]:
-    """What was seen of each reason, and of all beside what is allowed, for an error to show."""
-    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    total = sum(reasons.values())
-    return [
-        ["reason", "rows", "share", "expected"],
-        *([reason, f"{count:,}", f"{count / rows_in:.2%}", ""] for reason, count in counted),
-        ["all", f"{total:,}", f"{total / rows_in:.2%}", f"at most {100 * budget:g} %"],
-    ]

@@ -16,6 +16,7 @@ def preprocess(
     baseline_version: str = "",
     csv: str = "",
     runner: str = "",
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Turns rows into TFRecords of tf.train.Example, split by a fingerprint of the key, with measured statistics.
 
@@ -35,6 +36,7 @@ def preprocess(
         baseline_version: fingerprint of the baseline; a new one makes the step run again.
         csv: how CSV files are written, as `--csv` takes it: a JSON list such as ["delimiter=;", "encoding=latin-1"].
         runner: the Beam runner that does the work, as a JSON object of its name and options; "" for this process.
+        attempt: any text; another one makes the step run again where nothing else changed.
     """
     from headrace.components.preprocess import step
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from headrace.components.preprocess.accounts import Summary
 from headrace.components.preprocess.check import check_files
-from headrace.components.preprocess.stages import Job, Summary
+from headrace.components.preprocess.stage_context import StageContext
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, UnreadableFile
 from headrace.core.problem import Problem
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 
 
 class Done(NamedTuple):
     """What came of one reading."""
 
-    job: Job
+    context: StageContext
     summary: Summary
     metrics: Mapping[str, int]
 
@@ -64,10 +65,10 @@ def read_whole_files(
         check_files(problem, data, len({part.path for part in parts}), list(damaged.values()))
 
 
-def clear(job: Job) -> None:
+def clear(context: StageContext) -> None:
     """Removes what an earlier reading left in the work folder."""
     for pattern in ("piece-*.arrow", "quarantine-*.jsonl", "duplicates-*.arrow", "*.u64", "summary.json"):
-        for uri in job.aside(pattern):
+        for uri in context.aside(pattern):
             storage.remove(uri)
 
 

@@ -22,7 +22,8 @@ from headrace.core.artifacts.quarantine import Fault
 from headrace.core.problem import Problem
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.rows.validate import as_text, validate, wanted_columns
-from headrace.core.sources.open import Part, read_part
+from headrace.core.sources.open import read_part
+from headrace.core.sources.source import Part
 
 Marks = dict[int, dict[int, Fault]]
 

@@ -12,22 +12,25 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
 from headrace.components.preprocess import stages
+from headrace.components.preprocess.accounts import (
+    Account,
+    BatchAccount,
+    Piece,
+    Refusal,
+    ShardAccount,
+    Summary,
+    read_summary,
+    write_summary,
+)
 from headrace.components.preprocess.check import look
 from headrace.components.preprocess.complete import publishable
 from headrace.components.preprocess.damaged_files import Done, clear, read_whole_files
 from headrace.components.preprocess.duplicates import find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
-from headrace.components.preprocess.stages import (
-    Account,
-    Addition,
-    BatchAccount,
-    Job,
-    Piece,
-    Refusal,
-    ShardAccount,
-    Summary,
-)
+from headrace.components.preprocess.output_guard import check_place
+from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.core import storage
+from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.beam.counters import told
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
@@ -38,8 +41,9 @@ from headrace.core.progress import Progress, silent
 from headrace.core.rows.splits import Sharding
 from headrace.core.rows.validate import wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open import Part, Rows, expected_rows, list_parts
 from headrace.core.sources.open import data_version as measure_version
+from headrace.core.sources.open import expected_rows, list_parts
+from headrace.core.sources.source import Part, Rows
 from headrace.core.text import counted
 
 # Beam's metrics of the job are counters of this namespace: rows, batches, quarantined and quarantined_REASON,
@@ -140,20 +144,21 @@ def preprocess(
     Raises:
         DataError: what `check_data` finds; a file that turns out damaged; more rows in quarantine than the budget
             allows; a split without rows.
-        UsageError: the output cannot be written.
+        UsageError: the output cannot be written, or holds something else.
         PlatformError: the disk is full or failed.
     """
     problem = problem_file.problem
+    check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     files, damaged = look(problem, config.data, config.csv)
     report(f"checked {counted(len(files), 'file')}")
     data_version = config.data_version or measure_version(files, config.csv)
     baseline = read_baseline(config.baseline)
     parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
     expected = expected_rows(parts)
-    with staging(config.output, config.identity, config.runner) as folder:
+    with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
         def read(readable: list[Part]) -> Done:
-            job = Job(
+            context = StageContext(
                 problem=problem,
                 sharding=Sharding.plan(problem.splits, expected, config.shard_rows),
                 output=folder,
@@ -162,15 +167,15 @@ def preprocess(
                 marks=find_marks(problem, readable, config.existing, config.batch_rows),
                 addition=config.addition,
             )
-            clear(job)
-            return Done(job, *_run(job, readable, config, report, launched))
+            clear(context)
+            return Done(context, *_run(context, readable, config, report, launched))
 
-        job, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
-        manifest = publishable(job, parts, summary, config.data, config.identity, data_version, damaged)
+        context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        manifest = publishable(context, parts, summary, config.data, config.identity, data_version, damaged)
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
-        storage.remove(job.work)
-        manifest.write(job.output)
+        storage.remove(context.work)
+        manifest.write(context.output)
     report(told(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(
@@ -185,7 +190,7 @@ def preprocess(
 
 
 def _run(
-    job: Job,
+    context: StageContext,
     parts: list[Part],
     config: PreprocessConfig,
     report: Progress,
@@ -197,15 +202,15 @@ def _run(
     processes too.
     """
     metrics = run(
-        lambda pipeline: build(pipeline, job, parts),
+        lambda pipeline: build(pipeline, context, parts),
         config.runner,
         f"headrace-preprocess-{config.identity}",
         METRICS,
         report,
-        rows_read=(lambda: _rows_read(Path(job.work))) if job.spills else None,
+        rows_read=(lambda: _rows_read(Path(context.work))) if context.spills else None,
         launched=launched,
     )
-    return stages.read_summary(job), metrics
+    return read_summary(context), metrics
 
 
 def _rows_read(work: Path) -> int:
@@ -215,42 +220,42 @@ def _rows_read(work: Path) -> int:
     return sum(int(n[n.rindex("-") + 1 : -len(".arrow")]) for n in names if n[:6] == "piece-" and n[-6:] == ".arrow")
 
 
-def build(pipeline: beam.Pipeline, job: Job, parts: list[Part]) -> None:
+def build(pipeline: beam.Pipeline, context: StageContext, parts: list[Part]) -> None:
     """Adds the stages to a pipeline: read, check and put aside, write shards, account."""
     split = (
         pipeline
         | "parts" >> beam.Create(parts, reshuffle=False)
-        | "read" >> beam.ParDo(_Read(job))
-        | "check and split" >> beam.ParDo(_Split(job)).with_outputs("account", main="piece")
+        | "read" >> beam.ParDo(_Read(context))
+        | "check and split" >> beam.ParDo(_Split(context)).with_outputs("account", main="piece")
     )
-    written = split.piece | "by shard" >> beam.GroupByKey() | "write shards" >> beam.ParDo(_Write(job))
+    written = split.piece | "by shard" >> beam.GroupByKey() | "write shards" >> beam.ParDo(_Write(context))
     (
         (split.account, written)
         | "accounts" >> beam.Flatten()
         | "as one" >> beam.Map(_as_one)
         | "gather" >> beam.GroupByKey()
-        | "summary" >> beam.ParDo(_Summarize(job))
+        | "summary" >> beam.ParDo(_Summarize(context))
     )
 
 
 class _Read(beam.DoFn):
     """Part -> its batches."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
 
     def process(self, part: Part) -> Iterator[Rows | Refusal]:
-        return stages.read_batches(self._job, part)
+        return stages.read_batches(self._context, part)
 
 
 class _Split(beam.DoFn):
     """Batch -> (shard, piece) for each shard that it has rows of; its account to the output "account"."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
 
     def process(self, rows: Rows | Refusal) -> Iterator[object]:
-        for result in stages.split_batch(self._job, rows):
+        for result in stages.split_batch(self._context, rows):
             if isinstance(result, BatchAccount):
                 count(METRICS, {"rows": result.rows, "batches": 1}, result.reasons)
             if isinstance(result, BatchAccount | ShardAccount | Refusal):
@@ -262,12 +267,12 @@ class _Split(beam.DoFn):
 class _Write(beam.DoFn):
     """(shard, pieces) -> its account."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
 
     def process(self, shard_pieces: tuple[int, Iterable[Piece]]) -> Iterator[Account]:
         shard, pieces = shard_pieces
-        account = stages.write_shard(self._job, shard, pieces)
+        account = stages.write_shard(self._context, shard, pieces)
         if isinstance(account, ShardAccount):
             count(METRICS, {"examples": account.written.rows, "bytes": account.written.bytes}, account.reasons)
         yield account
@@ -276,11 +281,11 @@ class _Write(beam.DoFn):
 class _Summarize(beam.DoFn):
     """(0, all accounts) -> summary.json in the work folder."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
 
     def process(self, accounts: tuple[int, Iterable[Account]]) -> None:
-        stages.write_summary(self._job, accounts[1])
+        write_summary(self._context, accounts[1])
 
 
 def _as_one(account: Account) -> tuple[int, Account]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from headrace.core import storage
@@ -29,11 +30,11 @@ def run(
 ) -> None:
     """Does the work of `component.preprocess`, whose docstring says what the arguments are."""
     with running("preprocess", root=root) as step:
-        file = load_problem(problem, schema_digest=schema_digest)
+        file = load_problem(problem, digest=schema_digest, part="schema")
         options = options_of(csv)
         # The record is known by what was asked for, so that an exit task finds it by the same facts.
         step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
-        chosen = runner_of(runner)
+        chosen = runner_of(runner, os.environ)
         if gcp_resources:
             resources.write_none(gcp_resources)
         with step.importing():

@@ -57,9 +57,10 @@ def score(
         attempt: any text; another one makes the step run again where nothing else changed.
     """
     from headrace.components.score import step
+    from headrace.components.score.parameters import Parameters
 
     step.run(
-        step.Parameters(
+        Parameters(
             model=model,
             data=data,
             data_version=data_version,

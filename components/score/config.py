@@ -9,9 +9,11 @@ from typing import Literal, get_args
 
 from headrace.components.score.approach import APPROACHES, Approach
 from headrace.components.score.options import EndpointOptions, JobOptions
+from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.errors import UsageError
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.storage.output_check import check_output
 
 SinkName = Literal["parquet", "csv", "jsonl", "bigquery", "table"]
 SINKS: tuple[SinkName, ...] = get_args(SinkName)
@@ -96,6 +98,14 @@ class ScoreConfig:
         if self.runner is not None:
             self.runner.check_places(self.data, self.output)
 
+    def check_output(self) -> None:
+        """Checks that there is nothing at `output` but Predictions, and that it holds nothing of what is read.
+
+        Raises:
+            UsageError: it does.
+        """
+        check_output(self.output, PREDICTIONS, inputs={"--data": self.data, "--model": self.model})
+
     def _check_approach(self) -> None:
         if self.approach not in ("auto", *APPROACHES):
             raise UsageError(
@@ -107,7 +117,7 @@ class ScoreConfig:
         if not self.model and (self.endpoint is None or self.approach in ("direct", "job")):
             raise UsageError("model is empty", where="--model", expected="a Model or a SavedModel")
         for approach, given, option in (
-            ("endpoint", self.endpoint, "--endpoint"),
+            ("endpoint", self.endpoint, "--endpoint-url"),
             ("job", self.job, "--vertex-model"),
         ):
             if self.approach != approach:

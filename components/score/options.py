@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
 # A job carries a digest of all that it depends on: a run that is given again finds it, and starts no second one.
@@ -73,8 +74,8 @@ class EndpointOptions:
                 expected="letters, digits and _; the token itself is never given as an option",
             )
         for name, greatest in (("concurrency", 256), ("rows_per_request", 100_000), ("tries", 100)):
-            _check_count(name, getattr(self, name), greatest)
-        _check_count("bytes_per_request", self.bytes_per_request, 1 << 30)
+            check_count(getattr(self, name), name, maximum=greatest)
+        check_count(self.bytes_per_request, "bytes_per_request", maximum=1 << 30)
         if not 0 < self.request_seconds <= 3600:
             raise UsageError(
                 "request_seconds is wrong", expected="more than 0, to 3600", received=repr(self.request_seconds)
@@ -143,8 +144,8 @@ class JobOptions:
             raise UsageError("model is in another region", expected=f"one in {self.region}", received=self.model)
         if not re.fullmatch(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9]/[^\r\n\"*?\[\]]+", self.staging):
             raise UsageError("staging is wrong", expected="gs://BUCKET/FOLDER", received=repr(self.staging))
-        _check_count("replicas", self.replicas, 1000)
-        _check_count("batch_size", self.batch_size, 100_000)
+        check_count(self.replicas, "replicas", maximum=1000)
+        check_count(self.batch_size, "batch_size", maximum=100_000)
         if not self.poll_seconds > 0:
             raise UsageError("poll_seconds is wrong", expected="more than 0", received=repr(self.poll_seconds))
         if not self.deadline_seconds >= 0:
@@ -178,22 +179,17 @@ def _check_address(url: str, *, secret: bool) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError("that is no address", where="--endpoint", expected="https://HOST/...") from error
+        raise UsageError("that is no address", where="--endpoint-url", expected="https://HOST/...") from error
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError(
             "the address holds more than an address",
-            where="--endpoint",
+            where="--endpoint-url",
             expected="neither a user and password, nor a query: addresses are logged",
             fix="Give a token by --endpoint-token-variable",
         )
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise UsageError("that is no address", where="--endpoint", expected="https://HOST/...", received=repr(url))
+        raise UsageError("that is no address", where="--endpoint-url", expected="https://HOST/...", received=repr(url))
     if secret and parts.scheme == "http" and host not in _LOCAL:
         raise UsageError(
-            "a token would be sent for everybody to read", where="--endpoint", expected="https://", received=url
+            "a token would be sent for everybody to read", where="--endpoint-url", expected="https://", received=url
         )
-
-
-def _check_count(name: str, value: object, greatest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= greatest:
-        raise UsageError(f"{name} is wrong", expected=f"a whole number, 1 to {greatest}", received=repr(value))

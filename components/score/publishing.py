@@ -13,9 +13,13 @@ from typing import Any
 
 from headrace.components.score.checking import check
 from headrace.core import storage
+from headrace.core.artifacts.kinds import PUBLISHED
+from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_output
 
 FORMAT = 1
 NAME = "current.json"
@@ -44,17 +48,18 @@ def publish(predictions: str, destination: str) -> Published:
         destination: the folder of all published ones of a problem.
 
     Raises:
-        DataError: it is no whole artifact, or what is published is damaged.
-        UsageError: the destination cannot be written.
+        DataError: the Predictions, or what is published, are damaged.
+        UsageError: the folder holds no Predictions, or the destination cannot be written.
         PlatformError: the disk is full, another process publishes there, or the service failed.
     """
+    check_output(destination, PUBLISHED, option="the destination", inputs={"the predictions": predictions})
     manifest = PredictionsManifest.read(predictions)
     target = storage.join(destination, "versions", manifest.identity)
     with nullcontext() if storage.is_remote(destination) else locked(destination):
-        if not storage.exists(storage.join(target, "manifest.json")):
+        if not is_there("Predictions", target):
             with (
                 storage.at_hand(predictions) as source,
-                storage.publishing(target) as folder,
+                publishing(target, None) as folder,
                 storage.writing(target),
             ):
                 shutil.copytree(source, folder, dirs_exist_ok=True)
@@ -96,7 +101,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
                 fix="Score with another version of the model: headrace run batch-scoring --version",
             )
         uri = storage.join(destination, "versions", target)
-        if not target.isalnum() or not storage.exists(storage.join(uri, "manifest.json")):
+        if not target.isalnum() or not is_there("Predictions", uri):
             raise UsageError("there are no such predictions", where=uri, received=target)
         manifest = check(uri).manifest
         if manifest.destination is not None:

@@ -11,7 +11,8 @@ from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResul
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.sources.open import BIGQUERY, expected_rows, list_parts, list_paths
+from headrace.core.sources.open import expected_rows, list_parts, list_paths
+from headrace.core.sources.source import BIGQUERY
 
 if TYPE_CHECKING:
     from headrace.components.score.options import JobOptions
@@ -33,6 +34,7 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
         UsageError: no such model, endpoint or place, or options that contradict each other.
         PlatformError: the disk, a service or the model failed.
     """
+    config.check_output()
     choice = choice or approach_of(config)
     report(f"{choice.approach}: {choice.reason}")
     config = dataclasses.replace(config, approach=choice.approach)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import sys
 from collections.abc import Mapping
 
+from headrace.core import http
+
 _TIMEOUT_S = 4.0
+_MAX_BYTES = 1 << 20
 
 
 def healthy(environment: Mapping[str, str]) -> bool:
     """Whether the server that AIP_HTTP_PORT and AIP_HEALTH_ROUTE name has loaded its model."""
-    connection = http.client.HTTPConnection(
-        "127.0.0.1", int(environment.get("AIP_HTTP_PORT", "8080")), timeout=_TIMEOUT_S
-    )
-    try:
-        connection.request("GET", environment.get("AIP_HEALTH_ROUTE", "/health"))
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    port, route = environment.get("AIP_HTTP_PORT", "8080"), environment.get("AIP_HEALTH_ROUTE", "/health")
+    with http.pool() as connections:
+        try:
+            address = f"http://127.0.0.1:{port}{route}"
+            return http.send(connections, "GET", address, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES).status == 200
+        except (http.RequestFailed, http.ResponseTooLarge):
+            return False
 
 
 if __name__ == "__main__":

@@ -17,17 +17,13 @@ def summarize(
     registry: str,
     endpoint: str,
     final_status: dsl.PipelineTaskFinalStatus,
-    warm_start: str = "",
-    warm_start_version: str = "",
-    strategy: str = "",
-    precision: str = "",
-    max_hours: str = "",
-    max_cost: str = "",
-    price_per_hour: str = "",
-    target: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    searched: bool = False,
+    trials: int = 0,
     baseline: str = "",
     baseline_version: str = "",
     csv: str = "",
+    resolved: bool = False,
 ) -> None:
     """Writes the run's summary, whether it succeeded, was refused or failed.
 
@@ -36,7 +32,7 @@ def summarize(
         run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
         started: when the run was started, in seconds since 1970: older records are of cached steps.
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file.
+        problem_digest: SHA-256 of the Problem file and of the modules of yours that it imports.
         data: the rows.
         data_version: fingerprint of the data.
         champion: the Model compared with, or "".
@@ -44,42 +40,18 @@ def summarize(
         registry: the registry's folder.
         endpoint: the endpoint's folder.
         final_status: what the pipeline engine says of the run.
-        warm_start, warm_start_version: as `train` was given them; its Model's version follows from them.
-        strategy, precision, max_hours, max_cost, price_per_hour, target: the same.
+        training: the options of the training, as `train` or `tune` was given them.
+        searched: whether a search made the model.
+        trials: of a search: how many were requested; 0 for what the Problem says.
         baseline: what drift was judged against, or "".
         baseline_version: fingerprint of the baseline, or "".
         csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
+        resolved: whether the pipeline has the task `resolve`.
     """
-    from headrace.components.summarize import step
-    from headrace.components.train.request import Inputs
+    facts = dict(locals())
+    status = facts.pop("final_status")
 
-    step.run(
-        step.RunFacts(
-            pipeline=pipeline,
-            run_id=run_id,
-            job=final_status.pipeline_job_resource_name,
-            started=started,
-            problem=problem,
-            problem_digest=problem_digest,
-            data=data,
-            data_version=data_version,
-            champion=champion,
-            root=root,
-            registry=registry,
-            endpoint=endpoint,
-            training=Inputs(
-                warm_start=warm_start,
-                warm_start_version=warm_start_version,
-                strategy=strategy,
-                precision=precision,
-                max_hours=max_hours,
-                max_cost=max_cost,
-                price_per_hour=price_per_hour,
-                target=target,
-            ),
-            baseline=baseline,
-            baseline_version=baseline_version,
-            csv=csv,
-        ),
-        engine_succeeded=final_status.state in ("SUCCEEDED", "COMPLETE"),
-    )
+    from headrace.components.summarize import step
+
+    given = step.RunFacts(job=status.pipeline_job_resource_name, **facts)
+    step.run(given, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
 from headrace.core.errors import PlatformError
@@ -19,7 +20,7 @@ from headrace.core.steps.step import read_record
 from headrace.core.steps.workspace import summary_uri
 
 # Steps with effects outside are never taken from the cache, nor is what a name means now.
-_UNCACHED = frozenset({"models", "register", "deploy"})
+_UNCACHED = frozenset({"resolve", "register", "deploy"})
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class RunFacts:
     root: str
     registry: str
     endpoint: str
-    training: Inputs = field(default_factory=Inputs)
-    # How many a search was asked for; None where the model was trained once.
-    trials: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    searched: bool = False
+    trials: int = 0
     baseline: str = ""
     baseline_version: str = ""
     csv: str = ""
+    resolved: bool = False
 
 
 def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
@@ -51,7 +53,7 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
     file = load_problem(facts.problem, digest=facts.problem_digest)
     since = begun(facts.root, facts.run_id, facts.job, facts.started)
     steps = collect(dataclasses.replace(facts, started=since), file)
-    measured = next(step["result"].get("data_version", "") for step in steps if step["step"] == "preprocess")
+    measured = (step["result"].get("data_version", "") for step in steps)
     summary = {
         "format": 1,
         "pipeline": facts.pipeline,
@@ -63,10 +65,10 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "finished": time.time(),
         "release": lineage.release(),
         "problem": file.problem.name,
-        "problem_file": facts.problem,
+        "problem_file": file.path,
         "problem_digest": facts.problem_digest,
         "data": facts.data,
-        "data_version": facts.data_version or measured,
+        "data_version": facts.data_version or next(filter(None, measured), ""),
         **({"baseline": facts.baseline} if facts.baseline else {}),
         **({"csv": options_of(facts.csv)} if facts.csv else {}),
         "root": facts.root,
@@ -122,20 +124,21 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
 
     A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
     """
+    before, facts = _resolved(facts)
     of_data = functools.partial(
         lineage.preprocess_identity, file, baseline_version=facts.baseline_version, csv=options_of(facts.csv)
     )
     asked = of_data(facts.data_version)
-    made = _step(facts, "preprocess", asked)
+    reached = all(_done(step) for step in before)
+    made = _step(facts, "preprocess", asked, reached=reached)
     # Where no version was given, the step has measured the data that it found.
     examples = asked if facts.data_version else of_data(made["result"].get("data_version", ""))
     identities = {}
-    named, champion, training = _named_models(facts)
-    maker = "train" if facts.trials is None else "tune"
-    if not named or _done(named[-1]):
-        identities[maker], model = _model_of(facts, training, file, examples)
+    maker = "tune" if facts.searched else "train"
+    if reached:
+        identities[maker], model = _model_of(facts, file, examples)
         identities |= {
-            "evaluate": lineage.evaluate_identity(file, examples, model, champion),
+            "evaluate": lineage.evaluate_identity(file, examples, model, facts.champion),
             "register": lineage.publish_identity("register", model, facts.registry),
             "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
         }
@@ -143,37 +146,35 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     for name in (maker, "evaluate", "register", "deploy"):
         reached = _done(steps[-1]) and steps[-1]["result"].get("blessed") is not False
         steps.append(_step(facts, name, identities.get(name, ""), reached=reached))
-    return [*named, *steps]
+    return [*before, *steps]
 
 
-def _model_of(facts: RunFacts, training: Inputs, file: ProblemFile, examples: str) -> tuple[str, str]:
+def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[str, str]:
     """The identity of the step that made the model, and the model's version.
 
     Of a search the version is known only when it has succeeded.
     """
-    request = training.request()
-    if facts.trials is None:
+    request = Request.from_json(facts.training)
+    if not facts.searched:
         version = request.identity(file, examples)
         return version, version
-    identity = step_identity(search_identity(file, examples, request.options), facts.trials)
+    identity = step_identity(search_identity(file, examples, request), facts.trials, request)
     record = read_record(facts.root, "tune", identity) or {}
     return identity, str(record.get("result", {}).get("model_version", ""))
 
 
-def _named_models(facts: RunFacts) -> tuple[list[dict[str, Any]], str, Inputs]:
-    """The step that finds the models which are given by names, if there is one; and what it found."""
-    champion, training = facts.champion, facts.training
-    if not facts.registry.startswith("projects/") or not (champion or training.warm_start):
-        return [], champion, training
-    identity = lineage.models_identity(facts.registry, champion, training.warm_start)
-    step = _step(facts, "models", identity)
-    if _done(step):
-        found = step["result"]
-        champion = found["champion"]
-        training = dataclasses.replace(
-            training, warm_start=found["warm_start"], warm_start_version=found["warm_start_version"]
-        )
-    return [step], champion, training
+def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
+    """The step that resolves the inputs, if the pipeline has one; and the facts with what it found."""
+    if not facts.resolved:
+        return [], facts
+    start = str(facts.training.get("warm_start", ""))
+    identity = lineage.resolve_identity(facts.registry, facts.champion, start, facts.data)
+    step = _step(facts, "resolve", identity)
+    if not _done(step):
+        return [step], facts
+    found = {"champion": facts.champion, "training": facts.training, **step["result"]}
+    known = {name: found[name] for name in ("champion", "training", "data_version")}
+    return [step], dataclasses.replace(facts, **known)
 
 
 def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:

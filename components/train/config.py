@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.train.options import Options
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import ProblemError, UsageError
 from headrace.core.problem import Training
+from headrace.core.storage.output_check import check_output
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}\Z")
 # What of training.json is worth telling at the end of a run.
 _TOLD = ("model", "strategy", "input_share", "bound", "budget", "warm_start", "checkpoints", "notes")
-_OVERRIDES = ("batch_size", "epochs", "steps", "learning_rate", "seed")
+OVERRIDES = ("batch_size", "epochs", "steps", "learning_rate", "seed")
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,27 @@ class TrainConfig:
             object.__setattr__(self, "run_identity", self.identity)
         self.apply_to(Training())
 
+    def check_output(self, problem: str) -> None:
+        """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or kept.
+
+        Raises:
+            UsageError: it does.
+        """
+        inputs = {
+            "--examples": self.examples,
+            "--warm-start": self.warm_start,
+            "--checkpoints": self.options.checkpointing.folder,
+            "--problem": problem,
+        }
+        check_output(self.output, MODEL, inputs=inputs)
+
     def apply_to(self, training: Training) -> Training:
         """`training` with the overrides in place.
 
         Raises:
             UsageError: an override outside its range.
         """
-        given = {name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in OVERRIDES if getattr(self, name) is not None}
         return with_overrides(training, given)
 
 

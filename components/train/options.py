@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS
 
-StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu", "parameter_server"]
+StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Cache = Literal["auto", "memory", "disk", "none"]
 Sharding = Literal["auto", "file", "record"]
@@ -40,6 +38,7 @@ class Distribution:
     def __post_init__(self) -> None:
         _check_word(self.strategy, "strategy", get_args(StrategyName))
         _check_word(self.precision, "precision", get_args(Precision))
+        _check_bool(self.xla, "xla")
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Input:
     def __post_init__(self) -> None:
         _check_word(self.cache, "cache", get_args(Cache))
         _check_word(self.sharding, "sharding", get_args(Sharding))
+        _check_bool(self.deterministic, "deterministic")
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Checkpointing:
         UsageError: a number outside its range.
     """
 
-    folder: str = ""
-    steps: int | None = None
-    minutes: float = 5.0
-    keep: int = 2
+    folder: str = field(default="", metadata={"option": ""})
+    steps: int | None = field(default=None, metadata={"option": "checkpoint_steps"})
+    minutes: float = field(default=5.0, metadata={"option": "checkpoint_minutes"})
+    keep: int = field(default=2, metadata={"option": "keep_checkpoints"})
 
     def __post_init__(self) -> None:
         for name, value in (("checkpoint steps", self.steps), ("kept checkpoints", self.keep)):
-            if value is not None and value < 1:
+            if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is wrong", expected="a whole number, 1 or more", received=repr(value))
         _check_positive(self.minutes, "checkpoint minutes")
 
@@ -109,6 +109,14 @@ class Budget:
     price_per_hour: float | None = None
     target: str = ""
 
+    @property
+    def hours(self) -> float | None:
+        """Hours that max_hours and max_cost leave, whichever ends first; None without a bound."""
+        limits = [] if self.max_hours is None else [self.max_hours]
+        if self.max_cost is not None and self.price_per_hour is not None:
+            limits.append(self.max_cost / self.price_per_hour)
+        return min(limits, default=None)
+
     def __post_init__(self) -> None:
         for name in ("max_hours", "max_cost", "price_per_hour"):
             value = getattr(self, name)
@@ -120,7 +128,7 @@ class Budget:
                 expected="--price-per-hour, or --machine-type with a price table",
                 received=f"--max-cost {self.max_cost:g} alone",
             )
-        if self.target:
+        if self.target or not isinstance(self.target, str):
             self.target_metric()
 
     def target_metric(self) -> tuple[str, float]:
@@ -129,7 +137,7 @@ class Budget:
         Raises:
             UsageError: it is not "metric=value" of a known metric.
         """
-        found = _TARGET.match(self.target)
+        found = _TARGET.match(self.target) if isinstance(self.target, str) else None
         names = sorted({name for metrics in METRICS.values() for name in metrics})
         try:
             if found and found[1] in names and math.isfinite(float(found[2])):
@@ -144,32 +152,41 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """Who else is told how a training goes.
+
+    Args:
+        tensorboard: write TensorBoard logs beside the Model.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        _check_bool(self.tensorboard, "tensorboard")
+
+
+@dataclass(frozen=True)
 class Options:
-    """All of them."""
+    """How a training is carried out."""
 
     distribution: Distribution = field(default_factory=Distribution)
     input: Input = field(default_factory=Input)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     budget: Budget = field(default_factory=Budget)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values, for another process."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Mapping[str, Any]]) -> Options:
-        """What `to_json` gave."""
-        return cls(
-            Distribution(**plain["distribution"]),
-            Input(**plain["input"]),
-            Checkpointing(**plain["checkpointing"]),
-            Budget(**plain["budget"]),
-        )
+    tracking: Tracking = field(default_factory=Tracking)
 
 
 def _check_word(value: Any, name: str, words: tuple[str, ...]) -> None:
-    if value not in words:
+    if not isinstance(value, str) or value not in words:
         raise UsageError(f"{name} is wrong", expected=" or ".join(words), received=repr(value))
+
+
+def _check_bool(value: Any, name: str) -> None:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is wrong", expected="true or false", received=repr(value))
 
 
 def _check_positive(value: Any, name: str) -> None:

@@ -13,13 +13,13 @@ import tensorflow as tf
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.devices import hardware, strategy
 from headrace.components.train.devices.batch import Batch, batch_of
-from headrace.components.train.devices.create import greatest_of
+from headrace.components.train.devices.create import create, greatest_of
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.devices.strategy import Strategy
 from headrace.components.train.input import source as input_pipeline
 from headrace.components.train.input.examples import Examples
 from headrace.components.train.input.source import Source
-from headrace.components.train.loop.session import Trainee
+from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
 from headrace.components.train.model import precision, warm_start
 from headrace.components.train.model.build import Model
@@ -55,7 +55,7 @@ class Prepared:
         rebuild: builds the same model anew, outside the strategy.
     """
 
-    trainee: Trainee
+    trainee: TrainSession
     model: Model
     objective: Objective
     source: Source
@@ -111,7 +111,7 @@ def prepare(
     # First of all: a cluster is joined before TensorFlow computes anything.
     machine = hardware.describe()
     chosen = strategy.choose(machine, config.options.distribution)
-    devices = chosen.create()
+    devices = create(chosen)
     start = warm_start.open_model(config.warm_start, problem) if config.warm_start else None
     statistics = start.with_scales(examples.statistics) if start else examples.statistics
     objective = objective_of(problem, statistics)
@@ -145,15 +145,14 @@ def prepare(
         memory_bytes=machine.memory_bytes,
         wanted=config.options.input,
         order=_order_of_earlier(kept),
-        in_graph=chosen.name == "ParameterServer",
-        workers=1 if chosen.name == "ParameterServer" else chosen.workers,
+        workers=chosen.workers,
         agree=greatest_of(devices),
     )
     if kept and chosen.chief:
         storage.write_json(storage.join(kept, _INPUT), {"order": source.order})
     target = config.options.budget.target
     metrics = (config.options.budget.target_metric()[0],) if target else ()
-    trainee = Trainee(
+    trainee = TrainSession(
         model.core,
         objective,
         optimizer,

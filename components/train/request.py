@@ -1,85 +1,99 @@
-"""What is asked of a training beyond its Problem file, from a shell or as the text inputs of a pipeline."""
+"""Training options: all that a command line or a pipeline may request of a training beyond its Problem file."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.train.config import TrainConfig, with_overrides
-from headrace.components.train.options import Budget, Checkpointing, Distribution, Options
-from headrace.core import storage
+from headrace.components.train.config import OVERRIDES, TrainConfig, with_overrides
+from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options, Tracking
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS, Problem, Training
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps import identity as lineage
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """The same as texts, which is what optional inputs of a pipeline are: "" leaves it to the default.
-
-    Attributes:
-        warm_start: a Model whose weights training starts from.
-        warm_start_version: the version that it must have: what was submitted is what runs. An engine's cache sees by it
-            that another Model is in the same place.
-        strategy, precision: as in `options.Distribution`.
-        max_hours, max_cost, price_per_hour: numbers, as in `options.Budget`.
-        target: "metric=value".
-        checkpoint_minutes: a number, as in `options.Checkpointing`; it does not change what is trained.
-    """
-
-    warm_start: str = ""
-    warm_start_version: str = ""
-    strategy: str = ""
-    precision: str = ""
-    max_hours: str = ""
-    max_cost: str = ""
-    price_per_hour: str = ""
-    target: str = ""
-    checkpoint_minutes: str = ""
-
-    def request(self) -> Request:
-        """What they ask for.
-
-        Raises:
-            UsageError: a text that is none of what is expected, or a Model of another version than was submitted.
-        """
-        words = {name: getattr(self, name) for name in ("strategy", "precision") if getattr(self, name)}
-        numbers = {n: _number(n, getattr(self, n)) for n in ("max_hours", "max_cost", "price_per_hour")}
-        minutes = _number("checkpoint_minutes", self.checkpoint_minutes)
-        options = Options(
-            distribution=Distribution(**words),
-            checkpointing=Checkpointing() if minutes is None else Checkpointing(minutes=minutes),
-            budget=Budget(**numbers, target=self.target),
-        )
-        if self.warm_start and self.warm_start_version:
-            found = warm_start_version(self.warm_start)
-            if found != self.warm_start_version:
-                raise UsageError(
-                    "the warm start is not the Model that was submitted",
-                    where=self.warm_start,
-                    expected=f"version {self.warm_start_version}",
-                    received=f"version {found}",
-                    fix="Submit the run again",
-                )
-        return Request(warm_start=self.warm_start, options=options)
+_GROUPS = {
+    "distribution": Distribution,
+    "input": Input,
+    "checkpointing": Checkpointing,
+    "budget": Budget,
+    "tracking": Tracking,
+}
+_WARM_START = ("warm_start", "warm_start_version")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a training.
+    """The options of a training, the same in a command line, a pipeline's parameter `training` and the loop.
 
     Attributes:
         warm_start: a Model whose weights training starts from; "" starts anew.
+        warm_start_version: the version that it must have: what was submitted is what runs. "" accepts any.
         options: devices, input, checkpoints and budget.
-        overrides: values by argument of Training, used instead of the problem's.
+        overrides: arguments of Training (batch_size, epochs, steps, learning_rate, seed) used instead of the problem's.
+
+    Raises:
+        UsageError: an override that does not exist, or a value outside its range.
     """
 
     warm_start: str = ""
+    warm_start_version: str = ""
     options: Options = field(default_factory=Options)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in _WARM_START:
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} is wrong", expected="text", received=repr(getattr(self, name)))
+        given = {name: value for name, value in self.overrides.items() if value is not None}
+        _refuse_unknown(given, OVERRIDES)
+        object.__setattr__(self, "overrides", given)
+        self.apply_to(Training())
+
+    def to_json(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by the names that they have in the command line.
+
+        Where the state is kept is not among them: each machine has its own place.
+        """
+        starts = {name: getattr(self, name) for name in _WARM_START if getattr(self, name)}
+        groups: dict[str, Any] = {}
+        for group in _GROUPS:
+            values = getattr(self.options, group)
+            changed = _not_default(values)
+            groups |= {_option(f): changed[f.name] for f in dataclasses.fields(values) if f.name in changed}
+        groups.pop("", None)
+        return {**starts, **groups, **self.overrides}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Request:
+        """What `to_json` gave; an option that is missing or None has its default.
+
+        Raises:
+            UsageError: an option that does not exist, or a value of another type or outside its range.
+        """
+        if not isinstance(plain, Mapping):
+            raise UsageError(
+                "the options of a training are wrong",
+                where="training",
+                expected='a JSON object such as {"max_hours": 2}',
+                received=repr(plain),
+            )
+        given = {name: value for name, value in plain.items() if value is not None}
+        _refuse_unknown(given, OPTIONS)
+        groups: dict[str, Any] = {}
+        for group, kind in _GROUPS.items():
+            known = {_option(f): f for f in dataclasses.fields(kind)}
+            groups[group] = kind(**{known[n].name: _typed(known[n], v) for n, v in given.items() if n in known})
+        overridden = [f for f in dataclasses.fields(Training) if f.name in OVERRIDES]
+        return cls(
+            **{name: given[name] for name in _WARM_START if name in given},
+            options=Options(**groups),
+            overrides={f.name: _typed(f, given[f.name]) for f in overridden if f.name in given},
+        )
 
     def check(self, problem: Problem) -> None:
         """Checks what depends on the problem.
@@ -99,6 +113,33 @@ class Request:
                 received=f'"{metric}"',
             )
 
+    def of_trials(self) -> Request:
+        """The options of each trial of a search: the budget in hours and money is the whole search's.
+
+        Returns:
+            The same without that budget.
+        """
+        budget = Budget(target=self.options.budget.target)
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, budget=budget))
+
+    def check_search(self, space: Mapping[str, Any]) -> None:
+        """Refuses an override of what a search chooses.
+
+        Args:
+            space: of the Problem's `tuning`, by parameter.
+
+        Raises:
+            UsageError: with the option.
+        """
+        both = sorted(set(self.overrides) & set(space))
+        if both:
+            raise UsageError(
+                f"the search chooses {both[0]}",
+                where=f"--{both[0].replace('_', '-')}",
+                expected="an option that Tuning(space=...) does not search",
+                received=f"{both[0]} in both",
+            )
+
     def apply_to(self, training: Training) -> Training:
         """`training` with the overrides in place.
 
@@ -107,7 +148,9 @@ class Request:
         """
         return with_overrides(training, self.overrides)
 
-    def config(self, file: ProblemFile, *, examples: str, output: str, checkpoints: str) -> TrainConfig:
+    def config(
+        self, file: ProblemFile, *, examples: str, output: str, checkpoints: str, identity: str = ""
+    ) -> TrainConfig:
         """The configuration of the training.
 
         Args:
@@ -115,10 +158,11 @@ class Request:
             examples: the Examples artifact.
             output: where the Model is published.
             checkpoints: the folder of checkpoints; "" keeps none.
+            identity: the Model's version, of a trial; "" for what follows from the options.
 
         Raises:
-            UsageError: an override outside its range, a warm start that is no Model, a target of another task.
-            DataError: there are no whole Examples.
+            UsageError: an override outside its range, a warm start that is no Model, a target of another task, or a
+                folder that holds no Examples.
         """
         self.check(file.problem)
         made_from = lineage.examples_identity_of(examples)
@@ -126,26 +170,32 @@ class Request:
         return TrainConfig(
             examples=examples,
             output=output,
-            identity=self.identity(file, made_from),
-            run_identity=self.run_identity(file, made_from),
+            identity=identity or self.identity(file, made_from),
+            run_identity=identity or self.run_identity(file, made_from),
             warm_start=self.warm_start,
             options=dataclasses.replace(self.options, checkpointing=checkpointing),
             **self.overrides,
         )
 
-    def identity(self, file: ProblemFile, examples_identity: str) -> str:
-        """The Model's version: it follows from all that the weights depend on, the budget included."""
-        return lineage.train_identity(file, examples_identity, self.facts())
+    def identity(self, file: ProblemFile, examples_identity: str, parameters: Mapping[str, Any] | None = None) -> str:
+        """The Model's version: it follows from all that the weights depend on, the budget included.
+
+        Args:
+            file: the problem.
+            examples_identity: of the Examples.
+            parameters: what a trial of a search chose, by name.
+        """
+        return lineage.train_identity(file, examples_identity, {**self.facts(), **(parameters or {})})
 
     def run_identity(self, file: ProblemFile, examples_identity: str) -> str:
         """What a run resumes by. The state after a step does not depend on when training is to end.
 
-        So a run that was killed goes on where it was with more time as well.
+        So a run that was killed resumes with more time as well.
         """
         return lineage.train_identity(file, examples_identity, self._facts())
 
     def facts(self) -> dict[str, Any]:
-        """What was asked for otherwise than by default, as JSON values."""
+        """The options that the weights depend on, where they are not the defaults, as JSON values."""
         budget = _not_default(self.options.budget)
         # A price alone ends nothing.
         return {**self._facts(), **{n: v for n, v in budget.items() if n != "price_per_hour" or "max_cost" in budget}}
@@ -154,26 +204,32 @@ class Request:
         """The same without the budget."""
         distribution = _not_default(self.options.distribution)
         sharding = {n: v for n, v in _not_default(self.options.input).items() if n in ("sharding", "deterministic")}
-        facts = {**distribution, **sharding, **{n: v for n, v in self.overrides.items() if v is not None}}
+        facts = {**distribution, **sharding, **self.overrides}
         if self.warm_start:
-            facts["warm_start"] = warm_start_version(self.warm_start)
+            facts["warm_start"] = self._checked_warm_start()
         return facts
+
+    def _checked_warm_start(self) -> str:
+        found = warm_start_version(self.warm_start)
+        if self.warm_start_version not in ("", found):
+            raise UsageError(
+                "the warm start is not the Model that was submitted",
+                where=self.warm_start,
+                expected=f"version {self.warm_start_version}",
+                received=f"version {found}",
+                fix="Submit the run again",
+            )
+        return found
 
 
 def warm_start_version(model: str) -> str:
-    """The version of the Model that training starts from.
+    """The version of the Model that training starts from; errors as `model_artifact.version_of`."""
+    return version_of(model, option="--warm-start")
 
-    Raises:
-        UsageError: there is no Model.
-    """
-    if not storage.exists(storage.join(model, "training.json")):
-        raise UsageError(
-            "the warm start is not a Model",
-            where="--warm-start",
-            expected="a folder with training.json, which `headrace train` wrote",
-            received=model,
-        )
-    return lineage.model_version_of(model)
+
+def _option(of: dataclasses.Field[Any]) -> str:
+    """A field's name in the command line and in JSON; "" for what is no option."""
+    return str(of.metadata.get("option", of.name))
 
 
 def _not_default(options: Any) -> dict[str, Any]:
@@ -182,10 +238,31 @@ def _not_default(options: Any) -> dict[str, Any]:
     return {name: value for name, value, default in fields if value != default}
 
 
-def _number(name: str, text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"{name} is wrong", expected="a number", received=repr(text)) from error
+def _refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            raise UsageError(
+                f"training has no option {name!r}",
+                where="training",
+                expected=f"one of {', '.join(known)}",
+                received=repr(name),
+                fix=f"Perhaps {close[0]!r} is meant" if close else None,
+            )
+
+
+def _typed(of: dataclasses.Field[Any], value: Any) -> Any:
+    """A number in its field's type: an engine keeps those of a JSON object as floats, and 2 hours are 2.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if "float" in str(of.type):
+        return float(value)
+    return int(value) if float(value).is_integer() else value
+
+
+# All options by name.
+OPTIONS: tuple[str, ...] = (
+    *_WARM_START,
+    *(name for kind in _GROUPS.values() for f in dataclasses.fields(kind) if (name := _option(f))),
+    *OVERRIDES,
+)

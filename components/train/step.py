@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.train.devices.cluster import read_cluster
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity, workspace
@@ -14,14 +15,14 @@ from headrace.core.steps.step import running
 from headrace.core.tensorflow_import import import_tensorflow
 
 
-def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any, inputs: Inputs) -> None:
+def run(problem: str, training_digest: str, root: str, examples: Any, model: Any, training: Mapping[str, Any]) -> None:
     """Does the work of `component.train`, whose docstring says what the arguments are."""
     with running("train", root=root) as step:
         cluster = read_cluster(os.environ)
         # Every process of a cluster runs the step, with the same outputs.
         step.writes = cluster is None or cluster.chief
-        file = load_problem(problem, digest=problem_digest)
-        request = inputs.request()
+        file = load_problem(problem, digest=training_digest, part="training")
+        request = Request.from_json(training)
         step.identity = request.identity(file, identity.examples_identity_of(examples.path))
         output = storage.place_of(model)
         config = request.config(
@@ -33,8 +34,6 @@ def run(problem: str, problem_digest: str, root: str, examples: Any, model: Any,
         with step.importing():
             import_tensorflow()
             from headrace.components.train import trainer
-        if trainer.serve(config, step.progress):
-            return
         result = trainer.train(file, config, step.progress)
         model.framework = "tensorflow"
         model.metadata.update(model_version=step.identity, parameters=result.parameters)

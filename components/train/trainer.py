@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import keras
 
 from headrace.components.train import training_record
 from headrace.components.train.config import TrainConfig, TrainResult
-from headrace.components.train.devices import hardware, strategy
 from headrace.components.train.input.examples import blaming_shards, open_examples
-from headrace.components.train.loop import interruption, loop, parameter_server
+from headrace.components.train.loop import interruption, loop, trackers
 from headrace.components.train.loop.budget import Meter
 from headrace.components.train.loop.callbacks import hooks_of
 from headrace.components.train.loop.checkpoints import Checkpoints
 from headrace.components.train.loop.diagnosis import Diagnosis
-from headrace.components.train.loop.hooks import AfterEpoch
+from headrace.components.train.loop.hooks import AfterEpoch, Hooks
 from headrace.components.train.model import export
 from headrace.components.train.preparation import prepare
 from headrace.core import storage
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
+from headrace.core.storage.output import check_writable, publishing
 
-__all__ = ["TrainConfig", "TrainResult", "serve", "train"]
+__all__ = ["TrainConfig", "TrainResult", "train"]
 
 
 def train(
@@ -46,7 +48,8 @@ def train(
             the training.
 
     Raises:
-        UsageError: there are no Examples, the output cannot be written, or the warm start does not fit.
+        UsageError: there are no Examples, the output cannot be written, the warm start does not fit, or TensorBoard
+            logs are requested and cannot be written.
         DataError: the Examples are damaged, empty, or of another problem.
         ProblemError: the user's model cannot be trained, or the loss is not finite.
         PlatformError: SIGTERM came, and the state is saved; or the exported model answers other than the trained one.
@@ -57,13 +60,20 @@ def train(
             expected='KERAS_BACKEND=tensorflow, or "backend": "tensorflow" in ~/.keras/keras.json',
             received=keras.backend.backend(),
         )
+    config.check_output(problem_file.path)
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    storage.check_writable(config.output)
+    check_writable(config.output)
+    trackers.check(config)
+    notes: list[str] = []
+
+    def tell(text: str) -> None:
+        notes.append(text)
+        report(text, lasting=True)
+
     with interruption.watching() as signals, blaming_shards(examples):
-        notes: list[str] = []
-        checkpoints = _checkpoints(config, notes, report)
+        checkpoints = _checkpoints(config, tell)
         kept = checkpoints.folder if checkpoints else ""
         prepared = prepare(problem_file, config, training, examples, report, kept=kept)
         report("training")
@@ -71,25 +81,33 @@ def train(
         diagnosis = Diagnosis(problem_file.problem, examples.statistics, prepared.trainee, source.batches, checkpoints)
         core, optimizer = prepared.model.core, prepared.trainee.optimizer
         hooks = hooks_of(problem_file, core, optimizer, epochs=training.epochs)
-        state = loop.fit(
-            prepared.trainee,
-            training,
-            rows=examples.train.rows,
-            batch_size=prepared.batch.rows,
-            report=report,
-            checkpoints=checkpoints,
-            meter=meter,
-            signals=signals,
-            hooks=AfterEpoch(hooks, after_epoch) if after_epoch else hooks,
-            explain=diagnosis.explain,
-        )
+        if after_epoch:
+            hooks = AfterEpoch(hooks, after_epoch)
+        tracked: AbstractContextManager[Hooks] = nullcontext(hooks)
+        if prepared.trainee.chief:
+            name = problem_file.problem.name
+            tracked = trackers.tracking(config, hooks, core, optimizer, problem=name, epochs=training.epochs, tell=tell)
+        with tracked as hooks:
+            state = loop.fit(
+                prepared.trainee,
+                training,
+                rows=examples.train.rows,
+                batch_size=prepared.batch.rows,
+                report=report,
+                checkpoints=checkpoints,
+                meter=meter,
+                signals=signals,
+                hooks=hooks,
+                explain=diagnosis.explain,
+            )
         state.notes[:0] = notes
         record = training_record.describe(prepared, problem_file, config, training, examples, state, meter)
         if prepared.trainee.chief:
             report("exporting the model")
             model, rows = prepared.exported(), prepared.compared
-            with storage.publishing(config.output) as folder:
+            with publishing(config.output, MODEL) as folder:
                 export.export(folder, model, problem_file, prepared.objective, config.examples, rows)
+                record["files"] = sorted(file.name for file in folder.iterdir())
                 storage.write_json(str(folder / "training.json"), record)
             if checkpoints is not None:
                 checkpoints.remove()
@@ -98,43 +116,10 @@ def train(
     return TrainResult.of(record)
 
 
-def serve(config: TrainConfig, report: Progress = silent) -> bool:
-    """Where this process is a worker or a server of a parameter-server training, does what the chief says.
-
-    Returns:
-        Whether it is one: nothing is left to be done then, since the chief trains and publishes.
-
-    Raises:
-        UsageError: the machine cannot do what is asked.
-        PlatformError: the chief did not come, or went without a Model; or SIGTERM came.
-    """
-    chosen = strategy.choose(hardware.describe(), config.options.distribution)
-    if not chosen.serves:
-        return False
-    report(f"serving: {chosen.why}")
-    with interruption.watching():
-        parameter_server.serve(chosen)
-    told = storage.join(config.output, "training.json")
-    if not storage.exists(told) or storage.read_json(told).get("model_version") != config.identity:
-        raise PlatformError(
-            "the chief is gone",
-            where=config.output,
-            expected=f"the Model {config.identity}, which the chief publishes before it ends",
-            received="none",
-            fix="Start all processes again: the training goes on from the last checkpoint",
-        )
-    return True
-
-
-def _checkpoints(config: TrainConfig, notes: list[str], report: Progress) -> Checkpoints | None:
-    """Where the state is kept; what is to be said of that goes to `notes` too."""
+def _checkpoints(config: TrainConfig, tell: Callable[[str], None]) -> Checkpoints | None:
+    """Where the state is kept; what is to be said of that goes to `tell`."""
     if not config.options.checkpointing.folder:
         return None
-
-    def tell(text: str) -> None:
-        notes.append(text)
-        report(text, lasting=True)
-
     checkpoints = Checkpoints(config.options.checkpointing, config.run_identity, tell=tell)
     checkpoints.open()
     return checkpoints

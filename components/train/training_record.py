@@ -10,6 +10,7 @@ from headrace.components.train.loop.bottleneck import bound_of
 from headrace.components.train.loop.budget import Meter
 from headrace.components.train.loop.run_state import RunState
 from headrace.components.train.preparation import Prepared
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.problem import Training
 from headrace.core.problem.file import ProblemFile
 
@@ -47,6 +48,7 @@ def describe(
     )
     return {
         "format": 1,
+        "kind": MODEL.kind,
         "model_version": config.identity,
         "examples_identity": examples.identity,
         "problem": problem.name,

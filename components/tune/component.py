@@ -8,13 +8,12 @@ def tune(
     problem: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
-    problem_digest: str = "",
+    tuning_digest: str = "",
     root: str = "",
     trials: int = 0,
     parallel: int = 1,
-    max_hours: float = 0.0,
-    strategy: str = "",
-    precision: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Tries parameters from the Problem's `tuning`, and gives the Model of the trial with the least eval loss.
 
@@ -22,19 +21,17 @@ def tune(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 that the Problem file must have: what was submitted is what runs. "" accepts any.
+        tuning_digest: Digest of what a search reads of the Problem file as it was submitted: all but the gate. ""
+            accepts any.
         root: where the run's records, and what the search knows, are kept; with "" there are no records, and the search
             lies beside the Model.
         examples: what preprocessing made.
         model: as `train` makes it; its training.json tells of the search.
         trials: how many; 0 takes what the Problem says.
         parallel: trials at a time, each in a process of its own.
-        max_hours: hours after which no trial goes on; 0 for no end.
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
-        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        training: options of each trial, as `train` takes them; the budget in hours and money is the whole search's.
+        attempt: any text; another one makes the step run again where nothing else changed.
     """
-    from headrace.components.train.request import Inputs
     from headrace.components.tune import step
 
-    inputs = Inputs(strategy=strategy, precision=precision)
-    step.run(problem, problem_digest, root, examples, model, trials, parallel, max_hours, inputs)
+    step.run(problem, tuning_digest, root, examples, model, trials, parallel, training)

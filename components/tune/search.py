@@ -12,19 +12,24 @@ from typing import Any
 
 from headrace.components.train.config import TrainResult
 from headrace.components.train.loop.interruption import watching
-from headrace.components.train.options import Options
+from headrace.components.train.request import Request
 from headrace.components.tune import trial
 from headrace.components.tune.identity import search_identity
 from headrace.components.tune.study import Study
 from headrace.components.tune.tried import Tried, common_error, counted_states, publish
 from headrace.components.tune.workers import Worker
 from headrace.core import storage
+from headrace.core.artifacts.kinds import MODEL
+from headrace.core.artifacts.missing import is_there
+from headrace.core.artifacts.model import open_model
 from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
 from headrace.core.steps import identity
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import check_writable
+from headrace.core.storage.output_check import check_output
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 # A kill loses this much of the count of hours.
@@ -41,8 +46,8 @@ class TuneConfig:
         folder: a local folder; each search has one of its own below it, and goes on from there when it was killed.
         trials: how many, instead of what the problem says; None takes that.
         parallel: trials at a time, each in a process of its own. With 1 the same seed gives the same search.
-        max_hours: hours after which no trial goes on, those of earlier attempts of the same search included.
-        options: of each trial: devices, input, how often checkpoints are written.
+        request: the options of each trial. Its budget in hours and money is the whole search's, earlier attempts of the
+            same search included.
 
     Raises:
         UsageError: a number outside its range.
@@ -53,16 +58,22 @@ class TuneConfig:
     folder: str
     trials: int | None = None
     parallel: int = 1
-    max_hours: float | None = None
-    options: Options = field(default_factory=Options)
+    request: Request = field(default_factory=Request)
 
     def __post_init__(self) -> None:
         for name in ("trials", "parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} is wrong", expected="a whole number, 1 or more", received=repr(value))
-        if self.max_hours is not None and not self.max_hours > 0:
-            raise UsageError("max_hours is wrong", expected="a number greater than 0", received=repr(self.max_hours))
+
+    def check_output(self, problem: str) -> None:
+        """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or kept.
+
+        Raises:
+            UsageError: it does.
+        """
+        inputs = {"--examples": self.examples, "--folder": self.folder, "--problem": problem}
+        check_output(self.output, MODEL, inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,10 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
         UsageError, DataError: what would fail every trial.
         PlatformError: another process runs this search, it was asked to end, or no trial was finished in its hours.
     """
-    tuning = trial.tuning_of(file)
-    name = search_identity(file, identity.examples_identity_of(config.examples), config.options)
-    storage.check_writable(config.output)
+    config.check_output(file.path)
+    tuning = trial.tuning_of(file, config.request)
+    name = search_identity(file, identity.examples_identity_of(config.examples), config.request)
+    check_writable(config.output)
     folder = storage.join(config.folder, name)
     with locked(folder, timeout_s=0), watching():
         search = _Search(file, tuning, config, name, storage.local_path(folder), report)
@@ -125,7 +137,8 @@ class _Search:
         ]
         threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers]
         began, earlier = time.monotonic(), self._study.seconds
-        limit, noted = (self._config.max_hours or float("inf")) * 3600, earlier
+        hours = self._config.request.options.budget.hours
+        limit, noted = float("inf") if hours is None else hours * 3600, earlier
         for thread in threads:
             thread.start()
         try:
@@ -137,7 +150,7 @@ class _Search:
                     with self._lock:
                         self._study.spent(spent)
                 if spent >= limit:
-                    self._say(f"max_hours {self._config.max_hours:g}: no trial goes on")
+                    self._say(f"the budget of {hours:g} hours is used up: no trial goes on")
                     self._stopping.set()
         finally:
             self._stopping.set()
@@ -183,18 +196,18 @@ class _Search:
 
     def _try(self, worker: Worker, number: int, parameters: Mapping[str, Any]) -> None:
         """A trial, to its end; where the search stops before, it is left as it is, and goes on the next time."""
-        finished = self._model(number) / "training.json"
-        if finished.is_file():
-            self._done(number, storage.read_json(str(finished)))
+        finished = str(self._model(number))
+        if is_there("Model", finished):
+            self._done(number, open_model(finished).training)
             return
         asked = {
             "problem": self._file.path,
-            "digest": self._file.digest,
+            "digest": self._file.training_digest,
             "parameters": parameters,
             "examples": self._config.examples,
             "output": str(self._model(number)),
             "checkpoints": str(self._trial(number) / "checkpoints"),
-            "options": self._config.options.to_json(),
+            "training": self._config.request.of_trials().to_json(),
         }
         while not self._stopping.is_set():
             event = worker.run(asked, lambda heard: self._listen(number, heard))

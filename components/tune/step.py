@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.tried import result_of
 from headrace.core import storage
@@ -15,23 +16,22 @@ from headrace.core.steps.step import running
 
 def run(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: Any,
     model: Any,
     trials: int,
     parallel: int,
-    max_hours: float,
-    inputs: Inputs,
+    training: Mapping[str, Any],
 ) -> None:
     """Does the work of `component.tune`, whose docstring says what the arguments are."""
     with running("tune", root=root) as step:
-        file = load_problem(problem, digest=problem_digest)
-        options = inputs.request().options
+        file = load_problem(problem, digest=tuning_digest, part="tuning")
+        request = Request.from_json(training)
         with step.importing():
             from headrace.components.tune import search
-        name = search_identity(file, identity.examples_identity_of(examples.path), options)
-        step.identity = step_identity(name, trials, max_hours)
+        name = search_identity(file, identity.examples_identity_of(examples.path), request)
+        step.identity = step_identity(name, trials, request)
         output = storage.place_of(model)
         config = search.TuneConfig(
             examples=examples.path,
@@ -39,14 +39,13 @@ def run(
             folder=workspace.searches_uri(workspace.root_of(root, output)),
             trials=trials or None,
             parallel=parallel,
-            max_hours=max_hours or None,
-            options=options,
+            request=request,
         )
         result = search.tune(file, config, step.progress)
-        training = result.training
+        best = result.training
         model.framework = "tensorflow"
-        model.metadata.update(model_version=training.model_version, parameters=training.parameters)
+        model.metadata.update(model_version=best.model_version, parameters=best.parameters)
         step.finish(
             outputs={"model": model.path},
-            result=result_of(result.best, result.trials, training),
+            result=result_of(result.best, result.trials, best),
         )

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.train.config import TrainConfig, TrainResult
-from headrace.components.train.options import Options
+from headrace.components.train.config import TrainResult
 from headrace.components.train.request import Request
 from headrace.core.errors import ProblemError
 from headrace.core.problem.file import ProblemFile
@@ -36,14 +35,14 @@ class TrialConfig:
         examples: the Examples artifact.
         output: where its Model is published.
         checkpoints: where its state is kept.
-        options: devices, input, how often checkpoints are written.
+        request: the options of the training.
     """
 
     parameters: Mapping[str, Any]
     examples: str
     output: str
     checkpoints: str
-    options: Options
+    request: Request
 
 
 def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callable[[int, float], bool]) -> TrainResult:
@@ -63,20 +62,16 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
 
     made_from = lineage.examples_identity_of(config.examples)
     # The same parameters of the same problem are the same Model, whoever chose them.
-    identity = Request(options=config.options, overrides=config.parameters).identity(file, made_from)
-    checkpointing = dataclasses.replace(config.options.checkpointing, folder=config.checkpoints)
-    asked = TrainConfig(
-        examples=config.examples,
-        output=config.output,
-        identity=identity,
-        options=dataclasses.replace(config.options, checkpointing=checkpointing),
+    identity = config.request.identity(file, made_from, config.parameters)
+    given = config.request.config(
+        file, examples=config.examples, output=config.output, checkpoints=config.checkpoints, identity=identity
     )
 
     def after_epoch(epoch: int, measured: Mapping[str, float]) -> None:
         if not judge(epoch, float(measured["val_loss"])):
             raise Pruned
 
-    return trainer.train(with_parameters(file, config.parameters), asked, report, after_epoch=after_epoch)
+    return trainer.train(with_parameters(file, config.parameters), given, report, after_epoch=after_epoch)
 
 
 def with_parameters(file: ProblemFile, parameters: Mapping[str, Any]) -> ProblemFile:
@@ -94,10 +89,15 @@ def with_parameters(file: ProblemFile, parameters: Mapping[str, Any]) -> Problem
     return dataclasses.replace(file, problem=problem)
 
 
-def tuning_of(file: ProblemFile) -> Tuning:
+def tuning_of(file: ProblemFile, request: Request | None = None) -> Tuning:
     """What to try, where a search makes a difference: the model must see each parameter.
 
+    Args:
+        file: the problem.
+        request: the options of each trial, which may not set what the search chooses.
+
     Raises:
+        UsageError: an option and the search set the same.
         ProblemError: there is nothing to try, or something that nobody reads.
     """
     tuning = file.problem.tuning
@@ -123,4 +123,7 @@ def tuning_of(file: ProblemFile) -> Tuning:
                 expected="build_model(problem, statistics, hyperparameters) in the file, or an argument of Training",
                 received="a Problem file without build_model",
             )
+    if request is not None:
+        request.check(file.problem)
+        request.check_search(tuning.space)
     return tuning

@@ -9,7 +9,10 @@ from typing import Any
 
 from headrace.components.train.config import TrainResult
 from headrace.core import storage
+from headrace.core.artifacts.kinds import MODEL
+from headrace.core.artifacts.model import open_model
 from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.storage.output import publishing
 
 STATES = ("complete", "pruned", "failed", "unfinished")
 
@@ -84,9 +87,9 @@ def publish(model: str, output: str, search: str, best: Tried, tried: Sequence[T
         "parameters": dict(best.parameters),
         "trials": [trial.to_json() for trial in tried],
     }
-    with storage.at_hand(model) as source, storage.publishing(output) as folder:
+    with storage.at_hand(model) as source, publishing(output, MODEL) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
-        record = {**storage.read_json(str(folder / "training.json")), "tuning": said}
+        record = {**open_model(str(folder)).training, "tuning": said}
         storage.write_json(str(folder / "training.json"), record)
     return TrainResult.of(record)
 

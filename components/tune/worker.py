@@ -3,7 +3,7 @@
 It reads a JSON object a line from stdin, and writes one a line to the file descriptor FD; stdout and stderr are the
 libraries'. Starting TensorFlow takes as long as a small trial, so a process serves many.
 
-    <- {"problem", "digest", "parameters", "examples", "output", "checkpoints", "options"}
+    <- {"problem", "digest", "parameters", "examples", "output", "checkpoints", "training"}
     -> {"event": "progress", "message"}
     -> {"event": "epoch", "epoch", "eval_loss"}        <- {"go_on": true}
     -> {"event": "done", "record"} or {"event": "pruned"} or {"event": "failed", "error"}
@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.train.options import Options
+from headrace.components.train.request import Request
 from headrace.components.tune import trial
 from headrace.components.tune.trial import Pruned, TrialConfig
 from headrace.core.errors import HeadraceError, PlatformError
@@ -83,9 +83,9 @@ def _run(asked: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
         examples=asked["examples"],
         output=asked["output"],
         checkpoints=asked["checkpoints"],
-        options=Options.from_json(asked["options"]),
+        request=Request.from_json(asked["training"]),
     )
-    file = load_problem(asked["problem"], digest=asked["digest"])
+    file = load_problem(asked["problem"], digest=asked["digest"], part="training")
     return trial.run(file, config, channel.report, channel.judge).record
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.artifacts.missing import is_there, marker_of, no_artifact
 from headrace.core.artifacts.quarantine import REASONS
 from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
@@ -209,25 +211,31 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it."""
-        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        plain = {"format": FORMAT, "kind": EXAMPLES.kind, **dataclasses.asdict(self)}
         return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
 
     def write(self, uri: str) -> None:
         """Writes manifest.json into an artifact, as its last file."""
-        storage.write_json(storage.join(uri, "manifest.json"), self.to_json())
+        storage.write_json(marker_of("Examples", uri), self.to_json())
 
     @classmethod
     def read(cls, uri: str) -> Self:
         """From an Examples artifact.
 
         Raises:
-            DataError: its manifest.json is missing, is not one, or contradicts itself.
+            UsageError: the folder holds no Examples.
+            DataError: its manifest.json is damaged, or contradicts itself.
         """
-        where = storage.join(uri, "manifest.json")
+        if not is_there("Examples", uri):
+            raise no_artifact("Examples", uri)
+        where = marker_of("Examples", uri)
         plain = storage.read_json(where)
+        if isinstance(plain, dict) and "splits" not in plain and "sink" in plain:
+            raise no_artifact("Examples", uri, received="Predictions")
         with _parsing(where):
             _check_format(plain, where)
             plain.pop("format")
+            plain.pop("kind", None)
             plain["source"] = tuple(Source(**source) for source in plain["source"])
             plain["splits"] = {
                 name: Split(split["rows"], tuple(Shard(**shard) for shard in split["shards"]))

@@ -9,11 +9,12 @@ from typing import Any, Self
 
 from headrace.core import storage
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile, Shard, Source
+from headrace.core.artifacts.kinds import PREDICTIONS
+from headrace.core.artifacts.missing import is_there, marker_of, no_artifact
 from headrace.core.artifacts.quarantine import REASONS
 from headrace.core.errors import DataError
 
 FORMAT = 1
-NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class PredictionsManifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it."""
-        plain = {"format": FORMAT, **dataclasses.asdict(self)}
+        plain = {"format": FORMAT, "kind": PREDICTIONS.kind, **dataclasses.asdict(self)}
         for name in ("files_quarantined", "notes"):
             if not plain[name]:
                 del plain[name]
@@ -103,20 +104,26 @@ class PredictionsManifest:
 
     def write(self, uri: str) -> None:
         """Writes manifest.json into an artifact, as its last file."""
-        storage.write_json(storage.join(uri, NAME), self.to_json())
+        storage.write_json(marker_of("Predictions", uri), self.to_json())
 
     @classmethod
     def read(cls, uri: str) -> Self:
         """From a Predictions artifact.
 
         Raises:
-            DataError: its manifest.json is missing, is of another format, or contradicts itself.
+            UsageError: the folder holds no Predictions.
+            DataError: its manifest.json is of another format, damaged, or contradicts itself.
         """
-        where = storage.join(uri, NAME)
+        if not is_there("Predictions", uri):
+            raise no_artifact("Predictions", uri)
+        where = marker_of("Predictions", uri)
         plain = storage.read_json(where)
+        if isinstance(plain, dict) and "sink" not in plain and "splits" in plain:
+            raise no_artifact("Predictions", uri, received="Examples")
         try:
             if plain.pop("format") != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
+            plain.pop("kind", None)
             for name, kind in (("source", Source), ("files", Shard), ("columns", OutputColumn)):
                 plain[name] = tuple(kind(**entry) for entry in plain[name])
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in plain.get("files_quarantined", ()))

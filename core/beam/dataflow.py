@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from headrace.core.beam.runner_options import IMAGE, RunnerOptions, check_count, option_of
+from headrace.core.beam.runner_options import IMAGE, RunnerOptions, option_of
+from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ class DataflowRunner(RunnerOptions):
                     received=repr(value) if value else "nothing",
                 )
         for name in ("workers", "max_workers", "disk_gigabytes"):
-            check_count(name, getattr(self, name), least=0)
+            check_count(getattr(self, name), name, minimum=0)
         if self.max_workers and self.workers > self.max_workers:
             raise UsageError(
                 "there are more workers than the most",
@@ -99,7 +101,7 @@ class DataflowRunner(RunnerOptions):
         if self.machine_type.startswith(("f1-", "g1-")):
             raise UsageError(
                 "Dataflow does not run on machines with a shared core",
-                where="DataflowRunner, --machine-type",
+                where="DataflowRunner, --worker-machine-type",
                 expected="a machine type such as n2-standard-4",
                 received=self.machine_type,
             )
@@ -151,6 +153,19 @@ class DataflowRunner(RunnerOptions):
         from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner as Runner
 
         return Runner()
+
+
+def run_labels(environment: Mapping[str, str]) -> dict[str, str]:
+    """The labels of the run of Vertex Pipelines that a task is part of, which the task's jobs get on the bill too.
+
+    google-cloud-pipeline-components reads the same variable. A label that came as an input of the task would be part of
+    what an engine's cache knows it by, and an edited one would do the work again.
+    """
+    try:
+        labels = json.loads(environment.get("VERTEX_AI_PIPELINES_RUN_LABELS", "{}"))
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:

@@ -36,7 +36,7 @@ def explained(runner: RunnerOptions) -> Iterator[None]:
         yield
         return
     where = f"Dataflow in {runner.project}, {runner.region}"
-    with google_cloud.asking("Dataflow", where, _ROLES):
+    with google_cloud.translate_errors("Dataflow", where, _ROLES):
         try:
             yield
         except api.NotFound as error:

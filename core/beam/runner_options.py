@@ -130,16 +130,6 @@ def _beam_flags(options: Mapping[str, str]) -> list[str]:
     return [f"--{name}" if value in ("", "true") else f"--{name}={value}" for name, value in options.items()]
 
 
-def check_count(name: str, value: object, least: int = 1) -> None:
-    """Checks that an option is a whole number, `least` or more.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{name} is wrong", expected=f"a whole number, {least} or more", received=repr(value))
-
-
 def option_of(name: str) -> str:
     """The option of the command line that sets a field."""
     spelled = {"beam_options": "beam_option", "labels": "label", "public_addresses": "no_public_addresses"}

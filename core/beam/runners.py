@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from headrace.core.beam.dataflow import DataflowRunner
-from headrace.core.beam.runner_options import IMAGE, RunnerOptions, check_count, option_of
+from headrace.core.beam.dataflow import DataflowRunner, run_labels
+from headrace.core.beam.runner_options import IMAGE, RunnerOptions, option_of
+from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class DirectRunner(RunnerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("direct_workers", self.workers)
+        check_count(self.workers, "direct_workers")
 
     def flags(self) -> list[str]:
         if self.workers == 1:
@@ -193,8 +194,12 @@ def runner_options(name: str, values: Mapping[str, Any]) -> RunnerOptions:
     return kind(**given)
 
 
-def runner_of(text: str) -> RunnerOptions:
+def runner_of(text: str, environment: Mapping[str, str] | None = None) -> RunnerOptions:
     """The Beam runner that a JSON object names, as {"name": NAME, OPTION: VALUE, ...}; "" is this process.
+
+    Args:
+        text: the object.
+        environment: of a task, whose run's labels a job of Dataflow gets; None for none.
 
     Raises:
         UsageError: it is none, or its options are wrong.
@@ -208,4 +213,7 @@ def runner_of(text: str) -> RunnerOptions:
         raise UsageError(
             "the runner is not said as it should be", expected='{"name": NAME, OPTION: VALUE}', received=text
         ) from error
-    return runner_options(name, said)
+    runner = runner_options(name, said)
+    if not isinstance(runner, DataflowRunner):
+        return runner
+    return dataclasses.replace(runner, labels={**run_labels(environment or {}), **runner.labels})

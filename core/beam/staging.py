@@ -12,6 +12,8 @@ from headrace.core import storage
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.errors import PlatformError
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import Artifact, check_replaceable
 
 # The folder within the temporary one where stages leave files to each other.
 WORK = ".work"
@@ -20,7 +22,7 @@ _COPIES_AT_ONCE = 16
 
 
 @contextmanager
-def staging(output: str, identity: str, runner: RunnerOptions) -> Iterator[str]:
+def staging(output: str, kind: Artifact, identity: str, runner: RunnerOptions) -> Iterator[str]:
     """A temporary folder that becomes `output` when the block ends well, and is removed otherwise.
 
     Workers on other machines cannot write to this one's disk: for them it is beside the output in its bucket, by a
@@ -34,7 +36,7 @@ def staging(output: str, identity: str, runner: RunnerOptions) -> Iterator[str]:
     if runner.local or not storage.is_remote(output):
         if not storage.is_remote(output):
             _clear(output)
-        with storage.publishing(output) as local, locked(storage.join(str(local), WORK), timeout_s=0):
+        with publishing(output, kind) as local, locked(storage.join(str(local), WORK), timeout_s=0):
             yield str(local)
         return
     parent, _, name = output.rstrip("/").rpartition("/")
@@ -42,6 +44,7 @@ def staging(output: str, identity: str, runner: RunnerOptions) -> Iterator[str]:
     storage.remove(folder_uri)
     try:
         yield folder_uri
+        check_replaceable(output, kind)
         _publish(folder_uri, output)
     finally:
         storage.remove(folder_uri)
@@ -49,7 +52,7 @@ def staging(output: str, identity: str, runner: RunnerOptions) -> Iterator[str]:
 
 def _clear(output: str) -> None:
     """Removes what killed runs left beside `output`; a run that lives holds the lock of its work folder."""
-    path = storage.local_path(output)
+    path = storage.resolve(output)
     for work in path.parent.glob(f".{_glob.escape(path.name)}.*/{WORK}"):
         with contextlib.suppress(PlatformError), locked(str(work), timeout_s=0):
             storage.remove(str(work.parent))
@@ -67,10 +70,11 @@ def _publish(source: str, output: str) -> None:
     if manifest not in made:
         raise ValueError(f"{source} must have a {_MANIFEST}")
     targets = {uri: output.rstrip("/") + uri.removeprefix(source) for uri in made if uri != manifest}
-    storage.remove(storage.join(output, _MANIFEST))
-    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        for _ in pool.map(gcs.copy, targets.keys(), targets.values()):
-            pass
-    kept = set(targets.values())
-    gcs.remove([found.uri for found in gcs.below(output) if found.uri not in kept])
-    gcs.copy(manifest, storage.join(output, _MANIFEST))
+    earlier = {found.uri for found in gcs.below(output)}
+    with gcs.unfinished(output):
+        storage.remove(storage.join(output, _MANIFEST))
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            for _ in pool.map(gcs.copy, targets.keys(), targets.values()):
+                pass
+        gcs.remove(sorted(earlier - set(targets.values())))
+        gcs.copy(manifest, storage.join(output, _MANIFEST))

@@ -41,7 +41,7 @@ def retry() -> Any:
 
 
 @contextmanager
-def asking(uri: str, roles: str, missing: str = "there is no such table") -> Iterator[None]:
+def translate_errors(uri: str, roles: str, missing: str = "there is no such table") -> Iterator[None]:
     """Turns what the service says about `uri` into one of our errors.
 
     Args:
@@ -55,7 +55,7 @@ def asking(uri: str, roles: str, missing: str = "there is no such table") -> Ite
         PlatformError: the service failed, or did not answer in time.
     """
     try:
-        with errors.asking("BigQuery", uri, roles):
+        with errors.translate_errors("BigQuery", uri, roles):
             yield
     except api.NotFound as error:
         raise DataError(missing, where=uri, received=errors.said(error)) from error

@@ -14,7 +14,7 @@ from headrace.core.errors import PlatformError, UsageError
 
 
 @contextmanager
-def asking(service: str, where: str, role: str) -> Iterator[None]:
+def translate_errors(service: str, where: str, role: str) -> Iterator[None]:
     """Turns what `service` or the network says about `where` into one of our errors.
 
     Args:

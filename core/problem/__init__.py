@@ -1,19 +1,10 @@
 """The Problem: what a user declares once, and every step reads."""
 
 from headrace.core.problem.declaration import Problem
-from headrace.core.problem.features import (
-    METRICS,
-    Categorical,
-    Crossed,
-    Drift,
-    Feature,
-    Gate,
-    ModelKind,
-    Numeric,
-    Splits,
-    Task,
-    Training,
-)
+from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
+from headrace.core.problem.gate import METRICS, Drift, Gate, Task
+from headrace.core.problem.splits import Splits
+from headrace.core.problem.training import ModelKind, Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
 __all__ = [

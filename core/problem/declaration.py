@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
-from headrace.core.problem.features import (
-    METRICS,
-    Categorical,
-    Crossed,
-    Drift,
-    Feature,
-    Gate,
-    Numeric,
-    Splits,
-    Task,
-    Training,
-    is_finite,
-)
+from headrace.core.problem import digests
+from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
+from headrace.core.problem.gate import METRICS, Drift, Gate, Task
+from headrace.core.problem.splits import Splits
+from headrace.core.problem.training import Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
 __all__ = [
@@ -47,9 +39,6 @@ __all__ = [
 _PROBLEM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}\Z")
 
 DuplicateRows = Literal["allow", "quarantine"]
-
-# Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
-_LATER = {"max_missing": None, "max_unknown": None, "drift": None, "duplicate_rows": "allow"}
 
 
 @dataclass(frozen=True)
@@ -318,15 +307,20 @@ class Problem:
 
     @property
     def schema_digest(self) -> str:
-        """Digest of what preprocessing reads of the problem: another gate or another batch size leaves it as it is."""
-        plain = self.to_json()
-        read = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows")
-        relevant = _declared({n: plain[n] for n in read})
-        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+        """Digest of what preprocessing reads of the problem: another gate, batch size or embedding changes nothing."""
+        return digests.schema_digest(self.to_json())
 
+    @property
+    def training_digest(self) -> str:
+        """Digest of what training reads of the problem: another gate or another search changes nothing."""
+        return digests.training_digest(self.to_json())
 
-def _declared(plain: Any) -> Any:
-    """JSON values without the later fields that are at their defaults."""
-    if isinstance(plain, dict):
-        return {n: _declared(v) for n, v in plain.items() if n not in _LATER or v != _LATER[n]}
-    return [_declared(value) for value in plain] if isinstance(plain, list) else plain
+    @property
+    def evaluation_digest(self) -> str:
+        """Digest of what evaluation reads of the problem: the columns and the gate."""
+        return digests.evaluation_digest(self.to_json())
+
+    @property
+    def trained(self) -> Problem:
+        """The problem as the user's own training code gets it: without what `training_digest` does not cover."""
+        return dataclasses.replace(self, gate=None, tuning=None)

@@ -1,17 +1,22 @@
-"""Loads a Problem file: the only code of the user's that is executed, and only from where the user said."""
+"""Problem files: the only code of the user's that is executed, and only from where the user said."""
 
 from __future__ import annotations
 
 import hashlib
-import linecache
-import types
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, get_args
 
 from headrace.core import storage
 from headrace.core.errors import ProblemError
-from headrace.core.problem import Problem
+from headrace.core.problem import Problem, places
+from headrace.core.problem.code import code_digest
+from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
+
+# What of a Problem file a step reads: all of it, or no more than decides its own result.
+Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,11 @@ class ProblemFile:
         problem: what it declares.
         path: where it was read from.
         source: its text.
-        digest: SHA-256 of its text, in hexadecimal.
+        digest: SHA-256 of its text and of its modules', in hexadecimal.
         build_model: its `build_model(problem, statistics, hyperparameters)`, or None for the default model.
         callbacks: its `callbacks(problem, hyperparameters)`, which gives Keras callbacks, or None.
+        modules: of the user's own, which it imports.
+        code: digest of what its code and its modules do, but for the declaration of the problem.
     """
 
     problem: Problem
@@ -33,58 +40,79 @@ class ProblemFile:
     digest: str
     build_model: Callable[..., Any] | None
     callbacks: Callable[..., Any] | None = None
+    modules: tuple[UserModule, ...] = ()
+    code: str = ""
+
+    @property
+    def training_digest(self) -> str:
+        """Digest of what training reads: the problem without its gate and its search, and the code."""
+        return _digest_of(self.problem.training_digest, self.code)
+
+    @property
+    def tuning_digest(self) -> str:
+        """Digest of what a search reads: what training reads, and what to try."""
+        tuning = self.problem.tuning
+        return _digest_of(self.training_digest, None if tuning is None else tuning.to_json())
+
+    def digest_of(self, part: Part) -> str:
+        """Digest of a part of the file, in hexadecimal."""
+        return {
+            "problem": lambda: self.digest,
+            "schema": lambda: self.problem.schema_digest,
+            "training": lambda: self.training_digest,
+            "tuning": lambda: self.tuning_digest,
+            "evaluation": lambda: self.problem.evaluation_digest,
+        }[part]()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of all parts, by the pipelines' parameters that take them."""
+        return {f"{part}_digest": self.digest_of(part) for part in get_args(Part)}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of the modules by their paths beside the Problem file."""
+        return {module.file: module.source for module in self.modules}
+
+    @property
+    def is_together(self) -> bool:
+        """Whether all modules lie beside or below the Problem file, so that a task that reads it there finds them."""
+        folder = folder_of(self.path)
+        return all(module.place == storage.join(folder, module.file) for module in self.modules)
+
+    def own_line(self, trace: TracebackType | None) -> str | None:
+        """The last line of the user's own code that an error passed through, as `PLACE, line N (TEXT)`."""
+        texts = {self.path: self.source, **{module.place: module.source for module in self.modules}}
+        return _own_line(trace, texts)
 
 
-def load_problem(path: str, *, digest: str | None = None, schema_digest: str | None = None) -> ProblemFile:
-    """Reads and executes a Problem file.
+def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> ProblemFile:
+    """Reads and executes a Problem file. The modules of the user's own that it imports are found beside it first.
 
     Args:
-        path: a Python file that defines `problem`, and `build_model` and `callbacks` if it likes.
-        digest: SHA-256 that the text must have: what was submitted is what runs. None or "" accepts any.
-        schema_digest: the `Problem.schema_digest` that it must have, for work that reads no more than the schema.
-            None or "" accepts any.
+        path: a Python file that defines `problem`, and `build_model` and `callbacks` if it likes; or the template of
+            `places`, in which `digest` is filled in.
+        digest: what the digest of the part must be: what was submitted is what runs. "" takes any.
+        part: that the caller reads.
 
     Raises:
         ProblemError: the file is missing, is not Python, fails, or does not define a `problem`; the user's own line
             is in the message.
     """
+    path = places.resolve(path, digest)
     try:
         source = storage.read_bytes(path).decode("utf-8")
     except FileNotFoundError as error:
         raise ProblemError("there is no such Problem file", where=path, expected="a Python file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError("the Problem file cannot be read", where=path, received=str(error)) from error
-    found = hashlib.sha256(source.encode()).hexdigest()
-    _check_unchanged(path, digest, found)
-    module = types.ModuleType("headrace_problem")
-    module.__file__ = path
-    # inspect, tracebacks and Keras' serialization look source up here; the file may not be a local one.
-    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-    try:
-        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - the one place that runs the user's file
-    except SyntaxError as error:
-        raise ProblemError(
-            "the Problem file is not Python",
-            where=f"{path}, line {error.lineno}",
-            received=f"{error.msg}: {(error.text or '').strip()}",
-        ) from error
-    except ProblemError as error:
-        line, text = _own_line(error, path, source)
-        raise ProblemError(
-            error.what,
-            where=f"{path}, line {line} ({text})" + (f", {error.where}" if error.where else ""),
-            expected=error.expected,
-            received=error.received,
-            fix=error.fix,
-        ) from error
-    except Exception as error:
-        line, text = _own_line(error, path, source)
-        raise ProblemError(
-            "the Problem file failed",
-            where=f"{path}, line {line} ({text})",
-            received=f"{type(error).__name__}: {error}",
-        ) from error
-    problem = module.__dict__.get("problem")
+    modules = UserModules(path)
+    modules.scan(source)
+    if part == "problem":
+        # Before it is executed: what was not submitted does not run.
+        _check_unchanged(path, digest, _digest_of_texts(source, modules.found))
+    namespace = _execute(path, source, modules)
+    problem = namespace.get("problem")
     if not isinstance(problem, Problem):
         raise ProblemError(
             "the file does not define a problem",
@@ -92,14 +120,53 @@ def load_problem(path: str, *, digest: str | None = None, schema_digest: str | N
             expected="problem = Problem(name=..., key=..., label=..., features=[...])",
             received="no `problem`" if problem is None else f"`problem` is of type {type(problem).__name__}",
         )
-    _check_unchanged(path, schema_digest, problem.schema_digest)
-    build_model = _function(module, path, "build_model", "(problem, statistics, hyperparameters)")
-    callbacks = _function(module, path, "callbacks", "(problem, hyperparameters)")
-    return ProblemFile(problem, path, source, found, build_model, callbacks)
+    found = modules.found
+    check_places(path, source, found)
+    file = ProblemFile(
+        problem,
+        path,
+        source,
+        _digest_of_texts(source, found),
+        _function(namespace, path, "build_model", "(problem, statistics, hyperparameters)"),
+        _function(namespace, path, "callbacks", "(problem, hyperparameters)"),
+        found,
+        code_digest(source, namespace, found),
+    )
+    _check_unchanged(path, digest, file.digest_of(part))
+    return file
 
 
-def _function(module: types.ModuleType, path: str, name: str, arguments: str) -> Callable[..., Any] | None:
-    function: Callable[..., Any] | None = module.__dict__.get(name)
+def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
+    def texts() -> dict[str, str]:
+        return {path: source, **{module.place: module.source for module in modules.found}}
+
+    # The same code has the same name, wherever it lies: saved models have it in their configuration.
+    name = f"headrace_problem_{_digest_of_texts(source, modules.found)[:16]}"
+    try:
+        return modules.execute(source, name)
+    except SyntaxError as error:
+        own = error.filename in texts()
+        raise ProblemError(
+            "the Problem file is not Python",
+            where=f"{error.filename if own else path}, line {error.lineno}",
+            received=f"{error.msg}: {(error.text or '').strip()}",
+        ) from error
+    except ProblemError as error:
+        line = _own_line(error.__traceback__, texts()) or path
+        where = f"{line}, {error.where}" if error.where else line
+        raise ProblemError(
+            error.what, where=where, expected=error.expected, received=error.received, fix=error.fix
+        ) from error
+    except Exception as error:
+        raise ProblemError(
+            "the Problem file failed",
+            where=_own_line(error.__traceback__, texts()) or path,
+            received=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _function(namespace: Mapping[str, Any], path: str, name: str, arguments: str) -> Callable[..., Any] | None:
+    function: Callable[..., Any] | None = namespace.get(name)
     if function is not None and not callable(function):
         raise ProblemError(
             f"{name} is not a function",
@@ -110,24 +177,36 @@ def _function(module: types.ModuleType, path: str, name: str, arguments: str) ->
     return function
 
 
-def _check_unchanged(path: str, submitted: str | None, found: str) -> None:
+def _check_unchanged(path: str, submitted: str, found: str) -> None:
     if submitted and submitted != found:
         raise ProblemError(
             "the Problem file changed after the run was submitted",
             where=path,
-            expected=f"SHA-256 {submitted[:12]}",
+            expected=f"SHA-256 {submitted[:12]} of it and of the modules of yours that it imports",
             received=found[:12],
             fix="Submit the run again",
         )
 
 
-def _own_line(error: BaseException, path: str, source: str) -> tuple[int, str]:
-    """The last line of the user's own file that the error passed through, and its text."""
-    line = 1
-    trace = error.__traceback__
+def _digest_of(*facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_texts(source: str, modules: tuple[UserModule, ...]) -> str:
+    """Without modules, that of `sha256sum FILE`."""
+    total = hashlib.sha256(source.encode())
+    for module in modules:
+        total.update(f"\0{module.file}\0".encode() + hashlib.sha256(module.source.encode()).digest())
+    return total.hexdigest()
+
+
+def _own_line(trace: TracebackType | None, texts: Mapping[str, str]) -> str | None:
+    found = None
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            line = trace.tb_lineno
+        place = trace.tb_frame.f_code.co_filename
+        if place in texts:
+            lines = texts[place].splitlines()
+            text = lines[trace.tb_lineno - 1].strip() if trace.tb_lineno <= len(lines) else ""
+            found = f"{place}, line {trace.tb_lineno} ({text})"
         trace = trace.tb_next
-    lines = source.splitlines()
-    return line, lines[line - 1].strip() if line <= len(lines) else ""
+    return found

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
-from headrace.core.problem.features import Training, is_finite
+from headrace.core.problem.training import Training
 
 # How good a trial is, is judged on the same eval split by the same seed; where training ends is the trial's own.
 TUNABLE = ("batch_size", "cross_layers", "dropout", "epochs", "hidden_units", "learning_rate", "model", "patience")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 
 Mask = npt.NDArray[np.bool_]
 

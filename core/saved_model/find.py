@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.core import storage
+from headrace.core.artifacts.model import ModelArtifact, open_model
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.json_columns import Input, Interface
 
@@ -75,27 +76,21 @@ def _of_endpoint(uri: str, name: str | None) -> Source:
 
 
 def _of_model(uri: str, name: str | None) -> Source:
-    problem = _object(storage.join(uri, "problem.json"))
-    version = _object(storage.join(uri, "training.json")).get("model_version")
-    where = storage.join(uri, "training.json")
-    if not isinstance(version, str) or not _NAME.match(version):
-        raise DataError("the version is wrong", where=where, expected="letters and digits", received=repr(version))
-    golden = storage.join(uri, "golden.json")
-    warm_up = _object(golden).get("instances", []) if storage.exists(golden) else []
+    model = open_model(uri)
     return Source(
-        storage.join(uri, "saved_model"),
-        _checked(name or problem.get("name")),
-        version,
-        _interface(storage.join(uri, "schema.json")),
-        tuple(warm_up),
+        model.saved_model,
+        _checked(name or model.problem.get("name")),
+        model.version,
+        _interface(model),
+        tuple((model.golden() or {}).get("instances", [])),
     )
 
 
-def _interface(where: str) -> Interface:
-    columns = _object(where).get("columns")
+def _interface(model: ModelArtifact) -> Interface:
+    columns = model.columns()
     try:
         by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "label": [], "key": []}
-        for column in columns or []:
+        for column in columns:
             by_role[column["role"]].append(column)
         return Interface(
             tuple(Input(str(c["name"]), c["kind"], bool(c["optional"])) for c in by_role["feature"]),
@@ -106,7 +101,7 @@ def _interface(where: str) -> Interface:
     except (KeyError, TypeError) as error:
         raise DataError(
             "the schema is damaged",
-            where=where,
+            where=storage.join(model.uri, "schema.json"),
             expected="columns with name, kind, role, optional",
             received=str(error),
         ) from error

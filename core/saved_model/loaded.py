@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -11,9 +11,6 @@ from tensorflow.core.protobuf import saved_model_pb2
 from headrace.core import storage
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
-
-if TYPE_CHECKING:
-    from headrace.core.scoring.distinct_texts.hoisted import Lifted
 
 OpError = tf.errors.OpError
 # What says nothing about the rows: the device or the process is in trouble.
@@ -80,12 +77,11 @@ class SavedModel:
         outputs: dict[str, Any] = self._call(**tensors)
         return outputs
 
-    def lifted(self, outputs: Sequence[str]) -> Lifted | None:
-        """What gives these outputs with less work for each row, or None; see `lifting`."""
-        # The server, which never asks for it, comes without pyarrow.
-        from headrace.core.scoring.distinct_texts.hoisted import Lifted
-
-        return Lifted.of(self._call, outputs)
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """All signatures of the SavedModel, by name, as ConcreteFunctions that live as long as this object."""
+        signatures: Mapping[str, Any] = self._loaded.signatures
+        return signatures
 
     def takes(self) -> Takes:
         """What can be fed from columns: each input from the column of its name.

@@ -12,7 +12,7 @@ from headrace.core.artifacts import quarantine as quarantined_rows
 from headrace.core.artifacts.quarantine import QuarantinedRow, Reason
 from headrace.core.rows.validate import Mask, quarantine
 from headrace.core.scoring.to_tensors import Fault
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 
 _SHOWN = 40
 

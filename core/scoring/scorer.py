@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +21,15 @@ from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes
 from headrace.core.scoring.bisect import RowsFailed, answered
+from headrace.core.scoring.distinct_texts.coded_model import CodedModel
+from headrace.core.scoring.predictor import BLOCK_ROWS, Predictor
 from headrace.core.scoring.row_faults import RowFaults
 from headrace.core.scoring.to_columns import Answer, columns_of, joined, same, type_of
 from headrace.core.scoring.to_tensors import Fault, Feed, Feeds, feeds_of
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.tensorflow_import import import_tensorflow
 
-if TYPE_CHECKING:
-    from headrace.core.scoring.distinct_texts.hoisted import Lifted
-
-# A call is filled up to a multiple of so many rows. Matrix products work in blocks of 4, 8, 12, 16, 24 or 48 rows, and
-# add up what is left over in another order: in whole blocks a row's prediction does not depend on the rows beside it,
-# so neither on the size of batches nor on rows that were taken out.
-BLOCK_ROWS = 48
 # Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
 _MIXED_ROWS = 20 * BLOCK_ROWS
 
@@ -187,7 +182,6 @@ class Scorer(RowScorer):
         inputs: Feeding | Sequence[str] | None = None,
         optional: Collection[str] = (),
         intra_op_threads: int | None = None,
-        lifting: bool = True,
     ) -> None:
         """Loads a model and makes a first prediction, which is slower than those after it.
 
@@ -201,7 +195,6 @@ class Scorer(RowScorer):
                 it itself.
             intra_op_threads: that one operation may use; None for all cores. It is set before TensorFlow starts, or
                 not at all.
-            lifting: texts are run apart where that changes no bit, which takes a while to prepare.
 
         Raises:
             UsageError: nothing that can be loaded is there, or inputs and columns do not go together.
@@ -225,10 +218,11 @@ class Scorer(RowScorer):
         # A Model gives its key back and does no more with it, so none need be made for it.
         passes = takes.key_input is not None and (takes.declared or takes.key is None)
         self._blank = takes.key_input if passes else None
-        self._lifted: Lifted | None = None
+        self._coded: CodedModel | None = None
         version = self.source.version if takes.declared else saved_model_digest(self._files.path)
         super().__init__(takes, takes.inputs if passes else and_key(takes), version)
-        self._warm_up(lifting)
+        self._predictor = Predictor(self._model, version, [given.name for given in takes.outputs])
+        self._warm_up()
 
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
         """The answers of one call, to `rows` rows that are filled up to whole blocks.
@@ -237,42 +231,18 @@ class Scorer(RowScorer):
             RowsFailed: the model failed, perhaps for the sake of some of the rows.
             PlatformError: it failed for another reason, or did not answer every row.
         """
-        from headrace.core.saved_model import loaded
         from headrace.core.scoring.tensors import to_binary
 
-        filled = -(-rows // BLOCK_ROWS) * BLOCK_ROWS
-        try:
-            outputs = self._outputs(feeds, rows, filled)
-        except loaded.PLATFORM_ERRORS as error:
-            if rows > 1 and isinstance(error, loaded.TOO_LARGE):
-                raise RowsFailed(loaded.cause(error)) from error
-            raise PlatformError("the model failed", received=loaded.cause(error)) from error
-        except loaded.OpError as error:
-            raise RowsFailed(loaded.cause(error)) from error
-        loaded.check_answers(outputs, filled)
-        chosen = {given.name: outputs[given.name][:rows] for given in self.takes.outputs}
+        chosen = self._predictor.call(lambda filled: self._outputs(feeds, rows, filled), rows)
         return {n: to_binary(t) if t.dtype.name == "string" else t.numpy() for n, t in chosen.items()}
 
     def _outputs(self, feeds: list[Feed], rows: int, filled: int) -> dict[str, Any]:
-        from headrace.core.saved_model import loaded
         from headrace.core.scoring.tensors import tensors_of
 
-        lifted = self._lifted
-        if lifted is None:
-            return self._model(tensors_of(feeds, rows, filled, self._blank))
-        texts = {feed.taken.name: feed.texts[0] for feed in feeds if feed.taken.name in lifted.texts}
-        if self._blank in lifted.texts:
-            texts[self._blank] = pa.array([""] * rows)
-        others = tensors_of([feed for feed in feeds if feed.taken.name in lifted.others], rows, filled, None)
-        try:
-            return lifted(texts, others, filled)
-        except loaded.OpError:
-            # Of several rows, the guilty one is looked for: the same call for a row, whatever rows are beside it.
-            if rows > 1:
-                raise
-            return self._model(tensors_of(feeds, rows, filled, self._blank))
+        outputs = None if self._coded is None else self._coded(feeds, rows, filled)
+        return self._model(tensors_of(feeds, rows, filled, self._blank)) if outputs is None else outputs
 
-    def _warm_up(self, lifting: bool) -> None:
+    def _warm_up(self) -> None:
         """Calls the model once: on what a Model was exported with, or on zeros, which another's may well refuse."""
         golden = self.source.warm_up if self.takes.declared else ()
         names = [taken.name for taken in self.takes.inputs]
@@ -285,27 +255,26 @@ class Scorer(RowScorer):
                 raise PlatformError(
                     "the model fails on its own golden rows", where=self.source.saved_model, received=str(error)
                 ) from error
-            if lifting:
-                self._lift(feeds)
+            self._code(feeds)
         else:
             from headrace.core.scoring.tensors import zeros
 
             with suppress(RowsFailed):
                 self._call([zeros(taken) for taken in self._inputs], 1)
 
-    def _lift(self, golden: Feeds) -> None:
-        """Runs texts apart from now on, if that changes no bit of the predictions for a mixture of golden rows."""
-        lifted = self._model.lifted([given.name for given in self.takes.outputs])
-        if lifted is None:
+    def _code(self, golden: Feeds) -> None:
+        """Gives the model codes from now on, if that changes no bit of the predictions for a mixture of golden rows."""
+        coded = CodedModel.of(self._model.signatures) if self._model.signature == SERVING_DEFAULT else None
+        if coded is None:
             return
         chance = np.random.default_rng(0)
         mixed = [feed.take(chance.integers(golden.rows, size=_MIXED_ROWS)) for feed in golden.feeds]
+        whole = self._call(mixed, _MIXED_ROWS)
+        self._coded = coded
         try:
-            whole = self._call(mixed, _MIXED_ROWS)
-            self._lifted = lifted
-            apart = self._call(mixed, _MIXED_ROWS)
+            answers = self._call(mixed, _MIXED_ROWS)
         except RowsFailed:
-            self._lifted = None
+            self._coded = None
             return
-        if not all(same(whole[name], apart[name]) for name in whole):
-            self._lifted = None
+        if not all(same(whole[name], answers[name]) for name in whole):
+            self._coded = None

@@ -30,7 +30,7 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
     for feed in feeds:
         taken = feed.taken
         if feed.numbers is not None:
-            tensor = tf.constant(_filled(feed.numbers, filled - rows))
+            tensor = tf.constant(filled_up(feed.numbers, filled - rows))
             tensors[taken.name] = tf.cast(tensor, tf.bfloat16) if taken.dtype == "bfloat16" else tensor
         else:
             texts = [to_tensor(text, filled) for text in feed.texts]
@@ -40,7 +40,8 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
     return tensors
 
 
-def _filled(values: Any, more: int) -> Any:
+def filled_up(values: Any, more: int) -> Any:
+    """An array with its last row repeated `more` times."""
     return np.concatenate([values, np.repeat(values[-1:], more, axis=0)]) if more else values
 
 

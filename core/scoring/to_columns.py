@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from headrace.core.rows.validate import Mask
 from headrace.core.saved_model.interface import ModelOutput
+from headrace.core.scoring.predictor import not_finite
 from headrace.core.scoring.to_tensors import Fault
 
 # What a model answered: numbers as numpy, [rows] or [rows, n]; text as Arrow's binary, flat.
@@ -58,7 +59,7 @@ def columns_of(answers: Mapping[str, Answer], outputs: Sequence[ModelOutput], ro
             values = answer.reshape(-1)
             if output.dtype == "bfloat16":
                 values = values.astype(np.float32)
-            flat, bad = pa.array(values), _not_finite(values)
+            flat, bad = pa.array(values), not_finite(values)
         if bad is not None and bad.any():
             made.faults.append(_fault(output, bad.reshape(rows, -1)))
         made.arrays.append(_shaped(flat, output, rows))
@@ -79,10 +80,6 @@ def _decoded(value: bytes) -> str | None:
         return value.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _not_finite(values: npt.NDArray[np.generic]) -> Mask | None:
-    return ~np.isfinite(values) if values.dtype.kind == "f" else None
 
 
 def _fault(output: ModelOutput, bad: Mask) -> Fault:

@@ -27,7 +27,7 @@ from google.api_core import exceptions as api
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.cloud import bigquery
 from headrace.core.errors import UsageError
-from headrace.core.sources.open import BIGQUERY
+from headrace.core.sources.source import BIGQUERY
 
 # As many streams as BigQuery thinks fit, up to this; each is one piece.
 _MAX_STREAMS = 100
@@ -138,7 +138,7 @@ def resolve(uri: str) -> str:
     if isinstance(named, Table):
         return named.uri
     sql = f"CREATE OR REPLACE TABLE `{named.result.name}` AS\n{named.sql}" if named.dataset else named.sql
-    with asking(uri), closing(bigquery.client(named.payer)) as client:
+    with translate_errors(uri), closing(bigquery.client(named.payer)) as client:
         job = client.query(sql, retry=bigquery.retry(), job_retry=None)
         job.result(retry=bigquery.retry(), job_retry=None)
         if named.dataset:
@@ -182,7 +182,7 @@ class BigQuerySource:
         table = _table(path)
         options = types.ReadSession.TableReadOptions(selected_fields=list(columns or ()))
         wanted = types.ReadSession(table=table.resource, data_format=types.DataFormat.ARROW, read_options=options)
-        with asking(path), _read_client() as client:
+        with translate_errors(path), _read_client() as client:
             session = client.create_read_session(
                 parent=f"projects/{table.payer}",
                 read_session=wanted,
@@ -216,7 +216,7 @@ class BigQuerySource:
 
 
 def _stream(path: str, stream: str) -> Iterator[pa.RecordBatch]:
-    with asking(path), _read_client() as client:
+    with translate_errors(path), _read_client() as client:
         schema = None
         for answer in client.read_rows(stream, retry=_grpc_retry()):
             # The first answer of a stream tells the schema.
@@ -241,7 +241,7 @@ def about(uri: str) -> Any:
         PlatformError: BigQuery failed.
     """
     table = _table(uri)
-    with asking(uri), closing(bigquery.client(table.payer)) as client:
+    with translate_errors(uri), closing(bigquery.client(table.payer)) as client:
         return client.get_table(table.name, retry=bigquery.retry())
 
 
@@ -253,9 +253,9 @@ def _type(field: Any) -> pa.DataType:
     return pa.list_(kind) if field.mode == "REPEATED" else kind
 
 
-def asking(uri: str) -> AbstractContextManager[None]:
-    """Turns what BigQuery says about `uri` into one of our errors, as `bigquery.asking` does."""
-    return bigquery.asking(uri, "the roles BigQuery Data Viewer, Job User and Read Session User")
+def translate_errors(uri: str) -> AbstractContextManager[None]:
+    """Turns what BigQuery says about `uri` into one of our errors, as `bigquery.translate_errors` does."""
+    return bigquery.translate_errors(uri, "the roles BigQuery Data Viewer, Job User and Read Session User")
 
 
 @contextmanager

@@ -1,111 +1,25 @@
-"""Where rows come from: one interface over the formats, which yields record batches with their position."""
+"""Source factory: the parts of a file, folder, glob, table or query, and what reads each."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from headrace.core import storage
-from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.artifacts import examples
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open_file import COMPRESSIONS, split_name
+from headrace.core.sources.source import BIGQUERY, Part, Rows, Source
 
-# What the addresses of tables and queries begin with.
-BIGQUERY = "bigquery://"
 _FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".avro", ".tfrecord", ".tfrecords")
 # These hold compressed blocks, and would have to be unpacked whole to be sought in; TFRecords come as gzip alone.
 _NEVER_COMPRESSED = (".parquet", ".avro")
 _ONLY_GZIP = (".tfrecord", ".tfrecords")
-
-# What of a file a part is, in the words of its format; None for the whole.
-Piece = Any
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of the input that is read in one go: a whole file, row groups of one, or a stream of a table.
-
-    Attributes:
-        index: its place in the input, which decides the order of its rows among all.
-        path: where it is.
-        piece: what of that it is; None for all.
-        csv: how it is written, if it is CSV.
-        stream: which of several streams of a table it is, from 1; 0 where rows are numbered through the file.
-    """
-
-    index: int
-    path: str
-    piece: Piece = None
-    csv: CsvDialect = RFC_4180
-    stream: int = 0
-
-    @property
-    def file(self) -> str:
-        """The file's name, without folders."""
-        if self.path.startswith(BIGQUERY):
-            return self.path.removeprefix(BIGQUERY).partition("?")[0]
-        return PurePath(self.path).name
-
-    @property
-    def name(self) -> str:
-        """What its rows are numbered in: the file, or a stream of a table."""
-        return f"{self.file}, stream {self.stream}" if self.stream else self.file
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows as they were read: what moves through the pipeline.
-
-    Attributes:
-        part: what they were read from.
-        batch: the columns asked for: text (CSV), or as the file types them (Parquet).
-        numbers: for each row of the batch, its place among the file's data rows, from 1.
-        refused: rows between these that could not be read as rows at all.
-    """
-
-    part: Part
-    batch: pa.RecordBatch
-    numbers: npt.NDArray[np.int64]
-    refused: tuple[QuarantinedRow, ...] = ()
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """The place of its first row among all: index of the part, number of the row."""
-        first = [int(number) for number in self.numbers[:1]] + [row.row for row in self.refused]
-        return self.part.index, min(first)
-
-    @property
-    def count(self) -> int:
-        """Rows read, refused ones too."""
-        return len(self.numbers) + len(self.refused)
-
-
-class Source(Protocol):
-    """A format that rows are stored in. Every method raises DataError for a file that is not of the format."""
-
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
-        """The names of a file's columns, as they stand there, and the types that `read` gives them."""
-
-    def pieces(self, path: str, columns: Sequence[str] | None) -> Sequence[Piece]:
-        """What a file can be read in, one or more; of `columns`, or all. A file that is damaged is one piece."""
-
-    def read(
-        self, path: str, columns: Sequence[str], batch_rows: int, piece: Piece = None
-    ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
-        """Batches of at most `batch_rows` rows, the rows' numbers in the file, and the rows refused."""
-
-    def expected_rows(self, path: str) -> int:
-        """About how many rows the file has, from its first block or its footer."""
 
 
 def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] | None = None) -> list[Part]:
@@ -242,3 +156,13 @@ def data_version(paths: Sequence[str], csv: CsvDialect = RFC_4180) -> str:
         return content
     dialect = json.dumps(dataclasses.asdict(csv), sort_keys=True)
     return hashlib.sha256(f"{content}\0{dialect}".encode()).hexdigest()
+
+
+def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[examples.Source, ...]:
+    """The files, each once, with the rows of all its parts, which are given by index."""
+    rows: Counter[str] = Counter()
+    names = {}
+    for part in parts:
+        rows[part.path] += rows_of_parts.get(part.index, 0)
+        names[part.path] = part.file
+    return tuple(examples.Source(name, size_of(path), rows[path]) for path, name in names.items())

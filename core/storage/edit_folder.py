@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.errors import UsageError
-from headrace.core.storage.files import _umask
 from headrace.core.storage.lock import locked
 from headrace.core.storage.swap import aside, exchange
+
+
+def check_local(uri: str) -> None:
+    """Refuses a folder in an object store, where folders cannot change places.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if storage.is_remote(uri):
+        raise UsageError(
+            "spans and appended rows need a folder on this machine", where=uri, expected="a local path or file://..."
+        )
 
 
 @contextmanager
@@ -31,11 +41,8 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
         UsageError: it is not on this machine, or cannot be written.
         PlatformError: another process wrote to it all the time.
     """
-    if storage.is_remote(uri):
-        raise UsageError(
-            "spans and appended rows need a folder on this machine", where=uri, expected="a local path or file://..."
-        )
-    folder = storage.local_path(uri.rstrip("/") or "/")
+    check_local(uri)
+    folder = storage.resolve(uri)
     # The lock is beside the folder, because the folder itself is replaced.
     with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):
         waiting = aside(folder)
@@ -54,12 +61,12 @@ def swapping(folder: Path) -> Iterator[Path]:
     `exclusive`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(prefix=f".{folder.name}.edit-", dir=folder.parent))
+    copy = storage.temporary_name(folder, "edit-")
     try:
         if folder.exists():
-            shutil.copytree(folder, copy, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(folder, copy, copy_function=_link)
         else:
-            copy.chmod(0o777 & ~_umask())
+            copy.mkdir()
         yield copy
         if folder.exists():
             exchange(copy, folder)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import glob as _glob
-import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.storage.swap import exchange
+from headrace.core.storage.json_lines import json_lines
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 _CHUNK = 1 << 20
-# What readers of an artifact look for: it comes last.
-_MANIFEST = "manifest.json"
 
 
 def is_remote(uri: str) -> bool:
@@ -29,7 +26,7 @@ def is_remote(uri: str) -> bool:
     return uri.startswith("gs://")
 
 
-def _remote() -> ModuleType:
+def remote_store() -> ModuleType:
     """The object store's side, which is slow to import and so waits until it is asked for.
 
     Raises:
@@ -78,10 +75,22 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([uri.rstrip("/") or "/", *parts]) if parts else uri
 
 
+def resolve(uri: str) -> Path:
+    """The local path that `uri` leads to, without `..` and symbolic links: it has a name, and a folder above it."""
+    return Path(os.path.realpath(local_path(uri)))
+
+
+def sibling(uri: str, ending: str) -> str:
+    """A place beside `uri`, called like it with an ending."""
+    if not is_remote(uri) and local_path(uri).name in ("", ".."):
+        uri = str(resolve(uri))
+    return f"{uri.rstrip('/')}{ending}"
+
+
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder at `uri`."""
     if is_remote(uri):
-        there: bool = _remote().exists(uri)
+        there: bool = remote_store().exists(uri)
         return there
     return local_path(uri).exists()
 
@@ -89,7 +98,7 @@ def exists(uri: str) -> bool:
 def size(uri: str) -> int:
     """Bytes of a file. Raises OSError as `os.stat` does."""
     if is_remote(uri):
-        found: int = _remote().describe(uri).bytes
+        found: int = remote_store().describe(uri).bytes
         return found
     return local_path(uri).stat().st_size
 
@@ -97,7 +106,7 @@ def size(uri: str) -> int:
 def open_input(uri: str) -> BinaryIO:
     """A file to read, binary and seekable. Raises OSError as `open` does."""
     if is_remote(uri):
-        file: BinaryIO = _remote().open_input(uri)
+        file: BinaryIO = remote_store().open_input(uri)
         return file
     return local_path(uri).open("rb")
 
@@ -110,19 +119,19 @@ def open_output(uri: str) -> Iterator[BinaryIO]:
         UsageError: the place cannot be written.
         PlatformError: the disk is full, or the service failed.
     """
-    with tempfile.TemporaryDirectory() if is_remote(uri) else _beside(uri) as folder:
+    with tempfile.TemporaryDirectory() if is_remote(uri) else beside(uri) as folder:
         temporary = Path(folder) / ".unfinished"
         with writing(uri), temporary.open("wb") as file:
             yield file
         if is_remote(uri):
-            _remote().upload(temporary, uri)
+            remote_store().upload(temporary, uri)
         else:
             with writing(uri):
                 temporary.replace(local_path(uri))
 
 
 @contextmanager
-def _beside(uri: str) -> Iterator[str]:
+def beside(uri: str) -> Iterator[str]:
     """A temporary folder on the same disk as the local file `uri`."""
     path = local_path(uri)
     with writing(uri):
@@ -143,7 +152,7 @@ def move(uri: str, target: str) -> None:
     """
     with writing(target):
         if is_remote(uri):
-            remote = _remote()
+            remote = remote_store()
             remote.copy(uri, target)
             remote.remove([uri])
             return
@@ -155,7 +164,7 @@ def move(uri: str, target: str) -> None:
 def remove(uri: str) -> None:
     """Removes a file, or a folder with all in it; one that is not there is no error."""
     if is_remote(uri):
-        remote = _remote()
+        remote = remote_store()
         remote.remove([*(found.uri for found in remote.below(uri)), *([uri] if remote.parse(uri)[1] else [])])
         return
     path = local_path(uri)
@@ -169,7 +178,7 @@ def remove(uri: str) -> None:
 def read_bytes(uri: str) -> bytes:
     """The whole content of a file. Raises OSError as `open` does."""
     if is_remote(uri):
-        content: bytes = _remote().read_bytes(uri)
+        content: bytes = remote_store().read_bytes(uri)
         return content
     return local_path(uri).read_bytes()
 
@@ -197,22 +206,20 @@ def write_bytes(uri: str, content: bytes) -> None:
     """
     if is_remote(uri):
         with writing(uri):
-            _remote().write_bytes(uri, content)
+            remote_store().write_bytes(uri, content)
         return
     path = local_path(uri)
     with writing(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = temporary_name(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp gives 0600; what is published is readable as any other new file would be.
-            os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101
-            os.replace(temporary, path)  # noqa: PTH105
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
@@ -221,79 +228,7 @@ def write_json(uri: str, value: Any) -> None:
 
     An object has a line for each of its keys, an array of objects or arrays a line for each of them.
     """
-    write_bytes(uri, ("".join(_json_lines(value, "\n")) + "\n").encode())
-
-
-def _json_lines(value: Any, newline: str) -> Iterator[str]:
-    """With `json.dumps(indent=...)` Python encodes alone, at a tenth of the speed of its C half, which does lines."""
-    inner = newline + " "
-    if isinstance(value, dict) and value:
-        for number, (key, item) in enumerate(value.items()):
-            yield ("," if number else "{") + inner + json.dumps({key: None}, allow_nan=False)[1:-5]
-            yield from _json_lines(item, inner)
-        yield newline + "}"
-    elif isinstance(value, list | tuple) and value and isinstance(value[0], dict | list | tuple):
-        for number, item in enumerate(value):
-            yield ("," if number else "[") + inner + json.dumps(item, allow_nan=False)
-        yield newline + "]"
-    else:
-        yield json.dumps(value, allow_nan=False)
-
-
-def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
-    """The files that `uri` names, sorted: itself, those directly in the folder, or those that match the glob.
-
-    Files whose names start with `.` or `_` are not data, by the convention of Beam, Spark and Hive.
-
-    Raises:
-        DataError: nothing is there, or nothing with one of `suffixes`.
-    """
-    if is_remote(uri):
-        return _list_remote_files(uri, suffixes)
-    path = local_path(uri)
-    if path.is_file():
-        return [str(path)]
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if entry.is_file()]
-    else:
-        found = [Path(name) for name in _glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
-        if not found:
-            raise DataError("there is no such file, folder or pattern", where=uri)
-    named = sorted(str(f) for f in found if f.name.lower().endswith(suffixes) and f.name[0] not in "._")
-    if not named:
-        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
-    return named
-
-
-def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
-    found, alone = _remote().find(uri)
-    if alone:
-        return [uri]
-    if not found:
-        raise DataError("there is no such file, folder or pattern", where=uri)
-    named = [o.uri for o in found if o.uri.lower().endswith(suffixes) and o.uri.rsplit("/", 1)[1][0] not in "._"]
-    if not named:
-        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
-    return named
-
-
-def fingerprint(paths: Sequence[str]) -> str:
-    """SHA-256 over the names and contents of files, in hexadecimal: the version of the data.
-
-    Files in an object store are told apart by their size and the checksum that the store keeps: none is read.
-    """
-    total = hashlib.sha256()
-    for name in paths:
-        if is_remote(name):
-            known = _remote().describe(name)
-            total.update(f"{known.name.rsplit('/', 1)[-1]}\0{known.bytes} {known.crc32c}\n".encode())
-            continue
-        content = hashlib.sha256()
-        with local_path(name).open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                content.update(chunk)
-        total.update(f"{local_path(name).name}\0{content.hexdigest()}\n".encode())
-    return total.hexdigest()
+    write_bytes(uri, ("".join(json_lines(value)) + "\n").encode())
 
 
 @contextmanager
@@ -309,51 +244,8 @@ def at_hand(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         with writing(folder):
-            _remote().download_tree(uri, Path(folder))
+            remote_store().download_tree(uri, Path(folder))
         yield Path(folder)
-
-
-@contextmanager
-def publishing(uri: str) -> Iterator[Path]:
-    """A temporary folder beside `uri` that is renamed to it when the block ends well, and is removed otherwise.
-
-    A folder that is already at `uri` changes places with the new one, and is then removed. In an object store, which
-    cannot rename, the temporary folder is a local one that is copied when the block ends well; manifest.json comes
-    last, as the sign that all is there.
-    """
-    if is_remote(uri):
-        remote = _remote()
-        remote.parse(uri)
-        with tempfile.TemporaryDirectory() as staging:
-            yield Path(staging)
-            remote.upload_tree(Path(staging), uri, _MANIFEST)
-        return
-    path = local_path(uri)
-    with writing(uri):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        with writing(uri):
-            temporary.chmod(0o777 & ~_umask())
-            if path.is_dir():
-                exchange(temporary, path)
-            else:
-                temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_writable(uri: str) -> None:
-    """Makes sure, before long work, that `publishing` can begin at `uri`. In an object store nothing is tried.
-
-    Raises:
-        UsageError: the folder above it cannot be written.
-        PlatformError: the disk is full or failed.
-    """
-    if not is_remote(uri):
-        with _beside(uri):
-            pass
 
 
 @contextmanager
@@ -376,7 +268,14 @@ def writing(uri: str) -> Iterator[None]:
         raise kind("it cannot be written", where=uri, received=str(error)) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def temporary_name(path: Path, mark: str = "") -> Path:
+    """A hidden name beside a local `path` that nothing has yet, for what is renamed to `path` when it is whole.
+
+    What is made there by `open` and `mkdir` has the permissions of any other new file or folder. (The functions of
+    `tempfile` make it private, and the process's umask cannot be asked for without changing it for all threads.)
+
+    Args:
+        path: where it will be.
+        mark: begins the part of the name that follows `path`'s.
+    """
+    return path.with_name(f".{path.name}.{mark}{secrets.token_hex(8)}")

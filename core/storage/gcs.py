@@ -25,10 +25,13 @@ from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-unty
 
 from headrace.core.cloud import errors
 from headrace.core.errors import UsageError
+from headrace.core.storage.object_glob import translate
 
 # Reads go ahead by this many bytes, so that a small read is not a request of its own.
 _CHUNK = 8 << 20
 _UPLOADS_AT_ONCE = 8
+# In a folder whose upload was killed: a store cannot swap folders, so some of its objects may be old ones, or missing.
+_UNFINISHED = ".headrace-unfinished"
 _RETRY_SECONDS = 60.0
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _GLOB = re.compile(r"[*?\[]")
@@ -86,14 +89,14 @@ def exists(uri: str) -> bool:
 
 def read_bytes(uri: str) -> bytes:
     """The whole content of an object. Raises FileNotFoundError where there is none."""
-    with asking(uri):
+    with translate_errors(uri):
         content: bytes = _blob(uri).download_as_bytes(retry=_retry())
         return content
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Writes an object; the service shows it only when it is whole."""
-    with asking(uri):
+    with translate_errors(uri):
         _blob(uri).upload_from_string(content, "application/octet-stream", checksum="crc32c", retry=_retry())
 
 
@@ -113,14 +116,14 @@ class _Reader(BlobReader):
         self._uri = uri
 
     def read(self, size: int = -1) -> bytes:
-        with asking(self._uri):
+        with translate_errors(self._uri):
             content: bytes = super().read(size)
             return content
 
 
 def upload(source: Path, uri: str) -> None:
     """Copies a local file to an object."""
-    with asking(uri):
+    with translate_errors(uri):
         _blob(uri).upload_from_filename(str(source), "application/octet-stream", checksum="crc32c", retry=_retry())
 
 
@@ -143,16 +146,34 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
             list(pool.map(lambda file: upload(folder / file, at(staging, file)), files))
             earlier = {found.name for found in _list(uri, bucket, prefix)}
-            if prefix + last in earlier:
-                remove([at(prefix, last)])
-            others = [file for file in files if file != last]
-            list(pool.map(lambda file: copy(at(staging, file), at(prefix, file)), others))
-        kept = {prefix + file for file in [*files, last]}
-        remove([f"gs://{bucket}/{old}" for old in sorted(earlier - kept)])
-        if last in files:
-            copy(at(staging, last), at(prefix, last))
+            with unfinished(uri):
+                if prefix + last in earlier:
+                    remove([at(prefix, last)])
+                others = [file for file in files if file != last]
+                list(pool.map(lambda file: copy(at(staging, file), at(prefix, file)), others))
+                kept = {prefix + file for file in [*files, last, _UNFINISHED]}
+                remove([f"gs://{bucket}/{old}" for old in sorted(earlier - kept)])
+                if last in files:
+                    copy(at(staging, last), at(prefix, last))
     finally:
         remove([found.uri for found in _list(uri, bucket, staging)])
+
+
+@contextmanager
+def unfinished(uri: str) -> Iterator[None]:
+    """Marks what is below `uri` as ours and unfinished, for another try to replace where this one does not end well."""
+    mark = f"{uri.rstrip('/')}/{_UNFINISHED}"
+    write_bytes(mark, b"")
+    yield
+    remove([mark])
+
+
+def names_below(uri: str) -> set[str]:
+    """The names directly below `uri`; none where it is marked as unfinished."""
+    bucket, name = parse(uri)
+    prefix = _below(name)
+    names = {found.name.removeprefix(prefix).partition("/")[0] for found in _list(uri, bucket, prefix)} - {""}
+    return set() if _UNFINISHED in names else names
 
 
 def download_tree(uri: str, folder: Path) -> int:
@@ -172,7 +193,7 @@ def download_tree(uri: str, folder: Path) -> int:
     def download(source: str) -> None:
         target = folder / files[source]
         target.parent.mkdir(parents=True, exist_ok=True)
-        with asking(source):
+        with translate_errors(source):
             _blob(source).download_to_filename(str(target), checksum="crc32c", retry=_retry())
 
     with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
@@ -194,7 +215,7 @@ def path_below(prefix: str, found: Object) -> str:
 
 def copy(source: str, target: str) -> None:
     """Copies an object within the service. Raises FileNotFoundError where there is none."""
-    with asking(source):
+    with translate_errors(source):
         blob = _blob(target)
         token, _, _ = blob.rewrite(_blob(source), retry=_retry())
         # A large object goes to another class of storage, or another place, in several calls.
@@ -205,7 +226,7 @@ def copy(source: str, target: str) -> None:
 def remove(uris: Sequence[str]) -> None:
     """Removes objects; one that is not there is no error."""
     for uri in uris:
-        with asking(uri):
+        with translate_errors(uri):
             try:
                 _blob(uri).delete(retry=_retry())
             except api.NotFound:
@@ -243,24 +264,8 @@ def find(uri: str) -> tuple[list[Object], bool]:
     return [o for o in _list(uri, bucket, fixed) if pattern.fullmatch(o.name)], False
 
 
-def translate(pattern: str) -> str:
-    """A glob over object names as a regular expression."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\])", pattern)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        known.get(part) or (_set(part) if len(part) > 2 and part[0] == "[" and part[-1] == "]" else re.escape(part))
-        for part in parts
-    )
-
-
-def _set(part: str) -> str:
-    none_of = part[1] in "!^"
-    characters = part[2:-1] if none_of else part[1:-1]
-    return f"[{'^' if none_of else ''}{characters}]"
-
-
 @contextmanager
-def asking(uri: str) -> Iterator[None]:
+def translate_errors(uri: str) -> Iterator[None]:
     """Turns what the service or the network says into one of our errors.
 
     Raises:
@@ -269,7 +274,7 @@ def asking(uri: str) -> Iterator[None]:
         PlatformError: the service failed, or did not answer in time.
     """
     try:
-        with errors.asking("Cloud Storage", uri, "the role Storage Object User on the bucket"):
+        with errors.translate_errors("Cloud Storage", uri, "the role Storage Object User on the bucket"):
             yield
     except api.NotFound as error:
         _check_bucket(uri)
@@ -292,13 +297,13 @@ def _look_up(uri: str) -> Any:
     bucket, name = parse(uri)
     if not name:
         return None
-    with asking(uri):
+    with translate_errors(uri):
         return _client().bucket(bucket).get_blob(name, retry=_retry())
 
 
 def _list(uri: str, bucket: str, prefix: str, delimiter: str | None = None, limit: int | None = None) -> list[Object]:
     try:
-        with asking(uri):
+        with translate_errors(uri):
             found = _client().list_blobs(
                 bucket, prefix=prefix or None, delimiter=delimiter, max_results=limit, retry=_retry()
             )

@@ -1,22 +1,14 @@
-"""Decodes serialized tf.train.Example into Arrow columns, all records of a batch side by side.
-
-One cursor a record, and all cursors move together: the n-th entry of every record's map is taken apart at once, then
-the values of each column at once. A record that is written in another way than protobuf's serialization writes it
-(fields in another order or repeated, lists not packed, unknown fields), or that is damaged, is given to protobuf
-itself, whose word on it is final, and goes on as protobuf writes it.
-"""
+"""Serialized tf.train.Example as Arrow columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headrace.core.errors import DataError
-from headrace.core.tfrecord.parser import Mask, Parser
+from headrace.core.tfrecord.parser import Values, parse
+from headrace.core.tfrecord.pieces import data_of, offsets_of
 
 
 def decode(records: pa.LargeBinaryArray, columns: Sequence[str] | None = None) -> pa.RecordBatch:
@@ -36,83 +28,38 @@ def decode(records: pa.LargeBinaryArray, columns: Sequence[str] | None = None) -
         DataError: a record is not a tf.train.Example, or a feature is of one kind here and of another there; the
             record is named by its place in `records`, from 0.
     """
-    parser = Parser(records, columns)
-    rewritten = np.zeros(len(records), np.bool_)
-    while parser.irregular.any():
-        # What was hidden behind one irregularity may be another, but not in a record that protobuf has written.
-        if (parser.irregular & rewritten).any():
-            row = int(np.argmax(parser.irregular & rewritten))
-            raise _not_an_example(row, "protobuf writes it in a way that is not known")
-        records = _rewritten(records, parser.irregular)
-        rewritten |= parser.irregular
-        parser = Parser(records, columns)
-    names = sorted(parser.columns) if columns is None else list(columns)
-    arrays = [parser.columns[name] if name in parser.columns else pa.nulls(len(records)) for name in names]
+    found = parse(np.frombuffer(data_of(records), np.uint8), offsets_of(records), columns)
+    names = sorted(found) if columns is None else list(columns)
+    arrays = [_column(found.get(name), len(records)) for name in names]
     if not arrays:
         return pa.RecordBatch.from_struct_array(pa.array([{}] * len(records), pa.struct([])))
     return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
-def _not_an_example(row: int, received: str) -> DataError:
-    return DataError(f"record {row} is not a tf.train.Example", received=received)
+def _column(found: Values | None, rows: int) -> pa.Array:
+    """The column whose `found.rows` have `found.counts` of the values each; its other rows are null."""
+    if found is None:
+        return pa.nulls(rows)
+    values, everywhere = _values(found), len(found.rows) == rows
+    absent = np.ones(rows, np.bool_)
+    absent[found.rows] = False
+    if (found.counts == 1).all():
+        if everywhere:
+            return values
+        places = np.zeros(rows, np.int64)
+        places[found.rows] = np.arange(len(found.rows))
+        return values.take(pa.array(places, mask=absent))
+    every = np.zeros(rows, np.int64)
+    every[found.rows] = found.counts
+    offsets = np.zeros(rows + 1, np.int32)
+    np.cumsum(every, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=None if everywhere else pa.array(absent))
 
 
-def _rewritten(records: pa.LargeBinaryArray, which: Mask) -> pa.LargeBinaryArray:
-    """The records, some of them parsed and written again by protobuf."""
-    from google.protobuf.message import DecodeError
-
-    kind = _example_class()
-    plain = records.to_pylist()
-    for row in np.flatnonzero(which).tolist():
-        try:
-            message = kind.FromString(plain[row])
-            message.DiscardUnknownFields()
-            plain[row] = message.SerializeToString(deterministic=True)
-        except DecodeError as error:
-            raise _not_an_example(row, str(error)) from error
-    return pa.array(plain, pa.large_binary())
-
-
-@cache
-def _example_class() -> Any:
-    """tf.train.Example as protobuf builds it from its description, so that TensorFlow is not needed."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(name="headrace/example.proto", package="tensorflow", syntax="proto3")
-    field = descriptor_pb2.FieldDescriptorProto
-    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
-        file.message_type.add(name=name).field.add(name="value", number=1, label=many, type=kind)
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, name in enumerate(("BytesList", "FloatList", "Int64List"), 1):
-        feature.field.add(
-            name=f"kind_{number}",
-            number=number,
-            label=one,
-            type=field.TYPE_MESSAGE,
-            type_name=f".tensorflow.{name}",
-            oneof_index=0,
-        )
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, label=one, type=field.TYPE_STRING)
-    entry.field.add(name="value", number=2, label=one, type=field.TYPE_MESSAGE, type_name=".tensorflow.Feature")
-    features.field.add(
-        name="feature",
-        number=1,
-        label=many,
-        type=field.TYPE_MESSAGE,
-        type_name=".tensorflow.Features.FeatureEntry",
-    )
-    file.message_type.add(name="Example").field.add(
-        name="features", number=1, label=one, type=field.TYPE_MESSAGE, type_name=".tensorflow.Features"
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+def _values(found: Values) -> pa.Array:
+    if found.kind != "bytes_list":
+        return pa.array(found.numbers)
+    count = len(found.offsets) - 1
+    kind, width = (pa.binary(), np.int32) if found.offsets[-1] < 1 << 31 else (pa.large_binary(), np.int64)
+    buffers = [None, pa.py_buffer(found.offsets.astype(width)), pa.py_buffer(found.content)]
+    return pa.Array.from_buffers(kind, count, buffers)

@@ -24,22 +24,16 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.tfrecord import native, native_encoding
+from headrace.core.tfrecord.checksum import MASK_DELTA, masked_crc32c
 from headrace.core.tfrecord.encoding import example_header, features
 from headrace.core.tfrecord.pieces import Part, Pieces, contents, data_of
 
-_MASK_DELTA = 0xA282EAD8
 # Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
 _HEAD, _TAIL = 12, 4
 # How much is put together at once: little enough that it is still in the cache when it is checked and written.
 _BLOCK_BYTES = 256 << 10
 # What `gzip_level` should be where nothing else is asked: higher levels cost far more than they save here.
 GZIP_LEVEL = 1
-
-
-def masked_crc32c(content: bytes) -> int:
-    """CRC-32C, rotated and offset as TFRecord stores it, so that the checksum of a checksum stays a good one."""
-    crc: int = google_crc32c.value(content)
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def frame(records: pa.LargeBinaryArray) -> bytes:
@@ -121,7 +115,7 @@ def _checksums(records: Sequence[bytes]) -> npt.NDArray[np.uint32]:
 
 
 def _masked(crc: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    return ((crc >> 15 | crc << 17) + np.uint32(_MASK_DELTA)).astype("<u4")
+    return ((crc >> 15 | crc << 17) + np.uint32(MASK_DELTA)).astype("<u4")
 
 
 class TFRecordWriter:

@@ -1,17 +1,23 @@
-"""Takes serialized tf.train.Example apart, all records of a batch side by side: one cursor a record, moved together."""
+"""Parser of serialized tf.train.Example in numpy: all records of a batch side by side, without a loop over records.
+
+One cursor a record, and all cursors move together: the n-th entry of every record's map is taken apart at once, then
+the values of each column at once. A record that is written in another way than protobuf's serialization writes it
+(fields in another order or repeated, lists not packed, unknown fields), or that is damaged, is given to protobuf
+itself, whose word on it is final, and is parsed as protobuf writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from headrace.core.errors import DataError
-from headrace.core.tfrecord.pieces import offsets_of
+from headrace.core.tfrecord.canonical import canonical, not_an_example
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -19,9 +25,77 @@ Bytes = npt.NDArray[np.uint8]
 
 # Bytes after the data that may be looked at, and never count.
 _PADDING = 16
-_KINDS = {0: "bytes_list", 1: "float_list", 2: "int64_list"}
-_BYTES, _FLOATS, _INTEGERS = _KINDS
+Kind = Literal["bytes_list", "float_list", "int64_list"]
+_KINDS: tuple[Kind, ...] = ("bytes_list", "float_list", "int64_list")
+_BYTES, _FLOATS, _INTEGERS = range(3)
 _FEATURE_TAGS = np.array([0x0A, 0x12, 0x1A], np.uint8)
+
+
+@dataclass(frozen=True)
+class Values:
+    """A feature of a batch of records.
+
+    Attributes:
+        kind: of its values.
+        rows: the records that have it, ascending.
+        counts: [rows] how many values each of them has.
+        numbers: float32 or int64 values of all rows, one after another; empty for bytes.
+        content: bytes values of all rows, joined; empty for numbers.
+        offsets: [values + 1] where each value of `content` begins and ends.
+    """
+
+    kind: Kind
+    rows: Integers
+    counts: Integers
+    numbers: npt.NDArray[Any]
+    content: Bytes
+    offsets: Integers
+
+    def texts(self) -> list[bytes]:
+        """The values of a bytes_list."""
+        data, ends = self.content.tobytes(), self.offsets.tolist()
+        return [data[begin:end] for begin, end in pairwise(ends)]
+
+
+def parse(content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None) -> dict[str, Values | None]:
+    """The features of serialized Examples.
+
+    Args:
+        content: the records, one after another.
+        offsets: [records + 1] where in `content` each begins and ends.
+        wanted: the features; all there are, by default.
+
+    Returns:
+        By name. A feature that is there and has no kind in any record is None; one that no record has is not there.
+
+    Raises:
+        DataError: a record is not a tf.train.Example, or a feature is of one kind here and of another there; the
+            record is named by its number, from 0.
+    """
+    first = int(offsets[0])
+    content, offsets = content[first : int(offsets[-1])], offsets - first
+    parser = _Parser(content, offsets, wanted)
+    rewritten = np.zeros(len(offsets) - 1, np.bool_)
+    while parser.irregular.any():
+        # What was hidden behind one irregularity may be another, but not in a record that protobuf has written.
+        if (parser.irregular & rewritten).any():
+            row = int(np.argmax(parser.irregular & rewritten))
+            raise not_an_example(row, "protobuf writes it in a way that is not known")
+        data, ends = content.tobytes(), offsets.tolist()
+        records = [data[begin:end] for begin, end in pairwise(ends)]
+        for row in np.flatnonzero(parser.irregular).tolist():
+            records[row] = canonical(records[row], row)
+        content, offsets = joined(records)
+        rewritten |= parser.irregular
+        parser = _Parser(content, offsets, wanted)
+    return parser.columns
+
+
+def joined(records: Sequence[bytes]) -> tuple[Bytes, Integers]:
+    """Records as `parse` takes them."""
+    offsets = np.zeros(len(records) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, records), np.int64, len(records)), out=offsets[1:])
+    return np.frombuffer(b"".join(records), np.uint8), offsets
 
 
 @dataclass
@@ -33,25 +107,21 @@ class _Entries:
     ends: list[Integers]
 
 
-class Parser:
+class _Parser:
     """One go at all records: their columns, and which of the records are not as protobuf writes them."""
 
-    def __init__(self, records: pa.LargeBinaryArray, wanted: Sequence[str] | None) -> None:
-        offsets = offsets_of(records)
-        first, last = int(offsets[0]), int(offsets[-1])
-        self._data = np.zeros(last - first + _PADDING, np.uint8)
-        if last > first:
-            self._data[: last - first] = np.frombuffer(records.buffers()[2], np.uint8)[first:last]
+    def __init__(self, content: Bytes, offsets: Integers, wanted: Sequence[str] | None) -> None:
+        self._data = np.zeros(len(content) + _PADDING, np.uint8)
+        self._data[: len(content)] = content
         # Every run of 8 bytes as a number, to compare and gather by: the windows overlap.
         self._words = np.ndarray((len(self._data) - 7,), "<u8", self._data, strides=(1,))
-        self._rows = len(records)
+        self._rows = len(offsets) - 1
         self._wanted = None if wanted is None else {name.encode() for name in wanted}
         self.irregular: Mask = np.zeros(self._rows, np.bool_)
-        self.columns: dict[str, pa.Array] = {}
-        entries = self._entries(offsets[:-1] - first, offsets[1:] - first)
-        for key, found in entries.items():
+        self.columns: dict[str, Values | None] = {}
+        for key, found in self._entries(offsets[:-1], offsets[1:]).items():
             column = self._column(key, found)
-            if column is not None:
+            if not self.irregular.any():
                 self.columns[key.decode()] = column
 
     def _entries(self, starts: Integers, ends: Integers) -> dict[bytes, _Entries]:
@@ -98,7 +168,7 @@ class Parser:
             other = ~same
             rows, name, length, start, end = (array[other] for array in (rows, name, length, start, end))
 
-    def _column(self, key: bytes, entries: _Entries) -> pa.Array | None:
+    def _column(self, key: bytes, entries: _Entries) -> Values | None:
         rows, start, end = (np.concatenate(part) for part in (entries.rows, entries.starts, entries.ends))
         try:
             name = key.decode()
@@ -113,7 +183,7 @@ class Parser:
         # A Feature of no bytes has no kind, and says no more than an absent one.
         rows, start, end = (array[end > start] for array in (rows, start, end))
         if not len(rows):
-            return pa.nulls(self._rows)
+            return None
         tags = self._data[start]
         kind = int(np.searchsorted(_FEATURE_TAGS, tags[0]))
         values, values_end, good = self._field(start, end, None)
@@ -134,7 +204,7 @@ class Parser:
             return self._bytes(rows, values, end)
         return self._numbers(rows, values, end, kind)
 
-    def _numbers(self, rows: Integers, start: Integers, end: Integers, kind: int) -> pa.Array | None:
+    def _numbers(self, rows: Integers, start: Integers, end: Integers, kind: int) -> Values | None:
         start = start.copy()
         some = np.flatnonzero(end > start)
         first, stop, good = self._field(start[some], end[some], 0x0A)
@@ -152,7 +222,7 @@ class Parser:
                 data = (self._words[start] & np.uint64(0xFFFFFFFF)).astype("<u4").view("<f4")
             else:
                 data = _gather(self._data, start, lengths).view("<f4")
-            return self._assembled(rows, lengths // 4, pa.array(data))
+            return _of_numbers("float_list", rows, lengths // 4, data)
         content = _gather(self._data, start, lengths)
         bounds = np.cumsum(lengths)
         values, counts, closed = _varints(content, bounds)
@@ -160,9 +230,9 @@ class Parser:
             # Which record it is matters no more: protobuf looks at all that have the feature.
             self.irregular[rows] = True
             return None
-        return self._assembled(rows, counts, pa.array(values))
+        return _of_numbers("int64_list", rows, counts, values)
 
-    def _bytes(self, rows: Integers, at: Integers, end: Integers) -> pa.Array | None:
+    def _bytes(self, rows: Integers, at: Integers, end: Integers) -> Values | None:
         owners, starts, lengths = [], [], []
         active = np.arange(len(rows))
         while len(active := active[at[active] < end[active]]):
@@ -181,30 +251,8 @@ class Parser:
             owner, start, length = owner[order], start[order], length[order]
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
-        kind, width = (pa.binary(), np.int32) if offsets[-1] < 1 << 31 else (pa.large_binary(), np.int64)
-        content = _gather(self._data, start, length)
-        buffers = [None, pa.py_buffer(offsets.astype(width)), pa.py_buffer(content)]
-        values = pa.Array.from_buffers(kind, len(length), buffers)
-        return self._assembled(rows, np.bincount(owner, minlength=len(rows)), values)
-
-    def _assembled(self, rows: Integers, counts: Integers, values: pa.Array) -> pa.Array:
-        """The column whose `rows` have `counts` of the values each; its other rows are null."""
-        everywhere = len(rows) == self._rows
-        if (counts == 1).all():
-            if everywhere:
-                return values
-            places = np.zeros(self._rows, np.int64)
-            places[rows] = np.arange(len(rows))
-            absent = np.ones(self._rows, np.bool_)
-            absent[rows] = False
-            return values.take(pa.array(places, mask=absent))
-        every = np.zeros(self._rows, np.int64)
-        every[rows] = counts
-        offsets = np.zeros(self._rows + 1, np.int32)
-        np.cumsum(every, out=offsets[1:])
-        absent = np.ones(self._rows, np.bool_)
-        absent[rows] = False
-        return pa.ListArray.from_arrays(pa.array(offsets), values, mask=None if everywhere else pa.array(absent))
+        counts = np.bincount(owner, minlength=len(rows))
+        return Values("bytes_list", rows, counts, np.zeros(0), _gather(self._data, start, length), offsets)
 
     def _keep(self, rows: Integers, good: Mask, *arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         """Rows and their arrays without what is not good, which is marked as irregular."""
@@ -240,6 +288,10 @@ class Parser:
         stop = start + length
         good &= stop <= end
         return np.minimum(start, top), np.minimum(stop, top), good
+
+
+def _of_numbers(kind: Kind, rows: Integers, counts: Integers, numbers: npt.NDArray[Any]) -> Values:
+    return Values(kind, rows, counts, numbers, np.zeros(0, np.uint8), np.zeros(1, np.int64))
 
 
 def _gather(data: Bytes, starts: Integers, lengths: Integers) -> Bytes:

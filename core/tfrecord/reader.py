@@ -1,9 +1,14 @@
-"""The face of reader.c: features of tf.train.Examples as columns, straight out of TFRecord files that lie on a disk."""
+"""Reader of tf.train.Examples: features as columns, straight out of TFRecord files that lie on a disk.
+
+reader.c does it in one pass. Where it was not compiled, and for records that are written in another way than protobuf
+writes them, the parser in numpy does the same.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +18,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.errors import DataError
+from headrace.core.errors import DataError, UnreadableFile
+from headrace.core.tfrecord import native
+from headrace.core.tfrecord.checksum import masked_crc32c
+from headrace.core.tfrecord.parser import Values, joined, parse
 
 Kind = Literal["bytes_list", "float_list"]
 
@@ -21,6 +29,8 @@ Kind = Literal["bytes_list", "float_list"]
 _MARKED_ROWS = 256
 _KINDS: Mapping[Kind, int] = {"bytes_list": 1, "float_list": 2}
 _IRREGULAR = 1
+# Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
+_HEAD, _TAIL = 12, 4
 _FAULTS = {
     2: "the file ends within a record",
     3: "the checksum of a record's length is wrong",
@@ -28,7 +38,7 @@ _FAULTS = {
 }
 
 
-class Irregular(Exception):
+class _Irregular(Exception):
     """A record is not written as protobuf's serialization writes it, or a feature is not one value of its kind."""
 
 
@@ -45,14 +55,28 @@ class Decoded:
     """Rows of Examples.
 
     Attributes:
+        columns: what is there, in the order of the request.
         numbers: [float columns, rows] float32; a feature that is absent is NaN.
         codes: [string columns, rows] int32: places in that column's `values`.
         values: the different values of each string column; the first is empty, and stands for a feature that is absent.
     """
 
+    columns: Mapping[str, Kind]
     numbers: npt.NDArray[np.float32]
     codes: npt.NDArray[np.int32]
     values: list[list[bytes]]
+
+    def by_name(self) -> dict[str, npt.NDArray[Any]]:
+        """[rows] of each column: float32, or bytes as objects; a string that is absent is empty."""
+        numbers, strings = iter(self.numbers), iter(zip(self.codes, self.values, strict=True))
+        found: dict[str, npt.NDArray[Any]] = {}
+        for name, kind in self.columns.items():
+            if kind == "float_list":
+                found[name] = next(numbers)
+            else:
+                codes, values = next(strings)
+                found[name] = np.array(values, np.object_)[codes]
+        return found
 
 
 class _Column(ctypes.Structure):
@@ -100,14 +124,15 @@ class ExampleReader:
     """Reads records of files in any order. Several threads may use it at once.
 
     Args:
-        compiled: what `native.library` gave.
         files: local paths of TFRecord files that are not compressed and not empty.
         columns: what is wanted, by name, of one value a record each.
     """
 
-    def __init__(self, compiled: Any, files: Sequence[str], columns: Mapping[str, Kind]) -> None:
-        self._compiled = compiled
+    def __init__(self, files: Sequence[str], columns: Mapping[str, Kind]) -> None:
+        self._compiled = native.library()
         self._files = [_File(path) for path in files]
+        self._kinds = dict(columns)
+        self._parsing = threading.Lock()
         self._columns = {name.encode(): _KINDS[kind] for name, kind in columns.items()}
 
     def read(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
@@ -121,28 +146,66 @@ class ExampleReader:
             The columns of either kind in the order of `columns`.
 
         Raises:
-            DataError: a file is cut short, or a checksum is wrong.
-            Irregular: see there; nothing else is wrong up to that record.
+            UnreadableFile: a file is cut short, or a checksum is wrong.
+            DataError: a record is not a tf.train.Example, or a feature is not one value of its kind.
+            OSError: a file cannot be read.
         """
+        if self._compiled is None:
+            return self._parsed(runs, rows)
+        runs = list(runs)
+        try:
+            return self._decoded(runs, rows)
+        except _Irregular:
+            return self._parsed(runs, rows)
+
+    def _decoded(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
         room = self._room(len(rows))
         held: list[npt.NDArray[np.uint8]] = []
-        for run, places in _joined(runs, rows):
+        for run, places in _in_file_order(runs, rows):
             content, at = self._place(run)
             held.append(content)
             self._call("decode", run, content, at, run.rows, places.ctypes.data, room.columns, len(room.columns))
         # The entries of the dictionaries lie in the files' bytes: `held` keeps those until they are copied.
-        return Decoded(room.numbers, room.codes, self._values(room))
+        return Decoded(self._kinds, room.numbers, room.codes, self._values(room))
 
     def records(self, runs: Iterable[Run]) -> list[bytes]:
         """The same records as they are."""
         found: list[bytes] = []
         for run in runs:
             content, at = self._place(run)
+            if self._compiled is None:
+                self._check(_pass(content, run.rows, at, found), run, at)
+                continue
             for _ in range(run.rows):
                 begin = at.value
                 self._call("pass", run, content, at, 1)
-                found.append(content[begin + 12 : at.value - 4].tobytes())
+                found.append(content[begin + _HEAD : at.value - _TAIL].tobytes())
         return found
+
+    def _parsed(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
+        """As `read`, without C."""
+        # Threads would only wait for each other's turn with the interpreter.
+        with self._parsing:
+            features = parse(*joined(self.records(runs)), list(self._kinds))
+        numbers, codes, values = [], [], []
+        for name, kind in self._kinds.items():
+            found = features.get(name)
+            if found is not None:
+                _check_single(name, kind, found)
+            if kind == "float_list":
+                column = np.full(len(rows), np.nan, np.float32)
+                if found is not None:
+                    column[rows[found.rows]] = found.numbers
+                numbers.append(column)
+            else:
+                known: dict[bytes, int] = {b"": 0}
+                places = np.zeros(len(rows), np.int32)
+                if found is not None:
+                    places[rows[found.rows]] = [known.setdefault(text, len(known)) for text in found.texts()]
+                codes.append(places)
+                values.append(list(known))
+        shaped = np.array(numbers, np.float32).reshape(-1, len(rows)), np.array(codes, np.int32).reshape(-1, len(rows))
+        return Decoded(self._kinds, *shaped, values)
 
     def _room(self, rows: int) -> _Room:
         kinds = list(self._columns.values())
@@ -200,13 +263,19 @@ class ExampleReader:
     ) -> None:
         if not records:
             return
-        done = ctypes.c_int64()
-        function = getattr(self._compiled, f"headrace_{what}")
-        fault = function(content.ctypes.data, len(content), records, *more, ctypes.byref(at), ctypes.byref(done))
+        if self._compiled is None:
+            fault = _pass(content, records, at)
+        else:
+            done = ctypes.c_int64()
+            function = getattr(self._compiled, f"headrace_{what}")
+            fault = function(content.ctypes.data, len(content), records, *more, ctypes.byref(at), ctypes.byref(done))
+        self._check(fault, run, at)
+
+    def _check(self, fault: int, run: Run, at: ctypes.c_int64) -> None:
         if fault == _IRREGULAR:
-            raise Irregular
+            raise _Irregular
         if fault:
-            raise DataError(
+            raise UnreadableFile(
                 _FAULTS[fault],
                 where=f"{self._files[run.file].path}, byte {at.value}",
                 expected="a TFRecord file",
@@ -214,7 +283,7 @@ class ExampleReader:
             )
 
 
-def _joined(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator[tuple[Run, npt.NDArray[np.int64]]]:
+def _in_file_order(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator[tuple[Run, npt.NDArray[np.int64]]]:
     """Runs and where their records go, those joined that follow each other in a file: fewer calls, and longer ones."""
     begun, pieces = 0, []
     for run in runs:
@@ -228,3 +297,47 @@ def _joined(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator[tuple[
             joined.append((run, [places]))
     for run, parts in joined:
         yield run, np.ascontiguousarray(np.concatenate(parts), np.int64)
+
+
+def _check_single(name: str, kind: Kind, found: Values) -> None:
+    """Refuses a feature of another kind, or of another number of values than one in some record."""
+    wrong = np.flatnonzero(found.counts != 1)
+    if found.kind == kind and not len(wrong):
+        return
+    received = found.kind if found.kind != kind else f"{found.counts[wrong[0]]} values"
+    raise DataError(f"feature {name!r} is not one value", expected=f"a {kind} of one value", received=received)
+
+
+def _pass(content: npt.NDArray[np.uint8], records: int, at: ctypes.c_int64, found: list[bytes] | None = None) -> int:
+    """headrace_pass of reader.c: moves `at` over records; the fault, 0 for none.
+
+    Args:
+        content: the file.
+        records: how many.
+        at: where the first begins; where the next one does, or the one at fault.
+        found: gets the records, whose checksums are compared then; None only passes over them.
+    """
+    view, place = content.data, at.value
+    lengths: dict[bytes, int] = {}
+    for _ in range(records):
+        at.value = place
+        head = bytes(view[place : place + _HEAD])
+        if len(head) < _HEAD:
+            return 2
+        length = lengths.get(head)
+        if length is None:
+            # Few lengths occur in a file, so few of their checksums are ever computed.
+            length, checksum = struct.unpack("<QI", head)
+            if masked_crc32c(head[:8]) != checksum:
+                return 3
+            lengths[head] = length
+        end = place + _HEAD + length
+        if end + _TAIL > len(view):
+            return 2
+        if found is not None:
+            found.append(bytes(view[place + _HEAD : end]))
+            if masked_crc32c(found[-1]) != int.from_bytes(view[end : end + _TAIL], "little"):
+                return 4
+        place = end + _TAIL
+    at.value = place
+    return 0

@@ -48,7 +48,7 @@ def _batch(training: Training, chosen: Strategy) -> Iterator[tuple[str, str]]:
     if chosen.name == "TPU":
         yield "Batch", f"{training.batch_size:,} rows a step, over the cores of the TPU, of static shape"
         return
-    replicas = 1 if chosen.name == "ParameterServer" else max(1, len(chosen.devices)) * chosen.workers
+    replicas = max(1, len(chosen.devices)) * chosen.workers
     batch = batch_of(training, replicas)
     scaling = training.learning_rate_scaling
     rate = f"learning rate {batch.learning_rate:g}"

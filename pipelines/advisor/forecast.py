@@ -6,6 +6,7 @@ so it is a range, and says what it rests on.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import tensorflow as tf
 
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.run_state import Course
-from headrace.components.train.loop.session import Batches, Trainee
+from headrace.components.train.loop.session import Batches, TrainSession
 from headrace.core.progress import Progress
 from headrace.pipelines.advisor.prices import Machine, PriceTable
 
@@ -97,9 +98,20 @@ class Plan:
     estimates: tuple[Estimate, ...]
     table: PriceTable
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: of the price table, what prices are in and where they are from."""
+        return {
+            "steps": self.course.total,
+            "evaluations": self.course.evaluations_after(0),
+            "measured": dataclasses.asdict(self.measured),
+            "hardware": self.hardware.to_json(),
+            "estimates": [{**dataclasses.asdict(each), "cost": each.cost} for each in self.estimates],
+            "prices": {name: getattr(self.table, name) for name in ("currency", "date", "source")},
+        }
+
 
 def measure(
-    trainee: Trainee,
+    trainee: TrainSession,
     batches: Batches,
     batch_size: int,
     *,
@@ -220,7 +232,7 @@ def _estimate(
     return Estimate(name, measured_here, seconds, (whole[0], whole[1]), price_per_hour)
 
 
-def _evaluation(trainee: Trainee, clock: Callable[[], float]) -> float:
+def _evaluation(trainee: TrainSession, clock: Callable[[], float]) -> float:
     started = clock()
     trainee.evaluate()
     return clock() - started

@@ -8,7 +8,7 @@ from headrace.components.train.loop.run_state import Course
 from headrace.components.train.preparation import prepare
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress
-from headrace.pipelines.advisor import forecast, forecast_text, prices
+from headrace.pipelines.advisor import forecast, prices
 
 
 def plan_training(
@@ -18,7 +18,7 @@ def plan_training(
     *,
     price_table: str = "",
     machine_type: str = "",
-) -> str:
+) -> forecast.Plan:
     """Measures some hundred steps here, and says what the training would take here and on other machines.
 
     Args:
@@ -39,5 +39,4 @@ def plan_training(
     measured = forecast.measure(prepared.trainee, prepared.source.batches, rows, report=report)
     course = Course.of(training, examples.train.rows, rows)
     price = config.options.budget.price_per_hour
-    made = forecast.plan(course, measured, prepared.machine, table, machine_type=machine_type, price_per_hour=price)
-    return forecast_text.text(made)
+    return forecast.plan(course, measured, prepared.machine, table, machine_type=machine_type, price_per_hour=price)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import poll
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Run
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("run_id", metavar="RUN")
 @platform_options.place
 @poll
@@ -28,7 +29,7 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
 
     \b
     Example:
-      headrace cancel natality-0123456789ab --to vertex --options vertex.toml
+      headrace cancel natality-0123456789ab --platform vertex --options vertex.toml
     """
     from headrace.core.errors import UsageError
     from headrace.pipelines.submission import follow

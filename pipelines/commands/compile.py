@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import click
 
+from headrace.core.artifacts.kinds import SPEC
+from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands import options
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
 from headrace.pipelines.compiler import PIPELINES, PLATFORMS, compile_to
 
 
-@click.command(name="compile")
+@click.command(name="compile", cls=GroupedCommand)
 @click.argument("pipeline", type=click.Choice(PIPELINES))
-@click.option("--for", "platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Platform.")
+@option(
+    "--platform",
+    "platform",
+    aliases=PLATFORM_ALIASES,
+    type=click.Choice(PLATFORMS),
+    default="local",
+    show_default=True,
+    help="Platform of the spec.",
+)
 @click.option(
     "--options",
     "options_file",
@@ -27,10 +39,11 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
 
     \b
     Examples:
-      headrace compile static --for local --output static.yaml
+      headrace compile static --platform local --output static.yaml
       headrace compile batch-scoring --output batch_scoring.yaml
-      headrace compile static --for vertex --options vertex.toml --output static.yaml
-      headrace compile tuned --for vertex --options vertex.toml --output tuned.yaml
+      headrace compile static --platform vertex --options vertex.toml --output static.yaml
+      headrace compile tuned --platform vertex --options vertex.toml --output tuned.yaml
     """
+    check_output(output, SPEC, inputs={"--options": options_file})
     compile_to(pipeline, platform, output, options_file=options_file, allow_tags=allow_tags)
     click.echo(output)

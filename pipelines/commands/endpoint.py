@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import click
 
 from headrace.components.deploy.local import publisher
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.text_table import aligned
 
 _folder = click.argument("folder", metavar="ENDPOINT")
 
@@ -19,9 +19,26 @@ def endpoint() -> None:
 
 @endpoint.command()
 @_folder
-def status(folder: str) -> None:
-    """Print what is live, what was before it, and where it answers, as JSON."""
-    click.echo(json.dumps(dataclasses.asdict(publisher.status(folder)), indent=1))
+@json_option
+def status(folder: str, as_json: bool) -> None:
+    """Show the live version, the previous one, and where the endpoint answers."""
+    found = publisher.status(folder)
+    if as_json:
+        print_json(found)
+        return
+    answers = "nothing" if found.url is None else f"{found.url}, process {found.pid}"
+    lines = [
+        ("name", found.name or "none"),
+        (
+            "live",
+            f"{found.live or 'none'}{', healthy' if found.healthy else ', does not answer' if found.live else ''}",
+        ),
+        ("previous", found.previous or "none"),
+        ("answers at", answers),
+        ("versions", ", ".join(found.versions) or "none"),
+    ]
+    lines += [("history", f"{change.at} {change.action} {change.version}") for change in found.history]
+    click.echo(aligned(lines))
 
 
 @endpoint.command()

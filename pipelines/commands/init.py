@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import PROBLEM
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import load_problem
+from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted
 from headrace.pipelines.commands import options
 
@@ -44,6 +46,7 @@ def init(
 
     if storage.exists(output) and not replace:
         raise UsageError("there is a file already", where=output, expected="a new name, or --replace")
+    check_output(output, PROBLEM, inputs={"--data": data})
     found = draft(data, label=label, key=key, name=name, rows=rows, csv=CsvDialect.parse(csv))
     with tempfile.TemporaryDirectory(prefix="headrace-init-") as folder:
         path = Path(folder) / "problem.py"

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("spec", metavar="FILE.yaml")
-@click.option("--for", "platform", type=click.Choice(["vertex", "kubeflow"]), required=True, help="Platform.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, a line each.")
+@option(
+    "--platform",
+    "platform",
+    aliases=PLATFORM_ALIASES,
+    type=click.Choice(["vertex", "kubeflow"]),
+    required=True,
+    help="Platform of the spec.",
+)
+@json_option
 def lint(spec: str, platform: str, as_json: bool) -> None:
     """Say what a platform would refuse, or ignore without a word, in any compiled pipeline spec.
 
     \b
     Exit status: 0 where nothing would be refused, 2 otherwise.
     Example:
-      headrace lint static.yaml --for vertex
+      headrace lint static.yaml --platform vertex
     """
     from headrace.pipelines.lint.check import lint as check
 
     findings = check(spec, platform)
-    for finding in findings:
-        click.echo(json.dumps(finding.to_json()) if as_json else finding.text)
+    if as_json:
+        print_json([finding.to_json() for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(finding.text)
     refused = sum(finding.refused for finding in findings)
     if refused:
         raise UsageError(

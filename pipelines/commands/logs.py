@@ -7,11 +7,12 @@ import time
 import click
 
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import poll
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("run_id", metavar="RUN")
 @platform_options.place
 @click.option("--task", default="", metavar="NAME", help="One task's log alone.")
@@ -22,7 +23,7 @@ def logs(run_id: str, place: Place, task: str, follow: bool, poll_seconds: float
 
     \b
     Example:
-      headrace logs natality-0123456789ab --to vertex --options vertex.toml --task train
+      headrace logs natality-0123456789ab --platform vertex --options vertex.toml --task train
     """
     from headrace.core.errors import UsageError
     from headrace.pipelines.submission import follow as following

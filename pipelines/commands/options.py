@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from headrace.pipelines.commands.run_argument import EXAMPLES, MODEL
+from headrace.pipelines.runs.resolve import DEFAULT_ROOT
+
 problem = click.option("--problem", required=True, metavar="FILE", help="The Problem file: a Python file of yours.")
 data = click.option(
     "--data", required=True, metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://..."
@@ -16,22 +19,44 @@ csv = click.option(
 )
 root = click.option(
     "--root",
-    default="headrace-runs",
+    default=DEFAULT_ROOT,
     show_default=True,
     metavar="DIR",
     help="Where runs, models and endpoints are kept; a run that was killed resumes from there.",
 )
-examples = click.option("--examples", required=True, metavar="DIR", help="Examples: what `headrace preprocess` made.")
-model = click.option("--model", required=True, metavar="DIR", help="A Model: what `headrace train` made.")
-champion = click.option(
-    "--champion", default="", metavar="DIR", help="A Model to compare with, by the gate's champion_tolerance."
+examples = click.option(
+    "--examples",
+    required=True,
+    type=EXAMPLES,
+    metavar="DIR_OR_RUN",
+    help="Examples: what `headrace preprocess` made, or the run that made them.",
 )
-output = click.option("--output", required=True, metavar="PATH", help="Where to write; it appears whole or not at all.")
+model = click.option(
+    "--model",
+    required=True,
+    type=MODEL,
+    metavar="DIR_OR_RUN",
+    help="A Model: what `headrace train` made, or the run that made one.",
+)
+champion = click.option(
+    "--champion",
+    default="",
+    type=MODEL,
+    metavar="DIR_OR_RUN",
+    help="A Model to compare with, by the gate's champion_tolerance; or the run that made one.",
+)
+output = click.option(
+    "--output",
+    required=True,
+    metavar="PATH",
+    help="Where to write: a new place, or an earlier output of the same kind, which is replaced when all is done.",
+)
 baseline = click.option(
     "--baseline",
     default="",
-    metavar="PATH",
-    help="An earlier statistics.json, or the Examples that hold it: the Problem's drift is judged against it.",
+    type=EXAMPLES,
+    metavar="PATH_OR_RUN",
+    help="An earlier statistics.json, the Examples that hold it, or their run: drift is judged against it.",
 )
 append = click.option(
     "--append",

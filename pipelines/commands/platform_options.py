@@ -7,29 +7,41 @@ from typing import Any
 
 import click
 
+from headrace.pipelines.commands.option_groups import folded, group
 from headrace.pipelines.submission.place import OPTIONS, Place, service, settings
 
-__all__ = ["Place", "place", "service", "settings"]
+__all__ = ["PLATFORM_ALIASES", "Place", "place", "service", "settings"]
+
+# Names that commands had before each meaning had one name.
+_ALIASES = {"--region": ("--location",)}
+PLATFORM_ALIASES = ("--for", "--to")
 
 
-def place(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which is given a Place under `place`."""
+def place(command: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
+    """Adds the options to a command, which is given a Place under `place`.
 
-    def taking(**given: Any) -> Any:
-        values = {name: given.pop(name) for name in names}
-        return command(**given, place=Place(**values))
-
-    names = ["platform", "options_file", *(name for _, name, _, _ in OPTIONS)]
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    # What the decorators below this one added.
-    taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = taking
-    for option, name, metavar, text in reversed(OPTIONS):
-        wrapped = click.option(option, name, default="", metavar=metavar, help=text)(wrapped)
-    wrapped = click.option(
-        "--options", "options_file", metavar="FILE", default="", help="TOML: what `headrace compile` takes."
-    )(wrapped)
-    return click.option("--to", "platform", type=click.Choice(["vertex", "kubeflow"]), required=True, help="Platform.")(
-        wrapped
-    )
+    Args:
+        command: what the options are added to.
+        required: whether there must be a platform; without one the Place's is "".
+    """
+    where = group("Platform")
+    return folded(
+        (
+            where(
+                "--platform",
+                "platform",
+                type=click.Choice(["vertex", "kubeflow"]),
+                required=required,
+                default=None if required else "",
+                aliases=PLATFORM_ALIASES,
+                help="Platform of the run." if required else "Platform of the run (default: this machine).",
+            ),
+            where("--options", "options_file", metavar="FILE", default="", help="TOML file of `headrace compile`."),
+            *(
+                where(name, field, default="", metavar=metavar, aliases=_ALIASES.get(name, ()), help=text)
+                for name, field, metavar, text in OPTIONS
+            ),
+        ),
+        "place",
+        lambda given: Place(**given),
+    )(command)

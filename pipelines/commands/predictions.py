@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from headrace.components.score import publishing
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.text_table import aligned
 
 _folder = click.argument("folder", metavar="PREDICTIONS")
 
@@ -18,15 +19,22 @@ def predictions() -> None:
 
 @predictions.command()
 @_folder
-def status(folder: str) -> None:
-    """Print which ones are current, and which were before them, as JSON. Status 2 where nothing is published."""
-    click.echo(json.dumps(publishing.look(folder), indent=1))
+@json_option
+def status(folder: str, as_json: bool) -> None:
+    """Show which predictions are current, and which were before them. Status 2 where nothing is published."""
+    found = publishing.look(folder)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(aligned([(name, str(value)) for name, value in found.items() if value is not None]))
 
 
 @predictions.command()
 @_folder
-@click.option("--to", metavar="IDENTITY", help="go to these, published at any time, instead of the previous ones")
-def rollback(folder: str, to: str | None) -> None:
+@click.option(
+    "--identity", metavar="IDENTITY", help="Identity of the predictions to return to (default: the previous ones)."
+)
+def rollback(folder: str, identity: str | None) -> None:
     """Go back to the previous predictions: every file is read and compared before the switch."""
-    result = publishing.rollback(folder, to)
+    result = publishing.rollback(folder, identity)
     click.echo(f"{result.identity} is current: {result.uri}")

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import LOG, LOG_HEADER
 from headrace.core.progress import Progress
 
 # Without a terminal, long work says a line no more often than this.
@@ -34,10 +35,15 @@ def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
     # The log is written by this machine's own file descriptors, so it stays here where the output does not.
     here = bool(output) and not storage.is_remote(output)
     local = output if here else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
-    log = f"{local.rstrip('/')}.log"
+    log = storage.sibling(local, ".log")
+    if LOG.foreign(log) is not None:
+        # A file of the user's has that name.
+        log = storage.join(tempfile.mkdtemp(prefix="headrace-"), f"{name}.log")
     with storage.writing(log):
         storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)
         chatter = storage.local_path(log).open("wb")
+        chatter.write(LOG_HEADER)
+        chatter.flush()
     with (
         chatter,
         os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout,
@@ -76,5 +82,5 @@ def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
             os.dup2(stderr.fileno(), 2)
             # Processes of a cluster on one machine share the log, and another may have removed it.
             with suppress(FileNotFoundError):
-                if not storage.local_path(log).stat().st_size:
+                if storage.local_path(log).stat().st_size <= len(LOG_HEADER):
                     storage.local_path(log).unlink()

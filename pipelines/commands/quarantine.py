@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 
@@ -12,7 +13,11 @@ from rich.text import Text
 
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.core.storage.output_check import TextFile, check_output
 from headrace.core.text import counted
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.run_argument import QUARANTINED
 
 
 @click.group()
@@ -21,12 +26,13 @@ def quarantine() -> None:
 
 
 @quarantine.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="DIR_OR_RUN", type=QUARANTINED)
 @click.option("--reason", default=None, metavar="REASON", help="Only rows of this reason, such as out_of_range.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show so many rows; 0: all.")
 @click.option("--output", default=None, metavar="FILE.csv", help="Write the rows' values there, to be corrected.")
-def show(folder: str, reason: str | None, limit: int, output: str | None) -> None:
-    """Show how many rows broke each rule, and which. DIR holds Examples, or is a quarantine folder.
+@json_option
+def show(folder: str, reason: str | None, limit: int, output: str | None, as_json: bool) -> None:
+    """Show how many rows broke each rule, and which. DIR holds Examples or Predictions, or is a quarantine folder.
 
     \b
     To put rows right:
@@ -40,9 +46,20 @@ def show(folder: str, reason: str | None, limit: int, output: str | None) -> Non
     every = [row for file in quarantine_files(folder) for row in read_rows(file)]
     # A row that broke several rules is counted by the first of them, as the manifest counts it, and found by any.
     chosen = [row for row in every if reason is None or any(reason == f.reason for f in (row.fault, *row.also))]
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(_counts(Counter(row.fault.reason for row in every)))
+    if output is not None:
+        # What was written before may have been corrected since: it is never written over.
+        same = TextFile("the same rows", lambda content: content == to_csv(chosen))
+        check_output(output, same, inputs={"DIR": folder})
+    counts: Counter[str] = Counter(row.fault.reason for row in every)
     shown = chosen[:limit] if limit else chosen
+    if as_json:
+        if output is not None:
+            storage.write_bytes(output, to_csv(chosen))
+        rows = [{**json.loads(row.to_line()), "quarantine_id": row.id} for row in shown]
+        print_json({"reasons": counts, "rows": rows, "chosen": len(chosen), "output": output})
+        return
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(_counts(counts))
     if shown:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name, justify in (("file", "left"), ("row", "right"), ("column", "left"), ("message", "left")):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand
@@ -32,9 +32,9 @@ def run() -> None:
 @options.champion
 @options.baseline
 @options.csv
-@train_options.pipeline_inputs
+@train_options.options
 def static(
-    problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...], training: Inputs
+    problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...], training: Request
 ) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
 
@@ -65,7 +65,7 @@ def static(
     show_default=True,
     help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
 )
-@train_options.devices
+@train_options.options
 def tuned(
     problem: str,
     data: str,
@@ -75,7 +75,7 @@ def tuned(
     csv: tuple[str, ...],
     trials: int | None,
     parallel: int,
-    training: Inputs,
+    training: Request,
 ) -> None:
     """Search, then deploy the best: preprocess, tune, evaluate, and, if the gate blesses the model, deploy it.
 
@@ -91,11 +91,13 @@ def tuned(
     finish(run_plan(plan, console), console)
 
 
-@run.command(name="batch-scoring")
+@run.command(name="batch-scoring", cls=GroupedCommand)
 @options.problem
 @options.data
 @options.root
-@click.option("--version", default="", metavar="VERSION", help="Of the registered model; the champion by default.")
+@click.option(
+    "--version", default="", metavar="VERSION", help="Version of the registered model (default: the champion)."
+)
 @score_options.sink
 @score_options.table
 @score_options.partition_by
@@ -106,9 +108,9 @@ def tuned(
     "--most-divergence",
     default=0.0,
     metavar="D",
-    help="Of the predictions from the label in training, 0 to 1; beyond it nothing is published. 0 for any.",
+    help="Maximum divergence of the predictions from the label in training, 0 to 1 (default: 0, any).",
 )
-@click.option("--notify", "webhook", default="", metavar="URL", help="JSON is posted there when the run ends.")
+@click.option("--notify", "webhook", default="", metavar="URL", help="URL that JSON is posted to when the run ends.")
 @score_options.elsewhere
 @runner_command.optional_runner
 def batch_scoring(

@@ -7,32 +7,39 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import click
-
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands.option_groups import folded, group
 
 # Each option, the field of the runner's options that it sets, and whether the field holds KEY=VALUE pairs.
 _TEXTS = (
-    ("project", "PROJECT", "DataflowRunner: the project's ID."),
-    ("region", "REGION", "DataflowRunner: such as europe-west1."),
-    ("temp-location", "gs://...", "DataflowRunner: a folder in a bucket for the job's own files."),
-    ("staging-location", "gs://...", "DataflowRunner: for what the job is started with; --temp-location by default."),
-    ("sdk-container-image", "IMAGE", "DataflowRunner: what workers start from: the image beam-worker."),
-    ("job-name", "NAME", "DataflowRunner: it follows from the data and the Problem by default."),
-    ("service-account", "EMAIL", "DataflowRunner: what workers run as."),
-    ("network", "NAME", "DataflowRunner: the workers' network."),
-    ("subnetwork", "NAME", "DataflowRunner: as regions/REGION/subnetworks/NAME."),
-    ("machine-type", "TYPE", "DataflowRunner: such as n2-standard-4."),
-    ("job-endpoint", "HOST:PORT", "FlinkRunner, SparkRunner, PortableRunner: a Beam job server that runs."),
-    ("environment-type", "TYPE", "The same: how workers start, DOCKER (the default), EXTERNAL, PROCESS or LOOPBACK."),
-    ("environment-config", "CONFIG", "The same: the image, HOST:PORT of the worker pool, or JSON with the command."),
+    ("project", "PROJECT", "DataflowRunner: ID of the project."),
+    ("region", "REGION", "DataflowRunner: region of the job, such as europe-west1."),
+    ("temp-location", "gs://...", "DataflowRunner: folder in a bucket for the job's own files."),
+    (
+        "staging-location",
+        "gs://...",
+        "DataflowRunner: folder of what the job is started with (default: --temp-location).",
+    ),
+    ("sdk-container-image", "IMAGE", "DataflowRunner: image of the workers, which is beam-worker."),
+    ("job-name", "NAME", "DataflowRunner: name of the job (default: follows from the data and the Problem)."),
+    ("service-account", "EMAIL", "DataflowRunner: service account of the workers."),
+    ("network", "NAME", "DataflowRunner: network of the workers."),
+    ("subnetwork", "NAME", "DataflowRunner: subnetwork of the workers, as regions/REGION/subnetworks/NAME."),
+    ("worker-machine-type", "TYPE", "DataflowRunner: machine type of the workers, such as n2-standard-4."),
+    ("job-endpoint", "HOST:PORT", "FlinkRunner, SparkRunner, PortableRunner: address of a running Beam job server."),
+    ("environment-type", "TYPE", "The same: how workers start: DOCKER (default), EXTERNAL, PROCESS or LOOPBACK."),
+    ("environment-config", "CONFIG", "The same: image, HOST:PORT of the worker pool, or JSON with the command."),
 )
 _COUNTS = (
-    ("direct-workers", "workers", "DirectRunner: processes; 1, which needs no start, by default."),
-    ("workers", "workers", "DataflowRunner: at the start."),
-    ("max-workers", "max_workers", "DataflowRunner: at most."),
-    ("disk-gigabytes", "disk_gigabytes", "DataflowRunner: of each worker."),
+    ("direct-workers", "workers", "DirectRunner: number of processes (default: 1, which needs no start)."),
+    ("workers", "workers", "DataflowRunner: number of workers at the start."),
+    ("max-workers", "max_workers", "DataflowRunner: maximum number of workers."),
+    ("disk-gigabytes", "disk_gigabytes", "DataflowRunner: disk of each worker, in gigabytes."),
 )
+# Options whose name is not that of the field.
+_FIELDS = {"worker-machine-type": "machine_type"}
+_runner = group("Beam runner")
+_rare = group("Beam runner", rare=True)
 
 
 def runner(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,40 +53,34 @@ def optional_runner(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _added(command: Callable[..., Any], default: str, here: str) -> Callable[..., Any]:
-    def taking(**given: Any) -> Any:
-        values = {name: given.pop(name) for name in names}
-        return command(**given, runner=values)
-
-    names = ["runner", "label", "no_public_addresses", "beam_option"]
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    # What the decorators below this one added.
-    taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = click.option(
-        "--beam-option",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="An option of Beam's own, which its parser checks; again for more.",
-    )(taking)
-    wrapped = click.option(
-        "--no-public-addresses", is_flag=True, help="DataflowRunner: workers inside the network only."
-    )(wrapped)
-    wrapped = click.option(
-        "--label", multiple=True, metavar="KEY=VALUE", help="DataflowRunner: for the bill; again for more."
-    )(wrapped)
-    for name, _, text in reversed(_COUNTS):
-        wrapped = click.option(f"--{name}", type=int, default=None, metavar="N", help=text)(wrapped)
-        names.append(name.replace("-", "_"))
-    for name, metavar, text in reversed(_TEXTS):
-        wrapped = click.option(f"--{name}", default=None, metavar=metavar, help=text)(wrapped)
-        names.append(name.replace("-", "_"))
-    return click.option(
-        "--runner",
-        default=default,
-        show_default=bool(default),
-        metavar="NAME",
-        help=f"The Beam runner: {here}, DataflowRunner, FlinkRunner, SparkRunner or PortableRunner.",
-    )(wrapped)
+    return folded(
+        (
+            _runner(
+                "--runner",
+                default=default,
+                show_default=bool(default),
+                metavar="NAME",
+                help=f"Beam runner: {here}, DataflowRunner, FlinkRunner, SparkRunner or PortableRunner.",
+            ),
+            *(_rare(f"--{name}", default=None, metavar=metavar, help=text) for name, metavar, text in _TEXTS),
+            *(_rare(f"--{name}", type=int, default=None, metavar="N", help=text) for name, _, text in _COUNTS),
+            _rare(
+                "--job-label",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="DataflowRunner: label of the job, for the bill (repeatable).",
+            ),
+            _rare("--no-public-addresses", is_flag=True, help="DataflowRunner: keep workers inside the network."),
+            _rare(
+                "--beam-option",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Option of Beam itself, which its parser checks (repeatable).",
+            ),
+        ),
+        "runner",
+        dict,
+    )(command)
 
 
 def chosen(values: Mapping[str, Any]) -> Any:
@@ -95,7 +96,7 @@ def chosen(values: Mapping[str, Any]) -> Any:
     from headrace.core.beam.runners import runner_options
 
     given = _given(values)
-    given["labels"] = _pairs("--label", values["label"]) or None
+    given["labels"] = _pairs("--job-label", values["job_label"]) or None
     given["beam_options"] = _pairs("--beam-option", values["beam_option"]) or None
     given["public_addresses"] = False if values["no_public_addresses"] else None
     return runner_options(name, given)
@@ -122,7 +123,7 @@ def _check_alone(values: Mapping[str, Any]) -> None:
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     name = str(values["runner"])
-    given = {option.replace("-", "_"): values[option.replace("-", "_")] for option, _, _ in _TEXTS}
+    given = {_FIELDS.get(option, option.replace("-", "_")): values[option.replace("-", "_")] for option, _, _ in _TEXTS}
     direct = name == "DirectRunner"
     for option, field, _ in _COUNTS:
         value = values[option.replace("-", "_")]
@@ -142,7 +143,7 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in texts:
         key, separator, value = text.partition("=")
-        if not key or (option == "--label" and not separator):
+        if not key or (option == "--job-label" and not separator):
             raise UsageError("it is not a pair", where=option, expected="KEY=VALUE", received=repr(text))
         if key in pairs:
             raise UsageError("it is given twice", where=option, expected="each key once", received=key)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import inputs as input_options
 from headrace.pipelines.submission.prepare import prepare
@@ -30,7 +32,7 @@ def schedule() -> None:
     """
 
 
-@schedule.command(name="set")
+@schedule.command(name="set", cls=GroupedCommand)
 @click.argument("spec", metavar="FILE.yaml")
 @platform_options.place
 @input_options
@@ -43,43 +45,44 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
 
     \b
     Example:
-      headrace schedule set scoring.yaml --to vertex --options vertex.toml --root gs://my-bucket/headrace \\
+      headrace schedule set scoring.yaml --platform vertex --options vertex.toml --root gs://my-bucket/headrace \\
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
-    from headrace.pipelines.submission import spec_edits, submitting
+    from headrace.core.problem import copies
+    from headrace.pipelines.submission import submitting
     from headrace.pipelines.submission.retry import Patience
 
     _check_times(cron, timezone)
-    prepared = prepare(spec, place, inputs, name, data_later=True)
+    prepared = prepare(spec, place, inputs, name, data_later=True, cache=not no_cache)
     # The digest is of one run's parameters, which may be others tomorrow; the schedule stays the same one.
     called = name or prepared.run_id.rpartition("-")[0]
     parameters = dict(prepared.submission.parameters)
     if "run_id" in parameters:
         parameters["run_id"] = called
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
-    submission = spec_edits.without_cache(submission) if no_cache else submission
     with platform_options.service(place) as service:
-        if prepared.upload is not None:
-            from headrace.core import storage
-
-            storage.write_bytes(*prepared.upload)
+        copies.write(prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())
         click.echo(f"{'made' if new else 'changed'}: {_line(made)}")
 
 
-@schedule.command(name="list")
+@schedule.command(name="list", cls=GroupedCommand)
 @platform_options.place
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option
 def list_(place: Place, as_json: bool) -> None:
     """List the schedules."""
     from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        for one in asking(service.schedules, Patience()):
-            click.echo(json.dumps(dataclasses.asdict(one)) if as_json else _line(one))
+        found = asking(service.schedules, Patience())
+        if as_json:
+            print_json(found)
+            return
+        for one in found:
+            click.echo(_line(one))
 
 
-@schedule.command()
+@schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
 def pause(name: str, place: Place) -> None:
@@ -87,7 +90,7 @@ def pause(name: str, place: Place) -> None:
     _set_paused(name, place, True)
 
 
-@schedule.command()
+@schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
 def resume(name: str, place: Place) -> None:
@@ -95,7 +98,7 @@ def resume(name: str, place: Place) -> None:
     _set_paused(name, place, False)
 
 
-@schedule.command()
+@schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
 def delete(name: str, place: Place) -> None:

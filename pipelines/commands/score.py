@@ -11,41 +11,61 @@ from headrace.core.errors import UsageError
 from headrace.core.text import counted
 from headrace.pipelines.commands import options, score_options
 from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import MODEL
 
 _NOBODY = "0" * 16
 _NOWHERE = "-"
 
 
-@click.command()
-@click.option("--model", default="", metavar="DIR", help="A Model, an endpoint's folder, or any SavedModel; gs:// too.")
-@click.option("--describe", is_flag=True, help="Show what the model takes and gives, and end.")
+@click.command(cls=GroupedCommand)
+@click.option(
+    "--model",
+    default="",
+    type=MODEL,
+    metavar="DIR_OR_RUN",
+    help="A Model, an endpoint's folder, any SavedModel, gs:// too; or the run that made a Model.",
+)
+@click.option("--describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
+@json_option
 @click.option("--data", default="", metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://...")
-@click.option("--output", default="", metavar="DIR", help="Where Predictions go; they appear whole or not at all.")
+@click.option("--output", default="", metavar="DIR", help="Folder of the Predictions, written atomically.")
 @score_options.approach
 @score_options.sink
 @score_options.table
 @score_options.partition_by
-@click.option("--signature", default="serving_default", show_default=True, help="Of the SavedModel.")
-@click.option("--key", default=None, metavar="COLUMN", help="What identifies a row; a Model's own by default.")
+@option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
+@click.option("--key", default=None, metavar="COLUMN", help="Column that identifies a row (default: the Model's).")
 @click.option(
     "--input",
     "inputs",
     multiple=True,
     metavar="INPUT=COLUMN[,COLUMN...]",
-    help="Columns of an input that is not named like one; again for more. COLUMN,COLUMN,... for the only dense input.",
+    help="Columns of an input with another name (repeatable), or COLUMN,COLUMN,... of the only dense input.",
 )
-@click.option("--optional", multiple=True, metavar="INPUT", help="Values of it may be missing; again for more.")
+@option("--optional", multiple=True, metavar="INPUT", rare=True, help="Input whose values may be missing (repeatable).")
 @options.csv
 @score_options.batch_rows
-@click.option("--scoring-threads", default=0, metavar="N", help="Batches scored at once; the machine's cores if 0.")
-@click.option("--intra-op-threads", default=0, metavar="N", help="TensorFlow's threads in an operation.")
-@click.option("--quarantine-budget", type=float, default=None, metavar="SHARE", help="Of rows without a prediction.")
+@option(
+    "--scoring-threads", default=0, metavar="N", rare=True, help="Number of batches at once (default: 0, one per core)."
+)
+@option("--intra-op-threads", default=0, metavar="N", rare=True, help="Number of TensorFlow's threads per operation.")
+@click.option(
+    "--quarantine-budget",
+    type=float,
+    default=None,
+    metavar="X",
+    help="Maximum fraction of rows without a prediction, 0 to 1.",
+)
 @score_options.elsewhere
 @runner_command.optional_runner
 def score(
     model: str,
     describe: bool,
+    as_json: bool,
     data: str,
     output: str,
     inputs: tuple[str, ...],
@@ -84,18 +104,19 @@ def score(
         **given,
     )
     if describe:
-        _describe(config)
+        _describe(config, as_json)
     else:
-        _score(config, csv)
+        _score(config, csv, as_json)
 
 
-def _score(config: Any, csv: tuple[str, ...]) -> None:
+def _score(config: Any, csv: tuple[str, ...], as_json: bool) -> None:
     import dataclasses
 
     from headrace.components.score.identity import score_identity, version_of
     from headrace.components.score.score import approach_of, score
     from headrace.core.sources.open import data_version, list_paths
 
+    config.check_output()
     version = data_version(list_paths(config.data), config.csv)
     names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach")
     settings = {name: getattr(config, name) for name in names}
@@ -103,8 +124,12 @@ def _score(config: Any, csv: tuple[str, ...]) -> None:
     config = dataclasses.replace(config, identity=identity, data_version=version)
     choice = approach_of(config)
     with showing("score", config.output) as (console, report):
-        console.print(f"approach {choice.approach}: {choice.reason}")
+        if not as_json:
+            console.print(f"approach {choice.approach}: {choice.reason}")
         result = score(config, report, choice=choice)
+        if as_json:
+            print_json({**vars(result), "approach_reason": choice.reason, "output": config.output}, console.file)
+            return
         where = f"{result.destination}; {config.output}" if result.destination else config.output
         console.print(
             f"{counted(result.rows_in, 'row')} in = {counted(result.rows_out, 'prediction')} + "
@@ -114,7 +139,7 @@ def _score(config: Any, csv: tuple[str, ...]) -> None:
             console.print(f"quarantined, {reason}: {rows:,}")
 
 
-def _describe(config: Any) -> None:
+def _describe(config: Any, as_json: bool) -> None:
     from headrace.core import storage
 
     with showing("score") as (console, _):
@@ -127,6 +152,14 @@ def _describe(config: Any) -> None:
             from headrace.components.score.batch.run import model_of
 
             source = model_of(config).load()
+        if as_json:
+            form = None
+            if config.job is not None and config.model and config.data != _NOWHERE:
+                from headrace.components.score.score import form_of
+
+                form = form_of(config, config.job).text
+            print_json({"model_version": source.model_version, "takes": source.takes, "form": form}, console.file)
+            return
         console.print(f"model version {source.model_version}", markup=False)
         console.print(source.takes.text(), markup=False)
         if config.job is not None and config.model and config.data != _NOWHERE:

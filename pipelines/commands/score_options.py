@@ -10,42 +10,73 @@ from typing import Any
 import click
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands.option_groups import folded, group, option
 
 _SINKS = ("parquet", "csv", "jsonl", "table", "bigquery")
 # Each option, the field that it sets, its type, what it is shown as, and what it is for.
 _ENDPOINT: tuple[tuple[str, str, type[Any], str, str], ...] = (
-    ("endpoint", "url", str, "URL", "A model behind HTTP: https://HOST/v1/models/NAME:predict, or Vertex' address."),
-    ("endpoint-form", "form", str, "FORM", "instances (an object a row, as Vertex takes it) or inputs (columns)."),
-    ("endpoint-token-variable", "token_variable", str, "NAME", "The environment variable that holds a bearer token."),
-    ("endpoint-concurrency", "concurrency", int, "N", "Requests that are under way at once."),
-    ("endpoint-requests-per-second", "requests_per_second", float, "N", "At most, over all; 0 for no bound."),
-    ("endpoint-rows-per-request", "rows_per_request", int, "N", "At most."),
-    ("endpoint-request-seconds", "request_seconds", float, "S", "That one try may take."),
-    ("endpoint-tries", "tries", int, "N", "Of a request."),
-    ("endpoint-deadline-seconds", "deadline_seconds", float, "S", "For all requests together; 0 for none."),
+    (
+        "endpoint-url",
+        "url",
+        str,
+        "URL",
+        "URL of a model: https://HOST/v1/models/NAME:predict, or Vertex AI's.",
+    ),
+    ("endpoint-form", "form", str, "FORM", "Form of requests: instances (an object per row) or inputs (columns)."),
+    ("endpoint-token-variable", "token_variable", str, "NAME", "Environment variable that holds a bearer token."),
+    ("endpoint-concurrency", "concurrency", int, "N", "Number of requests at once (default: 4)."),
+    (
+        "endpoint-requests-per-second",
+        "requests_per_second",
+        float,
+        "N",
+        "Maximum requests per second (default: 0, any).",
+    ),
+    ("endpoint-rows-per-request", "rows_per_request", int, "N", "Maximum rows per request (default: 960)."),
+    ("endpoint-request-seconds", "request_seconds", float, "S", "Timeout per attempt, in seconds (default: 30)."),
+    ("endpoint-tries", "tries", int, "N", "Maximum attempts per request (default: 6)."),
+    (
+        "endpoint-deadline-seconds",
+        "deadline_seconds",
+        float,
+        "S",
+        "Timeout of all requests, in seconds (default: 0, none).",
+    ),
 )
 _JOB: tuple[tuple[str, str, type[Any], str, str], ...] = (
-    ("vertex-model", "model", str, "MODEL", "For a job: projects/P/locations/L/models/M, perhaps with @VERSION."),
-    ("vertex-project", "project", str, "PROJECT", "The project that pays."),
-    ("vertex-region", "region", str, "REGION", "Where it runs."),
-    ("vertex-staging", "staging", str, "gs://...", "A folder in a bucket for instances and results."),
-    ("vertex-machine-type", "machine_type", str, "TYPE", "Of the workers; those of the series g2, a2, a3 have GPUs."),
-    ("vertex-replicas", "replicas", int, "N", "Workers, at most."),
-    ("vertex-batch-size", "batch_size", int, "N", "Instances that a container is given at once."),
-    ("vertex-service-account", "service_account", str, "EMAIL", "What the workers run as."),
-    ("vertex-poll-seconds", "poll_seconds", float, "S", "Between two looks at the job."),
-    ("vertex-deadline-seconds", "deadline_seconds", float, "S", "To wait for it; 0 for as long as it takes."),
-    ("vertex-api-endpoint", "api_endpoint", str, "URL", "A server in place of Vertex' own, for tests."),
+    (
+        "vertex-model",
+        "model",
+        str,
+        "MODEL",
+        "Model in the registry: projects/P/locations/L/models/M, or with @VERSION.",
+    ),
+    ("vertex-project", "project", str, "PROJECT", "ID of the project that pays for the job."),
+    ("vertex-region", "region", str, "REGION", "Region of the job, such as europe-west1."),
+    ("vertex-staging", "staging", str, "gs://...", "Folder in a bucket for instances and results."),
+    ("vertex-machine-type", "machine_type", str, "TYPE", "Machine type of the workers (default: n2-standard-4)."),
+    ("vertex-replicas", "replicas", int, "N", "Maximum number of workers (default: 10)."),
+    ("vertex-batch-size", "batch_size", int, "N", "Number of instances per call of the model (default: 64)."),
+    ("vertex-service-account", "service_account", str, "EMAIL", "Service account of the workers."),
+    ("vertex-poll-seconds", "poll_seconds", float, "S", "Time between two looks at the job, in seconds (default: 30)."),
+    ("vertex-deadline-seconds", "deadline_seconds", float, "S", "Timeout of the job, in seconds (default: 0, none)."),
+    ("vertex-api-endpoint", "api_endpoint", str, "URL", "URL of another server than Vertex AI, for tests."),
 )
+# Those that a first use needs; --help-all shows the others.
+_SHOWN = frozenset({"endpoint-url", "endpoint-token-variable", "vertex-model"})
 
 sink = click.option(
-    "--sink", type=click.Choice(_SINKS), default="parquet", show_default=True, help="What predictions are written as."
+    "--sink", type=click.Choice(_SINKS), default="parquet", show_default=True, help="Output format of predictions."
 )
 table = click.option(
-    "--table", default="", metavar="bigquery://PROJECT.DATASET.TABLE", help="For --sink bigquery; it is replaced."
+    "--table", default="", metavar="bigquery://PROJECT.DATASET.TABLE", help="Table of --sink bigquery; it is replaced."
 )
-partition_by = click.option(
-    "--partition-by", default="", metavar="COLUMN", help="Folders COLUMN=VALUE of files, of the rows or predictions."
+partition_by = option(
+    "--partition-by",
+    default="",
+    metavar="COLUMN",
+    rare=True,
+    help="Column of the rows or predictions whose values become folders COLUMN=VALUE.",
 )
 approach = click.option(
     "--approach",
@@ -53,29 +84,25 @@ approach = click.option(
     default="auto",
     show_default=True,
     help="direct: the model in this process or in Beam's workers; job: a Vertex batch prediction job; endpoint: "
-    "requests to --endpoint, the slow way; auto: chosen by rules, and the reason is printed.",
+    "requests to --endpoint-url, the slow way; auto: chosen by rules, and the reason is printed.",
 )
-batch_rows = click.option(
-    "--batch-rows", default=0, metavar="N", help="Rows that the model is given at once; found by measuring if 0."
+batch_rows = option(
+    "--batch-rows",
+    default=0,
+    metavar="N",
+    rare=True,
+    help="Number of rows per call of the model (default: 0, found by measuring).",
 )
 
 
 def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of endpoints and jobs, given as one mapping under `elsewhere`, which functions below read."""
-    names = [option.replace("-", "_") for option, *_ in (*_ENDPOINT, *_JOB)]
-
-    def taking(**given: Any) -> Any:
-        values = {name: given.pop(name) for name in names}
-        return command(**given, elsewhere=values)
-
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    # What the decorators below this one added.
-    taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = taking
-    for option, _, kind, metavar, text in reversed((*_ENDPOINT, *_JOB)):
-        wrapped = click.option(f"--{option}", type=kind, default=None, metavar=metavar, help=text)(wrapped)
-    return wrapped
+    declared = [
+        group(heading)(f"--{name}", type=kind, default=None, metavar=metavar, help=text, rare=name not in _SHOWN)
+        for heading, options in (("A model behind an endpoint", _ENDPOINT), ("A Vertex AI batch prediction job", _JOB))
+        for name, _, kind, metavar, text in options
+    ]
+    return folded(declared, "elsewhere", dict)(command)
 
 
 def endpoint_of(values: Mapping[str, Any]) -> Any:
@@ -86,7 +113,7 @@ def endpoint_of(values: Mapping[str, Any]) -> Any:
     """
     given = _fields(values, _ENDPOINT)
     if given and "url" not in given:
-        raise UsageError("options of an endpoint need its address", where="--endpoint", expected="https://HOST/...")
+        raise UsageError("options of an endpoint need its address", where="--endpoint-url", expected="https://HOST/...")
     from headrace.components.score.options import EndpointOptions
 
     return EndpointOptions(**given) if given else None

@@ -1,39 +1,56 @@
-"""`headrace status`: the runs of a platform, or one run and its tasks."""
+"""`headrace status`: the runs of a platform, or one run and its tasks; without a platform, this machine."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import json
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import follow_to_end, poll
+from headrace.pipelines.commands.text_table import aligned, moment, took
+from headrace.pipelines.runs.resolve import DEFAULT_ROOT
 
 if TYPE_CHECKING:
+    from headrace.pipelines.runs.machine import EndpointOfRoot, MachineStatus
+    from headrace.pipelines.runs.records import RunRecord
     from headrace.pipelines.submission.run import Run
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("run_id", metavar="[RUN]", required=False, default="")
-@platform_options.place
+@functools.partial(platform_options.place, required=False)
+@click.option(
+    "--root", default="", metavar="DIR", help=f"Without --platform: the root of the runs (default: {DEFAULT_ROOT})."
+)
 @click.option("--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit as it did.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object, or one a line for a list.")
+@json_option
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs in a list.")
 @poll
-def status(run_id: str, place: Place, wait: bool, as_json: bool, limit: int, poll_seconds: float) -> None:
+def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limit: int, poll_seconds: float) -> None:
     """Show a run and its tasks, or without RUN the newest runs.
+
+    Without --platform this is about this machine: the newest run of --root, what is under way, and the endpoints.
 
     \b
     Examples:
-      headrace status --to vertex --options vertex.toml
-      headrace status natality-0123456789ab --to kubeflow --host http://127.0.0.1:8888 --wait
+      headrace status --root out
+      headrace status --platform vertex --options vertex.toml
+      headrace status natality-0123456789ab --platform kubeflow --host http://127.0.0.1:8888 --wait
     """
-    from headrace.core.errors import UsageError
+    if not place.platform:
+        _this_machine(run_id, place, root or DEFAULT_ROOT, wait, as_json)
+        return None
+    if root:
+        raise UsageError(f"{place.platform} has no root", where="--root", expected="--root without --platform")
     from headrace.pipelines.submission import follow
     from headrace.pipelines.submission.retry import Patience, asking
 
@@ -42,16 +59,77 @@ def status(run_id: str, place: Place, wait: bool, as_json: bool, limit: int, pol
     with platform_options.service(place) as service:
         if not run_id:
             runs = asking(lambda: service.runs(limit), Patience())
-            for run in runs:
-                click.echo(json.dumps(_to_json(run)) if as_json else _line(run))
-            if not runs and not as_json:
-                click.echo(f"no runs on {place.platform}")
+            if as_json:
+                print_json([_to_json(run) for run in runs])
+            else:
+                click.echo("\n".join(map(_line, runs)) or f"no runs on {place.platform}")
             return None
         run = follow.find(service, run_id, Patience())
         if wait:
             return follow_to_end(service, run, place, poll_seconds)
-        click.echo(json.dumps(_to_json(run), indent=1) if as_json else _text(run))
+        if as_json:
+            print_json(_to_json(run))
+        else:
+            click.echo(_text(run))
     return None
+
+
+def _this_machine(run_id: str, place: Place, root: str, wait: bool, as_json: bool) -> None:
+    """Prints the status of a root, or of one run of it."""
+    if place.arguments or wait:
+        option = "--wait" if wait else place.arguments.split()[0]
+        raise UsageError(
+            f"{option} is about a platform", where=option, expected="--to vertex or --platform kubeflow with it"
+        )
+    if run_id:
+        from headrace.pipelines.runs.resolve import resolve_run
+
+        run = resolve_run(run_id, root)
+        if as_json:
+            print_json(run)
+        else:
+            click.echo(_run_text(run))
+        return
+    from headrace.pipelines.runs.machine import machine_status
+
+    found = machine_status(root)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(_machine_text(found))
+
+
+def _machine_text(found: MachineStatus) -> str:
+    lines = [("root", found.root)]
+    lines.append(("newest run", "none" if found.latest is None else _run_line(found.latest)))
+    lines += [("under way", _run_line(run)) for run in found.under_way] or [("under way", "nothing")]
+    lines += [("endpoint", _endpoint_text(one)) for one in found.endpoints] or [("endpoint", "none")]
+    return aligned(lines)
+
+
+def _run_line(run: RunRecord) -> str:
+    facts = [run.run_id, f"{run.status} ({run.step})" if run.step else run.status, moment(run.started)]
+    if run.finished is not None or run.status == "running":
+        facts.append(took(run.started, run.finished, time.time()))
+    return ", ".join(fact for fact in (*facts, run.data) if fact)
+
+
+def _run_text(run: RunRecord) -> str:
+    lines = [("run", _run_line(run)), ("folder", run.folder), ("problem", run.problem), ("data", run.data)]
+    lines += [
+        ("metric", f"{name} {measured['value']:.4g}") for name, measured in run.metrics.items() if measured["value"]
+    ]
+    lines += [("model version", run.model_version or "none"), *run.outputs.items(), ("message", run.message)]
+    return aligned([line for line in lines if line[1]])
+
+
+def _endpoint_text(one: EndpointOfRoot) -> str:
+    if one.status is None:
+        return f"{one.folder}: {one.error}"
+    if one.status.live is None:
+        return f"{one.folder}: nothing was ever live"
+    answers = f"answers at {one.status.url}" if one.status.healthy else "does not answer"
+    return f"{one.status.name}: version {one.status.live} {answers}"
 
 
 def _to_json(run: Run) -> dict[str, Any]:
@@ -62,7 +140,8 @@ def _to_json(run: Run) -> dict[str, Any]:
 
 
 def _line(run: Run) -> str:
-    return f"{run.run_id:<48} {run.state:<10} {_moment(run.created)}  {_took(run.created, run.finished)}".rstrip()
+    lasted = took(run.created, run.finished, time.time())
+    return f"{run.run_id:<48} {run.state:<10} {moment(run.created):<20}  {lasted}".rstrip()
 
 
 def _text(run: Run) -> str:
@@ -75,20 +154,10 @@ def _text(run: Run) -> str:
             lines.append(f"  {name:<20} waiting" if not run.ended else f"  {name:<20} not run")
             continue
         message = f"  {task.message}" if task.message and task.state in ("failed", "cancelled") else ""
-        lines.append(f"  {name:<20} {task.state:<10} {_took(task.started, task.finished)}{message}".rstrip())
+        lines.append(
+            f"  {name:<20} {task.state:<10} {took(task.started, task.finished, time.time())}{message}".rstrip()
+        )
     if run.message:
         lines.append(run.message)
     lines.append(run.page)
     return "\n".join(lines)
-
-
-def _moment(seconds: float | None) -> str:
-    if seconds is None:
-        return " " * 20
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _took(started: float | None, finished: float | None) -> str:
-    if started is None:
-        return ""
-    return f"{max(0.0, (finished or time.time()) - started):.0f} s"

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import GateRefused, UsageError
 from headrace.core.problem.file import load_problem
-from headrace.core.steps import identity
+from headrace.core.steps import identity as lineage
+from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import MODEL
 
 if TYPE_CHECKING:
     from headrace.components.preprocess.append.spans import Update
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @options.problem
 @options.data
 @options.csv
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 @options.append
 @options.span
 @options.replace
+@json_option
 @runner_command.runner
 def preprocess(
     problem: str,
@@ -39,6 +47,7 @@ def preprocess(
     append: bool,
     span: str,
     replace: bool,
+    as_json: bool,
     runner: Mapping[str, Any],
 ) -> None:
     """Turn rows into TFRecords of tf.train.Example, with statistics, a manifest and a quarantine."""
@@ -46,13 +55,14 @@ def preprocess(
     chosen.check_places(data, output)
     if replace and append:
         raise UsageError("--append replaces nothing", where="--replace", expected="one of the two")
-    from headrace.components.preprocess.append.guard import check_replaceable
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version
+    from headrace.components.preprocess.output_guard import check_place, check_replaceable
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
 
     file = load_problem(problem)
+    check_place(output, problem=problem, data=data, baseline=baseline)
     dialect = CsvDialect.parse(csv)
     if not (append or span or replace):
         check_replaceable(output)
@@ -63,7 +73,7 @@ def preprocess(
         config = pipeline.PreprocessConfig(
             data=data,
             output=output,
-            identity=identity.preprocess_identity(file, data_version, baseline_version(baseline), csv),
+            identity=lineage.preprocess_identity(file, data_version, baseline_version(baseline), csv),
             data_version=data_version,
             baseline=baseline,
             csv=dialect,
@@ -76,9 +86,15 @@ def preprocess(
                 update = spans.append(file, config, span=span, report=report)
             else:
                 update = spans.add_span(file, config, span, replace=replace, report=report)
-            console.print(_added(update, output))
+            if as_json:
+                print_json({**vars(update), "output": output}, console.file)
+            else:
+                console.print(_added(update, output))
             return
         result = pipeline.preprocess(file, config, report)
+        if as_json:
+            print_json({**vars(result), "output": output}, console.file)
+            return
         console.print(
             f"{counted(result.rows_in, 'row')} in = {result.rows_out:,} out + "
             f"{result.rows_quarantined:,} quarantined: {output}"
@@ -91,26 +107,27 @@ def preprocess(
 @options.model
 @options.champion
 @options.output
-def evaluate(problem: str, examples: str, model: str, champion: str, output: str) -> None:
+@json_option
+def evaluate(problem: str, examples: str, model: str, champion: str, output: str, as_json: bool) -> None:
     """Measure a Model on the test split, and let the Problem's gate judge it. A refusal exits 3."""
     file = load_problem(problem)
-    version = identity.model_version_of(model)
+    from headrace.components.evaluate import evaluator
+
+    config = evaluator.EvaluateConfig(examples, model, output, champion or None)
+    config.check_output(problem)
+    version = lineage.model_version_of(model)
+    identity = lineage.evaluate_identity(file, lineage.examples_identity_of(examples), version, champion)
+    config = dataclasses.replace(config, identity=identity)
     with showing("evaluate", output) as (console, report):
         import_tensorflow()
-        from headrace.components.evaluate import evaluator
-
-        config = evaluator.EvaluateConfig(
-            examples=examples,
-            model=model,
-            output=output,
-            champion=champion or None,
-            identity=identity.evaluate_identity(file, identity.examples_identity_of(examples), version, champion),
-        )
         result = evaluator.evaluate(file, config, report)
-        for name, value in result.metrics.items():
-            console.print(f"{name:<24} {'undefined' if value is None else format(value, '.4g')}")
-        for reason in result.reasons:
-            console.print(reason)
+        if as_json:
+            print_json({**vars(result), "output": output}, console.file)
+        else:
+            for name, value in result.metrics.items():
+                console.print(f"{name:<24} {'undefined' if value is None else format(value, '.4g')}")
+            for reason in result.reasons:
+                console.print(reason)
     if not result.blessed:
         raise GateRefused("the gate refused the model", where=output)
 
@@ -118,23 +135,28 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 @click.command()
 @options.model
 @click.option("--endpoint", required=True, metavar="DIR", help="The endpoint's folder; it is made if it is not there.")
-def deploy(model: str, endpoint: str) -> None:
+@json_option
+def deploy(model: str, endpoint: str, as_json: bool) -> None:
     """Put a Model behind an endpoint on this machine; the version before it is kept for going back."""
     from headrace.components.deploy.local import publisher
 
+    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     with showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
+        if as_json:
+            print_json(result, console.file)
+            return
         console.print(
             f"version {result.version} answers at {result.url} ({counted(result.checked_rows, 'row')} checked)"
         )
 
 
 @click.command()
-@click.argument("path", metavar="ENDPOINT_OR_MODEL")
+@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 def serve(path: str, host: str, port: int) -> None:
-    """Serve a Model, or an endpoint's live version, over HTTP until it is told to stop.
+    """Serve a Model, that of a run, or an endpoint's live version, over HTTP until it is told to stop.
 
     \b
     Answers:

@@ -10,54 +10,58 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.option_groups import GroupedCommand, folded, group, option
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.submission.prepare import prepare
 
 if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Run, Service
 
-poll = click.option(
-    "--poll-seconds", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Between two looks."
+poll = option(
+    "--poll-seconds",
+    type=click.FloatRange(min=0.01),
+    default=10.0,
+    show_default=True,
+    rare=True,
+    help="Time between two requests for the run's state, in seconds.",
 )
 _INPUTS = (
-    ("--problem", "FILE", "The Problem file, here or on gs://; one that is here is put below --root."),
-    ("--data", "PATH", "The rows, as the tasks read them: gs://..., bigquery://..., or a path of the cluster."),
-    ("--root", "PATH", "Where runs and models are kept: gs://..., or a path of the cluster."),
-    ("--data-version", "TEXT", "Of data that cannot be read from here; measured otherwise."),
-    ("--champion", "PATH", "A Model to compare with, by the gate's champion_tolerance."),
+    ("--problem", "FILE", "Problem file, here or on gs://; one that is here is copied below --root."),
+    ("--data", "PATH", "Rows, as the tasks read them: gs://..., bigquery://..., or a path of the cluster."),
+    ("--root", "PATH", "Pipeline root, where runs and models are kept: gs://..., or a path of the cluster."),
+    ("--data-version", "TEXT", "Version of data that cannot be read from here (default: measured)."),
+    ("--champion", "PATH", "Model to compare with, by the gate's champion_tolerance."),
     ("--baseline", "PATH", "Statistics that drift is judged against."),
 )
 
 
 def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of what a pipeline runs on to a command, which is given them as a mapping under `inputs`."""
-
-    def taking(**given: Any) -> Any:
-        values = {name: given.pop(name) for name in names}
-        return command(**given, inputs=values)
-
-    names = [option.lstrip("-").replace("-", "_") for option, _, _ in _INPUTS] + ["csv", "parameter"]
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    taking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = click.option(
-        "--parameter", "-p", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; again for more."
-    )(taking)
-    wrapped = click.option("--csv", multiple=True, metavar="NAME=VALUE", help="How CSV is written, as in `run`.")(
-        wrapped
-    )
-    for option, metavar, text in reversed(_INPUTS):
-        wrapped = click.option(option, default="", metavar=metavar, help=text)(wrapped)
-    return wrapped
+    of_run = group("Inputs of the pipeline")
+    return folded(
+        (
+            *(of_run(name, default="", metavar=metavar, help=text) for name, metavar, text in _INPUTS),
+            of_run(
+                "--csv", multiple=True, metavar="NAME=VALUE", help="CSV dialect, as in `headrace run` (repeatable)."
+            ),
+            of_run(
+                "--parameter", "-p", multiple=True, metavar="NAME=VALUE", help="Parameter of the pipeline (repeatable)."
+            ),
+        ),
+        "inputs",
+        dict,
+    )(command)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("spec", metavar="FILE.yaml")
 @platform_options.place
 @inputs
-@click.option("--name", default="", metavar="NAME", help="What the run's name starts with; the problem's otherwise.")
-@click.option("--no-cache", is_flag=True, help="Take no task from the cache.")
-@click.option("--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit as it did.")
+@click.option("--name", default="", metavar="NAME", help="Prefix of the run's name (default: the problem's name).")
+@click.option("--no-cache", is_flag=True, help="Run every task, whatever the platform has cached.")
+@click.option(
+    "--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit with its status."
+)
 @click.option("--dry-run", is_flag=True, help="Print the run's name and parameters as JSON; submit nothing.")
 @poll
 def submit(
@@ -78,24 +82,22 @@ def submit(
     \b
     Exit status with --wait, as of `headrace run`: 0 done, 2 a mistake, 3 the gate refused the model, 75 the platform.
     Examples:
-      headrace submit static.yaml --to vertex --options vertex.toml --problem natality.py \\
+      headrace submit static.yaml --platform vertex --options vertex.toml --problem natality.py \\
         --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
-      headrace submit any.yaml --to kubeflow --host http://127.0.0.1:8888 --parameter rows=100
+      headrace submit any.yaml --platform kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
-    from headrace.core import storage
-    from headrace.pipelines.submission import spec_edits, submitting
+    from headrace.core.problem import copies
+    from headrace.pipelines.submission import submitting
     from headrace.pipelines.submission.retry import Patience
 
-    prepared = prepare(spec, place, inputs, name)
+    prepared = prepare(spec, place, inputs, name, cache=not no_cache)
     if dry_run:
         click.echo(json.dumps({"run_id": prepared.run_id, "parameters": prepared.submission.parameters}, indent=1))
         return
-    submission = spec_edits.without_cache(prepared.submission) if no_cache else prepared.submission
     with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
-        if prepared.upload is not None:
-            storage.write_bytes(*prepared.upload)
-        run, new = submitting.submit(service, run_id, submission, Patience())
+        copies.write(prepared.upload)
+        run, new = submitting.submit(service, run_id, prepared.submission, Patience())
         said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
         click.echo(f"{run.run_id}: {said}")
         click.echo(run.page)

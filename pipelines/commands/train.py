@@ -14,8 +14,11 @@ from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, group
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import EXAMPLES
 from headrace.pipelines.console import print_lines
 from headrace.pipelines.training_lines import training_lines
 
@@ -24,12 +27,21 @@ _instead = group("Instead of training")
 
 @click.command(cls=GroupedCommand)
 @options.problem
-@click.option("--examples", default="", metavar="DIR", help="Examples: what `headrace preprocess` made.")
+@click.option(
+    "--examples",
+    default="",
+    type=EXAMPLES,
+    metavar="DIR_OR_RUN",
+    help="Examples: what `headrace preprocess` made, or the run that made them.",
+)
 @click.option("--output", default="", metavar="PATH", help="Where the Model appears, whole or not at all.")
-@train_options.asked
+@train_options.local_options
 @_instead("--describe", is_flag=True, help="Say what training would run on here, and why; train nothing.")
 @_instead("--plan", is_flag=True, help="Measure some steps here; print time, cost and scale for a table of machines.")
-def train(problem: str, examples: str, output: str, given: Mapping[str, Any], describe: bool, plan: bool) -> None:
+@json_option
+def train(
+    problem: str, examples: str, output: str, given: Mapping[str, Any], describe: bool, plan: bool, as_json: bool
+) -> None:
     """Train a model on Examples, and export it with its preprocessing inside.
 
     \b
@@ -48,7 +60,7 @@ def train(problem: str, examples: str, output: str, given: Mapping[str, Any], de
     file = load_problem(problem)
     request.check(file.problem)
     if describe:
-        _describe(file, request)
+        _describe(file, request, as_json)
         return
     for name, value, wanted in (("--examples", examples, True), ("--output", output, not plan)):
         if wanted and not value:
@@ -56,22 +68,23 @@ def train(problem: str, examples: str, output: str, given: Mapping[str, Any], de
     folder = "" if plan else train_options.checkpoints_folder(given, output)
     config = request.config(file, examples=examples, output=output or "nowhere", checkpoints=folder)
     if plan:
-        _plan(file, config, given)
+        _plan(file, config, given, as_json)
         return
+    config.check_output(problem)
     with showing("train", output) as (console, report):
         report("starting TensorFlow")
         import_tensorflow()
         from headrace.components.train import trainer
 
-        if trainer.serve(config, report):
-            console.print("the chief has published the Model, and needs this process no longer")
-            return
         result = trainer.train(file, config, report)
+        if as_json:
+            print_json({**result.to_json(), "output": output}, console.file)
+            return
         print_lines(console, training_lines(result.to_json()))
         print_lines(console, [("Model", f"version {config.identity}: {output}")])
 
 
-def _describe(file: ProblemFile, request: Request) -> None:
+def _describe(file: ProblemFile, request: Request, as_json: bool) -> None:
     """Prints what training would run on."""
     training = request.apply_to(file.problem.training)
     with tempfile.TemporaryDirectory() as folder, showing("describe", f"{folder}/describe") as (console, report):
@@ -80,16 +93,23 @@ def _describe(file: ProblemFile, request: Request) -> None:
         from headrace.components.train.devices import hardware
         from headrace.pipelines.advisor.describe_machine import description
 
-        print_lines(console, description(training, request.options, hardware.describe()))
+        lines = description(training, request.options, hardware.describe())
+        if as_json:
+            print_json({name.lower(): said for name, said in lines}, console.file)
+        else:
+            print_lines(console, lines)
 
 
-def _plan(file: ProblemFile, config: TrainConfig, given: Mapping[str, Any]) -> None:
+def _plan(file: ProblemFile, config: TrainConfig, given: Mapping[str, Any], as_json: bool) -> None:
     """Prints time, cost and scale for machines."""
     with tempfile.TemporaryDirectory() as folder, showing("plan", f"{folder}/plan") as (console, report):
         report("starting TensorFlow")
         import_tensorflow()
-        from headrace.pipelines.advisor import preview
+        from headrace.pipelines.advisor import forecast_text, preview
 
         table, machine = given["price_table"], given["machine_type"]
-        said = preview.plan_training(file, config, report, price_table=table, machine_type=machine)
-        console.print(said, markup=False)
+        made = preview.plan_training(file, config, report, price_table=table, machine_type=machine)
+        if as_json:
+            print_json(made.to_json(), console.file)
+        else:
+            console.print(forecast_text.text(made), markup=False)

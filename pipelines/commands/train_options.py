@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import click
 
-from headrace.components.train.options import (
-    Budget,
-    Cache,
-    Checkpointing,
-    Distribution,
-    Input,
-    Options,
-    Precision,
-    Sharding,
-    StrategyName,
-)
-from headrace.components.train.request import Inputs, Request
+from headrace.components.train.options import Cache, Precision, Sharding, StrategyName
+from headrace.components.train.request import OPTIONS, Request
+from headrace.core import storage
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.option_groups import group
+from headrace.pipelines.commands.option_groups import folded, group, option
 
 _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
-_input = group("Input")
-_checkpoints = group("Checkpoints: the same command goes on where a killed one was")
+_input = group("Input", rare=True)
+_checkpoints = group("Checkpoints: the same command resumes where a killed one was")
+_tracking = group("Tracking: MLflow too, where it is installed and MLFLOW_TRACKING_URI is set")
 _budget = group("Budget: training ends at the first that is reached, and the best model so far is exported")
 
 
@@ -33,55 +25,39 @@ def _words(kind: Any) -> click.Choice[str]:
     return click.Choice(get_args(kind))
 
 
-_warm_start = click.option(
-    "--warm-start", default="", metavar="MODEL", help="A Model whose weights training starts from."
-)
-# What a search and a pipeline take too.
-_DEVICES = (
+# All but the place of checkpoints, which a pipeline and a search have of their own.
+_OPTIONS = (
+    option("--warm-start", default="", metavar="MODEL", help="Model whose weights training starts from."),
+    _training("--batch-size", type=int, metavar="N", help="Number of rows per step, over all replicas."),
+    _training("--epochs", type=int, metavar="N", help="Maximum passes over the train split."),
+    _training("--steps", type=int, metavar="N", help="Maximum steps, instead of epochs."),
+    _training("--learning-rate", type=float, metavar="X", help="Learning rate, greater than 0 and at most 1."),
+    _training("--seed", type=int, metavar="N", help="Seed: the same one gives the same weights on the same hardware."),
     _devices(
         "--strategy",
         type=_words(StrategyName),
         default="auto",
         show_default=True,
-        help="`headrace train --describe` says what would be chosen here, and why.",
+        help="Strategy of distribution; `headrace train --describe` shows what auto chooses here, and why.",
     ),
     _devices(
         "--precision",
         type=_words(Precision),
         default="auto",
         show_default=True,
-        help="What layers compute in; auto is bfloat16 where the device gains from it.",
+        rare=True,
+        help="Precision of layers; auto is bfloat16 where the device is faster with it.",
     ),
-)
-_XLA = _devices("--xla", is_flag=True, help="Compile the step with XLA: a slower start, often faster steps.")
-_CHECKPOINT_MINUTES = _checkpoints(
-    "--checkpoint-minutes", type=float, default=5.0, show_default=True, help="Minutes between two at most."
-)
-_BUDGET = (
-    _budget("--max-hours", type=float, help="Hours, those of earlier attempts of the same run included."),
-    _budget("--max-cost", type=float, help="In the price's currency."),
-    _budget("--price-per-hour", type=float, help="Of all machines together."),
-    _budget("--machine-type", default="", metavar="TYPE", help="Takes the price from the price table."),
-    _budget("--price-table", default="", metavar="FILE", help="Your own prices, as JSON; a dated table comes along."),
-    _budget(
-        "--target", default="", metavar="METRIC=VALUE", help="On the eval split, such as root_mean_squared_error=1.1."
+    _devices(
+        "--xla", is_flag=True, rare=True, help="Compile the step with XLA: slower to start, often faster per step."
     ),
-)
-_OPTIONS = (
-    _warm_start,
-    _training("--batch-size", type=int, help="Rows a step, over all replicas."),
-    _training("--epochs", type=int, help="Passes over the train split at most."),
-    _training("--steps", type=int, help="Steps at most, instead of epochs."),
-    _training("--learning-rate", type=float, help="In (0, 1]."),
-    _training("--seed", type=int, help="The same seed gives the same weights on the same hardware."),
-    *_DEVICES,
-    _XLA,
     _input(
         "--cache",
         type=_words(Cache),
         default="auto",
         show_default=True,
-        help="Where parsed rows are kept: auto takes memory where they fit, then local disk.",
+        rare=False,
+        help="Cache of parsed rows; auto is memory where they fit, then local disk, then none.",
     ),
     _input(
         "--sharding",
@@ -94,112 +70,83 @@ _OPTIONS = (
         "--deterministic/--any-order",
         default=True,
         show_default=True,
-        help="The same rows in the same order in every run; any order lets a late block wait.",
+        help="Read the same rows in the same order in every run, or let a late block wait.",
     ),
-    _checkpoints("--checkpoints", metavar="DIR", help="Where; OUTPUT.checkpoints by default, none for no checkpoints."),
-    _checkpoints("--checkpoint-steps", type=int, help="Steps between two at most."),
-    _CHECKPOINT_MINUTES,
-    _checkpoints("--keep-checkpoints", type=int, default=2, show_default=True, help="How many of the newest are kept."),
-    *_BUDGET,
+    _checkpoints("--checkpoint-steps", type=int, metavar="N", rare=True, help="Maximum steps between two checkpoints."),
+    _checkpoints(
+        "--checkpoint-minutes",
+        type=float,
+        metavar="X",
+        default=5.0,
+        show_default=True,
+        rare=True,
+        help="Maximum time between two checkpoints, in minutes.",
+    ),
+    _checkpoints(
+        "--keep-checkpoints",
+        type=int,
+        metavar="N",
+        default=2,
+        show_default=True,
+        rare=True,
+        help="Number of the newest checkpoints that are kept.",
+    ),
+    _budget(
+        "--max-hours", type=float, metavar="X", help="Maximum time in hours, earlier attempts of the run included."
+    ),
+    _budget("--max-cost", type=float, metavar="X", help="Maximum cost, in the currency of the price."),
+    _budget("--price-per-hour", type=float, metavar="X", help="Price of all machines together, per hour."),
+    _budget(
+        "--machine-type", default="", metavar="TYPE", rare=True, help="Machine type whose price is in the price table."
+    ),
+    _budget(
+        "--price-table", default="", metavar="FILE", rare=True, help="JSON file of prices (default: a dated table)."
+    ),
+    _budget(
+        "--target",
+        default="",
+        metavar="METRIC=VALUE",
+        help="Target on the eval split, such as root_mean_squared_error=1.1.",
+    ),
+    _tracking("--tensorboard", is_flag=True, help="Write TensorBoard logs to OUTPUT.tensorboard."),
 )
-_PIPELINE = (_warm_start, *_DEVICES, _CHECKPOINT_MINUTES, *_BUDGET)
-_SEARCH = (*_DEVICES, _XLA)
+_PLACE = _checkpoints(
+    "--checkpoints", metavar="DIR", help="Folder of checkpoints, or none (default: OUTPUT.checkpoints)."
+)
 
 
-def pipeline_inputs(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds those that a pipeline takes, as texts; the command gets them all under `training`, as `request.Inputs`."""
-    return _gathering(_PIPELINE, command, "training", _inputs)
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a training to a command, which gets them under `training`, as a Request."""
+    return folded(_OPTIONS, "training", _checked)(command)
 
 
-def devices(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the devices alone, for a pipeline that searches; the command gets them as `pipeline_inputs` does."""
-    return _gathering(_DEVICES, command, "training", lambda given: Inputs(**_devices_of(given)))
-
-
-def asked(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which gets them all as one mapping under `given`, to be read by `request`."""
-    return _gathering(_OPTIONS, command, "given", dict)
-
-
-def of_trials(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds those that hold for each trial of a search; the command gets them under `trial_options`, as `Options`."""
-    return _gathering(_SEARCH, command, "trial_options", lambda given: Options(distribution=Distribution(**given)))
-
-
-def _gathering(
-    declared: Sequence[Any], command: Callable[..., Any], name: str, gather: Callable[[dict[str, Any]], Any]
-) -> Callable[..., Any]:
-    """`command` with the options, of which it gets one argument called `name`."""
-    below = list(getattr(command, "__click_params__", []))
-
-    def taking(**values: Any) -> Any:
-        given = {parameter: values.pop(parameter) for parameter in own}
-        return command(**values, **{name: gather(given)})
-
-    taking.__doc__ = command.__doc__
-    taking.__name__ = command.__name__
-    taking.__click_params__ = []  # type: ignore[attr-defined]
-    wrapped: Callable[..., Any] = taking
-    for option in reversed(declared):
-        wrapped = option(wrapped)
-    own = [parameter.name for parameter in wrapped.__click_params__]  # type: ignore[attr-defined]
-    wrapped.__click_params__[:0] = below  # type: ignore[attr-defined]
-    return wrapped
+def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds them, and the place of checkpoints; the command gets all as one mapping under `given`, for `request`."""
+    return folded((*_OPTIONS, _PLACE), "given", dict)(command)
 
 
 def request(given: Mapping[str, Any]) -> Request:
-    """What the options ask for; the folder of checkpoints is `checkpoints_folder`.
+    """The options as one object; the folder of checkpoints is `checkpoints_folder`.
 
     Raises:
         UsageError: a value that means nothing, or two that exclude each other.
         DataError: the price table is none.
     """
-    overrides = {name: given[name] for name in ("batch_size", "epochs", "steps", "learning_rate", "seed")}
-    return Request(
-        warm_start=given["warm_start"],
-        options=Options(
-            distribution=Distribution(strategy=given["strategy"], precision=given["precision"], xla=given["xla"]),
-            input=Input(cache=given["cache"], sharding=given["sharding"], deterministic=given["deterministic"]),
-            checkpointing=Checkpointing(
-                steps=given["checkpoint_steps"], minutes=given["checkpoint_minutes"], keep=given["keep_checkpoints"]
-            ),
-            budget=Budget(
-                max_hours=given["max_hours"],
-                max_cost=given["max_cost"],
-                price_per_hour=_price(given),
-                target=given["target"],
-            ),
-        ),
-        overrides={name: value for name, value in overrides.items() if value is not None},
-    )
+    values = {**given, "price_per_hour": _price(given)}
+    return Request.from_json({name: values[name] for name in OPTIONS if name in values})
 
 
 def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
     """Where the state is kept: beside the output, unless said otherwise; "" keeps none."""
     folder: str | None = given["checkpoints"]
     if folder is None:
-        return f"{output.rstrip('/')}.checkpoints"
+        return storage.sibling(output, ".checkpoints")
     return "" if folder == "none" else folder
 
 
-def _inputs(given: Mapping[str, Any]) -> Inputs:
-    """As the texts that a pipeline takes: what is as by default is ""."""
+def _checked(given: Mapping[str, Any]) -> Request:
     check_table(given)
-    price = _price(given)
-    numbers = {"max_hours": given["max_hours"], "max_cost": given["max_cost"], "price_per_hour": price}
-    minutes = given["checkpoint_minutes"]
-    return Inputs(
-        warm_start=given["warm_start"],
-        **_devices_of(given),
-        target=given["target"],
-        checkpoint_minutes="" if minutes == Checkpointing.minutes else repr(minutes),
-        **{name: "" if value is None else repr(value) for name, value in numbers.items()},
-    )
-
-
-def _devices_of(given: Mapping[str, Any]) -> dict[str, str]:
-    defaults = {"strategy": Distribution.strategy, "precision": Distribution.precision}
-    return {name: "" if given[name] == default else given[name] for name, default in defaults.items()}
+    return request(given)
 
 
 def check_table(given: Mapping[str, Any]) -> None:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.core.problem.tuning import split_parameters
 from headrace.pipelines.commands import options, train_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.console import print_lines
 from headrace.pipelines.training_lines import training_lines
 
 if TYPE_CHECKING:
-    from headrace.components.train.options import Options
+    from headrace.components.train.request import Request
     from headrace.components.tune.tried import Tried
 
 
@@ -33,18 +36,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
 )
-@click.option("--max-hours", type=float, help="Hours, those of earlier attempts of the same search included.")
 @click.option("--folder", metavar="DIR", help="Where the search keeps what it knows; OUTPUT.search by default.")
-@train_options.of_trials
+@json_option
+@train_options.options
 def tune(
     problem: str,
     examples: str,
     output: str,
     trials: int | None,
     parallel: int,
-    max_hours: float | None,
     folder: str | None,
-    trial_options: Options,
+    as_json: bool,
+    training: Request,
 ) -> None:
     """Try parameters of training, and export the Model of the trial with the least eval loss.
 
@@ -68,14 +71,25 @@ def tune(
     config = search.TuneConfig(
         examples=examples,
         output=output,
-        folder=folder or f"{output.rstrip('/')}.search",
+        folder=folder or storage.sibling(output, ".search"),
         trials=trials,
         parallel=parallel,
-        max_hours=max_hours,
-        options=trial_options,
+        request=training,
     )
+    config.check_output(problem)
     with showing("tune", output) as (console, report):
         result = search.tune(file, config, report)
+        if as_json:
+            print_json(
+                {
+                    "best": result.best.number,
+                    "trials": result.trials,
+                    "training": result.training.to_json(),
+                    "output": output,
+                },
+                console.file,
+            )
+            return
         _print(console, result.trials, result.best.number)
         console.print()
         said = [

@@ -14,12 +14,20 @@ class FolderRegistry:
     """Methods of `platform.Platform`, for a class that places tasks."""
 
     approach = ""
+    resolves = True
 
-    def models(
-        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
-    ) -> Mapping[str, Any]:
-        """As they are: a folder has no names for models."""
-        return {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
+    def resolve(self: _Places, **given: Any) -> Mapping[str, Any]:
+        """Models as they are: a folder has no names for them. A task measures the data."""
+        from headrace.components.registry.folder.component import resolve
+
+        wanted = {name: value for name, value in given.items() if name in resolve.component_spec.inputs}
+        outputs = self.place(resolve(**wanted), cache=False).outputs
+        return {
+            "champion": given["champion"],
+            "training": given["training"],
+            "data_version": outputs["data_version"],
+            "attempt": outputs["attempt"],
+        }
 
     def champion(self: _Places, **given: Any) -> Any:
         """What the folder says now."""

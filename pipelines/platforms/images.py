@@ -19,7 +19,7 @@ Role = Literal[
     "register",
     "deploy",
     "summarize",
-    "models",
+    "resolve",
     "champion",
     "prepare",
     "score",
@@ -29,7 +29,7 @@ Role = Literal[
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
 # Tasks that only pipelines for Vertex AI have.
-VERTEX_ALONE: tuple[Role, ...] = ("study", "best", "models", "prepare")
+VERTEX_ALONE: tuple[Role, ...] = ("study", "best", "prepare")
 
 # The grammar of references in the OCI distribution specification, without the implied registry.
 _NAME = r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
@@ -40,8 +40,9 @@ _BY_TAG = re.compile(rf"{_NAME}:{_TAG}\Z")
 # Rows and predictions are read in the image with Beam, models in the trainer's; what is not here is light work.
 _IMAGE_OF: dict[Role, str] = {
     "preprocess": "beam",
-    # It measures the rows that are to be scored.
+    # Both measure the rows.
     "champion": "beam",
+    "resolve": "beam",
     "prepare": "beam",
     "score": "beam",
     # Both hold files against their checksums.

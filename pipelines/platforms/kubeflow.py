@@ -134,7 +134,7 @@ def _kfp_kubernetes() -> ModuleType:
     except ImportError as error:
         raise UsageError(
             "kfp-kubernetes is not installed",
-            where="--for kubeflow",
+            where="--platform kubeflow",
             fix="Install it: pip install 'headrace[kubeflow]'",
         ) from error
     module: ModuleType = kubernetes

@@ -15,6 +15,8 @@ class Platform(Protocol):
     name: str
     # The approach of batch scoring, where the platform's options settle it when a pipeline is compiled; else "".
     approach: str
+    # Whether `resolve` is a task of its own.
+    resolves: bool
 
     def component(self, component: Any) -> Any:
         """A `kfp` component in the platform's own form: what it is called with, and its outputs, stay."""
@@ -32,29 +34,39 @@ class Platform(Protocol):
         self,
         *,
         problem: Any,
-        problem_digest: Any,
+        tuning_digest: Any,
         root: Any,
         examples: Any,
         trials: Any,
         parallel: Any,
-        strategy: Any,
-        precision: Any,
+        training: Any,
+        attempt: Any,
     ) -> Any:
         """Tasks that search for better parameters of training; what comes back is the best trial's Model."""
 
     def beam(self) -> str:
         """The Beam runner and its options, as JSON for the components that take `runner`; "" for the local one."""
 
-    def models(
-        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
+    def resolve(
+        self,
+        *,
+        registry: Any,
+        root: Any,
+        champion: Any,
+        training: Any,
+        data: Any,
+        data_version: Any,
+        csv: Any,
+        cache: Any,
     ) -> Mapping[str, Any]:
-        """The last three, by their names, as training and evaluation take them.
+        """What the inputs of a training mean now: champion, training, data_version and attempt.
 
-        Where the platform's registry has names for models, a task finds those that are given by name.
+        A task that is never cached measures data without a version, and finds models that are given by names of the
+        platform's registry. `attempt` is an input of every later task that may be cached.
         """
 
     def champion(self, **given: Any) -> Any:
-        """Tasks that find the model in use; what comes back is what `score` takes, with the `data_version`.
+        """Tasks that find the model in use; what comes back is what `score` takes, with `data_version` and `attempt`.
 
         Args:
             given: the inputs of the component `champion`.

@@ -30,6 +30,7 @@ class VertexPlatform:
     """
 
     name = "vertex"
+    resolves = True
 
     def __init__(self, images: Images, options: VertexOptions) -> None:
         self._images = images
@@ -51,7 +52,7 @@ class VertexPlatform:
         if role != "train":
             return component
         options = self._options
-        job = vertex_jobs.custom_job(component, role, self._images.of(role), options, self._labels(role))
+        job = vertex_jobs.custom_job(component, role, self._images.of(role), options, _step_label(role))
         return vertex_jobs.calling(job, location=options.location)
 
     def place(self, task: Any, *, cache: bool = True) -> Any:
@@ -80,23 +81,23 @@ class VertexPlatform:
         self,
         *,
         problem: Any,
-        problem_digest: Any,
+        tuning_digest: Any,
         root: Any,
         examples: Any,
         trials: Any,
         parallel: Any,
-        strategy: Any,
-        precision: Any,
+        training: Any,
+        attempt: Any,
     ) -> Any:
         """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
         from headrace.components.tune.vertex.component import best, study, trial
 
-        options, of_file = self._options, {"problem": problem, "problem_digest": problem_digest, "root": root}
-        of_trial = {**of_file, "examples": examples, "strategy": strategy, "precision": precision}
+        options, of_file = self._options, {"problem": problem, "tuning_digest": tuning_digest, "root": root}
+        of_trial = {**of_file, "examples": examples, "training": training}
         algorithm = options.tuning.service_algorithm
-        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm))
+        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt))
         search = planned.outputs["search"]
-        job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, self._labels("tune"))
+        job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, _step_label("tune"))
         searched = job(
             **of_trial,
             search=search,
@@ -120,15 +121,12 @@ class VertexPlatform:
         """Dataflow, where the options have a table of it."""
         return "" if self._dataflow is None else as_json(self._dataflow, name=self._dataflow.name)
 
-    def models(
-        self, *, registry: Any, root: Any, champion: Any, warm_start: Any, warm_start_version: Any
-    ) -> Mapping[str, Any]:
-        """A task finds those that are named as in the Model Registry, beside preprocessing."""
-        from headrace.components.registry.vertex.component import models
+    def resolve(self, **given: Any) -> Mapping[str, Any]:
+        """A task finds models that are named as in the Model Registry, and measures the data."""
+        from headrace.components.registry.vertex.component import resolve
 
-        given = {"champion": champion, "warm_start": warm_start, "warm_start_version": warm_start_version}
-        outputs = self.place(models(registry=registry, root=root, **given), cache=False).outputs
-        return {name: outputs[name] for name in given}
+        outputs: Mapping[str, Any] = self.place(resolve(**given), cache=False).outputs
+        return outputs
 
     def champion(self, **given: Any) -> Any:
         """What the Model Registry says now: where the model is, and its name there, as outputs of a task."""
@@ -150,7 +148,7 @@ class VertexPlatform:
             prepare(
                 model=champion["model"],
                 registered=champion["registered"],
-                labels=self._labels("score"),
+                labels=_step_label("score"),
                 options=as_json(self._job, without="model"),
                 **told,
             )
@@ -207,7 +205,12 @@ class VertexPlatform:
         return self.place(task, cache=False)
 
     def _labels(self, role: Role) -> dict[str, str]:
-        return {"headrace-step": role, **self._options.labels}
+        return {**_step_label(role), **self._options.labels}
+
+
+def _step_label(role: Role) -> dict[str, str]:
+    """The label of a job whose task may come from a cache: it gets the user's own from its run, which has them all."""
+    return {"headrace-step": role}
 
 
 def resource_name(options: VertexOptions, collection: str, problem: str) -> str:
@@ -254,7 +257,7 @@ def _dataflow(images: Images, options: VertexOptions) -> DataflowRunner | None:
             region=options.location,
             sdk_container_image=images.worker_of(DataflowRunner.name),
             service_account=options.service_account,
-            labels={"headrace-step": "beam", **options.labels},
+            labels={"headrace-step": "beam"},
             **dataclasses.asdict(table),
         )
     except UsageError as error:

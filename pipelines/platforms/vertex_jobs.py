@@ -55,12 +55,12 @@ def custom_job(component: Any, role: Role, image: str, options: VertexOptions, l
         network=options.network,
         encryption_spec_key_name=options.encryption_key,
         labels=dict(labels),
+        strategy="SPOT" if training.spot else "STANDARD",
         # Without a value of their own these would leave placeholders in the request.
         reserved_ip_ranges=[],
         psc_interface_config={},
         env=[{"name": name, "value": value} for name, value in sorted(training.environment.items())],
     )
-    _set_strategy(job, "SPOT" if training.spot else "STANDARD")
     if training.tpu_topology:
         # The pools are an input's default. Given as an argument instead, the placeholder in them, which stands for the
         # task's inputs and outputs, would be filled in before those are known.
@@ -149,19 +149,6 @@ def _request(payload: str, options: VertexOptions, labels: Mapping[str, str]) ->
     return text
 
 
-def _set_strategy(job: Any, strategy: str) -> None:
-    """Writes the scheduling strategy into the request of a custom job.
-
-    The wrapper has an input of that name for it, as the training component has for how it distributes: the wrapper
-    lets the component's win, and would send that one to the service.
-    """
-    container = job.component_spec.implementation.container
-    placeholder = "{{$.inputs.parameters['strategy']}}"
-    if not any(placeholder in part for part in container.args):
-        raise ValueError(f"the request of a custom job has no {placeholder}: {_GCPC} has changed")
-    container.args = [part.replace(placeholder, strategy) for part in container.args]
-
-
 def _gcpc(module: str) -> ModuleType:
     try:
         return importlib.import_module(f"google_cloud_pipeline_components.v1.{module}")
@@ -169,5 +156,5 @@ def _gcpc(module: str) -> ModuleType:
         if error.name is None or not error.name.startswith("google_cloud_pipeline_components"):
             raise
         raise UsageError(
-            f"{_GCPC} is not installed", where="--for vertex", fix="Install it: pip install 'headrace[vertex]'"
+            f"{_GCPC} is not installed", where="--platform vertex", fix="Install it: pip install 'headrace[vertex]'"
         ) from error

@@ -211,7 +211,8 @@ class VertexOptions:
         network: a network that custom jobs are peered with; an endpoint within one could not share its traffic.
         encryption_key: a key of Cloud KMS for what jobs and models keep.
         launcher_image: google-cloud-pipeline-components by its digest, which gives the jobs; its own tag if empty.
-        labels: on every job, model and endpoint, for the bill.
+        labels: on every run, job, model and endpoint, for the bill. Jobs get them from their run, to which `headrace
+            submit` gives them: no cached result depends on one.
         tasks: what each task asks for, by its name.
         training: the custom job; of a search, each trial's.
         tuning: the search.

@@ -28,9 +28,6 @@ def write_report(summary: Mapping[str, Any], output: str) -> None:
 
 def render(summary: Mapping[str, Any]) -> str:
     """The page as HTML."""
-    # Jinja2 is imported here so that commands which never write a report do not pay for it.
-    import jinja2
-
     from headrace.pipelines.report import (
         artifacts,
         data_view,
@@ -43,15 +40,6 @@ def render(summary: Mapping[str, Any]) -> str:
     )
     from headrace.pipelines.report.values import mapping, number, text
 
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["csp_hash"] = _csp_hash
-    environment.filters["words"] = formats.name
     found = artifacts.read(summary)
     started, finished = number(summary.get("started")), number(summary.get("finished"))
     label = next(
@@ -61,8 +49,7 @@ def render(summary: Mapping[str, Any]) -> str:
     scored = scoring_view.scoring(found)
     numeric, categorical = (scored.numeric, scored.categorical) if scored else data_view.features(found)
     boxes, residual_ticks, zero = prediction_view.residuals(found)
-    page = environment.get_template("template.html").render(
-        style=_source("style.css"),
+    page = template("template.html").render(
         script=_source("copy.js"),
         problem=text(summary.get("problem")) or "A run",
         pipeline=text(summary.get("pipeline")) or "pipeline",
@@ -90,7 +77,27 @@ def render(summary: Mapping[str, Any]) -> str:
         provenance=run_view.provenance(summary, found),
         unreadable=found.unreadable,
     )
-    return page.rstrip() + "\n"
+    return str(page).rstrip() + "\n"
+
+
+def template(name: str) -> Any:
+    """A template of this package, as Jinja2 renders it, which knows `style`."""
+    # Jinja2 is imported here so that commands which never write a page do not pay for it.
+    import jinja2
+
+    from headrace.pipelines.report import formats
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["csp_hash"] = _csp_hash
+    environment.filters["words"] = formats.name
+    environment.globals |= {"style": _source("style.css")}
+    return environment.get_template(name)
 
 
 def _source(name: str) -> str:

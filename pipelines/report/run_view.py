@@ -163,6 +163,7 @@ def provenance(summary: Mapping[str, Any], artifacts: Artifacts) -> list[tuple[s
     """(heading, [(name, value)]) of what the run was made of and made on."""
     training, manifest = artifacts.training, artifacts.manifest
     strategy = mapping(training.get("strategy"))
+    outputs = {kind: uri for step in artifacts.steps.values() for kind, uri in mapping(step.get("outputs")).items()}
     groups: list[tuple[str, list[tuple[str, Any]]]] = [
         (
             "Run",
@@ -171,6 +172,7 @@ def provenance(summary: Mapping[str, Any], artifacts: Artifacts) -> list[tuple[s
                 ("Pipeline", summary.get("pipeline")),
                 ("Headrace", summary.get("release")),
                 ("Root", summary.get("root")),
+                *((formats.name(kind), uri) for kind, uri in outputs.items()),
                 *(("Version of " + k, v) for k, v in sorted(mapping(summary.get("versions")).items())),
             ],
         ),

@@ -25,6 +25,7 @@ def submit(
     csv: Sequence[str] = (),
     parameters: Mapping[str, Any] | None = None,
     name: str = "",
+    cache: bool = True,
     **where: str,
 ) -> Run:
     """Submits a compiled pipeline, unless the same run is there already, and does not wait for its end.
@@ -38,7 +39,8 @@ def submit(
         csv: how CSV files are written, as NAME=VALUE.
         parameters: other parameters of the pipeline by name, which win.
         name: what the run's name starts with; the problem's otherwise.
-        where: options_file, project, location and api_endpoint of Vertex AI; host, namespace and token_file of
+        cache: False runs every task, whatever the platform has cached.
+        where: options_file, project, region and api_endpoint of Vertex AI; host, namespace and token_file of
             Kubeflow.
 
     Returns:
@@ -48,21 +50,20 @@ def submit(
         UserError: a mistake in the Problem file, the data or an argument, or the platform refused the request.
         PlatformError: the platform failed; the same call may succeed later.
     """
-    import dataclasses
-
-    from headrace.core import storage
+    from headrace.core.problem import copies
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.place import Place, service
+    from headrace.pipelines.submission.place import OPTIONS, Place, service
     from headrace.pipelines.submission.prepare import prepare
     from headrace.pipelines.submission.retry import Patience
 
-    known = [field.name for field in dataclasses.fields(Place)]
+    fields = {"options_file": "options_file", **{name.lstrip("-").replace("-", "_"): to for name, to, _, _ in OPTIONS}}
+    known = list(fields)
     for option, value, expected in (("platform", platform, ("vertex", "kubeflow")), *(("", n, known) for n in where)):
         if value not in expected:
             raise UsageError(
                 "the option is wrong", where=option or None, expected=", ".join(expected), received=repr(value)
             )
-    place = Place(platform, **where)
+    place = Place(platform, **{fields[option]: value for option, value in where.items()})
     inputs = {
         "problem": os.fspath(problem),
         "data": data,
@@ -73,9 +74,8 @@ def submit(
         "csv": tuple(csv),
         "parameter": [],
     }
-    prepared = prepare(os.fspath(spec), place, inputs, name, values=parameters or {})
+    prepared = prepare(os.fspath(spec), place, inputs, name, cache=cache, values=parameters or {})
     with service(place) as opened:
-        if prepared.upload is not None:
-            storage.write_bytes(*prepared.upload)
+        copies.write(prepared.upload)
         run, _ = submitting.submit(opened, opened.run_id(prepared.run_id), prepared.submission, Patience())
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.components.train.request import Request
 from headrace.components.tune.trial import tuning_of
 from headrace.components.tune.vertex import space
 from headrace.core.problem.file import load_problem
@@ -29,9 +30,11 @@ def check(spec: Spec, problem: str, values: Mapping[str, Any], platform: str) ->
     }
     if not searching or not problem:
         return
-    tuning = tuning_of(load_problem(problem))
+    request = Request.from_json(values.get("training") or {})
+    tuning = tuning_of(load_problem(problem), request)
     if platform != "vertex" or "comp-study" not in searching:
         return
+    space.check_budget(request)
     definitions = declared(spec.pipeline)
     trials, parallel = (
         int(values.get(name, definitions.get(name, {}).get("defaultValue", default)))

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.core.problem import copies, places
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.steps import workspace
 
@@ -20,6 +22,9 @@ OPTIONS = {
     "problem": "--problem FILE",
     "problem_digest": "--problem FILE",
     "schema_digest": "--problem FILE",
+    "training_digest": "--problem FILE",
+    "tuning_digest": "--problem FILE",
+    "evaluation_digest": "--problem FILE",
     "data": "--data PATH",
     "data_version": "--data PATH",
     "root": "--root PATH",
@@ -83,12 +88,12 @@ class Filled:
     Attributes:
         values: by name; all that the pipeline declares and that is known.
         name: the problem's, or "" without one.
-        upload: the Problem file's text and where it has to be before the run starts, or None.
+        upload: what has to be written before the run starts, by URI: the Problem file and the modules that it imports.
     """
 
     values: dict[str, Any]
     name: str
-    upload: tuple[str, bytes] | None
+    upload: Mapping[str, bytes]
 
 
 def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Filled:
@@ -111,14 +116,14 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
         "csv": json.dumps(list(inputs.csv)) if inputs.csv else "",
     }
     file = load_problem(inputs.problem) if inputs.problem else None
-    upload = None
+    upload: Mapping[str, bytes] = {}
     if file is not None:
         if "destination" in definitions:
             # Batch scoring reads no Problem file: it is told the problem's name.
             known["problem"] = file.problem.name
         else:
             known["problem"], upload = _problem_place(inputs, file)
-        known["problem_digest"], known["schema_digest"] = file.digest, file.problem.schema_digest
+        known |= file.digests
         if inputs.root:
             known["registry"], endpoint = _destinations(inputs.root, target, file.problem.name)
             # Where a pipeline can do without one, it is no place that its model goes to.
@@ -140,6 +145,10 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
             where=", ".join(f"--{name}" for name in unused),
             expected=f"one of its parameters: {', '.join(sorted(definitions)) or 'none'}",
         )
+    if "problem_digest" in definitions and "training" in inputs.given:
+        request = Request.from_json(inputs.given["training"])
+        if file is not None:
+            request.check(file.problem)
     return Filled({**values, **inputs.given}, "" if file is None else file.problem.name, upload)
 
 
@@ -155,7 +164,7 @@ def pipeline_root(root: str, pipeline: Mapping[str, Any], platform: str) -> str:
         raise UsageError(
             "Vertex AI needs a bucket for the tasks' outputs",
             where="--root",
-            expected="gs://BUCKET/FOLDER, in the region of --location",
+            expected="gs://BUCKET/FOLDER, in the region of --region",
             received=repr(root),
         )
     return place
@@ -181,10 +190,10 @@ def _check_reach(inputs: Inputs, target: Target) -> None:
             )
 
 
-def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, tuple[str, bytes] | None]:
-    """Where the tasks find the Problem file; one that is here goes below the root, by its content."""
-    if storage.is_remote(inputs.problem) or "problem" in inputs.given:
-        return inputs.problem, None
+def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, Mapping[str, bytes]]:
+    """Where the tasks find the Problem file; one that is here, or imports what is here, goes below the root."""
+    if "problem" in inputs.given or (storage.is_remote(inputs.problem) and file.is_together):
+        return inputs.problem, {}
     if not storage.is_remote(inputs.root):
         raise UsageError(
             "the Problem file cannot be put where the tasks find it",
@@ -192,8 +201,7 @@ def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, tuple[str, b
             expected="gs://...; or --parameter problem=PATH, where the tasks see the same file",
             received=repr(inputs.root),
         )
-    place = storage.join(inputs.root, "problems", file.digest[:16], Path(inputs.problem).name)
-    return place, (place, file.source.encode())
+    return places.template(inputs.root), copies.contents(file, inputs.root)
 
 
 def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 # Each option of the commands, the field that it sets, what it is shown as, and what it is for.
 OPTIONS = (
-    ("--project", "project", "PROJECT", "vertex: the project's id; [vertex] of --options otherwise."),
-    ("--location", "location", "REGION", "vertex: such as europe-west1; [vertex] of --options otherwise."),
-    ("--api-endpoint", "api_endpoint", "URL", "vertex: another address of the service, such as a private one."),
-    ("--host", "host", "URL", "kubeflow: the API's address; the cluster of kubectl otherwise."),
-    ("--namespace", "namespace", "NAME", "kubeflow: of the runs, on a cluster of several users."),
-    ("--token-file", "token_file", "FILE", "kubeflow: a token that says who asks."),
+    ("--project", "project", "PROJECT", "vertex: ID of the project (default: [vertex] of --options)."),
+    ("--region", "location", "REGION", "vertex: region, such as europe-west1 (default: [vertex] of --options)."),
+    ("--api-endpoint", "api_endpoint", "URL", "vertex: URL of another address of the service, such as a private one."),
+    ("--host", "host", "URL", "kubeflow: URL of the API (default: the cluster of kubectl)."),
+    ("--namespace", "namespace", "NAME", "kubeflow: namespace of the runs, on a cluster of several users."),
+    ("--token-file", "token_file", "FILE", "kubeflow: file with the bearer token of the API."),
 )
 _OF = {"project": "vertex", "location": "vertex", "api_endpoint": "vertex"}
 
@@ -47,7 +47,7 @@ class Place:
     @property
     def arguments(self) -> str:
         """As options, for a command that a user may give next."""
-        known = {"--to": self.platform, "--options": self.options_file}
+        known = {"--platform": self.platform, "--options": self.options_file}
         known |= {option: getattr(self, name) for option, name, _, _ in OPTIONS}
         return " ".join(f"{option} {value}" for option, value in known.items() if value)
 
@@ -74,7 +74,9 @@ def settings(place: Place) -> Settings:
         option for option, name, _, _ in OPTIONS if getattr(place, name) and _OF.get(name, "kubeflow") != place.platform
     ]
     if foreign:
-        raise UsageError(f"{place.platform} takes no {foreign[0]}", where=foreign[0], expected=f"--to {_other(place)}")
+        raise UsageError(
+            f"{place.platform} takes no {foreign[0]}", where=foreign[0], expected=f"--platform {_other(place)}"
+        )
     if place.platform != "vertex":
         return Settings()
     table: Any = None
@@ -91,9 +93,9 @@ def settings(place: Place) -> Settings:
         encryption_key=getattr(table, "encryption_key", ""),
         labels=tuple(sorted(table.labels.items())) if table is not None else (),
     )
-    for name in ("project", "location"):
+    for option, name in (("--project", "project"), ("--region", "location")):
         if not getattr(found, name):
-            raise UsageError(f"--{name} is missing", where="--to vertex", fix=f"Give --{name}, or --options FILE")
+            raise UsageError(f"{option} is missing", where="--platform vertex", fix=f"Give {option}, or --options FILE")
     return found
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from headrace.core.errors import UsageError
 from headrace.pipelines.lint.spec import read_spec
-from headrace.pipelines.submission import check_search, parameters, run_id, spec_edits
+from headrace.pipelines.submission import check_search, parameters, run_id
 from headrace.pipelines.submission import inputs as known
 from headrace.pipelines.submission.place import Place
 from headrace.pipelines.submission.place import settings as settings_of
@@ -23,12 +24,12 @@ class Prepared:
     Attributes:
         run_id: what the run is called.
         submission: what is submitted.
-        upload: where the Problem file has to be, and its text; None where it is already.
+        upload: what has to be written before: the Problem file and the modules that it imports, by URI.
     """
 
     run_id: str
     submission: Submission
-    upload: tuple[str, bytes] | None
+    upload: Mapping[str, bytes]
 
 
 def prepare(
@@ -38,6 +39,7 @@ def prepare(
     name: str,
     *,
     data_later: bool = False,
+    cache: bool = True,
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Prepared:
     """Checks all that can be checked before a platform is asked.
@@ -48,6 +50,7 @@ def prepare(
         given: the fields of `inputs.Inputs`, and `parameter`, a list of NAME=VALUE.
         name: what the run's name starts with, or "".
         data_later: whether each run measures the data, unless a version is given.
+        cache: False runs every task. The spec stays as it was compiled: the pipeline has a parameter for it.
         values: parameters of the pipeline by name, which win over `parameter`.
 
     Raises:
@@ -57,6 +60,8 @@ def prepare(
     read = read_spec(spec)
     definitions = parameters.declared(read.pipeline)
     chosen = {**parameters.parse(given["parameter"], definitions), **values}
+    if not cache:
+        chosen |= _without_cache(definitions)
     given = {**given, "given": chosen, "data_later": data_later}
     asked = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
     target = known.Target(place.platform, settings.project, settings.location, place.namespace)
@@ -79,5 +84,20 @@ def prepare(
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
-    submission = spec_edits.without_stale_results(spec_edits.without_idle_lookup(submission))
     return Prepared(derived, submission, filled.upload)
+
+
+def _without_cache(definitions: Mapping[str, Any]) -> dict[str, bool]:
+    """The parameter that keeps a run's tasks from the cache.
+
+    Raises:
+        UsageError: the pipeline has none.
+    """
+    if definitions.get("cache", {}).get("parameterType") != "BOOLEAN":
+        raise UsageError(
+            "the pipeline cannot be run without the cache",
+            where="--no-cache",
+            expected="a pipeline of headrace, whose parameter `cache` says so",
+            fix="Compile the pipeline with `task.set_caching_options(False)`: a compiled spec is submitted as it is",
+        )
+    return {"cache": False}

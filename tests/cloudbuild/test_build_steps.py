@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 from google.auth.credentials import AnonymousCredentials
 from peers.cloud_build import COMMIT, ROOT, Workspace
 from peers.kfp_registry import KfpRegistry, serving_registry
@@ -179,6 +180,9 @@ def test_a_run_was_submitted_as_the_runs_account(built: Cloud) -> None:
     assert (parameters["data"], parameters["root"]) == (DATA, f"gs://{BUCKET}/headrace")
     assert job.runtime_config.gcs_output_directory == f"gs://{BUCKET}/headrace/pipeline"
     assert "submitted to vertex" in built.workspace.outputs["submit"]
+    # What was compiled and linted is what runs.
+    spec = yaml.safe_load((built.workspace.folder / ".out" / "build" / "static.yaml").read_text())
+    assert json.loads(type(job).to_json(job))["pipelineSpec"] == spec
 
 
 def test_the_same_build_again_is_the_same_run(built: Cloud) -> None:

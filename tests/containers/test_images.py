@@ -97,7 +97,7 @@ def test_an_image_of_tasks_runs_the_command_that_a_task_brings(
     assert not config.get("Entrypoint")
     assert config["Cmd"] == ["headrace", "--help"]
     ended = engine.run(image(name), ["headrace", "--version"])
-    assert (ended.status, ended.stdout) == (0, f"headrace, version {load_build().version()}\n")
+    assert (ended.status, ended.stdout) == (0, f"headrace, version {load_build().version()}\nC code: used\n")
 
 
 def test_an_error_keeps_its_exit_status(engine: Engine, image: Callable[..., str]) -> None:

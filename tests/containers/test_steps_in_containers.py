@@ -130,7 +130,7 @@ def both(engine: Engine, image: Callable[..., str], tmp_path_factory: pytest.Tem
         assert ran.returncode == 0, ran.stdout + ran.stderr
         compiled = contained / "static.yaml"
         subprocess.run(
-            [*headrace, "compile", "static", "--for", "local", "--output", str(compiled)],
+            [*headrace, "compile", "static", "--platform", "local", "--output", str(compiled)],
             check=True,
             capture_output=True,
         )

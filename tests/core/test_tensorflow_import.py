@@ -1,7 +1,13 @@
 """What is imported with what: TensorFlow without what only happens to be installed, rooms without others' libraries."""
 
+import importlib
 import subprocess
 import sys
+import threading
+
+import pytest
+
+from headrace.core.tensorflow_import import import_tensorflow
 
 
 def check(code: str) -> None:
@@ -23,6 +29,22 @@ assert import_tensorflow() is tf
 """)
 
 
+@pytest.mark.parametrize("main", [True, False])
+def test_only_the_main_thread_hides_modules_from_others(monkeypatch: pytest.MonkeyPatch, main: bool) -> None:
+    for name in ("tensorflow", "sklearn"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    seen = []
+    monkeypatch.setattr(importlib, "import_module", lambda _: seen.append(sys.modules.get("sklearn", "importable")))
+    if main:
+        import_tensorflow()
+    else:
+        thread = threading.Thread(target=import_tensorflow)
+        thread.start()
+        thread.join()
+    assert seen == [None if main else "importable"]
+    assert "sklearn" not in sys.modules
+
+
 def test_light_work_needs_neither_numpy_nor_tensorflow() -> None:
     check("""
 import importlib, sys
@@ -30,7 +52,7 @@ for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "
     sys.modules[name] = None
 for name in (
     "registry.step", "registry.vertex", "registry.vertex_lookup", "deploy.kserve", "deploy.vertex", "tune.vertex_steps",
-    "summarize.step", "summarize.batch",
+    "summarize.step", "summarize.batch.step",
 ):
     importlib.import_module(f"headrace.components.{name}")
 """)

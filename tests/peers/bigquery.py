@@ -24,7 +24,7 @@ import pytest
 _DUCKDB = "1.5.5"
 _PACKAGES = ("bqemulator==1.4.0", f"duckdb=={_DUCKDB}", f"duckdb-extension-spatial=={_DUCKDB}", "numpy", "pandas")
 _FOLDER = Path(__file__).parents[2] / ".out" / "bigquery-emulator"
-_SECONDS_TO_START = 60
+_SECONDS_TO_START = 600
 _NUMBERS = itertools.count(1)
 PROJECT = "demo-project"
 

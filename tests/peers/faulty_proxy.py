@@ -96,7 +96,7 @@ class Proxy:
     def _forward(self, asked: Asked) -> Answer:
         # Vertex's addresses are not the container's.
         path = asked.path if asked.path.startswith("/v1/models/") else "/predict"
-        connection = http.client.HTTPConnection(self.upstream, timeout=60)
+        connection = http.client.HTTPConnection(self.upstream, timeout=600)
         try:
             connection.request(asked.method, path, asked.body or None)
             response = connection.getresponse()

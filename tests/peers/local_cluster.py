@@ -26,7 +26,7 @@ class LocalCluster:
     """Processes that run one command, each as its own task.
 
     Args:
-        tasks: how many of each type: {"worker": 2}, or {"chief": 1, "worker": 2, "ps": 1}.
+        tasks: how many of each type: {"worker": 2}, or {"chief": 1, "worker": 2}.
         command: what each runs; "{task}" and "{index}" in it are replaced.
         folder: where what they print goes, a file each.
         variable: TF_CONFIG, or CLUSTER_SPEC with Vertex AI's names of pools.
@@ -35,8 +35,6 @@ class LocalCluster:
     _POOLS: ClassVar[Mapping[str, str]] = {
         "chief": "workerpool0",
         "worker": "workerpool1",
-        "ps": "workerpool2",
-        "evaluator": "workerpool3",
     }
 
     def __init__(

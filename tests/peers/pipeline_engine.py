@@ -216,7 +216,9 @@ def _import(importer: Mapping[str, Any], artifact: dict[str, Any], given: Mappin
 
 
 class Answers:
-    """What tasks do in a test, by their names: outputs, or a TaskFailed; others do nothing and succeed.
+    """What tasks do in a test, by their names: outputs, or a TaskFailed.
+
+    Others do nothing and succeed: an output of the name of an input is that input.
 
     Attributes:
         by_task: the answers.
@@ -229,7 +231,8 @@ class Answers:
 
     def __call__(self, call: Call) -> Mapping[str, Any]:
         self.calls.append(call)
-        answer = self.by_task.get(call.task, {})
+        made = call.component.get("outputDefinitions", {}).get("parameters", {})
+        answer = self.by_task.get(call.task, {name: call.parameters[name] for name in made if name in call.parameters})
         if isinstance(answer, TaskFailed):
             raise answer
         return answer(call) if callable(answer) else answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,6 +73,17 @@ class Platform:
             self.server.vertex.at_end = lambda job: hook(dict(job.runtime_config.parameter_values))
         else:
             self.server.at_end = lambda run: hook(run.runtime_config.parameters)
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The compiled documents that the platform holds: of its only run, or of its only schedule."""
+        if self.name == "kubeflow":
+            (held,) = (*self.server.runs.values(), *self.server.recurring_runs.values())
+            spec = held.pipeline_spec
+            return dict(spec) if "pipeline_spec" in spec else {"pipeline_spec": spec}
+        (held,) = self.server.vertex.resources.values()
+        told = json.loads(type(held).to_json(held))
+        return {"pipeline_spec": (told.get("createPipelineJobRequest", {}).get("pipelineJob") or told)["pipelineSpec"]}
 
     @property
     def made(self) -> list[str]:

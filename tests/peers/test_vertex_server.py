@@ -52,7 +52,7 @@ def upload(client: Callable[[str], Any]) -> Callable[..., Any]:
             **more,
         }
         request = {"parent": PARENT, "model": model, "parent_model": parent_model}
-        return models.upload_model(request=request).result(timeout=30)
+        return models.upload_model(request=request).result(timeout=600)
 
     return made
 
@@ -92,7 +92,7 @@ def test_models_have_versions_and_aliases(client: Callable[[str], Any], upload: 
 
 def test_an_endpoint_shifts_its_traffic(client: Callable[[str], Any], upload: Callable[..., Any]) -> None:
     endpoints = client("Endpoint")
-    endpoint = endpoints.create_endpoint(parent=PARENT, endpoint={"display_name": "natality"}).result(timeout=30)
+    endpoint = endpoints.create_endpoint(parent=PARENT, endpoint={"display_name": "natality"}).result(timeout=600)
     for _ in range(2):
         deployed = {
             "model": upload().model,
@@ -100,7 +100,7 @@ def test_an_endpoint_shifts_its_traffic(client: Callable[[str], Any], upload: Ca
         }
         held = endpoints.get_endpoint(name=endpoint.name).traffic_split
         split = {"0": 100 if not held else 10, **dict.fromkeys(held, 90)}
-        endpoints.deploy_model(endpoint=endpoint.name, deployed_model=deployed, traffic_split=split).result(timeout=30)
+        endpoints.deploy_model(endpoint=endpoint.name, deployed_model=deployed, traffic_split=split).result(timeout=600)
     shares = sorted(endpoints.get_endpoint(name=endpoint.name).traffic_split.values())
     assert shares == [10, 90]
 
@@ -238,12 +238,12 @@ def test_a_server_that_is_started_again_goes_on_where_it_stopped(tmp_path: Path,
 
 def test_a_deployed_model_is_taken_away(client: Callable[[str], Any], upload: Callable[..., Any]) -> None:
     endpoints = client("Endpoint")
-    endpoint = endpoints.create_endpoint(parent=PARENT, endpoint={"display_name": "natality"}).result(timeout=30)
+    endpoint = endpoints.create_endpoint(parent=PARENT, endpoint={"display_name": "natality"}).result(timeout=600)
     machine = {"machine_spec": {"machine_type": "n2-standard-2"}, "min_replica_count": 1}
     deployed = {"model": upload().model, "dedicated_resources": machine}
     made = endpoints.deploy_model(endpoint=endpoint.name, deployed_model=deployed, traffic_split={"0": 100})
-    held = made.result(timeout=30).deployed_model.id
-    endpoints.undeploy_model(endpoint=endpoint.name, deployed_model_id=held).result(timeout=30)
+    held = made.result(timeout=600).deployed_model.id
+    endpoints.undeploy_model(endpoint=endpoint.name, deployed_model_id=held).result(timeout=600)
     assert not endpoints.get_endpoint(name=endpoint.name).deployed_models
-    endpoints.delete_endpoint(name=endpoint.name).result(timeout=30)
+    endpoints.delete_endpoint(name=endpoint.name).result(timeout=600)
     assert not list(endpoints.list_endpoints(parent=PARENT))

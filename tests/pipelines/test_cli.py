@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ def headrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         [sys.executable, "-m", "headrace.pipelines.cli", *arguments],
         capture_output=True,
         text=True,
-        timeout=240,
         check=False,
         env={**os.environ, **environment},
     )
@@ -30,6 +30,13 @@ def test_help_lists_every_command_and_the_exit_statuses() -> None:
     assert all(name in shown for name in COMMANDS)
     for status in ("0 ", "2 ", "3 ", "75"):
         assert f"\n    {status}" in shown
+
+
+def test_the_version_names_what_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for absence, told in (("", "used"), ("it was not built", "not used, it was not built")):
+        monkeypatch.setattr("headrace.core.tfrecord.native.absence", lambda absence=absence: absence)
+        shown = CliRunner().invoke(cli, ["--version"])
+        assert (shown.exit_code, shown.output) == (0, f"headrace, version {version('headrace')}\nC code: {told}\n")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -104,7 +111,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
         str(tmp_path / "file"),
     )
     assert done.returncode == 2
-    assert "cannot be written" in done.stderr
+    assert "Expected a new place, or a root written by headrace. Received: a file." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -14,7 +14,7 @@ import pytest
 from headrace.pipelines.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("docs/vertex.md", "docs/kubeflow.md", "docs/platforms.md", "cloudbuild/README.md")
+DOCUMENTS = ("docs/vertex.md", "docs/kubeflow.md", "docs/platforms.md", "docs/runs.md", "cloudbuild/README.md")
 _LINE = re.compile(r"^headrace [^#\n]+", re.MULTILINE)
 
 
@@ -37,6 +37,12 @@ def test_there_are_commands() -> None:
         "logs",
         "cancel",
         "schedule",
+        "runs",
+        "compare",
+        "train",
+        "evaluate",
+        "score",
+        "serve",
     }
 
 

@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 from support.compiled_spec import compile_spec, tasks
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.core.errors import ProblemError, UsageError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
@@ -47,7 +47,7 @@ def problem(tmp_path: Path) -> Path:
 
 
 def test_the_golden_file(vertex: Path) -> None:
-    """On purpose changed? `headrace compile tuned --for vertex --options .../vertex.toml --output GOLDEN`."""
+    """On purpose changed? `headrace compile tuned --platform vertex --options .../vertex.toml --output GOLDEN`."""
     compiled, golden = yaml.safe_load(vertex.read_text()), yaml.safe_load(GOLDEN.read_text())
     for spec in (compiled, golden):
         spec.pop("sdkVersion", None)
@@ -61,10 +61,10 @@ def test_on_vertex_ai_a_job_stands_between_two_light_tasks(vertex: Path) -> None
     images = {name: container["image"].partition("@")[0] for name, container in spec.containers()}
     assert images["exec-study"] == images["exec-best"] == images["exec-register"]
     assert images["exec-tune"] == "gcr.io/ml-pipeline/google-cloud-pipeline-components"
-    assert found["study"].spec["dependentTasks"] == ["preprocess"]
+    assert found["study"].spec["dependentTasks"] == ["preprocess", "resolve"]
     # The task after the job runs whatever came of it, and alone makes the model that is evaluated.
     assert found["best"].spec["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert found["evaluate"].spec["dependentTasks"] == ["best", "models", "preprocess"]
+    assert found["evaluate"].spec["dependentTasks"] == ["best", "preprocess", "resolve"]
     # A search that failed begins anew when it is tried again: its retries are not those of training.
     retries = {name: found[name].spec["retryPolicy"]["maxRetryCount"] for name in ("tune", "best")}
     assert retries == {"tune": 1, "best": 2}
@@ -89,13 +89,19 @@ def test_every_platform_takes_the_same_parameters(local: dict[str, Any], vertex:
 
 def test_a_run_gives_the_pipeline_its_parameters(local: dict[str, Any], problem: Path, tmp_path: Path) -> None:
     data, root = str(NATALITY / "births.csv"), str(tmp_path / "out")
-    plan = plan_tuned(str(problem), data, root, "", "", (), Inputs(strategy="mirrored"), 3, 2)
-    assert {*plan.arguments, "started"} == set(local["root"]["inputDefinitions"]["parameters"])
-    given = {name: plan.arguments[name] for name in ("trials", "parallel", "strategy", "run_id")}
-    assert given == {"trials": 3, "parallel": 2, "strategy": "mirrored", "run_id": plan.run_id}
+    mirrored = Request.from_json({"strategy": "mirrored", "epochs": 3})
+    plan = plan_tuned(str(problem), data, root, "", "", (), mirrored, 3, 2)
+    assert {*plan.arguments, "started", "cache"} == set(local["root"]["inputDefinitions"]["parameters"])
+    given = {name: plan.arguments[name] for name in ("trials", "parallel", "training", "run_id")}
+    assert given == {
+        "trials": 3,
+        "parallel": 2,
+        "training": {"strategy": "mirrored", "epochs": 3},
+        "run_id": plan.run_id,
+    }
     # How many at a time does not name another run; how many in all does.
-    again = plan_tuned(str(problem), data, root, "", "", (), Inputs(strategy="mirrored"), 3, 1)
-    more = plan_tuned(str(problem), data, root, "", "", (), Inputs(strategy="mirrored"), 4, 1)
+    again = plan_tuned(str(problem), data, root, "", "", (), mirrored, 3, 1)
+    more = plan_tuned(str(problem), data, root, "", "", (), mirrored, 4, 1)
     assert plan.run_id == again.run_id != more.run_id
 
 
@@ -117,10 +123,12 @@ def test_a_problem_with_nothing_to_search_is_refused_before_any_work(tmp_path: P
         ({"parallel": 5}, "vertex", ""),
         ({"parallel": 0}, "vertex", "0 of 4 at a time"),
         ({"parallel": 5}, "kubeflow", ""),
+        ({"training": {"max_hours": 2.0}}, "vertex", "has no budget of hours or money"),
+        ({"training": {"learning_rate": 0.1}}, "kubeflow", "the search chooses learning_rate"),
     ],
 )
 def test_a_search_is_looked_at_before_it_is_submitted(
-    vertex: Path, problem: Path, values: dict[str, int], platform: str, said: str
+    vertex: Path, problem: Path, values: dict[str, Any], platform: str, said: str
 ) -> None:
     spec = read_spec(str(vertex))
     if not said:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.core.sources.open import Part, Rows
+from headrace.core.sources.source import Part, Rows
 
 NATALITY = Path(__file__).parents[2] / "examples" / "natality"
 NATALITY_VERSION = "a" * 16

@@ -13,8 +13,8 @@ import pytest
 
 from headrace.core.problem import Categorical, Numeric, Problem
 
-# 98 makes the model slow, 99 makes its prediction NaN: what tests of limits need of a real model.
-SLOW_AGE = 98
+# 98 makes the model wait, if it was made so; 99 makes its prediction NaN: what tests of limits need of a real model.
+WAITING_AGE = 98
 NAN_AGE = 99
 
 PROBLEM = Problem(
@@ -48,8 +48,26 @@ def expected_weight(row: dict[str, Any], bias: float = 1.0) -> float:
     )
 
 
-def _save(folder: Path) -> None:
+def save(folder: Path, wait_for: tuple[Path, Path] | None = None) -> None:
+    """Saves the tiny model.
+
+    Args:
+        folder: of the SavedModel.
+        wait_for: two files. A prediction of a row of WAITING_AGE makes the first, and then waits for the second.
+    """
     import tensorflow as tf
+
+    def wait(key: Any) -> Any:
+        begun, ended = map(str, wait_for or ())
+
+        def there(turn: Any) -> Any:
+            # A name that did not depend on the turn would be looked up once.
+            name = tf.strings.join([ended, tf.strings.substr(tf.strings.as_string(turn), 0, 0)])
+            return tf.size(tf.io.matching_files(name)) > 0
+
+        with tf.control_dependencies([tf.io.write_file(tf.strings.join([begun, tf.strings.substr(key[0], 0, 0)]), "")]):
+            turns = tf.while_loop(lambda turn: tf.logical_not(there(turn)), lambda turn: [turn + 1], [tf.constant(0)])
+        return 0.0 * tf.cast(turns[0], tf.float32)
 
     class Tiny(tf.Module):  # type: ignore[misc]
         @tf.function(  # type: ignore[misc]
@@ -70,10 +88,10 @@ def _save(folder: Path) -> None:
                 - tf.where(plurality == "1", 0.0, 2.0)
                 - tf.where(mother_smokes == "true", 0.5, 0.0)
             )
-            turns = tf.where(tf.reduce_any(mother_age == float(SLOW_AGE)), 60_000, 0)
-            slow = tf.while_loop(lambda i, _: i < turns, lambda i, x: (i + 1, tf.cos(x)), [0, 0.0])[1]
+            if wait_for:
+                weight += tf.cond(tf.reduce_any(mother_age == float(WAITING_AGE)), lambda: wait(key), lambda: 0.0)
             nan = tf.where(mother_age == float(NAN_AGE), float("nan"), 0.0)
-            return {"key": key, "prediction": weight + nan + 0.0 * slow}
+            return {"key": key, "prediction": weight + nan}
 
     module = Tiny()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.predict})
@@ -84,7 +102,7 @@ def tiny_saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel with the signature that the contract asks for."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     folder = tmp_path_factory.mktemp("tiny") / "saved_model"
-    _save(folder)
+    save(folder)
     return folder
 
 

@@ -11,7 +11,9 @@ from peers.vertex import containers
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 from peers.vertex.tuning_jobs import Outcome, TuningJobs, flags
+from support.examples_manifest import write_manifest
 
+from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.vertex.space import parameters_of
 from headrace.components.tune.vertex.trial import model_uri, record_uri
@@ -33,7 +35,7 @@ class Search:
         self.file = load_problem(str(problem))
         self.examples = scratch / "examples"
         self.examples.mkdir()
-        (self.examples / "manifest.json").write_text('{"identity": "fedcba9876543210"}')
+        write_manifest(self.examples)
         self.trials = TuningJobs(self.trial)
         self.ended: dict[int, str] = {}
         self.commands: list[list[str]] = []
@@ -49,9 +51,7 @@ class Search:
 
     @property
     def search(self) -> str:
-        from headrace.components.train.options import Options
-
-        return search_identity(self.file, "fedcba9876543210", Options())
+        return search_identity(self.file, "fedcba9876543210", Request())
 
     @property
     def job(self) -> Any:
@@ -61,8 +61,7 @@ class Search:
     def run(self, **parameters: Any) -> Engine:
         given = {
             "problem": str(self.problem),
-            "problem_digest": self.file.digest,
-            "schema_digest": self.file.problem.schema_digest,
+            **{name: digest for name, digest in self.file.digests.items() if name != "training_digest"},
             "data": "gs://data/births.csv",
             "data_version": "1",
             "root": self.root,
@@ -80,7 +79,7 @@ class Search:
 
     def record(self) -> dict[str, Any]:
         """Of the step that tasks before and after the job make together."""
-        record = read_record(self.root, "tune", step_identity(self.search, 0))
+        record = read_record(self.root, "tune", step_identity(self.search, 0, Request()))
         assert record is not None
         return record
 

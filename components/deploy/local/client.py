@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
-import time
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headrace.core import http
 from headrace.core.errors import PlatformError
 
 _MAX_BYTES = 8 << 20
-_CHUNK = 64 << 10
 # float32 holds seven digits; near 0, what counts is the size of the output's other values.
 _RELATIVE = 1e-5
 _OF_LARGEST = 1e-6
@@ -31,30 +28,28 @@ def request(
         PlatformError: no answer in time, one that is too big, or one that is not JSON.
     """
     where = f"{url}{path}"
-    deadline = time.monotonic() + timeout_s
-    host = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=timeout_s)
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    with http.pool() as connections:
+        try:
+            response = http.send(
+                connections,
+                "GET" if body is None else "POST",
+                where,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout_s=timeout_s,
+                max_bytes=max_bytes,
+            )
+        except http.ResponseTooLarge as error:
+            raise PlatformError(
+                "the answer is too big", where=where, expected=f"at most {max_bytes} bytes", received=str(error)
+            ) from error
+        except http.RequestFailed as error:
+            raise PlatformError("the server does not answer", where=where, received=str(error)) from error
     try:
-        if body is None:
-            connection.request("GET", path)
-        else:
-            connection.request("POST", path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        content = b""
-        # The socket's own timeout is for each piece: a server that drips would never run into it.
-        while piece := response.read1(_CHUNK):
-            content += piece
-            if len(content) > max_bytes:
-                raise PlatformError("the answer is too big", where=where, expected=f"at most {max_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise PlatformError("the answer did not end", where=where, expected=f"an end within {timeout_s:g} s")
-        return response.status, json.loads(content)
-    except (OSError, http.client.HTTPException) as error:
-        raise PlatformError("the server does not answer", where=where, received=str(error) or repr(error)) from error
+        return response.status, json.loads(response.content)
     except ValueError as error:
-        raise PlatformError("the answer is not JSON", where=where, received=repr(content[:80])) from error
-    finally:
-        connection.close()
+        raise PlatformError("the answer is not JSON", where=where, received=repr(response.content[:80])) from error
 
 
 def healthy(url: str, version: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from headrace.components.registry.folder.registry import check_version
 from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.storage.output import publishing
 
 Action = Literal["deploy", "rollback"]
 
@@ -113,7 +114,7 @@ class EndpointFolder:
     def publish(self, model: str, version: str) -> None:
         """Copies a Model under its version, whole or not at all; a copy that is there is replaced."""
         target = self.version_path(version)
-        with storage.publishing(str(target)) as temporary, storage.writing(str(target)):
+        with publishing(str(target), None) as temporary, storage.writing(str(target)):
             shutil.copytree(storage.local_path(model), temporary, dirs_exist_ok=True)
 
     def remove(self, version: str) -> None:

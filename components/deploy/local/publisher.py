@@ -14,9 +14,11 @@ from headrace.components.deploy.local.endpoint import Change, EndpointFolder, En
 from headrace.components.deploy.local.switch import DeployResult, Switch, read_golden, stop_strays
 from headrace.components.registry.folder.registry import model_version
 from headrace.core import storage
+from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output_check import check_output
 
 __all__ = ["DeployConfig", "DeployResult", "EndpointStatus", "deploy", "rollback", "status", "stop"]
 
@@ -96,10 +98,11 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     that is live and healthy is left as it is.
 
     Raises:
-        DataError: it is not a whole Model.
-        UsageError: the endpoint's folder cannot be written.
+        UsageError: the folder holds no Model, or the endpoint's folder cannot be written.
+        DataError: the Model is damaged.
         PlatformError: the server does not start, its answers are not the model's own, or the lock is held.
     """
+    check_output(config.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": config.model})
     version = model_version(config.model)
     folder = EndpointFolder(config.endpoint)
     with locked(config.endpoint, timeout_s=config.lock_timeout_s) as lock:
@@ -183,6 +186,7 @@ def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:
     folder = EndpointFolder(endpoint)
     if not folder.path.is_dir():
         raise _no_endpoint(endpoint)
+    check_output(endpoint, ENDPOINT, option="ENDPOINT")
     with locked(endpoint, timeout_s=lock_timeout_s):
         state = folder.read()
         # First said, then done: nobody is sent to a server that is about to end.

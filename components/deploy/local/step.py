@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local.switch import read_golden
 from headrace.core import storage
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
@@ -31,6 +32,5 @@ def run(model: str, endpoint_folder: str, root: str, endpoint: Any) -> None:
 
 def _curl(url: str, model: str) -> str:
     """A command line that asks the endpoint for the prediction of a real row."""
-    golden = storage.read_json(storage.join(model, "golden.json"))
-    body = json.dumps({"instances": golden["instances"][:1]})
+    body = json.dumps({"instances": read_golden(model)["instances"][:1]})
     return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from headrace.components.deploy.local.endpoint import Action, EndpointFolder, En
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
 from headrace.core import storage
+from headrace.core.artifacts.model import open_model
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.progress import Progress
 
@@ -68,7 +70,7 @@ class Switch:
         stop_strays(self._folder, after)
         return DeployResult(version, after.previous, server.url, server.pid, rows)
 
-    def _live_rows(self, state: EndpointState, golden: dict[str, Any]) -> int | None:
+    def _live_rows(self, state: EndpointState, golden: Mapping[str, Any]) -> int | None:
         """Rows that the live server answers as the model does, or None if it does not."""
         if state.url is None or not client.healthy(state.url, state.live):
             return None
@@ -98,22 +100,21 @@ def stop_strays(folder: EndpointFolder, state: EndpointState | None) -> None:
             launcher.stop(server, folder.servers)
 
 
-def read_golden(model: str) -> dict[str, Any]:
+def read_golden(model: str) -> Mapping[str, Any]:
     """The rows that a Model brings along, and its own answers to them.
 
     Raises:
+        UsageError: the folder holds no Model.
         DataError: there are none.
     """
-    where = storage.join(model, "golden.json")
-    read = storage.read_json(where)
-    golden: dict[str, Any] = read if isinstance(read, dict) else {}
+    golden = open_model(model).golden() or {}
     instances: Any = golden.get("instances")
     predictions: Any = golden.get("predictions")
     lists = isinstance(instances, list) and isinstance(predictions, list)
     if not lists or not 1 <= len(instances) == len(predictions):
         raise DataError(
             "there are no rows to check the server with",
-            where=where,
+            where=storage.join(model, "golden.json"),
             expected='{"instances": [...], "predictions": [...]}, as many of each, one or more',
         )
     return golden

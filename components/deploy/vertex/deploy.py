@@ -86,7 +86,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     """
     from google.cloud import aiplatform
 
-    with errors.asking("Vertex AI", config.endpoint, _ROLE):
+    with errors.translate_errors("Vertex AI", config.endpoint, _ROLE):
         endpoint = _endpoint(config, report)
         before = dict(endpoint.traffic_split)
         parent, _, version = config.model.partition("@")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from headrace.components.preprocess.append.corrections import new_rows, origins, take_out
 from headrace.components.preprocess.append_index import STATISTICS, complete, keep, kept_statistics, merge_kept
-from headrace.components.preprocess.complete import budget_table, check_splits
+from headrace.components.preprocess.complete import check_splits
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.core import storage
+from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import SPLITS, Appended, Manifest, Quarantine, Schema, Shard, Span, Split
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem

@@ -17,15 +17,17 @@ from typing import Literal
 from headrace.components.preprocess import pipeline
 from headrace.components.preprocess.append.merge import completed, merge_appended, place_of, put_together
 from headrace.components.preprocess.append_index import complete
+from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import UsageError
 from headrace.core.problem import Problem
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_paths
-from headrace.core.storage.edit_folder import exclusive, swapping
+from headrace.core.storage.edit_folder import check_local, exclusive, swapping
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def add_span(
     """
     span = span_name(span)
     problem = problem_file.problem
+    check_local(config.output)
+    check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
         current = _current(folder, problem, config.output)
@@ -132,6 +136,8 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         PlatformError: another process writes to the Examples, or the disk is full or failed.
     """
     problem = problem_file.problem
+    check_local(config.output)
+    check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
         current = _current(folder, problem, config.output)
@@ -167,9 +173,9 @@ def _versioned(config: PreprocessConfig) -> PreprocessConfig:
 
 
 def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
-    if not (folder / "manifest.json").exists():
+    if not is_there("Examples", str(folder)):
         if folder.exists() and any(folder.iterdir()):
-            raise UsageError("the folder holds something else than Examples", where=where, expected="manifest.json")
+            raise no_artifact("Examples", where, received="a folder that holds something else")
         return None
     current = Manifest.read(str(folder))
     if current.schema_digest != problem.schema_digest:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.problem.features import _NAME, _RESERVED
+from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES
 from headrace.core.rows.validate import as_text, listed, parse_numbers
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, read_part, source_of
@@ -100,7 +100,7 @@ def look_at(name: str, column: pa.ChunkedArray) -> Inferred:
         return neither("a date or a time: derive numbers or categories from it")
     if distinct <= 1:
         return neither(f"it is always {quoted(plain['vocabulary'][0][0])}" if distinct else "it has no values")
-    if not _NAME.match(name) or name in _RESERVED:
+    if not COLUMN_NAME.match(name) or name in RESERVED_NAMES:
         return neither("its name: a feature's has letters, digits and _, and is not one that predictions use")
     number = _as_number(found, values) if not pa.types.is_boolean(values.type) else None
     if number is not None and not (distinct == 2 and number.wrong == 0 and _whole(number)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,9 +163,13 @@ def _left_out(column: Inferred) -> list[str]:
 
 def _outward(low: float, high: float, complete: bool) -> tuple[str, str]:
     """Bounds that are round, and no narrower; a step wider where only some rows were looked at; not across zero."""
-    step = 10.0 ** math.floor(math.log10(high - low)) / 2 if high > low else max(abs(high), 1.0) / 2
+    largest, smallest = sys.float_info.max, sys.float_info.min
+    # The width of the widest range overflows, and half of the narrowest one is 0.
+    width = min(max(high - low, smallest), largest)
+    step = 10.0 ** math.floor(math.log10(width)) / 2 if high > low else max(abs(high), 1.0) / 2
     margin = 0 if complete else 1
-    bottom, top = (math.floor(low / step) - margin) * step, (math.ceil(high / step) + margin) * step
+    bottom = max((math.floor(low / step) - margin) * step, -largest)
+    top = min((math.ceil(high / step) + margin) * step, largest)
     if low >= 0:
         bottom = max(bottom, 0.0)
     if high <= 0:

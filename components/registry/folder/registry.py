@@ -8,8 +8,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import REGISTRY
+from headrace.core.artifacts.missing import no_artifact
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_output
 
 # Versions and aliases become folder names, URLs and labels; a leading `.` would hide a folder, or leave it.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -50,10 +55,11 @@ class Registry:
             The version.
 
         Raises:
-            DataError: it is not a whole Model artifact, or the Evaluation is of another model.
-            UsageError: the registry cannot be written.
+            DataError: the Model is damaged, or the Evaluation is of another model.
+            UsageError: the folder holds no Model, or the registry cannot be written.
             PlatformError: another process held the registry's lock for too long, or the disk failed.
         """
+        check_output(self.folder, REGISTRY, option="the registry", inputs={"the model": model_dir})
         version = model_version(model_dir)
         evaluation = None
         if evaluation_dir is not None:
@@ -73,7 +79,7 @@ class Registry:
             # Whoever holds the lock is the only one that copies: these were left by registrations that were killed.
             for left in storage.local_path(storage.join(self.folder, "versions")).glob(".*"):
                 shutil.rmtree(left, ignore_errors=True)
-            with storage.publishing(target) as temporary, storage.writing(target):
+            with publishing(target, None) as temporary, storage.writing(target):
                 shutil.copytree(storage.local_path(model_dir), temporary, dirs_exist_ok=True)
                 if evaluation is not None:
                     storage.write_json(str(temporary / "evaluation.json"), evaluation)
@@ -196,21 +202,14 @@ def model_version(model_dir: str) -> str:
     """The version of a Model artifact, after a look at whether the artifact is whole.
 
     Raises:
-        DataError: there is no such folder, a file is missing from it, or its version is no name.
+        UsageError: the folder holds no Model, or not all files of one.
+        DataError: its version is no name.
     """
-    if not storage.local_path(model_dir).is_dir():
-        raise DataError("there is no such Model", where=model_dir, expected="the folder that training wrote")
     missing = [name for name in _MODEL_FILES if not storage.exists(storage.join(model_dir, name))]
     if missing:
-        raise DataError(
-            "it is not a whole Model",
-            where=model_dir,
-            expected=", ".join(_MODEL_FILES),
-            received=f"no {', no '.join(missing)}",
-        )
-    training = storage.read_json(storage.join(model_dir, "training.json"))
-    version = training.get("model_version") if isinstance(training, dict) else None
-    return check_version(version, storage.join(model_dir, "training.json"), DataError)
+        there = storage.exists(model_dir)
+        raise no_artifact("Model", model_dir, received=f"no {', no '.join(missing)}" if there else "")
+    return version_of(model_dir)
 
 
 def check_version(version: object, where: str, kind: type[DataError] | type[UsageError] = UsageError) -> str:

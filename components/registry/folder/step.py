@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
@@ -23,12 +24,36 @@ def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
 
 
 def champion(
-    registry: str, root: str, version: str = "", data: str = "", data_version: str = "", csv: str = ""
-) -> tuple[str, str]:
+    registry: str,
+    root: str,
+    version: str = "",
+    data: str = "",
+    data_version: str = "",
+    csv: str = "",
+    cache: bool = True,
+) -> tuple[str, str, str]:
     """Does the work of `component.champion`, whose docstring says what the arguments are."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
         found = Registry(registry).champion(version)
         measured = version_of(data, data_version, csv)
         step.finish(outputs={"model": found.uri}, result={"version": found.version, "data_version": measured})
-    return found.uri, measured
+    return found.uri, measured, identity.attempt_of(measured, cache=cache)
+
+
+def resolve(
+    registry: str,
+    root: str,
+    champion: str,
+    training: Mapping[str, Any],
+    data: str,
+    data_version: str,
+    csv: str,
+    cache: bool,
+) -> tuple[str, str]:
+    """Does the work of `component.resolve`, whose docstring says what the arguments are."""
+    with running("resolve", root=root) as step:
+        step.identity = identity.resolve_identity(registry, champion, str(training.get("warm_start", "")), data)
+        measured = version_of(data, data_version, csv)
+        step.finish(outputs={}, result={"data_version": measured})
+    return measured, identity.attempt_of(measured, cache=cache)

@@ -40,9 +40,15 @@ def register(
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def champion(
-    registry: str, root: str = "", version: str = "", data: str = "", data_version: str = "", csv: str = ""
+    registry: str,
+    root: str = "",
+    version: str = "",
+    data: str = "",
+    data_version: str = "",
+    csv: str = "",
+    cache: bool = True,
 ) -> NamedTuple(  # type: ignore[valid-type]
-    "Champion", [("model", str), ("registered", str), ("data_version", str)]
+    "Champion", [("model", str), ("registered", str), ("data_version", str), ("attempt", str)]
 ):
     """Finds the model that is in use: the version that is called champion now, or one that was asked for.
 
@@ -55,35 +61,49 @@ def champion(
             them; "" for the alias champion.
         data, csv: as `score` takes them.
         data_version: fingerprint of the data; measured if "".
+        cache: False makes every later task run again.
 
     Returns:
-        Where the model is, on gs://, its name in the registry with the version's number, and the data's version.
+        Where the model is, on gs://, its name in the registry with the version's number, the data's version, and the
+        input `attempt` of later tasks, by which the engine's cache knows them.
     """
     from headrace.components.registry.vertex import lookup
 
-    return lookup.champion(registry, root, version, data, data_version, csv)
+    return lookup.champion(registry, root, version, data, data_version, csv, cache)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def models(
-    registry: str, root: str = "", champion: str = "", warm_start: str = "", warm_start_version: str = ""
+def resolve(
+    registry: str,
+    root: str = "",
+    champion: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    data: str = "",
+    data_version: str = "",
+    csv: str = "",
+    cache: bool = True,
 ) -> NamedTuple(  # type: ignore[valid-type]
-    "Models", [("champion", str), ("warm_start", str), ("warm_start_version", str)]
+    "Resolved",
+    [("champion", str), ("training", dict), ("data_version", str), ("attempt", str)],
 ):
-    """Finds the models that a training is given by their names: the one to beat, and the one to start from.
+    """Finds what a training's inputs mean now: models that are given by their names, and the version of the data.
+
+    It is never taken from a cache, so what it returns is true now.
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
         root: where the run's records are kept; "" keeps none.
         champion: a place on gs:// or a path below /gcs, or an alias, a version, or a whole name in the registry, with @
             and one of them; "" for none.
-        warm_start: the same.
-        warm_start_version: the version that the warm start must have; "" for the one that it has.
+        training: the options of the training, whose `warm_start` is the same.
+        data, csv: as `preprocess` takes them.
+        data_version: fingerprint of the data; measured if "".
+        cache: False makes every later task run again.
 
     Returns:
-        Where both are, as paths that every task and job sees, and the version of the warm start.
+        The champion and the options with both as paths that every task and job sees and with the warm start's version,
+        the data's version, and the input `attempt` of later tasks, by which the engine's cache knows them.
     """
     from headrace.components.registry.vertex import lookup
 
-    given = {"champion": champion, "warm_start": warm_start}
-    return lookup.models(registry, root, given, warm_start_version)
+    return lookup.resolve(registry, root, champion, training, data, data_version, csv, cache)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from google.api_core import exceptions as api
 
 from headrace.components.registry.vertex.register import ROLE, description_of
 from headrace.components.score.identity import version_of
+from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, UsageError
@@ -77,7 +80,7 @@ def find(name: str) -> Found:
     from google.cloud import aiplatform
 
     entry, _, which = name.partition("@")
-    with errors.asking("Vertex AI", name, ROLE):
+    with errors.translate_errors("Vertex AI", name, ROLE):
         try:
             if _OURS.match(which):
                 which = _number(aiplatform.models.ModelRegistry(entry), which)
@@ -114,8 +117,8 @@ def place_of(text: str, registry: str) -> str:
 
 
 def champion(
-    registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = ""
-) -> tuple[str, str, str]:
+    registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = "", cache: bool = True
+) -> tuple[str, str, str, str]:
     """Does the work of `vertex_component.champion`, whose docstring says what the arguments are."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
@@ -123,25 +126,34 @@ def champion(
         measured = measuring.version_of(data, data_version, csv)
         result = {"version": version_of(found.uri), "registered": found.name, "data_version": measured}
         step.finish(outputs={"model": found.uri}, result=result)
-    return found.uri, found.name, measured
+    return found.uri, found.name, measured, identity.attempt_of(measured, cache=cache)
 
 
-def models(registry: str, root: str, given: dict[str, str], warm_start_version: str) -> tuple[str, str, str]:
-    """Does the work of `vertex_component.models`, whose docstring says what the arguments are.
-
-    Args:
-        registry: the entry of aliases and versions.
-        root: where the run's records are kept.
-        given: the champion and the warm start, by these names.
-        warm_start_version: that it must have, or "".
-    """
-    with running("models", root=root) as step:
-        step.identity = identity.models_identity(registry, given["champion"], given["warm_start"])
-        found = {name: place_of(text, registry) for name, text in given.items()}
-        if found["warm_start"] and not warm_start_version:
-            warm_start_version = identity.model_version_of(found["warm_start"])
-        step.finish(outputs=found, result={**found, "warm_start_version": warm_start_version})
-    return _mounted(found["champion"]), _mounted(found["warm_start"]), warm_start_version
+def resolve(
+    registry: str,
+    root: str,
+    champion: str,
+    training: Mapping[str, Any],
+    data: str = "",
+    data_version: str = "",
+    csv: str = "",
+    cache: bool = True,
+) -> tuple[str, dict[str, Any], str, str]:
+    """Does the work of `vertex_component.resolve`, whose docstring says what the arguments are."""
+    with running("resolve", root=root) as step:
+        request = Request.from_json(training)
+        step.identity = identity.resolve_identity(registry, champion, request.warm_start, data)
+        found = place_of(champion, registry)
+        start, version = place_of(request.warm_start, registry), request.warm_start_version
+        if start and not version:
+            version = identity.model_version_of(start)
+        measured = measuring.version_of(data, data_version, csv)
+        resolved = dataclasses.replace(request, warm_start=start, warm_start_version=version).to_json()
+        result = {"champion": found, "training": resolved, "data_version": measured}
+        step.finish(outputs={"champion": found, "warm_start": start}, result=result)
+    if start:
+        resolved["warm_start"] = _mounted(start)
+    return _mounted(found), resolved, measured, identity.attempt_of(measured, cache=cache)
 
 
 def _number(registry: Any, version: str) -> str:

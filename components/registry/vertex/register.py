@@ -75,7 +75,7 @@ def upload(config: UploadConfig) -> str:
     from google.cloud import aiplatform
 
     project, location, model_id = config.registry.split("/")[1::2]
-    with errors.asking("Vertex AI", config.registry, ROLE):
+    with errors.translate_errors("Vertex AI", config.registry, ROLE):
         registry = aiplatform.models.ModelRegistry(config.registry, location=location, project=project)
         try:
             versions = registry.list_versions()
@@ -131,7 +131,7 @@ def version_of(registered: str) -> str:
     """
     from google.cloud import aiplatform
 
-    with errors.asking("Vertex AI", registered, ROLE):
+    with errors.translate_errors("Vertex AI", registered, ROLE):
         described = aiplatform.Model(registered).version_description or ""
     kind, _, version = described.partition(" ")
     if kind != _DESCRIPTION.partition(" ")[0] or not version:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from headrace.core.errors import UsageError
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 
 # Batches of a size that are measured before it is judged. The first one of a size is not: memory is found for it.
 SAMPLES = 3
@@ -67,7 +67,7 @@ class Batcher:
 
     It doubles the size while that makes a row cheaper, or else halves it while that does, and stays with the best one.
     A size that takes too long or too much memory is left for half of it, at any time. Which rows share a batch changes
-    no prediction (see scorer.BLOCK_ROWS), so what is measured leaves no trace in the files.
+    no prediction (see predictor.BLOCK_ROWS), so what is measured leaves no trace in the files.
 
     Attributes:
         rows: of the next batch.

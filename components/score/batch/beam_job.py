@@ -10,13 +10,13 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
 from headrace.components.score.batch.batcher import Batcher
-from headrace.components.score.batch.part_result import Job, PartResult, Scores, read_results
+from headrace.components.score.batch.part_result import PartResult, Scores, StageContext, read_results
 from headrace.components.score.batch.score_part import score_part
 from headrace.components.score.config import ScoreConfig
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.progress import Progress
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 from headrace.core.steps import gcp_resources
 
 # Beam's metrics of the job are counters of this namespace: rows, batches, predictions, bytes, quarantined and
@@ -25,7 +25,7 @@ METRICS = "headrace.score"
 
 
 def run_parts(
-    config: ScoreConfig, job: Job, parts: Sequence[Part], report: Progress
+    config: ScoreConfig, context: StageContext, parts: Sequence[Part], report: Progress
 ) -> tuple[list[PartResult], Mapping[str, int]]:
     """Scores the parts on the runner of the configuration.
 
@@ -46,18 +46,18 @@ def run_parts(
             gcp_resources.write_beam_job(config.gcp_resources, runner, result)
 
     metrics = run(
-        lambda pipeline: build(pipeline, job, parts, spread=runner != DirectRunner()),
+        lambda pipeline: build(pipeline, context, parts, spread=runner != DirectRunner()),
         runner,
         f"headrace-score-{config.identity}",
         METRICS,
         report,
-        rows_read=(lambda: _rows_read(Path(job.work))) if job.shows_progress else None,
+        rows_read=(lambda: _rows_read(Path(context.work))) if context.shows_progress else None,
         launched=launched,
     )
-    return read_results(job, [part.index for part in parts]), metrics
+    return read_results(context, [part.index for part in parts]), metrics
 
 
-def build(pipeline: beam.Pipeline, job: Job, parts: Sequence[Part], *, spread: bool = True) -> None:
+def build(pipeline: beam.Pipeline, context: StageContext, parts: Sequence[Part], *, spread: bool = True) -> None:
     """Adds the stages to a pipeline.
 
     Args:
@@ -69,35 +69,35 @@ def build(pipeline: beam.Pipeline, job: Job, parts: Sequence[Part], *, spread: b
     listed = pipeline | "parts" >> beam.Create(list(parts), reshuffle=False)
     if spread:
         listed |= "spread" >> beam.Reshuffle()
-    listed | "score" >> beam.ParDo(_Score(job))
+    listed | "score" >> beam.ParDo(_Score(context))
 
 
 class _Score(beam.DoFn):
     """Part -> files of predictions, and its result on record in the work folder."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
         self._loaded: tuple[Scores, Batcher] | None = None
 
     def setup(self) -> None:
         """Loads the model, which the stages of a process share."""
-        self._loaded = self._job.scorer.load(), self._job.batcher()
+        self._loaded = self._context.scorer.load(), self._context.batcher()
 
     def process(self, part: Part) -> Iterator[None]:
         """Scores a part."""
         if self._loaded is None:
             raise RuntimeError("the stage was not set up")
-        result = score_part(self._job, part, *self._loaded, _teller(self._job, part))
-        result.write(self._job)
+        result = score_part(self._context, part, *self._loaded, _teller(self._context, part))
+        result.write(self._context)
         count(METRICS, result.counts, result.reasons)
         yield from ()
 
 
-def _teller(job: Job, part: Part) -> Callable[[int], None] | None:
+def _teller(context: StageContext, part: Part) -> Callable[[int], None] | None:
     """Leaves how many rows of a part have been scored where the process that waits finds it."""
-    if not job.shows_progress:
+    if not context.shows_progress:
         return None
-    file = Path(job.work) / f"rows-{part.index:06d}"
+    file = Path(context.work) / f"rows-{part.index:06d}"
 
     def tell(rows: int) -> None:
         # Progress is worth no failure.

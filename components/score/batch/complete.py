@@ -12,17 +12,18 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from headrace.components.preprocess.complete import budget_table, sources_of
 from headrace.components.score.batch.drift import Distribution
-from headrace.components.score.batch.part_result import EXAMPLES, Job, PartResult, quarantine_uri
-from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.batch.part_result import EXAMPLES, PartResult, StageContext, quarantine_uri
+from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig
 from headrace.core import storage
+from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile
 from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
-from headrace.core.sources.open import Part, size_of
+from headrace.core.sources.open import size_of, sources_of
+from headrace.core.sources.source import Part
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 
@@ -31,10 +32,10 @@ class Scored(NamedTuple):
     """What was scored, and with what: all that the manifest tells beside the account of the rows."""
 
     config: ScoreConfig
-    job: Job
+    context: StageContext
     parts: Sequence[Part]
     results: Sequence[PartResult]
-    learned: Learned
+    learned: TrainingFacts
     model_version: str
     key: str | None
     data_version: str
@@ -58,7 +59,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
         HeadraceError: what a part met, or what the sink raises.
         PlatformError: rows were lost.
     """
-    parts, config, job = scored.parts, scored.config, scored.job
+    parts, config, context = scored.parts, scored.config, scored.context
     damaged = _damaged(scored)
     whole = [r for r in scored.results if parts[r.part].path not in damaged]
     rows_in = sum(result.rows for result in whole)
@@ -80,7 +81,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
     waiting = sorted(
         (file for result in whole for file in result.written), key=lambda file: (file.part, file.index, file.partition)
     )
-    published = job.sink.publish(job.folder, waiting)
+    published = context.sink.publish(context.folder, waiting)
     rejected = _rejected(scored, published.rejected)
     if rejected:
         reasons.update(str(row.fault.reason) for _, row in rejected)
@@ -113,7 +114,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
         quarantine=Quarantine(
             scored.budget,
             dict(sorted(reasons.items())),
-            _write_quarantine(job, [r.part for r in whole if r.reasons], rejected),
+            _write_quarantine(context, [r.part for r in whole if r.reasons], rejected),
         ),
         distribution={"predictions": distribution, "training": scored.learned.compared(distribution)},
         files_quarantined=tuple(
@@ -206,20 +207,20 @@ def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, i
 
 
 def _write_quarantine(
-    job: Job, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
+    context: StageContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
 ) -> tuple[str, ...]:
     """Merges the rows that the parts put aside into one file, in the order of parts and rows, and returns its name."""
     if not parts and not rejected:
         return ()
     others = ((position, to_lines([row])) for position, row in rejected)
-    with storage.open_output(storage.join(job.folder, _QUARANTINE_FILE)) as file:
-        for _, line in heapq.merge(_lines(job, parts), others):
+    with storage.open_output(storage.join(context.folder, _QUARANTINE_FILE)) as file:
+        for _, line in heapq.merge(_lines(context, parts), others):
             file.write(line)
     return (_QUARANTINE_FILE,)
 
 
-def _lines(job: Job, parts: Sequence[int]) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _lines(context: StageContext, parts: Sequence[int]) -> Iterator[tuple[tuple[int, int], bytes]]:
     for part in parts:
-        with storage.open_input(quarantine_uri(job, part)) as lines:
+        with storage.open_input(quarantine_uri(context, part)) as lines:
             for line in lines:
                 yield (part, json.loads(line)["row"]), line

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from headrace.components.score.batch.batcher import Batcher, BatchLimits
 from headrace.components.score.batch.drift import Distribution
-from headrace.components.score.sinks.sink import Sink, Waiting
+from headrace.components.score.sinks.sink import PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import PlatformError
 from headrace.core.saved_model.interface import Takes
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 
 if TYPE_CHECKING:
     from headrace.core.scoring.scorer import Scored
@@ -61,7 +61,7 @@ _LOADED: dict[ScorerSource, Scores] = {}
 _LOCK = threading.Lock()
 
 
-def shared(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
+def load_once(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
     """The scorer of this process that comes from `source`, which is made at the first call."""
     with _LOCK:
         if source not in _LOADED:
@@ -71,10 +71,7 @@ def shared(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
 
 @dataclass(frozen=True)
 class Model:
-    """A SavedModel to be loaded: what `scorer.Scorer` takes, `inputs` as pairs where they are named.
-
-    Whether texts are run apart changes no prediction, so that a process keeps the model as it loaded it first.
-    """
+    """A SavedModel to be loaded: what `scorer.Scorer` takes, `inputs` as pairs where they are named."""
 
     model: str
     signature: str = "serving_default"
@@ -82,7 +79,6 @@ class Model:
     inputs: tuple[tuple[str, str | tuple[str, ...]], ...] | tuple[str, ...] | None = None
     optional: tuple[str, ...] = ()
     intra_op_threads: int | None = None
-    lifting: bool = field(default=True, compare=False)
 
     @classmethod
     def of(
@@ -96,7 +92,7 @@ class Model:
 
     def load(self) -> Scores:
         """The model, loaded once in a process."""
-        return shared(self, self._scorer)
+        return load_once(self, self._scorer)
 
     def _scorer(self) -> Scores:
         from headrace.core.scoring.scorer import Scorer
@@ -111,12 +107,11 @@ class Model:
             inputs=inputs,
             optional=self.optional,
             intra_op_threads=self.intra_op_threads or max(1, _cores() // default_threads()),
-            lifting=self.lifting,
         )
 
 
 @dataclass(frozen=True)
-class Job:
+class StageContext:
     """What every worker needs to know.
 
     Attributes:
@@ -175,7 +170,7 @@ class PartResult:
     part: int
     rows: int = 0
     batches: int = 0
-    written: tuple[Waiting, ...] = ()
+    written: tuple[PendingFile, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[tuple[int, str], ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
@@ -192,26 +187,26 @@ class PartResult:
             "bytes": sum(file.bytes for file in self.written),
         }
 
-    def write(self, job: Job) -> None:
+    def write(self, context: StageContext) -> None:
         """Puts it on record in the work folder; a second try writes the same again."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "distribution"}
         plain["written"] = [dataclasses.asdict(file) for file in self.written]
         plain["distribution"] = self.distribution.to_record()
-        storage.write_bytes(record_uri(job, self.part), json.dumps(plain).encode())
+        storage.write_bytes(record_uri(context, self.part), json.dumps(plain).encode())
 
     @classmethod
-    def read(cls, job: Job, part: int) -> Self:
+    def read(cls, context: StageContext, part: int) -> Self:
         """What `write` put on record.
 
         Raises:
             PlatformError: it is not there.
         """
-        uri = record_uri(job, part)
+        uri = record_uri(context, part)
         try:
             plain = json.loads(storage.read_bytes(uri))
         except FileNotFoundError as error:
             raise PlatformError("the job finished without a part of its input", where=uri) from error
-        plain["written"] = tuple(Waiting(**file) for file in plain["written"])
+        plain["written"] = tuple(PendingFile(**file) for file in plain["written"])
         plain["examples"] = tuple((row, message) for row, message in plain["examples"])
         plain["columns"] = tuple((name, kind) for name, kind in plain["columns"])
         plain["distribution"] = Distribution.from_record(plain["distribution"])
@@ -227,20 +222,20 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def record_uri(job: Job, part: int) -> str:
+def record_uri(context: StageContext, part: int) -> str:
     """Where what came of a part is on record."""
-    return storage.join(job.work, f"result-{part:06d}.json")
+    return storage.join(context.work, f"result-{part:06d}.json")
 
 
-def quarantine_uri(job: Job, part: int) -> str:
+def quarantine_uri(context: StageContext, part: int) -> str:
     """Where the rows of a part wait that went to quarantine."""
-    return storage.join(job.work, f"quarantine-{part:06d}.jsonl")
+    return storage.join(context.work, f"quarantine-{part:06d}.jsonl")
 
 
-def read_results(job: Job, parts: Sequence[int]) -> list[PartResult]:
+def read_results(context: StageContext, parts: Sequence[int]) -> list[PartResult]:
     """What came of these parts, in their order."""
     with ThreadPoolExecutor(_RECORDS_AT_ONCE) as pool:
-        return list(pool.map(lambda part: PartResult.read(job, part), parts))
+        return list(pool.map(lambda part: PartResult.read(context, part), parts))
 
 
 def metrics_of(results: Sequence[PartResult]) -> dict[str, int]:

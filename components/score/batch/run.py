@@ -7,22 +7,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from headrace.components.score.batch.complete import Scored, publishable
-from headrace.components.score.batch.part_result import Job, Model, PartResult, ScorerSource, Scores, metrics_of
+from headrace.components.score.batch.part_result import (
+    Model,
+    PartResult,
+    ScorerSource,
+    Scores,
+    StageContext,
+    metrics_of,
+)
 from headrace.components.score.batch.score_part import columns_of, score_part
-from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.sinks.sink import sink_of
+from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
+from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.counters import quarantined, told
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
 from headrace.core.progress import Progress, silent
-from headrace.core.sources.open import Part, expected_rows, list_parts, list_paths
 from headrace.core.sources.open import data_version as measure_version
+from headrace.core.sources.open import list_parts, list_paths
+from headrace.core.sources.source import Part
 
-# Preparing to run texts apart takes some 0.4 s of CPU time, which so many rows earn back.
-LIFTING_ROWS = 700_000
 _UNITS = {
     "rows": ("row read", "rows read"),
     "batches": ("batch", "batches"),
@@ -59,19 +66,20 @@ def score(
         UsageError: no such model, or the output cannot be written.
         PlatformError: the disk, the service or the model failed.
     """
+    config.check_output()
     paths = list_paths(config.data)
-    source = source or model_of(config, paths)
+    source = source or model_of(config)
     scorer = source.load()
     parts = parts_of(config, paths, scorer)
     report(f"checked {len(paths)} {'file' if len(paths) == 1 else 'files'}")
     data_version = config.data_version or measure_version(paths, config.csv)
-    learned = Learned.read(config.model)
+    learned = TrainingFacts.read(config.model)
     key = scorer.takes.key
     about = {"format": 1, "model_version": scorer.model_version, "identity": config.identity, "key": key}
     sink = sink_of(config.sink, key=key, table=config.table, about=about)
     sink.check()
-    with staging(config.output, config.identity, config.runner or DirectRunner()) as folder:
-        job = Job(
+    with staging(config.output, PREDICTIONS, config.identity, config.runner or DirectRunner()) as folder:
+        context = StageContext(
             scorer=source,
             sink=sink,
             folder=folder,
@@ -80,11 +88,11 @@ def score(
             scoring_threads=config.scoring_threads,
             shows_progress=config.runner is not None and config.runner.local,
         )
-        results, metrics = _run(config, job, parts, scorer, report)
+        results, metrics = _run(config, context, parts, scorer, report)
         manifest = publishable(
             Scored(
                 config,
-                job,
+                context,
                 parts,
                 results,
                 learned,
@@ -96,7 +104,7 @@ def score(
                 rows,
             )
         )
-        storage.remove(job.work)
+        storage.remove(context.work)
         manifest.write(folder)
     report(told(metrics, _UNITS))
     report(f"wrote {manifest.rows_out:,} predictions", done=manifest.rows_in, total=manifest.rows_in)
@@ -126,22 +134,22 @@ def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[
 
 
 def _run(
-    config: ScoreConfig, job: Job, parts: Sequence[Part], scorer: Scores, report: Progress
+    config: ScoreConfig, context: StageContext, parts: Sequence[Part], scorer: Scores, report: Progress
 ) -> tuple[list[PartResult], Mapping[str, int]]:
     """What came of the parts, up to one that ends the work, and what was counted."""
     if config.runner is not None:
         from headrace.components.score.batch.beam_job import run_parts
 
-        return run_parts(config, job, parts, report)
+        return run_parts(config, context, parts, report)
     results: list[PartResult] = []
     done = 0
 
     def tell(rows: int) -> None:
         report(f"{done + rows:,} rows read", done=done + rows)
 
-    batcher = job.batcher()
+    batcher = context.batcher()
     for part in parts:
-        result = score_part(job, part, scorer, batcher, tell)
+        result = score_part(context, part, scorer, batcher, tell)
         results.append(result)
         done += result.rows
         if result.error is not None and result.error["kind"] != UnreadableFile.__name__:
@@ -152,14 +160,8 @@ def _run(
     return results, {**metrics_of(results), **quarantined(reasons)}
 
 
-def model_of(config: ScoreConfig, paths: Sequence[str] = ()) -> Model:
-    """The model of a configuration.
-
-    Args:
-        config: what is scored.
-        paths: the files or the table that it will score, of which the first tells about how many rows there are.
-    """
-    few = paths and expected_rows([Part(0, paths[0], csv=config.csv)]) * len(paths) < LIFTING_ROWS
+def model_of(config: ScoreConfig) -> Model:
+    """The model of a configuration."""
     return Model.of(
         config.model,
         signature=config.signature,
@@ -167,5 +169,4 @@ def model_of(config: ScoreConfig, paths: Sequence[str] = ()) -> Model:
         inputs=config.inputs,
         optional=config.optional,
         intra_op_threads=config.intra_op_threads or None,
-        lifting=not few,
     )

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from headrace.components.score.batch.batcher import Batcher, split
 from headrace.components.score.batch.drift import Distribution
-from headrace.components.score.batch.part_result import EXAMPLES, Job, PartResult, Scores, quarantine_uri
+from headrace.components.score.batch.part_result import EXAMPLES, PartResult, Scores, StageContext, quarantine_uri
 from headrace.components.score.batch.thread_stages import ahead, in_order
 from headrace.components.score.sinks.blocks import PartWriter, same_rows
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
 from headrace.core.errors import DataError, HeadraceError, PlatformError
-from headrace.core.sources.open import Part, Rows, read_part, source_of
+from headrace.core.sources.open import read_part, source_of
+from headrace.core.sources.source import Part, Rows
 
 # Batches that wait between two stages.
 _WAITING = 2
@@ -36,7 +37,7 @@ class _Batch(NamedTuple):
 
 
 def score_part(
-    job: Job, part: Part, scorer: Scores, batcher: Batcher, tell: Callable[[int], None] | None = None
+    context: StageContext, part: Part, scorer: Scores, batcher: Batcher, tell: Callable[[int], None] | None = None
 ) -> PartResult:
     """Reads, scores and writes a part.
 
@@ -51,8 +52,8 @@ def score_part(
         What came of it; an error of ours is in it, because an exception loses its type in a runner.
     """
     try:
-        with closing(ahead(_scored(job, part, scorer, batcher), _WAITING)) as scored:
-            return _write(job, part, scorer, scored, tell or _nobody)
+        with closing(ahead(_scored(context, part, scorer, batcher), _WAITING)) as scored:
+            return _write(context, part, scorer, scored, tell or _nobody)
     except HeadraceError as error:
         return PartResult(part.index, error=error.at(part.path).to_json())
 
@@ -81,9 +82,9 @@ def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     return columns
 
 
-def _scored(job: Job, part: Part, scorer: Scores, batcher: Batcher) -> Iterator[_Batch]:
+def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher) -> Iterator[_Batch]:
     """The batches of a part, read by one thread and scored by others, in order."""
-    columns = columns_of(part, scorer, job.partition_by)
+    columns = columns_of(part, scorer, context.partition_by)
 
     def score(rows: Rows) -> _Batch:
         with batcher.measuring(rows.batch.num_rows, rows.batch.nbytes):
@@ -97,23 +98,25 @@ def _scored(job: Job, part: Part, scorer: Scores, batcher: Batcher) -> Iterator[
                 expected=f"{rows.count} rows",
                 received=f"{scored.predictions.num_rows} predictions and {len(scored.quarantined)} in quarantine",
             )
-        return _Batch(scored, rows.count, _partition(job, rows, scored))
+        return _Batch(scored, rows.count, _partition(context, rows, scored))
 
-    coded = scorer.takes.texts - {job.partition_by}
+    coded = scorer.takes.texts - {context.partition_by}
     with closing(ahead(read_part(part, columns, batcher.limits.largest, coded), _WAITING)) as read:
         batches = (batch for rows in read for batch in split(rows, batcher.rows))
-        yield from in_order(score, batches, job.threads)
+        yield from in_order(score, batches, context.threads)
 
 
-def _partition(job: Job, rows: Rows, scored: Any) -> pa.Array | None:
-    if not job.partition_by:
+def _partition(context: StageContext, rows: Rows, scored: Any) -> pa.Array | None:
+    if not context.partition_by:
         return None
-    if job.partition_by in scored.predictions.schema.names:
-        return scored.predictions.column(job.partition_by)
-    return same_rows(rows.numbers, scored.numbers, rows.batch.column(job.partition_by))
+    if context.partition_by in scored.predictions.schema.names:
+        return scored.predictions.column(context.partition_by)
+    return same_rows(rows.numbers, scored.numbers, rows.batch.column(context.partition_by))
 
 
-def _write(job: Job, part: Part, scorer: Scores, batches: Iterable[_Batch], tell: Callable[[int], None]) -> PartResult:
+def _write(
+    context: StageContext, part: Part, scorer: Scores, batches: Iterable[_Batch], tell: Callable[[int], None]
+) -> PartResult:
     """Writes what was scored, and accounts for it."""
     outputs = [output.name for output in scorer.takes.outputs]
     rows = count = 0
@@ -123,8 +126,8 @@ def _write(job: Job, part: Part, scorer: Scores, batches: Iterable[_Batch], tell
     distributions = Distribution()
 
     with (
-        _Quarantine(quarantine_uri(job, part.index)) as quarantine,
-        PartWriter(job.folder, job.sink, part.index, job.partition_by) as writer,
+        _Quarantine(quarantine_uri(context, part.index)) as quarantine,
+        PartWriter(context.folder, context.sink, part.index, context.partition_by) as writer,
     ):
         for batch in batches:
             scored = batch.scored

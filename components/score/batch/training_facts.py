@@ -9,6 +9,8 @@ from typing import Any, Self
 from headrace.components.score.batch.drift import against_training
 from headrace.components.score.config import QUARANTINE_BUDGET
 from headrace.core import storage
+from headrace.core.artifacts.missing import is_there
+from headrace.core.artifacts.model import open_model
 from headrace.core.errors import DataError
 
 # The output of our Models that predicts the label.
@@ -16,7 +18,7 @@ _PREDICTION = "prediction"
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingFacts:
     """What the model was trained on.
 
     Attributes:
@@ -41,17 +43,15 @@ class Learned:
         endpoint = storage.join(model, "endpoint.json")
         if storage.exists(endpoint):
             model = storage.join(model, "versions", str(storage.read_json(endpoint).get("live")))
-        described = storage.join(model, "problem.json")
-        if not storage.exists(described):
+        if not is_there("Model", model):
             return cls()
-        problem = storage.read_json(described)
-        schema, statistics = storage.join(model, "schema.json"), storage.join(model, "statistics.json")
+        found = open_model(model)
+        problem = found.problem
         try:
             label = None
-            if storage.exists(statistics):
-                columns = storage.read_json(schema)["columns"]
-                (name,) = [column["name"] for column in columns if column["role"] == "label"]
-                label = storage.read_json(statistics)["columns"][name]
+            if storage.exists(storage.join(model, "statistics.json")):
+                (name,) = [column["name"] for column in found.columns() if column["role"] == "label"]
+                label = found.statistics()[name]
             return cls(problem.get("name"), float(problem.get("quarantine_budget", QUARANTINE_BUDGET)), label)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(

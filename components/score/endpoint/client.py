@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import urllib3
-
 from headrace.components.score.endpoint.not_finite import NotFinite, rows_said
 from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds, backoff_seconds
 from headrace.components.score.endpoint.tokens import FixedToken, GoogleTokens, Tokens
 from headrace.components.score.endpoint.wire import BrokenReply
 from headrace.components.score.options import EndpointOptions
+from headrace.core import http
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.scoring.bisect import RowsFailed
 
@@ -26,8 +24,6 @@ Answer = TypeVar("Answer")
 
 # Of an answer. A larger one is not read: fewer rows are asked about at a time.
 LARGEST_REPLY = 64 << 20
-_CHUNK = 1 << 16
-_SHOWN = 300
 # Where an error that is JSON says what happened.
 _SAYING = ("error", "message", "detail")
 # The request may be right, and the server or the way to it is not; every 5xx is one of these too.
@@ -98,7 +94,7 @@ class Client:
         self._deadline = self._timing.clock() + (options.deadline_seconds or math.inf) - passed
         self._bucket = TokenBucket(options.requests_per_second, self._timing.clock)
         # Redirections would take the rows, and the token, to where nobody meant them to go.
-        self._pool = urllib3.PoolManager(maxsize=options.concurrency, block=True, retries=False)
+        self._pool = http.pool(options.concurrency)
         if tokens is None:
             tokens = GoogleTokens(options.url) if options.google else FixedToken(options.token_variable)
         self._tokens = tokens
@@ -190,52 +186,34 @@ class Client:
 
     def _try(self, method: str, url: str, body: bytes | None, token: str) -> Response:
         """One request, and its answer if it is one."""
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "headrace"}
+        headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if token:
             headers["Authorization"] = f"Bearer {token}"
         seconds = max(0.001, min(self._options.request_seconds, self._remaining()))
-        end = time.monotonic() + seconds
         try:
-            response = self._pool.request(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                timeout=urllib3.Timeout(total=seconds),
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                retries=False,
+            response = http.send(
+                self._pool, method, url, body=body, headers=headers, timeout_s=seconds, max_bytes=LARGEST_REPLY
             )
-            try:
-                content = _content(response, end)
-            finally:
-                # One that was not read to its end is of no more use.
-                if not response.closed:
-                    response.close()
-                response.release_conn()
-        except urllib3.exceptions.SSLError as error:
-            if _certificate_is_wrong(error):
-                raise UsageError(
-                    "the endpoint does not prove who it is", where=url, received=str(error)[:_SHOWN]
-                ) from None
-            raise _Again(_said_of(error)) from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Again(_said_of(error)) from None
-        self._check(response, content, url, token)
-        return Response(content, response.headers.get("x-model-version", ""))
+        except http.UntrustedServer as error:
+            raise UsageError("the endpoint does not prove who it is", where=url, received=str(error)) from None
+        except http.ResponseTooLarge as error:
+            raise TooLarge(f"its response has {error}") from None
+        except http.RequestFailed as error:
+            raise _Again(str(error)) from None
+        self._check(response, url, token)
+        return Response(response.content, response.headers.get("x-model-version", ""))
 
-    def _check(self, response: urllib3.BaseHTTPResponse, content: bytes, url: str, token: str) -> None:
+    def _check(self, response: http.Response, url: str, token: str) -> None:
         """Raises what a status other than 200 means."""
         status = response.status
         if status == 200:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise BrokenReply("it is compressed, which nobody asked for")
             return
-        said = f"status {status}: {_message(content, token)}"
-        rows = rows_said(content.decode("utf-8", "replace")) if status == 422 else None
+        said = f"status {status}: {_message(response.content, token)}"
+        rows = rows_said(response.content.decode("utf-8", "replace")) if status == 422 else None
         if rows is not None:
             raise NotFinite(f"the endpoint refuses the row: {said}", rows)
         if status in _ROWS_ARE_WRONG:
@@ -278,23 +256,6 @@ class _Absent(Exception):
     """Status 404."""
 
 
-def _content(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    """The body, read until a moment of the monotonic clock, and no further than is taken."""
-    declared = response.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > LARGEST_REPLY:
-        raise TooLarge("its answer")
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := response.read1(_CHUNK):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > LARGEST_REPLY:
-            raise TooLarge("its answer")
-        if time.monotonic() > end:
-            raise urllib3.exceptions.TimeoutError("the answer did not arrive in time")
-    return b"".join(chunks)
-
-
 def _message(content: bytes, token: str) -> str:
     """What an error's body says, in one line and without the token: a text, or "error" or "message" of JSON."""
     text = content.decode("utf-8", "replace")
@@ -305,14 +266,4 @@ def _message(content: bytes, token: str) -> str:
     while isinstance(value, dict | list) and value:
         value = value[0] if isinstance(value, list) else next((value[n] for n in _SAYING if n in value), str(value))
     text = str(value).replace(token, "[token]") if token else str(value)
-    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]).strip() or "nothing"
-
-
-def _said_of(error: Exception) -> str:
-    """What a failure of the network is, without the objects that urllib3 shows."""
-    text = str(error)
-    return f"{type(error).__name__}: {text.rpartition('>: ')[2] or text}"[:_SHOWN]
-
-
-def _certificate_is_wrong(error: Exception) -> bool:
-    return any(isinstance(inner, ssl.SSLCertVerificationError) for inner in (error, error.__cause__, *error.args))
+    return "".join(c if c.isprintable() else " " for c in text[: http.SHOWN]).strip() or "nothing"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote
 
-from headrace.components.score.batch.part_result import Scores, shared
+from headrace.components.score.batch.part_result import Scores, load_once
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response
@@ -85,7 +85,7 @@ class Endpoint:
         """The scorer of this process: connections, budget and deadline are all its threads'."""
         from headrace.components.score.endpoint.scorer import EndpointScorer
 
-        return shared(self, lambda: EndpointScorer(self))
+        return load_once(self, lambda: EndpointScorer(self))
 
 
 def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple[Takes, str, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from headrace.core.scoring.scorer import BLOCK_ROWS
+from headrace.core.scoring.predictor import BLOCK_ROWS, filled_rows
 
 
 class RequestSize:
@@ -37,7 +37,7 @@ class RequestSize:
 
     def filled(self, rows: int) -> int:
         """So many rows filled up to whole blocks, where that many are allowed."""
-        filled = -(-rows // BLOCK_ROWS) * BLOCK_ROWS
+        filled = filled_rows(rows)
         return filled if filled <= self.rows else rows
 
     def fits(self, rows: int, nbytes: int) -> bool:

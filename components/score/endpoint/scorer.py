@@ -6,27 +6,50 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response, Stopped, Timing, TooLarge
 from headrace.components.score.endpoint.not_finite import answers_around
 from headrace.components.score.endpoint.request_size import RequestSize
 from headrace.components.score.endpoint.tokens import Tokens
+from headrace.components.score.options import EndpointOptions
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import and_key
+from headrace.core.saved_model.interface import Takes
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.scorer import RowScorer
 from headrace.core.scoring.to_columns import Answer, joined
 from headrace.core.scoring.to_tensors import Feed
 
-if TYPE_CHECKING:
-    from headrace.components.score.endpoint.endpoint import Endpoint
-
 Made = TypeVar("Made")
 
 # An endpoint that refused so many rows alone, and has answered none, refuses them all.
 _REFUSED_ROWS = 100
+
+
+class ServedModel(Protocol):
+    """A model behind an endpoint; `endpoint.Endpoint` is one."""
+
+    @property
+    def options(self) -> EndpointOptions:
+        """How it is requested."""
+
+    @property
+    def takes(self) -> Takes:
+        """What the model accepts and returns, and from which columns."""
+
+    @property
+    def model_version(self) -> str:
+        """Version of the model."""
+
+    @property
+    def answers_as(self) -> str:
+        """Version that each answer must name; "" where it is not known before."""
+
+    @property
+    def begun(self) -> float:
+        """Seconds since 1970, from which its deadline counts."""
 
 
 class EndpointScorer(RowScorer):
@@ -40,7 +63,7 @@ class EndpointScorer(RowScorer):
         model_version: which model it is.
     """
 
-    def __init__(self, endpoint: Endpoint, tokens: Tokens | None = None, timing: Timing | None = None) -> None:
+    def __init__(self, endpoint: ServedModel, tokens: Tokens | None = None, timing: Timing | None = None) -> None:
         """Prepares to ask.
 
         Args:

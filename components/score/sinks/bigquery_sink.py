@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from google.api_core import exceptions as api
 
 from headrace.components.score.sinks.parquet_sink import ParquetSink
-from headrace.components.score.sinks.sink import BlockWriter, Published, Sink, Waiting
+from headrace.components.score.sinks.sink import BlockWriter, PendingFile, Published, Sink
 from headrace.core import storage
 from headrace.core.cloud import bigquery
 from headrace.core.errors import DataError, PlatformError, UsageError
@@ -79,14 +79,17 @@ class BigQuerySink(Sink):
             PlatformError: the service failed.
         """
         target = self._target()
-        with bigquery.asking(self.table, _ROLES, _NO_DATASET), closing(bigquery.client(target.payer)) as client:
+        with (
+            bigquery.translate_errors(self.table, _ROLES, _NO_DATASET),
+            closing(bigquery.client(target.payer)) as client,
+        ):
             client.get_dataset(f"{target.project}.{target.dataset}", retry=bigquery.retry())
 
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
         """Begins a file."""
         return ParquetSink(self.key).writer(file, schema)
 
-    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
         """Replaces the table by the predictions.
 
         Raises:
@@ -99,7 +102,10 @@ class BigQuerySink(Sink):
         uris = [storage.join(folder, file.file) for file in waiting]
         # Job names are used once: what a client sends again, not knowing whether it was heard, is done once.
         run = secrets.token_hex(8)
-        with bigquery.asking(self.table, _ROLES, _NO_DATASET), closing(bigquery.client(target.payer)) as client:
+        with (
+            bigquery.translate_errors(self.table, _ROLES, _NO_DATASET),
+            closing(bigquery.client(target.payer)) as client,
+        ):
             beside = _make_table_beside(client, target, run, _columns(uris) if uris else [])
             try:
                 if uris and storage.is_remote(folder):

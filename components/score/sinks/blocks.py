@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.components.score.config import FILE_ROWS
-from headrace.components.score.sinks.sink import ROW_NUMBER, WAITING, BlockWriter, Sink, Waiting
+from headrace.components.score.sinks.sink import ROW_NUMBER, WAITING, BlockWriter, PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import DataError
 from headrace.core.rows.validate import as_text
@@ -63,7 +63,7 @@ class PartWriter:
         self._index = 0
         self._open: dict[str, _OpenFile] = {}
         self._stack = ExitStack()
-        self.written: list[Waiting] = []
+        self.written: list[PendingFile] = []
 
     def write(
         self, predictions: pa.RecordBatch, numbers: npt.NDArray[np.int64], partition: pa.Array | None = None
@@ -167,7 +167,7 @@ class PartWriter:
         for partition, file in sorted(self._open.items()):
             file.writer.close()
             self.written.append(
-                Waiting(
+                PendingFile(
                     self._part,
                     self._index,
                     partition,

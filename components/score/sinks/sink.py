@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar, Protocol, get_args
+from typing import BinaryIO, ClassVar, Protocol
 
 import pyarrow as pa
 
-from headrace.components.score.config import SinkName
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
-from headrace.core.errors import UsageError
 
 # Rows of a block: what is written at once. A block is cut by counting rows alone, so that the bytes of a file do not
 # depend on the batches that the model was given.
@@ -21,7 +19,7 @@ WAITING = ".work/predictions"
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingFile:
     """A file of predictions that is whole, and waits for the others.
 
     Attributes:
@@ -95,7 +93,7 @@ class Sink(Protocol):
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
         """Begins a file of blocks of a schema."""
 
-    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
         """Gives the predictions their place, in the order of the parts; the same ones, the same bytes.
 
         Args:
@@ -111,50 +109,13 @@ class Sink(Protocol):
 ROW_NUMBER = "row number"
 
 
-def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str, Any] | None = None) -> Sink:
-    """The sink of that name. What writes a format is imported only where it is used.
-
-    Args:
-        name: one of SINKS.
-        key: the column that identifies a row, if there is one.
-        table: bigquery://PROJECT.DATASET.TABLE, for that sink.
-        about: what a lookup table says of itself.
-
-    Raises:
-        UsageError: there is no such sink, or it needs a key.
-    """
-    if name == "parquet":
-        from headrace.components.score.sinks.parquet_sink import ParquetSink
-
-        return ParquetSink(key)
-    if name == "csv":
-        from headrace.components.score.sinks.csv_sink import CsvSink
-
-        return CsvSink()
-    if name == "jsonl":
-        from headrace.components.score.sinks.jsonl_sink import JsonLinesSink
-
-        return JsonLinesSink()
-    if name == "bigquery":
-        from headrace.components.score.sinks.bigquery_sink import BigQuerySink
-
-        return BigQuerySink(key, table)
-    if name == "table":
-        if key is None:
-            raise UsageError("a lookup table needs a key", where="--key", expected="a column that identifies each row")
-        from headrace.components.score.sinks.table_sink import TableSink
-
-        return TableSink(key, about or {})
-    raise UsageError("there is no such sink", expected=f"one of {', '.join(get_args(SinkName))}", received=repr(name))
-
-
 class FileSink(Sink, Protocol):
     """A sink whose files are the predictions."""
 
-    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
         """Gives the files their names below predictions/, numbered in each partition."""
         shards = []
-        partitions: dict[str, list[Waiting]] = {}
+        partitions: dict[str, list[PendingFile]] = {}
         for file in waiting:
             partitions.setdefault(file.partition, []).append(file)
         for partition in sorted(partitions):

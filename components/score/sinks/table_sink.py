@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.components.score.sinks.json_text import json_objects
-from headrace.components.score.sinks.sink import ROW_NUMBER, BlockWriter, Published, Sink, Waiting
+from headrace.components.score.sinks.sink import ROW_NUMBER, BlockWriter, PendingFile, Published, Sink
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.errors import DataError, PlatformError
@@ -69,7 +69,7 @@ class TableSink(Sink):
         """Begins a run."""
         return _RunWriter(file, self.key)
 
-    def publish(self, folder: str, waiting: Sequence[Waiting]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
         """Merges the runs into the table. Of rows with one key the first has its place there."""
         total = sum(file.rows for file in waiting)
         with storage.open_output(storage.join(folder, FILE)) as output, tempfile.TemporaryDirectory() as temporary:

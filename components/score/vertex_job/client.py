@@ -65,7 +65,7 @@ class Jobs:
         }
         if options.api_endpoint:
             how["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        with errors.asking("Vertex AI", self._parent, _ROLE):
+        with errors.translate_errors("Vertex AI", self._parent, _ROLE):
             self._jobs = self._stack.enter_context(JobServiceClient(**how))
             self._models = self._stack.enter_context(ModelServiceClient(**how))
 
@@ -189,7 +189,7 @@ class Jobs:
             UsageError: it is not allowed, or the request is wrong.
             PlatformError: the service failed each time.
         """
-        with errors.asking("Vertex AI", where, _ROLE):
+        with errors.translate_errors("Vertex AI", where, _ROLE):
             for tries in itertools.count(1):
                 try:
                     return call()

@@ -22,6 +22,7 @@ def prepare(
     endpoint: str = "",
     job: str = "",
     runner: str = "",
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Prepared",
     [
@@ -52,6 +53,7 @@ def prepare(
         sink, table, partition_by, csv: as `score` takes them.
         approach, endpoint, job, runner: as they were asked of the run; the pipeline is compiled for jobs of `options`,
             and takes the approach auto or job, and none of the others.
+        attempt: any text; another one makes the step run again where nothing else changed.
 
     Returns:
         The model's name and address, the instances' format, their URIs or the table that they are read from, with its
@@ -60,7 +62,7 @@ def prepare(
     """
     import dataclasses
 
-    from headrace.components.score.step import Parameters
+    from headrace.components.score.parameters import Parameters
     from headrace.components.score.vertex_job import step
 
     parameters = Parameters(

@@ -11,7 +11,8 @@ from headrace.components.score.options import JobOptions
 from headrace.components.score.vertex_job import table_input
 from headrace.core import storage
 from headrace.core.saved_model.interface import ModelInput, Takes
-from headrace.core.sources.open import BIGQUERY, source_of
+from headrace.core.sources.open import source_of
+from headrace.core.sources.source import BIGQUERY
 
 # What the names of files end in that a job can read.
 _JSON_LINES = (".jsonl", ".ndjson")

@@ -24,7 +24,8 @@ from headrace.core.progress import Progress
 from headrace.core.saved_model.interface import ModelOutput, Takes
 from headrace.core.scoring.to_columns import Answer
 from headrace.core.scoring.to_tensors import Feed
-from headrace.core.sources.open import BIGQUERY, Part, read_part
+from headrace.core.sources.open import read_part
+from headrace.core.sources.source import BIGQUERY, Part
 
 FORMAT = 2
 _BATCH_ROWS = 1 << 14

@@ -19,6 +19,8 @@ from headrace.components.score.vertex_job.instances import Instances, prepare
 from headrace.components.score.vertex_job.results import CollectedRows, Results
 from headrace.components.score.vertex_job.retry_refused import Refused, find_refused
 from headrace.core import storage
+from headrace.core.artifacts.missing import is_there
+from headrace.core.artifacts.model import version_of
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.signals import Terminated, told_to_end
@@ -83,7 +85,7 @@ def score(
 
 def prepared(
     jobs: Jobs, config: ScoreConfig, options: JobOptions, report: Progress, *, source: ScorerSource | None = None
-) -> tuple[Work, Scores, Instances]:
+) -> tuple[BatchPredictionWork, Scores, Instances]:
     """The job that a configuration asks for, the model at hand, and the instances, which are there then.
 
     Raises:
@@ -103,7 +105,7 @@ def prepared(
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchPredictionWork:
     """A job to be done.
 
     Attributes:
@@ -143,7 +145,7 @@ class Work:
         return storage.join(self.folder, "predictions")
 
 
-def plan(config: ScoreConfig, options: JobOptions, scorer: Scores, model: str) -> Work:
+def plan(config: ScoreConfig, options: JobOptions, scorer: Scores, model: str) -> BatchPredictionWork:
     """The job that a configuration asks for.
 
     Args:
@@ -172,10 +174,10 @@ def plan(config: ScoreConfig, options: JobOptions, scorer: Scores, model: str) -
     }
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:_DIGEST]
     scored = dataclasses.replace(config, data=data, data_version=version)
-    return Work(scored, options, paths, model, digest, measured)
+    return BatchPredictionWork(scored, options, paths, model, digest, measured)
 
 
-def request(work: Work, instances: Instances) -> BatchPredictionJob:
+def request(work: BatchPredictionWork, instances: Instances) -> BatchPredictionJob:
     """What Vertex AI is asked for."""
     from google.cloud.aiplatform_v1.types import BatchPredictionJob
 
@@ -205,7 +207,7 @@ def request(work: Work, instances: Instances) -> BatchPredictionJob:
 
 
 def collect(
-    work: Work,
+    work: BatchPredictionWork,
     scorer: Scores,
     instances: Instances,
     results: Results,
@@ -230,13 +232,13 @@ def collect(
     return run.score(work.config, report, source=_Held(rows), approach="job", notes=notes, rows=instances.rows)
 
 
-def _answers(jobs: Jobs, work: Work, scorer: Scores, instances: Instances, report: Progress) -> Results:
+def _answers(jobs: Jobs, work: BatchPredictionWork, scorer: Scores, instances: Instances, report: Progress) -> Results:
     """What a job answered."""
     directory = _run(jobs, work, instances, report)
     return Results.read(directory, scorer.takes, instances.key_field, instances.naming, report)
 
 
-def _run(jobs: Jobs, work: Work, instances: Instances, report: Progress) -> str:
+def _run(jobs: Jobs, work: BatchPredictionWork, instances: Instances, report: Progress) -> str:
     """Has a job done, and returns where its results are."""
     try:
         job, found = jobs.start(request(work, instances), _has_results)
@@ -251,7 +253,7 @@ def _run(jobs: Jobs, work: Work, instances: Instances, report: Progress) -> str:
     return directory
 
 
-def _again(work: Work, refused: Refused) -> Work:
+def _again(work: BatchPredictionWork, refused: Refused) -> BatchPredictionWork:
     """A job that gives rows to the model one by one; it is known by them and by the job that they were refused in."""
     digest = hashlib.sha256(f"{work.digest} {refused.digest}".encode()).hexdigest()[:_DIGEST]
     return dataclasses.replace(work, digest=digest, options=dataclasses.replace(work.options, batch_size=1))
@@ -259,10 +261,9 @@ def _again(work: Work, refused: Refused) -> Work:
 
 def _check_same(model: Model, scorer: Scores) -> None:
     """Refuses another model than the one at hand, where the registry's files say which one it is."""
-    training = storage.join(model.artifact_uri, "training.json")
-    if not model.artifact_uri or not storage.exists(training):
+    if not model.artifact_uri or not is_there("Model", model.artifact_uri):
         return
-    version = storage.read_json(training).get("model_version")
+    version = version_of(model.artifact_uri)
     if version != scorer.model_version:
         raise UsageError(
             "the model in the registry is another one than the one at hand",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 from headrace.components.score.options import JOB_LABEL
-from headrace.components.score.step import Parameters
+from headrace.components.score.parameters import Parameters
 from headrace.core.errors import DataError, UsageError
 from headrace.core.steps import identity
 from headrace.core.steps.step import running

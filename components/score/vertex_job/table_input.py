@@ -18,7 +18,7 @@ from headrace.core.cloud import bigquery
 from headrace.core.saved_model.interface import Takes
 from headrace.core.sources import bigquery as bigquery_source
 from headrace.core.sources.bigquery import Query
-from headrace.core.sources.open import BIGQUERY
+from headrace.core.sources.source import BIGQUERY
 
 # JSON and others come as strings where we read them, and as something else where Vertex AI does.
 _PLAIN: Mapping[str, pa.DataType] = {
@@ -104,7 +104,7 @@ def holes(found: Found, takes: Takes) -> str:
     # Neither a table's name, which is checked, nor a column's can hold the quote.
     sql = f"SELECT COUNTIF({' OR '.join(checks)}) FROM `{found.name}`"  # noqa: S608
     uri = f"{BIGQUERY}{found.name}"
-    with bigquery_source.asking(uri), closing(bigquery.client(found.project)) as client:
+    with bigquery_source.translate_errors(uri), closing(bigquery.client(found.project)) as client:
         job = client.query(sql, retry=bigquery.retry(), job_retry=None)
         ((count,),) = job.result(retry=bigquery.retry(), job_retry=None)
     return f"{count:,} of them hold NULL, NaN or infinity" if count else ""

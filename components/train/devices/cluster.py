@@ -32,7 +32,7 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        """How many processes take steps where there is no parameter server: the chief is one of them."""
+        """How many processes take steps: the chief is one of them."""
         return len(self.addresses.get("chief", ())) + len(self.addresses.get("worker", ()))
 
     @property

@@ -1,4 +1,4 @@
-"""Brings a chosen strategy to life: TensorFlow's strategy object, and the TPU or cluster behind it."""
+"""Distribution strategy objects: TensorFlow's, and the TPU or cluster behind them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from headrace.components.train.devices.cluster import Cluster
 from headrace.components.train.devices.strategy import Strategy
 from headrace.core.errors import PlatformError
 
@@ -24,7 +23,16 @@ _TPU_DEVICES = ("accel*", "vfio/[0-9]*")
 
 
 def create(chosen: Strategy) -> Any:
-    """See `Strategy.create`."""
+    """The tf.distribute.Strategy in whose scope the model is built.
+
+    Call it before TensorFlow computes anything: a cluster cannot be joined later.
+
+    On one device that is TensorFlow's default, which places operations on the first accelerator by itself:
+    OneDeviceStrategy hands each batch through an iterator of its own, which cost a third of a small step.
+
+    Raises:
+        PlatformError: the TPU or the other processes do not answer.
+    """
     if chosen.name == "OneDevice":
         return tf.distribute.get_strategy()
     if chosen.name == "Mirrored":
@@ -32,9 +40,7 @@ def create(chosen: Strategy) -> Any:
     try:
         if chosen.name == "TPU":
             return _tpu(chosen.tpu)
-        if chosen.name == "MultiWorkerMirrored":
-            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=_resolver(chosen))
-        return tf.distribute.ParameterServerStrategy(_resolver(chosen))
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=_resolver(chosen))
     except (*_LOST, ValueError) as error:
         raise PlatformError(
             "the devices do not answer",
@@ -66,17 +72,13 @@ def greatest_of(devices: Any) -> Callable[[float], float]:
     return lambda value: float(run(tf.constant([value], tf.float64)))
 
 
-def cluster_spec(cluster: Cluster) -> Any:
-    """TensorFlow's own description of a cluster."""
-    return tf.train.ClusterSpec({task: list(addresses) for task, addresses in cluster.addresses.items()})
-
-
 def _resolver(chosen: Strategy) -> Any:
     cluster = chosen.cluster
     if cluster is None:
         raise ValueError("a cluster is needed")
+    spec = tf.train.ClusterSpec({task: list(addresses) for task, addresses in cluster.addresses.items()})
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
-        cluster_spec(cluster), task_type=cluster.task, task_id=cluster.index, rpc_layer="grpc"
+        spec, task_type=cluster.task, task_id=cluster.index, rpc_layer="grpc"
     )
 
 

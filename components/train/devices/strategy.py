@@ -20,7 +20,7 @@ class Strategy:
     """A chosen strategy.
 
     Attributes:
-        name: OneDevice, Mirrored, MultiWorkerMirrored, TPU or ParameterServer.
+        name: OneDevice, Mirrored, MultiWorkerMirrored or TPU.
         why: the reason, to be read by people.
         device: TensorFlow's name of the first device, such as "CPU:0".
         devices: those of this process.
@@ -47,11 +47,6 @@ class Strategy:
     precision_why: str = ""
     xla: bool = False
 
-    @property
-    def serves(self) -> bool:
-        """Whether this process only does what the chief of a parameter-server training tells it."""
-        return self.name == "ParameterServer" and self.cluster is not None and self.cluster.task in ("worker", "ps")
-
     def to_json(self) -> dict[str, Any]:
         """For training.json."""
         return {
@@ -63,21 +58,6 @@ class Strategy:
             "precision_why": self.precision_why,
             "xla": self.xla,
         }
-
-    def create(self) -> Any:
-        """The tf.distribute.Strategy in whose scope the model is built.
-
-        It comes before TensorFlow computes anything: a cluster cannot be joined later.
-
-        On one device that is TensorFlow's default, which takes the first accelerator by itself: OneDeviceStrategy
-        hands each batch through an iterator of its own, which cost a third of a small step.
-
-        Raises:
-            PlatformError: the TPU or the other processes do not answer.
-        """
-        from headrace.components.train.devices import create as distribution
-
-        return distribution.create(self)
 
 
 def choose(hardware: Hardware, request: Distribution | None = None) -> Strategy:
@@ -93,22 +73,12 @@ def choose(hardware: Hardware, request: Distribution | None = None) -> Strategy:
     request = request or Distribution()
     chosen = _distributed(hardware, request)
     precision, why = _precision(hardware, chosen.name, request.precision)
-    if request.xla and chosen.name == "ParameterServer":
-        raise _refused("--xla", "another strategy: workers of parameter servers are sent steps one by one", "--xla")
     values = {**vars(chosen), "precision": precision, "precision_why": why, "xla": request.xla}
     return Strategy(**values)
 
 
 def _distributed(hardware: Hardware, request: Distribution) -> Strategy:
     cluster, asked = hardware.cluster, request.strategy
-    if asked == "auto" and cluster is not None and "ps" in cluster.addresses:
-        raise _refused(
-            cluster.source,
-            "a cluster without parameter servers, or --strategy parameter_server",
-            f"{len(cluster.addresses['ps'])} parameter servers, and no request for them",
-        )
-    if asked == "parameter_server":
-        return _parameter_server(cluster)
     if asked == "tpu" or (asked == "auto" and hardware.tpu):
         return _tpu(hardware)
     if asked == "multi_worker" or (asked == "auto" and cluster is not None):
@@ -156,7 +126,7 @@ def _multi_worker(hardware: Hardware, cluster: Cluster | None) -> Strategy:
     if "ps" in cluster.addresses or cluster.workers < 2 or cluster.task == "evaluator":
         raise _refused(
             cluster.source,
-            "two or more processes of type chief or worker, this one among them, and no ps",
+            "two or more processes of type chief or worker, this one among them, and no parameter server (ps)",
             f"{_census(cluster)}; this one is {cluster.task} {cluster.index}",
         )
     devices = hardware.devices or ("CPU:0",)
@@ -174,30 +144,12 @@ def _tpu(hardware: Hardware) -> Strategy:
     return Strategy("TPU", f"TPU_NAME names the TPU {hardware.tpu}", "TPU:0", tpu=hardware.tpu)
 
 
-def _parameter_server(cluster: Cluster | None) -> Strategy:
-    if cluster is None or not all(cluster.addresses.get(task) for task in ("chief", "worker", "ps")):
-        raise _refused(
-            "--strategy parameter_server",
-            "TF_CONFIG or CLUSTER_SPEC with a chief, a worker and a ps at least",
-            "neither, or one process alone" if cluster is None else _census(cluster),
-        )
-    if cluster.task == "evaluator":
-        raise _refused(cluster.source, "no evaluator: the chief evaluates", "this process is one")
-    workers, servers = len(cluster.addresses["worker"]), len(cluster.addresses["ps"])
-    why = f"asked for; {cluster.source} names {workers} workers and {servers} parameter servers"
-    return Strategy(
-        "ParameterServer", why, "CPU:0", ("CPU:0",), workers, chief=cluster.task == "chief", cluster=cluster
-    )
-
-
 def _precision(hardware: Hardware, name: str, asked: Precision) -> tuple[Precision, str]:
     model, capability = hardware.accelerator or "the GPU", hardware.capability
-    on_gpu = bool(hardware.devices) and name not in ("TPU", "ParameterServer")
+    on_gpu = bool(hardware.devices) and name != "TPU"
     written = ".".join(map(str, capability)) if capability else "unknown"
     if asked == "mixed_float16" and name == "TPU":
         raise _refused("--precision mixed_float16", "a GPU; a TPU computes in mixed_bfloat16", "a TPU")
-    if asked == "mixed_float16" and name == "ParameterServer":
-        raise _refused("--precision mixed_float16", "another strategy, or mixed_bfloat16", "parameter servers")
     if asked != "auto":
         gains = name == "TPU" or (on_gpu and capability is not None and capability >= _FLOAT16_CAPABILITY)
         slower = asked != "float32" and not gains

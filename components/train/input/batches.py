@@ -12,7 +12,7 @@ import tensorflow as tf
 from headrace.components.train.input import row_order
 from headrace.components.train.input.examples import Split
 from headrace.components.train.input.records import BLOCK_ROWS, Rows, after_place
-from headrace.components.train.input.row_cache import Filling, InMemory, OnDisk
+from headrace.components.train.input.row_cache import CacheFill, InMemory, OnDisk
 from headrace.components.train.input.shard_stream import Shards
 from headrace.core.errors import UsageError
 
@@ -91,7 +91,7 @@ class Batches:
             chosen = chosen.rebatch(joined * self.batch_size, drop_remainder=True)
             return self._finished(chosen.map(gather, num_parallel_calls=tf.data.AUTOTUNE).unbatch(), size)
 
-    def filling(self, cache: str, split: Split, *, by_file_order: bool) -> Filling:
+    def filling(self, cache: str, split: Split, *, by_file_order: bool) -> CacheFill:
         """Room for the rows, in the order of the first epoch or of the files."""
         like = self.blocks.element_spec
 
@@ -108,9 +108,9 @@ class Batches:
             prepared = missing.map(lambda n, rows: (n, self.prepared(*rows)), num_parallel_calls=tf.data.AUTOTUNE)
             return iter(prepared.prefetch(2).with_options(options))
 
-        return Filling(InMemory(like) if cache == "memory" else OnDisk(like, split.rows), split, read)
+        return CacheFill(InMemory(like) if cache == "memory" else OnDisk(like, split.rows), split, read)
 
-    def filled(self, filling: Filling, order: str, start_step: int, worker: int, workers: int) -> Any:
+    def filled(self, filling: CacheFill, order: str, start_step: int, worker: int, workers: int) -> Any:
         """The first epoch as it is read, and what it left in `filling` from then on."""
         in_order = row_order.runs if order == "blocks_then_runs" else row_order.uniform
 

@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.input.records import Rows, labelled, parse_columns
+from headrace.components.train.input.records import Rows, labelled
 from headrace.components.train.model.distinct_values import Strings
 from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
-from headrace.core.tfrecord import native
-from headrace.core.tfrecord.reader import ExampleReader, Irregular, Kind, Run
+from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
 
 # Numbers of a dataset's element -> the records of its block, in their order.
 Plan = Callable[..., Sequence[Run]]
 
 
 class BlockReader:
-    """Reads blocks of rows. What it gives is what `records.parse` gives of the same records, strings as `Strings`.
+    """Reads blocks of rows: features by name and labels, see `records.labelled`, strings as `Strings`.
 
     Args:
         problem: what was declared.
@@ -34,7 +33,7 @@ class BlockReader:
         self._numbers = [column.name for column in columns if isinstance(column, Numeric)]
         self._strings = [column.name for column in columns if not isinstance(column, Numeric)]
         kinds: dict[str, Kind] = dict.fromkeys(self._numbers, "float_list")
-        self._reader = ExampleReader(native.library(), files, {**kinds, **dict.fromkeys(self._strings, "bytes_list")})
+        self._reader = ExampleReader(files, {**kinds, **dict.fromkeys(self._strings, "bytes_list")})
 
     def rows(self, plan: Plan, which: Sequence[Any], order: Any) -> Rows:
         """In a dataset's function: the rows of a block.
@@ -66,30 +65,10 @@ class BlockReader:
         rows[order] = np.arange(len(order))
         try:
             found = self._reader.read(runs, rows)
-        except Irregular:
-            return self._parsed(runs, order)
         except (DataError, OSError) as error:
             # TensorFlow hands this on as an error of its own, and shows all that it follows from.
             raise ValueError(str(error)) from None
         return found.numbers, found.codes, *_packed(found.values)
-
-    def _parsed(self, runs: Sequence[Run], order: Any) -> Any:
-        """The same by TensorFlow, whose word is final on records that are written in another way than protobuf's."""
-        records = self._reader.records(runs)
-        with tf.init_scope(), tf.device("CPU:0"):
-            try:
-                parsed = parse_columns(self._problem, [records[number] for number in order.tolist()])
-            except tf.errors.OpError as error:
-                raise ValueError(error.message) from error
-            numbers = [parsed[name].numpy() for name in self._numbers]
-            texts = [parsed[name].numpy() for name in self._strings]
-        unique = [np.unique(text, return_inverse=True) for text in texts]
-        codes = np.array([inverse for _, inverse in unique], np.int32).reshape(-1, len(records))
-        return (
-            np.array(numbers, np.float32).reshape(-1, len(records)),
-            codes,
-            *_packed([values for values, _ in unique]),
-        )
 
 
 def _packed(values: Sequence[Iterable[bytes]]) -> tuple[Any, Any]:
@@ -97,13 +76,3 @@ def _packed(values: Sequence[Iterable[bytes]]) -> tuple[Any, Any]:
     columns = [list(column) for column in values]
     joined = np.array(list(itertools.chain.from_iterable(columns)) or [b""], np.object_)
     return joined, np.array([len(column) for column in columns], np.int32)
-
-
-def can_read(compression: str, *, in_graph: bool) -> bool:
-    """Whether a BlockReader reads such shards here.
-
-    Args:
-        compression: of the shards, as TensorFlow names it.
-        in_graph: the dataset runs in other processes than this one.
-    """
-    return not compression and not in_graph and native.library() is not None

@@ -1,4 +1,4 @@
-"""Reads what describes an Examples artifact, and refuses one that is not whole or not of this problem."""
+"""Examples as training reads them, and what is wrong with a shard that TensorFlow could not read."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.core import storage
-from headrace.core.errors import DataError, UsageError
-from headrace.core.problem import Numeric, Problem
+from headrace.core.artifacts import open_examples as examples_artifact
+from headrace.core.artifacts.open_examples import Split, unreadable
+from headrace.core.errors import DataError
+from headrace.core.problem import Problem
+
+__all__ = [
+    "Examples",
+    "Split",
+    "blaming_shards",
+    "damage_of",
+    "open_examples",
+    "said_by",
+    "suspect_errors",
+    "unreadable",
+]
 
 # As TensorFlow tells where a record is damaged.
 _RECORD = re.compile(r"(corrupted|truncated) record at (\d+)")
 _OPERATIONS = re.compile(r"\{\{.*?\}\}\s*|\s*\[(?:Op:|\[\{).*", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split of the rows.
-
-    Attributes:
-        rows: how many there are.
-        files: local paths of its TFRecord shards that hold rows, in order.
-        size: bytes of the shards.
-        shard_rows: how many rows each of `files` holds.
-    """
-
-    rows: int
-    files: tuple[str, ...]
-    size: int
-    shard_rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -56,32 +51,12 @@ def open_examples(uri: str, problem: Problem) -> Examples:
     """Reads and checks an Examples artifact.
 
     Raises:
-        UsageError: there is no such folder.
-        DataError: it has no manifest, was made for other columns, a shard is missing or cut short, or a split that
-            training needs is empty.
+        UsageError: the folder holds no Examples.
+        DataError: they were made for other columns, a shard is missing or cut short, or a split that training needs is
+            empty.
     """
-    if not storage.local_path(uri).is_dir():
-        raise UsageError("there are no Examples", where=uri, expected="a folder that `headrace preprocess` wrote")
-    if not storage.exists(storage.join(uri, "manifest.json")):
-        raise DataError(
-            "these are no whole Examples",
-            where=uri,
-            expected="manifest.json, which preprocess writes last",
-            received="a folder without it",
-            fix="Run `headrace preprocess` again",
-        )
-    manifest = _read(uri, "manifest.json")
-    _check_schema(uri, _read(uri, "schema.json"), problem)
-    if manifest.get("schema_digest") != problem.schema_digest:
-        raise DataError(
-            "these Examples were made from another declaration of the problem",
-            where=uri,
-            expected=f"schema digest {problem.schema_digest[:12]}",
-            received=str(manifest.get("schema_digest"))[:12],
-            fix="Run `headrace preprocess` again: features, splits or the quarantine budget changed",
-        )
-    train, evaluation = (_split(uri, manifest, name) for name in ("train", "eval"))
-    return Examples(uri, manifest["identity"], _read(uri, "statistics.json")["columns"], train, evaluation)
+    opened = examples_artifact.open_examples(uri, problem)
+    return Examples(uri, opened.manifest.identity, opened.statistics, opened.split("train"), opened.split("eval"))
 
 
 @contextmanager
@@ -119,16 +94,14 @@ def damage_of(*splits: Split) -> DataError | None:
 
     for split in splits:
         for file, rows in zip(split.files, split.shard_rows, strict=True):
-            zipped = file.endswith(".gz")
-            records = tf.data.TFRecordDataset(file, "GZIP" if zipped else "")
+            records = tf.data.TFRecordDataset(file)
             try:
                 found = int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
             except tf.errors.OpError as error:
                 told = _RECORD.search(error.message)
                 if told is None:
                     return unreadable(file, said_by(error))
-                place = f"byte {told[2]}{' of what is unpacked' if zipped else ''}"
-                return unreadable(f"{file}, {place}", f"a {told[1]} record")
+                return unreadable(f"{file}, byte {told[2]}", f"a {told[1]} record")
             if found != rows:
                 return unreadable(file, f"{found} of {rows} records")
     return None
@@ -137,72 +110,3 @@ def damage_of(*splits: Split) -> DataError | None:
 def said_by(error: Any) -> str:
     """The words of an error of TensorFlow without the names of its operations."""
     return _OPERATIONS.sub("", error.message).strip()
-
-
-def unreadable(where: str, received: str) -> DataError:
-    """The error of shards that cannot be read."""
-    return DataError(
-        "a shard cannot be read",
-        where=where,
-        expected="whole TFRecords of tf.train.Example",
-        received=received,
-        fix="Run `headrace preprocess` again",
-    )
-
-
-def _read(uri: str, name: str) -> dict[str, Any]:
-    where = storage.join(uri, name)
-    content: Any = storage.read_json(where)
-    if not isinstance(content, dict) or content.get("format") != 1:
-        received = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise DataError("this version cannot read the file", where=where, expected="format 1", received=repr(received))
-    return content
-
-
-def _check_schema(uri: str, schema: Mapping[str, Any], problem: Problem) -> None:
-    def kind(column: object) -> str:
-        return "numeric" if isinstance(column, Numeric) else "categorical"
-
-    expected = {column.name: (kind(column), "feature") for column in problem.columns}
-    expected[problem.label.name] = (kind(problem.label), "label")
-    found = {
-        column["name"]: (column["kind"], column["role"]) for column in schema["columns"] if column["role"] != "key"
-    }
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise DataError(
-                f'the Examples do not fit the problem: column "{name}"',
-                where=storage.join(uri, "schema.json"),
-                expected=" ".join(expected.get(name, ("no such column",))),
-                received=" ".join(found.get(name, ("no such column",))),
-                fix="Run `headrace preprocess` again with this Problem file",
-            )
-
-
-def _split(uri: str, manifest: Mapping[str, Any], name: str) -> Split:
-    split = manifest["splits"][name]
-    if split["rows"] < 1:
-        raise DataError(
-            f"the {name} split is empty",
-            where=uri,
-            expected="one row or more",
-            received=", ".join(f"{key}: {value['rows']} rows" for key, value in manifest["splits"].items()),
-            fix=f"Give more rows, or a greater share in Splits({name}=...)",
-        )
-    files: dict[str, int] = {}
-    for shard in split["shards"]:
-        where = storage.join(uri, shard["file"])
-        path = storage.local_path(where)
-        size = path.stat().st_size if path.is_file() else None
-        if size != shard["bytes"]:
-            raise DataError(
-                "a shard is missing" if size is None else "a shard is damaged",
-                where=where,
-                expected=f"{shard['bytes']} bytes",
-                received="no file" if size is None else f"{size} bytes",
-                fix="Run `headrace preprocess` again",
-            )
-        if shard["rows"]:
-            files[str(path)] = shard["rows"]
-    size = sum(shard["bytes"] for shard in split["shards"])
-    return Split(split["rows"], tuple(files), size, tuple(files.values()))

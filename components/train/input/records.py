@@ -1,8 +1,8 @@
-"""Serialized tf.train.Examples -> prepared features and labels, parsed by batches: one by one costs far more."""
+"""Rows of tf.train.Examples as prepared features and labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from headrace.components.train.input.examples import Split, damage_of, said_by, suspect_errors, unreadable
 from headrace.components.train.model.distinct_values import ByValue, Strings, decoded
+from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
 
 # (features by name, labels) of a block or batch of rows.
 Rows = tuple[dict[str, Any], Any]
@@ -22,28 +24,17 @@ BLOCK_ROWS = 16_384
 _STRING_BYTES = 48
 
 
-def parse(problem: Problem, records: Any) -> Rows:
-    """Parses serialized tf.train.Examples.
+def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
+    """The features and the label of parsed rows.
 
     Args:
         problem: what was declared.
-        records: [rows] strings.
+        columns: the features and the label by name, as they are in the records.
 
     Returns:
         The features by name, [rows] float32 (missing: NaN) or string (missing: ""), and the labels, [rows] float32
         for regression and int32 indices into the vocabulary for classes.
     """
-    return labelled(problem, parse_columns(problem, records))
-
-
-def parse_columns(problem: Problem, records: Any) -> dict[str, Any]:
-    """The features and the label by name, as they are in the records."""
-    columns: dict[str, Any] = tf.io.parse_example(records, _specification(problem))
-    return columns
-
-
-def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
-    """The features, and the label as `parse` gives it."""
     parsed = dict(columns)
     label = parsed.pop(problem.label.name)
     if isinstance(problem.label, Categorical):
@@ -66,26 +57,19 @@ def preparing(prepare: Prepare) -> Callable[[Any, Any], Rows]:
     return traced
 
 
-def record_dataset(files: Any, compression: str, rows: Any) -> Any:
-    """The records of files, one after the other; that there are others than `rows` is an error, not the end."""
-    records = tf.data.TFRecordDataset(files, compression_type=compression)
-    return records.apply(tf.data.experimental.assert_cardinality(rows))
-
-
-def compression_of(files: Sequence[str]) -> str:
-    """As TensorFlow names it; the shards of one split are alike."""
-    return "GZIP" if files[0].endswith(".gz") else ""
-
-
 def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     """The features and the key (as "key", strings) of the first `limit` rows of a split, as numpy arrays."""
-    specification = _specification(problem)
-    del specification[problem.label.name]
-    specification[problem.key] = tf.io.FixedLenFeature([], tf.string)
-    with reading(split):
-        records = next(iter(record_dataset(list(split.files), compression_of(split.files), split.rows).batch(limit)))
-        parsed = tf.io.parse_example(records, specification)
-    columns = {name: tensor.numpy() for name, tensor in parsed.items()}
+    kinds: dict[str, Kind] = {c.name: "float_list" if isinstance(c, Numeric) else "bytes_list" for c in problem.columns}
+    runs, left = [], min(limit, split.rows)
+    for file, rows in enumerate(split.shard_rows):
+        runs.append(Run(file, 0, min(rows, left)))
+        left -= runs[-1].rows
+    try:
+        reader = ExampleReader(split.files, {**kinds, problem.key: "bytes_list"})
+        read = reader.read(runs, np.arange(min(limit, split.rows)))
+    except (DataError, OSError) as error:
+        raise damage_of(split) or unreadable(", ".join(split.files), str(error)) from error
+    columns = read.by_name()
     key = columns.pop(problem.key)
     return {**columns, "key": key}
 
@@ -131,12 +115,3 @@ def reading(split: Split) -> Iterator[None]:
     except suspect_errors() as error:
         # Nothing but reading is done there: where each is whole, they hold what was not declared.
         raise damage_of(split) or unreadable(", ".join(split.files), said_by(error)) from error
-
-
-def _specification(problem: Problem) -> dict[str, Any]:
-    def feature(column: Numeric | Categorical) -> Any:
-        if isinstance(column, Numeric):
-            return tf.io.FixedLenFeature([], tf.float32, default_value=float("nan"))
-        return tf.io.FixedLenFeature([], tf.string, default_value="")
-
-    return {column.name: feature(column) for column in (*problem.columns, problem.label)}

@@ -155,7 +155,7 @@ class OnDisk:
         return np.array(flat, np.int32).reshape(values.shape)
 
 
-class Filling:
+class CacheFill:
     """A store that fills while the first epoch passes by, and then answers for it.
 
     Args:

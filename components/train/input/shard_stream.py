@@ -3,9 +3,6 @@
 Each epoch takes the shards in another order, up to 8 of them interleaved in pieces of 256 records, cuts the sequence
 into blocks of 16,384, and permutes each. All of it follows from the seed and the epoch: what is at a place is known
 without reading what comes before it, and a stream that starts in the middle skips over records by their lengths.
-
-Blocks are decoded by a BlockReader where one can be (see there), and by TensorFlow's operations elsewhere; what they
-are is the same.
 """
 
 from __future__ import annotations
@@ -19,11 +16,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.input.block_reader import BlockReader, can_read
+from headrace.components.train.input.block_reader import BlockReader
 from headrace.components.train.input.examples import Split
-from headrace.components.train.input.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
-from headrace.components.train.input.records import BLOCK_ROWS, after_place, compression_of, parse, record_dataset
+from headrace.components.train.input.interleaving import Interleave
+from headrace.components.train.input.records import BLOCK_ROWS
 from headrace.core.problem import Problem
+from headrace.core.tfrecord import native
 from headrace.core.tfrecord.reader import Run
 
 ENDLESS = int(np.iinfo(np.int64).max)
@@ -38,19 +36,17 @@ class Shards:
         files: local paths.
         rows: of each.
         seed: of the shuffling, in [0, 2**63).
-        in_graph: only TensorFlow's own operations may read them: they are read in other processes than this one.
     """
 
     problem: Problem
     files: tuple[str, ...]
     rows: tuple[int, ...]
     seed: int
-    in_graph: bool = False
 
     @classmethod
-    def of(cls, problem: Problem, split: Split, seed: int, *, in_graph: bool = False) -> Shards:
+    def of(cls, problem: Problem, split: Split, seed: int) -> Shards:
         """The shards of a split."""
-        return cls(problem, split.files, split.shard_rows, seed, in_graph)
+        return cls(problem, split.files, split.shard_rows, seed)
 
     @property
     def total(self) -> int:
@@ -59,10 +55,6 @@ class Shards:
 
     def in_order(self) -> Any:
         """A dataset of (features, labels): all rows in the order of the files, in blocks of up to 16,384."""
-        if self._reader is None:
-            records = record_dataset(list(self.files), compression_of(self.files), self.total).batch(BLOCK_ROWS)
-            parsed = tf.autograph.experimental.do_not_convert(lambda block: parse(self.problem, block))
-            return records.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
         plan = _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
         reader, total = self._reader, self.total
 
@@ -82,8 +74,6 @@ class Shards:
         """
         first, within = divmod(place, self.total)
         begun = within // BLOCK_ROWS
-        if self._reader is None:
-            return self._parsed_blocks(first, begun, epochs)
         end = ENDLESS if epochs is None else (first + epochs) * self._blocks
         numbers = tf.data.Dataset.range(first * self._blocks + begun, end)
         reader, total, blocks = self._reader, self.total, self._blocks
@@ -113,10 +103,13 @@ class Shards:
         files, rows = tuple(self.files[shard] for shard in mine), tuple(self.rows[shard] for shard in mine)
         return dataclasses.replace(self, files=files, rows=rows)
 
+    @property
+    def decoder(self) -> str:
+        """What decodes records, and why where it is the slower one; to be read by people."""
+        return f"numpy: the C code is not used: {native.absence()}" if native.library() is None else "C"
+
     @cached_property
-    def _reader(self) -> BlockReader | None:
-        if not can_read(compression_of(self.files), in_graph=self.in_graph):
-            return None
+    def _reader(self) -> BlockReader:
         return BlockReader(self.problem, self.files)
 
     @property
@@ -132,51 +125,6 @@ class Shards:
         # Blocks of one epoch are told apart in the upper half of the second seed.
         seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64) + block * (1 << 32)])
         return tf.random.experimental.stateless_shuffle(rows, seeds)
-
-    def _parsed_blocks(self, first: int, begun: int, epochs: int | None) -> Any:
-        blocks = self._records_from(first, begun)
-        if epochs != 1:
-            end = ENDLESS if epochs is None else first + epochs
-            blocks = blocks.concatenate(tf.data.Dataset.range(first + 1, end).flat_map(self._records_of))
-
-        @tf.autograph.experimental.do_not_convert
-        def parsed(block: Any, records: Any) -> Any:
-            return block, parse(self.problem, records)
-
-        return blocks.map(parsed, num_parallel_calls=tf.data.AUTOTUNE)
-
-    @tf.autograph.experimental.do_not_convert
-    def _records_of(self, epoch: Any) -> Any:
-        shards = self._order(epoch)
-        pieces = self._pieces(shards, tf.zeros_like(shards, tf.int64))
-        return self._permuted(pieces.rebatch(BLOCK_ROWS), epoch, 0)
-
-    def _records_from(self, epoch: int, block: int) -> Any:
-        with tf.device("CPU:0"):
-            order = self._order(epoch).numpy()
-        opened, surplus = entered([self.rows[shard] for shard in order], block * BLOCK_ROWS)
-        shards = tf.constant([order[shard] for shard, _ in opened])
-        pieces = self._pieces(shards, tf.constant([skipped for _, skipped in opened], tf.int64))
-        return self._permuted(after_place(pieces, surplus).rebatch(BLOCK_ROWS), epoch, block)
-
-    def _pieces(self, shards: Any, skipped: Any) -> Any:
-        """Records by turns of shards, by their numbers, in each of which so many are skipped."""
-        files, rows = (tf.gather(tf.constant(each), shards) for each in (self.files, np.array(self.rows, np.int64)))
-
-        @tf.autograph.experimental.do_not_convert
-        def of_shard(file: Any, rows: Any, skip: Any) -> Any:
-            return record_dataset(file, compression_of(self.files), rows).skip(skip).batch(PIECE_ROWS)
-
-        return tf.data.Dataset.from_tensor_slices((files, rows, skipped)).interleave(
-            of_shard, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-
-    def _permuted(self, blocks: Any, epoch: Any, first_block: int) -> Any:
-        @tf.autograph.experimental.do_not_convert
-        def permuted(block: Any, records: Any) -> Any:
-            return block, self._shuffled(records, epoch, block)
-
-        return blocks.enumerate(first_block).map(permuted, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 class _Plan:

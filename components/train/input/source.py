@@ -85,6 +85,7 @@ class Source:
         place: where the train split is kept.
         order: in which order it is trained on; a run that is resumed asks for the same.
         sharding: "file" or "record": what several workers share it by.
+        decoder: what decodes the records of the train split, to be read by people.
     """
 
     stream: Callable[[int, int, int], Any]
@@ -93,6 +94,7 @@ class Source:
     place: Place
     order: Order
     sharding: Literal["file", "record"]
+    decoder: str
 
     def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
         """An endless dataset of (features, labels), shuffled, from a step on.
@@ -132,6 +134,7 @@ class Source:
             "order": self.order,
             "shuffle": self.shuffle,
             "sharding": by[self.sharding],
+            "decoder": self.decoder,
         }
 
 
@@ -145,7 +148,6 @@ def open_source(
     memory_bytes: int | None,
     wanted: Input | None = None,
     order: Order | None = None,
-    in_graph: bool = False,
     workers: int = 1,
     agree: Callable[[float], float] = float,
 ) -> Source:
@@ -160,8 +162,6 @@ def open_source(
         memory_bytes: main memory that is free; None if it is not known.
         wanted: where rows are to be kept, how workers share them, and whether their order matters.
         order: that of the run that is resumed.
-        in_graph: the batches are made in other processes than this one, such as the workers of parameter servers;
-            rows are then held in memory from the start, or not kept.
         workers: that share the rows.
         agree: gives the greatest of what the workers say. They may have room for their rows in different places, and
             all of them take the order that each can.
@@ -175,17 +175,15 @@ def open_source(
     wanted = wanted or Input()
     seed %= 1 << 63  # TensorFlow's seeds are int64.
     train, evaluation = examples.train, examples.eval
-    shards, eval_shards = (Shards.of(problem, split, seed, in_graph=in_graph) for split in (train, evaluation))
+    shards, eval_shards = (Shards.of(problem, split, seed) for split in (train, evaluation))
     prepared = preparing(prepare)
     blocks, eval_blocks = (
         each.in_order().map(prepared, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2) for each in (shards, eval_shards)
     )
     size = row_bytes(blocks)
     disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
-    place = choose_cache(
-        wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes, in_graph=in_graph
-    )
-    order = order or order_of(place, train.size, in_graph=in_graph)
+    place = choose_cache(wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes)
+    order = order or order_of(place, train.size)
     # A better place can give the order of a lesser one.
     order = get_args(Order)[int(agree(get_args(Order).index(order)))]
     if order == "blocks":
@@ -214,19 +212,16 @@ def open_source(
         stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731
     fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
     held, labels = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
-    return Source(stream, held, labels, place, order, sharding)
+    return Source(stream, held, labels, place, order, sharding, shards.decoder)
 
 
-def choose_cache(
-    wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int, *, in_graph: bool = False
-) -> Place:
+def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int) -> Place:
     """Where rows are kept: a pure function.
 
     Args:
         wanted: "auto", or a place.
         needed: bytes of all rows.
         memory_bytes, disk_bytes: what is free; None if it is not known.
-        in_graph: as in `open_source`; then there is no disk.
 
     Raises:
         UsageError: they do not fit where they are wanted.
@@ -234,19 +229,19 @@ def choose_cache(
     free = {"memory": memory_bytes, "disk": disk_bytes}
     budget = {
         "memory": _CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE,
-        "disk": 0 if in_graph else disk_bytes * _DISK_SHARE,
+        "disk": disk_bytes * _DISK_SHARE,
     }
     rows = f"{needed / 1e6:,.0f} MB of prepared rows"
     if wanted == "none":
         return Place("none", "it was asked for")
     if wanted in ("memory", "disk"):
         there = free[wanted]
-        if (there is not None and needed > there) or (wanted == "disk" and in_graph):
+        if there is not None and needed > there:
             raise UsageError(
                 f"the rows cannot be kept in {wanted}" if wanted == "memory" else "the rows cannot be kept on disk",
                 where=f"--cache {wanted}",
                 expected=f"room for {rows}",
-                received="a strategy whose workers share no disk" if in_graph else f"{(there or 0) / 1e6:,.0f} MB free",
+                received=f"{there / 1e6:,.0f} MB free",
                 fix="Take --cache auto",
             )
         return Place("memory" if wanted == "memory" else "disk", "it was asked for")
@@ -257,16 +252,15 @@ def choose_cache(
     return Place("none", f"{rows} are more than a quarter of the free memory and half the free disk")
 
 
-def order_of(place: Place, shard_bytes: int, *, in_graph: bool = False) -> Order:
+def order_of(place: Place, shard_bytes: int) -> Order:
     """The order of a run that is not resumed: a pure function.
 
     Args:
         place: where its rows are kept.
         shard_bytes: size of the shards of the train split.
-        in_graph: as in `open_source`.
     """
     if place.cache == "memory":
-        return "uniform" if in_graph or shard_bytes <= _READ_FIRST_BYTES else "blocks_then_uniform"
+        return "uniform" if shard_bytes <= _READ_FIRST_BYTES else "blocks_then_uniform"
     return "blocks_then_runs" if place.cache == "disk" else "blocks"
 
 

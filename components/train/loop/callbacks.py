@@ -31,7 +31,7 @@ def hooks_of(problem_file: ProblemFile, core: Any, optimizer: Any, *, epochs: in
         return Hooks()
     problem = problem_file.problem
     with blaming(problem_file, "callbacks failed", "callbacks"):
-        made = problem_file.callbacks(problem, dict(problem.hyperparameters))
+        made = problem_file.callbacks(problem.trained, dict(problem.hyperparameters))
     if not isinstance(made, list | tuple) or not all(isinstance(one, keras.callbacks.Callback) for one in made):
         raise ProblemError(
             "callbacks did not return callbacks",

@@ -23,6 +23,7 @@ import numpy as np
 from headrace.components.train.options import Checkpointing
 from headrace.core import storage
 from headrace.core.errors import DataError, HeadraceError
+from headrace.core.storage.output import publishing
 
 _FOLDER = re.compile(r"step-([0-9]{12})\Z")
 _ARRAYS, _MANIFEST = "arrays.bin", "manifest.json"
@@ -224,7 +225,7 @@ class Checkpoints:
         if wrong := sorted(not_finite(arrays) - set(unbounded)):
             raise NotFinite("the state is not finite", where=f"step {step}, {wrong[0]}", expected="finite numbers")
         uri = self._uri(step)
-        with storage.publishing(uri) as folder, storage.writing(uri):
+        with publishing(uri, None) as folder, storage.writing(uri):
             size, digest, described = _pack(folder / _ARRAYS, arrays)
             manifest = {
                 "format": _FORMAT,

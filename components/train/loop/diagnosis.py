@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from headrace.components.train.loop.checkpoints import Checkpoints
 from headrace.components.train.loop.run_state import RunState
-from headrace.components.train.loop.session import Batches, Trainee
+from headrace.components.train.loop.session import Batches, TrainSession
 from headrace.core.problem import Numeric, Problem
 
 # As far from its mean as no value of a usual column is.
@@ -63,7 +63,7 @@ class Diagnosis:
 
     problem: Problem
     statistics: Mapping[str, Mapping[str, Any]]
-    trainee: Trainee
+    trainee: TrainSession
     batches: Batches
     checkpoints: Checkpoints | None
 
@@ -125,7 +125,7 @@ def describe(found: list[Extreme]) -> str:
     return f"Nothing in the batch of that step is extreme: at most, {found[0]}"
 
 
-def gradients(trainee: Trainee, features: Mapping[str, Any], labels: Any) -> str:
+def gradients(trainee: TrainSession, features: Mapping[str, Any], labels: Any) -> str:
     """Which rows of a batch have a loss, and which weights a gradient, that is not finite; in words.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.evaluate.metrics import Outcomes, measure
 from headrace.components.train.model.loss import Criterion
 from headrace.components.train.model.objective import Objective
+from headrace.core.metrics import Outcomes, measure
 
 
 def evaluator(

@@ -46,16 +46,15 @@ class Hooks:
         """Goes back to what `state` gave; called after `on_train_begin`."""
 
 
-class AfterEpoch(Hooks):
-    """Other hooks, and a function that is called after each epoch besides.
+class Wrapper(Hooks):
+    """Hooks that pass every call on to others; subclasses add something.
 
     Args:
-        others: called as ever.
-        function: called with the epoch (from 1) and what was measured; what it raises ends the training.
+        others: what is called.
     """
 
-    def __init__(self, others: Hooks, function: Callable[[int, Mapping[str, float]], None]) -> None:
-        self._others, self._function = others, function
+    def __init__(self, others: Hooks) -> None:
+        self._others = others
         self.each_step = others.each_step
 
     @property
@@ -76,7 +75,6 @@ class AfterEpoch(Hooks):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         self._others.on_epoch_end(epoch, logs)
-        self._function(epoch + 1, logs)
 
     def on_train_end(self) -> None:
         self._others.on_train_end()
@@ -86,3 +84,20 @@ class AfterEpoch(Hooks):
 
     def restore(self, state: list[dict[str, Any]]) -> None:
         self._others.restore(state)
+
+
+class AfterEpoch(Wrapper):
+    """Other hooks, and a function that is called after each epoch besides.
+
+    Args:
+        others: called as ever.
+        function: called with the epoch (from 1) and what was measured; what it raises ends the training.
+    """
+
+    def __init__(self, others: Hooks, function: Callable[[int, Mapping[str, float]], None]) -> None:
+        super().__init__(others)
+        self._function = function
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        super().on_epoch_end(epoch, logs)
+        self._function(epoch + 1, logs)

@@ -1,4 +1,4 @@
-"""The outer training loop: epochs, early stopping, checkpoints, budgets and signals, around a `Trainee`'s steps.
+"""The outer training loop: epochs, early stopping, checkpoints, budgets and signals, around a `TrainSession`'s steps.
 
 Steps are taken in calls of about half a second. Between two of them signals, clocks and budgets are looked at; where
 calls are cut changes nothing in what is trained.
@@ -18,7 +18,7 @@ from headrace.components.train.loop.checkpoints import Checkpoints, not_finite
 from headrace.components.train.loop.hooks import Hooks
 from headrace.components.train.loop.interruption import Interruption
 from headrace.components.train.loop.run_state import Course, RunState
-from headrace.components.train.loop.session import Trainee
+from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.options import Budget
 from headrace.core.errors import HeadraceError, PlatformError, ProblemError
 from headrace.core.problem import Training
@@ -34,7 +34,7 @@ _LOST = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExc
 
 
 def fit(
-    trainee: Trainee,
+    trainee: TrainSession,
     training: Training,
     *,
     rows: int,
@@ -94,7 +94,7 @@ class _Loop:
     explain: Callable[[int, RunState], str] | None
 
     def __init__(
-        self, trainee: Trainee, training: Training, course: Course, report: Progress, clock: Callable[[], float]
+        self, trainee: TrainSession, training: Training, course: Course, report: Progress, clock: Callable[[], float]
     ) -> None:
         self.trainee, self.training, self.course = trainee, training, course
         self.report, self.clock = report, clock

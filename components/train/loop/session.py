@@ -22,7 +22,7 @@ Batches = Callable[[int, int, int], Any]
 
 
 @dataclass(frozen=True)
-class Taken:
+class StepsTaken:
     """What a call took.
 
     Attributes:
@@ -36,7 +36,7 @@ class Taken:
     waited_seconds: float
 
 
-class Trainee:
+class TrainSession:
     """See the module.
 
     Args:
@@ -87,12 +87,12 @@ class Trainee:
         self._iterator = self._open(start_step)
         self._run(self._iterator, 0)
 
-    def run(self, count: int) -> Taken:
+    def run(self, count: int) -> StepsTaken:
         """Takes `count` steps; it stops after the first whose loss is not finite."""
         if self._iterator is None:
             self.feed()
         steps, losses, waited = self._run(self._iterator, count)
-        return Taken(steps, losses * self._criterion.scale, waited)
+        return StepsTaken(steps, losses * self._criterion.scale, waited)
 
     def evaluate(self) -> dict[str, float]:
         """Measures the eval split: "loss" (the mean over its rows), `metrics`, and the metrics of compile().
@@ -149,11 +149,6 @@ class Trainee:
         return self._criterion.results() if self._logs is None else self._logs
 
     def _compile(self) -> Callable[[Any, int], tuple[int, float, float]]:
-        if self.chosen.name == "ParameterServer":
-            from headrace.components.train.loop.parameter_server import compile_steps as compile_for_workers
-
-            step = replica_step(self.core, self._criterion, self.optimizer)
-            return compile_for_workers(step, self.strategy, self.chosen.workers)
         replicas = self.strategy.num_replicas_in_sync
         step = replica_step(self.core, self._criterion, self.optimizer, replicas=replicas, xla=self.chosen.xla)
         return compile_steps(step, self.strategy)

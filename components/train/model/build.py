@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ import tensorflow as tf
 from headrace.components.train.model import wide_and_deep
 from headrace.components.train.model.distinct_values import ByValue
 from headrace.components.train.model.objective import Objective
+from headrace.components.train.model.text_tables import TextTables
 from headrace.core.errors import ProblemError
 from headrace.core.problem import Numeric, Problem, Training
 from headrace.core.problem.file import ProblemFile
@@ -31,6 +32,7 @@ class Model:
         whole: raw features by name -> [batch, units]: what is exported.
         inputs: names of the features that `whole` takes.
         trackables: what a SavedModel must hold for `whole` to run: its variables and tables.
+        text_tables: makes what batch scoring calls in the place of `whole`; None gives nothing.
     """
 
     prepare: Callable[[dict[str, Any]], dict[str, Any]]
@@ -38,6 +40,7 @@ class Model:
     whole: Any
     inputs: tuple[str, ...]
     trackables: Sequence[Any]
+    text_tables: Callable[[], TextTables | None] = lambda: None
 
     def outputs(self, features: Mapping[str, Any]) -> Any:
         """[batch, units] for raw features by name, as when it serves."""
@@ -87,7 +90,8 @@ def build(
     tables = [layer.lookup_table for layer in preprocessing.layers if isinstance(layer, keras.layers.StringLookup)]
     variables = [variable.value for variable in whole.variables]
     names = tuple(column.name for column in problem.columns)
-    return Model(prepare, core, whole, names, [*variables, *tables])
+    text_tables = partial(TextTables.of, problem, statistics, training.model, preprocessing, core)
+    return Model(prepare, core, whole, names, [*variables, *tables], text_tables)
 
 
 def _users_model(
@@ -100,7 +104,7 @@ def _users_model(
     problem = problem_file.problem
     where = f"{problem_file.path}, build_model"
     with _seeded(training.seed), blaming(problem_file, "build_model failed"):
-        built = problem_file.build_model(problem, statistics, dict(problem.hyperparameters))  # type: ignore[misc]
+        built = problem_file.build_model(problem.trained, statistics, dict(problem.hyperparameters))  # type: ignore[misc]
     if not isinstance(built, keras.Model):
         raise ProblemError(
             "build_model did not return a model", where=where, expected="a keras.Model", received=_describe(built)
@@ -220,12 +224,8 @@ def blaming(problem_file: ProblemFile, what: str, function: str = "build_model")
     except ProblemError as error:
         raise error.at(problem_file.path) from error
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename == problem_file.path]
-        place = f", line {own[-1].lineno} ({own[-1].line})" if own else f", {function}"
-        raise ProblemError(
-            what, where=f"{problem_file.path}{place}", received=f"{type(error).__name__}: {error}"
-        ) from error
+        where = problem_file.own_line(error.__traceback__) or f"{problem_file.path}, {function}"
+        raise ProblemError(what, where=where, received=f"{type(error).__name__}: {error}") from error
 
 
 def _describe(value: object) -> str:

@@ -65,7 +65,8 @@ class ByValue:
         if not any(isinstance(each, Strings) for each in features.values()):
             return self.model(dict(features))
         indices = {indices_of(name): self._looked_up(name, features) for name in self._layers}
-        return self._rest({**decoded(features), **indices})
+        known = {**decoded(features), **indices}
+        return self._rest({name: known[name] for name in self._rest.input})
 
     def _looked_up(self, name: str, features: Mapping[str, Any]) -> Any:
         layer = self._layers[name]

@@ -36,7 +36,7 @@ def export(
     Args:
         folder: where to write.
         model: trained.
-        problem_file: copied.
+        problem_file: copied as problem.py, and the user's modules that it imports beside it.
         objective: what the outputs mean.
         examples: the Examples artifact, whose schema and statistics are copied.
         rows: raw rows that are predicted by the model and by what was written: features and "key", by name.
@@ -61,11 +61,19 @@ def export(
         ) from error
     served = _serve(saved, problem, rows)
     compare(_in_memory(model, objective, rows), served)
-    (folder / "problem.py").write_text(problem_file.source, encoding="utf-8")
+    copy_code(folder, problem_file)
     storage.write_json(str(folder / "problem.json"), problem.to_json())
     for name in ("schema.json", "statistics.json"):
         shutil.copyfile(storage.local_path(storage.join(examples, name)), folder / name)
     storage.write_json(str(folder / "golden.json"), golden(problem, rows, served))
+
+
+def copy_code(folder: Path, problem_file: ProblemFile) -> None:
+    """Writes a Problem file as problem.py, and the user's modules beside it, where it finds them again."""
+    for name, text in {**problem_file.files, "problem.py": problem_file.source}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def compare(expected: Mapping[str, Any], received: Mapping[str, Any]) -> None:
@@ -121,8 +129,12 @@ def _save(folder: Path, model: Model, problem: Problem, objective: Objective) ->
     signature["key"] = tf.TensorSpec([None], tf.string, "key")
     module.serve = tf.function(serve, autograph=False)
     concrete = module.serve.get_concrete_function(**signature)
+    signatures = {"serving_default": concrete}
+    text_tables = model.text_tables()
+    if text_tables is not None:
+        signatures |= text_tables.signatures(objective.predictions)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete}, options=options)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
 
 def _serve(folder: Path, problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:

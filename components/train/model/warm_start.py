@@ -20,6 +20,7 @@ from headrace.components.train.model import warm_layouts
 from headrace.components.train.model.build import Model
 from headrace.components.train.model.warm_layouts import Axis
 from headrace.core import storage
+from headrace.core.artifacts import model as model_artifact
 from headrace.core.errors import UsageError
 from headrace.core.problem import Numeric, Problem
 
@@ -60,11 +61,10 @@ def open_model(uri: str, problem: Problem) -> WarmStart:
 
     Raises:
         UsageError: it is no Model, or predicts something else.
-        DataError: a file of it does not hold JSON.
+        DataError: a file of it is damaged.
     """
-    if not storage.exists(storage.join(uri, "training.json")):
-        raise _unsuitable("it is not a Model", uri, "a folder with training.json, which `headrace train` wrote", "none")
-    training, declared = (storage.read_json(storage.join(uri, f"{name}.json")) for name in ("training", "problem"))
+    found = model_artifact.open_model(uri, option="--warm-start")
+    training, declared = found.training, found.problem
     label, old_label = problem.to_json()["label"], declared["label"]
     if (label["name"], label["kind"]) != (old_label["name"], old_label["kind"]):
         received = f'{old_label["kind"]} "{old_label["name"]}"'
@@ -75,12 +75,10 @@ def open_model(uri: str, problem: Problem) -> WarmStart:
         raise _unsuitable(
             "it predicts other classes", uri, str(label.get("vocabulary")), str(old_label.get("vocabulary"))
         )
-    statistics = storage.read_json(storage.join(uri, "statistics.json"))["columns"]
+    statistics = found.statistics()
     # Of a Model that was itself started from another, the statistics are not what its weights rest on.
     scales = training.get("scales") or scales_of(statistics)
-    return WarmStart(
-        uri, training["model_version"], declared, statistics, scales, training.get("model") != "build_model"
-    )
+    return WarmStart(uri, found.version, declared, statistics, scales, training.get("model") != "build_model")
 
 
 def scales_of(statistics: Statistics) -> dict[str, dict[str, float]]:

@@ -102,7 +102,7 @@ def build_preprocessing(
             continue
         if isinstance(feature, Numeric):
             if feature.buckets is not None:
-                indices[feature.name] = _bucket(feature, inputs[feature.name], statistics)
+                indices[feature.name] = bucket_indices(feature, inputs[feature.name], statistics)
         elif feature.hash_buckets is not None:
             hashing = keras.layers.Hashing(feature.hash_buckets + 1, mask_value="", name=f"{feature.name}_hash")
             indices[feature.name] = hashing(inputs[feature.name])
@@ -115,7 +115,7 @@ def build_preprocessing(
         if cross.name in given:
             continue
         parts = [indices[n] if _is_bucketized(problem, n) else inputs[n] for n in cross.features]
-        indices[cross.name] = _cross(cross, parts)
+        indices[cross.name] = cross_indices(cross, parts)
 
     tables = sparse_features(problem, statistics)
     if tables and _is_wide(kind):
@@ -126,6 +126,10 @@ def build_preprocessing(
     for table in tables:
         if table.embedding is not None and kind != "linear":
             outputs[f"embedding_{table.name}"] = keras.ops.cast(indices[table.name], "int32")
+    # A category that is known need not be there as text, unless a cross is made of it.
+    taken = [cross for cross in problem.crosses if _is_wide(kind) or cross.embedding is not None]
+    crossed = {part for cross in taken if cross.name not in given for part in cross.features}
+    inputs = {name: tensor for name, tensor in inputs.items() if name not in given or name in crossed}
     inputs.update((indices_of(name), tensor) for name, tensor in given.items())
     return keras.Model(inputs, outputs, name="preprocessing")
 
@@ -192,7 +196,8 @@ def _moments(measured: Mapping[str, Any]) -> tuple[float, float]:
     return float(measured["mean"] or 0.0), float(measured["standard_deviation"] or 1.0)
 
 
-def _bucket(feature: Numeric, value: Any, statistics: Statistics) -> Any:
+def bucket_indices(feature: Numeric, value: Any, statistics: Statistics) -> Any:
+    """[rows] int64: the bucket of each value, [rows] float32; a missing one (NaN) is in that of the mean."""
     mean, _ = _moments(statistics[feature.name])
     known = keras.ops.where(keras.ops.isnan(value), mean, value)
     boundaries = [float(boundary) for boundary in feature.buckets or ()]
@@ -203,7 +208,8 @@ def _is_bucketized(problem: Problem, name: str) -> bool:
     return any(isinstance(feature, Numeric) and feature.name == name for feature in problem.columns)
 
 
-def _cross(cross: Crossed, parts: list[Any]) -> Any:
+def cross_indices(cross: Crossed, parts: list[Any]) -> Any:
+    """[rows] int64: the hash of each row's parts, each [rows]: text, or the bucket of a number."""
     crossed = parts[0]
     for number, part in enumerate(parts[1:], start=1):
         last = number == len(parts) - 1

@@ -11,65 +11,61 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def study(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: dsl.Input[dsl.Dataset],
     trials: int = 0,
     parallel: int = 1,
     algorithm: str = "",
-    strategy: str = "",
-    precision: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> NamedTuple("Study", [("search", str), ("folder", str), ("parameters", list), ("trials", int)]):  # type: ignore[valid-type]
     """Says what a hyperparameter tuning job searches: the Problem's `tuning`, as Vertex AI takes it.
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file: what was submitted is what runs.
+        tuning_digest: Digest of what a search reads of the Problem file as it was submitted: all but the gate.
         root: where the run's records are kept, and the trials' outputs.
         examples: what preprocessing made.
         trials: how many; 0 takes what the Problem says.
         parallel: trials at a time.
         algorithm: the service's name of it, or "".
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
-        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        training: options of each trial, as `train` takes them.
+        attempt: any text; another one makes the step run again where nothing else changed.
 
     Returns:
         The search's identity, the folder of the trials' outputs, the study's parameters, and the number of trials.
     """
-    from headrace.components.train.request import Inputs
     from headrace.components.tune.vertex import steps
 
-    inputs = Inputs(strategy=strategy, precision=precision)
-    return steps.plan(problem, problem_digest, root, examples, trials, parallel, algorithm, inputs)
+    return steps.plan(problem, tuning_digest, root, examples, trials, parallel, algorithm, training)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def trial(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: dsl.Input[dsl.Dataset],
     search: str,
-    strategy: str = "",
-    precision: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
 ) -> None:
     """Trains with the parameters that the service chose. Only its inputs are used: the job runs `vertex_trial`.
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file.
+        tuning_digest: likewise.
         root: where the run's records are kept.
         examples: what preprocessing made.
         search: the search's identity, by which the job is labelled.
-        strategy: auto, one_device, mirrored, multi_worker, tpu or parameter_server.
-        precision: auto, float32, mixed_bfloat16 or mixed_float16.
+        training: options of each trial, as `train` takes them.
     """
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def best(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     model: dsl.Output[dsl.Model],
     project: str,
@@ -84,7 +80,7 @@ def best(
 
     Args:
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file.
+        tuning_digest: likewise.
         root: where the run's records are kept.
         model: as `train` makes it; its training.json tells of the search.
         project, location: of the job.
@@ -94,4 +90,4 @@ def best(
     """
     from headrace.components.tune.vertex import steps
 
-    steps.take_best(problem, problem_digest, root, model, trials, search, gcp_resources, project, location)
+    steps.take_best(problem, tuning_digest, root, model, trials, search, gcp_resources, project, location)

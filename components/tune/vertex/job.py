@@ -18,7 +18,7 @@ from headrace.components.tune.vertex import space
 from headrace.components.tune.vertex.trial import model_uri, record_uri
 from headrace.core import storage
 from headrace.core.cloud import errors
-from headrace.core.errors import DataError, HeadraceError, PlatformError, ProblemError
+from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UserError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
@@ -81,7 +81,7 @@ def find(gcp_resources: str, search: str, trials: int, project: str, location: s
     there: dict[str, Any] = {"project": project, "location": location}
     name = _name_in(gcp_resources) if gcp_resources else ""
     where = name or f"projects/{project}/locations/{location}, label {LABEL}={search}"
-    with errors.asking("Vertex AI", where, _ROLE):
+    with errors.translate_errors("Vertex AI", where, _ROLE):
         if not name:
             listed = jobs.list(filter=f'labels.{LABEL}="{search}"', **there)
             as_many = [one for one in listed if one.to_dict().get("maxTrialCount") == trials]
@@ -169,7 +169,7 @@ def _kept(folder: str, number: int, parameters: Mapping[str, Any]) -> Mapping[st
         if not space.same(kept.get("parameters", {}), parameters):
             return {}
         whole = kept["state"] != "complete" or identity.model_version_of(model) == kept["model_version"]
-    except DataError:
+    except UserError:
         return {}
     return kept if whole else {}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from headrace.components.train.request import Request
 from headrace.core.errors import DataError, ProblemError, UsageError
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
@@ -272,3 +273,18 @@ def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[Broken]:
             yield Broken("bounds", name, received)
     if scale in _SCALES[2:] and values and min(values) <= 0:
         yield Broken("logarithm", name, f"{min(values)}")
+
+
+def check_budget(request: Request) -> None:
+    """Refuses a budget that a hyperparameter tuning job does not know.
+
+    Raises:
+        UsageError: hours or money for the whole search.
+    """
+    if request.options.budget.hours is not None:
+        raise UsageError(
+            "a search on Vertex AI has no budget of hours or money",
+            where="training",
+            expected="trials and parallel, and [vertex.training] timeout_hours of each trial",
+            received=f"{request.options.budget.hours:g} hours",
+        )

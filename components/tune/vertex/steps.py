@@ -5,9 +5,10 @@ Both are parts of the step `tune`: a failure of either is what is told of it, su
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.components.tune import trial
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.tried import result_of
@@ -37,20 +38,22 @@ class Study(NamedTuple):
 
 def plan(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     examples: Any,
     trials: int,
     parallel: int,
     algorithm: str,
-    inputs: Inputs,
+    training: Mapping[str, Any],
 ) -> Study:
     """Does the work of `vertex_component.study`, whose docstring says what the arguments are."""
     with running("tune", root=root) as step:
-        file = load_problem(problem, digest=problem_digest)
-        name = search_identity(file, identity.examples_identity_of(examples.path), inputs.request().options)
-        step.identity = step_identity(name, trials)
-        tuning = trial.tuning_of(file)
+        file = load_problem(problem, digest=tuning_digest, part="tuning")
+        request = Request.from_json(training)
+        name = search_identity(file, identity.examples_identity_of(examples.path), request)
+        step.identity = step_identity(name, trials, request)
+        tuning = trial.tuning_of(file, request)
+        space.check_budget(request)
         count = trials or tuning.trials
         space.check(tuning, trials=count, parallel=parallel, algorithm=algorithm)
         # The job is still to come.
@@ -61,7 +64,7 @@ def plan(
 
 def take_best(
     problem: str,
-    problem_digest: str,
+    tuning_digest: str,
     root: str,
     model: Any,
     trials: int,
@@ -74,8 +77,8 @@ def take_best(
     with running("tune", root=root) as step:
         if not search:
             raise PlatformError("there is no search whose best trial could be taken", fix="A step before says why")
-        step.identity = step_identity(search, trials)
-        file = load_problem(problem, digest=problem_digest)
+        step.identity = step_identity(search, trials, Request())
+        file = load_problem(problem, digest=tuning_digest, part="tuning")
         with step.importing():
             from headrace.components.tune.vertex import job as vertex_job
         count = trials or trial.tuning_of(file).trials

@@ -17,7 +17,7 @@ from typing import Any
 
 from headrace.components.train.config import TrainResult
 from headrace.components.train.devices.cluster import read_cluster
-from headrace.components.train.request import Inputs
+from headrace.components.train.request import Request
 from headrace.components.tune import trial
 from headrace.components.tune.trial import TrialConfig
 from headrace.components.tune.tried import Tried
@@ -98,14 +98,15 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         # Each has a record of its own, beside its Model.
         step.writes = False
         place = Place.of(environment)
-        file = load_problem(given["problem"], digest=given["problem_digest"])
-        tuning = trial.tuning_of(file)
+        file = load_problem(given["problem"], digest=given["tuning_digest"], part="tuning")
+        request = Request.from_json(given.get("training") or {}).of_trials()
+        tuning = trial.tuning_of(file, request)
         config = TrialConfig(
             parameters=space.parameters_of(tuning, flags(arguments)),
             examples=_examples(told),
             output=model_uri(place.folder, place.number),
             checkpoints=place.checkpoints,
-            options=Inputs(strategy=given.get("strategy", ""), precision=given.get("precision", "")).request().options,
+            request=request,
         )
         cluster = read_cluster(environment)
         reporter = _Reporter(MetricFile(environment) if cluster is None or cluster.chief else None, tuning, place)

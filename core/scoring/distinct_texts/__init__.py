@@ -1,10 +1,7 @@
-"""Runs what a model makes of texts alone once for each distinct text of a batch, instead of once for each row.
+"""Scores a Model with its texts looked up once per distinct text of a batch, instead of once per row.
 
-A model looks texts up in vocabularies, hashes and crosses them, and fetches their embeddings. A batch holds a few
-hundred distinct ones: that part of the graph is run on these, and each row fetches its result by number. The rest is
-the model's own graph, operation for operation.
-
-The graph decides what is lifted: only operations that work on each row by itself. One that does anything but compute,
-such as keep state, is left as it is. TensorFlow may still compile the rest to sums in another order than the whole, by
-which the last bits of predictions differ: whoever promises the model's own bits compares them before (`Scorer` does).
+A Model looks texts up in vocabularies, hashes and crosses them. A batch holds a few hundred distinct ones: `train`
+exports two signatures, of which one makes tables of these, and the other fetches each row's entries by number and does
+the rest. They give the serving signature's predictions, bit by bit, which `Scorer` checks before it calls them. A
+SavedModel without them, such as one of another origin, is called whole.
 """

@@ -244,7 +244,7 @@ class VertexService:
             "the project or something that the run names does not exist",
             where=run_id,
             received=str(error),
-            fix="Look at --project, --location, the service account and the network",
+            fix="Look at --project, --region, the service account and the network",
         )
 
     def _job(self, run_id: str, submission: Submission) -> Any:

@@ -157,10 +157,10 @@ def _no_act_as(service_account: str, account: Account, what: str, text: str) -> 
 def _no_region(account: Account, text: str) -> UsageError:
     return UsageError(
         f"Vertex AI is not to be had in {account.location!r}",
-        where="--location",
+        where="--region",
         expected="a region such as us-central1 or europe-west1",
         received=text,
-        fix="Give another --location, and a bucket in the same region; gcloud compute regions list names them",
+        fix="Give another --region, and a bucket in the same region; gcloud compute regions list names them",
     )
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.examples_manifest import write_manifest
 
 from headrace.components.evaluate.evaluator import EvaluateConfig, EvaluateResult, evaluate
+from headrace.core.artifacts.examples import Schema
 from headrace.core.problem import Categorical, Gate, Numeric, Problem
 from headrace.core.problem.file import ProblemFile
 
@@ -33,18 +35,17 @@ def write_examples(folder: Path, problem: Problem, rows: Sequence[Row], *, test_
         "eval": [r for i, r in enumerate(rows) if i % 10 == 1],
         "test": [r for i, r in enumerate(rows) if i % 10 == 0],
     }
-    manifest: dict[str, Any] = {}
+    manifest: dict[str, dict[str, int]] = {}
     for split, members in splits.items():
         (folder / split).mkdir(parents=True)
         count = test_shards if split == "test" else 1
-        shards = []
+        shards = manifest[split] = {}
         for at, part in enumerate(np.array_split(np.arange(len(members)), count)):
             name = f"{split}/part-{at:05d}-of-{count:05d}.tfrecord"
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for index in part:
                     writer.write(encode(members[index], problem.key, columns))
-            shards.append({"file": name, "rows": len(part)})
-        manifest[split] = {"rows": len(members), "shards": shards}
+            shards[name] = len(part)
     values = [row[label.name] for row in splits["train"]]
     if isinstance(label, Numeric):
         statistics: dict[str, Any] = {"kind": "numeric", "mean": float(np.mean([v for v in values if v is not None]))}
@@ -52,12 +53,8 @@ def write_examples(folder: Path, problem: Problem, rows: Sequence[Row], *, test_
         counts = sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0]))
         statistics = {"kind": "categorical", "vocabulary": counts}
     write_json(folder / "statistics.json", {"format": 1, "columns": {label.name: statistics}})
-    schema = [{"name": f.name, "kind": type(f).__name__.lower(), "role": "feature"} for f in problem.columns]
-    schema.append({"name": label.name, "kind": type(label).__name__.lower(), "role": "label"})
-    schema.append({"name": problem.key, "kind": "key", "role": "key"})
-    write_json(folder / "schema.json", {"format": 1, "columns": schema})
-    digest = {"format": 1, "identity": "e" * 16, "problem": problem.name, "schema_digest": problem.schema_digest}
-    write_json(folder / "manifest.json", {**digest, "splits": manifest})
+    write_json(folder / "schema.json", Schema.of(problem).to_json())
+    write_manifest(folder, manifest, problem=problem.name, schema_digest=problem.schema_digest, identity="e" * 16)
     return folder
 
 

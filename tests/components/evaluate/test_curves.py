@@ -9,8 +9,8 @@ import pytest
 from sklearn import metrics as peer
 
 from headrace.components.evaluate.curves import MOST_POINTS, MOST_ROWS, curves, residuals_by_slice
-from headrace.components.evaluate.metrics import Outcomes
 from headrace.components.evaluate.slices import SliceRows
+from headrace.core.metrics import Outcomes
 
 
 def binary(rows: int, distinct: int) -> Outcomes:

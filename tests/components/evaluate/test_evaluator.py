@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import metrics as peer
+from support.examples_manifest import without_split
 
 from headrace.components.evaluate.evaluator import EvaluateConfig
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
@@ -275,8 +276,7 @@ def other_schema(case: Case) -> None:
 
 
 def empty_test_split(case: Case) -> None:
-    splits = json.loads((case.examples / "manifest.json").read_text())["splits"]
-    spoil_json(case.examples / "manifest.json", splits={**splits, "test": {"rows": 0, "shards": []}})
+    without_split(case.examples, "test")
 
 
 def fewer_rows(case: Case) -> None:
@@ -292,18 +292,24 @@ def damaged_shard(case: Case) -> None:
     shard.write_bytes(content)
 
 
+def longer_shard(case: Case) -> None:
+    """A shard with more whole records than the manifest counts."""
+    shard = case.examples / "test" / "part-00001-of-00002.tfrecord"
+    shard.write_bytes(2 * shard.read_bytes())
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "what", "where"),
     [
-        (lambda c: shutil.rmtree(c.examples), DataError, "there are no Examples here", "examples"),
-        (lambda c: (c.examples / "manifest.json").unlink(), DataError, "the Examples are not whole", "examples"),
+        (lambda c: shutil.rmtree(c.examples), UsageError, "this folder holds no Examples", "examples"),
+        (lambda c: (c.examples / "manifest.json").unlink(), UsageError, "this folder holds no Examples", "examples"),
         (
             lambda c: spoil_json(c.examples / "manifest.json", schema_digest="0" * 64),
             DataError,
             "another declaration",
             "manifest.json",
         ),
-        (other_schema, DataError, 'does not match column "mother_age"', "schema.json"),
+        (other_schema, DataError, 'do not fit the problem: column "mother_age"', "schema.json"),
         (
             lambda c: spoil_json(c.examples / "statistics.json", columns={}),
             DataError,
@@ -317,8 +323,8 @@ def damaged_shard(case: Case) -> None:
             "does not hold JSON",
             "manifest.json",
         ),
-        (lambda c: shutil.rmtree(c.model), DataError, "there is no Model here", "model"),
-        (lambda c: (c.model / "training.json").unlink(), DataError, "the Model is not whole", "model"),
+        (lambda c: shutil.rmtree(c.model), UsageError, "this folder holds no Model", "model"),
+        (lambda c: (c.model / "training.json").unlink(), UsageError, "this folder holds no Model", "model"),
         (lambda c: shutil.rmtree(c.model / "saved_model"), DataError, "holds no SavedModel", "saved_model"),
         (
             lambda c: (c.model / "saved_model" / "saved_model.pb").write_bytes(b"nonsense"),
@@ -329,12 +335,13 @@ def damaged_shard(case: Case) -> None:
         (other_label, DataError, "predicts another label", "problem.json"),
         (
             lambda c: (c.examples / "test" / "part-00001-of-00002.tfrecord").unlink(),
-            PlatformError,
-            "is gone",
+            DataError,
+            "a shard is missing",
             "part-00001",
         ),
-        (damaged_shard, PlatformError, "is damaged", "examples"),
-        (fewer_rows, PlatformError, "does not hold the rows", "examples"),
+        (damaged_shard, DataError, "a shard cannot be read", "examples"),
+        (longer_shard, DataError, "a shard is damaged", "part-00001"),
+        (fewer_rows, DataError, "the manifest contradicts itself", "manifest.json"),
     ],
 )
 def test_artifacts_that_do_not_fit(
@@ -349,7 +356,7 @@ def test_artifacts_that_do_not_fit(
 
 
 def test_a_champion_that_does_not_fit(damaged: Case, worse_champion: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no champion here"):
+    with pytest.raises(UsageError, match=r"champion .*nowhere: this folder holds no Model"):
         damaged.run(tmp_path / "evaluation", champion=str(tmp_path / "nowhere"))
     shutil.copytree(worse_champion, tmp_path / "champion")
     spoil_json(tmp_path / "champion" / "problem.json", label={"kind": "Numeric", "name": "length"})
@@ -485,7 +492,7 @@ def test_an_evaluation_replaces_the_one_before_and_a_failure_leaves_it(damaged: 
     after = (tmp_path / "evaluation" / "evaluation.json").read_bytes()
     assert before != after
     damaged_shard(damaged)
-    with pytest.raises(PlatformError):
+    with pytest.raises(DataError):
         damaged.run(tmp_path / "evaluation", seed=3)
     assert (tmp_path / "evaluation" / "evaluation.json").read_bytes() == after
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["evaluation", "examples", "model"]
@@ -518,7 +525,7 @@ def test_a_configuration_checks_itself(options: dict[str, Any], what: str) -> No
 
 def test_importing_the_room_imports_neither_tensorflow_nor_kfp() -> None:
     code = (
-        "import sys; from headrace.components.evaluate import bootstrap, curves, evaluator, gate, metrics, predict; "
+        "import sys; from headrace.components.evaluate import bootstrap, curves, evaluator, gate, predict, slices; "
         "print(sorted({'tensorflow', 'kfp', 'sklearn', 'apache_beam', 'pandas'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.components.preprocess.append.guard import check_replaceable
 from headrace.components.preprocess.append.spans import Update, add_span, append
 from headrace.components.preprocess.append_index import KEYS, ROWS, STATISTICS, complete
+from headrace.components.preprocess.output_guard import check_replaceable
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest

@@ -17,15 +17,17 @@ from apache_beam.runners.dataflow.internal import apiclient
 from peers.dataflow import IMAGE, check_nothing_of_this_machine, dataflow, translate
 
 from headrace.components.preprocess import pipeline as beam_job
+from headrace.components.preprocess import stages
 from headrace.components.preprocess import stages as shards
+from headrace.components.preprocess.accounts import Piece
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess
-from headrace.components.preprocess.stages import Job, Piece
+from headrace.components.preprocess.stage_context import StageContext
 from headrace.core import storage
 from headrace.core.beam.runners import DataflowRunner, DirectRunner, PortableRunner
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.splits import Sharding
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 from headrace.core.storage import gcs
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
@@ -187,12 +189,12 @@ def test_a_run_that_failed_leaves_nothing_and_can_be_given_again(
     tmp_path: Path, expected: tuple[PreprocessResult, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place(tmp_path)
-    real = shards.write_records
+    real = stages.write_records
 
-    def fail(job: Job, file: str, batches: Iterable[Any]) -> Any:
+    def fail(context: StageContext, file: str, batches: Iterable[Any]) -> Any:
         if file.startswith("eval"):
             raise PlatformError("the disk is full", where=file)
-        return real(job, file, batches)
+        return real(context, file, batches)
 
     with monkeypatch.context() as patched:
         patched.setattr(shards, "write_records", fail)
@@ -210,16 +212,16 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
     script = (
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
-        "from headrace.components.preprocess import beam_job, shards\n"
+        "from headrace.components.preprocess import pipeline, stages\n"
         "from headrace.core.problem.file import load_problem\n"
-        "real = shards.write_records\n"
-        "def stop(job, file, batches):\n"
-        "    shard = real(job, file, batches)\n"
+        "real = stages.write_records\n"
+        "def stop(context, file, batches):\n"
+        "    shard = real(context, file, batches)\n"
         "    Path(sys.argv[3]).write_text('a shard is written')\n"
-        "    time.sleep(60)\n"
-        "shards.write_records = stop\n"
-        "config = beam_job.PreprocessConfig(sys.argv[1], sys.argv[2], '0' * 16, shard_rows=300)\n"
-        f"beam_job.preprocess(load_problem({str(EXAMPLE / 'natality.py')!r}), config)\n"
+        "    time.sleep(3600)\n"
+        "stages.write_records = stop\n"
+        "config = pipeline.PreprocessConfig(sys.argv[1], sys.argv[2], '0' * 16, shard_rows=300)\n"
+        f"pipeline.preprocess(load_problem({str(EXAMPLE / 'natality.py')!r}), config)\n"
     )
     signalled = tmp_path / "signalled"
     arguments = [str(tmp_path / "births.csv"), str(tmp_path / "out"), str(signalled)]
@@ -237,9 +239,9 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["births.csv", "out"]
 
 
-def translate_ours(runner: DataflowRunner) -> tuple[apiclient.Job, beam_runner_api_pb2.Pipeline]:
+def translate_ours(runner: DataflowRunner) -> tuple[apiclient.StageContext, beam_runner_api_pb2.Pipeline]:
     """The request that would go to Dataflow for preprocessing."""
-    job = Job(
+    context = StageContext(
         PROBLEM_FILE.problem,
         Sharding(PROBLEM_FILE.problem.splits, (3, 1, 1)),
         "gs://my-bucket/examples",
@@ -247,11 +249,11 @@ def translate_ours(runner: DataflowRunner) -> tuple[apiclient.Job, beam_runner_a
         spills=False,
     )
     part = Part(0, "gs://my-bucket/births.parquet")
-    return translate(lambda pipeline: beam_job.build(pipeline, job, [part]), runner, "headrace-preprocess-1")
+    return translate(lambda pipeline: beam_job.build(pipeline, context, [part]), runner, "headrace-preprocess-1")
 
 
 def test_the_request_to_dataflow_says_what_the_options_say() -> None:
-    job, _ = translate_ours(
+    context, _ = translate_ours(
         dataflow(
             service_account="worker@my-project.iam.gserviceaccount.com",
             subnetwork="regions/europe-west1/subnetworks/workers",
@@ -264,10 +266,10 @@ def test_the_request_to_dataflow_says_what_the_options_say() -> None:
             beam_options={"number_of_worker_harness_threads": "4"},
         )
     )
-    assert job.proto.name == "headrace-preprocess-1"
-    assert job.proto.type_.name == "JOB_TYPE_BATCH"
-    assert dict(job.proto.labels) == {"team": "births"}
-    environment = job.proto.environment
+    assert context.proto.name == "headrace-preprocess-1"
+    assert context.proto.type_.name == "JOB_TYPE_BATCH"
+    assert dict(context.proto.labels) == {"team": "births"}
+    environment = context.proto.environment
     assert environment.service_account_email == "worker@my-project.iam.gserviceaccount.com"
     assert environment.temp_storage_prefix.startswith("storage.googleapis.com/my-bucket/temp/")
     (pool,) = environment.worker_pools
@@ -284,11 +286,11 @@ def test_the_request_to_dataflow_says_what_the_options_say() -> None:
 
 
 def test_the_pipeline_for_dataflow_has_our_steps_and_nothing_of_this_machine() -> None:
-    job, pipeline = translate_ours(dataflow())
+    context, pipeline = translate_ours(dataflow())
     names = {transform.unique_name for transform in pipeline.components.transforms.values()}
     steps = ("read", "check and split", "by shard", "write shards", "gather", "summary")
     assert [step for step in steps if step not in names and f"{step}/ParDo(_{step})" not in names] == []
-    stages = check_nothing_of_this_machine(job, pipeline)
+    stages = check_nothing_of_this_machine(context, pipeline)
     assert stages >= {"_Read", "_Split", "_Write", "_Summarize"}
 
 

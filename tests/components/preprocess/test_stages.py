@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from headrace.components.preprocess import stages
-from headrace.components.preprocess.stages import Account, Job, Piece, Refusal
+from headrace.components.preprocess.accounts import (
+    Account,
+    Piece,
+    Refusal,
+    ShardAccount,
+    read_duplicates,
+    read_summary,
+    write_summary,
+)
+from headrace.components.preprocess.stage_context import StageContext
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.open import list_parts
@@ -17,21 +26,21 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM = load_problem(str(EXAMPLE / "natality.py")).problem
 
 
-def make_job(folder: Path) -> Job:
+def make_job(folder: Path) -> StageContext:
     (folder / ".work").mkdir(parents=True)
-    return Job(PROBLEM, Sharding(PROBLEM.splits, (3, 1, 1)), str(folder), batch_rows=100)
+    return StageContext(PROBLEM, Sharding(PROBLEM.splits, (3, 1, 1)), str(folder), batch_rows=100)
 
 
-def run(job: Job, seed: int, tries: int = 1) -> dict[str, bytes]:
+def run(context: StageContext, seed: int, tries: int = 1) -> dict[str, bytes]:
     """All stages, with what lies between them shuffled."""
     shuffled = random.Random(seed)
-    batches = [rows for part in list_parts(str(EXAMPLE)) for rows in stages.read_batches(job, part)]
+    batches = [rows for part in list_parts(str(EXAMPLE)) for rows in stages.read_batches(context, part)]
     shuffled.shuffle(batches)
     accounts: list[Account] = []
     pieces: dict[int, list[Piece]] = {}
     for rows in batches:
         for _ in range(tries):
-            results = list(stages.split_batch(job, rows))
+            results = list(stages.split_batch(context, rows))
         for result in results:
             if isinstance(result, tuple):
                 pieces.setdefault(result[0], []).append(result[1])
@@ -40,11 +49,11 @@ def run(job: Job, seed: int, tries: int = 1) -> dict[str, bytes]:
     for shard in shuffled.sample(sorted(pieces), len(pieces)):
         shuffled.shuffle(pieces[shard])
         for _ in range(tries):
-            account = stages.write_shard(job, shard, pieces[shard])
+            account = stages.write_shard(context, shard, pieces[shard])
         accounts.append(account)
     shuffled.shuffle(accounts)
-    stages.write_summary(job, accounts)
-    root = Path(job.output)
+    write_summary(context, accounts)
+    root = Path(context.output)
     return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("**/*") if path.is_file()}
 
 
@@ -56,42 +65,42 @@ def test_order_and_second_tries_change_no_byte(tmp_path: Path) -> None:
 
 
 def test_errors_travel_in_the_order_of_rows(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
+    context = make_job(tmp_path)
     refusals = [Refusal((1, 5), {"what": "late"}), Refusal((0, 9), {"what": "early"})]
-    stages.write_summary(job, refusals)
-    summary = stages.read_summary(job)
+    write_summary(context, refusals)
+    summary = read_summary(context)
     assert [error["what"] for error in summary.errors] == ["early", "late"]
     assert (summary.statistics, summary.shards, summary.rows) == (None, {}, {})
-    (rows,) = stages.split_batch(job, refusals[0])
+    (rows,) = stages.split_batch(context, refusals[0])
     assert rows is refusals[0]
 
 
 def test_a_work_folder_that_is_gone_is_an_error_and_no_crash(tmp_path: Path) -> None:
-    job = make_job(tmp_path / "job")
-    rows = next(stages.read_batches(job, list_parts(str(EXAMPLE))[0]))
+    context = make_job(tmp_path / "job")
+    rows = next(stages.read_batches(context, list_parts(str(EXAMPLE))[0]))
     (tmp_path / "job" / ".work").rmdir()
-    (refusal,) = stages.split_batch(job, rows)
+    (refusal,) = stages.split_batch(context, rows)
     assert isinstance(refusal, Refusal)
     assert refusal.error["kind"] == "PlatformError"
     assert refusal.position == (0, 1)
-    missing = stages.write_shard(job, 0, [Piece((0, 1), str(tmp_path / "none.arrow"), 0)])
+    missing = stages.write_shard(context, 0, [Piece((0, 1), str(tmp_path / "none.arrow"), 0)])
     assert isinstance(missing, Refusal)
 
 
 @pytest.mark.parametrize("rows", [1, 1449])
 def test_a_key_keeps_its_first_row(tmp_path: Path, rows: int) -> None:
-    job = make_job(tmp_path / "job")
+    context = make_job(tmp_path / "job")
     header, *lines = (EXAMPLE / "births.csv").read_text().splitlines()
     (tmp_path / "twice.csv").write_text("\n".join([header, *lines, *lines[:rows]]))
     pieces: dict[int, list[Piece]] = {}
     for part in list_parts(str(tmp_path / "twice.csv")):
-        for batch in stages.read_batches(job, part):
-            for result in stages.split_batch(job, batch):
+        for batch in stages.read_batches(context, part):
+            for result in stages.split_batch(context, batch):
                 if isinstance(result, tuple):
                     pieces.setdefault(result[0], []).append(result[1])
-    accounts = [stages.write_shard(job, shard, of) for shard, of in pieces.items()]
-    assert sum(account.written.rows for account in accounts if isinstance(account, stages.ShardAccount)) == 1449
-    found = stages.read_duplicates(job)
+    accounts = [stages.write_shard(context, shard, of) for shard, of in pieces.items()]
+    assert sum(account.written.rows for account in accounts if isinstance(account, ShardAccount)) == 1449
+    found = read_duplicates(context)
     good = [number for number in range(1, rows + 1) if number != 1118]
     assert found["row"].to_pylist() == [1450 + number for number in good]
     assert found["first_row"].to_pylist() == good

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 
-from headrace.core.beam.runners import DirectRunner, FlinkRunner, runner_of
+from headrace.core.beam.runners import DataflowRunner, DirectRunner, FlinkRunner, runner_of
 from headrace.core.errors import UsageError
 
 
@@ -13,6 +16,32 @@ def test_runners_by_their_names() -> None:
     assert runner_of('{"name": "FlinkRunner", "job_endpoint": "a:1", "environment_type": "LOOPBACK"}') == FlinkRunner(
         job_endpoint="a:1", environment_type="LOOPBACK"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "labels"),
+    [
+        ('{"team": "growth", "step": "other"}', {"team": "growth", "step": "beam"}),
+        ("{", {"step": "beam"}),
+        ("[]", {"step": "beam"}),
+        ("", {"step": "beam"}),
+    ],
+)
+def test_a_job_of_dataflow_gets_the_labels_of_its_run(said: str, labels: dict[str, str]) -> None:
+    text = json.dumps(
+        {
+            "name": "DataflowRunner",
+            "project": "demo-project",
+            "region": "us-central1",
+            "temp_location": "gs://bucket/temp",
+            "sdk_container_image": "us-docker.pkg.dev/demo/headrace/worker:1",
+            "labels": {"step": "beam"},
+        }
+    )
+    runner = runner_of(text, {"VERTEX_AI_PIPELINES_RUN_LABELS": said})
+    assert isinstance(runner, DataflowRunner)
+    assert runner.labels == labels
+    assert runner_of(text) == dataclasses.replace(runner, labels={"step": "beam"})
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "7"])

@@ -159,5 +159,5 @@ def test_what_is_published_but_damaged(tmp_path: Path) -> None:
     storage.write_json(str(tmp_path / "place" / "current.json"), {"format": 2})
     with pytest.raises(DataError, match="does not name the current predictions"):
         publish(str(made(tmp_path)), str(tmp_path / "place"))
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(UsageError, match="this folder holds no Predictions"):
         publish(str(tmp_path / "nothing"), str(tmp_path / "place"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.components.score.identity import score_identity
-from headrace.components.summarize import batch
+from headrace.components.summarize.batch import step as batch
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.steps import identity as lineage
@@ -153,7 +153,7 @@ def test_nobody_there_to_be_told_fails_no_run(tmp_path: Path, capfd: pytest.Capt
     finished(tmp_path, facts(tmp_path))
     batch.run(facts(tmp_path, webhook="http://127.0.0.1:9/secret"), engine_succeeded=True)
     out = capfd.readouterr().out
-    assert '"severity": "WARNING", "message": "127.0.0.1 could not be told: URLError"' in out
+    assert '"severity": "WARNING", "message": "127.0.0.1 could not be told: RequestFailed"' in out
     assert "secret" not in out
 
 

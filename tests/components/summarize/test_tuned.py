@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from headrace.components.summarize.tuned_component import summarize
-from headrace.components.train.options import Options
+from headrace.components.summarize.component import summarize
+from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
 from headrace.core.errors import DataError
@@ -35,6 +35,7 @@ def run(root: Path, *, trials: int = 0, state: str = "SUCCEEDED") -> dict[str, A
         registry=str(root / "registry"),
         endpoint=str(root / "endpoint"),
         final_status=dsl.PipelineTaskFinalStatus(state, "", "", None, None),
+        searched=True,
         trials=trials,
     )
     written: dict[str, Any] = storage.read_json(summary_uri(str(root), "natality-1"))
@@ -50,7 +51,7 @@ def keep(tmp_path: Path) -> Any:
     def write(name: str, *, trials: int = 0, error: DataError | None = None, **result: Any) -> None:
         identity = {
             "preprocess": examples,
-            "tune": step_identity(search_identity(file, examples, Options()), trials),
+            "tune": step_identity(search_identity(file, examples, Request()), trials, Request()),
             "evaluate": lineage.evaluate_identity(file, examples, VERSION, ""),
             "register": lineage.publish_identity("register", VERSION, str(tmp_path / "registry")),
             "deploy": lineage.publish_identity("deploy", VERSION, str(tmp_path / "endpoint")),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.examples_manifest import write_manifest
 
 from headrace.components.train.config import TrainConfig, TrainResult
 from headrace.core.problem import Numeric, Problem
@@ -47,18 +48,17 @@ def write_examples(folder: Path, problem: Problem, rows: list[Row], *, shards: i
         share = (zlib.crc32(str(row[problem.key]).encode()) % 1000) / 1000
         bound = problem.splits.train, problem.splits.train + problem.splits.eval
         splits["train" if share < bound[0] else "eval" if share < bound[1] else "test"].append(row)
-    manifest: dict[str, Any] = {}
+    manifest: dict[str, dict[str, int]] = {}
     for split, members in splits.items():
         (folder / split).mkdir(parents=True)
-        manifest[split] = {"rows": len(members), "shards": []}
+        manifest[split] = {}
         for shard in range(shards):
             part = members[shard::shards]
             path = folder / split / f"part-{shard:05d}-of-{shards:05d}.tfrecord"
             with tf.io.TFRecordWriter(str(path)) as writer:
                 for row in part:
                     writer.write(encode(problem, row))
-            entry = {"file": f"{split}/{path.name}", "rows": len(part), "bytes": path.stat().st_size}
-            manifest[split]["shards"].append({**entry, "crc32c": "00000000"})
+            manifest[split][f"{split}/{path.name}"] = len(part)
     described = [
         {
             "name": column.name,
@@ -72,16 +72,7 @@ def write_examples(folder: Path, problem: Problem, rows: list[Row], *, shards: i
     measured = {column.name: measure([row[column.name] for row in splits["train"]]) for column in columns}
     write_json(folder / "schema.json", {"format": 1, "columns": described})
     write_json(folder / "statistics.json", {"format": 1, "rows": len(splits["train"]), "columns": measured})
-    write_json(
-        folder / "manifest.json",
-        {
-            "format": 1,
-            "identity": "fedcba9876543210",
-            "problem": problem.name,
-            "schema_digest": problem.schema_digest,
-            "splits": manifest,
-        },
-    )
+    write_manifest(folder, manifest, problem=problem.name, schema_digest=problem.schema_digest)
     return folder
 
 

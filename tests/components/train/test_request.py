@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.examples_manifest import write_manifest
 
-from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options
-from headrace.components.train.request import Inputs, Request
+from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options, Tracking
+from headrace.components.train.request import OPTIONS, Request
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps import identity
@@ -20,38 +23,67 @@ EXAMPLES = "fedcba9876543210"
 
 @pytest.fixture
 def examples(tmp_path: Path) -> str:
-    (tmp_path / "manifest.json").write_text(json.dumps({"identity": EXAMPLES}))
+    write_manifest(tmp_path, identity=EXAMPLES)
     return str(tmp_path)
 
 
-def test_texts_ask_for_the_same_as_options() -> None:
-    assert Inputs().request() == Request()
-    asked = Inputs(
+EVERY = {
+    "warm_start": "m", "warm_start_version": "0123456789abcdef", "strategy": "mirrored", "precision": "float32",
+    "xla": True, "cache": "disk", "sharding": "file", "deterministic": False, "checkpoint_steps": 5,
+    "checkpoint_minutes": 0.5, "keep_checkpoints": 3, "max_hours": 2.0, "max_cost": 10.5, "price_per_hour": 3.0,
+    "target": "r_squared=0.9", "tensorboard": True, "batch_size": 64, "epochs": 3, "steps": 7, "learning_rate": 1.0,
+    "seed": 0,
+}  # fmt: skip
+
+
+def test_every_option_is_one_of_json_and_of_the_command_line() -> None:
+    from headrace.pipelines.commands.train import train
+
+    assert set(EVERY) == set(OPTIONS)
+    commanded = {parameter.name for parameter in train.params}
+    assert set(OPTIONS) - commanded == {"warm_start_version"}
+    asked = Request.from_json(EVERY)
+    assert asked == Request(
         warm_start="m",
-        strategy="mirrored",
-        precision="float32",
-        max_hours="2",
-        max_cost="10.5",
-        price_per_hour="3",
-        target="r_squared=0.9",
-        checkpoint_minutes="0.5",
-    )
-    assert asked.request() == Request(
-        warm_start="m",
+        warm_start_version="0123456789abcdef",
         options=Options(
-            distribution=Distribution(strategy="mirrored", precision="float32"),
-            checkpointing=Checkpointing(minutes=0.5),
-            budget=Budget(max_hours=2, max_cost=10.5, price_per_hour=3, target="r_squared=0.9"),
+            Distribution("mirrored", "float32", True),
+            Input("disk", "file", False),
+            Checkpointing(steps=5, minutes=0.5, keep=3),
+            Budget(max_hours=2.0, max_cost=10.5, price_per_hour=3.0, target="r_squared=0.9"),
+            Tracking(tensorboard=True),
         ),
+        overrides={"batch_size": 64, "epochs": 3, "steps": 7, "learning_rate": 1.0, "seed": 0},
     )
+    assert asked.to_json() == EVERY
 
 
-def test_a_warm_start_is_the_model_that_was_submitted(tmp_path: Path) -> None:
+@given(st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in EVERY.items()}))
+def test_options_travel_as_json(chosen: dict[str, Any]) -> None:
+    # A cost needs a price.
+    priced = {"price_per_hour": 3.0} if "max_cost" in chosen else {}
+    plain = {name: value for name, value in EVERY.items() if name in {**chosen, **priced}}
+    asked = Request.from_json(plain)
+    assert asked.to_json() == plain
+    # An engine keeps numbers of a JSON object as floats; to the identity both are the same.
+    floats = {n: float(v) if type(v) is int else v for n, v in plain.items()}
+    assert json.dumps(Request.from_json(json.loads(json.dumps(floats))).to_json()) == json.dumps(asked.to_json())
+
+
+def test_defaults_are_not_told() -> None:
+    defaults = {"strategy": "auto", "xla": False, "deterministic": True, "keep_checkpoints": 2, "epochs": None}
+    assert Request.from_json(defaults) == Request() == Request.from_json({})
+    assert Request().to_json() == {}
+    # Where the state is kept is each machine's own.
+    assert Request(options=Options(checkpointing=Checkpointing("here"))).to_json() == {}
+
+
+def test_a_warm_start_is_the_model_that_was_submitted(natality: ProblemFile, tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text(json.dumps({"model_version": "0123456789abcdef"}))
-    given = Inputs(warm_start=str(tmp_path), warm_start_version="0123456789abcdef")
-    assert given.request().warm_start == str(tmp_path)
+    given = Request(warm_start=str(tmp_path), warm_start_version="0123456789abcdef")
+    assert given.facts() == {"warm_start": "0123456789abcdef"}
     with pytest.raises(UsageError) as caught:
-        dataclasses.replace(given, warm_start_version="f" * 16).request()
+        dataclasses.replace(given, warm_start_version="f" * 16).identity(natality, EXAMPLES)
     assert "Expected version ffffffffffffffff. Received: version 0123456789abcdef" in caught.value.paragraph
 
 
@@ -59,19 +91,40 @@ def test_a_warm_start_is_the_model_that_was_submitted(tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         ({"strategy": "all"}, "strategy is wrong. Expected auto or one_device or"),
+        ({"strategy": ["auto"]}, "strategy is wrong"),
         ({"precision": "half"}, "precision is wrong"),
-        ({"max_hours": "two"}, "max_hours is wrong. Expected a number. Received: 'two'"),
-        ({"max_hours": "-1"}, "max_hours is wrong. Expected a number greater than 0. Received: -1.0"),
-        ({"max_hours": "nan"}, "max_hours is wrong. Expected a number greater than 0"),
-        ({"max_cost": "5"}, "a cost cannot be bounded without a price"),
+        ({"xla": "yes"}, "xla is wrong. Expected true or false. Received: 'yes'"),
+        ({"deterministic": 1}, "deterministic is wrong. Expected true or false"),
+        ({"max_hours": "two"}, "max_hours is wrong. Expected a number greater than 0. Received: 'two'"),
+        ({"max_hours": -1}, "max_hours is wrong. Expected a number greater than 0. Received: -1.0"),
+        ({"max_hours": True}, "max_hours is wrong. Expected a number greater than 0. Received: True"),
+        ({"max_cost": 5}, "a cost cannot be bounded without a price"),
         ({"target": "loss"}, "the target is wrong. Expected METRIC=VALUE with one of accuracy,"),
-        ({"checkpoint_minutes": "0"}, "checkpoint minutes is wrong"),
+        ({"target": 3}, "the target is wrong"),
+        ({"checkpoint_minutes": 0}, "checkpoint minutes is wrong"),
+        ({"checkpoint_steps": 2.5}, "checkpoint steps is wrong. Expected a whole number, 1 or more"),
+        ({"keep_checkpoints": "2"}, "kept checkpoints is wrong"),
+        ({"epochs": 0}, "epochs is wrong"),
+        ({"learning_rate": 2}, "learning_rate is wrong"),
+        ({"warm_start": 3}, "warm_start is wrong. Expected text"),
+        ({"max_hour": 2}, "training has no option 'max_hour'"),
+        ({"hidden_units": [3]}, "training has no option 'hidden_units'"),
+        ("max_hours", "the options of a training are wrong. Expected a JSON object"),
     ],
 )
-def test_texts_that_mean_nothing(wrong: dict[str, str], said: str) -> None:
+def test_options_that_mean_nothing(wrong: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Inputs(**wrong).request()
+        Request.from_json(wrong)
     assert said in caught.value.paragraph
+
+
+def test_the_budget_of_a_search_is_not_its_trials(natality: ProblemFile) -> None:
+    whole = Request.from_json(
+        {"max_hours": 5, "max_cost": 6, "price_per_hour": 2, "target": "r_squared=0.9", "seed": 1}
+    )
+    assert whole.options.budget.hours == 3.0
+    assert whole.of_trials().to_json() == {"target": "r_squared=0.9", "seed": 1}
+    assert Request().options.budget.hours is None
 
 
 def test_the_target_is_one_of_the_problems_task(natality: ProblemFile) -> None:
@@ -122,15 +175,4 @@ def test_a_run_that_was_killed_goes_on_with_more_time_too(natality: ProblemFile,
 def test_a_warm_start_that_is_no_model(natality: ProblemFile, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         version(natality, warm_start=str(tmp_path))
-    assert "the warm start is not a Model. Expected a folder with training.json" in caught.value.paragraph
-
-
-def test_options_travel_to_another_process() -> None:
-    options = Options(
-        Distribution("mirrored", "float32", True),
-        Input("disk", "file", False),
-        Checkpointing("c", 5, 1.0, 3),
-        Budget(1.0, 2.0, 3.0, "auc=0.9"),
-    )
-    assert Options.from_json(json.loads(json.dumps(options.to_json()))) == options
-    assert dataclasses.asdict(options) == options.to_json()
+    assert "this folder holds no Model. Expected a folder with training.json" in caught.value.paragraph

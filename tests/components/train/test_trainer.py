@@ -324,7 +324,7 @@ def test_a_failure_keeps_the_model_that_was_there(
 ) -> None:
     old = tmp_path / "model"
     old.mkdir()
-    (old / "training.json").write_text("old")
+    (old / "training.json").write_text(before := '{"kind": "Model", "version": "old"}')
     config = TrainConfig(str(natality_examples), str(old), IDENTITY, steps=1)
 
     def interrupted(*_: Any, **__: Any) -> Any:
@@ -335,7 +335,7 @@ def test_a_failure_keeps_the_model_that_was_there(
         with pytest.raises(KeyboardInterrupt):
             train(natality, config)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert (old / "training.json").read_text() == "old"
+    assert (old / "training.json").read_text() == before
     train(natality, config)
     assert read(old / "training.json")["model_version"] == IDENTITY
 
@@ -345,7 +345,7 @@ def test_killed_on_the_last_step_nothing_is_published(
 ) -> None:
     program = """
 import os, signal, sys
-from headrace.components import storage
+from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.components.train.trainer import TrainConfig, train
 

@@ -34,7 +34,7 @@ def run(file: ProblemFile, natality_examples: Path, tmp_path: Path) -> Callable[
     def trial(*flags: str) -> dict[str, Any]:
         told = {
             "inputs": {
-                "parameterValues": {"problem": file.path, "problem_digest": file.digest, "root": str(tmp_path)},
+                "parameterValues": {"problem": file.path, "tuning_digest": file.tuning_digest, "root": str(tmp_path)},
                 "artifacts": {"examples": {"artifacts": [{"uri": str(natality_examples)}]}},
             }
         }

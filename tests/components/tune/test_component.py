@@ -19,7 +19,9 @@ TUNING = 'tuning=Tuning({"learning_rate": Range(1e-3, 1e-1, log=True)}, trials=3
 
 
 @dsl.pipeline(name="tuning")
-def tuning(problem: str, problem_digest: str, schema_digest: str, data: str, root: str, trials: int, word: str) -> None:
+def tuning(
+    problem: str, tuning_digest: str, schema_digest: str, data: str, root: str, trials: int, training: dict
+) -> None:
     platform = local.LocalPlatform()
     examples = platform.place(
         preprocess(problem=problem, schema_digest=schema_digest, data=data, data_version="v1", root=root)
@@ -27,12 +29,12 @@ def tuning(problem: str, problem_digest: str, schema_digest: str, data: str, roo
     platform.place(
         tune(
             problem=problem,
-            problem_digest=problem_digest,
+            tuning_digest=tuning_digest,
             root=root,
             examples=examples.outputs["examples"],
             trials=trials,
             parallel=2,
-            strategy=word,
+            training=training,
         )
     )
 
@@ -57,12 +59,12 @@ def run(folder: Path, file: ProblemFile, **given: Any) -> dict[str, Any]:
     heard: list[dict[str, Any]] = []
     arguments = {
         "problem": file.path,
-        "problem_digest": file.digest,
+        "tuning_digest": file.tuning_digest,
         "schema_digest": file.problem.schema_digest,
         "data": str(NATALITY / "births.csv"),
         "root": str(folder),
         "trials": 2,
-        "word": "",
+        "training": {},
         **given,
     }
     spec, logs = str(folder / "tuning.yaml"), str(folder / "logs")
@@ -88,7 +90,7 @@ def test_the_best_trial_is_the_tasks_model(folder: Path, file: ProblemFile) -> N
 
 
 def test_a_device_that_is_not_there_is_the_users_mistake(folder: Path, file: ProblemFile) -> None:
-    event = run(folder, file, word="mirrored")
+    event = run(folder, file, training={"strategy": "mirrored"})
     error = HeadraceError.from_json(event["record"]["error"])
     assert error.exit_status == 2
     assert "mirrored" in error.paragraph or "GPU" in error.paragraph

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import headrace
 
-from headrace.components.train.options import Options
+from headrace.components.train.request import Request
 from headrace.components.tune import search, trial
 from headrace.components.tune.study import Study
 from headrace.components.tune.workers import Worker
@@ -50,14 +50,28 @@ def examples(file: ProblemFile, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "headrace.pipelines.cli", *arguments]
-
-
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=280, check=False)
+    done = headrace(*arguments)
     assert done.returncode == 0, done.stderr
     return done
+
+
+# Kills the search while it judges the first epoch of its second trial.
+KILLED = """
+import os, signal
+from headrace.components.tune.study import Study
+from headrace.pipelines.cli import main
+
+judge = Study.judge
+
+def judge_or_die(self, number, *arguments):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return judge(self, number, *arguments)
+
+Study.judge = judge_or_die
+main()
+"""
 
 
 def choices(result: search.TuneResult) -> list[tuple[str, dict[str, Any]]]:
@@ -107,15 +121,8 @@ def test_killed_in_the_middle_it_ends_as_if_nothing_had_been(
 ) -> None:
     output = tmp_path / "model"
     given = ("tune", "--problem", file.path, "--examples", str(examples), "--output", str(output))
-    killed = subprocess.Popen(command(*given), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert killed.stderr is not None
-    for line in killed.stderr:
-        if "trial 1:" in line:
-            break
-    time.sleep(0.5)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    killed.stderr.close()
+    killed = subprocess.run([sys.executable, "-c", KILLED, *given], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     (journal,) = (tmp_path / "model.search").glob("*/journal.log")
     with journal.open("a") as log:
         log.write('{"op_code": 5, "torn by the')
@@ -147,12 +154,12 @@ def test_two_at_a_time(file: ProblemFile, examples: Path, tmp_path: Path) -> Non
 
 
 def test_hours_that_do_not_do_for_one_trial(file: ProblemFile, examples: Path, tmp_path: Path) -> None:
-    config = search.TuneConfig(str(examples), str(tmp_path / "model"), str(tmp_path / "search"), max_hours=1e-4)
+    config = search.TuneConfig(str(examples), str(tmp_path / "model"), str(tmp_path / "search"), request=hours(1e-4))
     with pytest.raises(PlatformError) as caught:
         search.tune(file, config)
     assert "no trial was finished" in caught.value.paragraph
     # With more, the trial that was begun is the first to go on.
-    assert search.tune(file, dataclasses.replace(config, max_hours=1.0, trials=1)).best.number == 0
+    assert search.tune(file, dataclasses.replace(config, request=hours(1.0), trials=1)).best.number == 0
 
 
 def test_a_trial_that_fails_is_one_of_many(file: ProblemFile, examples: Path, tmp_path: Path) -> None:
@@ -181,6 +188,16 @@ def test_a_trial_that_fails_is_one_of_many(file: ProblemFile, examples: Path, tm
     assert result.best.parameters == {"hyperparameters.fail": 0}
 
 
+def hours(number: float) -> Request:
+    return Request.from_json({"max_hours": number})
+
+
+def test_an_option_may_not_set_what_the_search_chooses(file: ProblemFile) -> None:
+    with pytest.raises(UsageError, match="the search chooses learning_rate"):
+        trial.tuning_of(file, Request(overrides={"learning_rate": 0.1, "epochs": 3}))
+    assert trial.tuning_of(file, Request(overrides={"epochs": 3})) == file.problem.tuning
+
+
 def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) -> None:
     natality = load_problem(str(NATALITY / "natality.py"))
     for unfit, said in (
@@ -190,7 +207,7 @@ def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) ->
         with pytest.raises(ProblemError) as caught:
             trial.tuning_of(unfit)
         assert said in caught.value.paragraph
-    for wrong in ({"trials": 0}, {"parallel": 0}, {"max_hours": 0.0}):
+    for wrong in ({"trials": 0}, {"parallel": 0}):
         with pytest.raises(UsageError):
             search.TuneConfig("e", "o", "f", **wrong)  # type: ignore[arg-type]
 
@@ -257,12 +274,12 @@ def test_a_process_that_dies_is_started_again(file: ProblemFile, examples: Path,
     worker = Worker(tmp_path / "log", share_devices=False)
     asked = {
         "problem": file.path,
-        "digest": file.digest,
+        "digest": file.training_digest,
         "parameters": {"learning_rate": 0.01, "hidden_units": [4]},
         "examples": str(examples),
         "output": str(tmp_path / "model"),
         "checkpoints": str(tmp_path / "checkpoints"),
-        "options": Options().to_json(),
+        "training": {},
     }
 
     def kill(event: Any) -> None:

@@ -81,10 +81,10 @@ def test_work_that_reads_the_schema_alone_does_not_mind_another_gate(tmp_path: P
     path = write(tmp_path, GOOD)
     digest = load_problem(path).problem.schema_digest
     write(tmp_path, GOOD + "# changed\n")
-    assert load_problem(path, schema_digest=digest).problem.schema_digest == digest
+    assert load_problem(path, digest=digest, part="schema").problem.schema_digest == digest
     write(tmp_path, GOOD.replace('"y"', '"z"'))
     with pytest.raises(ProblemError, match="changed after the run was submitted"):
-        load_problem(path, schema_digest=digest)
+        load_problem(path, digest=digest, part="schema")
 
 
 def test_a_file_in_a_bucket_is_what_was_submitted(put: Callable[[str, bytes], str]) -> None:

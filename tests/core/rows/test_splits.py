@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.problem import Splits
 from headrace.core.rows.splits import Sharding, fingerprint
@@ -18,7 +19,7 @@ MODULI = (2**62, 2**61 - 1)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.binary(max_size=40).map(repr)))
-@settings(max_examples=60, deadline=None)
+@max_examples(60)
 def test_fingerprints_are_those_of_tensorflow(keys: list[str]) -> None:
     got = fingerprint(pa.array(keys, pa.string()))
     assert got.dtype == np.uint64

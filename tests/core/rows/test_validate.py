@@ -14,7 +14,7 @@ import pytest
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
 from headrace.core.rows.validate import Checked, as_text, not_numbers, validate, wanted_columns
-from headrace.core.sources.open import Part, Rows
+from headrace.core.sources.source import Part, Rows
 
 PROBLEM = Problem(
     "p",

@@ -55,7 +55,7 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, make_model: Callable[.
     with pytest.raises(DataError, match="the schema is damaged"):
         find_source(str(model))
     (model / "training.json").write_text("[]")
-    with pytest.raises(DataError, match="does not hold an object"):
+    with pytest.raises(DataError, match="the Model is damaged"):
         find_source(str(model))
     (tmp_path / "endpoint.json").write_text("{}")
     with pytest.raises(DataError, match="no version is live"):

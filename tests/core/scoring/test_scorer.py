@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,12 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
-from headrace.components.score.batch import run
 from headrace.components.score.batch.batcher import split
-from headrace.components.score.config import ScoreConfig
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.scoring.scorer import Scored, Scorer
-from headrace.core.sources.open import Part, Rows, read_part
+from headrace.core.sources.open import read_part
+from headrace.core.sources.source import Part, Rows
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 Save = Callable[..., str]
@@ -114,49 +112,28 @@ def test_which_rows_share_a_batch_changes_no_bit(natality: Scorer, births: Rows,
 
 
 @pytest.mark.parametrize("ulps", [0, 1])
-def test_texts_are_run_apart_where_that_changes_no_bit(
+def test_a_model_is_given_codes_where_that_changes_no_bit(
     natality: Scorer, births: Rows, natality_model: str, monkeypatch: pytest.MonkeyPatch, ulps: int
 ) -> None:
     import tensorflow as tf
 
-    from headrace.core.saved_model.loaded import SavedModel
+    from headrace.core.scoring.distinct_texts.coded_model import CodedModel
 
     calls = []
+    call = CodedModel.__call__
 
-    class Apart:
-        texts = ()
+    def moved(self: CodedModel, feeds: Any, rows: int, filled: int) -> dict[str, Any] | None:
+        calls.append(filled)
+        made = call(self, feeds, rows, filled)
+        assert made is not None
+        return {"prediction": tf.math.nextafter(made["prediction"], float("inf")) if ulps else made["prediction"]}
 
-        def __init__(self, model: SavedModel) -> None:
-            self.model, self.others = model, tuple(set(model.inputs) - {"key"})
-
-        def __call__(self, _: Any, others: Any, rows: int) -> dict[str, Any]:
-            calls.append(rows)
-            made = self.model({**others, "key": tf.fill([rows], "")})["prediction"]
-            return {"prediction": tf.math.nextafter(made, float("inf")) if ulps else made}
-
-    monkeypatch.setattr(SavedModel, "lifted", lambda model, _: Apart(model))
+    expected = natality.score(births).predictions
+    monkeypatch.setattr(CodedModel, "__call__", moved)
     scorer = Scorer(natality_model)
     assert calls == [960]
-    assert scorer.score(births).predictions.equals(natality.score(births).predictions)
+    assert scorer.score(births).predictions.equals(expected)
     assert calls == ([960] if ulps else [960, 1_488])
-
-
-def test_for_few_rows_texts_are_not_run_apart(natality_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from headrace.core.saved_model.loaded import SavedModel
-
-    monkeypatch.setattr(run, "LIFTING_ROWS", 5_000)
-    file = str(NATALITY / "births.csv")
-    config = ScoreConfig(natality_model, file, "out", "0" * 16)
-    # About 1,450 rows a file; where nobody looked there may be many.
-    few = run.model_of(config, [file] * 3)
-    assert not few.lifting
-    assert [run.model_of(config, paths).lifting for paths in ([file] * 4, ())] == [True, True]
-    asked = []
-    monkeypatch.setattr(SavedModel, "lifted", lambda *_: asked.append(1))
-    few._scorer()
-    assert asked == []
-    dataclasses.replace(few, lifting=True)._scorer()
-    assert asked == [1]
 
 
 def test_text_and_typed_columns_give_the_same_predictions(natality: Scorer, births: Rows) -> None:

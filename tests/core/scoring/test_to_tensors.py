@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
@@ -285,7 +285,6 @@ _texts = st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=30)
 _KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int8(), pa.string())]
 
 
-@settings(deadline=None)  # The first example imports TensorFlow.
 @given(
     st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=30), max_size=60),
     st.integers(0, 3),

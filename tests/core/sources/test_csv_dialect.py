@@ -7,8 +7,9 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.sources import csv_reader
@@ -82,7 +83,7 @@ _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_s
 
 
 @given(rows=st.lists(st.tuples(_TEXT, _TEXT), min_size=1, max_size=30), delimiter=st.sampled_from(",;\t|"))
-@settings(max_examples=60, deadline=None)
+@max_examples(60)
 def test_what_python_writes_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], delimiter: str
 ) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError
 from headrace.core.sources import csv_reader
-from headrace.core.sources.open import Part, Rows, list_parts, read_part, source_of
+from headrace.core.sources.open import list_parts, read_part, source_of
+from headrace.core.sources.source import Part, Rows
 
 
 def write(folder: Path, content: str | bytes, name: str = "data.csv") -> Part:
@@ -49,7 +51,7 @@ def test_rows_are_numbered_past_those_refused(tmp_path: Path) -> None:
 
 
 @given(good=st.lists(st.booleans(), min_size=1, max_size=60), batch_rows=st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@max_examples(60)
 def test_every_row_comes_once_with_its_number(
     tmp_path_factory: pytest.TempPathFactory, good: list[bool], batch_rows: int
 ) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.statistics.drift import jensen_shannon, l_infinity
 from headrace.core.statistics.measure import TableStatistics
@@ -82,7 +83,7 @@ FLOATS = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=60)
 COUNTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=1)
 
 
-@settings(deadline=None, max_examples=80)
+@max_examples(80)
 @given(FLOATS, FLOATS)
 def test_of_numbers(one: list[float], other: list[float]) -> None:
     first, second = numbers(one), numbers(other)
@@ -94,7 +95,7 @@ def test_of_numbers(one: list[float], other: list[float]) -> None:
         assert distance == pytest.approx(1)
 
 
-@settings(deadline=None, max_examples=80)
+@max_examples(80)
 @given(COUNTS, COUNTS)
 def test_of_categories(one: dict[str, int], other: dict[str, int]) -> None:
     first, second = categories(**one), categories(**other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
@@ -25,7 +25,6 @@ def measure(rows: list[tuple[float | None, str | None]]) -> TableStatistics:
 
 
 @given(st.lists(ROWS, min_size=1, max_size=4))
-@settings(deadline=None)
 def test_written_and_read_they_merge_to_the_same(parts: list[list[tuple[float | None, str | None]]]) -> None:
     measured = [measure(rows) for rows in parts]
     read = [from_bytes(to_bytes(part)) for part in measured]

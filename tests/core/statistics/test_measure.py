@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.statistics import measure
@@ -27,7 +27,6 @@ FLOATS = st.lists(st.none() | st.floats(-1e6, 1e6, width=32), max_size=30)
 
 
 @given(st.lists(FLOATS, min_size=1, max_size=5))
-@settings(deadline=None)
 def test_merged_numbers_equal_the_whole(parts: list[list[float | None]]) -> None:
     columns = [pa.array(part, pa.float32()) for part in parts]
     merged = NumericStatistics.measure(columns[0])
@@ -43,7 +42,6 @@ def test_merged_numbers_equal_the_whole(parts: list[list[float | None]]) -> None
 
 
 @given(st.lists(st.lists(st.none() | st.text(max_size=3), max_size=20), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_merged_texts_equal_the_whole(parts: list[list[str | None]]) -> None:
     columns = [pa.array(part, pa.string()) for part in parts]
     merged = CategoricalStatistics.measure(columns[0])
@@ -61,7 +59,6 @@ def test_merged_texts_equal_the_whole(parts: list[list[str | None]]) -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50))
-@settings(deadline=None)
 def test_quantiles_are_those_of_numpy(values: list[float]) -> None:
     got = Quantiles.of(np.array(values)).quantiles(QUANTILES)
     assert got == pytest.approx(np.quantile(np.array(values), QUANTILES).tolist(), rel=1e-9, abs=1e-9)

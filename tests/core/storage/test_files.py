@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.storage.edit_folder import swapping
+from headrace.core.storage.output import publishing
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -48,27 +50,11 @@ def test_list_files_of_a_file_a_folder_and_a_pattern(tmp_path: Path) -> None:
         storage.list_files(str(tmp_path / "nowhere*"), (".csv",))
 
 
-def test_publishing_shows_nothing_when_it_fails(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    with pytest.raises(RuntimeError), storage.publishing(str(target)) as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_publishing_replaces_what_was_there(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    for name in ("first", "second"):
-        with storage.publishing(str(target)) as folder:
-            (folder / name).write_text(name)
-    assert [f.name for f in target.iterdir()] == ["second"]
-
-
 def test_a_place_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="cannot be written"):
         storage.write_bytes(str(tmp_path / "file" / "below"), b"x")
-    with pytest.raises(UsageError, match="cannot be written"), storage.publishing(str(tmp_path / "file" / "below")):
+    with pytest.raises(UsageError, match="cannot be written"), publishing(str(tmp_path / "file" / "below"), None):
         pass
 
 
@@ -110,3 +96,28 @@ def test_an_artifact_is_written_where_it_can_be_published(tmp_path: Path) -> Non
         artifact = Artifact()
         artifact.uri = other
         assert storage.place_of(artifact) == "/gcs/bucket/run/model"
+
+
+def test_new_files_and_folders_have_the_permissions_of_any_others_and_the_umask_is_never_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        # It belongs to all threads: a file that another one makes meanwhile would be open to everybody.
+        monkeypatch.setattr(os, "umask", None)
+        storage.write_bytes(str(tmp_path / "file"), b"x")
+        with storage.open_output(str(tmp_path / "large")) as file:
+            file.write(b"x")
+        with publishing(str(tmp_path / "folder"), None) as folder:
+            (folder / "inside").write_text("x")
+        with swapping(tmp_path / "edited") as folder:
+            (folder / "inside").write_text("x")
+        with swapping(tmp_path / "edited") as folder:
+            (folder / "more").write_text("x")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    folders = {"folder": 0o750, "edited": 0o750}
+    inside = ("file", "large", "folder/inside", "edited/inside", "edited/more")
+    assert modes == {**folders, **dict.fromkeys(inside, 0o640)}

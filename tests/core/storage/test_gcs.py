@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.storage import gcs
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_output
 
 Put = Callable[[str, bytes], str]
 
@@ -104,7 +107,7 @@ def test_fingerprint_follows_content_and_reads_nothing(put: Put, monkeypatch: py
 def test_publishing_replaces_what_was_there(bucket: str) -> None:
     target = f"gs://{bucket}/out/examples"
     for name in ("first", "second"):
-        with storage.publishing(target) as folder:
+        with publishing(target, None) as folder:
             (folder / "train").mkdir()
             (folder / "train" / name).write_text(name)
             (folder / "manifest.json").write_text("{}")
@@ -115,7 +118,7 @@ def test_publishing_replaces_what_was_there(bucket: str) -> None:
 
 def test_publishing_shows_nothing_when_it_fails(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target = f"gs://{bucket}/out"
-    with pytest.raises(RuntimeError), storage.publishing(target) as folder:
+    with pytest.raises(RuntimeError), publishing(target, None) as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
     assert not folder.exists()
@@ -128,7 +131,7 @@ def test_publishing_shows_nothing_when_it_fails(bucket: str, monkeypatch: pytest
         uploaded(source, uri)
 
     monkeypatch.setattr(gcs, "upload", fails_at_b)
-    with pytest.raises(PlatformError), storage.publishing(target) as folder:
+    with pytest.raises(PlatformError), publishing(target, None) as folder:
         for name in ("a", "b", "manifest.json"):
             (folder / name).write_text("x")
     assert gcs.below(target) == []
@@ -136,7 +139,7 @@ def test_publishing_shows_nothing_when_it_fails(bucket: str, monkeypatch: pytest
 
 def test_an_upload_that_fails_leaves_what_was_there(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target = f"gs://{bucket}/out"
-    with storage.publishing(target) as folder:
+    with publishing(target, None) as folder:
         (folder / "a").write_text("first")
         (folder / "manifest.json").write_text("{}")
 
@@ -144,11 +147,51 @@ def test_an_upload_that_fails_leaves_what_was_there(bucket: str, monkeypatch: py
         raise PlatformError("the network is gone", where=uri)
 
     monkeypatch.setattr(gcs, "upload", fails)
-    with pytest.raises(PlatformError), storage.publishing(target) as folder:
+    with pytest.raises(PlatformError), publishing(target, None) as folder:
         (folder / "a").write_text("second")
         (folder / "manifest.json").write_text("{}")
     assert [found.name for found in gcs.below(f"gs://{bucket}")] == ["out/a", "out/manifest.json"]
     assert storage.read_bytes(f"{target}/a") == b"first"
+
+
+def test_what_an_upload_that_was_killed_left_is_replaced(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = f"gs://{bucket}/out"
+
+    def killed(source: str, target: str) -> None:
+        raise KeyboardInterrupt
+
+    for content in ("first", "second"):
+        with monkeypatch.context() as patch:
+            patch.setattr(gcs, "copy", killed)
+            with pytest.raises(KeyboardInterrupt), publishing(target, EXAMPLES) as folder:
+                (folder / "train").write_text(content)
+                (folder / "manifest.json").write_text('{"kind": "Examples"}')
+        assert not storage.exists(f"{target}/manifest.json")
+        with publishing(target, EXAMPLES) as folder:
+            (folder / "train").write_text(content)
+            (folder / "manifest.json").write_text('{"kind": "Examples"}')
+        names = [found.name for found in gcs.below(f"gs://{bucket}")]
+        assert names == ["out/manifest.json", "out/train"]
+        assert storage.read_bytes(f"{target}/train") == content.encode()
+
+
+def test_what_is_not_ours_is_neither_replaced_nor_removed(bucket: str, put: Put) -> None:
+    put("mine/thesis.txt", b"years")
+    put("model/manifest.json", b'{"kind": "Model"}')
+    before = [found.uri for found in gcs.below(f"gs://{bucket}")]
+    for name in ("mine", "model"):
+        with pytest.raises(UsageError, match="there is something else already"):
+            check_output(f"gs://{bucket}/{name}", EXAMPLES)
+        with (
+            pytest.raises(UsageError, match="there is something else already"),
+            publishing(f"gs://{bucket}/{name}", EXAMPLES),
+        ):
+            pass
+    for data in ("out/rows.csv", "out", "out/*.csv"):
+        with pytest.raises(UsageError, match="the place is, or holds, --data"):
+            check_output(f"gs://{bucket}/out", EXAMPLES, inputs={"--data": f"gs://{bucket}/{data}"})
+    check_output(f"gs://{bucket}/out", EXAMPLES, inputs={"--data": f"gs://{bucket}/outside"})
+    assert [found.uri for found in gcs.below(f"gs://{bucket}")] == before
 
 
 @pytest.mark.parametrize(
@@ -247,7 +290,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_local_files_need_no_cloud() -> None:
     code = (
         # Some of Google's packages put their namespace there when Python starts.
-        "import sys; before = set(sys.modules); from headrace.components import storage; storage.exists('.'); "
+        "import sys; before = set(sys.modules); from headrace.core import storage; storage.exists('.'); "
         "print([name for name in set(sys.modules) - before if name.startswith('google')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

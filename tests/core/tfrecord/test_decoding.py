@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError
 from headrace.core.tfrecord.decoding import decode
@@ -65,7 +66,7 @@ def records_of(contents: list[bytes]) -> pa.LargeBinaryArray:
 
 
 @given(rows=tables(), start=st.integers(0, 2))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@max_examples(300)
 def test_columns_are_what_protobuf_reads(rows: list[dict[str, tuple[str, list[Any]]]], start: int) -> None:
     examples = [message(row) for row in rows]
     records = records_of([plain.SerializeToString() for plain in examples]).slice(start)
@@ -126,7 +127,7 @@ REAL = message({"age": ("int64_list", [300]), "name": ("bytes_list", [b"ab", b"c
 
 
 @given(st.data())
-@settings(max_examples=500, deadline=None)
+@max_examples(500)
 def test_damaged_bytes_are_read_as_protobuf_reads_them_or_refused(data: st.DataObject) -> None:
     content = bytearray(REAL.SerializeToString(deterministic=True))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -147,7 +148,7 @@ def test_damaged_bytes_are_read_as_protobuf_reads_them_or_refused(data: st.DataO
 @given(st.binary(max_size=40))
 @example(b"\x0a\xff\xff\xff\xff\x7f")
 @example(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
-@settings(max_examples=300, deadline=None)
+@max_examples(300)
 def test_any_bytes_are_read_as_protobuf_reads_them_or_refused(content: bytes) -> None:
     try:
         plain = tf.train.Example.FromString(content)
@@ -200,7 +201,7 @@ def test_many_rows_of_many_layouts() -> None:
     st.lists(st.none() | INT64, min_size=4, max_size=4),
     st.lists(st.none() | st.binary(max_size=300), min_size=4, max_size=4),
 )
-@settings(max_examples=100, deadline=None)
+@max_examples(100)
 def test_what_was_encoded_comes_back(floats: list[Any], integers: list[Any], contents: list[Any]) -> None:
     batch = pa.RecordBatch.from_pydict(
         {"b": pa.array(contents, pa.binary()), "f": pa.array(floats, pa.float32()), "i": pa.array(integers, pa.int64())}

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError
 from headrace.core.tfrecord.encoding import encode
@@ -56,7 +57,7 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
 
 
 @given(batch=batches(), start=st.integers(0, 3))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@max_examples(300)
 def test_bytes_equal_protobuf(batch: pa.RecordBatch, start: int) -> None:
     # A slice has buffers that begin before its first row.
     batch = batch.slice(start)
@@ -160,7 +161,7 @@ LISTS = {pa.float32(): st.floats(width=32), pa.int64(): INT64, pa.binary(): st.b
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@max_examples(150)
 def test_lists_equal_protobuf(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(LISTS)))
     values = data.draw(st.lists(st.none() | st.lists(LISTS[kind], max_size=4), max_size=6))

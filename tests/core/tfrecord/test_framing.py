@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.tfrecord.encoding import encode
@@ -27,7 +28,7 @@ def read(path: Path) -> list[bytes]:
 
 
 @given(st.lists(st.lists(st.binary(max_size=200), max_size=5), max_size=3))
-@settings(max_examples=50, deadline=None)
+@max_examples(50)
 def test_tensorflow_reads_what_was_written(batches: list[list[bytes]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.tfrecord"
@@ -109,7 +110,7 @@ def test_a_place_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> 
     st.integers(1, 300),
     st.sampled_from([None, "", "GZIP"]),
 )
-@settings(max_examples=50, deadline=None)
+@max_examples(50)
 def test_what_tensorflow_wrote_is_read(records: list[bytes], block_bytes: int, compression: str | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "theirs"

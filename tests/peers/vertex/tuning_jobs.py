@@ -136,7 +136,6 @@ def run_container(job: Any, number: int, parameters: Mapping[str, Any], scratch:
         env={**os.environ, **environment(job, number, metrics)},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     told = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []

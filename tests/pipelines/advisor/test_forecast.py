@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.run_state import Course
-from headrace.components.train.loop.session import Taken, Trainee
+from headrace.components.train.loop.session import Taken, TrainSession
 from headrace.components.train.model.objective import Objective
 from headrace.core.errors import UsageError
 from headrace.core.progress import silent
@@ -50,7 +50,7 @@ class Clock:
         return self.now
 
 
-class Slow(Trainee):
+class Slow(TrainSession):
     """One whose steps take a hundredth of a second of a clock, and whose evaluation takes two."""
 
     clock: Clock

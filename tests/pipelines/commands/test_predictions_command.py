@@ -36,7 +36,7 @@ def test_look_and_go_back(tmp_path: Path) -> None:
     for identity in ("a" * 16, "b" * 16):
         score(ScoreConfig("m", str(rows), str(tmp_path / identity), identity), source=ByHand())
         publish(str(tmp_path / identity), place)
-    assert json.loads(invoke("status", place).output)["previous"] == "a" * 16
+    assert json.loads(invoke("status", place, "--json").output)["previous"] == "a" * 16
     told = f"{'a' * 16} is current: {place}/versions/{'a' * 16}\n"
     assert [invoke("rollback", place).output for _ in range(2)] == [told, told]
-    assert invoke("rollback", place, "--to", "b" * 16).output.startswith("b" * 16)
+    assert invoke("rollback", place, "--identity", "b" * 16).output.startswith("b" * 16)

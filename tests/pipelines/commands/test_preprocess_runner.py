@@ -46,7 +46,7 @@ def test_options_reach_the_runner() -> None:
     assert chosen("--beam-option", "direct_runner_bundle_repeat=1") == DirectRunner(
         beam_options={"direct_runner_bundle_repeat": "1"}
     )
-    options = (*DATAFLOW, "--workers", "2", "--label", "team=births", "--no-public-addresses")
+    options = (*DATAFLOW, "--workers", "2", "--job-label", "team=births", "--no-public-addresses")
     assert chosen(*options) == DataflowRunner(
         project="my-project",
         region="europe-west1",
@@ -71,7 +71,7 @@ def test_options_reach_the_runner() -> None:
         ((*DATAFLOW, "--direct-workers", "2"), "DataflowRunner does not take --direct-workers"),
         (("--runner", "DataflowRunner"), "--project: project is missing"),
         (DATAFLOW, "--data: Dataflow's workers cannot reach the data"),
-        ((*DATAFLOW, "--label", "team"), "--label: it is not a pair"),
+        ((*DATAFLOW, "--job-label", "team"), "--job-label: it is not a pair"),
         (("--beam-option", "a=1", "--beam-option", "a=2"), "--beam-option: it is given twice"),
         (("--beam-option", "no_such_option=1"), 'Beam knows no option "no_such_option"'),
     ],

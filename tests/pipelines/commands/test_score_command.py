@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.command import headrace
 
 from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
@@ -23,13 +22,6 @@ from headrace.pipelines.commands import score_options
 ROWS = "record_id,mother_age,gestation_weeks,plurality,mother_smokes\na,30,40,1,true\nb,20,,2,\nc,,35,1,false\n"
 # 1 + 0.05 * age + 0.1 * weeks - 2 if not single - 0.5 if smoking, of the first two; the third lacks its age.
 EXPECTED = {"a": 1 + 1.5 + 4 - 0.5, "b": 1 + 1 + 3.8 - 2}
-
-
-def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "headrace.pipelines.cli", *arguments],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
 
 
 def invoke(*arguments: str) -> Any:
@@ -166,7 +158,7 @@ def test_columns_of_inputs() -> None:
 
 
 def test_a_runner_in_a_pipelines_parameter() -> None:
-    from headrace.components.score.step import Parameters
+    from headrace.components.score.parameters import Parameters
     from headrace.core.beam.runners import DataflowRunner
 
     place = "gs://my-bucket"

@@ -253,14 +253,14 @@ def test_every_rule_is_told_with_its_source() -> None:
 
 def test_the_command(plain: str, tmp_path: Path) -> None:
     run = CliRunner()
-    right = run.invoke(command, [plain, "--for", "vertex"])
+    right = run.invoke(command, [plain, "--platform", "vertex"])
     assert (right.exit_code, right.output) == (0, f"{plain}: vertex takes it\n")
     path = changed(plain, "schemaVersion", value="1.0.0")
-    wrong = run.invoke(command, [path, "--for", "vertex", "--json"])
+    wrong = run.invoke(command, [path, "--platform", "vertex", "--json"])
     assert isinstance(wrong.exception, UsageError)
     assert wrong.exception.exit_status == 2
-    (line,) = wrong.output.splitlines()
-    assert json.loads(line)["rule"] == "V006"
+    (finding,) = json.loads(wrong.output)
+    assert finding["rule"] == "V006"
 
 
 @pytest.mark.parametrize(

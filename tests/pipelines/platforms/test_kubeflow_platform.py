@@ -45,7 +45,7 @@ def tasks(path: Path) -> dict[str, Task]:
 
 
 def test_the_golden_file(path: Path) -> None:
-    """On purpose changed? `headrace compile static --for kubeflow --options .../kubeflow.toml --output GOLDEN`."""
+    """On purpose changed? `headrace compile static --platform kubeflow --options .../kubeflow.toml --output GOLDEN`."""
     compiled, golden = (list(yaml.safe_load_all(one.read_text())) for one in (path, GOLDEN))
     for spec, _ in (compiled, golden):
         spec.pop("sdkVersion", None)
@@ -54,6 +54,7 @@ def test_the_golden_file(path: Path) -> None:
 
 def test_each_task_has_its_image(path: Path) -> None:
     assert {name: container["image"] for name, container in read_spec(str(path)).containers()} == {
+        "exec-resolve": BEAM,
         "exec-preprocess": BEAM,
         "exec-train": TRAIN,
         "exec-evaluate": TRAIN,
@@ -77,7 +78,7 @@ def test_training_has_its_devices_and_node(path: Path) -> None:
 
 def test_every_pod_has_the_claim_the_secrets_and_the_labels(path: Path) -> None:
     pods = read_spec(str(path)).kubernetes()
-    assert len(pods) == 6
+    assert len(pods) == 7
     for pod in pods.values():
         assert pod["imagePullPolicy"] == "Always"
         assert [secret["secretName"] for secret in pod["imagePullSecret"]] == ["registry"]

@@ -42,7 +42,7 @@ def tasks(path: Path) -> dict[str, Task]:
 
 
 def test_the_golden_file(path: Path) -> None:
-    """On purpose changed? `headrace compile static --for vertex --options .../vertex.toml --output GOLDEN`."""
+    """On purpose changed? `headrace compile static --platform vertex --options .../vertex.toml --output GOLDEN`."""
     compiled, golden = yaml.safe_load(path.read_text()), yaml.safe_load(GOLDEN.read_text())
     for spec in (compiled, golden):
         spec.pop("sdkVersion", None)
@@ -53,7 +53,7 @@ def test_each_task_has_its_image(path: Path) -> None:
     images = {name: container["image"] for name, container in read_spec(str(path)).containers()}
     launcher = images.pop("exec-train")
     assert images == {
-        "exec-models": BEAM,
+        "exec-resolve": BEAM,
         "exec-preprocess": BEAM,
         "exec-evaluate": TRAIN,
         "exec-register": BEAM,
@@ -88,25 +88,26 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
         "restart_job_on_worker_restart": True,
         "service_account": "headrace@my-project.iam.gserviceaccount.com",
         "network": "projects/123456789/global/networks/training",
-        "labels": {"headrace-step": "train", "team": "growth"},
+        "labels": {"headrace-step": "train"},
         "encryption_spec_key_name": "",
     }
     assert {name: inputs[name] for name in expected} == expected
     assert tasks["train"].spec["retryPolicy"]["maxRetryCount"] == 3
     container = read_spec(str(path)).executor_of(tasks["train"])
-    # The component's own `strategy` says how it distributes; the job's is in the request itself.
-    assert inputs.get("strategy") is None
-    assert '"strategy": "SPOT"' in container["args"][3]
+    assert inputs["strategy"] == "SPOT"
     assert container["command"][-1] == "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 
 
-def test_models_are_found_by_their_names_beside_preprocessing(tasks: dict[str, Task]) -> None:
-    assert tasks["models"].spec.get("dependentTasks") is None
-    assert tasks["models"].spec["cachingOptions"] == {}
-    assert sorted(tasks["train"].spec["dependentTasks"]) == ["models", "preprocess"]
-    for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
+def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dict[str, Task]) -> None:
+    assert tasks["resolve"].spec.get("dependentTasks") is None
+    assert tasks["resolve"].spec["cachingOptions"] == {}
+    assert sorted(tasks["train"].spec["dependentTasks"]) == ["preprocess", "resolve"]
+    for task in ("preprocess", "train", "evaluate"):
+        source = tasks[task].spec["inputs"]["parameters"]["attempt"]
+        assert source == {"taskOutputParameter": {"outputParameterKey": "attempt", "producerTask": "resolve"}}
+    for task, name in (("train", "training"), ("evaluate", "champion")):
         source = tasks[task].spec["inputs"]["parameters"][name]
-        assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "models"}}
+        assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "resolve"}}
 
 
 def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, Task]) -> None:
@@ -126,7 +127,7 @@ def test_preprocessing_runs_on_dataflow_with_workers_of_our_image(tasks: dict[st
         max_workers=20,
         subnetwork="regions/europe-west1/subnetworks/beam",
         public_addresses=False,
-        labels={"headrace-step": "beam", "team": "growth"},
+        labels={"headrace-step": "beam"},
     )
     assert "gcp_resources" in tasks["preprocess"].component["outputDefinitions"]["parameters"]
 
@@ -182,7 +183,7 @@ def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, ta
 
     request = read_spec(str(path)).executor_of(tasks["train"])["args"][3]
     # What the component is given at run time, a text of the user's among it, must not reach the request.
-    for name, value in {**tasks["train"].inputs(), "strategy": "mirrored"}.items():
+    for name, value in {**tasks["train"].inputs(), "training": {"strategy": "mirrored"}}.items():
         placeholder = f"{{{{$.inputs.parameters['{name}']}}}}"
         written = value if f'"{placeholder}"' in request else json.dumps(value)
         request = request.replace(placeholder, str(written))
@@ -195,7 +196,7 @@ def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, ta
     assert spec.scheduling.restart_job_on_worker_restart is True
     assert spec.scheduling.timeout.total_seconds() == 12 * 3600
     assert spec.service_account == "headrace@my-project.iam.gserviceaccount.com"
-    assert dict(job.labels) == {"headrace-step": "train", "team": "growth"}
+    assert dict(job.labels) == {"headrace-step": "train"}
 
 
 def test_a_tpu_has_its_topology(tmp_path: Path) -> None:
@@ -229,3 +230,16 @@ def test_the_accelerators_of_the_table_are_those_of_the_api() -> None:
     # One that is no more to be had, and names of TPUs whose machine types have them built in.
     left = {"NVIDIA_TESLA_K80", "TPU_V4_POD", "TPU_V5_LITEPOD"}
     assert set(vertex_rules.table()["accelerators"]) == known - left
+
+
+def test_an_edited_label_changes_no_task_that_is_cached(tmp_path: Path, tasks: dict[str, Task]) -> None:
+    path = tmp_path / "vertex.toml"
+    path.write_text(OPTIONS.read_text().replace('team = "growth"', 'team = "retention", cost = "9"'))
+    spec = tmp_path / "static.yaml"
+    compile_to("static", "vertex", str(spec), options_file=str(path))
+    relabelled = {task.where.rpartition(".")[2]: task for task in read_spec(str(spec)).tasks()}
+    leaves = {name: task for name, task in tasks.items() if "executorLabel" in task.component}
+    changed = {name for name, task in leaves.items() if task != relabelled[name]}
+    cached = {name for name, task in leaves.items() if task.spec["cachingOptions"]}
+    assert changed == {"register", "deploy"}
+    assert not changed & cached

@@ -16,6 +16,7 @@ from peers.vertex.server import VertexServer, serving
 from peers.vertex.service import LOCATION, PROJECT
 from support.vertex_search import KIND, Search
 
+from headrace.components.train.request import Request
 from headrace.components.tune.identity import step_identity
 from headrace.components.tune.vertex.trial import model_uri
 from headrace.core import storage
@@ -128,7 +129,7 @@ def test_the_job_is_as_the_options_say(search: Search) -> None:
     python, by_name, module, *arguments = search.commands[0]
     assert [python, by_name, module] == ["python3", "-m", "headrace.components.tune.vertex.trial"]
     told = json.loads(arguments[arguments.index("--executor_input") + 1])
-    assert told["inputs"]["parameterValues"]["problem_digest"] == search.file.digest
+    assert told["inputs"]["parameterValues"]["tuning_digest"] == search.file.tuning_digest
     assert told["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == str(search.examples)
     assert "--batch_size=32" in arguments
     assert "--hidden_units=[8, 4]" in arguments
@@ -228,7 +229,7 @@ def test_numbers_that_the_service_would_refuse_begin_no_job(
     engine = search.run(**parameters)
     assert [engine.tasks[name].state for name in ("study", "best")] == ["failed", "failed"]
     assert "tune" not in engine.tasks
-    record = read_record(search.root, "tune", step_identity(search.search, parameters.get("trials", 0)))
+    record = read_record(search.root, "tune", step_identity(search.search, parameters.get("trials", 0), Request()))
     assert record is not None
     assert (record["error"]["exit_status"], said in record["error"]["received"]) == (2, True)
     assert search.server.requests == []

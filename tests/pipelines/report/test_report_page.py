@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) ->
         write_report({}, str(tmp_path / "file" / "report.html"))
 
 
-def test_writing_is_quick_and_imports_nothing_heavy(make_run: MakeRun, tmp_path: Path) -> None:
+def test_writing_imports_nothing_heavy(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(make_run()))
     program = (
         "import json, sys\n"
@@ -229,7 +228,6 @@ def test_writing_is_quick_and_imports_nothing_heavy(make_run: MakeRun, tmp_path:
         "write_report(json.load(open(sys.argv[1])), sys.argv[2])\n"
         "print([n for n in ('tensorflow', 'kfp', 'numpy', 'matplotlib', 'apache_beam') if n in sys.modules])"
     )
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "summary.json"), str(tmp_path / "report.html")],
         capture_output=True,
@@ -237,5 +235,3 @@ def test_writing_is_quick_and_imports_nothing_heavy(make_run: MakeRun, tmp_path:
         check=True,
     )
     assert done.stdout == "[]\n"
-    # A quarter of a second on an idle machine; the limit leaves room for a busy one.
-    assert time.monotonic() - began < 5

@@ -11,7 +11,7 @@ import pytest
 from support.html_page import Page
 
 from headrace.components.score.batch.drift import Distribution
-from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.core.artifacts.examples import Quarantine, Shard, Source
 from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
@@ -44,7 +44,7 @@ def written(folder: Path, predictions: dict[str, Any], label: dict[str, Any] | N
         partition_by=None,
         columns=(OutputColumn("prediction", "float"),),
         quarantine=Quarantine(0.05, {"missing_value": 2, "model_failed": 1}, (QUARANTINE,)),
-        distribution={"predictions": predictions, "training": Learned(label=label).compared(predictions)},
+        distribution={"predictions": predictions, "training": TrainingFacts(label=label).compared(predictions)},
         notes=("10 rows are sent again",),
     )
     (folder / "quarantine").mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_the_key_numbers_are_on_the_page(tmp_path: Path, predicted: dict[str, An
         "label in training",
     ):
         assert expected in page.text
-    apart = Learned(label=label).compared(predicted)
+    apart = TrainingFacts(label=label).compared(predicted)
     assert apart is not None
     assert f"{apart['jensen_shannon']:.3g}" in page.text
     # The quantiles that are told of 21: the median of both is 7.

@@ -48,7 +48,7 @@ def vertex(vertex_pipelines: Any, bucket: str, put: Callable[[str, bytes], str])
         vertex_pipelines,
         vertex_pipelines.vertex.do,
         [
-            "--to", "vertex", "--project", "demo-project", "--location", "us-central1",
+            "--platform", "vertex", "--project", "demo-project", "--region", "us-central1",
             "--api-endpoint", vertex_pipelines.url,
         ],
         str(GOLDEN / "static_training_vertex.yaml"),
@@ -65,7 +65,7 @@ def kubeflow(kubeflow_pipelines: Any, bucket: str, put: Callable[[str, bytes], s
         "kubeflow",
         kubeflow_pipelines,
         kubeflow_pipelines.do,
-        ["--to", "kubeflow", "--host", kubeflow_pipelines.url],
+        ["--platform", "kubeflow", "--host", kubeflow_pipelines.url],
         str(GOLDEN / "static_training_kubeflow.yaml"),
         r"POST .*/runs$",
         r"GET .*/runs/[^/]+$",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 
@@ -30,12 +31,12 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
     name = run_id(done.output)
     assert done.output.splitlines()[0] == f"{name}: submitted to {platform.name}"
     shown = [line for line in done.output.splitlines() if re.match(r"[a-z]+ +(\.\.\.|[0-9.]+ s)", line)]
-    # No model is named, so that on Vertex AI, too, no task looks for one.
-    tasks = ["preprocess", "train", "evaluate", "register", "deploy", "summarize"]
+    tasks = ["resolve", "preprocess", "train", "evaluate", "register", "deploy", "summarize"]
     assert [line.split()[0] for line in shown] == [name for task in tasks for name in (task, task)]
     call = next(call for call in platform.do.calls if call.task == "preprocess")
     problem = call.parameters["problem"]
-    assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/[0-9a-f]{16}/natality\.py", problem)
+    # The same for each task, whatever is edited: by its own digest it finds its file.
+    assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/\{digest\}\.json", problem)
     assert len(call.parameters["data_version"]) == 64
     last = platform.do.calls[-1].parameters
     assert (last["run_id"], last["pipeline"]) == (name, "static-training")
@@ -62,11 +63,15 @@ def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) 
 
 
 def test_what_was_submitted_is_a_problem_file_that_loads(platform: Platform) -> None:
-    from headrace.core.problem.file import load_problem
+    from headrace.core.problem.file import Part, load_problem
 
     assert platform.submit("--wait").status == 0
-    given = next(call.parameters for call in platform.do.calls if call.task == "preprocess")
-    assert load_problem(given["problem"], schema_digest=given["schema_digest"]).problem.name == "natality"
+    parts: dict[str, Part] = {"preprocess": "schema", "train": "training", "evaluate": "evaluation"}
+    given = {call.task: call.parameters for call in platform.do.calls}
+    for task, part in parts.items():
+        file = load_problem(given[task]["problem"], digest=given[task][f"{part}_digest"], part=part)
+        assert re.fullmatch(r"gs://headrace-\d+/headrace/problems/[0-9a-f]{16}/natality\.py", file.path)
+        assert file.problem.name == "natality"
 
 
 def test_the_same_submission_is_the_same_run(platform: Platform) -> None:
@@ -134,10 +139,10 @@ def test_a_task_that_fails_says_which_and_exits_as_it_did(
     assert done.status == status
     assert "preprocess failed" in done.error
     assert message[platform.name].rstrip(".") in done.error
-    assert re.search(r"headrace logs natality-[0-9a-f]{12} --to \w+ .* --task preprocess", done.error)
+    assert re.search(r"headrace logs natality-[0-9a-f]{12} --platform \w+ .* --task preprocess", done.error)
     assert "preprocess  failed after" in done.output
     # The exit task ran, whatever happened.
-    assert [call.task for call in platform.do.calls] == ["preprocess", "summarize"]
+    assert [call.task for call in platform.do.calls] == ["resolve", "preprocess", "summarize"]
 
 
 def test_the_summary_tells_the_user_of_the_mistake(platform: Platform, write_summary: Callable[..., Any]) -> None:
@@ -297,7 +302,9 @@ def test_a_notebook_submits_the_same_run(platform: Platform) -> None:
     from headrace import pipelines
 
     given = dict(zip(*[iter(platform.options)] * 2, strict=True))
-    where = {name.lstrip("-").replace("-", "_"): value for name, value in given.items() if name != "--to"}
+    where = {
+        name.lstrip("-").replace("-", "_"): value for name, value in given.items() if name not in ("--to", "--platform")
+    }
     inputs = {name.lstrip("-"): value for name, value in zip(*[iter(platform.inputs)] * 2, strict=True)}
     run = pipelines.submit(platform.spec, platform.name, **inputs, **where)
     assert len(platform.made) == 1
@@ -310,5 +317,26 @@ def test_a_notebook_is_told_what_is_wrong() -> None:
 
     with pytest.raises(UsageError, match="vertex, kubeflow"):
         pipelines.submit("static.yaml", "airflow")
-    with pytest.raises(UsageError, match="options_file, project"):
-        pipelines.submit("static.yaml", "vertex", region="us-central1")
+    with pytest.raises(UsageError, match="options_file, project, region"):
+        pipelines.submit("static.yaml", "vertex", location="us-central1")
+
+
+@pytest.mark.parametrize("more", [[], ["--no-cache"], ["--parameter", "data_version="], ["--cron", "0 3 * * *"]])
+def test_what_was_compiled_is_what_is_sent(platform: Platform, more: list[str]) -> None:
+    """Not a field is edited on the way, whatever the run is given."""
+    if "--cron" in more:
+        spec = [platform.spec, *platform.options, *platform.inputs, *more, "--no-cache"]
+        assert headrace("schedule", "set", *spec).status == 0
+    else:
+        assert platform.submit(*more).status == 0
+    pipeline, *platforms = yaml.safe_load_all(Path(platform.spec).read_text())
+    assert platform.sent == {"pipeline_spec": pipeline, **({"platform_spec": platforms[0]} if platforms else {})}
+
+
+def test_a_pipeline_of_the_users_own_is_not_edited_either(platform: Platform, tmp_path: Path) -> None:
+    spec = yaml.safe_load(Path(platform.spec).read_text().split("\n---\n")[0])
+    spec["root"]["inputDefinitions"]["parameters"].pop("cache")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(spec))
+    platform.spec = str(tmp_path / "own.yaml")
+    done = platform.submit("--no-cache")
+    assert (done.status, "cannot be run without the cache" in done.error, platform.server.requests) == (2, True, [])

@@ -75,7 +75,7 @@ def test_a_model_without_golden_rows_is_refused(
 def test_half_a_model_is_refused_before_anything_is_made(tmp_path: Path, make_model: Callable[..., Path]) -> None:
     model = make_model(tmp_path / "model", "v1")
     (model / "schema.json").unlink()
-    with pytest.raises(DataError, match=r"not a whole Model.*no schema\.json"):
+    with pytest.raises(UsageError, match=r"holds no Model.*no schema\.json"):
         publisher.deploy(publisher.DeployConfig(str(model), str(tmp_path / "endpoint")))
     assert not (tmp_path / "endpoint").exists()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.components.preprocess.draft.write_problem import _outward, draft
@@ -19,6 +21,7 @@ from headrace.core.problem import Categorical, Numeric
 from headrace.core.problem.file import ProblemFile, load_problem
 
 BIRTHS = Path(__file__).parents[4] / "examples" / "natality" / "births.csv"
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def load(folder: Path, source: str) -> ProblemFile:
@@ -113,13 +116,16 @@ def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, st
         of_table(tmp_path, columns, **options)
 
 
-@settings(deadline=None)
-@given(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30), st.booleans())
+@given(FINITE, FINITE, st.booleans())
+@example(0.0, 5e-324, False)
+@example(-5e-324, 0.0, False)
+@example(-sys.float_info.max, sys.float_info.max, False)
+@example(1e308, sys.float_info.max, False)
 def test_bounds_are_rounded_outward(one: float, other: float, complete: bool) -> None:
     low, high = min(one, other), max(one, other)
     bottom, top = (float(bound) for bound in _outward(low, high, complete))
-    assert bottom <= low
-    assert high <= top
+    assert -math.inf < bottom <= low
+    assert high <= top < math.inf
     assert bottom >= 0 or low < 0
     if low < high:
         Numeric("x", minimum=bottom, maximum=top)

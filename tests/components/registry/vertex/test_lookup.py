@@ -16,7 +16,6 @@ from headrace.components.registry.vertex import lookup
 from headrace.components.registry.vertex.lookup import find, full_name, place_of
 from headrace.components.registry.vertex.register import description_of
 from headrace.components.summarize import step as summarize
-from headrace.components.train.request import Inputs
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
@@ -48,7 +47,7 @@ def models(server: VertexServer, bucket: str, put: Callable[[str, bytes], str]) 
     for version in (FIRST, SECOND):
         file = put(f"{version}/training.json", f'{{"model_version": "{version}"}}'.encode())
         put(f"{version}/saved_model/saved_model.pb", b"")
-        put(f"{version}/problem.json", b"{}")
+        put(f"{version}/problem.json", b'{"label": {}}')
         put(f"{version}/schema.json", b'{"columns": []}')
         places[version] = file.removesuffix("/training.json")
         server.upload(
@@ -110,17 +109,21 @@ def test_a_model_without_files(server: VertexServer) -> None:
 
 def test_batch_scoring_is_told_the_model_and_its_name(models: dict[str, str], tmp_path: Path) -> None:
     told = lookup.champion(REGISTRY, str(tmp_path), "")
-    assert told == (models[SECOND], f"{REGISTRY}@2", "")
+    assert told == (models[SECOND], f"{REGISTRY}@2", "", "")
     record = read_record(str(tmp_path), "champion", identity.champion_identity(REGISTRY, ""))
     assert record is not None
     assert record["result"] == {"version": SECOND, "registered": f"{REGISTRY}@2", "data_version": ""}
 
 
 def test_training_is_told_paths_that_its_jobs_see(models: dict[str, str], bucket: str, tmp_path: Path) -> None:
-    given = {"champion": "champion", "warm_start": f"{REGISTRY}@1"}
-    told = lookup.models(REGISTRY, str(tmp_path), given, "")
-    assert told == (f"/gcs/{bucket}/{SECOND}", f"/gcs/{bucket}/{FIRST}", FIRST)
-    assert lookup.models(REGISTRY, str(tmp_path), {"champion": "", "warm_start": ""}, "") == ("", "", "")
+    training = {"warm_start": f"{REGISTRY}@1", "max_hours": 2}
+    told = lookup.resolve(REGISTRY, str(tmp_path), "champion", training, data_version="v1")
+    found = {"warm_start": f"/gcs/{bucket}/{FIRST}", "warm_start_version": FIRST, "max_hours": 2.0}
+    assert told == (f"/gcs/{bucket}/{SECOND}", found, "v1", "v1")
+    assert lookup.resolve(REGISTRY, str(tmp_path), "", {}) == ("", {}, "", "")
+    again = [lookup.resolve(REGISTRY, str(tmp_path), "", {}, "x", "v1", cache=False) for _ in range(2)]
+    assert [one[2] for one in again] == ["v1", "v1"]
+    assert again[0][3] != again[1][3]
 
 
 def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_path: Path) -> None:
@@ -138,16 +141,21 @@ def test_the_summary_follows_what_the_names_meant(models: dict[str, str], tmp_pa
         root=root,
         registry=REGISTRY,
         endpoint="endpoint",
-        training=Inputs(warm_start="1"),
+        training={"warm_start": "1"},
+        resolved=True,
     )
     file = load_problem(PROBLEM)
     unknown = {step["step"]: step for step in summarize.collect(facts, file)}
-    assert (unknown["models"]["status"], unknown["train"]["identity"]) == ("skipped", "")
-    lookup.models(REGISTRY, root, {"champion": "champion", "warm_start": "1"}, "")
+    assert (unknown["resolve"]["status"], unknown["train"]["identity"]) == ("skipped", "")
+    lookup.resolve(REGISTRY, root, "champion", {"warm_start": "1"}, "births.csv", "v1")
     steps = {step["step"]: step for step in summarize.collect(facts, file)}
-    assert steps["models"]["status"] == "succeeded"
+    assert steps["resolve"]["status"] == "succeeded"
     by_place = dataclasses.replace(
-        facts, registry=root, champion=models[SECOND], training=Inputs(warm_start=models[FIRST])
+        facts,
+        registry=root,
+        champion=models[SECOND],
+        training={"warm_start": models[FIRST]},
+        resolved=False,
     )
     expected = {step["step"]: step["identity"] for step in summarize.collect(by_place, file)}
     assert {name: step["identity"] for name, step in steps.items() if name in ("train", "evaluate")} == {

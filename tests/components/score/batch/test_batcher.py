@@ -11,7 +11,7 @@ import pytest
 from headrace.components.score.batch.batcher import SAMPLES, Batcher, BatchLimits, split
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import UsageError
-from headrace.core.sources.open import Part, Rows
+from headrace.core.sources.source import Part, Rows
 
 
 class Clock:

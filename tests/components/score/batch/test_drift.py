@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.components.score.batch.drift import Distribution, Numbers, against_training
@@ -16,7 +16,6 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(st.lists(FINITE, min_size=1, max_size=50))
-@settings(deadline=None)
 def test_quantiles_are_within_a_thousandth_of_their_value(values: list[float]) -> None:
     plain = Numbers.measure(pa.array(values, pa.float32())).to_json()
     assert (plain["minimum"], plain["maximum"], plain["count"]) == (min(values), max(values), len(values))
@@ -38,7 +37,6 @@ def test_of_many_numbers_it_is_what_the_data_are_measured_as() -> None:
 
 
 @given(st.lists(st.lists(st.none() | FINITE, max_size=20), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_parts_add_up_to_the_whole_in_any_order(parts: list[list[float | None]]) -> None:
     measured = [Numbers.measure(pa.array(part, pa.float32())) for part in parts]
     merged, backwards = measured[0], measured[-1]

@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.components.score.batch.training_facts import Learned
+from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.score import score
 from headrace.core import storage
@@ -84,7 +84,7 @@ def test_a_model_in_a_bucket(
     model = f"gs://{bucket}/models/m"
     for name, content in uploaded.items():
         storage.write_bytes(f"{model}/{name}", content)
-    assert Learned.read(model) == Learned.read(natality_model)
+    assert TrainingFacts.read(model) == TrainingFacts.read(natality_model)
     here = Scorer(natality_model)
     there = Scorer(model)
     assert (there.model_version, there.takes) == (here.model_version, here.takes)
@@ -105,5 +105,5 @@ def test_the_live_model_of_an_endpoint_tells_what_it_learned_from(natality_model
     (tmp_path / "versions").mkdir()
     (tmp_path / "versions" / "v").symlink_to(natality_model)
     storage.write_json(str(tmp_path / "endpoint.json"), {"format": 1, "live": "v"})
-    assert Learned.read(str(tmp_path)) == Learned.read(natality_model)
-    assert Learned.read("") == Learned()
+    assert TrainingFacts.read(str(tmp_path)) == TrainingFacts.read(natality_model)
+    assert TrainingFacts.read("") == TrainingFacts()

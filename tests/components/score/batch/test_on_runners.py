@@ -18,16 +18,16 @@ from peers.dataflow import check_nothing_of_this_machine, dataflow, translate
 from support.by_hand import ByHand
 
 from headrace.components.score.batch import beam_job, score_part
-from headrace.components.score.batch.part_result import Job, Model
+from headrace.components.score.batch.part_result import Model, StageContext
 from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.sinks.sink import sink_of
+from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
 from headrace.core.beam import launch
 from headrace.core.beam.runners import DirectRunner, PortableRunner, RunnerOptions
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import silent
-from headrace.core.sources.open import Part
+from headrace.core.sources.source import Part
 from headrace.core.storage import gcs
 
 IDENTITY = "0123456789abcdef"
@@ -156,10 +156,10 @@ def test_rows_in_a_bucket_become_predictions_in_a_bucket(
 
 
 def test_the_request_to_dataflow() -> None:
-    job = Job(Model("gs://my-bucket/model"), sink_of("parquet", key="id"), "gs://my-bucket/out")
+    context = StageContext(Model("gs://my-bucket/model"), sink_of("parquet", key="id"), "gs://my-bucket/out")
     parts = [Part(i, f"gs://my-bucket/{i}.parquet", (0, 4)) for i in range(3)]
     runner = dataflow(beam_options={"number_of_worker_harness_threads": "4"}, machine_type="n2-standard-4")
-    made, pipeline = translate(lambda p: beam_job.build(p, job, parts), runner, "headrace-score-1")
+    made, pipeline = translate(lambda p: beam_job.build(p, context, parts), runner, "headrace-score-1")
     assert made.proto.name == "headrace-score-1"
     (pool,) = made.proto.environment.worker_pools
     assert (pool.machine_type, pool.num_threads_per_worker) == ("n2-standard-4", 4)

@@ -28,7 +28,7 @@ from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.artifacts.quarantine import read_rows
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 from headrace.core.scoring.scorer import Scored
-from headrace.core.sources.open import Rows
+from headrace.core.sources.source import Rows
 from headrace.core.storage import gcs
 
 IDENTITY = "0123456789abcdef"
@@ -295,7 +295,7 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path, data: Path, sink: An
     run(tmp_path, data, "expected", sink=sink, partition_by=partition_by)
     script = (
         "import sys\n"
-        "from by_hand import ByHand\n"
+        "from support.by_hand import ByHand\n"
         "from headrace.components.score.config import ScoreConfig\n"
         "from headrace.components.score.batch.run import score\n"
         "data, output, sink, partition_by = sys.argv[1:]\n"

@@ -35,7 +35,7 @@ def test_the_maker_is_ahead_by_no_more_than_was_asked() -> None:
     assert next(items) == 0
     for _ in range(5):
         # One was taken, three wait, one more is in the maker's hands.
-        assert taken.acquire(timeout=10)
+        assert taken.acquire(timeout=600)
     assert made == [0, 1, 2, 3, 4]
     items.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
@@ -75,7 +75,7 @@ def test_work_comes_out_in_order(threads: int) -> None:
     def work(number: int) -> int:
         # With several threads the later of two ends first.
         if threads > 1 and number % 2 == 0:
-            assert turns[number + 1].wait(10)
+            assert turns[number + 1].wait(600)
         turns[number].set()
         return number * number
 

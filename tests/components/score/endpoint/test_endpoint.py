@@ -460,7 +460,7 @@ def test_as_many_requests_are_under_way_as_may_be_and_no_more(proxy: Proxy, ask:
     def fault(asked: Asked) -> Answer | None:
         if 0 <= asked.number < 6:
             # Only three that are there at the same time get past.
-            together.wait(60)
+            together.wait(600)
         return None
 
     proxy.fault = fault

@@ -15,7 +15,7 @@ from support.by_hand import VERSION, ByHand, predicted
 from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks import bigquery_sink
-from headrace.components.score.sinks.sink import sink_of
+from headrace.components.score.sinks.factory import sink_of
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.cloud import bigquery as service
 from headrace.core.errors import DataError, PlatformError, UsageError

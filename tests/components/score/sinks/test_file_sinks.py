@@ -17,7 +17,8 @@ import pytest
 
 from headrace.components.score.sinks import blocks, sink
 from headrace.components.score.sinks.blocks import PartWriter
-from headrace.components.score.sinks.sink import Published, Sink, sink_of
+from headrace.components.score.sinks.factory import sink_of
+from headrace.components.score.sinks.sink import Published, Sink
 from headrace.core.errors import DataError
 
 ROWS = 1000

@@ -4,21 +4,19 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.components.score.sinks.json_text import json_objects, json_text
 
 
 @given(st.lists(st.none() | st.text()))
-@settings(deadline=None)
 def test_texts_read_back(texts: list[str | None]) -> None:
     column = pa.array([t if t is None else t.encode("utf-8", "ignore").decode() for t in texts], pa.string())
     assert [json.loads(text) for text in json_text(column).to_pylist()] == column.to_pylist()
 
 
 @given(st.lists(st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False)), st.integers(0, 3))
-@settings(deadline=None)
 def test_floats_read_back_as_floats_and_as_what_they_were(values: list[float | None], begin: int) -> None:
     column = pa.array(values, pa.float32()).slice(begin)
     read = [json.loads(text) for text in json_text(column).to_pylist()]

@@ -11,7 +11,8 @@ import pytest
 
 from headrace.components.score.sinks import table_sink
 from headrace.components.score.sinks.blocks import PartWriter
-from headrace.components.score.sinks.sink import Published, sink_of
+from headrace.components.score.sinks.factory import sink_of
+from headrace.components.score.sinks.sink import Published
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable, TableSink
 from headrace.core.errors import DataError, UsageError
 

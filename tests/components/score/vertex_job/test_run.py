@@ -245,9 +245,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from by_hand import ByHand
+from support.by_hand import ByHand
 from headrace.core.errors import HeadraceError
-from batch_jobs import configured, score
+from support.batch_jobs import configured, score
 
 url, model, bucket, folder, data, seconds = sys.argv[1:]
 server = SimpleNamespace(url=url)

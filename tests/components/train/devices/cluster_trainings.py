@@ -5,13 +5,12 @@ As in kill_trainings.py, TensorFlow is imported once and every worker is a fork.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,10 +39,11 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
     import tensorflow as tf
 
     from headrace.components.train.devices import hardware, strategy
+    from headrace.components.train.devices.create import create
     from headrace.components.train.loop import interruption, loop
     from headrace.components.train.loop.checkpoints import Checkpoints
     from headrace.components.train.loop.hooks import Hooks
-    from headrace.components.train.loop.session import Trainee
+    from headrace.components.train.loop.session import TrainSession
     from headrace.components.train.model.objective import Objective
     from headrace.components.train.options import Checkpointing
     from headrace.core.problem import Training
@@ -66,7 +66,7 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
 
     training = Training(epochs=6, patience=6, learning_rate=0.02, batch_size=BATCH)
     chosen = strategy.choose(hardware.describe())
-    distribution = chosen.create()
+    distribution = create(chosen)
     with interruption.watching() as signals:
         with distribution.scope():
             inputs = {"x": keras.Input(shape=(3,), name="x")}
@@ -77,7 +77,7 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
             optimizer.build(core.trainable_variables)
         evaluation = next(iter(batches(0, 0, 1).rebatch(64)))
         objective = Objective("regression", (), 0.0, 1.0, ())
-        trainee = Trainee(core, objective, optimizer, distribution, batches, [evaluation], chosen=chosen)
+        trainee = TrainSession(core, objective, optimizer, distribution, batches, [evaluation], chosen=chosen)
         checkpoints = Checkpoints(Checkpointing(str(folder / "checkpoints"), steps=4), IDENTITY, tell=report)
         checkpoints.open()
         state = loop.fit(
@@ -95,18 +95,18 @@ def work(folder: Path, step_ended: Callable[[int], None]) -> None:
             (folder / "state.json").write_text(json.dumps(state.to_json()))
 
 
-def fork(folder: Path, addresses: list[str], worker: int) -> tuple[int, int]:
-    """A worker, and the end of a pipe at which it writes a byte after each step."""
-    reading, writing = os.pipe()
+def fork(folder: Path, addresses: list[str], worker: int, stop: tuple[int, int] | None) -> int:
+    """A worker, which after some steps sends itself a signal: (steps, signal)."""
     process = os.fork()
     if process:
-        os.close(writing)
-        return process, reading
-    os.close(reading)
+        return process
     from headrace.core.errors import HeadraceError
 
-    def step_ended(step: int) -> None:
-        os.write(writing, b"s")
+    taken = itertools.count(1)
+
+    def step_ended(_: int) -> None:
+        if stop and next(taken) == stop[0]:
+            os.kill(os.getpid(), stop[1])
 
     task = {"type": "worker", "index": worker}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
@@ -124,31 +124,13 @@ def fork(folder: Path, addresses: list[str], worker: int) -> tuple[int, int]:
     os._exit(status)
 
 
-def wait_for(pipe: int, steps: int) -> None:
-    """Returns when a worker has taken so many steps, or is gone."""
-    taken = 0
-    while taken < steps:
-        select.select([pipe], [], [])
-        read = os.read(pipe, 64)
-        if not read:
-            return
-        taken += len(read)
-
-
 def attempt(folder: Path, stop: tuple[int, int, int] | None = None) -> dict[str, Any]:
     """Exit statuses of two workers, of which one gets a signal after some steps: (worker, steps, signal)."""
     folder.mkdir(exist_ok=True)
     addresses = [f"127.0.0.1:{port}" for port in ports(2)]
-    workers = [fork(folder, addresses, worker) for worker in range(2)]
-    if stop:
-        worker, steps, number = stop
-        wait_for(workers[worker][1], steps)
-        os.kill(workers[worker][0], number)
-    stopped = time.monotonic()
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process, _ in workers]
-    for _, pipe in workers:
-        os.close(pipe)
-    return {"statuses": statuses, "seconds": round(time.monotonic() - stopped, 1)}
+    signals = {stop[0]: stop[1:]} if stop else {}
+    workers = [fork(folder, addresses, worker, signals.get(worker)) for worker in range(2)]
+    return {"statuses": [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in workers]}
 
 
 def main(folder: str) -> dict[str, Any]:

@@ -8,11 +8,8 @@ Usage: distributed_program.py FOLDER
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,8 +23,8 @@ import tensorflow as tf
 from cluster_trainings import ports
 
 from headrace.components.train.devices import hardware, strategy
-from headrace.components.train.loop import parameter_server
-from headrace.components.train.loop.session import Trainee
+from headrace.components.train.devices.create import create
+from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import precision
 from headrace.components.train.model.objective import Objective
 from headrace.components.train.options import Distribution
@@ -87,7 +84,7 @@ def eval_blocks() -> list[Any]:
     ]
 
 
-def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> Trainee:
+def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> TrainSession:
     """A case, ready to train."""
     with devices.scope():
         model = build(case)
@@ -96,10 +93,10 @@ def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> Trainee:
         optimizer = precision.scaled(model.optimizer if model.compiled else keras.optimizers.Adam(0.01), policy)
         optimizer.build(model.trainable_variables)
     metrics = ("mean_absolute_error", "r_squared")
-    return Trainee(model, OBJECTIVE, optimizer, devices, batches, eval_blocks(), metrics=metrics, chosen=chosen)
+    return TrainSession(model, OBJECTIVE, optimizer, devices, batches, eval_blocks(), metrics=metrics, chosen=chosen)
 
 
-def told_of(trainee: Trainee, case: str) -> dict[str, Any]:
+def told_of(trainee: TrainSession, case: str) -> dict[str, Any]:
     """Trains a case, and says what was measured."""
     trainee.reset_logs()
     taken = [trainee.run(7), trainee.run(STEPS - 7)]
@@ -131,7 +128,7 @@ def train(folder: Path, name: str, cases: tuple[str, ...], *, xla: bool = False)
     """Trains cases under a strategy, and writes weights and what was measured."""
     request = Distribution(strategy=name, xla=xla)  # type: ignore[arg-type]
     chosen = strategy.choose(hardware.describe(), request)
-    devices = chosen.create()
+    devices = create(chosen)
     for case in cases:
         trainee = trainee_of(case, chosen, devices)
         told = told_of(trainee, case)
@@ -147,31 +144,6 @@ def on_one_machine(folder: Path) -> None:
     for name in ("one_device", "mirrored"):
         train(folder, name, CASES[name])
         train(folder, name, ("plain",), xla=True)
-
-
-def as_chief(folder: Path, pause: Callable[[str], None]) -> None:
-    """The chief of parameter servers; it pauses so that workers can be killed."""
-    chosen = strategy.choose(hardware.describe(), Distribution(strategy="parameter_server"))
-    devices = chosen.create()
-    trainee = trainee_of("plain", chosen, devices)
-    told = told_of(trainee, "parameter_server")
-    wrong = trainee_of("plain", chosen, devices)
-    wrong.optimizer.learning_rate = 1e30
-    found = wrong.run(40)
-    told["not_finite"] = [found.steps, str(found.loss_sum)]
-    pause("worker 1 dies")
-    told["without"] = trainee.run(30).steps
-    pause("worker 1 comes back")
-    recovered = threading.Event()
-    log = tf.get_logger()
-    log.setLevel(logging.INFO)
-    log.addFilter(lambda record: recovered.set() or True if "recovered" in record.getMessage() else True)
-    while not recovered.wait(0.2):
-        trainee.run(16)
-    pause("worker 0 dies")
-    told["with"] = trainee.run(30).steps
-    told["after"] = trainee.evaluate()
-    (folder / "parameter_server-plain-0.json").write_text(json.dumps(told))
 
 
 def fork(
@@ -198,44 +170,6 @@ def status_of(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def with_parameter_servers(folder: Path) -> dict[str, int]:
-    """Exit statuses of a chief, a server, and the worker that came back, while another one dies."""
-    addresses = [f"127.0.0.1:{port}" for port in ports(4)]
-    cluster = {"chief": addresses[:1], "worker": addresses[1:3], "ps": addresses[3:]}
-    told, telling = os.pipe()
-    listening, going_on = os.pipe()
-
-    def chief() -> None:
-        def pause(message: str) -> None:
-            os.write(telling, message[:1].encode())
-            os.read(listening, 1)
-
-        as_chief(folder, pause)
-
-    def serving() -> None:
-        request = Distribution(strategy="parameter_server")
-        parameter_server.serve(strategy.choose(hardware.describe(), request))
-
-    def kill(name: str) -> None:
-        os.kill(processes[name], signal.SIGKILL)
-        status_of(processes.pop(name))
-
-    processes = {"ps 0": fork(serving, cluster, "ps", 0)}
-    processes |= {f"worker {index}": fork(serving, cluster, "worker", index) for index in range(2)}
-    processes["chief"] = fork(chief, cluster, "chief", 0)
-    os.close(telling)
-    if os.read(told, 1):
-        kill("worker 1")
-        os.write(going_on, b"g")
-    if os.read(told, 1):
-        processes["worker 1"] = fork(serving, cluster, "worker", 1)
-        os.write(going_on, b"g")
-    if os.read(told, 1):
-        kill("worker 0")
-        os.write(going_on, b"g")
-    return {name: status_of(process) for name, process in sorted(processes.items())}
-
-
 def main(folder: Path) -> dict[str, Any]:
     """The exit statuses of all processes."""
     alone = fork(lambda: on_one_machine(folder))
@@ -247,7 +181,6 @@ def main(folder: Path) -> dict[str, Any]:
     return {
         "alone": status_of(alone),
         "workers": [status_of(worker) for worker in workers],
-        "parameter_servers": with_parameter_servers(folder),
     }
 
 

@@ -14,8 +14,6 @@ from peers.local_cluster import LocalCluster
 
 from headrace.core.problem.file import ProblemFile
 
-pytestmark = pytest.mark.timeout(320)
-
 
 def command(file: ProblemFile, examples: Path, output: Path, *more: str) -> list[str]:
     given = ["--problem", file.path, "--examples", str(examples), "--output", str(output), "--steps", "60"]
@@ -39,7 +37,7 @@ def test_two_workers_publish_the_model_that_one_process_does(
     cluster = LocalCluster(
         {"worker": 2}, command(natality, natality_examples, output, "--checkpoint-steps", "20"), tmp_path / "said"
     )
-    statuses = cluster.wait(290)
+    statuses = cluster.wait(850)
     assert statuses == {("worker", 0): 0, ("worker", 1): 0}, cluster.printed_by("worker", 0).read_text()
     told, alone = record(output), train_in(natality, natality_examples, steps=60)
     assert told["strategy"]["name"] == "MultiWorkerMirrored"
@@ -49,19 +47,3 @@ def test_two_workers_publish_the_model_that_one_process_does(
     assert told["history"]["eval_loss"] == pytest.approx(alone.training["history"]["eval_loss"], rel=1e-5)
     # The checkpoints went with the run.
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"model", "said"}
-
-
-def test_a_chief_a_worker_and_a_parameter_server(
-    natality: ProblemFile, natality_examples: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "model"
-    asked = command(natality, natality_examples, output, "--strategy", "parameter_server")
-    cluster = LocalCluster({"chief": 1, "worker": 1, "ps": 1}, asked, tmp_path / "said", variable="CLUSTER_SPEC")
-    statuses = cluster.wait(290)
-    assert set(statuses.values()) == {0}, [cluster.printed_by(*key).read_text() for key in statuses]
-    told = record(output)
-    assert told["strategy"]["name"] == "ParameterServer"
-    assert told["steps"] == 60
-    # The label's mean is off by 1.4 pounds.
-    assert told["history"]["eval_loss"][-1] < told["baseline"]["value"] ** 2
-    assert "needs this process no longer" in cluster.printed_by("worker", 0).read_text()

@@ -1,4 +1,4 @@
-"""The same training on one device, on two, in two processes, and with parameter servers: real ones, on this machine."""
+"""The same training on one device, on two, and in two processes: real ones, on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile
 
 # Eleven processes start TensorFlow, two at a time.
-pytestmark = pytest.mark.timeout(320)
 PLAIN = "one_device-plain-0"
 
 
@@ -42,16 +41,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start_new_session=True,
     )
     try:
-        said, errors = process.communicate(timeout=290)
+        said, errors = process.communicate()
     finally:
         # Where one process of a cluster fails, the others may wait for it.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, errors
-    statuses = json.loads(said)
-    assert statuses == {"alone": 0, "workers": [0, 0], "parameter_servers": {"chief": 0, "ps 0": 0, "worker 1": 0}}, (
-        errors
-    )
+    assert json.loads(said) == {"alone": 0, "workers": [0, 0]}, errors
     return folder
 
 
@@ -128,23 +124,6 @@ def test_mixed_precision_learns_the_same_with_weights_of_32_bits(trained: Path, 
 def test_workers_agree_and_the_first_is_the_chief(trained: Path) -> None:
     found = [told(trained, f"multi_worker-plain-{worker}") for worker in range(2)]
     assert [(one["agreed"], one["chief"]) for one in found] == [(1005.0, True), (1005.0, False)]
-
-
-def test_parameter_servers_train_to_the_same_metric(trained: Path) -> None:
-    alone, served = told(trained, PLAIN), told(trained, "parameter_server-plain-0")
-    assert served["steps"] == 60
-    assert served["measured"]["r_squared"] == pytest.approx(alone["measured"]["r_squared"], abs=0.02)
-    assert served["names"] == alone["names"]
-    steps, loss = served["not_finite"]
-    assert 1 <= steps <= 40
-    assert loss in ("nan", "inf")
-
-
-def test_a_worker_that_dies_is_done_without_and_rejoins(trained: Path) -> None:
-    served = told(trained, "parameter_server-plain-0")
-    # The second time, the one that came back is the only one.
-    assert (served["without"], served["with"]) == (30, 30)
-    assert served["after"]["loss"] < served["measured"]["loss"]
 
 
 @pytest.mark.parametrize(

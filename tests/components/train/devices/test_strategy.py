@@ -58,13 +58,6 @@ def cluster(addresses: Any, task: str = "worker", index: int = 1) -> Cluster:
             "TF_CONFIG names 3 workers, of which this is number 2",
         ),
         (machine(tpu="node-1"), "auto", "TPU", ("TPU:0",), "TPU_NAME names the TPU node-1"),
-        (
-            machine(cluster=cluster(SERVED, "chief", 0)),
-            "parameter_server",
-            "ParameterServer",
-            ("CPU:0",),
-            "asked for; TF_CONFIG names 2 workers and 1 parameter servers",
-        ),
     ],
 )
 def test_the_strategy_follows_from_the_machine(
@@ -84,25 +77,17 @@ def test_the_strategy_follows_from_the_machine(
         (machine(), {"strategy": "tpu"}, "the environment variable TPU_NAME", "no TPU_NAME"),
         (machine(tpu="t", cluster=cluster(WORKERS)), {}, "a TPU, or a cluster", "both TPU_NAME and TF_CONFIG"),
         (machine(), {"strategy": "multi_worker"}, "the addresses of two workers or more", "neither, or one"),
-        (machine(), {"strategy": "parameter_server"}, "a chief, a worker and a ps at least", "neither, or one"),
         (
-            machine(cluster=cluster(WORKERS)),
-            {"strategy": "parameter_server"},
-            "a chief, a worker and a ps at least",
-            "1 chief, 2 worker",
+            machine(cluster=cluster(SERVED)),
+            {},
+            "no parameter server (ps)",
+            "1 chief, 1 ps, 2 worker; this one is worker 1",
         ),
-        (machine(cluster=cluster(SERVED)), {}, "--strategy parameter_server", "1 parameter servers, and no request"),
         (
             machine(cluster=cluster({"chief": ("a:1",), "evaluator": ("b:1",)}, "evaluator", 0)),
             {},
             "two or more processes of type chief or worker",
             "1 chief, 1 evaluator; this one is evaluator 0",
-        ),
-        (
-            machine(cluster=cluster({**SERVED, "evaluator": ("e:1",)}, "evaluator", 0)),
-            {"strategy": "parameter_server"},
-            "no evaluator: the chief evaluates",
-            "this process is one",
         ),
         (
             machine(cluster=cluster(WORKERS)),
@@ -111,18 +96,6 @@ def test_the_strategy_follows_from_the_machine(
             "TF_CONFIG with 3 processes",
         ),
         (machine(tpu="t"), {"precision": "mixed_float16"}, "a TPU computes in mixed_bfloat16", "a TPU"),
-        (
-            machine(cluster=cluster(SERVED)),
-            {"strategy": "parameter_server", "precision": "mixed_float16"},
-            "another strategy, or mixed_bfloat16",
-            "parameter servers",
-        ),
-        (
-            machine(cluster=cluster(SERVED)),
-            {"strategy": "parameter_server", "xla": True},
-            "another strategy: workers of parameter servers are sent steps one by one",
-            "--xla",
-        ),
     ],
 )
 def test_what_the_machine_cannot_do_is_refused(
@@ -174,16 +147,12 @@ def test_precision_follows_from_the_device(found: Hardware, asked: Any, precisio
 
 
 def test_the_chief_alone_writes() -> None:
-    def roles(addresses: Any, asked: Any, *tasks: tuple[str, int]) -> list[tuple[int, bool, bool]]:
-        found = [choose(machine(cluster=cluster(addresses, *t)), Distribution(strategy=asked)) for t in tasks]
-        return [(one.worker, one.chief, one.serves) for one in found]
+    def roles(addresses: Any, *tasks: tuple[str, int]) -> list[tuple[int, bool]]:
+        found = [choose(machine(cluster=cluster(addresses, *task))) for task in tasks]
+        return [(one.worker, one.chief) for one in found]
 
-    everyone = ("chief", 0), ("worker", 0), ("worker", 1)
-    assert roles(WORKERS, "auto", *everyone) == [(0, True, False), (1, False, False), (2, False, False)]
-    headless = {"worker": ("a:1", "b:1")}
-    assert roles(headless, "auto", ("worker", 0), ("worker", 1)) == [(0, True, False), (1, False, False)]
-    served = roles(SERVED, "parameter_server", *everyone, ("ps", 0))
-    assert [role[1:] for role in served] == [(True, False), (False, True), (False, True), (False, True)]
+    assert roles(WORKERS, ("chief", 0), ("worker", 0), ("worker", 1)) == [(0, True), (1, False), (2, False)]
+    assert roles({"worker": ("a:1", "b:1")}, ("worker", 0), ("worker", 1)) == [(0, True), (1, False)]
 
 
 def test_the_environment_describes_the_cluster() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.examples_manifest import without_split
 
 from headrace.components.train.input.examples import open_examples
 from headrace.core.errors import DataError, HeadraceError, UsageError
@@ -44,14 +45,14 @@ def test_whole_examples_are_opened(examples: Path, natality: ProblemFile) -> Non
 def test_no_folder_is_a_wrong_option(tmp_path: Path, natality: ProblemFile) -> None:
     error = refused(tmp_path / "nowhere", natality.problem)
     assert isinstance(error, UsageError)
-    assert "there are no Examples" in error.paragraph
+    assert "this folder holds no Examples" in error.paragraph
 
 
 def test_no_manifest_is_not_whole(examples: Path, natality: ProblemFile) -> None:
     (examples / "manifest.json").unlink()
     error = refused(examples, natality.problem)
-    assert isinstance(error, DataError)
-    assert "which preprocess writes last" in error.paragraph
+    assert isinstance(error, UsageError)
+    assert "which `headrace preprocess` writes last. Received: a folder without manifest.json" in error.paragraph
 
 
 def test_another_format_is_refused(examples: Path, natality: ProblemFile) -> None:
@@ -76,7 +77,7 @@ def test_another_declaration_of_the_same_columns_is_refused(examples: Path, nata
 
 @pytest.mark.parametrize("split", ["train", "eval"])
 def test_an_empty_split_is_refused(examples: Path, natality: ProblemFile, split: str) -> None:
-    change_manifest(examples, lambda manifest: manifest["splits"].update({split: {"rows": 0, "shards": []}}))
+    without_split(examples, split)
     error = refused(examples, natality.problem)
     assert isinstance(error, DataError)
     assert f"the {split} split is empty" in error.paragraph

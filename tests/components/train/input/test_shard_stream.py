@@ -1,25 +1,25 @@
 from __future__ import annotations
 
 from collections import deque
-from pathlib import Path
 
-import tensorflow as tf
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.components.train.input import shard_stream
-from headrace.components.train.input.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave, entered
+from headrace.components.train.input.interleaving import INTERLEAVED_SHARDS, PIECE_ROWS, Interleave
 from headrace.components.train.input.shard_stream import Shards
 from headrace.core.problem import Numeric, Problem
+from headrace.core.tfrecord import native
 
 PROBLEM = Problem(name="small", key="id", label=Numeric("y"), features=[Numeric("x")])
 
 Piece = tuple[int, int, int]
 
 
-def interleaved(opened: list[tuple[int, int]], rows: list[int]) -> list[Piece]:
+def interleaved(opened: list[int], rows: list[int]) -> list[Piece]:
     """(shard, first row, rows) of every piece, as tf.data's interleave gives them."""
-    waiting, slots, slot = deque(opened), [None] * INTERLEAVED_SHARDS, 0  # type: ignore[var-annotated]
+    waiting, slots, slot = deque((shard, 0) for shard in opened), [None] * INTERLEAVED_SHARDS, 0  # type: ignore[var-annotated]
     pieces: list[Piece] = []
     while waiting or any(slots):
         if slots[slot] is None and waiting:
@@ -35,33 +35,9 @@ def interleaved(opened: list[tuple[int, int]], rows: list[int]) -> list[Piece]:
     return pieces
 
 
-@given(rows=st.lists(st.integers(1, 2000), min_size=1, max_size=20), share=st.floats(0, 1, exclude_max=True))
-def test_an_interleave_is_entered_where_it_was(rows: list[int], share: float) -> None:
-    place = int(share * sum(rows))
-    whole = interleaved([(shard, 0) for shard in range(len(rows))], rows)
-    assert [tuple(piece) for piece in Interleave(rows).pieces()] == whole
-    opened, surplus = entered(rows, place)
-    rest = interleaved(opened, rows)
-    assert rest == whole[len(whole) - len(rest) :]
-    assert sum(count for *_, count in whole[: len(whole) - len(rest)]) + surplus == place
-    assert 0 <= surplus < rest[0][2]
-
-
-def test_tensorflow_interleaves_like_that(tmp_path: Path) -> None:
-    rows = [700, 3, 256, 1, 900, 257, 512, 40, 300, 5, 600]
-    files = []
-    for shard, count in enumerate(rows):
-        files.append(str(tmp_path / f"{shard}.tfrecord"))
-        with tf.io.TFRecordWriter(files[-1]) as writer:
-            for row in range(count):
-                writer.write(f"{shard} {row}".encode())
-    opened = Shards(PROBLEM, tuple(files), tuple(rows), seed=1)
-    order = opened._order(0).numpy().tolist()
-    pieces = opened._pieces(tf.constant(order), tf.zeros([len(rows)], tf.int64))
-    found = [(*map(int, piece[0].numpy().split()), int(piece.shape[0])) for piece in pieces]
-    sizes = [rows[shard] for shard in order]
-    expected = interleaved([(shard, 0) for shard in range(len(rows))], sizes)
-    assert found == [(order[shard], taken, count) for shard, taken, count in expected]
+@given(rows=st.lists(st.integers(1, 2000), min_size=1, max_size=20))
+def test_shards_give_pieces_by_turns(rows: list[int]) -> None:
+    assert [tuple(piece) for piece in Interleave(rows).pieces()] == interleaved(list(range(len(rows))), rows)
 
 
 def test_shards_are_dealt_out_evenly() -> None:
@@ -69,3 +45,12 @@ def test_shards_are_dealt_out_evenly() -> None:
     assert [dealt.own(worker, 2).rows for worker in range(2)] == [(40, 10), (20, 30)]
     assert dealt.own(4, 5).total == 0
     assert shard_stream.ENDLESS > 1 << 60
+
+
+def test_what_decodes_records_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Shards(PROBLEM, ("a.tfrecord",), (1,), seed=1)
+    monkeypatch.setattr(native, "library", lambda: object())
+    assert opened.decoder == "C"
+    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, "absence", lambda: "it was not built")
+    assert opened.decoder == "numpy: the C code is not used: it was not built"

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from support.fuzzing import max_examples
 
 from headrace.components.train.input import batches, interleaving, records, row_cache, row_order, shard_stream
 from headrace.components.train.input import source as input_pipeline
@@ -144,7 +145,7 @@ def stream(opened: Any, steps: int, start: int = 0, worker: int = 0, workers: in
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("cache", "order"), KEPT)
 def test_it_goes_on_at_any_step_as_if_it_had_never_stopped(cache: str, order: Order, tmp_path: Path) -> None:
-    @settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples(2), phases=[Phase.generate])
     @given(
         sizes=st.lists(st.integers(1, 60), min_size=1, max_size=7),
         batch=st.integers(1, 40),
@@ -262,7 +263,7 @@ def test_the_shuffle_is_as_good_as_it_is_said_to_be(cache: str, order: Order, tm
     assert order.split("_")[0] in source(COUNTED, examples, order="blocks", cache="none").shuffle
 
 
-@settings(max_examples=10, deadline=None)
+@max_examples(10)
 @given(rows=st.integers(1, 300), batch=st.integers(1, 70), seed=st.integers(0, 2**62))
 def test_each_epoch_is_a_permutation(rows: int, batch: int, seed: int) -> None:
     epochs = 3
@@ -309,13 +310,12 @@ def test_rows_that_do_not_fit_are_streamed_and_the_same(natality: ProblemFile, e
 
 
 def test_where_rows_are_kept_follows_from_what_is_free() -> None:
-    def chosen(needed: int, memory: int | None, disk: int, **more: Any) -> str:
-        return choose_cache("auto", needed, memory, disk, **more).cache
+    def chosen(needed: int, memory: int | None, disk: int) -> str:
+        return choose_cache("auto", needed, memory, disk).cache
 
     assert chosen(100, 400, 0) == "memory"
     assert chosen(101, 400, 202) == "disk"
     assert chosen(101, 400, 201) == "none"
-    assert chosen(101, 400, 1000, in_graph=True) == "none"
     assert (chosen(1 << 30, None, 0), chosen((1 << 30) + 1, None, 0)) == ("memory", "none")
     assert choose_cache("none", 1, 100, 100) == Place("none", "it was asked for")
     assert choose_cache("memory", 100, 100, 0).cache == "memory"
@@ -323,14 +323,11 @@ def test_where_rows_are_kept_follows_from_what_is_free() -> None:
         choose_cache("memory", 101, 100, 0)
     with pytest.raises(UsageError, match="cannot be kept on disk"):
         choose_cache("disk", 101, 100, 100)
-    with pytest.raises(UsageError, match="share no disk"):
-        choose_cache("disk", 1, 100, 100, in_graph=True)
 
 
 def test_the_order_follows_from_the_place_and_the_size() -> None:
     assert order_of(Place("memory", ""), 64 << 20) == "uniform"
     assert order_of(Place("memory", ""), (64 << 20) + 1) == "blocks_then_uniform"
-    assert order_of(Place("memory", ""), 1 << 40, in_graph=True) == "uniform"
     assert order_of(Place("disk", ""), 1) == "blocks_then_runs"
     assert order_of(Place("none", ""), 1) == "blocks"
 

@@ -6,6 +6,7 @@ takes longer than the training does. TensorFlow starts its threads and devices o
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -23,8 +24,11 @@ from headrace.core.tensorflow_import import import_tensorflow
 IDENTITY = "0123456789abcdef"
 
 
-def fork(problem: str, examples: str, output: Path, checkpoints: str) -> tuple[int, int]:
-    """A process that trains, and the end of a pipe at which it writes a byte when it starts and after each epoch."""
+def fork(problem: str, examples: str, output: Path, checkpoints: str, epochs: int | None = None) -> tuple[int, int]:
+    """A process that trains, and the end of a pipe at which it writes a byte when it starts and after each epoch.
+
+    After `epochs` it waits to be killed, so that a slow parent does not find it at its end.
+    """
     reading, writing = os.pipe()
     process = os.fork()
     if process:
@@ -39,8 +43,12 @@ def fork(problem: str, examples: str, output: Path, checkpoints: str) -> tuple[i
         options = Options(checkpointing=Checkpointing(checkpoints, steps=10))
         config = TrainConfig(examples=examples, output=str(output), identity=IDENTITY, options=options)
 
+        ended = itertools.count(1)
+
         def after_epoch(*_: Any) -> None:
             os.write(writing, b"e")
+            if next(ended) == epochs:
+                signal.pause()
 
         os.write(writing, b"s")
         trainer.train(load_problem(problem), config, after_epoch=after_epoch)
@@ -70,9 +78,9 @@ def main(problem: str, examples: str, folder: str, kills: int, seed: int) -> dic
     peaceful, unread = fork(problem, examples, place / "peaceful", "")
     signals = []
     for _ in range(kills):
-        process, pipe = fork(problem, examples, place / "killed", str(place / "checkpoints"))
         # Some die while they start, some in the midst of an epoch, and some while a checkpoint is written.
         epochs = chance.choice([0, 1, 1, 2, 2, 3])
+        process, pipe = fork(problem, examples, place / "killed", str(place / "checkpoints"), epochs + 1)
         wait_for(pipe, epochs)
         time.sleep(chance.uniform(0, 1.5 if epochs == 0 else 0.05))
         os.kill(process, signal.SIGKILL)

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from headrace.components.train.loop import checkpoints
 from headrace.components.train.loop.checkpoints import Checkpoints, NotFinite
 from headrace.components.train.options import Checkpointing
 from headrace.core import storage
@@ -200,16 +201,16 @@ def test_one_that_cannot_be_written_is_told_and_training_goes_on(tmp_path: Path)
 def test_writing_goes_on_beside_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = opened(tmp_path)
     free, writing = threading.Event(), threading.Event()
-    publishing = storage.publishing
+    publishing = checkpoints.publishing
 
-    def held(uri: str) -> Any:
+    def held(uri: str, kind: None) -> Any:
         writing.set()
-        free.wait(30)
-        return publishing(uri)
+        free.wait(600)
+        return publishing(uri, kind)
 
-    monkeypatch.setattr(storage, "publishing", held)
+    monkeypatch.setattr(checkpoints, "publishing", held)
     kept.save(5, {}, state(5))
-    assert writing.wait(30)
+    assert writing.wait(600)
     assert kept.steps() == []
     free.set()
     kept.wait(strict=True)
@@ -243,13 +244,13 @@ def test_it_is_due_by_minutes(tmp_path: Path) -> None:
 def test_the_time_of_writing_is_part_of_the_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     kept = opened(tmp_path, clock=clock, minutes=1)
-    publishing = storage.publishing
+    publishing = checkpoints.publishing
 
-    def slow(uri: str) -> Any:
+    def slow(uri: str, kind: None) -> Any:
         clock.now += 20
-        return publishing(uri)
+        return publishing(uri, kind)
 
-    monkeypatch.setattr(storage, "publishing", slow)
+    monkeypatch.setattr(checkpoints, "publishing", slow)
     kept.begin(0)
     clock.now = 60.0
     assert kept.due(1)

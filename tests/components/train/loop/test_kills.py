@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pytest
 
 from headrace.core.problem.file import load_problem
 
@@ -42,7 +41,6 @@ def weights(model: Path) -> list[Any]:
     return found
 
 
-@pytest.mark.timeout(600)
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path, make_examples: Callable[..., Path]) -> None:
     problem = tmp_path / "killed.py"
     problem.write_text(PROBLEM)

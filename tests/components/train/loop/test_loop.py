@@ -17,8 +17,8 @@ from headrace.components.train.loop.checkpoints import Checkpoints
 from headrace.components.train.loop.hooks import Hooks
 from headrace.components.train.loop.interruption import Interruption
 from headrace.components.train.loop.run_state import Course, RunState
-from headrace.components.train.loop.session import Taken
-from headrace.components.train.loop.session import Trainee as RealTrainee
+from headrace.components.train.loop.session import StepsTaken
+from headrace.components.train.loop.session import TrainSession as RealTrainSession
 from headrace.components.train.model.objective import Objective
 from headrace.components.train.options import Budget, Checkpointing
 from headrace.core.errors import PlatformError, ProblemError
@@ -55,7 +55,7 @@ def batches(slope: float = 3.0) -> Any:
     return tf.data.Dataset.from_tensor_slices(({"x": x}, slope * x)).batch(BATCH).repeat()
 
 
-class Trainee(RealTrainee):
+class TrainSession(RealTrainSession):
     """One whose evaluations are given, and whose steps take a second of a clock."""
 
     def __init__(self, core: Any, losses: Iterator[float], training: Training, data: Any, clock: Clock | None) -> None:
@@ -74,7 +74,7 @@ class Trainee(RealTrainee):
     def taken(self) -> int:
         return int(self.optimizer.iterations)
 
-    def run(self, count: int) -> Taken:
+    def run(self, count: int) -> StepsTaken:
         self.before_call()
         self.calls.append(count)
         if self.clock is not None:
@@ -88,8 +88,8 @@ class Trainee(RealTrainee):
 
 def trainee(
     core: Any, losses: Iterator[float], training: Training, data: Any = None, clock: Clock | None = None
-) -> Trainee:
-    return Trainee(core, losses, training, batches() if data is None else data, clock)
+) -> TrainSession:
+    return TrainSession(core, losses, training, batches() if data is None else data, clock)
 
 
 def fit(
@@ -259,7 +259,7 @@ def test_a_training_that_was_cut_ends_with_the_weights_of_one_that_was_not(tmp_p
         made = trainee(linear(), iter(()), training, clock=Clock())
         made.evaluate = lambda made=made: {"loss": losses[made.taken // 10 - 1]}  # type: ignore[method-assign,misc]
 
-        def cut(made: Trainee = made, stop_after: int = stop_after) -> None:
+        def cut(made: TrainSession = made, stop_after: int = stop_after) -> None:
             if made.taken >= stop_after:
                 raise Cut
 

@@ -253,7 +253,7 @@ def test_nothing_that_fits(natality_model: Any, natality: ProblemFile, natality_
 def test_unsuitable_models(natality_model: Any, natality: ProblemFile, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         warm_start.open_model(str(tmp_path), natality.problem)
-    assert "it is not a Model. Expected a folder with training.json" in caught.value.paragraph
+    assert "this folder holds no Model. Expected a folder with training.json" in caught.value.paragraph
     for label, said in (
         (Numeric("apgar_5min"), 'it predicts another label. Expected Numeric "apgar_5min". Received: Numeric "weight'),
         (Categorical("weight_pounds", vocabulary=["a", "b"]), "it predicts another label. Expected Categorical"),

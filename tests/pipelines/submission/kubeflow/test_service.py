@@ -40,7 +40,7 @@ def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = headrace("status", "--to", "kubeflow", "--host", f"http://127.0.0.1:{port}")
+    done = headrace("status", "--platform", "kubeflow", "--host", f"http://127.0.0.1:{port}")
     assert done.status == 75
     assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in done.error
 
@@ -104,9 +104,8 @@ def test_a_recurring_run_is_made_changed_paused_and_deleted(kubeflow: Platform) 
     assert made.output == 'made: natality: active, "0 3 * * *" UTC\n'
     (held,) = kubeflow.server.recurring_runs.values()
     assert (held.trigger.cron_schedule.cron, held.max_concurrency, held.no_catchup) == ("0 0 3 * * *", "1", True)
-    # Each of its runs measures the data, and takes nothing that came of other data from the cache.
+    # Each of its runs measures the data.
     assert held.runtime_config.parameters["data_version"] == ""
-    assert "enableCache" not in str(held.pipeline_spec)
     assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
     changed = headrace("schedule", "set", spec, *options, *kubeflow.inputs, "--cron", "30 4 * * 1")
     assert changed.status == 0

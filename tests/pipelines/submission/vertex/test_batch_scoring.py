@@ -98,7 +98,7 @@ def scoring(
     from headrace.components.score.component import check, publish, score
     from headrace.components.score.vertex_job import run as job
     from headrace.components.score.vertex_job.component import prepare
-    from headrace.components.summarize.batch_component import notify
+    from headrace.components.summarize.batch.component import notify
 
     url, service = vertex.server.url, vertex.server.vertex
     aiplatform.init(
@@ -121,7 +121,7 @@ def scoring(
     pq.write_table(rows, tmp_path / "rows.parquet")
     vertex.spec = str(tmp_path / "batch.yaml")
     Path(vertex.spec).write_text(compiled[0].replace("gs://my-bucket/staging", f"gs://{bucket}/staging"))
-    vertex.options = ["--to", "vertex", "--options", str(compiled[1]), "--api-endpoint", url]
+    vertex.options = ["--platform", "vertex", "--options", str(compiled[1]), "--api-endpoint", url]
     data = put("rows.parquet", (tmp_path / "rows.parquet").read_bytes())
     root = f"gs://{bucket}/headrace"
     vertex.inputs = ["--problem", str(tmp_path / "weights.py"), "--data", data, "--root", root]

@@ -31,7 +31,7 @@ def ours(vertex: Platform, tmp_path: Path) -> Platform:
     options.write_text(text)
     vertex.spec = str(tmp_path / "static.yaml")
     compile_to("static", "vertex", vertex.spec, options_file=str(options))
-    vertex.options = ["--to", "vertex", "--options", str(options), "--api-endpoint", vertex.server.url]
+    vertex.options = ["--platform", "vertex", "--options", str(options), "--api-endpoint", vertex.server.url]
     return vertex
 
 

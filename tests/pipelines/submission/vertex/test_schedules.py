@@ -47,6 +47,8 @@ def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None
     assert changed.output == 'changed: natality: active, "30 4 * * 1" UTC\n'
     assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
     assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
+    (told,) = json.loads(headrace("schedule", "list", *options, "--json").output)
+    assert (told["name"], told["cron"]) == ("natality", "30 4 * * 1")
     assert headrace("schedule", "resume", "natality", *options).status == 0
     run = vertex.server.vertex.finish(vertex.server.vertex.fire(name))
     assert run.state.name == "PIPELINE_STATE_SUCCEEDED"
@@ -61,37 +63,45 @@ def test_each_run_of_a_schedule_takes_the_data_that_is_there_then(
     vertex: Platform, put: Callable[[str, bytes], str], tmp_path: Path
 ) -> None:
     from headrace.components.preprocess.component import preprocess
+    from headrace.components.registry.vertex.component import resolve
     from headrace.components.summarize.component import summarize
+
+    components = {"resolve": resolve, "preprocess": preprocess, "summarize": summarize}
 
     def runs(call: Call) -> dict[str, Any]:
         # Beam works in this process, not on the Dataflow that the spec names.
         call.parameters |= {"runner": ""} if call.task == "preprocess" else {}
-        return component_calls.run({"preprocess": preprocess, "summarize": summarize}[call.task], call, tmp_path)
+        return component_calls.run(components[call.task], call, tmp_path)
 
-    vertex.do.by_task = {"preprocess": runs, "summarize": runs}
+    vertex.do.by_task = dict.fromkeys(components, runs)
     name = scheduled(vertex)
     lines = (NATALITY / "births.csv").read_bytes().splitlines(keepends=True)
     seen = []
     for rows in (90, 120):
         data = put("births.csv", b"".join(lines[: rows + 1]))
-        given, tasks = fired(vertex, name)
-        assert given["data_version"] == ""
-        # No cache knows that the data is another one, and so none knows it of what follows from the data.
-        assert [tasks[task]["cachingOptions"] for task in ("preprocess", "train", "evaluate")] == [{}, {}, {}]
+        parameters, tasks = fired(vertex, name)
+        assert parameters["data_version"] == ""
+        # What measures the data is never cached; by what it finds, the cache knows what follows from the data. The
+        # options of this spec keep preprocessing from the cache.
+        named = ("resolve", "preprocess", "train", "evaluate")
+        assert [tasks[task]["cachingOptions"] for task in named] == [{}, {}, *[{"enableCache": True}] * 2]
+        version = data_version([data])
+        given = {one.task: one.parameters for one in vertex.do.calls}
+        assert [given[task]["attempt"] for task in named[1:]] == [version] * 3
+        assert given["preprocess"]["data_version"] == version
         call = [call for call in vertex.do.calls if call.task == "preprocess"][-1]
         manifest = storage.read_json(f"{call.outputs['examples']['uri']}/manifest.json")
-        summary = storage.read_json(f"{given['root']}/runs/natality/summary.json")
-        step = summary["steps"][0]
+        summary = storage.read_json(f"{parameters['root']}/runs/natality/summary.json")
+        step = summary["steps"][1]
         assert (step["status"], step["result"]["rows_in"], manifest["rows_in"]) == ("succeeded", rows, rows)
-        assert summary["data_version"] == manifest["data_version"] == data_version([data])
-        # What comes after is known by the data that there was, the step itself by what was asked of it.
-        assert manifest["identity"] != step["identity"]
+        assert summary["data_version"] == manifest["data_version"] == version
+        assert manifest["identity"] == step["identity"]
         seen.append(manifest["identity"])
     assert seen[0] != seen[1]
     # What is killed leaves no record: the summary does not take the one of the run before.
-    vertex.do.by_task["preprocess"] = TaskFailed("The replica workerpool0-0 was lost")
+    vertex.do.by_task["resolve"] = TaskFailed("The replica workerpool0-0 was lost")
     fired(vertex, name)
-    summary = storage.read_json(f"{given['root']}/runs/natality/summary.json")
+    summary = storage.read_json(f"{parameters['root']}/runs/natality/summary.json")
     assert (summary["status"], summary["data_version"]) == ("failed", "")
     assert {step["status"] for step in summary["steps"]} == {"skipped"}
 
@@ -110,11 +120,19 @@ def test_a_run_that_left_no_summary_is_not_told_by_that_of_the_run_before(
     assert (done.status, "preprocess failed" in done.error) == (75, True)
 
 
-def test_a_single_run_that_measures_the_data_itself_takes_nothing_from_the_cache(vertex: Platform) -> None:
-    assert vertex.submit("--parameter", "data_version=").status == 0
-    (job,) = [one for name, one in vertex.server.vertex.resources.items() if "/pipelineJobs/" in name]
-    tasks = json.loads(type(job).to_json(job))["pipelineSpec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert tasks["train"]["cachingOptions"] == {}
+def test_without_the_cache_each_run_of_a_schedule_is_another_attempt(vertex: Platform, tmp_path: Path) -> None:
+    from headrace.components.registry.vertex.component import resolve
+
+    vertex.do.by_task["resolve"] = lambda call: component_calls.run(resolve, call, tmp_path)
+    name = scheduled(vertex, "--no-cache")
+    for _ in range(2):
+        given, _ = fired(vertex, name)
+        assert given["cache"] is False
+    attempts = {task: [] for task in ("preprocess", "train", "evaluate")}
+    for call in vertex.do.calls:
+        attempts.get(call.task, []).append(call.parameters.get("attempt"))
+    assert attempts["preprocess"] == attempts["train"] == attempts["evaluate"]
+    assert len(set(attempts["preprocess"])) == 2
 
 
 def test_a_schedule_of_batch_scoring_is_cached_by_the_data_that_is_there_then(

@@ -61,7 +61,7 @@ def job(platform: Platform) -> Any:
             75,
             "gcloud beta quotas info list --service=aiplatform.googleapis.com --project=demo-project",
         ),
-        (400, "Unsupported region for Vertex AI, 'mars-central1'.", 2, "Give another --location"),
+        (400, "Unsupported region for Vertex AI, 'mars-central1'.", 2, "Give another --region"),
         (400, "Invalid value for runtime_config", 2, "Vertex AI refused the request"),
     ],
 )
@@ -83,7 +83,14 @@ def test_the_request_is_what_the_options_file_says(vertex: Platform, tmp_path: P
         'service_account = "runner@demo-project.iam.gserviceaccount.com"\n'
         f'network = "projects/123/global/networks/pods"\nencryption_key = "{key}"\nlabels = {{ team = "growth" }}\n'
     )
-    vertex.options = ["--to", "vertex", "--options", str(tmp_path / "vertex.toml"), "--api-endpoint", vertex.server.url]
+    vertex.options = [
+        "--platform",
+        "vertex",
+        "--options",
+        str(tmp_path / "vertex.toml"),
+        "--api-endpoint",
+        vertex.server.url,
+    ]
     assert vertex.submit("--no-cache").status == 0
     made = job(vertex)
     assert dict(made.labels) == {"team": "growth", "headrace-pipeline": "static-training"}
@@ -91,13 +98,7 @@ def test_the_request_is_what_the_options_file_says(vertex: Platform, tmp_path: P
     assert made.network == "projects/123/global/networks/pods"
     assert made.encryption_spec.kms_key_name == key
     assert made.runtime_config.gcs_output_directory == f"gs://{bucket}/headrace/pipeline"
-    spec = json.loads(type(made).to_json(made))["pipelineSpec"]
-    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert {name: task.get("cachingOptions") for name, task in tasks.items() if name != "condition-2"} == {
-        "preprocess": {},
-        "train": {},
-        "evaluate": {},
-    }
+    assert made.runtime_config.parameter_values["cache"] is False
 
 
 def test_what_the_platform_cannot_reach_is_refused_before_it_is_asked(vertex: Platform) -> None:
@@ -153,23 +154,8 @@ def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
 def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     done = headrace("status", *vertex.options, "--host", "http://127.0.0.1:1")
     assert (done.status, "vertex takes no --host" in done.error) == (2, True)
-    missing = headrace("status", "--to", "vertex", "--project", "demo-project")
-    assert (missing.status, "--location is missing" in missing.error) == (2, True)
-
-
-def test_no_task_looks_for_models_where_none_is_named(vertex: Platform) -> None:
-    assert vertex.submit("--parameter", "warm_start_version=0123456789abcdef").status == 0
-    spec = json.loads(type(job(vertex)).to_json(job(vertex)))["pipelineSpec"]
-    assert "models" not in json.dumps(sorted(spec["components"]) + sorted(spec["deploymentSpec"]["executors"]))
-    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert sorted(tasks) == ["condition-2", "evaluate", "preprocess", "train"]
-    assert (tasks["train"]["dependentTasks"], tasks["evaluate"]["dependentTasks"]) == (
-        ["preprocess"],
-        ["preprocess", "train"],
-    )
-    # What the task would have handed on comes as it was given.
-    for task, name in (("train", "warm_start"), ("train", "warm_start_version"), ("evaluate", "champion")):
-        assert tasks[task]["inputs"]["parameters"][name] == {"componentInputParameter": f"pipelinechannel--{name}"}
+    missing = headrace("status", "--platform", "vertex", "--project", "demo-project")
+    assert (missing.status, "--region is missing" in missing.error) == (2, True)
 
 
 def test_models_are_given_by_their_names_in_the_registry(
@@ -177,16 +163,29 @@ def test_models_are_given_by_their_names_in_the_registry(
 ) -> None:
     from peers import component_calls
 
-    from headrace.components.registry.vertex.component import models
+    from headrace.components.registry.vertex.component import resolve
 
     vertex.server.be_asked_from_here()
     place = put("model/training.json", b'{"model_version": "0123456789abcdef"}').rpartition("/")[0]
     vertex.server.upload(place, model_id="natality", versionAliases=["champion"])
-    vertex.do.by_task["models"] = lambda call: component_calls.run(models, call, tmp_path)
-    done = vertex.submit("--champion", "champion", "--parameter", f"warm_start={PARENT}/models/natality@1", "--wait")
+    vertex.do.by_task["resolve"] = lambda call: component_calls.run(resolve, call, tmp_path)
+    start = json.dumps({"warm_start": f"{PARENT}/models/natality@1"})
+    done = vertex.submit("--champion", "champion", "--parameter", f"training={start}", "--wait")
     assert (done.status, done.error) == (0, "")
     given = {call.task: call.parameters for call in vertex.do.calls}
-    assert next(iter(given)) == "models"
-    assert given["evaluate"]["champion"] == given["train"]["warm_start"] == f"/gcs/{bucket}/model"
-    # By it the cache sees that the alias means another model.
-    assert given["train"]["warm_start_version"] == "0123456789abcdef"
+    assert next(iter(given)) == "resolve"
+    assert given["evaluate"]["champion"] == f"/gcs/{bucket}/model"
+    # By the version the cache sees that the alias means another model.
+    assert given["train"]["training"] == {
+        "warm_start": f"/gcs/{bucket}/model",
+        "warm_start_version": "0123456789abcdef",
+    }
+
+
+def test_options_of_a_training_are_checked_before_the_platform_is_asked(vertex: Platform) -> None:
+    for training, said in (
+        ('{"max_hour": 2}', "training has no option 'max_hour'"),
+        ('{"target": "auc=0.9"}', "the target is of another task"),
+    ):
+        done = vertex.submit("--parameter", f"training={training}")
+        assert (done.status, said in done.error, vertex.server.requests) == (2, True, [])

@@ -50,7 +50,7 @@ def notify(
     facts = dict(locals())
     status = facts.pop("final_status")
 
-    from headrace.components.summarize import batch
+    from headrace.components.summarize.batch import step
 
-    told = batch.BatchFacts(job=status.pipeline_job_resource_name, **facts)
-    batch.run(told, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))
+    told = step.BatchFacts(job=status.pipeline_job_resource_name, **facts)
+    step.run(told, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as peer
 
-from headrace.components.evaluate.metrics import Outcomes, baseline, measure
+from headrace.core.metrics import Outcomes, baseline, measure
 from headrace.core.problem import METRICS
 
 

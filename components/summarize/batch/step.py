@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
-import traceback
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +13,7 @@ from urllib.parse import urlsplit
 from headrace.components.score.identity import score_identity
 from headrace.components.score.options import JOB_LABEL
 from headrace.components.summarize.step import begun, verdict
-from headrace.core import storage
+from headrace.core import http, storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
@@ -26,11 +23,12 @@ from headrace.core.steps.workspace import summary_uri
 # What was scored may be an earlier run's; all else is done, or looked at, each time.
 _CACHED = frozenset({"prepare", "score"})
 _SECONDS = 10.0
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """What `batch_component.notify` is given; its docstring says what each one is."""
+    """What `component.notify` is given; its docstring says what each one is."""
 
     pipeline: str
     run_id: str
@@ -175,12 +173,16 @@ def notify(url: str, told: dict[str, Any]) -> None:
     """Posts JSON to a webhook. That nobody could be told fails no run: it is in the log, as a warning."""
     try:
         check_webhook(url)
-        request = urllib.request.Request(  # noqa: S310 - only http and https pass the check
-            url, json.dumps(told).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310 - likewise
-            pass
-    except (UsageError, OSError, ValueError) as error:
-        traceback.print_exception(error, file=sys.stderr)
+        with http.pool(proxies=True) as connections:
+            headers = {"Content-Type": "application/json"}
+            body = json.dumps(told).encode()
+            response = http.send(
+                connections, "POST", url, body=body, headers=headers, timeout_s=_SECONDS, max_bytes=_MAX_BYTES
+            )
+        failed = "" if 200 <= response.status < 300 else f"status {response.status}"
+    except (UsageError, http.RequestFailed, http.ResponseTooLarge, ValueError) as error:
+        failed = type(error).__name__
+    if failed:
+        # Neither the path nor what the client says of it: a webhook's address is its secret.
         host = urlsplit(url).hostname
-        emit("progress", "notify", f"{host} could not be told: {type(error).__name__}", severity="WARNING")
+        emit("progress", "notify", f"{host} could not be told: {failed}", severity="WARNING")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.artifacts.missing import is_there
 from headrace.core.errors import UsageError
+from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted, listed
+
+
+def check_place(output: str, *, problem: str, data: str, baseline: str = "") -> None:
+    """Checks that there is nothing at `output` but Examples, and that it holds nothing of what is read.
+
+    Raises:
+        UsageError: it does.
+    """
+    check_output(output, EXAMPLES, inputs={"--data": data, "--problem": problem, "--baseline": baseline})
 
 
 def check_replaceable(output: str) -> None:
@@ -15,7 +26,7 @@ def check_replaceable(output: str) -> None:
         UsageError: they have spans, or rows that were appended.
         DataError: there is a manifest.json of something else.
     """
-    if not storage.exists(storage.join(output, "manifest.json")):
+    if not is_there("Examples", output):
         return
     there = Manifest.read(output)
     if there.spans:

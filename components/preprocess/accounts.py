@@ -1,0 +1,158 @@
+"""Accounts of rows: what came of each batch and shard, and their summary."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.components.preprocess.stage_context import StageContext
+from headrace.core import storage
+from headrace.core.artifacts.examples import Shard
+from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.statistics.file import to_bytes
+from headrace.core.statistics.measure import TableStatistics, merge_all
+
+# Faults of a batch that go along with its account, to be shown where the budget is spent.
+_EXAMPLES = 5
+
+# The work folder's file of the train split's statistics, as sketches that merge.
+STATISTICS_ASIDE = "statistics.arrow"
+
+Position = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The rows of one batch that belong to one shard.
+
+    Attributes:
+        position: of the batch.
+        path, index: the Arrow file where they wait, and which record batch of it they are.
+        content: themselves, as a stream of Arrow IPC, where there is no such file.
+    """
+
+    position: Position
+    path: str
+    index: int
+    content: bytes = b""
+
+
+@dataclass(frozen=True)
+class BatchAccount:
+    """What came of a batch: rows read, rows that broke a rule by reason, the first few, and `Checked.seen`."""
+
+    position: Position
+    rows: int
+    reasons: Counter[str]
+    examples: tuple[QuarantinedRow, ...]
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class ShardAccount:
+    """What came of a shard; statistics only for the train split."""
+
+    shard: int
+    written: Shard
+    statistics: TableStatistics | None
+    duplicates: int
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Rows that broke a rule, by reason."""
+        return {"duplicate_key": self.duplicates} if self.duplicates else {}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error that a stage met; it travels as data, because an exception loses its type in a runner."""
+
+    position: Position
+    error: dict[str, Any]
+
+
+Account = BatchAccount | ShardAccount | Refusal
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of the whole pipeline.
+
+    Attributes:
+        errors: in the order of the rows they are about.
+        rows: rows read, by index of the file.
+        reasons: rows that broke a rule, by reason.
+        examples: the first few of them.
+        shards: by number, those that have rows.
+        statistics: of the train split, as statistics.json holds them; None where it has no rows.
+        seen: `Checked.seen` of all batches.
+    """
+
+    errors: list[dict[str, Any]]
+    rows: dict[int, int]
+    reasons: dict[str, int]
+    examples: list[dict[str, Any]]
+    shards: dict[int, Shard]
+    statistics: dict[str, Any] | None
+    seen: dict[str, int]
+
+
+def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
+    """Merges all accounts in the order of rows and shards, whatever order they came in, and puts them on record."""
+    every = list(accounts)
+    batches = sorted((a for a in every if isinstance(a, BatchAccount)), key=lambda account: account.position)
+    shards = sorted((a for a in every if isinstance(a, ShardAccount)), key=lambda account: account.shard)
+    refusals = sorted((a for a in every if isinstance(a, Refusal)), key=lambda account: account.position)
+    reasons: Counter[str] = Counter()
+    rows: Counter[int] = Counter()
+    seen: Counter[str] = Counter()
+    for batch in batches:
+        seen.update(batch.seen)
+        reasons.update(batch.reasons)
+        rows[batch.position[0]] += batch.rows
+    duplicates = sum(shard.duplicates for shard in shards)
+    if duplicates:
+        reasons["duplicate_key"] += duplicates
+    measured = [shard.statistics for shard in shards if shard.statistics is not None and shard.statistics.rows]
+    merged = merge_all(measured) if measured else None
+    summary = {
+        "errors": [refusal.error for refusal in refusals],
+        "rows": rows,
+        "reasons": dict(sorted(reasons.items())),
+        "examples": [json.loads(row.to_line()) for batch in batches for row in batch.examples][:_EXAMPLES],
+        "shards": {shard.shard: vars(shard.written) for shard in shards},
+        "statistics": merged.to_json() if merged is not None else None,
+        "seen": dict(sorted(seen.items())),
+    }
+    if merged is not None:
+        context.put_aside(STATISTICS_ASIDE, to_bytes(merged))
+    storage.write_json(storage.join(context.work, "summary.json"), summary)
+
+
+def read_summary(context: StageContext) -> Summary:
+    """What `write_summary` put on record."""
+    plain = storage.read_json(storage.join(context.work, "summary.json"))
+    return Summary(
+        errors=plain["errors"],
+        rows={int(index): rows for index, rows in plain["rows"].items()},
+        reasons=plain["reasons"],
+        examples=plain["examples"],
+        shards={int(number): Shard(**shard) for number, shard in plain["shards"].items()},
+        statistics=plain["statistics"],
+        seen=plain["seen"],
+    )
+
+
+def read_duplicates(context: StageContext) -> pa.Table:
+    """Rows whose key had been seen, in the order of files and rows: file, row, first_file, first_row, key."""
+    tables = [pa.ipc.open_file(storage.read_bytes(path)).read_all() for path in context.aside("duplicates-*.arrow")]
+    if not tables:
+        return pa.table({name: [] for name in ("file", "row", "first_file", "first_row", "key")})
+    table = pa.concat_tables(tables)
+    return table.take(pc.sort_indices(table, [("file", "ascending"), ("row", "ascending")]))

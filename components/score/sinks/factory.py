@@ -1,0 +1,46 @@
+"""Sink factory: what writes predictions in each format."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from headrace.components.score.config import SinkName
+from headrace.components.score.sinks.sink import Sink
+from headrace.core.errors import UsageError
+
+
+def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str, Any] | None = None) -> Sink:
+    """The sink of that name. What writes a format is imported only where it is used.
+
+    Args:
+        name: one of SINKS.
+        key: the column that identifies a row, if there is one.
+        table: bigquery://PROJECT.DATASET.TABLE, for that sink.
+        about: what a lookup table says of itself.
+
+    Raises:
+        UsageError: there is no such sink, or it needs a key.
+    """
+    if name == "parquet":
+        from headrace.components.score.sinks.parquet_sink import ParquetSink
+
+        return ParquetSink(key)
+    if name == "csv":
+        from headrace.components.score.sinks.csv_sink import CsvSink
+
+        return CsvSink()
+    if name == "jsonl":
+        from headrace.components.score.sinks.jsonl_sink import JsonLinesSink
+
+        return JsonLinesSink()
+    if name == "bigquery":
+        from headrace.components.score.sinks.bigquery_sink import BigQuerySink
+
+        return BigQuerySink(key, table)
+    if name == "table":
+        if key is None:
+            raise UsageError("a lookup table needs a key", where="--key", expected="a column that identifies each row")
+        from headrace.components.score.sinks.table_sink import TableSink
+
+        return TableSink(key, about or {})
+    raise UsageError("there is no such sink", expected=f"one of {', '.join(get_args(SinkName))}", received=repr(name))

@@ -1,0 +1,31 @@
+"""Artifact kinds: how each of what headrace writes is told from what is the user's."""
+
+from __future__ import annotations
+
+from headrace.core.storage.output_check import Artifact, OpenFolder, StateFolder, TextFile
+
+_SPLITS = ("train", "eval", "test")
+
+EXAMPLES = Artifact(
+    "Examples",
+    "Examples",
+    "manifest.json",
+    frozenset({"schema.json", "statistics.json", "quarantine", "sketches", "spans", "appended", *_SPLITS}),
+)
+MODEL = Artifact("Model", "a Model", "training.json", frozenset())
+EVALUATION = Artifact("Evaluation", "an Evaluation", "evaluation.json", frozenset())
+PREDICTIONS = Artifact("Predictions", "Predictions", "manifest.json", frozenset({"quarantine"}))
+
+REGISTRY = StateFolder("a registry", "aliases.json", frozenset({"versions"}))
+ENDPOINT = StateFolder("an endpoint", "endpoint.json", frozenset({"versions", "servers", "server.log", "server.log.1"}))
+PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
+_ALL = (EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, REGISTRY.state, ENDPOINT.state, PUBLISHED.state)
+ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))
+
+SPEC_HEADER = b"# Compiled by headrace.\n"
+SPEC = TextFile("a pipeline spec", lambda content: content.startswith(SPEC_HEADER))
+# It is the user's to edit, so one that is there is written over only where `--replace` says so; then any file is.
+PROBLEM = TextFile("a Problem file", lambda _: True)
+REPORT = TextFile("a report", lambda content: b'<meta name="generator" content="headrace">' in content[:4096])
+LOG_HEADER = b"# headrace log\n"
+LOG = TextFile("a log", lambda content: content.startswith(LOG_HEADER))

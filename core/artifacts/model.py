@@ -1,0 +1,118 @@
+"""Model artifact: what describes it, read in one way by everything that is given one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.core import storage
+from headrace.core.artifacts.missing import is_there, no_artifact
+from headrace.core.errors import DataError
+
+FORMAT = 1
+# What can be the name of a folder and a part of a URL.
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+@dataclass(frozen=True)
+class ModelArtifact:
+    """A Model.
+
+    Attributes:
+        uri: its folder, here or on gs://.
+        version: its model_version.
+        training: its training.json: how it was trained.
+        problem: its problem.json: the declaration that it was trained for.
+    """
+
+    uri: str
+    version: str
+    training: Mapping[str, Any]
+    problem: Mapping[str, Any]
+
+    @property
+    def saved_model(self) -> str:
+        """URI of its SavedModel."""
+        return storage.join(self.uri, "saved_model")
+
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Statistics of the data that it was trained on, by column.
+
+        Raises:
+            DataError: statistics.json is missing or damaged.
+        """
+        columns: Mapping[str, Mapping[str, Any]] = _object(self.uri, "statistics.json", "columns")["columns"]
+        return columns
+
+    def columns(self) -> list[dict[str, Any]]:
+        """The columns of its schema.json.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        columns: list[dict[str, Any]] = _object(self.uri, "schema.json", "columns")["columns"]
+        return columns
+
+    def golden(self) -> Mapping[str, Any] | None:
+        """Its golden rows, as golden.json holds them; None where it has none.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        return _object(self.uri, "golden.json") if storage.exists(storage.join(self.uri, "golden.json")) else None
+
+
+def open_model(uri: str, *, option: str = "") -> ModelArtifact:
+    """The Model in a folder.
+
+    Args:
+        uri: the folder.
+        option: of the command line that named it, for the error.
+
+    Raises:
+        UsageError: it holds no Model.
+        DataError: the Model is damaged.
+    """
+    version = version_of(uri, option=option)
+    if not storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
+        raise DataError(
+            "the Model holds no SavedModel",
+            where=storage.join(uri, "saved_model"),
+            expected="saved_model.pb in it",
+            fix="Copy the Model again, or train again",
+        )
+    return ModelArtifact(uri, version, _training(uri), _object(uri, "problem.json", "label"))
+
+
+def version_of(uri: str, *, option: str = "") -> str:
+    """The version of the Model in a folder, of which nothing else is read; arguments and errors as `open_model`."""
+    if not is_there("Model", uri):
+        raise no_artifact("Model", uri, option=option)
+    version = _training(uri).get("model_version")
+    if not isinstance(version, str) or not _VERSION.match(version):
+        raise DataError(
+            "the version is wrong",
+            where=storage.join(uri, "training.json"),
+            expected="1 to 64 letters, digits, ., - and _, starting with a letter or a digit",
+            received=repr(version),
+        )
+    return version
+
+
+def _training(uri: str) -> Mapping[str, Any]:
+    return _object(uri, "training.json", "model_version")
+
+
+def _object(uri: str, name: str, field: str = "") -> dict[str, Any]:
+    where = storage.join(uri, name)
+    value = storage.read_json(where)
+    if not isinstance(value, dict) or (field and field not in value):
+        raise DataError(
+            "the Model is damaged",
+            where=where,
+            expected=f'an object with "{field}"' if field else "an object",
+            received=", ".join(value) if isinstance(value, dict) else type(value).__name__,
+        )
+    return value

@@ -1,0 +1,134 @@
+"""Examples artifact as its readers need it: opened, checked against the Problem, split by split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.core import storage
+from headrace.core.artifacts.examples import Column, Manifest, Schema
+from headrace.core.errors import DataError
+from headrace.core.problem import Problem
+
+_AGAIN = "Run `headrace preprocess` again with this Problem file"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of the rows.
+
+    Attributes:
+        rows: how many there are.
+        files: local paths of its TFRecord shards that hold rows, in order.
+        size: bytes of the shards.
+        shard_rows: how many rows each of `files` holds.
+    """
+
+    rows: int
+    files: tuple[str, ...]
+    size: int
+    shard_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExamplesArtifact:
+    """Examples whose manifest, schema and statistics are there and fit the Problem.
+
+    Attributes:
+        uri: where they are.
+        manifest: the account of their rows.
+        statistics: by column, as measured on the train split.
+    """
+
+    uri: str
+    manifest: Manifest
+    statistics: Mapping[str, Mapping[str, Any]]
+
+    def split(self, name: str) -> Split:
+        """A split that holds rows.
+
+        Args:
+            name: train, eval or test.
+
+        Raises:
+            DataError: it is empty, or a shard is missing or has another size than the manifest says.
+        """
+        split = self.manifest.splits[name]
+        if split.rows < 1:
+            counted = (f"{other}: {found.rows} rows" for other, found in self.manifest.splits.items())
+            raise DataError(
+                f"the {name} split is empty",
+                where=self.uri,
+                expected="one row or more",
+                received=", ".join(counted),
+                fix=f"Give more rows, or a greater share in Splits({name}=...)",
+            )
+        files: dict[str, int] = {}
+        for shard in split.shards:
+            where = storage.join(self.uri, shard.file)
+            path = storage.local_path(where)
+            size = path.stat().st_size if path.is_file() else None
+            if size != shard.bytes:
+                raise DataError(
+                    "a shard is missing" if size is None else "a shard is damaged",
+                    where=where,
+                    expected=f"{shard.bytes} bytes",
+                    received="no file" if size is None else f"{size} bytes",
+                    fix="Run `headrace preprocess` again",
+                )
+            if shard.rows:
+                files[str(path)] = shard.rows
+        size = sum(shard.bytes for shard in split.shards)
+        return Split(split.rows, tuple(files), size, tuple(files.values()))
+
+
+def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
+    """The Examples in a folder.
+
+    Raises:
+        UsageError: it holds no Examples.
+        DataError: they are damaged, or were made from another declaration of the problem.
+    """
+    manifest = Manifest.read(uri)
+    _check_columns(uri, Schema.read(uri), problem)
+    if manifest.schema_digest != problem.schema_digest:
+        raise DataError(
+            "these Examples were made from another declaration of the problem",
+            where=storage.join(uri, "manifest.json"),
+            expected=f'problem "{problem.name}" with schema digest {problem.schema_digest[:12]}',
+            received=f'problem "{manifest.problem}" with schema digest {manifest.schema_digest[:12]}',
+            fix=f"{_AGAIN}: features, splits or the quarantine budget changed",
+        )
+    where = storage.join(uri, "statistics.json")
+    statistics = storage.read_json(where)
+    if not isinstance(statistics, dict) or not isinstance(statistics.get("columns"), dict):
+        raise DataError("the file holds no statistics", where=where, expected='{"columns": {...}}', fix=_AGAIN)
+    return ExamplesArtifact(uri, manifest, statistics["columns"])
+
+
+def unreadable(where: str, received: str) -> DataError:
+    """The error of shards that cannot be read."""
+    return DataError(
+        "a shard cannot be read",
+        where=where,
+        expected="whole TFRecords of tf.train.Example",
+        received=received,
+        fix="Run `headrace preprocess` again",
+    )
+
+
+def _check_columns(uri: str, schema: Schema, problem: Problem) -> None:
+    def kinds(columns: tuple[Column, ...]) -> dict[str, str]:
+        return {column.name: f"{column.kind} {column.role}" for column in columns}
+
+    expected, found = kinds(Schema.of(problem).columns), kinds(schema.columns)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise DataError(
+                f'the Examples do not fit the problem: column "{name}"',
+                where=storage.join(uri, "schema.json"),
+                expected=expected.get(name, "no such column"),
+                received=found.get(name, "no such column"),
+                fix=_AGAIN,
+            )

@@ -1,0 +1,75 @@
+"""Checks of configuration values: counts, numbers, fractions and words, each refused in the same words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from headrace.core.errors import HeadraceError, UsageError
+
+
+def is_finite(value: object) -> bool:
+    """Whether `value` is an int or a float, and neither NaN nor infinite; True and False are not numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_count(
+    value: object,
+    name: str,
+    *,
+    minimum: int = 1,
+    maximum: int | None = None,
+    where: str | None = None,
+    error: type[HeadraceError] = UsageError,
+) -> None:
+    """Checks that a value is a whole number from `minimum` to `maximum`, or to any number where that is None.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < minimum or (maximum is not None and value > maximum):  # type: ignore[operator]
+        bounds = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
+        raise error(f"{name} is wrong", where=where, expected=f"a whole number, {bounds}", received=repr(value))
+
+
+def check_positive(
+    value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
+) -> None:
+    """Checks that a value is a finite number greater than 0.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    if not is_finite(value) or value <= 0:  # type: ignore[operator]
+        raise error(f"{name} is wrong", where=where, expected="a number greater than 0", received=repr(value))
+
+
+def check_fraction(
+    value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
+) -> None:
+    """Checks that a value is a number in [0, 1].
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    if not is_finite(value) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise error(f"{name} is wrong", where=where, expected="a fraction between 0 and 1", received=repr(value))
+
+
+def check_word(
+    value: object,
+    name: str,
+    words: Sequence[str],
+    *,
+    where: str | None = None,
+    error: type[HeadraceError] = UsageError,
+) -> None:
+    """Checks that a value is one of some words.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    if value not in words:
+        expected = " or ".join(f'"{word}"' for word in words)
+        raise error(f"{name} is wrong", where=where, expected=expected, received=repr(value))

@@ -1,0 +1,32 @@
+"""Copies of a Problem file and its modules below a run's root, written before the run starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from headrace.core import storage
+from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.places import DIGITS, filled, template
+
+
+def contents(file: ProblemFile, root: str) -> dict[str, bytes]:
+    """What has to be written below `root` before a run starts: the content by URI, in the order of writing."""
+    folder = storage.join(root, "problems", file.digest[:DIGITS])
+    place = storage.join(folder, file.path.rsplit("/", 1)[-1])
+    written = {storage.join(folder, name): text.encode() for name, text in file.files.items()}
+    # A file that says where another one is comes after it.
+    written[place] = file.source.encode()
+    said = json.dumps({"format": 1, "problem": place}).encode()
+    return written | {filled(template(root), digest): said for digest in file.digests.values()}
+
+
+def write(contents: Mapping[str, bytes]) -> None:
+    """Writes what `contents` gives.
+
+    Raises:
+        UsageError: the place cannot be written.
+        PlatformError: the disk is full, or the service failed.
+    """
+    for uri, content in contents.items():
+        storage.write_bytes(uri, content)

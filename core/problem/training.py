@@ -1,0 +1,80 @@
+"""Training section of a Problem: model, optimizer and stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from headrace.core.checks import check_count, check_word, is_finite
+from headrace.core.errors import ProblemError
+
+ModelKind = Literal["linear", "deep", "wide_and_deep", "deep_and_cross"]
+LearningRateScaling = Literal["none", "linear", "sqrt"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the model is trained.
+
+    Args:
+        batch_size: rows a step, over all replicas.
+        epochs: passes over the train split at most; early stopping may end sooner.
+        steps: steps at most; None leaves the end to epochs.
+        learning_rate: of Adam, in (0, 1].
+        patience: epochs without a better loss on the eval split after which training stops.
+        model: the model to train, where the Problem file has no build_model.
+        hidden_units: widths of the deep part's layers; without any, a wide and deep model is linear.
+        cross_layers: of a deep and cross model.
+        dropout: share of each hidden layer dropped while training, in [0, 1).
+        learning_rate_scaling: how the rate grows with the number of replicas, over which batch_size is divided.
+        seed: the same input, seed and version give the same weights on the same hardware.
+
+    Raises:
+        ProblemError: a value outside its range.
+    """
+
+    batch_size: int = 64
+    epochs: int = 30
+    steps: int | None = None
+    learning_rate: float = 0.001
+    patience: int = 5
+    model: ModelKind = "wide_and_deep"
+    hidden_units: Sequence[int] = (64, 32)
+    cross_layers: int = 2
+    dropout: float = 0.0
+    learning_rate_scaling: LearningRateScaling = "none"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for count in ("batch_size", "epochs", "patience"):
+            check_count(getattr(self, count), count, where="Training", error=ProblemError)
+        if self.steps is not None:
+            check_count(self.steps, "steps", where="Training", error=ProblemError)
+        check_count(self.cross_layers, "cross_layers", where="Training", error=ProblemError)
+        check_count(self.seed, "seed", minimum=0, where="Training", error=ProblemError)
+        check_word(self.model, "model", get_args(ModelKind), where="Training", error=ProblemError)
+        check_word(
+            self.learning_rate_scaling,
+            "learning_rate_scaling",
+            get_args(LearningRateScaling),
+            where="Training",
+            error=ProblemError,
+        )
+        units = tuple(self.hidden_units)
+        for unit in units:
+            check_count(unit, "hidden_units", where="Training", error=ProblemError)
+        if self.model == "deep" and not units:
+            raise ProblemError(
+                "a deep model has hidden layers",
+                where="Training",
+                expected='hidden_units=[...], or model="linear"',
+                received="hidden_units=[]",
+            )
+        object.__setattr__(self, "hidden_units", units)
+        if not is_finite(self.learning_rate) or not 0 < self.learning_rate <= 1:
+            raise ProblemError(
+                "learning_rate is wrong", where="Training", expected="in (0, 1]", received=repr(self.learning_rate)
+            )
+        if not is_finite(self.dropout) or not 0 <= self.dropout < 1:
+            raise ProblemError("dropout is wrong", where="Training", expected="in [0, 1)", received=repr(self.dropout))

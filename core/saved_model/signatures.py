@@ -1,0 +1,50 @@
+"""Names of the two signatures by which a Model is scored with its texts looked up once per distinct text.
+
+`TEXT_TABLES` maps distinct texts to tables, `PREDICT_BY_CODE` predicts rows from these tables and each row's codes.
+
+A group is one or more text columns, by their places among the sorted text columns of the Model: "0_2". A code is the
+number of a row's combination of texts: of one column the place among its distinct texts, of several that among all
+combinations, in the order of numpy.ravel_multi_index.
+
+- `TEXT_TABLES` takes `texts_0`, `texts_1`, ...: the distinct texts of each text column, [texts]; it gives `table_NAME`.
+- `PREDICT_BY_CODE` takes the same `table_NAME`, `code_GROUP`, [rows] int32, and `number_COLUMN`, [rows] float32; it
+  gives what the serving signature gives, without the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+TEXT_TABLES = "text_tables"
+PREDICT_BY_CODE = "predict_by_code"
+
+# Combinations of texts of a group. More take longer to look up than the rows of a batch.
+MAX_COMBINATIONS = 4096
+
+Group = tuple[int, ...]
+
+
+def texts_input(column: int) -> str:
+    """The input for the distinct texts of a text column, by its place."""
+    return f"texts_{column}"
+
+
+def code_input(group: Group) -> str:
+    """The input for the codes of a group."""
+    return "code_" + "_".join(map(str, group))
+
+
+def number_input(column: str) -> str:
+    """The input for the values of a numeric column."""
+    return f"number_{column}"
+
+
+def groups_of(inputs: Iterable[str]) -> list[Group]:
+    """The groups among the names of inputs of `PREDICT_BY_CODE`, in order."""
+    codes = (name.removeprefix("code_") for name in inputs if name.startswith("code_"))
+    return sorted(tuple(map(int, code.split("_"))) for code in codes)
+
+
+def numbers_of(inputs: Iterable[str]) -> dict[str, str]:
+    """The numeric columns among the names of inputs of `PREDICT_BY_CODE`: input by column."""
+    return {name.removeprefix("number_"): name for name in sorted(inputs) if name.startswith("number_")}

@@ -1,0 +1,186 @@
+"""Predictor: a SavedModel over rows, numpy in, numpy and faults by row out; free of Arrow.
+
+Every way of scoring calls the model through it: filled up to whole blocks of rows, what TensorFlow raises translated, a
+call that fails divided until the guilty rows are known, and outputs that are not finite found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import PlatformError
+from headrace.core.scoring.bisect import RowsFailed, answered
+
+if TYPE_CHECKING:
+    from headrace.core.saved_model.loaded import SavedModel
+
+# A call is filled up to a multiple of so many rows. Matrix products work in blocks of 4, 8, 12, 16, 24 or 48 rows, and
+# add up what is left over in another order: in whole blocks a row's prediction does not depend on the rows beside it,
+# so neither on the size of batches nor on rows that were taken out.
+BLOCK_ROWS = 48
+
+
+class Texts(NamedTuple):
+    """A column of strings by its distinct values.
+
+    Attributes:
+        codes: [rows] int32, places in `values`.
+        values: the distinct values.
+    """
+
+    codes: npt.NDArray[np.int32]
+    values: Sequence[bytes]
+
+
+# One value per row of an input: numbers of its dtype, or strings.
+Column = npt.NDArray[Any] | Texts
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a row has no prediction.
+
+    Attributes:
+        reason: model_failed (the model raised an error for this row alone) or not_finite (an output is NaN or inf).
+        message: what is wrong, to be read by people.
+        value: the output as text; "" where there is none.
+    """
+
+    reason: Literal["model_failed", "not_finite"]
+    message: str
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions of a batch.
+
+    Attributes:
+        outputs: by name, [answered, ...]: numbers, or bytes as objects; bfloat16 as float32.
+        at: [answered] the rows that the model answered, ascending; among them those with a fault `not_finite`.
+        faults: by row, in ascending order.
+        model_version: of the model that made them.
+    """
+
+    outputs: Mapping[str, npt.NDArray[Any]]
+    at: npt.NDArray[np.int64]
+    faults: Mapping[int, Fault]
+    model_version: str
+
+
+class Predictor:
+    """Calls a loaded SavedModel; safe to use from several threads at a time.
+
+    Args:
+        model: what is called.
+        model_version: of it.
+        outputs: those that are wanted; all by default.
+    """
+
+    def __init__(self, model: SavedModel, model_version: str, outputs: Sequence[str] | None = None) -> None:
+        self.model_version = model_version
+        self._model = model
+        self._outputs = tuple(sorted(model.outputs) if outputs is None else outputs)
+
+    def predict(self, columns: Mapping[str, Column]) -> Predicted:
+        """Predictions for rows.
+
+        Args:
+            columns: one for each input of the signature, [rows] or [rows, n], all of the same number of rows.
+
+        Raises:
+            PlatformError: the model fails for a reason that is not in the rows.
+            DataError: it does not answer every row.
+        """
+        rows = len(_first(columns))
+
+        def piece(begin: int, end: int) -> dict[str, npt.NDArray[Any]]:
+            def run(filled: int) -> Mapping[str, Any]:
+                return self._model({n: _tensor(column, begin, end, filled) for n, column in columns.items()})
+
+            return {name: _array(tensor) for name, tensor in self.call(run, end - begin).items()}
+
+        pieces, failed = answered(piece, rows)
+        faults = {row: Fault("model_failed", message) for row, message in failed.items()}
+        at = np.delete(np.arange(rows), list(failed))
+        outputs = {name: np.concatenate([one[name] for one in pieces]) if pieces else _none() for name in self._outputs}
+        for name, values in outputs.items():
+            bad = not_finite(values)
+            if bad is None:
+                continue
+            for place in np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim)))).tolist():
+                message = f"the model's output {name} is not a finite number"
+                faults.setdefault(int(at[place]), Fault("not_finite", message, str(values[place])))
+        return Predicted(outputs, at, dict(sorted(faults.items())), self.model_version)
+
+    def call(self, run: Callable[[int], Mapping[str, Any]], rows: int) -> dict[str, Any]:
+        """One call of the model.
+
+        Args:
+            run: gives all outputs as tensors, for as many rows as it is told, of which `rows` count.
+            rows: one or more.
+
+        Returns:
+            Tensors of the wanted outputs, [rows, ...].
+
+        Raises:
+            RowsFailed: the model failed, perhaps for the sake of some of the rows.
+            PlatformError: it failed for another reason.
+            DataError: it did not answer every row.
+        """
+        from headrace.core.saved_model import loaded
+
+        filled = filled_rows(rows)
+        try:
+            outputs = run(filled)
+        except loaded.PLATFORM_ERRORS as error:
+            if rows > 1 and isinstance(error, loaded.TOO_LARGE):
+                raise RowsFailed(loaded.cause(error)) from error
+            raise PlatformError("the model failed", received=loaded.cause(error)) from error
+        except loaded.OpError as error:
+            raise RowsFailed(loaded.cause(error)) from error
+        loaded.check_answers(outputs, filled)
+        return {name: outputs[name][:rows] for name in self._outputs}
+
+
+def filled_rows(rows: int) -> int:
+    """Rows of the call that answers `rows` rows: whole blocks."""
+    return -(-rows // BLOCK_ROWS) * BLOCK_ROWS
+
+
+def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """Which numbers are NaN or infinite; None for values that cannot be."""
+    return ~np.isfinite(values) if values.dtype.kind == "f" else None
+
+
+def _tensor(column: Column, begin: int, end: int, filled: int) -> Any:
+    """Rows from `begin` up to `end` of a column, its last one repeated up to `filled` rows."""
+    import tensorflow as tf
+
+    if isinstance(column, Texts):
+        return tf.gather(tf.constant(list(column.values), tf.string), _filled(column.codes[begin:end], filled))
+    return tf.constant(_filled(column[begin:end], filled))
+
+
+def _filled(values: npt.NDArray[Any], filled: int) -> npt.NDArray[Any]:
+    more = filled - len(values)
+    return np.concatenate([values, np.repeat(values[-1:], more, axis=0)]) if more else values
+
+
+def _array(tensor: Any) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = tensor.numpy()
+    return values.astype(np.float32) if tensor.dtype.name == "bfloat16" else values
+
+
+def _first(columns: Mapping[str, Column]) -> npt.NDArray[Any]:
+    column = next(iter(columns.values()))
+    return column.codes if isinstance(column, Texts) else column
+
+
+def _none() -> npt.NDArray[Any]:
+    return np.zeros(0)

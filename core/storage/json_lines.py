@@ -1,0 +1,26 @@
+"""JSON text with a line for each key of an object, and for each member of an array of objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+
+def json_lines(value: Any, newline: str = "\n") -> Iterator[str]:
+    """The pieces of a JSON value's text, an object with a line for each of its keys; NaN and infinity are refused.
+
+    With `json.dumps(indent=...)` Python encodes alone, at a tenth of the speed of its C half, which does lines.
+    """
+    inner = newline + " "
+    if isinstance(value, dict) and value:
+        for number, (key, item) in enumerate(value.items()):
+            yield ("," if number else "{") + inner + json.dumps({key: None}, allow_nan=False)[1:-5]
+            yield from json_lines(item, inner)
+        yield newline + "}"
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], dict | list | tuple):
+        for number, item in enumerate(value):
+            yield ("," if number else "[") + inner + json.dumps(item, allow_nan=False)
+        yield newline + "]"
+    else:
+        yield json.dumps(value, allow_nan=False)

@@ -1,0 +1,101 @@
+"""Listings of files and objects, and the fingerprint of their content."""
+
+from __future__ import annotations
+
+import glob as _glob
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.core.errors import DataError
+from headrace.core.storage.files import is_remote, join, local_path, remote_store
+
+_CHUNK = 1 << 20
+
+
+def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
+    """The files that `uri` names, sorted: itself, those directly in the folder, or those that match the glob.
+
+    Files whose names start with `.` or `_` are not data, by the convention of Beam, Spark and Hive.
+
+    Raises:
+        DataError: nothing is there, or nothing with one of `suffixes`.
+    """
+    if is_remote(uri):
+        return _list_remote_files(uri, suffixes)
+    path = local_path(uri)
+    if path.is_file():
+        return [str(path)]
+    if path.is_dir():
+        found = [entry for entry in path.iterdir() if entry.is_file()]
+    else:
+        found = [Path(name) for name in _glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
+        if not found:
+            raise DataError("there is no such file, folder or pattern", where=uri)
+    named = sorted(str(f) for f in found if f.name.lower().endswith(suffixes) and f.name[0] not in "._")
+    if not named:
+        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+    return named
+
+
+def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
+    found, alone = remote_store().find(uri)
+    if alone:
+        return [uri]
+    if not found:
+        raise DataError("there is no such file, folder or pattern", where=uri)
+    named = [o.uri for o in found if o.uri.lower().endswith(suffixes) and o.uri.rsplit("/", 1)[1][0] not in "._"]
+    if not named:
+        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+    return named
+
+
+def files_below(uri: str) -> dict[str, str]:
+    """All files below a folder, hidden ones too: their URIs by their path within it, sorted by that.
+
+    Linked folders are followed, as a volume of Kubernetes has them, each once.
+    """
+    if is_remote(uri):
+        prefix = join(uri, "")
+        found = {each.uri.removeprefix(prefix): each.uri for each in remote_store().below(uri)}
+        # Consoles make folders visible by an empty object whose name ends with a slash.
+        return {name: found[name] for name in sorted(found) if name and not name.endswith("/")}
+    root, files, seen = local_path(uri), {}, set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        folders[:] = [each for each in folders if os.path.realpath(os.path.join(folder, each)) not in seen]  # noqa: PTH118
+        for name in names:
+            path = Path(folder, name)
+            files[path.relative_to(root).as_posix()] = str(path)
+    return dict(sorted(files.items()))
+
+
+def names_below(uri: str) -> set[str]:
+    """The names directly below `uri` in an object store; none where an upload of ours was killed before its end."""
+    found: set[str] = remote_store().names_below(uri)
+    return found
+
+
+def upload_folder(folder: Path, uri: str, last: str) -> None:
+    """See `object_store.upload_tree`."""
+    remote_store().upload_tree(folder, uri, last)
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """SHA-256 over the names and contents of files, in hexadecimal: the version of the data.
+
+    Files in an object store are told apart by their size and the checksum that the store keeps: none is read.
+    """
+    total = hashlib.sha256()
+    for name in paths:
+        if is_remote(name):
+            known = remote_store().describe(name)
+            total.update(f"{known.name.rsplit('/', 1)[-1]}\0{known.bytes} {known.crc32c}\n".encode())
+            continue
+        content = hashlib.sha256()
+        with local_path(name).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                content.update(chunk)
+        total.update(f"{local_path(name).name}\0{content.hexdigest()}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,263 @@
+"""Output checks: what may be written at a place, so that nothing of the user's is ever removed or overwritten.
+
+A command replaces only what it wrote itself, and what it wrote says so: an artifact by the member "kind" of its
+manifest. Everything else that is there is refused before any work, and so is a place that holds what is read.
+"""
+
+from __future__ import annotations
+
+import glob as _glob
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+
+
+class Kind(Protocol):
+    """What can be at an output.
+
+    Attributes:
+        name: in a message, such as "Examples".
+        replaced: whether a new one takes the place of all that is there.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def replaced(self) -> bool: ...
+
+    def foreign(self, uri: str) -> str | None:
+        """What is at `uri` that is not of this kind, in words; None where a new one may be written there."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder that is replaced whole, by `output.publishing`.
+
+    Attributes:
+        kind: what its manifest says under "kind".
+        name: in a message.
+        manifest: a JSON file in it.
+        entries: names that the folder may hold, besides those in the manifest's "files"; another one is the user's.
+    """
+
+    kind: str
+    name: str
+    manifest: str
+    entries: frozenset[str]
+    replaced: bool = True
+
+    def foreign(self, uri: str) -> str | None:
+        """See `Kind`."""
+        names = _names(uri)
+        if names is None:
+            return "a file"
+        if not names:
+            return None
+        if self.manifest not in names:
+            return _shown(names)
+        said = _json(storage.join(uri, self.manifest))
+        if said.get("kind") != self.kind:
+            return f'a {self.manifest} without "kind": "{self.kind}"'
+        files = said.get("files") or ()
+        listed = {str(file["file"] if isinstance(file, Mapping) else file).partition("/")[0] for file in files}
+        others = names - self.entries - listed - {self.manifest}
+        return f"also {_shown(others)}" if others else None
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """A folder that several runs change, such as a registry: it is never replaced.
+
+    Attributes:
+        name: in a message.
+        state: the JSON file that says what is current.
+        entries: what else is in it, also before there is a state.
+    """
+
+    name: str
+    state: str
+    entries: frozenset[str]
+    replaced: bool = False
+
+    def foreign(self, uri: str) -> str | None:
+        """See `Kind`."""
+        names = _names(uri)
+        if names is None:
+            return "a file"
+        if not names or self.state in names:
+            return None
+        # Whoever writes there takes the lock first; a bucket has none.
+        begun = ".lock" in names or storage.is_remote(uri)
+        others = names - self.entries - {".lock"}
+        return None if begun and not others else _shown(others or names)
+
+
+@dataclass(frozen=True)
+class OpenFolder:
+    """A folder that others may use too, such as a root: each thing that is put there has a place of its own, checked.
+
+    Attributes:
+        name: in a message.
+        closed: names of files that say that the folder is an artifact, or another thing, of its own.
+    """
+
+    name: str
+    closed: frozenset[str]
+    replaced: bool = False
+
+    def foreign(self, uri: str) -> str | None:
+        """See `Kind`."""
+        names = _names(uri)
+        if names is None:
+            return "a file"
+        found = names & self.closed
+        return _shown(found) if found else None
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file that is replaced whole.
+
+    Attributes:
+        name: in a message.
+        ours: whether the bytes of a file are one of this kind.
+    """
+
+    name: str
+    ours: Callable[[bytes], bool]
+    replaced: bool = True
+
+    def foreign(self, uri: str) -> str | None:
+        """See `Kind`."""
+        if not storage.is_remote(uri):
+            path = storage.local_path(uri)
+            if path.is_dir():
+                return "a folder"
+            if path.exists() and not path.is_file():
+                return "a device"
+        if not storage.exists(uri):
+            return None
+        content = storage.read_bytes(uri)
+        return None if not content or self.ours(content) else "another file"
+
+
+def check_output(
+    output: str, kind: Kind, *, option: str = "--output", inputs: Mapping[str, str | None] | None = None
+) -> None:
+    """Refuses a place where writing would remove or overwrite anything but an earlier output of the same kind.
+
+    Nothing is written. Symbolic links and `..` are followed.
+
+    Args:
+        output: where a `kind` is to be written.
+        kind: what.
+        option: what the user calls the place.
+        inputs: what the command reads, or keeps elsewhere, by what the user calls it: paths, patterns or URIs; "" and
+            None are skipped.
+
+    Raises:
+        UsageError: the place holds or equals an input or the working folder, or there is something else.
+        PlatformError: the disk or the service failed.
+    """
+    if not output:
+        raise UsageError("the path is empty", where=option, expected=f"where to write {kind.name}")
+    kept = {name: uri for name, uri in (inputs or {}).items() if uri}
+    if kind.replaced and not storage.is_remote(output):
+        kept["the working folder"] = "."
+    with storage.writing(output):
+        for name, uri in kept.items():
+            if _held(output, uri, above=kind.replaced):
+                raise UsageError(
+                    f"the place is, or holds, {name}" if kind.replaced else f"the place is {name}",
+                    where=f"{option} {output}",
+                    expected=f"a place of its own for {kind.name}",
+                    received=f"{name} {uri}",
+                    fix="Nothing was changed: give another place",
+                )
+        check_replaceable(output, kind, where=f"{option} {output}")
+
+
+def check_replaceable(output: str, kind: Kind, *, where: str = "") -> None:
+    """Refuses a place that holds something else than a `kind`.
+
+    Raises:
+        UsageError: it does.
+    """
+    found = kind.foreign(output)
+    if found is not None:
+        raise UsageError(
+            "there is something else already",
+            where=where or output,
+            expected=f"a new place, or {kind.name} written by headrace",
+            received=found,
+            fix="Nothing was changed: give another place, or remove what is there yourself",
+        )
+
+
+def _names(uri: str) -> set[str] | None:
+    """The names in a folder, empty where there is none; None for a file."""
+    if storage.is_remote(uri):
+        return storage.names_below(uri)
+    path = storage.local_path(uri)
+    if path.is_dir():
+        return {entry.name for entry in path.iterdir()}
+    return None if path.exists() else set()
+
+
+def _shown(names: set[str]) -> str:
+    first = sorted(names)[:3]
+    return ", ".join(first) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+
+
+def _json(uri: str) -> dict[str, Any]:
+    try:
+        found = storage.read_json(uri)
+    except (DataError, OSError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _held(output: str, uri: str, *, above: bool) -> bool:
+    """Whether `output` is a place that `uri` names, or with `above` holds it: by its name, or as the same folder."""
+    if storage.is_remote(output):
+        whole, below = f"{output.rstrip('/')}/", f"{uri.rstrip('/')}/"
+        return below.startswith(whole) if above else below == whole
+    target = storage.resolve(output)
+    same = _identity(target)
+    seen: set[Path] = set()
+    for place in _places(uri):
+        for path in (place, *(place.parents if above else ())):
+            if path in seen:
+                break
+            seen.add(path)
+            if path == target or (same is not None and _identity(path) == same):
+                return True
+    return False
+
+
+def _places(uri: str) -> Iterator[Path]:
+    """The local paths that `uri` names, both as links and where these lead."""
+    if "://" in uri and not uri.startswith("file://"):
+        return
+    path = str(storage.local_path(uri))
+    pattern = _glob.has_magic(path) and not os.path.lexists(path)
+    for name in _glob.iglob(path, recursive=True) if pattern else (path,):  # noqa: PTH207
+        yield Path(os.path.realpath(name))
+        parent, link = os.path.split(os.path.abspath(name))  # noqa: PTH100
+        yield Path(os.path.realpath(parent)) / link
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # Two names of one file are replaced one by one; of one folder, as by a mount, they are not.
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None

@@ -1,0 +1,35 @@
+"""Arguments that name a run, or an artifact by the run that made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from headrace.pipelines.runs.resolve import Kind, resolve_artifact
+
+
+class ArtifactOfRun(click.ParamType[str]):
+    """The URI of an artifact, given itself or by a run that made one.
+
+    Args:
+        kind: of the artifact.
+    """
+
+    name = "uri"
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The artifact's URI.
+
+        Raises:
+            UsageError: the run has none, or does not exist.
+        """
+        return resolve_artifact(str(value), self.kind)
+
+
+EXAMPLES = ArtifactOfRun("examples")
+MODEL = ArtifactOfRun("model")
+QUARANTINED = ArtifactOfRun("quarantined")

@@ -1,0 +1,1 @@
+"""Runs of a root: their records, and how a user names one."""

@@ -1,0 +1,67 @@
+"""Machine status: the newest run of a root, what is under way, and its endpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local.publisher import EndpointStatus
+from headrace.core import storage
+from headrace.core.errors import HeadraceError
+from headrace.pipelines.runs.records import RunRecord, list_runs
+
+
+@dataclass(frozen=True)
+class EndpointOfRoot:
+    """An endpoint's folder and its status; `error` says why it cannot be read, and "" where it can."""
+
+    folder: str
+    status: EndpointStatus | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MachineStatus:
+    """What there is under a root on this machine.
+
+    Attributes:
+        root: the folder.
+        latest: the newest run; None where there is none.
+        under_way: the runs that a process works on now.
+        endpoints: each of the root's endpoints.
+    """
+
+    root: str
+    latest: RunRecord | None
+    under_way: tuple[RunRecord, ...]
+    endpoints: tuple[EndpointOfRoot, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, but for dataclasses."""
+        return dict(vars(self))
+
+
+def machine_status(root: str) -> MachineStatus:
+    """The status of a root on this machine; each endpoint's server is asked, for 5 s at most.
+
+    Raises:
+        UsageError: there is no such root here.
+    """
+    folder = storage.local_path(root)
+    runs = list_runs(root)
+    found = folder / "endpoints"
+    endpoints = sorted(entry for entry in found.iterdir() if entry.is_dir()) if found.is_dir() else []
+    return MachineStatus(
+        root=root,
+        latest=runs[0] if runs else None,
+        under_way=tuple(run for run in runs if run.status == "running"),
+        endpoints=tuple(_endpoint(str(entry)) for entry in endpoints),
+    )
+
+
+def _endpoint(folder: str) -> EndpointOfRoot:
+    try:
+        return EndpointOfRoot(folder, publisher.status(folder))
+    except HeadraceError as error:
+        return EndpointOfRoot(folder, None, error.paragraph)

@@ -1,0 +1,190 @@
+"""Run records: what each run of a root is and came to, from its start record, its summary and its lock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+from headrace.core.storage.lock import is_locked
+from headrace.pipelines.runs import start_record
+
+Status = Literal["succeeded", "refused", "failed", "running", "interrupted", "unreadable"]
+SUMMARY = "summary.json"
+# The steps that make a Model.
+MAKERS = ("train", "tune")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, as `headrace runs` lists it.
+
+    Attributes:
+        run_id: the name of its folder.
+        folder: where its summary, report and logs are.
+        status: running while a process holds its lock; interrupted where the process is gone and wrote no summary;
+            unreadable where its files are damaged.
+        pipeline: static, tuned or batch-scoring, as far as is known.
+        problem: the problem's name.
+        started, finished: seconds since 1970, or None.
+        data: the URI of the rows.
+        data_version: their fingerprint, or None.
+        metrics: on the test split by name: "value", "low" and "high", each a number or None.
+        gate_metric: the name of the metric that the gate judges, or None.
+        model_version: of the Model that it made or scored with, or None.
+        step: the step that is running, or that failed; None otherwise.
+        outputs: URI by kind of artifact: examples, model, evaluation, predictions, ...
+        message: why it failed or cannot be read, as one paragraph; "" otherwise.
+    """
+
+    run_id: str
+    folder: str
+    status: Status
+    pipeline: str = ""
+    problem: str = ""
+    started: float | None = None
+    finished: float | None = None
+    data: str = ""
+    data_version: str | None = None
+    metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    gate_metric: str | None = None
+    model_version: str | None = None
+    step: str | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self)
+
+    @property
+    def headline(self) -> tuple[str, float] | None:
+        """The metric to list it by, and its value: the gate's, or the first that is defined."""
+        names = [self.gate_metric, *self.metrics] if self.gate_metric else list(self.metrics)
+        values = ((name, self.metrics[name].get("value")) for name in names if name in self.metrics)
+        return next(((name, value) for name, value in values if value is not None), None)
+
+
+def is_run(folder: str) -> bool:
+    """Whether a folder is that of a run."""
+    return any(storage.exists(storage.join(folder, name)) for name in (SUMMARY, start_record.NAME))
+
+
+def list_runs(root: str) -> list[RunRecord]:
+    """The runs of a root, the newest first; those that cannot be read are among them.
+
+    Raises:
+        UsageError: the root is not a folder.
+        PlatformError: the object store failed.
+    """
+    if storage.is_remote(root):
+        folders = _remote_folders(root)
+    else:
+        path = storage.local_path(root)
+        if not path.is_dir():
+            raise UsageError("there is no such root", where=root, expected="a folder with runs/, as --root made it")
+        runs = path / "runs"
+        folders = [str(entry) for entry in sorted(runs.iterdir())] if runs.is_dir() else []
+    records = [read_run(folder) for folder in folders if is_run(folder)]
+    return sorted(records, key=lambda run: (run.started or 0.0, run.run_id), reverse=True)
+
+
+def read_run(folder: str) -> RunRecord:
+    """The record of a run, from its folder; one that cannot be read has the status unreadable."""
+    run_id = storage.join(folder.rstrip("/")).rsplit("/", 1)[-1]
+    try:
+        return _read(folder, run_id)
+    except DataError as error:
+        return RunRecord(run_id, folder, "unreadable", message=error.paragraph)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        received = f"{type(error).__name__}: {error}"
+        damaged = DataError("the run's record is damaged", where=folder, received=received)
+        return RunRecord(run_id, folder, "unreadable", message=damaged.paragraph)
+
+
+def read_summary(folder: str) -> dict[str, Any] | None:
+    """The summary of a run; None where it wrote none, or began again since.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    uri, start = storage.join(folder, SUMMARY), read_start(folder)
+    if not storage.exists(uri):
+        return None
+    summary = storage.read_json(uri)
+    if not isinstance(summary, dict) or not isinstance(summary.get("steps"), list):
+        raise DataError("the file is not a run's summary", where=uri, expected="an object with steps")
+    return summary if not start or start["started"] == summary.get("started") else None
+
+
+def read_start(folder: str) -> dict[str, Any]:
+    """The start record of a run; {} where it has none, as on other platforms.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    uri = storage.join(folder, start_record.NAME)
+    if not storage.exists(uri):
+        return {}
+    found = storage.read_json(uri)
+    if not isinstance(found, dict) or found.get("format") != start_record.FORMAT:
+        raise DataError("the file is not a start record", where=uri, expected=f"format {start_record.FORMAT}")
+    return found
+
+
+def _read(folder: str, run_id: str) -> RunRecord:
+    start, summary = read_start(folder), read_summary(folder)
+    if summary is not None:
+        return _finished(folder, run_id, summary)
+    running = not storage.is_remote(folder) and is_locked(folder)
+    return RunRecord(
+        run_id=run_id,
+        folder=folder,
+        status="running" if running else "interrupted",
+        pipeline=start["pipeline"],
+        problem=start["problem"],
+        started=float(start["started"]),
+        data=str(start["arguments"].get("data", "")),
+        data_version=start["arguments"].get("data_version") or None,
+        step=start["step"],
+    )
+
+
+def _finished(folder: str, run_id: str, summary: Mapping[str, Any]) -> RunRecord:
+    steps = {step["step"]: step for step in summary["steps"]}
+    results = {name: step.get("result") or {} for name, step in steps.items()}
+    evaluated = results.get("evaluate") or {}
+    maker = next((results[name] for name in (*MAKERS, "score") if results.get(name)), {})
+    error = summary.get("error") or {}
+    failed = next((name for name, step in steps.items() if step["status"] == "failed"), None)
+    outputs: dict[str, str] = {}
+    for step in steps.values():
+        outputs |= {str(kind): str(uri) for kind, uri in (step.get("outputs") or {}).items()}
+    return RunRecord(
+        run_id=run_id,
+        folder=folder,
+        status=summary["status"],
+        pipeline=str(summary.get("pipeline", "")).removesuffix("-training"),
+        problem=str(summary.get("problem", "")),
+        started=summary.get("started"),
+        finished=summary.get("finished"),
+        data=str(summary.get("data", "")),
+        data_version=summary.get("data_version") or None,
+        metrics={name: dict(measured) for name, measured in (evaluated.get("metrics") or {}).items()},
+        gate_metric=(evaluated.get("gate") or {}).get("metric"),
+        model_version=maker.get("model_version"),
+        step=failed,
+        outputs=outputs,
+        message=" ".join(str(error[name]) for name in ("where", "what", "received", "fix") if error.get(name)),
+    )
+
+
+def _remote_folders(root: str) -> list[str]:
+    try:
+        found = storage.list_files(storage.join(root, "runs", "*", SUMMARY), (SUMMARY,))
+    except DataError:
+        return []
+    return [str(uri).removesuffix(f"/{SUMMARY}") for uri in found]

@@ -1,0 +1,57 @@
+"""Start record: run.json in a run's folder, which tells of a run before its summary does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.core import storage
+
+NAME = "run.json"
+FORMAT = 1
+# A webhook's URL often carries its secret.
+_NOT_KEPT = frozenset({"webhook"})
+
+
+def recording(
+    folder: str,
+    *,
+    pipeline: str,
+    problem: str,
+    run_id: str,
+    started: float,
+    arguments: Mapping[str, Any],
+    listener: Callable[[dict[str, Any]], None],
+) -> Callable[[dict[str, Any]], None]:
+    """Writes the start record of a run, and returns a listener that keeps the running step in it.
+
+    Args:
+        folder: the run's folder, whose lock the caller holds.
+        pipeline: its name, as `compile_to` accepts it.
+        problem: the problem's name.
+        run_id: the run's name.
+        started: seconds since 1970.
+        arguments: the pipeline's parameters.
+        listener: hears every event too.
+    """
+    kept = {name: value for name, value in arguments.items() if name not in _NOT_KEPT}
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "pipeline": pipeline,
+        "problem": problem,
+        "run_id": run_id,
+        "started": started,
+        "arguments": kept,
+        "step": None,
+    }
+    uri = storage.join(folder, NAME)
+    storage.write_json(uri, record)
+
+    def listen(event: dict[str, Any]) -> None:
+        running = event["step"] if event["event"] in ("started", "progress") else None
+        if running != record["step"]:
+            record["step"] = running
+            storage.write_json(uri, record)
+        listener(event)
+
+    return listen

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Compiles the golden files of pipelines again, after a change on purpose: read the diff.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+headrace=${HEADRACE:-.venv/bin/headrace}
+golden=tests/pipelines/golden
+platforms=tests/pipelines/platforms
+rm -f $golden/*.yaml
+$headrace compile static --output $golden/static_training_local.yaml
+$headrace compile batch-scoring --output $golden/batch_scoring_local.yaml
+$headrace compile static --for kubeflow --options $platforms/kubeflow.toml --output $golden/static_training_kubeflow.yaml
+$headrace compile static --for vertex --options $platforms/vertex.toml --output $golden/static_training_vertex.yaml
+$headrace compile tuned --for vertex --options $platforms/vertex.toml --output $golden/tuned_training_vertex.yaml

@@ -132,7 +132,6 @@ def _endpoint_text(one: EndpointOfRoot) -> str:
 
 
 def _to_json(run: Run) -> dict[str, Any]:
-    # Not dataclasses.asdict, which copies: some of what Vertex AI's client returns cannot be copied.
     told = {name: value for name, value in vars(run).items() if name != "spec"}
     return {**told, "tasks": list(run.tasks.values())}
 

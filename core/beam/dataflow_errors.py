@@ -19,7 +19,7 @@ from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserE
 
 _ROLES = "the roles roles/dataflow.developer and roles/storage.objectAdmin"
 # A worker's error, as the last line of a traceback has it.
-_OURS = re.compile(r"headrace\.components\.errors\.(\w+): (.+)")
+_OURS = re.compile(r"headrace\.core\.errors\.(\w+): (.+)")
 _SHOWN = 500
 
 

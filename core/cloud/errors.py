@@ -1,7 +1,8 @@
-"""What Google Cloud's services and the way to them may answer, turned into our errors."""
+"""Errors of Google Cloud's services and of the network, translated into our errors with the command that helps."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,11 @@ from google.auth import exceptions as auth
 from google.resumable_media import common as media
 
 from headrace.core.errors import PlatformError, UsageError
+
+_DISABLED = re.compile(r"has not been used in project|it is disabled|API .*not enabled|SERVICE_DISABLED")
+_SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
+_REQUEST = re.compile(r"\A\d{3} (?:[A-Z]+ https?://\S+?: )?")
+_PROJECT = re.compile(r"\bprojects?[/ ]([a-z][a-z0-9-]{4,28}[a-z0-9]|\d{5,})\b")
 
 
 @contextmanager
@@ -32,6 +38,9 @@ def translate_errors(service: str, where: str, role: str) -> Iterator[None]:
     except api.NotFound:
         raise
     except (api.Forbidden, api.Unauthorized) as error:
+        of_project = project_error(error)
+        if of_project is not None:
+            raise of_project from error
         raise UsageError(
             "access is not allowed",
             where=where,
@@ -39,12 +48,7 @@ def translate_errors(service: str, where: str, role: str) -> Iterator[None]:
             fix=f"Give this account {role}, or use another account",
         ) from error
     except (auth.DefaultCredentialsError, auth.RefreshError) as error:
-        raise UsageError(
-            "there are no credentials for Google Cloud that work",
-            where=where,
-            received=said(error),
-            fix="Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
-        ) from error
+        raise no_credentials(error, where) from error
     except (api.TooManyRequests, api.ServerError, api.RetryError, requests.exceptions.RequestException) as error:
         raise PlatformError(f"{service} did not answer as it should", where=where, received=said(error)) from error
     except api.ClientError as error:
@@ -53,7 +57,49 @@ def translate_errors(service: str, where: str, role: str) -> Iterator[None]:
         raise PlatformError(f"{service} did not answer as it should", where=where, received=said(error)) from error
 
 
+def no_credentials(error: Exception, where: str) -> UsageError:
+    """The error for credentials that are missing or no longer valid."""
+    return UsageError(
+        "there are no credentials for Google Cloud that work",
+        where=where,
+        received=said(error),
+        fix="Run: gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS",
+    )
+
+
+def project_error(error: Exception, project: str = "", service: str = "") -> UsageError | None:
+    """The error for a project that has not enabled the API or has no billing account; None for another error.
+
+    Args:
+        error: of one of Google's clients.
+        project: its ID; "" for the one that the error names.
+        service: the API, such as aiplatform.googleapis.com, where the error names none.
+    """
+    text, reason = said(error), getattr(error, "reason", None) or ""
+    if not project:
+        named = _PROJECT.search(text)
+        project = named[1] if named else "PROJECT"
+    if reason == "SERVICE_DISABLED" or _DISABLED.search(text):
+        metadata = getattr(error, "metadata", None) or {}
+        found = _SERVICE.search(text)
+        service = metadata.get("service") or (found[1] if found else service or "SERVICE.googleapis.com")
+        return UsageError(
+            f"the API {service} is not enabled",
+            where=f"project {project}",
+            received=text,
+            fix=f"Run: gcloud services enable {service} --project={project}",
+        )
+    if reason == "BILLING_DISABLED" or "billing account" in text.lower():
+        return UsageError(
+            "the project has no billing account",
+            where=f"project {project}",
+            received=text,
+            fix=f"Run: gcloud billing projects link {project} --billing-account=ACCOUNT_ID",
+        )
+    return None
+
+
 def said(error: Exception) -> str:
-    """The first line of an error, or its kind where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300].rstrip(".") if lines else type(error).__name__
+    """The first line of an error without the request that it is about, or its kind where it has none."""
+    lines = _REQUEST.sub("", str(error).strip()).splitlines()
+    return lines[0][:400].rstrip(".") if lines else type(error).__name__

@@ -38,6 +38,8 @@ def compare(left: str, right: str, root: str, output: str, as_json: bool) -> Non
     """
     from headrace.pipelines.report.comparison import compare as compare_runs
 
+    if output:
+        check_output(output, REPORT)
     runs = resolve_run(left, root), resolve_run(right, root)
     if output:
         check_output(output, REPORT, inputs={"RUN": runs[0].folder, "the other RUN": runs[1].folder})

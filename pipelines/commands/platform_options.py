@@ -32,7 +32,6 @@ def place(command: Callable[..., Any], *, required: bool = True) -> Callable[...
                 "platform",
                 type=click.Choice(["vertex", "kubeflow"]),
                 required=required,
-                default=None if required else "",
                 aliases=PLATFORM_ALIASES,
                 help="Platform of the run." if required else "Platform of the run (default: this machine).",
             ),
@@ -43,5 +42,5 @@ def place(command: Callable[..., Any], *, required: bool = True) -> Callable[...
             ),
         ),
         "place",
-        lambda given: Place(**given),
+        lambda given: Place(**{name: value or "" for name, value in given.items()}),
     )(command)

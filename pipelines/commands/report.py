@@ -20,10 +20,10 @@ def report(run: str, root: str) -> None:
     from headrace.pipelines.report.page import write_report
 
     found = resolve_run(run, root)
+    page = storage.join(found.folder, "report.html")
+    check_output(page, REPORT, option="RUN")
     summary = read_summary(found.folder)
     if summary is None:
         raise UsageError("the run has no summary yet", where=found.folder, received=f"it is {found.status}")
-    page = storage.join(found.folder, "report.html")
-    check_output(page, REPORT, option="RUN")
     write_report(summary, page)
     click.echo(page)

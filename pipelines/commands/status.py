@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from typing import TYPE_CHECKING, Any
@@ -133,10 +132,8 @@ def _endpoint_text(one: EndpointOfRoot) -> str:
 
 
 def _to_json(run: Run) -> dict[str, Any]:
-    told = dataclasses.asdict(run)
-    told.pop("spec")
-    told["tasks"] = list(told["tasks"].values())
-    return told
+    told = {name: value for name, value in vars(run).items() if name != "spec"}
+    return {**told, "tasks": list(run.tasks.values())}
 
 
 def _line(run: Run) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from headrace.components.train.config import TrainConfig
+from headrace.components.train.config import TrainConfig, check_model_output
 from headrace.components.train.request import Request
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile, load_problem
@@ -66,11 +66,15 @@ def train(
         if wanted and not value:
             raise UsageError(f"{name} is missing", where="headrace train", expected=f"{name} PATH")
     folder = "" if plan else train_options.checkpoints_folder(given, output)
+    if not plan:
+        # Before anything that is there is read: what is wrong with it is not what is wrong here.
+        check_model_output(
+            output, examples=examples, warm_start=request.warm_start, checkpoints=folder, problem=problem
+        )
     config = request.config(file, examples=examples, output=output or "nowhere", checkpoints=folder)
     if plan:
         _plan(file, config, given, as_json)
         return
-    config.check_output(problem)
     with showing("train", output) as (console, report):
         report("starting TensorFlow")
         import_tensorflow()

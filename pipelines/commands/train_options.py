@@ -12,6 +12,7 @@ from headrace.components.train.request import OPTIONS, Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import folded, group, option
+from headrace.pipelines.commands.run_argument import MODEL
 
 _training = group("Instead of what the Problem's training says")
 _devices = group("Devices: chosen from what the machine reports, unless you say")
@@ -27,7 +28,13 @@ def _words(kind: Any) -> click.Choice[str]:
 
 # All but the place of checkpoints, which a pipeline and a search have of their own.
 _OPTIONS = (
-    option("--warm-start", default="", metavar="MODEL", help="Model whose weights training starts from."),
+    option(
+        "--warm-start",
+        default="",
+        type=MODEL,
+        metavar="MODEL_OR_RUN",
+        help="Model whose weights training starts from, or the run that made it.",
+    ),
     _training("--batch-size", type=int, metavar="N", help="Number of rows per step, over all replicas."),
     _training("--epochs", type=int, metavar="N", help="Maximum passes over the train split."),
     _training("--steps", type=int, metavar="N", help="Maximum steps, instead of epochs."),

@@ -12,11 +12,10 @@ import requests.exceptions  # type: ignore[import-untyped]
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
+from headrace.core.cloud import errors as cloud_errors
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.pipelines.submission.retry import Transient
 
-_DISABLED = re.compile(r"has not been used in project|it is disabled|API .*not enabled|SERVICE_DISABLED")
-_SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 _PERMISSION = re.compile(r"[Pp]ermission '?([a-z]+\.[A-Za-z]+\.[A-Za-z]+)'?")
 _ACT_AS = re.compile(r"act as service[_ ]account:?\s*'?([^\s'(]+)|iam\.serviceAccounts\.actAs")
 _QUOTA = re.compile(r"[Qq]uota (metric|limit|exceeded)|quota metrics exceed|exceed quota")
@@ -24,7 +23,6 @@ _METRIC = re.compile(r"aiplatform\.googleapis\.com/([a-z0-9_]+)")
 _REGION = re.compile(
     r"[Uu]nsupported region|[Ll]ocation [^ ]+ (is not|was not)|not (available|supported) in (region|location)"
 )
-_REQUEST = re.compile(r"\A\d{3} (?:[A-Z]+ https?://\S+?: )?")
 
 # What an account needs, by the service that a permission is of.
 _ROLES = {
@@ -69,37 +67,18 @@ def explained(account: Account, what: str) -> Iterator[None]:
     except (api.NotFound, api.Conflict):
         raise
     except (auth.DefaultCredentialsError, auth.RefreshError) as error:
-        raise UsageError(
-            "there are no credentials for Google Cloud that work",
-            where=what,
-            received=_said(error),
-            fix="Run: gcloud auth application-default login",
-        ) from error
+        raise cloud_errors.no_credentials(error, what) from error
     except (api.GoogleAPIError, requests.exceptions.RequestException, auth.TransportError, OSError) as error:
         raise meaning(error, account, what) from error
 
 
 def meaning(error: Any, account: Account, what: str) -> HeadraceError:
     """What an error of Google Cloud's clients means, as ours; the arguments are those of `explained`."""
-    text, reason = _said(error), getattr(error, "reason", None) or ""
+    text = cloud_errors.said(error)
+    of_project = cloud_errors.project_error(error, account.project, "aiplatform.googleapis.com")
+    if of_project is not None:
+        return of_project
     project = account.project
-    if reason == "SERVICE_DISABLED" or _DISABLED.search(text):
-        metadata = getattr(error, "metadata", None) or {}
-        found = _SERVICE.search(text)
-        service = metadata.get("service") or (found[1] if found else "aiplatform.googleapis.com")
-        return UsageError(
-            f"the API {service} is not enabled",
-            where=f"project {project}",
-            received=text,
-            fix=f"Run: gcloud services enable {service} --project={project}",
-        )
-    if reason == "BILLING_DISABLED" or "billing account" in text.lower():
-        return UsageError(
-            "the project has no billing account",
-            where=f"project {project}",
-            received=text,
-            fix=f"Run: gcloud billing projects link {project} --billing-account=ACCOUNT_ID",
-        )
     if isinstance(error, (api.Forbidden, api.BadRequest)) and (acting := _ACT_AS.search(text)):
         return _no_act_as(acting[1] or account.service_account, account, what, text)
     if isinstance(error, (api.Forbidden, api.Unauthorized)):
@@ -122,12 +101,6 @@ def meaning(error: Any, account: Account, what: str) -> HeadraceError:
             return _no_region(account, text)
         return Transient("Vertex AI did not answer as it should", where=what, received=text, fix="Try again later")
     return UsageError("Vertex AI refused the request", where=what, received=text)
-
-
-def _said(error: Exception) -> str:
-    """What the service says, in one line; the request that it says it of is known."""
-    lines = _REQUEST.sub("", str(error).strip()).splitlines()
-    return lines[0][:400].rstrip(".") if lines else type(error).__name__
 
 
 def _no_permission(account: Account, what: str, text: str) -> UsageError:

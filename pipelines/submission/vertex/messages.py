@@ -61,11 +61,9 @@ def _started(task: Any) -> float:
 
 
 def _task(told: Any) -> Task:
-    outputs = {
-        name.removeprefix("output:"): value
-        for name, value in (dict(told.execution.metadata) if told.execution.metadata else {}).items()
-        if name.startswith("output:")
-    }
+    # As JSON: the client's own containers of a Struct can neither be copied nor be written.
+    metadata = json.loads(type(told.execution).to_json(told.execution)).get("metadata") or {}
+    outputs = {name.removeprefix("output:"): value for name, value in metadata.items() if name.startswith("output:")}
     container = told.executor_detail.container_detail
     jobs = [container.main_job] if container.main_job else []
     jobs += [one["resourceUri"] for one in resources(outputs.get("gcp_resources"))]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.run_state import Course
-from headrace.components.train.loop.session import Taken, TrainSession
+from headrace.components.train.loop.session import StepsTaken, TrainSession
 from headrace.components.train.model.objective import Objective
 from headrace.core.errors import UsageError
 from headrace.core.progress import silent
@@ -56,10 +56,10 @@ class Slow(TrainSession):
     clock: Clock
     step_seconds = 0.01
 
-    def run(self, count: int) -> Taken:
+    def run(self, count: int) -> StepsTaken:
         taken = super().run(count)
         self.clock.now += self.step_seconds * taken.steps
-        return Taken(taken.steps, taken.loss_sum, self.step_seconds / 4 * taken.steps)
+        return StepsTaken(taken.steps, taken.loss_sum, self.step_seconds / 4 * taken.steps)
 
     def evaluate(self) -> dict[str, float]:
         self.clock.now += 2.0

@@ -49,7 +49,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "score partitions": ((*SCORE[:-1], "--partition-by", "plurality", "--output"), ("data", "model")),
     "score endpoint": (
-        (*SCORE[:-1], "--endpoint", "http://127.0.0.1:9", "--approach", "endpoint", "--output"),
+        (*SCORE[:-1], "--endpoint-url", "http://127.0.0.1:9", "--approach", "endpoint", "--output"),
         ("data", "model"),
     ),
     "score job": (
@@ -71,6 +71,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # What replaces a file.
 FILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "compile": (("compile", "static", "--output"), ()),
+    "compare": (("compare", "one", "two", "--output"), ()),
     "init": (("init", "--data", "data/births.csv", "--output"), ("data/births.csv",)),
     "init replace": (("init", "--data", "data/births.csv", "--replace", "--output"), ("data/births.csv",)),
     "quarantine show": (("quarantine", "show", "quarantine", "--output"), ("quarantine/part-00000-of-00001.jsonl",)),
@@ -90,7 +91,19 @@ ROOTS: dict[str, tuple[str, ...]] = {
 }
 # What writes nothing on this machine, or only where nobody else gives the name: below a run's id or a digest.
 OTHERS = {
-    *("lint", "status", "logs", "serve", "endpoint status", "predictions status", "submit", "cancel", "report"),
+    *(
+        "lint",
+        "runs",
+        "completion",
+        "status",
+        "logs",
+        "serve",
+        "endpoint status",
+        "predictions status",
+        "submit",
+        "cancel",
+        "report",
+    ),
     *("schedule set", "schedule list", "schedule pause", "schedule resume", "schedule delete"),
 }
 
@@ -227,7 +240,7 @@ def test_what_a_command_wrote_is_written_again(here: Path) -> None:
 
 
 def test_a_report_is_not_written_over_a_page_of_the_users(here: Path) -> None:
-    (here / "mine" / "summary.json").write_text("{}")
+    (here / "mine" / "summary.json").write_text('{"steps": []}')
     (here / "mine" / "report.html").write_text("a page")
     assert "there is something else already" in refused(here, ("report", "mine"))
 

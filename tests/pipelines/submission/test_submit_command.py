@@ -78,7 +78,7 @@ def test_the_same_submission_is_the_same_run(platform: Platform) -> None:
     first, second = platform.submit(), platform.submit()
     assert run_id(first.output) == run_id(second.output)
     assert re.search(rf": is on {platform.name} already, (waiting|running)\n", second.output)
-    other = platform.submit("--parameter", "max_hours=1")
+    other = platform.submit("--parameter", 'training={"max_hours": 1}')
     assert run_id(other.output) != run_id(first.output)
     assert len(platform.made) == 2
     ended = platform.submit("--wait")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from headrace.components.score.predictor import BLOCK_ROWS, Fault, Predictor, Texts, filled_rows
 from headrace.core.errors import PlatformError
 from headrace.core.saved_model.loaded import SavedModel
+from headrace.core.scoring.predictor import BLOCK_ROWS, Fault, Predictor, Texts, filled_rows
 
 Made = Callable[..., Predictor]
 

@@ -19,8 +19,14 @@ $(READY): pyproject.toml setup.py constraints.txt $(wildcard core/tfrecord/*.[ch
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(READY) ## train, evaluate and deploy the birth-weight example on real data
-	@$(BIN)/headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root $(OUT)/natality
+BIRTHS := examples/natality/births.csv
+
+run: $(READY) $(BIRTHS) ## train, evaluate and deploy the birth-weight example on real data
+	@$(BIN)/headrace run static --problem examples/natality/natality.py --data $(BIRTHS) --root $(OUT)/natality
+
+# Fetched once (50 MB, most of it other tables): its license, GPL-3, is not the repository's.
+$(BIRTHS): | $(READY)
+	@$(BIN)/python examples/natality/fetch.py
 
 stop: $(READY) ## stop the endpoint that `make run` started
 	@$(BIN)/headrace endpoint stop $(OUT)/natality/endpoints/natality

@@ -11,7 +11,7 @@ OUT := .out
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: $(READY) ## make the environment in .venv (the other targets do it themselves)
+setup: $(READY) ## make the environment in .venv (other targets do it where it is missing)
 
 $(READY): pyproject.toml setup.py constraints.txt $(wildcard core/tfrecord/*.[ch])
 	@echo "Making the environment in $(VENV); this takes some minutes, once."
@@ -34,9 +34,9 @@ stop: $(READY) ## stop the endpoint that `make run` started
 test: $(READY) lint types ## lint, type check and run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# Rounds of some minutes each; none begins once the time is up.
+# Rounds of some minutes each; no round starts after the time is up.
 MINUTES ?= 30
-fuzz: $(READY) ## try new random examples in the property tests, for MINUTES=30
+fuzz: $(READY) ## run the property tests on new random examples, for MINUTES=30
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --numprocesses auto --dist load -m hypothesis --hypothesis-profile fuzz --timeout 1800 || exit; \
 	done
@@ -49,13 +49,13 @@ types: $(READY) ## check types
 	@$(BIN)/mypy -p headrace
 	@$(BIN)/mypy cloudbuild containers
 
-format: $(READY) ## put the code into shape
+format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-bench: $(READY) ## run every benchmark beside its peers, and write docs/performance.md
+bench: $(READY) ## run all benchmarks with their peers, and write docs/performance.md
 	@$(BIN)/python benchmarks/run_all.py
 
-images: ## build the container images that the engine here can build: all, or IMAGES="beam server"
+images: ## build the container images that the local engine can build: all, or IMAGES="beam server"
 	@$(PYTHON) containers/build.py $(IMAGES)
 
 clean: ## remove the environment and all results

@@ -32,4 +32,7 @@ register_profiles()
 def pytest_configure(config: pytest.Config) -> None:
     # Before modules are collected, which read it; workers start after the process that starts them is configured.
     if not hasattr(config, "workerinput"):
-        fetch_births()
+        try:
+            fetch_births()
+        except RuntimeError as error:
+            raise pytest.UsageError(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headrace.components.train.loop.budget import duration
+from headrace.components.train.loop.budget import NOT_LIMITS, duration
 from headrace.core.text import counted
 
 # A warm start's list can be long; training.json has all of it.
@@ -36,7 +36,7 @@ def training_lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _budget(budget: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    asked = [f"{name} {budget[name]}" for name in ("max_hours", "max_cost", "target") if budget.get(name) is not None]
+    asked = [f"{name} {value}" for name, value in budget.items() if name not in NOT_LIMITS and value is not None]
     if not asked:
         return
     used = duration(budget["hours"] * 3600)

@@ -60,12 +60,7 @@ def _batch(training: Training, chosen: Strategy) -> Iterator[tuple[str, str]]:
 
 def _budget(options: Options) -> str:
     budget = options.budget
-    parts = []
-    if budget.max_hours is not None:
-        parts.append(f"{duration(budget.max_hours * 3600)}")
-    if budget.max_cost is not None and budget.price_per_hour is not None:
-        hours = budget.max_cost / budget.price_per_hour
-        parts.append(f"{budget.max_cost:g} at {budget.price_per_hour:g} an hour, which is {duration(hours * 3600)}")
+    parts = [f"{option} ({duration(hours * 3600)})" for hours, option in budget.limits]
     if budget.target:
         parts.append(budget.target)
     return f"ends at the first of: {'; '.join(parts)}" if parts else "none"

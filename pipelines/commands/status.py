@@ -78,7 +78,7 @@ def _this_machine(run_id: str, place: Place, root: str, wait: bool, as_json: boo
     if place.arguments or wait:
         option = "--wait" if wait else place.arguments.split()[0]
         raise UsageError(
-            f"{option} is about a platform", where=option, expected="--to vertex or --platform kubeflow with it"
+            f"{option} is about a platform", where=option, expected="--platform vertex or --platform kubeflow with it"
         )
     if run_id:
         from headrace.pipelines.runs.resolve import resolve_run

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from headrace.components.train.loop.budget import NOT_LIMITS
 from headrace.pipelines.report import charts, formats
 from headrace.pipelines.report.artifacts import Artifacts
 from headrace.pipelines.report.evaluation_view import MOST_SLICES
@@ -187,7 +188,7 @@ def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     resumed = [n for step in items(mapping(training.get("checkpoints")).get("resumed_at_steps")) if (n := number(step))]
     yield "Resumed at step", ", ".join(formats.count(step) for step in resumed) or None
     budget = mapping(training.get("budget"))
-    asked = [f"{name} {budget[name]}" for name in ("max_hours", "max_cost", "target") if text(budget.get(name))]
+    asked = [f"{name} {value}" for name, value in budget.items() if name not in NOT_LIMITS and text(value)]
     hours, cost = number(budget.get("hours")), number(budget.get("cost"))
     if asked and hours is not None:
         paid = "" if cost is None else f", {formats.significant(cost)} paid"

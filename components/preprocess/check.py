@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.validate import as_text, listed, not_numbers, wanted_columns
+from headrace.core.rows.validate import category_texts, listed, not_numbers, wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_paths, read_part, source_of
 from headrace.core.sources.source import Part
+from headrace.core.values.columns import is_text
 
 # A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
 _WRONG_SHARE = 0.9
@@ -26,8 +26,7 @@ _NUMBER_KINDS = (
     pa.types.is_decimal,
     pa.types.is_boolean,
     pa.types.is_null,
-    pa.types.is_string,
-    pa.types.is_large_string,
+    is_text,
 )
 
 
@@ -131,8 +130,7 @@ def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
 
 
 def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> None:
-    text = as_text(column).drop_null()
-    text = text.filter(pc.not_equal(text, ""))
+    text = category_texts(declared, column)[0].drop_null()
     known = set(declared.vocabulary or ())
     if len(text) and not known.intersection(text.to_pylist()):
         raise DataError(

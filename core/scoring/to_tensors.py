@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Reason
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import Mask, as_text, parse_numbers
 from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.scoring.texts import spread, texts_of
+from headrace.core.values.columns import Mask, as_text, logical
+from headrace.core.values.numbers import parse_integers, parse_numbers
 
 Numbers = npt.NDArray[np.generic]
 
@@ -186,8 +187,7 @@ def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]
     """[rows] of the input's dtype, checked."""
     if pa.types.is_null(column.type):
         column = column.cast(pa.float32())
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = logical(column)
     if not _may_be_number(column.type):
         raise DataError(
             f"a column of {column.type} is not what the model takes",
@@ -252,20 +252,8 @@ def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault])
 
 def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> Numbers:
     bounds = np.iinfo(dtype)
-    wide = pa.uint64() if dtype == "uint64" or pa.types.is_uint64(column.type) else pa.int64()
-    missing, wrong = _mask(pc.is_null(column)), np.zeros(len(column), np.bool_)
-    beyond = wrong
-    try:
-        # Exact for 64 bits; what is not a whole number, or one beyond them, fails, and is looked at more closely.
-        values = pc.fill_null(column.cast(wide), 0).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        plain, missing, wrong = parse_numbers(column)
-        wrong |= np.floor(plain) != plain
-        # A float64 above 2 ** 53 says nothing of the last digits, and none is exactly the greatest int64.
-        beyond = (plain < bounds.min) | (plain >= float(bounds.max) + 1)
-        values = np.where(wrong | beyond, 0.0, plain)
-    else:
-        beyond = (values < bounds.min) | (values > bounds.max)
+    found = parse_integers(column, dtype)
+    missing, wrong, beyond = found.missing, found.wrong, found.beyond
     _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and {dtype} has no missing value")
     _blame(faults, name, "not_a_number", wrong, lambda value: f"{name} is {value}, which is not a whole number")
     _blame(
@@ -275,7 +263,7 @@ def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> N
         beyond,
         lambda value: f"{name} is {value}, which is not between {bounds.min} and {bounds.max}",
     )
-    narrow: Numbers = np.where(beyond, 0, values).astype(dtype)
+    narrow: Numbers = found.values.astype(dtype)
     return narrow
 
 

@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES
-from headrace.core.rows.validate import as_text, listed, parse_numbers
+from headrace.core.rows.validate import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
 from headrace.core.text import counted
+from headrace.core.values.columns import as_text
+from headrace.core.values.numbers import parse_numbers
 
 _BATCH_ROWS = 8192
 # A class label has at most so many values.

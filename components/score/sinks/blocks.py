@@ -18,7 +18,7 @@ from headrace.components.score.config import FILE_ROWS
 from headrace.components.score.sinks.sink import ROW_NUMBER, WAITING, BlockWriter, PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import as_text
+from headrace.core.values.columns import as_text
 
 # Hive's name for the partition of rows without a value.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"

@@ -13,8 +13,9 @@ import pytest
 
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
-from headrace.core.rows.validate import Checked, as_text, not_numbers, validate, wanted_columns
+from headrace.core.rows.validate import Checked, not_numbers, validate, wanted_columns
 from headrace.core.sources.source import Part, Rows
+from headrace.core.values.columns import as_text
 
 PROBLEM = Problem(
     "p",

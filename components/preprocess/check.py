@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import pyarrow as pa
@@ -12,12 +12,14 @@ from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.validate import category_texts, listed, not_numbers, wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open import list_paths, read_part, source_of
+from headrace.core.sources.csv_numbers import reading_option
+from headrace.core.sources.open import list_paths, read_part, source_of, states_columns
 from headrace.core.sources.source import Part
 from headrace.core.values.columns import is_text
 
 # A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
 _WRONG_SHARE = 0.9
+_MARKED_SHARE = 0.01
 _SAMPLE_ROWS = 1000
 # Text may hold numbers; whether it does, the rows tell.
 _NUMBER_KINDS = (
@@ -56,16 +58,25 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     wanted = wanted_columns(problem)
     paths = list_paths(data)
     rows = 0
+    lacking: dict[str, DataError] = {}
+    met: set[str] = set()
     unreadable: dict[str, UnreadableFile] = {}
     for path in paths:
         try:
-            _check_columns(problem, path, source_of(path, csv).columns(path))
+            columns = source_of(path, csv).columns(path, wanted)
+            met.update(name for name, _ in columns)
+            late = _may_lack(problem, path, columns)
+            lacking.update((name, _missing(problem, path, columns)) for name in late if name not in lacking)
+            _check_columns(problem, path, columns, late)
             for first in islice(read_part(Part(0, path, csv=csv), wanted, _SAMPLE_ROWS), 1):
                 rows += first.count
                 _check_values(problem, path, first.batch)
         except UnreadableFile as error:
             unreadable[path] = error
     check_files(problem, data, len(paths), list(unreadable.values()))
+    for name, error in lacking.items():
+        if name not in met:
+            raise error
     if not rows:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
     return paths, unreadable
@@ -99,9 +110,19 @@ def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[Da
         ) from unreadable[0]
 
 
-def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> None:
+def _may_lack(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> list[str]:
+    """The optional columns that a file without a schema lacks: rows of other files may have values there."""
+    names = {name for name, _ in columns}
+    if states_columns(path) or not names:
+        return []
+    return [feature.name for feature in problem.columns if feature.optional and feature.name not in names]
+
+
+def _check_columns(
+    problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]], late: Collection[str]
+) -> None:
     names = [name for name, _ in columns]
-    kinds = dict(columns)
+    kinds = dict(columns) | dict.fromkeys(late, pa.null())
     wanted = wanted_columns(problem)
     if any(name not in kinds for name in wanted):
         raise _missing(problem, path, columns)
@@ -123,8 +144,14 @@ def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
         column = batch.column(declared.name)
         if isinstance(declared, Numeric):
             wrong, present = not_numbers(column)
-            if present and wrong.sum() >= _WRONG_SHARE * present:
-                raise _wrong_type(declared.name, path, "numbers", _examples(column.filter(pa.array(wrong))))
+            if not wrong.any():
+                continue
+            examples = column.filter(pa.array(wrong))
+            options = list(filter(None, (reading_option(str(value)) for value in examples.to_pylist())))
+            # Numbers with marks, such as those above 999, would be missing as a group: what is left would be biased.
+            option = options[0] if len(options) >= max(2, _MARKED_SHARE * present) else None
+            if wrong.sum() >= _WRONG_SHARE * present or option:
+                raise _wrong_type(declared.name, path, "numbers", _examples(examples), option)
         elif declared.vocabulary is not None:
             _check_vocabulary(declared, path, column)
 
@@ -185,13 +212,13 @@ def _asked(declared: Numeric | Categorical) -> str:
     return "numbers" if isinstance(declared, Numeric) else "text"
 
 
-def _wrong_type(name: str, path: str, expected: str, received: str) -> DataError:
+def _wrong_type(name: str, path: str, expected: str, received: str, option: str | None = None) -> DataError:
     return DataError(
         f'the column "{name}" is of the wrong type',
         where=path,
         expected=expected,
         received=received,
-        fix="Correct the column, or declare it otherwise in the Problem file",
+        fix=f"Give {option}" if option else "Correct the column, or declare it otherwise in the Problem file",
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.sources.csv_numbers import reading_option
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, is_text, json_value, respell, texts
 from headrace.core.values.numbers import parse_numbers
@@ -152,16 +153,26 @@ def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     values, missing, wrong = parse_numbers(column)
     present = ~missing & ~wrong
     result = _Column(pa.array(values, pa.float32(), mask=~present))
-    result.blame("not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
+    result.blame("not_a_number", wrong, lambda value: _no_number(name, value))
     _blame_missing(result, declared, missing)
     low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
     high = min(_FLOAT32_MAXIMUM, np.inf if declared.maximum is None else declared.maximum)
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        # The bound 0.1 is the float32 0.1 too, which is a little above it.
+        narrow = np.float32 if pa.types.is_float32(column.type) else np.float16
+        with np.errstate(over="ignore"):
+            low, high = min(low, float(narrow(low))), max(high, float(narrow(high)))
     result.blame(
         "out_of_range",
         present & ((values < low) | (values > high)),
         lambda value: f"{name} is {value}, which is not between {low:g} and {high:g}",
     )
     return result
+
+
+def _no_number(name: str, value: str) -> str:
+    option = reading_option(value.strip('"'))
+    return f"{name} is {value}, which is not a finite number" + (f"; {option} reads it" if option else "")
 
 
 def _blame_bytes(result: _Column, name: str, bad: Mask) -> None:

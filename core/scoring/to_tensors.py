@@ -6,8 +6,10 @@ number, 1 and 1.0 are the category "1", an empty text is missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,8 @@ from headrace.core.artifacts.quarantine import Reason
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.scoring.texts import spread, texts_of
-from headrace.core.values.columns import Mask, as_text, logical
+from headrace.core.sources.json_values import column_of
+from headrace.core.values.columns import Mask, as_text, is_text, logical
 from headrace.core.values.numbers import parse_integers, parse_numbers
 
 Numbers = npt.NDArray[np.generic]
@@ -27,6 +30,7 @@ Numbers = npt.NDArray[np.generic]
 _MOST_BFLOAT16 = float.fromhex("0x1.fep127")
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
+_EMPTY_LISTS = pa.list_(pa.null())
 
 
 @dataclass
@@ -139,6 +143,8 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     name = taken.columns[0]
     if pa.types.is_null(column.type):
         column = column.cast(pa.list_(pa.string() if taken.dtype == "string" else pa.float32()))
+    if is_text(column.type):
+        column = _lists_of_texts(name, taken, logical(column), faults)
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise DataError(
@@ -150,8 +156,9 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
         )
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     width = taken.width or int(np.bincount(lengths).argmax() if len(lengths) else 0)
+    blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     missing = _mask(pc.is_null(column))
-    _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing")
+    _blame(faults, name, "missing_value", missing & ~blamed, lambda _: f"{name} is missing")
     wrong = (lengths != width) & ~missing
     shorter: Reason = "too_few_fields"
     longer: Reason = "too_many_fields"
@@ -174,6 +181,24 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
         rows[~bad] = fault.rows.reshape(-1, width).any(axis=1)
         _blame(faults, name, fault.reason, rows, lambda value, of=fault.message: of(value))  # type: ignore[misc]
     return feed
+
+
+def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+    """Lists written as JSON, as JSON lines give those of a column that is not of lists alone."""
+    values = [None if text is None else _parsed(text) for text in column.to_pylist()]
+    lists = [value if isinstance(value, list) else None for value in values]
+    wrong = _mask(pc.is_valid(column)) & np.array([value is None for value in lists], np.bool_)
+    _blame(
+        faults, name, "malformed_row", wrong, lambda value: f"{name} is {value}, which is not a list, for {taken.name}"
+    )
+    return column_of(lists) if any(value is not None for value in lists) else pa.nulls(len(lists), _EMPTY_LISTS)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.csv_comments import WithoutComments
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.sources.csv_numbers import with_points
 from headrace.core.sources.open_file import opened, reading, split_name
+from headrace.core.sources.source import file_name
 from headrace.core.sources.text_damage import WatchedText, check_beginning, check_quotes
 
 # Arrow reads a file in blocks of this many bytes, and a row may not be longer.
@@ -35,7 +37,7 @@ class CsvSource:
 
     dialect: CsvDialect = RFC_4180
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The header's names; every column is text.
 
         Raises:
@@ -66,7 +68,7 @@ class CsvSource:
             numbers = _numbers(first, batch.num_rows, [row.row for row in refused])
             first = int(numbers[-1]) + 1 if len(numbers) else first
             for start in range(0, batch.num_rows, batch_rows):
-                piece_of = batch.slice(start, batch_rows)
+                piece_of = with_points(batch.slice(start, batch_rows), dialect)
                 kept = numbers[start : start + batch_rows]
                 passed = tuple(row for row in refused if row.row < kept[-1])
                 del refused[: len(passed)]
@@ -83,8 +85,15 @@ class CsvSource:
         return max(1, round(lines * max(storage.size(path) * rate, len(block)) / len(block)))
 
     def _dialect_of(self, path: str) -> CsvDialect:
-        tabs = split_name(path)[0] == ".tsv" and self.dialect.delimiter == ","
-        return replace(self.dialect, delimiter="\t") if tabs else self.dialect
+        dialect = self.dialect
+        if dialect.delimiter != "," or dialect.skip_rows or dialect.header:
+            return dialect
+        if split_name(path)[0] == ".tsv":
+            return replace(dialect, delimiter="\t")
+        # Spreadsheets state the separator on a line of its own, which is no header.
+        with reading(path, "CSV"), opened(path) as file:
+            stated = _SEPARATOR.match(file.read(16))
+        return replace(dialect, delimiter=stated[1].decode(), skip_rows=1) if stated else dialect
 
     def _header(self, path: str) -> list[str]:
         """The names given, or those in the first line that is not blank."""
@@ -103,6 +112,7 @@ class CsvSource:
             raise DataError("the file has no header that can be read", where=path, received=str(error)) from error
 
 
+_SEPARATOR = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([\x09\x20-\x7e])"?\r?\n')
 # Text in columns shrinks to about a fifth.
 _USUAL_RATE = 5
 
@@ -219,7 +229,7 @@ def _refused(
     # Arrow counts the lines skipped and the header too.
     number = row.number - dialect.skip_rows - (0 if dialect.header else 1)
     fault = Fault(None, "too_few_fields" if few else "too_many_fields", message)
-    return QuarantinedRow(PurePath(path).name, number, fault, values)
+    return QuarantinedRow(file_name(path), number, fault, values)
 
 
 def _first_block(path: str, dialect: CsvDialect) -> bytes:

@@ -133,7 +133,9 @@ def json_value(scalar: pa.Scalar) -> Any:
         if not math.isfinite(value):
             return str(value)
         width = scalar.type.bit_width
-        return value if width == 64 else float(str((np.float16 if width == 16 else np.float32)(value)))
+        if width == 64 or value.is_integer():
+            return value
+        return float(str((np.float16 if width == 16 else np.float32)(value)))
     if isinstance(value, bytes) and not isinstance(scalar.type, pa.BaseExtensionType):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, list | tuple | dict):

@@ -64,7 +64,7 @@ def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     Raises:
         DataError: a column is not there that must be, or stands there twice.
     """
-    available = [name for name, _ in source_of(part.path, part.csv).columns(part.path)]
+    available = [name for name, _ in source_of(part.path, part.csv).columns(part.path, scorer.takes.columns)]
     columns = list(scorer.takes.columns_among(available))
     given = {output.name for output in scorer.takes.outputs}
     if partition_by and partition_by not in columns and partition_by not in given:

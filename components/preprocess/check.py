@@ -8,7 +8,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from headrace.core.errors import DataError, UnreadableFile
+from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.validate import category_texts, listed, not_numbers, wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
@@ -52,8 +52,8 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     """The files, as `check_data` gives them, and what is wrong with those that are seen to be damaged at a first look.
 
     Raises:
-        DataError: no such file, an empty one, one that is not in the encoding said, no rows, a column that is missing,
-            stands there twice or is of the wrong type; or more files are damaged than the quarantine budget allows.
+        DataError: no such file, nothing but empty ones, one that is not in the encoding said, no rows, a column that is
+            missing, stands there twice or is of the wrong type; or more files are damaged than the budget allows.
     """
     wanted = wanted_columns(problem)
     paths = list_paths(data)
@@ -61,6 +61,7 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     lacking: dict[str, DataError] = {}
     met: set[str] = set()
     unreadable: dict[str, UnreadableFile] = {}
+    empty: list[EmptyFile] = []
     for path in paths:
         try:
             columns = source_of(path, csv).columns(path, wanted)
@@ -73,10 +74,14 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
                 _check_values(problem, path, first.batch)
         except UnreadableFile as error:
             unreadable[path] = error
+        except EmptyFile as error:
+            empty.append(error)
     check_files(problem, data, len(paths), list(unreadable.values()))
-    for name, error in lacking.items():
+    for name, missing in lacking.items():
         if name not in met:
-            raise error
+            raise missing
+    if not rows and len(empty) == len(paths) == 1:
+        raise empty[0]
     if not rows:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
     return paths, unreadable

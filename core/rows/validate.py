@@ -32,8 +32,8 @@ class Checked:
         batch: the rows that passed: numbers as float32, categories and the key as strings.
         numbers: their numbers in the file.
         quarantined: the others, in order.
-        seen: of the rows that passed, `rows` and, for each column whose share is bounded, `missing NAME` and
-            `unknown NAME`.
+        seen: of the rows that passed, `rows`; for each column whose share is bounded, `missing NAME` and `unknown
+            NAME`; for each whose categories are measured, `text NAME` and `typed NAME`: how its values came.
     """
 
     batch: pa.RecordBatch
@@ -135,6 +135,8 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     result = _Column(text)
     _blame_bytes(result, declared.name, bad)
     _blame_missing(result, declared, _mask(pc.is_null(text)) & ~bad)
+    if declared.vocabulary is None:
+        result.seen[f"{'text' if is_text(column.type) else 'typed'} {declared.name}"] = _mask(pc.is_valid(text))
     if declared.vocabulary is not None:
         known = _mask(pc.is_in(text, pa.array(declared.vocabulary, text.type)))
         unknown = ~known & _mask(pc.is_valid(text))

@@ -309,6 +309,4 @@ def _show_int(value: int) -> str:
 
 
 def _show_name(name: str) -> str:
-    # A name may hold half of a surrogate pair, which no answer and no log can be written with.
-    shown = name.encode("utf-8", "backslashreplace").decode()
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return name if len(name) <= 80 else f"{name[:77]}..."

@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
-from headrace.core.errors import DataError, UnreadableFile
+from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.sources.csv_comments import WithoutComments
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.csv_numbers import with_points
@@ -55,7 +55,10 @@ class CsvSource:
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, the rows' numbers, and the rows refused before or among them."""
         dialect = self._dialect_of(path)
-        header = self._header(path)
+        try:
+            header = self._header(path)
+        except EmptyFile:
+            return
         refused: list[QuarantinedRow] = []
 
         def refuse(row: pacsv.InvalidRow) -> str:
@@ -79,7 +82,10 @@ class CsvSource:
 
     def expected_rows(self, path: str) -> int:
         """From the length of the rows in the first block, and of compressed files from a usual rate."""
-        block = _first_block(path, self._dialect_of(path))
+        try:
+            block = _first_block(path, self._dialect_of(path))
+        except EmptyFile:
+            return 0
         lines = max(block.count(b"\n") - 1, 1)
         rate = 1 if split_name(path)[1] is None else _USUAL_RATE
         return max(1, round(lines * max(storage.size(path) * rate, len(block)) / len(block)))
@@ -236,12 +242,13 @@ def _first_block(path: str, dialect: CsvDialect) -> bytes:
     """The first BLOCK bytes.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or it is empty.
+        DataError: there is no such file, or it cannot be read.
+        EmptyFile: it is empty.
         UnreadableFile: it is compressed, and damaged.
     """
     with reading(path, "CSV"), opened(path) as file:
         text = WithoutComments(file, dialect, BLOCK) if dialect.comment else file
         block: bytes = text.read(BLOCK)
     if not block.strip():
-        raise DataError("the file is empty", where=path, expected="a header and one row or more", received="no text")
+        raise EmptyFile("the file is empty", where=path, expected="a header and one row or more", received="no text")
     return block

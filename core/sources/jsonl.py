@@ -20,7 +20,7 @@ import pyarrow.json as pajson
 
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
-from headrace.core.errors import UnreadableFile
+from headrace.core.errors import EmptyFile, UnreadableFile
 from headrace.core.sources.json_values import column_of, later_type
 from headrace.core.sources.jsonl_lines import line_blocks
 from headrace.core.sources.open_file import split_name
@@ -45,7 +45,13 @@ class JsonLinesSource:
     """Files of one JSON object a line, in UTF-8, or of one array of objects. Blank lines are no rows."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The members in the first block of lines, and those of `wanted` that are met first in a later one."""
+        """The members in the first block of lines, and those of `wanted` that are met first in a later one.
+
+        Raises:
+            DataError: there is no such file.
+            EmptyFile: it has no rows, or none with a member.
+            UnreadableFile: it is damaged, or its first lines are no objects.
+        """
         found: dict[str, pa.DataType] = {}
         for number, lines in enumerate(line_blocks(path, BLOCK)):
             late = [name for name in wanted if name not in found]
@@ -70,6 +76,8 @@ class JsonLinesSource:
                     received=f"{len(names):,} in the first {len(rows):,} rows",
                 )
             found.update((name, column_of([row.get(name) for row in rows]).type) for name in names)
+        if not found:
+            raise EmptyFile("the file is empty", where=path, expected="one row or more", received="no text")
         return list(found.items())
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.errors import EmptyFile
 from headrace.core.sources.source import Piece, Source
 
 # Hive's name for the partition of rows without a value.
@@ -58,7 +59,10 @@ class PartitionedSource:
         self, path: str, columns: Sequence[str], batch_rows: int, piece: Piece = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """The file's batches with the folders' columns among them."""
-        names = [name for name, _ in self.file.columns(path, columns)]
+        try:
+            names = [name for name, _ in self.file.columns(path, columns)]
+        except EmptyFile:
+            return
         added = {name: value for name, value in self.values.items() if name not in names}
         # A column of the file's tells how many rows there are.
         own = [name for name in columns if name not in added] or names[:1]

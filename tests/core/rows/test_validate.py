@@ -58,7 +58,7 @@ def test_columns_are_typed_in_one_order() -> None:
         ({"y": None}, "y", "missing_value", "y is missing, and is not optional"),
         ({"y": " NA "}, "y", "missing_value", "y is missing, and is not optional"),
         ({"y": "nan"}, "y", "missing_value", "y is missing, and is not optional"),
-        ({"y": "1,5"}, "y", "not_a_number", 'y is "1,5", which is not a finite number'),
+        ({"y": "1,5"}, "y", "not_a_number", 'y is "1,5", which is not a finite number; --csv decimal=, reads it'),
         ({"y": "-inf"}, "y", "not_a_number", 'y is "-inf", which is not a finite number'),
         ({"y": "0x1f"}, "y", "not_a_number", 'y is "0x1f", which is not a finite number'),
         ({"y": "1e400"}, "y", "out_of_range", 'y is "1e400", which is not between -3.40282e+38 and 3.40282e+38'),

@@ -15,7 +15,8 @@ from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.csv_numbers import reading_option
 from headrace.core.sources.open import list_paths, read_part, source_of, states_columns
 from headrace.core.sources.source import Part
-from headrace.core.values.columns import is_text
+from headrace.core.values.columns import blank, is_text
+from headrace.core.values.missing import LOOKS_MISSING, declaration
 
 # A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
 _WRONG_SHARE = 0.9
@@ -146,15 +147,18 @@ def _check_columns(
 
 def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
     for declared in (problem.label, *problem.columns):
-        column = batch.column(declared.name)
+        column = blank(batch.column(declared.name), problem.missing)
         if isinstance(declared, Numeric):
             wrong, present = not_numbers(column)
             if not wrong.any():
                 continue
             examples = column.filter(pa.array(wrong))
+            words = LOOKS_MISSING.intersection(map(str, examples.unique().to_pylist()))
             options = list(filter(None, (reading_option(str(value)) for value in examples.to_pylist())))
             # Numbers with marks, such as those above 999, would be missing as a group: what is left would be biased.
-            option = options[0] if len(options) >= max(2, _MARKED_SHARE * present) else None
+            option = f"Give {options[0]}" if len(options) >= max(2, _MARKED_SHARE * present) else None
+            if words and not option and wrong.sum() >= _WRONG_SHARE * present:
+                option = f"Declare {declaration(words)} in the Problem file"
             if wrong.sum() >= _WRONG_SHARE * present or option:
                 raise _wrong_type(declared.name, path, "numbers", _examples(examples), option)
         elif declared.vocabulary is not None:
@@ -217,13 +221,13 @@ def _asked(declared: Numeric | Categorical) -> str:
     return "numbers" if isinstance(declared, Numeric) else "text"
 
 
-def _wrong_type(name: str, path: str, expected: str, received: str, option: str | None = None) -> DataError:
+def _wrong_type(name: str, path: str, expected: str, received: str, fix: str | None = None) -> DataError:
     return DataError(
         f'the column "{name}" is of the wrong type',
         where=path,
         expected=expected,
         received=received,
-        fix=f"Give {option}" if option else "Correct the column, or declare it otherwise in the Problem file",
+        fix=fix or "Correct the column, or declare it otherwise in the Problem file",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Problem
+from headrace.core.values.missing import LOOKS_MISSING, declaration
 from headrace.core.values.spellings import several_spellings
 
 _SHOWN = 3
@@ -25,7 +26,8 @@ def check_spellings(
         seen: `Checked.seen` of all rows, which says of which columns rows were text, and of which booleans or numbers.
 
     Returns:
-        A warning for each column of text alone in which numbers have several spellings: text stays as it is written.
+        A warning for each column of text alone in which numbers have several spellings, as text stays as it is written,
+        and for each with categories that look like missing values.
 
     Raises:
         DataError: a boolean has several spellings, or a number has, of which one is text and another is not.
@@ -35,7 +37,13 @@ def check_spellings(
         if not isinstance(declared, Categorical) or declared.vocabulary is not None or statistics is None:
             continue
         name = declared.name
-        groups = several_spellings(text for text, _ in statistics["columns"][name]["vocabulary"])
+        categories = [text for text, _ in statistics["columns"][name]["vocabulary"]]
+        if words := LOOKS_MISSING.intersection(categories):
+            warnings.append(
+                f'warning: "{name}" has categories that look like missing values; {declaration(words)} in the Problem '
+                "makes them missing"
+            )
+        groups = several_spellings(categories)
         if not groups:
             continue
         shown = "; ".join(" and ".join(f'"{text}"' for text in group) for group in groups[:_SHOWN])

@@ -16,7 +16,8 @@ from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.sources.csv_numbers import reading_option
 from headrace.core.sources.source import Rows
-from headrace.core.values.columns import Mask, is_text, json_value, respell, texts
+from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
+from headrace.core.values.missing import LOOKS_MISSING, declaration
 from headrace.core.values.numbers import parse_numbers
 from headrace.core.values.spellings import spellings
 
@@ -73,7 +74,7 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     """
     checked: dict[str, _Column] = {problem.key: _check_key(problem.key, rows.batch.column(problem.key))}
     for declared in (problem.label, *problem.columns):
-        column = rows.batch.column(declared.name)
+        column = blank(rows.batch.column(declared.name), problem.missing)
         checked[declared.name] = (
             _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)
         )
@@ -173,8 +174,12 @@ def _check_number(declared: Numeric, column: pa.Array) -> _Column:
 
 
 def _no_number(name: str, value: str) -> str:
-    option = reading_option(value.strip('"'))
-    return f"{name} is {value}, which is not a finite number" + (f"; {option} reads it" if option else "")
+    text = value.strip('"')
+    option = reading_option(text)
+    hint = f"; {option} reads it" if option else ""
+    if text in LOOKS_MISSING:
+        hint = f"; {declaration([text])} in the Problem makes it a missing value"
+    return f"{name} is {value}, which is not a finite number{hint}"
 
 
 def _blame_bytes(result: _Column, name: str, bad: Mask) -> None:

@@ -52,7 +52,12 @@ def declared(takes: Takes, source: Source) -> Takes:
         )
     by_name = {i.name: i for i in schema.inputs}
     inputs = tuple(
-        replace(taken, optional=by_name[taken.name].optional, spellings=by_name[taken.name].spellings)
+        replace(
+            taken,
+            optional=by_name[taken.name].optional,
+            spellings=by_name[taken.name].spellings,
+            missing=by_name[taken.name].missing,
+        )
         for taken in takes.inputs
     )
     return replace(takes, inputs=inputs, key=schema.key_name, declared=True)

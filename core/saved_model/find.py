@@ -96,7 +96,11 @@ def _interface(model: ModelArtifact) -> Interface:
         return Interface(
             tuple(
                 Input(
-                    str(c["name"]), c["kind"], bool(c["optional"]), spellings=spellings(known.get(str(c["name"]), ()))
+                    str(c["name"]),
+                    c["kind"],
+                    bool(c["optional"]),
+                    spellings=spellings(known.get(str(c["name"]), ())),
+                    missing=tuple(model.problem.get("missing", ())),
                 )
                 for c in by_role["feature"]
             ),

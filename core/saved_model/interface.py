@@ -31,6 +31,7 @@ class ModelInput:
         columns: those it is fed from: one, or as many as it is wide in their order; or one column of lists.
         optional: a value may be missing: the model is then given NaN, or "".
         spellings: of a category learned from text, how it spells the values of typed columns; see `values.spellings`.
+        missing: texts that stand for a missing value, beside the empty one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelInput:
     columns: tuple[str, ...] = ()
     optional: bool = False
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    missing: tuple[str, ...] = ()
 
     @property
     def shape(self) -> str:

@@ -40,6 +40,7 @@ class Input:
         optional: it may be missing or null.
         dtype: of a number, in the signature.
         spellings: of a category learned from text, how it spells numbers and booleans; see `values.spellings`.
+        missing: texts that stand for a missing value, beside the empty one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Input:
     optional: bool = False
     dtype: Literal["float32", "float64"] = "float32"
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def _place(pattern: str, name: str) -> Callable[[int], str]:
 
 
 def _column(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[Any]:
+    if feature.missing:
+        values = [None if isinstance(value, str) and value in feature.missing else value for value in values]
     if feature.kind == "numeric":
         return _numbers(feature, values, where)
     return _texts(feature, values, where)

@@ -21,7 +21,7 @@ from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.scoring.texts import spread, texts_of
 from headrace.core.sources.json_values import column_of
-from headrace.core.values.columns import Mask, as_text, is_text, logical
+from headrace.core.values.columns import Mask, as_text, blank, is_text, logical
 from headrace.core.values.numbers import parse_integers, parse_numbers
 
 Numbers = npt.NDArray[np.generic]
@@ -127,7 +127,7 @@ def feeds_of(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> Feeds:
 def _column(batch: pa.RecordBatch, name: str, taken: ModelInput) -> pa.Array:
     at = batch.schema.get_field_index(name)
     if at >= 0:
-        return batch.column(at)
+        return blank(batch.column(at), taken.missing)
     if taken.optional:
         return pa.nulls(batch.num_rows)
     raise DataError(

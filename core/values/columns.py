@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +50,15 @@ def is_text(kind: pa.DataType) -> bool:
     if isinstance(kind, pa.BaseExtensionType):
         return is_text(kind.storage_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def blank(column: pa.Array, words: Collection[str]) -> pa.Array:
+    """A column without the texts that stand for missing values, blanks around them or not, which become null."""
+    if not words or not is_text(column.type):
+        return column
+    plain = logical(column)
+    missing = pc.is_in(pc.utf8_trim_whitespace(plain), pa.array(sorted(words), plain.type))
+    return pc.if_else(missing, None, plain) if pc.any(missing).as_py() else column
 
 
 def texts(column: pa.Array) -> tuple[pa.Array, Mask]:

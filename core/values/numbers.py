@@ -13,9 +13,6 @@ import pyarrow.compute as pc
 
 from headrace.core.values.columns import Mask, is_text, logical
 
-# Text that stands for a missing number: what pandas, R and Arrow write. A category may well be called NA (Namibia),
-# so there only an empty field is missing.
-_MISSING_NUMBERS = ("", "na", "n/a", "#n/a", "nan", "-nan", "null", "none")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INFINITY = r"^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$"
 # Digits that fit in any 64 bits; a larger integer is read one by one.
@@ -30,7 +27,7 @@ class Integers:
 
     Attributes:
         values: [rows] of int64, or uint64 where that was asked for; 0 where a mask holds.
-        missing: values that are null, NaN or stand for a missing number.
+        missing: values that are null, NaN or blank text.
         wrong: values that are no whole numbers.
         beyond: whole numbers that are outside the type's range.
     """
@@ -66,6 +63,8 @@ def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask
     else:
         parsed = column.cast(pa.float64(), safe=False)
     values = parsed.to_numpy(zero_copy_only=False)
+    # The text "NaN" is no number: the Problem says which texts are missing.
+    wrong = wrong | (np.isnan(values) & ~missing & textual)
     missing = missing | (np.isnan(values) & ~wrong)
     infinite = np.isinf(values)
     if infinite.any():
@@ -156,7 +155,7 @@ def _whole(text: str) -> int | None:
 def _numeric_texts(column: pa.Array) -> tuple[pa.Array, Mask, Mask]:
     """Texts without blanks around them, which are missing, and which of the others are numbers."""
     text = pc.ascii_trim_whitespace(column)
-    missing = _mask(pc.is_null(column)) | _mask(pc.is_in(pc.ascii_lower(text), pa.array(_MISSING_NUMBERS, text.type)))
+    missing = _mask(pc.is_null(column)) | _mask(pc.equal(text, ""))
     return text, missing, _mask(pc.match_substring_regex(text, _NUMBER)) & ~missing
 
 

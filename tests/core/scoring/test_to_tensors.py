@@ -78,7 +78,7 @@ def test_the_dtype_is_the_models(dtype: str) -> None:
 def test_what_is_missing_is_nan_if_it_may_be_and_else_a_fault() -> None:
     columns: list[pa.Array] = [
         pa.array([1.0, None, NAN], pa.float32()),
-        pa.array(["1", "", "NA"]),
+        pa.array(["1", "", None]),
         pa.array([1, None, None], pa.int64()),
         pa.array([1, None, None], pa.int64()).dictionary_encode(),
     ]

@@ -254,9 +254,7 @@ def test_integers_are_exact_whatever_stands_beside_them(values: list[Any], dtype
             assert found.values[row] == (value if inside else 0)
             assert not found.wrong[row]
     assert found.wrong.tolist() == [
-        value in ("x", "0x10")
-        or (isinstance(value, float) and (np.isinf(value) or (not np.isnan(value) and not value.is_integer())))
-        for value in values
+        value in ("x", "0x10", "N/A") or (isinstance(value, float) and not value.is_integer()) for value in values
     ]
 
 

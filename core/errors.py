@@ -125,6 +125,10 @@ class UnreadableFile(DataError):
     """A file is damaged. Among other files it goes to quarantine whole; alone it refuses the run. Exit 2."""
 
 
+class EmptyFile(DataError):
+    """A file of rows has none, and no column: of several files, it is one without rows."""
+
+
 class UsageError(UserError):
     """An option, an argument or a path is wrong. Exit 2."""
 

@@ -21,9 +21,10 @@ from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.problem import Problem
 from headrace.core.rows.splits import Fingerprints, fingerprint
-from headrace.core.rows.validate import as_text, validate, wanted_columns
+from headrace.core.rows.validate import validate, wanted_columns
 from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part
+from headrace.core.values.columns import as_text
 
 Marks = dict[int, dict[int, Fault]]
 

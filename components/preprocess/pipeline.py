@@ -28,6 +28,7 @@ from headrace.components.preprocess.damaged_files import Done, clear, read_whole
 from headrace.components.preprocess.duplicates import find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
+from headrace.components.preprocess.spellings import check_spellings
 from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.core import storage
 from headrace.core.artifacts.kinds import EXAMPLES
@@ -171,6 +172,8 @@ def preprocess(
             return Done(context, *_run(context, readable, config, report, launched))
 
         context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
+            report(warning)
         manifest = publishable(context, parts, summary, config.data, config.identity, data_version, damaged)
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)

@@ -103,7 +103,12 @@ def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
     declared = source.interface
     if declared is None:
         return Interface(
-            tuple(Input(name, "numeric" if kind == "numeric" else "categorical") for name, kind in features.items()),
+            tuple(
+                Input(name, "numeric", dtype="float64" if inputs[name].dtype == tf.float64 else "float32")
+                if kind == "numeric"
+                else Input(name, "categorical")
+                for name, kind in features.items()
+            ),
             takes_key=takes_key,
         )
     wanted = {i.name: str(i.kind) for i in declared.inputs}

@@ -100,8 +100,12 @@ def metadata(model: Predictor) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """`value` as JSON, without blanks; NaN and infinity are refused."""
-    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    """`value` as JSON, without blanks; NaN and infinity are refused.
+
+    Half of a surrogate pair, which a name or a value of a request may hold, is escaped: UTF-8 has no form for it.
+    """
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _parse(body: bytes, forms: tuple[str, ...]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,27 @@ class ModelArtifact:
         """
         columns: list[dict[str, Any]] = _object(self.uri, "schema.json", "columns")["columns"]
         return columns
+
+    def vocabularies(self) -> Mapping[str, Sequence[str]]:
+        """The categories of each column that it knows by name: those declared, or else those measured.
+
+        Raises:
+            DataError: statistics.json or problem.json is damaged.
+        """
+        found: dict[str, Sequence[str]] = {}
+        measured = self.statistics() if storage.exists(storage.join(self.uri, "statistics.json")) else {}
+        try:
+            for name, column in measured.items():
+                if column["kind"] == "categorical":
+                    found[name] = [str(text) for text, _ in column["vocabulary"]]
+            for feature in self.problem.get("features", []):
+                if feature.get("vocabulary"):
+                    found[feature["name"]] = list(feature["vocabulary"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                "the Model is damaged", where=self.uri, expected="categories of each column", received=str(error)
+            ) from error
+        return found
 
     def golden(self) -> Mapping[str, Any] | None:
         """Its golden rows, as golden.json holds them; None where it has none.

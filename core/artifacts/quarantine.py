@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.values.scalars import text_of
 
 Reason = Literal[
     "missing_value",
@@ -24,6 +25,7 @@ Reason = Literal[
     "too_few_fields",
     "too_many_fields",
     "malformed_row",
+    "not_utf8",
     "file_unreadable",
     "not_finite",
     "model_failed",
@@ -112,9 +114,10 @@ def to_csv(rows: Iterable[QuarantinedRow]) -> bytes:
 
 
 def _csv_field(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value)
+    if value is None:
+        return ""
+    # Nested values have no text of their own, and no command reads one back from CSV.
+    return json.dumps(value) if isinstance(value, list | dict) else text_of(value)
 
 
 def quarantine_files(uri: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from headrace.core.checks import is_finite
+from headrace.core.checks import check_texts, is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem import digests
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
@@ -59,6 +59,7 @@ class Problem:
         drift: how far columns may have moved from an earlier statistics.json; without it nothing is compared.
         duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
             another key; "allow" keeps such rows.
+        missing: texts that stand for a missing value in columns of text, beside the empty one: "NA", "N/A", "-".
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
 
     Raises:
@@ -77,10 +78,12 @@ class Problem:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     drift: Drift | None = None
     duplicate_rows: DuplicateRows = "allow"
+    missing: Sequence[str] = ()
     tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
+        object.__setattr__(self, "missing", check_texts(self.missing, "missing", where="Problem", error=ProblemError))
         self._check_fields()
         self._check_label()
         self._check_features()

@@ -17,6 +17,8 @@ _CHUNK = 1 << 20
 def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     """The files that `uri` names, sorted: itself, those directly in the folder, or those that match the glob.
 
+    Of a folder without data files, those in folders COLUMN=VALUE, at any depth, as Hive and Spark write them.
+
     Files whose names start with `.` or `_` are not data, by the convention of Beam, Spark and Hive.
 
     Raises:
@@ -29,23 +31,39 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
         return [str(path)]
     if path.is_dir():
         found = [entry for entry in path.iterdir() if entry.is_file()]
+        if not any(_is_data(entry.name, suffixes) for entry in found):
+            found = [Path(file) for name, file in files_below(uri).items() if _is_partitioned(name)]
     else:
         found = [Path(name) for name in _glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
         if not found:
             raise DataError("there is no such file, folder or pattern", where=uri)
-    named = sorted(str(f) for f in found if f.name.lower().endswith(suffixes) and f.name[0] not in "._")
+    named = sorted(str(f) for f in found if _is_data(f.name, suffixes))
     if not named:
         raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named
+
+
+def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and name[:1] not in "._"
+
+
+def _is_partitioned(name: str) -> bool:
+    """Whether every folder of a path within another is COLUMN=VALUE."""
+    *folders, _ = name.split("/")
+    return bool(folders) and all("=" in folder[1:] and folder[0] not in "._" for folder in folders)
 
 
 def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     found, alone = remote_store().find(uri)
     if alone:
         return [uri]
+    if not any(_is_data(each.uri.rsplit("/", 1)[1], suffixes) for each in found):
+        partitioned = [file for name, file in files_below(uri).items() if _is_partitioned(name)]
+        if named := [file for file in partitioned if _is_data(file.rsplit("/", 1)[1], suffixes)]:
+            return named
     if not found:
         raise DataError("there is no such file, folder or pattern", where=uri)
-    named = [o.uri for o in found if o.uri.lower().endswith(suffixes) and o.uri.rsplit("/", 1)[1][0] not in "._"]
+    named = [o.uri for o in found if _is_data(o.uri.rsplit("/", 1)[1], suffixes)]
     if not named:
         raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named

@@ -15,7 +15,7 @@ csv = click.option(
     "--csv",
     multiple=True,
     metavar="NAME=VALUE",
-    help="How CSV is written: delimiter, quote, escape, header, encoding, null_values, comment, ...; once for each.",
+    help="How CSV is written: delimiter, quote, escape, header, encoding, decimal, thousands, ...; repeatable.",
 )
 root = click.option(
     "--root",

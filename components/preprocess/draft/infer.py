@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES
-from headrace.core.rows.validate import as_text, listed, parse_numbers
+from headrace.core.rows.validate import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
 from headrace.core.text import counted
+from headrace.core.values.columns import as_text, blank, is_text, logical
+from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
+from headrace.core.values.numbers import parse_numbers
 
 _BATCH_ROWS = 8192
 # A class label has at most so many values.
@@ -80,6 +83,20 @@ def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> tuple[pa.Ta
     if not count:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
     return pa.Table.from_batches([batch for batch in batches if batch.num_rows]), True
+
+
+def missing_words(table: pa.Table) -> list[str]:
+    """The texts that the table writes for missing values: among numbers, and those that are hardly a category."""
+    found: set[str] = set()
+    for column in table.columns:
+        if not is_text(column.type):
+            continue
+        values = logical(pa.concat_arrays(column.chunks)).drop_null()
+        words = LOOKS_MISSING.intersection(values.unique().to_pylist())
+        others = blank(values, words).drop_null()
+        numbers = len(others) and parse_numbers(others)[2].sum() <= _WRONG_SHARE * len(others)
+        found.update(words if numbers else words & HARDLY_A_CATEGORY)
+    return sorted(found)
 
 
 def look_at(name: str, column: pa.ChunkedArray) -> Inferred:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+import pyarrow as pa
+
 from headrace.components.preprocess.draft.infer import (
     Inferred,
     chosen_key,
@@ -18,11 +20,14 @@ from headrace.components.preprocess.draft.infer import (
     key_candidates,
     label_candidates,
     look_at,
+    missing_words,
     quoted,
 )
 from headrace.core.errors import DataError
 from headrace.core.rows.validate import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.values.columns import blank
+from headrace.core.values.missing import declaration
 
 # Up to so many values are written out as a vocabulary; more are hashed and embedded.
 _VOCABULARY = 50
@@ -67,7 +72,11 @@ def draft(
         UsageError: there is no such column, or it cannot be what is asked.
     """
     table, complete = first_rows(data, rows, csv)
-    columns = [look_at(field.name, table.column(field.name)) for field in table.schema]
+    words = missing_words(table)
+    columns = [
+        look_at(field.name, pa.chunked_array([blank(chunk, words) for chunk in table.column(field.name).chunks]))
+        for field in table.schema
+    ]
     keys = key_candidates(columns)
     the_key = chosen_key(columns, keys, key, data)
     labels = label_candidates(columns, the_key.name)
@@ -101,12 +110,19 @@ def draft(
             )
         ),
         "    ],",
+        *_missing(words),
         *_comment("A model must do so to be blessed; import Gate too:"),
         *_comment(f"gate=Gate(metric={_metric(the_label)}),"),
         ")",
         "",
     ]  # fmt: skip
     return FirstProblem("\n".join(lines), the_key.name, the_label.name, table.num_rows, complete)
+
+
+def _missing(words: Sequence[str]) -> list[str]:
+    if not words:
+        return []
+    return [*_comment("How this table writes a missing value, beside an empty field:"), f"    {declaration(words)},"]
 
 
 def _declaration(column: Inferred, complete: bool, indent: str, *, as_label: bool = False) -> list[str]:

@@ -170,6 +170,8 @@ def test_unknown_paths(app: App, path: str, message: str) -> None:
         (b"[" * 100_000, "the body is not JSON"),
         (b"[1]", "the body is not an object"),
         (b"{}", "the body does not hold rows"),
+        (rb'{"\ud800": 1}', "the body has an unknown field"),
+        (rb'{"instances": [{"x\ud800": 1}]}', "instances[0].x\ud800: there is no such feature"),
         (b'{"instance": []}', 'the body has an unknown field. Expected {"instances": ...}'),
         (b'{"instances": {}}', "instances: it is not an array"),
         (b'{"instances": []}', "instances: the number of rows is wrong. Expected 1 to 10000. Received: 0."),

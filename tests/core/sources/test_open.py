@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzzing import max_examples
 
-from headrace.core.errors import DataError
+from headrace.core.errors import DataError, EmptyFile
 from headrace.core.sources import csv_reader
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.source import Part, Rows
@@ -106,8 +106,6 @@ def test_rows_expected_of_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("content", "what", "where", "received"),
     [
-        (b"", "the file is empty", "data.csv", "no text"),
-        (b" \n\r\n", "the file is empty", "data.csv", "no text"),
         (b"k,a\n1,caf\xe9\n", "the file is not UTF-8", "data.csv, line 2", "byte 0xe9 at offset 9"),
         ("k,a\n1,2\n".encode("utf-16"), "the file is not UTF-8", "data.csv", "UTF-16"),
     ],
@@ -117,6 +115,15 @@ def test_files_that_are_not_csv(tmp_path: Path, content: bytes, what: str, where
     with pytest.raises(DataError) as error:
         list(read_part(part, ["k"], 10))
     assert (error.value.what, error.value.where, error.value.received) == (what, f"{tmp_path}/{where}", received)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\r\n"])
+def test_an_empty_file_has_no_columns_and_no_rows(tmp_path: Path, content: bytes) -> None:
+    part = write(tmp_path, content)
+    with pytest.raises(EmptyFile, match="the file is empty"):
+        source_of(part.path).columns(part.path)
+    assert list(read_part(part, ["k"], 10)) == []
+    assert source_of(part.path).expected_rows(part.path) == 0
 
 
 def test_a_late_byte_that_is_not_utf8_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

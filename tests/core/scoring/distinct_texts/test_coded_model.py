@@ -87,7 +87,7 @@ def test_rows_of_every_kind_have_the_bits_of_an_earlier_model(coded: Scorer, who
     columns["plurality"][3:9] = ["never seen", "größer", " ", "single", "n" * 500, "Single"]
     columns["mother_race"][5] = "another"
     columns["cigarette_use"][:4] = [None, "", None, "true"]
-    columns["weight_gain_pounds"][:4] = [None, "", "nan", "-0.0"]
+    columns["weight_gain_pounds"][:4] = [None, "", " ", "-0.0"]
     columns["mother_age"][:6] = ["20", "25", "19.999999", "-7", "1e30", "40"]
     every = Rows(rows.part, pa.RecordBatch.from_pydict(columns), rows.numbers[:96])
     assert bits(coded, every) == bits(whole, every)

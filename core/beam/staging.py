@@ -76,5 +76,7 @@ def _publish(source: str, output: str) -> None:
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
             for _ in pool.map(gcs.copy, targets.keys(), targets.values()):
                 pass
-        gcs.remove(sorted(earlier - set(targets.values())))
+        # The mark stays until the manifest is there.
+        kept = {*targets.values(), storage.join(output, gcs.UNFINISHED)}
+        gcs.remove(sorted(earlier - kept))
         gcs.copy(manifest, storage.join(output, _MANIFEST))

@@ -101,5 +101,7 @@ def project_error(error: Exception, project: str = "", service: str = "") -> Usa
 
 def said(error: Exception) -> str:
     """The first line of an error without the request that it is about, or its kind where it has none."""
-    lines = _REQUEST.sub("", str(error).strip()).splitlines()
+    text = str(error).strip()
+    # Its type says what the number says; of what comes from the network the number is all there is.
+    lines = (_REQUEST.sub("", text) if isinstance(error, api.GoogleAPICallError) else text).splitlines()
     return lines[0][:400].rstrip(".") if lines else type(error).__name__

@@ -31,7 +31,7 @@ from headrace.core.storage.object_glob import translate
 _CHUNK = 8 << 20
 _UPLOADS_AT_ONCE = 8
 # In a folder whose upload was killed: a store cannot swap folders, so some of its objects may be old ones, or missing.
-_UNFINISHED = ".headrace-unfinished"
+UNFINISHED = ".headrace-unfinished"
 _RETRY_SECONDS = 60.0
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _GLOB = re.compile(r"[*?\[]")
@@ -151,7 +151,7 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
                     remove([at(prefix, last)])
                 others = [file for file in files if file != last]
                 list(pool.map(lambda file: copy(at(staging, file), at(prefix, file)), others))
-                kept = {prefix + file for file in [*files, last, _UNFINISHED]}
+                kept = {prefix + file for file in [*files, last, UNFINISHED]}
                 remove([f"gs://{bucket}/{old}" for old in sorted(earlier - kept)])
                 if last in files:
                     copy(at(staging, last), at(prefix, last))
@@ -162,7 +162,7 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
 @contextmanager
 def unfinished(uri: str) -> Iterator[None]:
     """Marks what is below `uri` as ours and unfinished, for another try to replace where this one does not end well."""
-    mark = f"{uri.rstrip('/')}/{_UNFINISHED}"
+    mark = f"{uri.rstrip('/')}/{UNFINISHED}"
     write_bytes(mark, b"")
     yield
     remove([mark])
@@ -173,7 +173,7 @@ def names_below(uri: str) -> set[str]:
     bucket, name = parse(uri)
     prefix = _below(name)
     names = {found.name.removeprefix(prefix).partition("/")[0] for found in _list(uri, bucket, prefix)} - {""}
-    return set() if _UNFINISHED in names else names
+    return set() if UNFINISHED in names else names
 
 
 def download_tree(uri: str, folder: Path) -> int:

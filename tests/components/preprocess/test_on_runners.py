@@ -311,6 +311,8 @@ def test_rows_in_a_bucket_become_examples_in_a_bucket(
     """Workers write below a temporary name in the bucket; what is published is what a run on this machine gives."""
     place(tmp_path)
     storage.write_bytes(f"gs://{bucket}/data/births.csv", (tmp_path / "births.csv").read_bytes())
+    # What a run leaves that is killed while it publishes.
+    storage.write_bytes(f"gs://{bucket}/made/out/{gcs.UNFINISHED}", b"")
     storage.write_bytes(f"gs://{bucket}/made/out/train/left-by-an-earlier-run.tfrecord", b"")
     runner = PortableRunner(job_endpoint="embed", environment_type="LOOPBACK")
     config = PreprocessConfig(

@@ -120,7 +120,9 @@ def test_what_the_trainer_image_lacks_is_not_imported() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from headrace.components.evaluate import evaluator, predict\n"
-        "from headrace.components.score import predictor, saved_model\n"
-        "from headrace.components.train import records, shards, trainer\n"
+        "from headrace.core.saved_model import loaded\n"
+        "from headrace.core.scoring import predictor\n"
+        "from headrace.components.train import trainer\n"
+        "from headrace.components.train.input import records, shard_stream\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

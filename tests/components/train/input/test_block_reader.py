@@ -60,7 +60,7 @@ def rows_of(dataset: Any) -> list[tuple[Any, ...]]:
     """All rows, hashable; a NaN as text."""
     rows: list[tuple[Any, ...]] = []
     for features, labels in dataset:
-        plain = decoded(features)
+        plain = decoded(features, ["x"])
         columns = [column.numpy().tolist() for column in (*(plain[name] for name in sorted(plain)), labels)]
         rows.extend(tuple(str(v) if v != v else v for v in row) for row in zip(*columns, strict=True))
     return rows

@@ -115,12 +115,12 @@ def test_combinations_that_are_too_many_are_left_to_the_whole_model(monkeypatch:
         first, second = (tf.strings.length(texts[f"texts_{at}"]) for at in range(2))
         return {"table_sum": tf.repeat(first, tf.size(second)) + tf.tile(second, tf.shape(first))}
 
-    specs = {"code_0_1": tf.TensorSpec([None], tf.int32), "number_n": tf.TensorSpec([None], tf.float32)}
+    specs = {"code_0_1": tf.TensorSpec([None], tf.int32), "number_0": tf.TensorSpec([None], tf.float32)}
     specs["table_sum"] = tf.TensorSpec([None], tf.int32)
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def predict(**inputs: Any) -> dict[str, Any]:
-        return {"out": tf.cast(tf.gather(inputs["table_sum"], inputs["code_0_1"]), tf.float32) + inputs["number_n"]}
+        return {"out": tf.cast(tf.gather(inputs["table_sum"], inputs["code_0_1"]), tf.float32) + inputs["number_0"]}
 
     signatures = {
         "text_tables": tables.get_concrete_function(

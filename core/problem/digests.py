@@ -7,11 +7,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_EXAMPLES = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows")
+_EXAMPLES = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows", "derive")
 # What the model alone makes of a column: Examples hold the columns as they are.
 _OF_THE_MODEL = frozenset({"buckets", "embedding", "hash_buckets", "max_vocabulary"})
 # Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
-_LATER = {"max_missing": None, "max_unknown": None, "drift": None, "duplicate_rows": "allow"}
+_LATER: Mapping[str, Any] = {
+    "max_missing": None,
+    "max_unknown": None,
+    "drift": None,
+    "duplicate_rows": "allow",
+    "derive": {},
+}
 
 
 def schema_digest(problem: Mapping[str, Any]) -> str:

@@ -89,11 +89,11 @@ def _of_model(uri: str, name: str | None) -> Source:
 def _interface(model: ModelArtifact) -> Interface:
     columns = model.columns()
     try:
-        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "label": [], "key": []}
+        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "derived": [], "input": [], "label": [], "key": []}
         for column in columns:
             by_role[column["role"]].append(column)
         return Interface(
-            tuple(Input(str(c["name"]), c["kind"], bool(c["optional"])) for c in by_role["feature"]),
+            tuple(Input(str(c["name"]), c["kind"], bool(c["optional"])) for c in by_role["feature"] + by_role["input"]),
             takes_key=True,
             key_name=next((str(c["name"]) for c in by_role["key"]), None),
             label=next((str(c["name"]) for c in by_role["label"]), None),

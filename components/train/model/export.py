@@ -15,6 +15,7 @@ from headrace.components.train.model.build import Model
 from headrace.components.train.model.objective import Objective
 from headrace.core import storage
 from headrace.core.errors import PlatformError, ProblemError
+from headrace.core.expressions.lower_tensorflow import derive
 from headrace.core.problem import Numeric, Problem
 from headrace.core.problem.file import ProblemFile
 
@@ -39,7 +40,8 @@ def export(
         problem_file: copied as problem.py, and the user's modules that it imports beside it.
         objective: what the outputs mean.
         examples: the Examples artifact, whose schema and statistics are copied.
-        rows: raw rows that are predicted by the model and by what was written: features and "key", by name.
+        rows: raw rows that are predicted by the model and by what was written: features, what derived ones are
+            computed from, and "key", by name.
 
     Raises:
         PlatformError: what was written answers other than the model, or not with finite numbers.
@@ -103,7 +105,7 @@ def golden(problem: Problem, rows: Mapping[str, Any], served: Mapping[str, Any])
     """Up to 16 of `rows`, evenly spaced, as JSON instances and the answers served for them."""
     count = len(rows["key"])
     chosen = [i * count // min(GOLDEN_ROWS, count) for i in range(min(GOLDEN_ROWS, count))]
-    columns = [*problem.columns, None]
+    columns = [*problem.derivation.served, None]
     return {
         "format": 1,
         "instances": [
@@ -120,11 +122,12 @@ def _save(folder: Path, model: Model, problem: Problem, objective: Objective) ->
 
     def serve(**inputs: Any) -> dict[str, Any]:
         key = inputs.pop("key")
-        return {"key": tf.identity(key), **objective.predictions(model.outputs(inputs))}
+        derived = derive(problem.derivation.features, inputs)
+        return {"key": tf.identity(key), **objective.predictions(model.outputs({**inputs, **derived}))}
 
     signature = {
         column.name: tf.TensorSpec([None], tf.float32 if isinstance(column, Numeric) else tf.string, column.name)
-        for column in problem.columns
+        for column in problem.derivation.served
     }
     signature["key"] = tf.TensorSpec([None], tf.string, "key")
     module.serve = tf.function(serve, autograph=False)
@@ -139,7 +142,7 @@ def _save(folder: Path, model: Model, problem: Problem, objective: Objective) ->
 
 def _serve(folder: Path, problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    names = [*(column.name for column in problem.columns), "key"]
+    names = [*(column.name for column in problem.derivation.served), "key"]
     return {name: tensor.numpy() for name, tensor in signature(**{n: tf.constant(rows[n]) for n in names}).items()}
 
 

@@ -133,7 +133,8 @@ def _save(folder: Path, model: Model, problem: Problem, objective: Objective) ->
     module.serve = tf.function(serve, autograph=False)
     concrete = module.serve.get_concrete_function(**signature)
     signatures = {"serving_default": concrete}
-    text_tables = model.text_tables()
+    # They look up the texts of features; derived ones are computed from other texts, and from numbers.
+    text_tables = None if problem.derivation.features else model.text_tables()
     if text_tables is not None:
         signatures |= text_tables.signatures(objective.predictions)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

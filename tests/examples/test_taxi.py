@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -120,3 +121,11 @@ def _tensor(column: np.ndarray) -> object:  # type: ignore[type-arg]
     import tensorflow as tf
 
     return tf.constant(column)
+
+
+def test_the_declaration_of_the_docs() -> None:
+    text = (PROBLEM.parents[2] / "docs" / "derived_columns.md").read_text()
+    namespace: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], namespace)
+    derivation = namespace["problem"].derivation
+    assert [column.name for column in derivation.served] == ["payment_type", "fare", "trip_start_timestamp"]

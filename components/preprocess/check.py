@@ -137,16 +137,16 @@ def _check_columns(
             raise DataError(
                 f'there are {names.count(name)} columns named "{name}"', where=path, expected="each column once"
             )
-    for declared in (problem.label, *problem.columns):
+    for declared in problem.derivation.read:
         if isinstance(declared, Numeric) and not _can_be_number(kinds[declared.name]):
             raise _wrong_type(declared.name, path, "numbers", f"the type {kinds[declared.name]}")
-    for name in (problem.key, problem.label.name, *(f.name for f in problem.columns)):
+    for name in wanted:
         if not _can_be_text(kinds[name]):
             raise _wrong_type(name, path, "one value a row", f"the type {kinds[name]}")
 
 
 def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
-    for declared in (problem.label, *problem.columns):
+    for declared in problem.derivation.read:
         column = blank(batch.column(declared.name), problem.missing)
         if isinstance(declared, Numeric):
             wrong, present = not_numbers(column)
@@ -181,7 +181,7 @@ def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> Non
 def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> DataError:
     names, kinds = [name for name, _ in columns], dict(columns)
     roles = {problem.key: "key", problem.label.name: "label"}
-    asked = [(problem.key, "text"), *((c.name, _asked(c)) for c in (problem.label, *problem.columns))]
+    asked = [(problem.key, "text"), *((c.name, _asked(c)) for c in problem.derivation.read)]
     gone = [name for name, _ in asked if name not in kinds]
     name, role = gone[0], roles.get(gone[0], "feature")
     # A column that has a use already is not the one that was meant.

@@ -20,6 +20,7 @@ from headrace.components.preprocess.append_index import KEYS, ROWS, content_fing
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.problem import Problem
+from headrace.core.rows.derive import with_derived
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.rows.validate import validate, wanted_columns
 from headrace.core.sources.open import read_part
@@ -107,7 +108,7 @@ def _mark_equal_rows(marks: Marks, problem: Problem, parts: Sequence[Part], take
     with _bucket_files() as buckets:
         for part in parts:
             for rows in read_part(part, wanted_columns(problem), batch_rows):
-                checked = validate(problem, rows, marks.get(part.index))
+                checked = validate(problem, with_derived(problem, rows), marks.get(part.index))
                 entries = np.zeros(checked.batch.num_rows, _ENTRY)
                 if not len(entries):
                     continue

@@ -27,6 +27,7 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import to_lines
 from headrace.core.errors import HeadraceError
+from headrace.core.rows.derive import with_derived
 from headrace.core.rows.splits import fingerprint
 from headrace.core.rows.validate import validate, wanted_columns
 from headrace.core.sources.open import read_part
@@ -57,7 +58,7 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
         yield rows
         return
     try:
-        checked = validate(context.problem, rows, context.marks.get(rows.part.index))
+        checked = validate(context.problem, with_derived(context.problem, rows), context.marks.get(rows.part.index))
         name = "{:05d}-{:012d}".format(*rows.position)
         if checked.quarantined:
             context.put_aside(f"quarantine-{name}.jsonl", to_lines(checked.quarantined))

@@ -20,7 +20,8 @@ SPLITS = ("train", "eval", "test")
 _OPTIONAL = ("spans", "appended", "files_quarantined", "sketches")
 
 Kind = Literal["numeric", "categorical", "key"]
-Role = Literal["feature", "label", "key"]
+# A derived feature is computed from other columns, inputs are what it is computed from: the model gets these.
+Role = Literal["feature", "derived", "input", "label", "key"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of an Examples artifact: features as declared, then the label, then the key."""
+    """The columns of an Examples artifact: features as declared, inputs of derived ones, the label, then the key."""
 
     columns: tuple[Column, ...]
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
         """The columns that a Problem asks for."""
-        declared = [*((f, "feature") for f in problem.columns), (problem.label, "label")]
+        derived = problem.derivation.features
+        declared = [
+            *((f, "derived" if f.name in derived else "feature") for f in problem.columns),
+            *((f, "input") for f in problem.derivation.inputs),
+            (problem.label, "label"),
+        ]
         columns = [
             Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional)  # type: ignore[arg-type]
             for f, role in declared

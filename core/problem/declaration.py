@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,10 @@ from typing import Any, Literal, get_args
 
 from headrace.core.checks import check_texts, is_finite
 from headrace.core.errors import ProblemError
+from headrace.core.expressions.json_form import to_json
+from headrace.core.expressions.nodes import Expression
 from headrace.core.problem import digests
+from headrace.core.problem.derivation import Derivation
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
 from headrace.core.problem.gate import METRICS, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
@@ -61,6 +65,8 @@ class Problem:
             another key; "allow" keeps such rows.
         missing: texts that stand for a missing value in columns of text, beside the empty one: "NA", "N/A", "-".
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
+        derive: expressions by the name of the feature or label that they compute from columns of the table, or of what
+            others of them read; see `headrace.expressions`.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
@@ -80,6 +86,7 @@ class Problem:
     duplicate_rows: DuplicateRows = "allow"
     missing: Sequence[str] = ()
     tuning: Tuning | None = None
+    derive: Mapping[str, Expression] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
@@ -90,6 +97,11 @@ class Problem:
         self._check_gate()
         self._check_drift()
         self._check_tuning()
+        _ = self.derivation
+
+    def __eq__(self, other: object) -> bool:
+        # Expressions compare into expressions.
+        return self.to_json() == other.to_json() if isinstance(other, Problem) else NotImplemented
 
     def _check_fields(self) -> None:
         if not isinstance(self.name, str) or not _PROBLEM_NAME.match(self.name):
@@ -294,6 +306,11 @@ class Problem:
         """The features that are columns of the table: all but the crosses, in the order declared."""
         return tuple(f for f in self.features if not isinstance(f, Crossed))
 
+    @functools.cached_property
+    def derivation(self) -> Derivation:
+        """What the derived columns are computed from."""
+        return Derivation.of(self.derive, self.label, self.columns, self.key)
+
     @property
     def crosses(self) -> tuple[Crossed, ...]:
         """The crossed features, in the order declared."""
@@ -305,6 +322,7 @@ class Problem:
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
+        plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 

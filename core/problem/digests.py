@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_EXAMPLES = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows", "missing")
+_EXAMPLES = (
+    *("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows"),
+    *("missing", "derive"),
+)
 # What the model alone makes of a column: Examples hold the columns as they are.
 _OF_THE_MODEL = frozenset({"buckets", "embedding", "hash_buckets", "max_vocabulary"})
 # Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
@@ -17,6 +20,7 @@ _LATER: Mapping[str, Any] = {
     "drift": None,
     "duplicate_rows": "allow",
     "missing": [],
+    "derive": {},
 }
 
 

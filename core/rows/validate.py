@@ -60,8 +60,8 @@ class _Column:
 
 
 def wanted_columns(problem: Problem) -> list[str]:
-    """The columns that a Problem reads: key, label, features; the first fault of a row is found in this order."""
-    return [problem.key, problem.label.name, *(f.name for f in problem.columns)]
+    """The columns of the table that a Problem reads: key, label, features, and what derived ones are computed from."""
+    return [problem.key, *(column.name for column in problem.derivation.read)]
 
 
 def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> Checked:
@@ -69,11 +69,12 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
 
     Args:
         problem: what is asked of each column.
-        rows: at least the columns of `wanted_columns`.
+        rows: at least the columns of `wanted_columns`, and the derived ones; see `derive.with_derived`.
         marked: faults that a look at the whole data found, by the row's number in its part; see `marks`.
     """
     checked: dict[str, _Column] = {problem.key: _check_key(problem.key, rows.batch.column(problem.key))}
-    for declared in (problem.label, *problem.columns):
+    # What a derived column is missing for is the fault to name first.
+    for declared in (*problem.derivation.inputs, problem.label, *problem.columns):
         column = blank(rows.batch.column(declared.name), problem.missing)
         checked[declared.name] = (
             _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)
@@ -85,7 +86,10 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
     bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
-    quarantined = [*rows.refused, *(_quarantine(rows, checked, int(row), whole) for row in np.flatnonzero(bad))]
+    quarantined = [
+        *rows.refused,
+        *(_quarantine(problem, rows, checked, int(row), whole) for row in np.flatnonzero(bad)),
+    ]
     quarantined.sort(key=lambda row: row.row)
     seen = Counter(
         {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}
@@ -193,7 +197,9 @@ def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Ma
         result.seen[f"missing {declared.name}"] = missing
 
 
-def _quarantine(rows: Rows, checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
+def _quarantine(
+    problem: Problem, rows: Rows, checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]
+) -> QuarantinedRow:
     faults = [
         Fault(name, reason, message(_shown(json_value(rows.batch.column(name)[row]))))
         for name, column in checked.items()
@@ -202,7 +208,7 @@ def _quarantine(rows: Rows, checked: dict[str, _Column], row: int, whole: Mappin
     ]
     if row in whole:
         faults.append(whole[row])
-    return quarantine(rows, row, list(checked), *faults)
+    return quarantine(rows, row, wanted_columns(problem), *faults)
 
 
 def _mask(values: pa.Array) -> Mask:

@@ -90,7 +90,7 @@ def _of_model(uri: str, name: str | None) -> Source:
 def _interface(model: ModelArtifact) -> Interface:
     columns, known = model.columns(), model.vocabularies()
     try:
-        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "label": [], "key": []}
+        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "derived": [], "input": [], "label": [], "key": []}
         for column in columns:
             by_role[column["role"]].append(column)
         return Interface(
@@ -102,7 +102,7 @@ def _interface(model: ModelArtifact) -> Interface:
                     spellings=spellings(known.get(str(c["name"]), ())),
                     missing=tuple(model.problem.get("missing", ())),
                 )
-                for c in by_role["feature"]
+                for c in by_role["feature"] + by_role["input"]
             ),
             takes_key=True,
             key_name=next((str(c["name"]) for c in by_role["key"]), None),

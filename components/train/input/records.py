@@ -64,8 +64,10 @@ def preparing(problem: Problem, prepare: Prepare) -> Callable[[Any, Any], Rows]:
 
 
 def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
-    """The features and the key (as "key", strings) of the first `limit` rows of a split, as numpy arrays."""
-    kinds: dict[str, Kind] = {c.name: "float_list" if isinstance(c, Numeric) else "bytes_list" for c in problem.columns}
+    """Features, inputs of derived ones and the key (as "key") of the first `limit` rows of a split, as numpy arrays."""
+    kinds: dict[str, Kind] = {
+        c.name: "float_list" if isinstance(c, Numeric) else "bytes_list" for c in problem.derivation.stored
+    }
     runs, left = [], min(limit, split.rows)
     for file, rows in enumerate(split.shard_rows):
         runs.append(Run(file, 0, min(rows, left)))

@@ -17,6 +17,7 @@ from headrace.components.train.model.trained_model import Model
 from headrace.components.train.model.users_code import blaming
 from headrace.core import storage
 from headrace.core.errors import PlatformError, ProblemError
+from headrace.core.expressions.lower_tensorflow import derive
 from headrace.core.problem import Numeric, Problem
 from headrace.core.problem.file import ProblemFile
 from headrace.core.saved_model.input_names import argument_names, rename_inputs
@@ -46,7 +47,8 @@ def export(
         model: trained.
         problem_file: copied as problem.py, and the user's modules that it imports beside it.
         examples: the Examples artifact, whose schema and statistics are copied.
-        rows: raw rows that are predicted by the model and by what was written: features and "key", by name.
+        rows: raw rows that are predicted by the model and by what was written: features, what derived ones are
+            computed from, and "key", by name.
 
     Raises:
         PlatformError: what was written answers other than the model.
@@ -181,7 +183,7 @@ def golden(problem: Problem, rows: Mapping[str, Any], served: Mapping[str, Any])
     """Up to 16 of `rows`, evenly spaced, as JSON instances and the answers served for them."""
     count = len(rows["key"])
     chosen = [i * count // min(GOLDEN_ROWS, count) for i in range(min(GOLDEN_ROWS, count))]
-    columns = [*problem.columns, None]
+    columns = [*problem.derivation.served, None]
     return {
         "format": 1,
         "instances": [
@@ -200,17 +202,20 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
     def serve(**inputs: Any) -> dict[str, Any]:
         features = {name: inputs[argument] for name, argument in arguments.items()}
         key = features.pop("key")
-        return {"key": tf.identity(key), **predictions(model.outputs(features))}
+        derived = derive(problem.derivation.features, features)
+        return {"key": tf.identity(key), **predictions(model.outputs({**features, **derived}))}
 
-    arguments = argument_names([*(column.name for column in problem.columns), "key"])
-    numbers = {column.name for column in problem.columns if isinstance(column, Numeric)}
+    served = problem.derivation.served
+    arguments = argument_names([*(column.name for column in served), "key"])
+    numbers = {column.name for column in served if isinstance(column, Numeric)}
     signature = {
         argument: tf.TensorSpec([None], tf.float32 if name in numbers else tf.string, argument)
         for name, argument in arguments.items()
     }
     module.serve = tf.function(serve, autograph=False)
     signatures = {SERVING_DEFAULT: module.serve.get_concrete_function(**signature)}
-    text_tables = model.text_tables()
+    # They look up the texts of features; derived ones are computed from other texts, and from numbers.
+    text_tables = None if problem.derivation.features else model.text_tables()
     if text_tables is not None:
         signatures |= text_tables.signatures(predictions)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -219,7 +224,7 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
 
 
 def _serve(folder: Path, problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:
-    names = [*(column.name for column in problem.columns), "key"]
+    names = [*(column.name for column in problem.derivation.served), "key"]
     served = SavedModel(str(folder))({name: tf.constant(rows[name]) for name in names})
     return {name: tensor.numpy() for name, tensor in served.items()}
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.validate import category_texts, listed, not_numbers, wanted_columns
+from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.csv_numbers import reading_option
 from headrace.core.sources.open import list_paths, read_part, source_of, states_columns
 from headrace.core.sources.source import Part
 from headrace.core.values.columns import blank, is_text

@@ -22,9 +22,9 @@ from headrace.components.train.input.source import Source
 from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
 from headrace.components.train.model import export, precision, warm_start
-from headrace.components.train.model.extreme_rows import extreme_rows
 from headrace.components.train.model.objective import Objective, objective_of
 from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.users.extreme_rows import extreme_rows
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Training

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.sources.csv_numbers import reading_option
+from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
 from headrace.core.values.missing import LOOKS_MISSING, declaration

@@ -93,7 +93,7 @@ def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
 
         return ParquetSource(coded)
     if form in (".csv", ".tsv"):
-        from headrace.core.sources.csv_reader import CsvSource
+        from headrace.core.sources.csv.reader import CsvSource
 
         return CsvSource(csv)
     if form == ".avro":

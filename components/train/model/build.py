@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 
-from headrace.components.train.model import users_model, wide_and_deep
+from headrace.components.train.model import wide_and_deep
 from headrace.components.train.model.distinct_values import ByValue
 from headrace.components.train.model.objective import Objective
 from headrace.components.train.model.text_tables import TextTables
 from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.users import model
 from headrace.core.problem import Training
 from headrace.core.problem.file import ProblemFile
 
@@ -47,7 +48,7 @@ def build(
     """
     problem = problem_file.problem
     if problem_file.build_model is not None:
-        return users_model.build(problem_file, statistics, objective, training, sample)
+        return model.build(problem_file, statistics, objective, training, sample)
     prepare = ByValue(problem, statistics, training.model)
     preprocessing = prepare.model
     core = wide_and_deep.build_core(problem, statistics, preprocessing, objective, training)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.train.model.trained_model import Model
-from headrace.components.train.model.users_code import blaming
+from headrace.components.train.model.users.code import blaming
 from headrace.core import storage
 from headrace.core.errors import PlatformError, ProblemError
 from headrace.core.expressions.lower_tensorflow import derive

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.train.model.objective import Objective
-from headrace.components.train.model.output_kind import output_kind
 from headrace.components.train.model.trained_model import Model
-from headrace.components.train.model.users_code import blaming, seeded
+from headrace.components.train.model.users.code import blaming, seeded
+from headrace.components.train.model.users.output_kind import output_kind
 from headrace.core.errors import ProblemError
 from headrace.core.problem import Numeric, Problem, Training
 from headrace.core.problem.file import ProblemFile

@@ -20,9 +20,9 @@ import pyarrow.csv as pacsv
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import DataError, EmptyFile, UnreadableFile
-from headrace.core.sources.csv_comments import WithoutComments
+from headrace.core.sources.csv.comments import WithoutComments
+from headrace.core.sources.csv.numbers import with_points
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.csv_numbers import with_points
 from headrace.core.sources.open_file import opened, reading, split_name
 from headrace.core.sources.source import file_name
 from headrace.core.sources.text_damage import WatchedText, check_beginning, check_quotes

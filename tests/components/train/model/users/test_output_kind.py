@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from headrace.components.train.model.loss import Criterion
 from headrace.components.train.model.objective import Objective
-from headrace.components.train.model.output_kind import output_kind
+from headrace.components.train.model.users.output_kind import output_kind
 from headrace.core.errors import ProblemError
 
 BINARY = Objective("binary", ("no", "yes"), 0.0, 1.0, (0.5, 0.5))

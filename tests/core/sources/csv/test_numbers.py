@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from headrace.core.errors import UsageError
+from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import CsvDialect
-from headrace.core.sources.csv_numbers import reading_option
 from headrace.core.sources.open import list_parts, read_part
 
 

@@ -32,22 +32,22 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
       headrace cancel natality-0123456789ab --platform vertex --options vertex.toml
     """
     from headrace.core.errors import UsageError
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import follow
-    from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        run = follow.find(service, run_id, Patience())
+        run = follow.find(service, run_id, RetryPolicy())
         if run.ended:
             click.echo(f"{run.run_id}: has ended already, {run.state}")
             return
         try:
-            asking(lambda: service.cancel(run), Patience())
+            retry(lambda: service.cancel(run), RetryPolicy())
         except UsageError:
             # It may have ended in the meantime, which no platform lets one cancel.
-            if not follow.find(service, run_id, Patience()).ended:
+            if not follow.find(service, run_id, RetryPolicy()).ended:
                 raise
         click.echo(f"{run.run_id}: cancelling")
-        run = follow.follow(service, run, lambda _: None, poll_s=poll_seconds, patience=Patience(total_s=600.0))
+        run = follow.follow(service, run, lambda _: None, poll_s=poll_seconds, policy=RetryPolicy(total_s=600.0))
         for task in run.tasks.values():
             if task.state == "cancelled" or (task.jobs and task.state == "failed"):
                 click.echo(f"  {task.name}: {task.state}" + (f", job {', '.join(task.jobs)}" if task.jobs else ""))

@@ -26,19 +26,19 @@ def logs(run_id: str, place: Place, task: str, follow: bool, poll_seconds: float
       headrace logs natality-0123456789ab --platform vertex --options vertex.toml --task train
     """
     from headrace.core.errors import UsageError
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import follow as following
-    from headrace.pipelines.submission.retry import Patience, asking
     from headrace.pipelines.submission.tasks import leaves
 
     after = ""
     with platform_options.service(place) as service:
         while True:
-            run = following.find(service, run_id, Patience())
+            run = following.find(service, run_id, RetryPolicy())
             if task and task not in leaves(run.spec):
                 raise UsageError(
                     "the run has no such task", where="--task", expected=", ".join(leaves(run.spec)), received=task
                 )
-            for line in asking(lambda run=run, after=after: list(service.logs(run, task, after)), Patience()):  # type: ignore[misc]
+            for line in retry(lambda run=run, after=after: list(service.logs(run, task, after)), RetryPolicy()):  # type: ignore[misc]
                 severity = "" if line.severity in ("DEFAULT", "INFO") else f"{line.severity} "
                 click.echo(f"{line.when} {line.task}: {severity}{line.text}".strip())
                 after = max(after, line.when)

@@ -49,8 +49,8 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
     from headrace.core.problem import copies
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience
 
     _check_times(cron, timezone)
     prepared = prepare(spec, place, inputs, name, data_later=True, cache=not no_cache)
@@ -62,7 +62,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
     with platform_options.service(place) as service:
         copies.write(prepared.upload)
-        made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())
+        made, new = submitting.put_schedule(service, called, cron, timezone, submission, RetryPolicy())
         click.echo(f"{'made' if new else 'changed'}: {_line(made)}")
 
 
@@ -71,10 +71,10 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
 @json_option
 def list_(place: Place, as_json: bool) -> None:
     """List the schedules."""
-    from headrace.pipelines.submission.retry import Patience, asking
+    from headrace.core.retry import RetryPolicy, retry
 
     with platform_options.service(place) as service:
-        found = asking(service.schedules, Patience())
+        found = retry(service.schedules, RetryPolicy())
         if as_json:
             print_json(found)
             return
@@ -103,22 +103,22 @@ def resume(name: str, place: Place) -> None:
 @platform_options.place
 def delete(name: str, place: Place) -> None:
     """Delete a schedule; its runs stay."""
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        found = submitting.find_schedule(service, name, Patience())
-        asking(lambda: service.delete_schedule(found), Patience())
+        found = submitting.find_schedule(service, name, RetryPolicy())
+        retry(lambda: service.delete_schedule(found), RetryPolicy())
         click.echo(f"deleted: {name}")
 
 
 def _set_paused(name: str, place: Place, paused: bool) -> None:
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        found = submitting.find_schedule(service, name, Patience())
-        asking(lambda: service.set_paused(found, paused), Patience())
+        found = submitting.find_schedule(service, name, RetryPolicy())
+        retry(lambda: service.set_paused(found, paused), RetryPolicy())
         click.echo(f"{'paused' if paused else 'active'}: {name}")
 
 

@@ -50,20 +50,20 @@ def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limi
         return None
     if root:
         raise UsageError(f"{place.platform} has no root", where="--root", expected="--root without --platform")
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import follow
-    from headrace.pipelines.submission.retry import Patience, asking
 
     if wait and not run_id:
         raise UsageError("which run?", where="--wait", expected="RUN")
     with platform_options.service(place) as service:
         if not run_id:
-            runs = asking(lambda: service.runs(limit), Patience())
+            runs = retry(lambda: service.runs(limit), RetryPolicy())
             if as_json:
                 print_json([_to_json(run) for run in runs])
             else:
                 click.echo("\n".join(map(_line, runs)) or f"no runs on {place.platform}")
             return None
-        run = follow.find(service, run_id, Patience())
+        run = follow.find(service, run_id, RetryPolicy())
         if wait:
             return follow_to_end(service, run, place, poll_seconds)
         if as_json:

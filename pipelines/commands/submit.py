@@ -87,8 +87,8 @@ def submit(
       headrace submit any.yaml --platform kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
     from headrace.core.problem import copies
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience
 
     prepared = prepare(spec, place, inputs, name, cache=not no_cache)
     if dry_run:
@@ -97,7 +97,7 @@ def submit(
     with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
         copies.write(prepared.upload)
-        run, new = submitting.submit(service, run_id, prepared.submission, Patience())
+        run, new = submitting.submit(service, run_id, prepared.submission, RetryPolicy())
         said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
         click.echo(f"{run.run_id}: {said}")
         click.echo(run.page)
@@ -116,16 +116,16 @@ def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float)
     """
     from rich.console import Console
 
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.console import display, print_scoring, print_summary
     from headrace.pipelines.submission import follow, outcome
-    from headrace.pipelines.submission.retry import Patience
     from headrace.pipelines.submission.tasks import leaves
 
     console = Console(file=sys.stdout, highlight=False)
     # A platform that is down for minutes ends the looking on only after them: the run goes on meanwhile.
-    patience = Patience(total_s=max(600.0, 6 * poll_seconds))
+    policy = RetryPolicy(total_s=max(600.0, 6 * poll_seconds))
     with display(console, tuple(leaves(run.spec))) as listener:
-        run = follow.follow(service, run, listener, poll_s=poll_seconds, patience=patience)
+        run = follow.follow(service, run, listener, poll_s=poll_seconds, policy=policy)
     summary = outcome.read_summary(run)
     if summary is not None:
         if "publish" in {step["step"] for step in summary["steps"]}:

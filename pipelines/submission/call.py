@@ -51,10 +51,10 @@ def submit(
         PlatformError: the platform failed; the same call may succeed later.
     """
     from headrace.core.problem import copies
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
     from headrace.pipelines.submission.place import OPTIONS, Place, service
     from headrace.pipelines.submission.prepare import prepare
-    from headrace.pipelines.submission.retry import Patience
 
     fields = {"options_file": "options_file", **{name.lstrip("-").replace("-", "_"): to for name, to, _, _ in OPTIONS}}
     known = list(fields)
@@ -77,5 +77,5 @@ def submit(
     prepared = prepare(os.fspath(spec), place, inputs, name, cache=cache, values=parameters or {})
     with service(place) as opened:
         copies.write(prepared.upload)
-        run, _ = submitting.submit(opened, opened.run_id(prepared.run_id), prepared.submission, Patience())
+        run, _ = submitting.submit(opened, opened.run_id(prepared.run_id), prepared.submission, RetryPolicy())
     return run

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.submission.retry import Patience, asking
+from headrace.core.retry import RetryPolicy, retry
 from headrace.pipelines.submission.run import Run, Service, Task
 from headrace.pipelines.submission.tasks import leaves
 
@@ -17,13 +17,13 @@ Listener = Callable[[dict[str, Any]], None]
 _OVER = {"succeeded": "finished", "failed": "failed", "cancelled": "failed", "cached": "cached"}
 
 
-def find(service: Service, run_id: str, patience: Patience) -> Run:
+def find(service: Service, run_id: str, policy: RetryPolicy) -> Run:
     """A run, with its tasks.
 
     Raises:
         UsageError: there is none of that name.
     """
-    found = asking(lambda: service.find(run_id), patience)
+    found = retry(lambda: service.find(run_id), policy)
     if found is None:
         raise UsageError(
             f"there is no such run on {service.name}", where=run_id, fix="`headrace status` without a run lists them"
@@ -31,7 +31,7 @@ def find(service: Service, run_id: str, patience: Patience) -> Run:
     return found
 
 
-def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, patience: Patience) -> Run:
+def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, policy: RetryPolicy) -> Run:
     """Tells a listener of each task, until the run has ended.
 
     Args:
@@ -52,7 +52,7 @@ def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, pat
         if run.ended:
             return run
         time.sleep(poll_s)
-        run = find(service, run.reference, patience)
+        run = find(service, run.reference, policy)
 
 
 def _tell(task: Task, told: dict[str, str], listener: Listener) -> None:

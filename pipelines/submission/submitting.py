@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.submission.retry import Patience, asking, making
+from headrace.core.retry import RetryPolicy, create_once, retry
 from headrace.pipelines.submission.run import Run, Schedule, Service, Submission
 from headrace.pipelines.submission.run_id import attempt
 
@@ -13,7 +13,7 @@ from headrace.pipelines.submission.run_id import attempt
 _TRIED_AGAIN = ("failed", "cancelled", "cancelling")
 
 
-def submit(service: Service, run_id: str, submission: Submission, patience: Patience) -> tuple[Run, bool]:
+def submit(service: Service, run_id: str, submission: Submission, policy: RetryPolicy) -> tuple[Run, bool]:
     """Starts a run, unless it is there already.
 
     A run that failed or was cancelled is tried again under the next attempt's name, ID-2, ID-3, ...: the platform
@@ -27,17 +27,17 @@ def submit(service: Service, run_id: str, submission: Submission, patience: Pati
     """
     for number in itertools.count(1):
         name = attempt(run_id, number)
-        found = asking(lambda name=name: service.find(name), patience)  # type: ignore[misc]
+        found = retry(lambda name=name: service.find(name), policy)  # type: ignore[misc]
         if found is None:
             break
         if found.state not in _TRIED_AGAIN:
             return found, False
-    made = making(lambda: service.create(name, submission), lambda: service.find(name), patience)
+    made = create_once(lambda: service.create(name, submission), lambda: service.find(name), policy)
     return made, True
 
 
 def put_schedule(
-    service: Service, name: str, cron: str, timezone: str, submission: Submission, patience: Patience
+    service: Service, name: str, cron: str, timezone: str, submission: Submission, policy: RetryPolicy
 ) -> tuple[Schedule, bool]:
     """Makes a schedule, or puts what is given into the one of that name.
 
@@ -48,22 +48,22 @@ def put_schedule(
         UsageError: there are several of that name, which another tool made.
         HeadraceError: what the platform refused, or how it failed.
     """
-    found = asking(lambda: _find(service, name), patience)
+    found = retry(lambda: _find(service, name), policy)
     if found is not None:
-        return asking(lambda: service.change(found, cron, timezone, submission), patience), False
-    made = making(lambda: service.schedule(name, cron, timezone, submission), lambda: _find(service, name), patience)
+        return retry(lambda: service.change(found, cron, timezone, submission), policy), False
+    made = create_once(lambda: service.schedule(name, cron, timezone, submission), lambda: _find(service, name), policy)
     return made, True
 
 
-def find_schedule(service: Service, name: str, patience: Patience) -> Schedule:
+def find_schedule(service: Service, name: str, policy: RetryPolicy) -> Schedule:
     """The schedule of a name.
 
     Raises:
         UsageError: there is none, or more than one.
     """
-    found = asking(lambda: _find(service, name), patience)
+    found = retry(lambda: _find(service, name), policy)
     if found is None:
-        known = sorted(one.name for one in asking(service.schedules, patience))
+        known = sorted(one.name for one in retry(service.schedules, policy))
         raise UsageError("there is no such schedule", where=name, expected=", ".join(known) or "one that was made")
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -16,14 +15,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.aiplatform_v1 import JobServiceClient, ModelServiceClient
 from google.cloud.aiplatform_v1.types import BatchPredictionJob, JobState, Model
 
-from headrace.components.score.endpoint.pacing import backoff_seconds
 from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.core.cloud import errors
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress
+from headrace.core.retry import RetryPolicy, retry
 
 _ROLE = "the role Vertex AI User"
-_TRIES = 8
+_POLICY = RetryPolicy(first_s=0.25, total_s=600.0, attempts=8)
 _REQUEST_SECONDS = 60.0
 _TRANSIENT = (api.TooManyRequests, api.ServerError, requests.exceptions.RequestException, auth.TransportError)
 _RUNNING = (
@@ -190,17 +189,10 @@ class Jobs:
             PlatformError: the service failed each time.
         """
         with errors.translate_errors("Vertex AI", where, _ROLE):
-            for tries in itertools.count(1):
-                try:
-                    return call()
-                except _TRANSIENT as error:
-                    if tries < _TRIES:
-                        self._sleep(backoff_seconds(tries))
-                        continue
-                    if isinstance(error, api.TooManyRequests):
-                        raise _quota(where, errors.said(error)) from error
-                    raise
-        raise AssertionError("the last try returns or raises")
+            try:
+                return retry(call, _POLICY, transient=_TRANSIENT, wait=self._sleep)
+            except api.TooManyRequests as error:
+                raise _quota(where, errors.said(error)) from error
 
 
 def failure(job: BatchPredictionJob) -> HeadraceError:

@@ -12,7 +12,7 @@ import urllib3.exceptions
 from kfp_server_api.exceptions import ApiException, OpenApiException
 
 from headrace.core.errors import HeadraceError, UsageError
-from headrace.pipelines.submission.retry import Transient
+from headrace.core.retry import Transient
 
 _USER = re.compile(r"[Uu]ser '([^']+)' is not authorized|User (\S+) is not authorized")
 _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888"

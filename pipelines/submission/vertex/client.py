@@ -15,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as vertex
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.submission.retry import Transient
+from headrace.core.retry import Transient
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission
 from headrace.pipelines.submission.vertex import failures
 from headrace.pipelines.submission.vertex import logs as vertex_logs

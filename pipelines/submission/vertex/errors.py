@@ -14,7 +14,7 @@ from google.auth import exceptions as auth
 
 from headrace.core.cloud import errors as cloud_errors
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
-from headrace.pipelines.submission.retry import Transient
+from headrace.core.retry import Transient
 
 _PERMISSION = re.compile(r"[Pp]ermission '?([a-z]+\.[A-Za-z]+\.[A-Za-z]+)'?")
 _ACT_AS = re.compile(r"act as service[_ ]account:?\s*'?([^\s'(]+)|iam\.serviceAccounts\.actAs")

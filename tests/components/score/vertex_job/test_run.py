@@ -23,8 +23,8 @@ from support.by_hand import VERSION, ByHand, predicted
 
 from headrace.components.score.batch import run as direct
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.vertex_job import client, retry_refused
-from headrace.core import storage
+from headrace.components.score.vertex_job import retry_refused
+from headrace.core import retry, storage
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.storage import gcs
@@ -39,7 +39,7 @@ GET = "GET .*/batchPredictionJobs/[0-9]+$"
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again without a pause."""
-    monkeypatch.setattr(client, "backoff_seconds", lambda _: 0.0)
+    monkeypatch.setattr(retry, "backoff_seconds", lambda *_, **__: 0.0)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from headrace.pipelines.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
+    "README.md",
     "docs/vertex.md",
     "docs/kubeflow.md",
     "docs/platforms.md",

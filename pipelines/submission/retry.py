@@ -1,4 +1,4 @@
-"""Asking a platform again after what a retry may mend, and never making a thing twice for it."""
+"""Retry policy for a platform's requests, with creation that is never repeated by a retry."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 class Transient(PlatformError):
-    """The platform or the way to it failed, and may not the next time. Exit 75."""
+    """The platform or the network failed, and a retry may succeed. Exit 75."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a platform that fails is asked again.
+    """Retry policy with exponential backoff.
 
     Attributes:
-        first_s: seconds until it is asked for the second time; from then on twice as long each time, within chance.
-        most_s: seconds between two requests at most.
-        total_s: seconds after which its last answer stands.
+        first_s: seconds before the first retry; doubled for each further one, with jitter.
+        most_s: maximum seconds between two requests.
+        total_s: seconds after which the last error is raised.
     """
 
     first_s: float = 1.0
@@ -33,10 +33,10 @@ class Patience:
 
 
 def asking(ask: Callable[[], T], patience: Patience) -> T:
-    """What `ask` returns, asked again while it raises Transient.
+    """Calls `ask`, and retries it while it raises Transient.
 
     Raises:
-        Transient: the last one, when patience has ended.
+        Transient: the last error, when the policy gives up.
     """
     begin, wait = monotonic(), patience.first_s
     while True:
@@ -45,16 +45,16 @@ def asking(ask: Callable[[], T], patience: Patience) -> T:
         except Transient:
             if monotonic() - begin + wait > patience.total_s:
                 raise
-        # Many who were refused together must not come back together.
+        # Jitter: clients that were rejected together must not retry together.
         sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
         wait = min(2 * wait, patience.most_s)
 
 
 def making(make: Callable[[], T], find: Callable[[], T | None], patience: Patience) -> T:
-    """What `make` makes, made once: an answer that was lost on the way leaves a thing, which `find` then finds.
+    """Creates a resource once: after a lost response the resource exists, and `find` finds it.
 
     Raises:
-        Transient: the last one, when patience has ended.
+        Transient: the last error, when the policy gives up.
     """
     failed = False
 

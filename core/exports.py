@@ -1,4 +1,4 @@
-"""Lazy exports: names of a package that are imported when they are first used, and win over a submodule of that name.
+"""Lazy exports: names of a package that are imported at first use, and take precedence over equally named submodules.
 
 `headrace.components.train` is a package and a component, `headrace.pipelines.lint` a package and a function. Python
 sets a submodule as an attribute of its package when it is imported, so what the attribute is would depend on what was

@@ -1,4 +1,4 @@
-"""Pipelines: what is compiled, the platforms it runs on, and the `headrace` command.
+"""Pipelines: their definitions, the platforms that they run on, and the `headrace` command.
 
 Importing this package imports nothing heavy.
 """

@@ -1,4 +1,4 @@
-"""The compiler: a pipeline and a platform to a KFP pipeline spec (YAML)."""
+"""Compiler: a pipeline and a platform to a KFP pipeline spec (YAML)."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ PLATFORMS = ("local", "vertex", "kubeflow")
 
 
 def compile_to(pipeline: str, platform: str, output: str, *, options_file: str = "", allow_tags: bool = False) -> None:
-    """Compiles a pipeline, and writes the spec when it is whole.
+    """Compiles a pipeline, and writes the spec atomically.
 
     Args:
         pipeline: one of PIPELINES.
         platform: one of PLATFORMS.
         output: path of the YAML file.
-        options_file: a TOML file of the platform's options; "local" takes none.
-        allow_tags: whether images may be named by tags.
+        options_file: a TOML file of the platform's options; "" for "local".
+        allow_tags: whether images may have tags instead of digests.
 
     Raises:
-        UsageError: options that the platform would refuse or ignore.
+        UsageError: the platform would reject or ignore an option.
     """
     with warnings.catch_warnings():
-        # google-cloud-pipeline-components warns of its own future when it is imported.
+        # google-cloud-pipeline-components emits deprecation warnings at import.
         warnings.simplefilter("ignore")
         definition = _definition(pipeline)(load_platform(platform, options_file, allow_tags=allow_tags))
     compile_pipeline(definition, output)
 
 
 def compile_pipeline(pipeline: Any, output: str) -> None:
-    """Compiles any pipeline, and writes the spec when it is whole.
+    """Compiles any pipeline, and writes the spec atomically.
 
     Args:
-        pipeline: what `@dsl.pipeline` or `@dsl.component` made.
-        output: path of the YAML file, here or on gs://; a spec that headrace compiled is replaced.
+        pipeline: result of `@dsl.pipeline` or `@dsl.component`.
+        output: path of the YAML file, local or on gs://; a spec that headrace compiled is replaced.
 
     Raises:
-        UsageError: another file is there.
+        UsageError: the output is another file.
     """
     from kfp import compiler
 
     check_output(output, SPEC, option="output")
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        # kfp warns of its own future.
+        # kfp emits deprecation warnings.
         warnings.simplefilter("ignore")
         whole = Path(scratch) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(whole))
@@ -70,15 +70,15 @@ def _definition(pipeline: str) -> Callable[[Platform], Any]:
 
 
 def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False) -> Platform:
-    """A platform with the user's options.
+    """Creates a platform with the user's options.
 
     Args:
         name: one of PLATFORMS.
-        options_file: a TOML file with the tables [images] and [NAME]; "local" takes none.
-        allow_tags: whether images may be named by tags.
+        options_file: a TOML file with the tables [images] and [NAME]; "" for "local".
+        allow_tags: whether images may have tags instead of digests.
 
     Raises:
-        UsageError: the file is missing or wrong.
+        UsageError: the file is missing or not valid.
     """
     from headrace.pipelines.platforms.images import Images
     from headrace.pipelines.platforms.options import build, read_options
@@ -87,7 +87,7 @@ def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False
         from headrace.pipelines.platforms.local import LocalPlatform
 
         if options_file or allow_tags:
-            raise UsageError("this machine takes no platform options", where="--options", expected="nothing for local")
+            raise UsageError("the local platform has no options", where="--options", expected="nothing for local")
         return LocalPlatform()
     if not options_file:
         raise UsageError(
@@ -104,7 +104,7 @@ def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False
     foreign = sorted(set(tables) - {"images", *PLATFORMS})
     if foreign:
         raise UsageError(
-            f"there is no table [{foreign[0]}]", where=options_file, expected="[images], [vertex], [kubeflow]"
+            f"the table [{foreign[0]}] is not valid", where=options_file, expected="[images], [vertex], [kubeflow]"
         )
     images = build(Images, {**tables["images"], **({"allow_tags": True} if allow_tags else {})}, "images")
     if name == "vertex":

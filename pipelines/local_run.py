@@ -1,4 +1,4 @@
-"""Runs on this machine: a plan that is checked before any work, the compiled pipeline, and what came of it."""
+"""Local runs: a plan that is checked before any work, the compiled pipeline, and its outcome."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Plan:
     """A run that was checked and may start.
 
     Attributes:
-        pipeline: as `compiler.PIPELINES` names it.
+        pipeline: one of `compiler.PIPELINES`.
         problem_name: the problem's name.
-        run_id: follows from the pipeline, its parameters and the data's version: the same command is the same run.
-        root: absolute path under which everything is kept.
-        arguments: the pipeline's parameters, but for `started`.
+        run_id: derived from the pipeline, its parameters and the data's version: an equal command is the same run.
+        root: absolute path of the pipeline root.
+        arguments: the pipeline's parameters, without `started`.
     """
 
     pipeline: str
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The names of the pipeline's steps, in their order."""
+        """The names of the pipeline's steps, in order."""
         return _STEPS[self.pipeline]
 
 
@@ -73,7 +73,7 @@ def plan_static(
     """Checks all that can be checked before any work.
 
     Raises:
-        UserError: with what is wrong, where, and what was expected.
+        UserError: the Problem file, the data or an option is not valid.
     """
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version as measure_baseline
@@ -113,7 +113,7 @@ def plan_static(
     run_id = f"{file.problem.name}-{run_id[:12]}"
     check_writable(root)
     if not file.is_together:
-        # The steps run in processes of their own, which look for modules beside the Problem file alone.
+        # The steps run in separate processes, which find modules next to the Problem file only.
         copies.write(copies.contents(file, root))
     return Plan(
         pipeline="static",
@@ -149,10 +149,10 @@ def plan_tuned(
     trials: int = 0,
     parallel: int = 1,
 ) -> Plan:
-    """Checks all that can be checked before any work; `trials` of 0 takes what the Problem says.
+    """Checks all that can be checked before any work; `trials` of 0 uses the Problem's number.
 
     Raises:
-        UserError: with what is wrong, where, and what was expected.
+        UserError: the Problem file, the data or an option is not valid.
     """
     from headrace.components.tune.trial import tuning_of
 
@@ -205,17 +205,17 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
             raise PlatformError(
                 "the run ended without a summary",
                 where=logs,
-                fix="Look at the last lines of the logs there, then start the same command again",
+                fix="Read the last lines of the logs there, then run the same command again",
             )
         return summary
 
 
 def finish(summary: dict[str, Any], console: Console) -> None:
-    """Writes the report, prints the summary, and raises what the run came to.
+    """Writes the report, prints the summary, and raises the run's error.
 
     Raises:
         GateRefused: the gate refused the model.
-        HeadraceError: what a step failed with.
+        HeadraceError: a step failed.
     """
     from headrace.pipelines.console import print_scoring, print_summary
 
@@ -235,31 +235,31 @@ def publish_report(summary: dict[str, Any]) -> str:
 
 
 def report_path(summary: Mapping[str, Any]) -> str:
-    """Where the report page of a run is."""
+    """Path of a run's report page."""
     return storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "report.html")
 
 
 def raise_for(summary: Mapping[str, Any]) -> None:
-    """Raises what a run came to, unless it succeeded.
+    """Raises the error of a run, unless it succeeded.
 
     Raises:
         GateRefused: the gate refused the model.
-        HeadraceError: what a step failed with.
+        HeadraceError: a step failed.
     """
     logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
-    raise_for_summary(summary, fix=f"The steps' logs are in {logs}")
+    raise_for_summary(summary, fix=f"Read the steps' logs in {logs}")
 
 
 def check_root(root: str, problem_name: str, *, inputs: Mapping[str, str]) -> None:
-    """Refuses a root that is something else, or where something else has a place that a run writes to.
+    """Refuses a root that is an artifact or an input, or where a path of the run holds something else.
 
     Args:
-        root: local; what else is there stays.
-        problem_name: the problem's, by which registries and endpoints are called.
-        inputs: what the run reads, by what the user calls it.
+        root: local; its other content does not change.
+        problem_name: name of the registry and the endpoint.
+        inputs: paths that the run reads, by their name for messages.
 
     Raises:
-        UsageError: it is an artifact or an input, or a place below it is taken.
+        UsageError: the root is not valid.
     """
     check_output(root, ROOT, option="--root", inputs=inputs)
     for place, kind in (
@@ -271,10 +271,10 @@ def check_root(root: str, problem_name: str, *, inputs: Mapping[str, str]) -> No
 
 
 def check_writable(root: str) -> None:
-    """Refuses a root that no file can be made in.
+    """Refuses a root in which no file can be created.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the root cannot be written.
         PlatformError: the disk failed.
     """
     try:
@@ -283,7 +283,7 @@ def check_writable(root: str) -> None:
             with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
                 pass
     except PlatformError as error:
-        # A place like /proc says that there is no such file: before any work, that too is about the place.
+        # A path like /proc fails with "no such file": before any work, that too is an error of the root.
         if isinstance(error.__cause__, FileNotFoundError):
             raise UsageError(error.what, where=root, received=error.received) from error
         raise

@@ -1,4 +1,4 @@
-"""Batch scoring runs on this machine: the plan, with all that can be checked before any work."""
+"""Local batch scoring: the plan of a run, checked before any work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
 from headrace.pipelines.local_run import Plan, check_root, check_writable
 
-# Whether a run is the same does not depend on how fast it is, or on who is told of it.
+# A run's identity does not depend on its speed, or on its notifications.
 _NO_PART = frozenset({"batch_rows", "runner", "webhook"})
 
 
@@ -30,7 +30,7 @@ def plan_batch(
     partition_by: str = "",
     approach: str = "auto",
     batch_rows: int = 0,
-    most_divergence: float = 0.0,
+    max_divergence: float = 0.0,
     csv: Sequence[str] = (),
     endpoint: str = "",
     job: str = "",
@@ -42,16 +42,16 @@ def plan_batch(
     Args:
         problem: the Problem file; it names the registry.
         data: the rows.
-        root: where the registry is, and everything is kept.
+        root: pipeline root, which holds the registry.
         version: of the registered model; "" for the champion.
-        sink, table, partition_by, approach, batch_rows, endpoint, job, runner: as the component `score` takes them.
-        most_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
+        sink, table, partition_by, approach, batch_rows, endpoint, job, runner: as of the component `score`.
+        max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for any.
-        csv: how CSV is written, as NAME=VALUE.
+        csv: dialect of CSV, as NAME=VALUE.
         webhook: URL that JSON is posted to when the run ends, or "".
 
     Raises:
-        UserError: with what is wrong, where, and what was expected.
+        UserError: the Problem file, the data or an option is not valid.
     """
     from headrace.components.score.parameters import Parameters
     from headrace.components.summarize.batch.step import check_webhook
@@ -82,19 +82,19 @@ def plan_batch(
         "approach": approach,
         "batch_rows": batch_rows,
     }
-    # Refuses what the step would refuse, before it starts.
+    # Refuses options that the step would refuse, before it starts.
     Parameters(model=model, **arguments).config(output=root)
     arguments |= {
         "problem": name,
         "registry": registry,
         "destination": workspace.predictions_uri(root, name),
         "version": version,
-        "most_divergence": most_divergence,
+        "max_divergence": max_divergence,
         "webhook": webhook,
     }
     depends = {key: value for key, value in arguments.items() if key not in _NO_PART}
     run_id = f"{name}-scoring-{identity('batch-scoring', release=release(), **depends)[:12]}"
-    # A table elsewhere may have been changed by others since: it is written again, though nothing else changed.
+    # An external table may have changed since: it is written again, though nothing else changed.
     cache = sink != "bigquery"
     check_writable(root)
     return Plan("batch-scoring", name, run_id, root, {**arguments, "run_id": run_id, "cache": cache})

@@ -35,11 +35,11 @@ def run(
 
     Args:
         problem: path of the Problem file.
-        data: the rows: a file, a folder or a glob, here or on gs://, or bigquery://...
+        data: the rows: a file, a folder or a glob, local or on gs://, or bigquery://...
         root: folder under which everything is stored.
         champion: a Model to compare with, by the gate's champion_tolerance.
-        baseline: an earlier statistics.json, or the Examples that hold it; drift is judged against it.
-        csv: how CSV files are written, as NAME=VALUE, such as "delimiter=;".
+        baseline: an earlier statistics.json, or the Examples that hold it; drift is measured against it.
+        csv: dialect of CSV files, as NAME=VALUE, such as "delimiter=;".
         training: the options of the training by their names in `headrace train --help`, such as
             {"max_hours": 2, "precision": "float32"}.
         quiet: print no progress.
@@ -157,7 +157,7 @@ def run_batch_scoring(
         table=table,
         partition_by=partition_by,
         batch_rows=batch_rows,
-        most_divergence=max_divergence,
+        max_divergence=max_divergence,
         csv=csv,
     )
     return _run(plan, quiet=quiet)
@@ -169,7 +169,7 @@ def _run(plan: Plan, *, quiet: bool) -> Run:
     from headrace.pipelines.local_run import publish_report, raise_for, run_plan
     from headrace.pipelines.run_result import Run
 
-    # A notebook shows what is printed; rich's own form for notebooks needs ipywidgets.
+    # A notebook shows printed text; rich's output for notebooks needs ipywidgets.
     console = Console(file=sys.stdout, highlight=False, force_jupyter=False, quiet=quiet)
     summary = run_plan(plan, console)
     publish_report(summary)

@@ -1,4 +1,4 @@
-"""Run: what a run on this machine came to, for notebooks and scripts."""
+"""Run result: status, metrics and artifacts of a run on this machine, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.pipelines.local_run import report_path
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended, and neither its steps nor the engine failed.
+    """A run that has ended without a failure of a step or the engine.
 
     Attributes:
         summary: as the run's exit task wrote it: `runs/RUN_ID/summary.json` below the root.

@@ -32,7 +32,7 @@ from headrace.components.preprocess.spellings import check_spellings
 from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.core import storage
 from headrace.core.artifacts.kinds import EXAMPLES
-from headrace.core.beam.counters import told
+from headrace.core.beam.counters import format_counters
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.beam.staging import staging
@@ -179,7 +179,7 @@ def preprocess(
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)
         manifest.write(context.output)
-    report(told(metrics, _UNITS))
+    report(format_counters(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(
         identity=manifest.identity,

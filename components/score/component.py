@@ -85,17 +85,17 @@ def score(
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def check(predictions: dsl.Input[dsl.Dataset], root: str = "", most_divergence: float = 0.0) -> None:
+def check(predictions: dsl.Input[dsl.Dataset], root: str = "", max_divergence: float = 0.0) -> None:
     """Holds Predictions against their manifest: every row, every file and its checksum, and the drift from training.
 
     Args:
         root: where the run's records are kept; "" keeps none.
         predictions: what scoring made.
-        most_divergence: Jensen-Shannon divergence of the predictions from the label in training, at most; 0 for any.
+        max_divergence: Jensen-Shannon divergence of the predictions from the label in training, at most; 0 for any.
     """
     from headrace.components.score import check_step
 
-    check_step.check(root, predictions, most_divergence)
+    check_step.check(root, predictions, max_divergence)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)

@@ -1,4 +1,4 @@
-"""The search as a step of a pipeline."""
+"""Search step of a pipeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(
     parallel: int,
     training: Mapping[str, Any],
 ) -> None:
-    """Does the work of `component.tune`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.tune`."""
     with running("tune", root=root) as step:
         file = load_problem(problem, digest=tuning_digest, part="tuning")
         request = Request.from_json(training)

@@ -1,4 +1,4 @@
-"""Errors of Google Cloud's services and of the network, translated into our errors with the command that helps."""
+"""Google Cloud errors: translates errors of services and network to headrace's, with the command that fixes them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _PROJECT = re.compile(r"\bprojects?[/ ]([a-z][a-z0-9-]{4,28}[a-z0-9]|\d{5,})\b")
 
 @contextmanager
 def translate_errors(service: str, where: str, role: str) -> Iterator[None]:
-    """Turns what `service` or the network says about `where` into one of our errors.
+    """Translates errors of `service` and of the network.
 
     Args:
-        service: its name, for a reader.
-        where: what it is asked about.
-        role: what an account needs, to be told to one that lacks it.
+        service: its name, for the message.
+        where: what the request is about.
+        role: that an account needs, named in the error for one that lacks it.
 
     Raises:
-        google.api_core.exceptions.NotFound: there is no such thing; what that means, the caller knows.
-        UsageError: no credentials, not allowed, or a request that is wrong.
+        google.api_core.exceptions.NotFound: passed on, as its meaning depends on the caller.
+        UsageError: no credentials, access denied, or an invalid request.
         PlatformError: the service failed, or did not answer in time.
     """
     try:
@@ -42,27 +42,27 @@ def translate_errors(service: str, where: str, role: str) -> Iterator[None]:
         if of_project is not None:
             raise of_project from error
         raise UsageError(
-            "access is not allowed",
+            "access is denied",
             where=where,
-            received=said(error),
+            received=message_of(error),
             fix=f"Give this account {role}, or use another account",
         ) from error
     except (auth.DefaultCredentialsError, auth.RefreshError) as error:
         raise no_credentials(error, where) from error
     except (api.TooManyRequests, api.ServerError, api.RetryError, requests.exceptions.RequestException) as error:
-        raise PlatformError(f"{service} did not answer as it should", where=where, received=said(error)) from error
+        raise PlatformError(f"{service} failed or did not respond", where=where, received=message_of(error)) from error
     except api.ClientError as error:
-        raise UsageError(f"{service} refused the request", where=where, received=said(error)) from error
+        raise UsageError(f"{service} rejected the request", where=where, received=message_of(error)) from error
     except (api.GoogleAPIError, auth.GoogleAuthError, media.DataCorruption) as error:
-        raise PlatformError(f"{service} did not answer as it should", where=where, received=said(error)) from error
+        raise PlatformError(f"{service} failed or did not respond", where=where, received=message_of(error)) from error
 
 
 def no_credentials(error: Exception, where: str) -> UsageError:
     """The error for credentials that are missing or no longer valid."""
     return UsageError(
-        "there are no credentials for Google Cloud that work",
+        "no valid credentials for Google Cloud were found",
         where=where,
-        received=said(error),
+        received=message_of(error),
         fix="Run: gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS",
     )
 
@@ -75,7 +75,7 @@ def project_error(error: Exception, project: str = "", service: str = "") -> Usa
         project: its ID; "" for the one that the error names.
         service: the API, such as aiplatform.googleapis.com, where the error names none.
     """
-    text, reason = said(error), getattr(error, "reason", None) or ""
+    text, reason = message_of(error), getattr(error, "reason", None) or ""
     if not project:
         named = _PROJECT.search(text)
         project = named[1] if named else "PROJECT"
@@ -99,9 +99,9 @@ def project_error(error: Exception, project: str = "", service: str = "") -> Usa
     return None
 
 
-def said(error: Exception) -> str:
-    """The first line of an error without the request that it is about, or its kind where it has none."""
+def message_of(error: Exception) -> str:
+    """The first line of an error's message without the request, or the name of its class where it is empty."""
     text = str(error).strip()
-    # Its type says what the number says; of what comes from the network the number is all there is.
+    # The class of an API error implies its status; of a network error the status is the only information.
     lines = (_REQUEST.sub("", text) if isinstance(error, api.GoogleAPICallError) else text).splitlines()
     return lines[0][:400].rstrip(".") if lines else type(error).__name__

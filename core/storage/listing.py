@@ -1,4 +1,4 @@
-"""Listings of files and objects, and the fingerprint of their content."""
+"""Listings of files and objects, and fingerprints of their content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     Files whose names start with `.` or `_` are not data, by the convention of Beam, Spark and Hive.
 
     Raises:
-        DataError: nothing is there, or nothing with one of `suffixes`.
+        DataError: nothing exists there, or nothing with one of `suffixes`.
     """
     if is_remote(uri):
         return _list_remote_files(uri, suffixes)
@@ -36,10 +36,10 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     else:
         found = [Path(name) for name in _glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
         if not found:
-            raise DataError("there is no such file, folder or pattern", where=uri)
+            raise DataError("no file, folder or match of the pattern exists", where=uri)
     named = sorted(str(f) for f in found if _is_data(f.name, suffixes))
     if not named:
-        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+        raise DataError("the folder holds no data file", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named
 
 
@@ -62,22 +62,22 @@ def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
         if named := [file for file in partitioned if _is_data(file.rsplit("/", 1)[1], suffixes)]:
             return named
     if not found:
-        raise DataError("there is no such file, folder or pattern", where=uri)
+        raise DataError("no file, folder or match of the pattern exists", where=uri)
     named = [o.uri for o in found if _is_data(o.uri.rsplit("/", 1)[1], suffixes)]
     if not named:
-        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+        raise DataError("the folder holds no data file", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named
 
 
 def files_below(uri: str) -> dict[str, str]:
-    """All files below a folder, hidden ones too: their URIs by their path within it, sorted by that.
+    """All files below a folder, including hidden ones: their URIs by relative path, sorted.
 
-    Linked folders are followed, as a volume of Kubernetes has them, each once.
+    Linked folders, as in volumes of Kubernetes, are followed, each once.
     """
     if is_remote(uri):
         prefix = join(uri, "")
         found = {each.uri.removeprefix(prefix): each.uri for each in remote_store().below(uri)}
-        # Consoles make folders visible by an empty object whose name ends with a slash.
+        # Consoles represent a folder by an empty object whose name ends with a slash.
         return {name: found[name] for name in sorted(found) if name and not name.endswith("/")}
     root, files, seen = local_path(uri), {}, set()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -90,20 +90,20 @@ def files_below(uri: str) -> dict[str, str]:
 
 
 def names_below(uri: str) -> set[str]:
-    """The names directly below `uri` in an object store; none where an upload of ours was killed before its end."""
+    """The names directly below `uri` in an object store; empty where an upload by headrace was killed."""
     found: set[str] = remote_store().names_below(uri)
     return found
 
 
 def upload_folder(folder: Path, uri: str, last: str) -> None:
-    """See `object_store.upload_tree`."""
+    """Replaces the objects below `uri` by the files of a local folder; `last` is written last."""
     remote_store().upload_tree(folder, uri, last)
 
 
 def fingerprint(paths: Sequence[str]) -> str:
-    """SHA-256 over the names and contents of files, in hexadecimal: the version of the data.
+    """Data version: SHA-256 over the names and contents of files, in hexadecimal.
 
-    Files in an object store are told apart by their size and the checksum that the store keeps: none is read.
+    Files in an object store count by their size and the store's checksum, and are not read.
     """
     total = hashlib.sha256()
     for name in paths:

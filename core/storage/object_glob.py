@@ -1,4 +1,4 @@
-"""Glob patterns over object names."""
+"""Glob patterns over object names, translated to regular expressions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 
 def translate(pattern: str) -> str:
-    """A glob over object names as a regular expression."""
+    """Translates a glob over object names to a regular expression."""
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\])", pattern)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return "".join(

@@ -1,4 +1,4 @@
-"""`headrace compile`: a pipeline to a YAML file."""
+"""`headrace compile`: compiles a pipeline to a YAML file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from headrace.pipelines.compiler import PIPELINES, PLATFORMS, compile_to
     "options_file",
     metavar="FILE",
     default="",
-    help="TOML: the tables [images] and [vertex] or [kubeflow]; vertex and kubeflow need it.",
+    help="TOML file with the tables [images] and [vertex] or [kubeflow]; required for vertex and kubeflow.",
 )
-@click.option("--allow-tags", is_flag=True, help="Images may be named by tags, which may be other images tomorrow.")
+@click.option("--allow-tags", is_flag=True, help="Allow images with tags, which may change, instead of digests.")
 @options.output
 def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, output: str) -> None:
     """Compile PIPELINE to a KFP pipeline spec (YAML) for a platform.
 
-    What the platform would refuse, or ignore without a word, is refused here, with the rule.
+    Options that the platform would reject or silently ignore are refused here, with the rule.
 
     \b
     Examples:

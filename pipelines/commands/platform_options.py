@@ -1,4 +1,4 @@
-"""The options that say on which platform, and where on it: the same for all commands that ask one."""
+"""Platform options: the platform and the location on it, shared by all commands that use one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from headrace.pipelines.submission.place import OPTIONS, Place, service, setting
 
 __all__ = ["PLATFORM_ALIASES", "Place", "place", "service", "settings"]
 
-# Names that commands had before each meaning had one name.
+# Former names of the options.
 _ALIASES = {"--region": ("--location",)}
 PLATFORM_ALIASES = ("--for", "--to")
 
 
 def place(command: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
-    """Adds the options to a command, which is given a Place under `place`.
+    """Adds the options to a command, which receives a Place as `place`.
 
     Args:
-        command: what the options are added to.
-        required: whether there must be a platform; without one the Place's is "".
+        command: to add the options to.
+        required: whether a platform is required; without one the Place's is "".
     """
     where = group("Platform")
     return folded(

@@ -1,4 +1,4 @@
-"""`headrace run`: a whole pipeline, compiled and run on this machine."""
+"""`headrace run`: compiles and runs a whole pipeline on this machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rich.console import Console
 from headrace.components.train.request import Request
 from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
-from headrace.pipelines.commands.option_groups import GroupedCommand
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.local_run import finish, plan_static, plan_tuned, run_plan
 
 
 @click.group()
 def run() -> None:
-    """Run a whole pipeline here and now.
+    """Run a whole pipeline on this machine.
 
-    The pipeline is compiled to a KFP spec, and the spec is run on this machine. A run that was killed resumes when
-    the same command is given again.
+    The pipeline is compiled to a KFP spec, and the spec is run on this machine. A killed run resumes with the same
+    command.
     """
 
 
@@ -44,7 +44,7 @@ def static(
       headrace run static ... --max-cost 20 --machine-type g2-standard-12 --target root_mean_squared_error=1.1
     """
     plan = plan_static(problem, data, root, champion, baseline, csv, training)
-    # The engine's output is sorted away from stdout while it runs; the console keeps the stdout of now.
+    # The engine's output is redirected from stdout while it runs; the console keeps the original stdout.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
     finish(run_plan(plan, console), console)
@@ -57,13 +57,13 @@ def static(
 @options.champion
 @options.baseline
 @options.csv
-@click.option("--trials", type=click.IntRange(1), help="How many, instead of what the Problem's tuning says.")
+@click.option("--trials", type=click.IntRange(1), help="Number of trials (default: from the Problem's tuning).")
 @click.option(
     "--parallel",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
+    help="Maximum trials at a time, each in a process of its own. With 1 an equal seed gives an equal search.",
 )
 @train_options.options
 def tuned(
@@ -79,7 +79,7 @@ def tuned(
 ) -> None:
     """Search, then deploy the best: preprocess, tune, evaluate, and, if the gate blesses the model, deploy it.
 
-    What is searched is the Problem's `tuning`, as `headrace tune` reads it.
+    The search space is the Problem's `tuning`, as of `headrace tune`.
 
     \b
     Example:
@@ -104,8 +104,9 @@ def tuned(
 @score_options.approach
 @options.csv
 @score_options.batch_rows
-@click.option(
-    "--most-divergence",
+@option(
+    "--max-divergence",
+    aliases=("--most-divergence",),
     default=0.0,
     metavar="D",
     help="Maximum divergence of the predictions from the label in training, 0 to 1 (default: 0, any).",

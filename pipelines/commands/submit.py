@@ -1,4 +1,4 @@
-"""`headrace submit`: a compiled pipeline becomes a run on a platform, once."""
+"""`headrace submit`: submits a compiled pipeline to a platform, once."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ poll = option(
     help="Time between two requests for the run's state, in seconds.",
 )
 _INPUTS = (
-    ("--problem", "FILE", "Problem file, here or on gs://; one that is here is copied below --root."),
+    ("--problem", "FILE", "Problem file, local or on gs://; a local one is copied below --root."),
     ("--data", "PATH", "Rows, as the tasks read them: gs://..., bigquery://..., or a path of the cluster."),
-    ("--root", "PATH", "Pipeline root, where runs and models are kept: gs://..., or a path of the cluster."),
+    ("--root", "PATH", "Pipeline root, where runs and models are stored: gs://..., or a path of the cluster."),
     ("--data-version", "TEXT", "Version of data that cannot be read from here (default: measured)."),
     ("--champion", "PATH", "Model to compare with, by the gate's champion_tolerance."),
-    ("--baseline", "PATH", "Statistics that drift is judged against."),
+    ("--baseline", "PATH", "Statistics that drift is measured against."),
 )
 
 
 def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of what a pipeline runs on to a command, which is given them as a mapping under `inputs`."""
+    """Adds the options of a pipeline's inputs to a command, which receives them as a mapping in `inputs`."""
     of_run = group("Inputs of the pipeline")
     return folded(
         (
@@ -76,11 +76,11 @@ def submit(
 ) -> None:
     """Submit a compiled pipeline to Vertex AI or Kubeflow.
 
-    The run's name follows from the pipeline, its parameters and the data's version: the same command again is the
-    same run. A run that failed or was cancelled is tried again; what its tasks have finished comes from the cache.
+    The run's name is derived from the pipeline, its parameters and the data's version: the same command is the same
+    run. A run that failed or was cancelled is retried; its finished tasks are cached.
 
     \b
-    Exit status with --wait, as of `headrace run`: 0 done, 2 a mistake, 3 the gate refused the model, 75 the platform.
+    Exit status with --wait, as of `headrace run`: 0 done, 2 a mistake, 3 rejected by the gate, 75 the platform failed.
     Examples:
       headrace submit static.yaml --platform vertex --options vertex.toml --problem natality.py \\
         --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
@@ -98,8 +98,8 @@ def submit(
         run_id = service.run_id(prepared.run_id)
         copies.write(prepared.upload)
         run, new = submitting.submit(service, run_id, prepared.submission, RetryPolicy())
-        said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
-        click.echo(f"{run.run_id}: {said}")
+        message = f"submitted to {place.platform}" if new else f"already on {place.platform}, {run.state}"
+        click.echo(f"{run.run_id}: {message}")
         click.echo(run.page)
         if wait:
             follow_to_end(service, run, place, poll_seconds)
@@ -108,11 +108,11 @@ def submit(
 
 
 def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:
-    """Shows a run's tasks until it has ended, then what it came to, and raises that.
+    """Shows a run's tasks until it has ended, then its summary, and raises its error.
 
     Raises:
         GateRefused: the gate refused the model.
-        HeadraceError: what the run failed with.
+        HeadraceError: the run failed.
     """
     from rich.console import Console
 
@@ -122,7 +122,7 @@ def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float)
     from headrace.pipelines.submission.tasks import leaves
 
     console = Console(file=sys.stdout, highlight=False)
-    # A platform that is down for minutes ends the looking on only after them: the run goes on meanwhile.
+    # Tolerates a platform that is down for minutes: the run continues meanwhile.
     policy = RetryPolicy(total_s=max(600.0, 6 * poll_seconds))
     with display(console, tuple(leaves(run.spec))) as listener:
         run = follow.follow(service, run, listener, poll_s=poll_seconds, policy=policy)

@@ -1,4 +1,4 @@
-"""What is wrong on any platform."""
+"""Lint rules for all platforms."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _needs_headrace(container: Mapping[str, Any]) -> bool:
 
 
 def check_tags(spec: Spec) -> Iterator[Finding]:
-    """Images that may be others tomorrow."""
+    """Finds images without a digest, which may change."""
     for name, container in spec.containers():
         image = str(container.get("image", ""))
         if "@sha256:" not in image:

@@ -28,26 +28,26 @@ def submit(
     cache: bool = True,
     **where: str,
 ) -> Run:
-    """Submits a compiled pipeline, unless the same run is there already, and does not wait for its end.
+    """Submits a compiled pipeline, unless the same run already exists, and does not wait for its end.
 
     Args:
         spec: path of the compiled pipeline.
         platform: "vertex" or "kubeflow".
-        problem: path of the Problem file; one that is here is uploaded below `root`.
-        data, root, champion, baseline: as the tasks reach them: gs://..., or a path of the cluster.
+        problem: path of the Problem file; a local one is uploaded below `root`.
+        data, root, champion, baseline: paths or URIs of the tasks: gs://..., or a path of the cluster.
         data_version: of data that cannot be read from here; measured otherwise.
-        csv: how CSV files are written, as NAME=VALUE.
-        parameters: other parameters of the pipeline by name, which win.
-        name: what the run's name starts with; the problem's otherwise.
+        csv: dialect of CSV files, as NAME=VALUE.
+        parameters: other parameters of the pipeline by name, which take precedence.
+        name: prefix of the run's name; by default the problem's name.
         cache: False runs every task, whatever the platform has cached.
         where: options_file, project, region and api_endpoint of Vertex AI; host, namespace and token_file of
             Kubeflow.
 
     Returns:
-        The run as the platform has it: run_id, state, page.
+        The platform's run: run_id, state, page.
 
     Raises:
-        UserError: a mistake in the Problem file, the data or an argument, or the platform refused the request.
+        UserError: a mistake in the Problem file, the data or an argument, or the platform rejected the request.
         PlatformError: the platform failed; the same call may succeed later.
     """
     from headrace.core.problem import copies
@@ -61,7 +61,7 @@ def submit(
     for option, value, expected in (("platform", platform, ("vertex", "kubeflow")), *(("", n, known) for n in where)):
         if value not in expected:
             raise UsageError(
-                "the option is wrong", where=option or None, expected=", ".join(expected), received=repr(value)
+                "the option is not valid", where=option or None, expected=", ".join(expected), received=repr(value)
             )
     place = Place(platform, **{fields[option]: value for option, value in where.items()})
     inputs = {

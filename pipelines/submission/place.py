@@ -1,4 +1,4 @@
-"""Place: a platform, and where on it runs are submitted to."""
+"""Place of submission: a platform, and the location on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.core.errors import UsageError
 if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Service
 
-# Each option of the commands, the field that it sets, what it is shown as, and what it is for.
+# Each option of the commands: its name, field, metavar and help.
 OPTIONS = (
     ("--project", "project", "PROJECT", "vertex: ID of the project (default: [vertex] of --options)."),
     ("--region", "location", "REGION", "vertex: region, such as europe-west1 (default: [vertex] of --options)."),
@@ -26,7 +26,7 @@ _OF = {"project": "vertex", "location": "vertex", "api_endpoint": "vertex"}
 
 @dataclass(frozen=True)
 class Place:
-    """A platform, and where on it; "" where an option was not given.
+    """A platform and the location on it; "" where an option is not set.
 
     Attributes:
         platform: "vertex" or "kubeflow".
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def arguments(self) -> str:
-        """As options, for a command that a user may give next."""
+        """The place as options of a command line, for a suggested next command."""
         known = {"--platform": self.platform, "--options": self.options_file}
         known |= {option: getattr(self, name) for option, name, _, _ in OPTIONS}
         return " ".join(f"{option} {value}" for option, value in known.items() if value)
@@ -54,7 +54,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a platform's options file says about every run of it."""
+    """Settings of a platform's options file for every run."""
 
     project: str = ""
     location: str = ""
@@ -65,17 +65,17 @@ class Settings:
 
 
 def settings(place: Place) -> Settings:
-    """What is said about the place by the options and by their file; the options win.
+    """Settings of a place from the options and their file; the options take precedence.
 
     Raises:
-        UsageError: an option of the other platform, or one that is missing.
+        UsageError: an option is of the other platform, or missing.
     """
     foreign = [
         option for option, name, _, _ in OPTIONS if getattr(place, name) and _OF.get(name, "kubeflow") != place.platform
     ]
     if foreign:
         raise UsageError(
-            f"{place.platform} takes no {foreign[0]}", where=foreign[0], expected=f"--platform {_other(place)}"
+            f"{place.platform} does not accept {foreign[0]}", where=foreign[0], expected=f"--platform {_other(place)}"
         )
     if place.platform != "vertex":
         return Settings()
@@ -95,16 +95,16 @@ def settings(place: Place) -> Settings:
     )
     for option, name in (("--project", "project"), ("--region", "location")):
         if not getattr(found, name):
-            raise UsageError(f"{option} is missing", where="--platform vertex", fix=f"Give {option}, or --options FILE")
+            raise UsageError(f"{option} is missing", where="--platform vertex", fix=f"Set {option}, or --options FILE")
     return found
 
 
 @contextmanager
 def service(place: Place) -> Iterator[Service]:
-    """The platform's pipeline engine.
+    """Connects to the platform's pipeline engine.
 
     Raises:
-        UsageError: the options do not say where it is, or there are no credentials.
+        UsageError: the location is missing, or there are no credentials.
     """
     said = settings(place)
     opened: Any

@@ -1,4 +1,4 @@
-"""Preparation of a submission: all that can be checked before a platform is asked."""
+"""Preparation of a submission: all checks before any request to a platform."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from headrace.pipelines.submission.run import Submission
 
 @dataclass(frozen=True)
 class Prepared:
-    """A submission that was checked.
+    """A checked submission.
 
     Attributes:
-        run_id: what the run is called.
-        submission: what is submitted.
-        upload: what has to be written before: the Problem file and the modules that it imports, by URI.
+        run_id: name of the run.
+        submission: of the pipeline.
+        upload: files to write before, by URI: the Problem file and the modules that it imports.
     """
 
     run_id: str
@@ -42,19 +42,19 @@ def prepare(
     cache: bool = True,
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Prepared:
-    """Checks all that can be checked before a platform is asked.
+    """Prepares a submission, with all checks before any request to a platform.
 
     Args:
         spec: a compiled spec.
-        place: where it goes.
+        place: platform and location.
         given: the fields of `inputs.Inputs`, and `parameter`, a list of NAME=VALUE.
-        name: what the run's name starts with, or "".
+        name: prefix of the run's name, or "".
         data_later: whether each run measures the data, unless a version is given.
-        cache: False runs every task. The spec stays as it was compiled: the pipeline has a parameter for it.
-        values: parameters of the pipeline by name, which win over `parameter`.
+        cache: False runs every task. The spec is not changed: the pipeline has a parameter for it.
+        values: parameters of the pipeline by name, which take precedence over `parameter`.
 
     Raises:
-        UserError: with what is wrong, where, and what was expected.
+        UserError: the Problem file, the data or an option is not valid.
     """
     settings = settings_of(place)
     read = read_spec(spec)
@@ -63,11 +63,11 @@ def prepare(
     if not cache:
         chosen |= _without_cache(definitions)
     given = {**given, "given": chosen, "data_later": data_later}
-    asked = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
+    inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
     target = known.Target(place.platform, settings.project, settings.location, place.namespace)
-    filled = known.fill(asked, target, definitions)
-    check_search.check(read, asked.problem, filled.values, place.platform)
-    # Vertex AI takes the pipeline alone.
+    filled = known.fill(inputs, target, definitions)
+    check_search.check(read, inputs.problem, filled.values, place.platform)
+    # Vertex AI accepts only the pipeline's document.
     platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
     documents = [dict(read.pipeline), *platforms]
     derived = run_id.derive(documents, filled.values, name or filled.name or read.name)
@@ -80,7 +80,7 @@ def prepare(
         documents=documents,
         name=read.name,
         parameters=complete,
-        pipeline_root=known.pipeline_root(asked.root, read.pipeline, place.platform),
+        pipeline_root=known.pipeline_root(inputs.root, read.pipeline, place.platform),
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
@@ -88,16 +88,16 @@ def prepare(
 
 
 def _without_cache(definitions: Mapping[str, Any]) -> dict[str, bool]:
-    """The parameter that keeps a run's tasks from the cache.
+    """The parameter that disables the cache of a run.
 
     Raises:
-        UsageError: the pipeline has none.
+        UsageError: the pipeline does not have the parameter.
     """
     if definitions.get("cache", {}).get("parameterType") != "BOOLEAN":
         raise UsageError(
             "the pipeline cannot be run without the cache",
             where="--no-cache",
-            expected="a pipeline of headrace, whose parameter `cache` says so",
-            fix="Compile the pipeline with `task.set_caching_options(False)`: a compiled spec is submitted as it is",
+            expected="a pipeline of headrace, with the parameter `cache`",
+            fix="Compile the pipeline with `task.set_caching_options(False)`: a compiled spec is submitted unchanged",
         )
     return {"cache": False}

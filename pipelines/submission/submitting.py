@@ -1,4 +1,4 @@
-"""Submission: the same pipeline, parameters and data are the same run, which is made once."""
+"""Submission: equal pipelines, parameters and data are the same run, which is created once."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from headrace.core.retry import RetryPolicy, create_once, retry
 from headrace.pipelines.submission.run import Run, Schedule, Service, Submission
 from headrace.pipelines.submission.run_id import attempt
 
-# What ended without a result may be tried again; a run that succeeded, or that the gate refused, would end the same.
+# A run without a result may be retried; one that succeeded, or that the gate refused, would have the same result.
 _TRIED_AGAIN = ("failed", "cancelled", "cancelling")
 
 
 def submit(service: Service, run_id: str, submission: Submission, policy: RetryPolicy) -> tuple[Run, bool]:
-    """Starts a run, unless it is there already.
+    """Starts a run, unless it already exists.
 
-    A run that failed or was cancelled is tried again under the next attempt's name, ID-2, ID-3, ...: the platform
-    takes what its tasks have finished from the cache.
+    A run that failed or was cancelled is retried under the next attempt's name, ID-2, ID-3, ...: its finished tasks are
+    cached by the platform.
 
     Returns:
         The run, and whether it is new.
 
     Raises:
-        HeadraceError: what the platform refused, or how it failed.
+        HeadraceError: the platform rejected the request, or failed.
     """
     for number in itertools.count(1):
         name = attempt(run_id, number)
@@ -39,14 +39,14 @@ def submit(service: Service, run_id: str, submission: Submission, policy: RetryP
 def put_schedule(
     service: Service, name: str, cron: str, timezone: str, submission: Submission, policy: RetryPolicy
 ) -> tuple[Schedule, bool]:
-    """Makes a schedule, or puts what is given into the one of that name.
+    """Creates a schedule, or updates the one of that name.
 
     Returns:
         The schedule, and whether it is new.
 
     Raises:
-        UsageError: there are several of that name, which another tool made.
-        HeadraceError: what the platform refused, or how it failed.
+        UsageError: several schedules have the name; another tool created them.
+        HeadraceError: the platform rejected the request, or failed.
     """
     found = retry(lambda: _find(service, name), policy)
     if found is not None:
@@ -56,15 +56,15 @@ def put_schedule(
 
 
 def find_schedule(service: Service, name: str, policy: RetryPolicy) -> Schedule:
-    """The schedule of a name.
+    """Finds a schedule by its name.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: no schedule, or more than one, has the name.
     """
     found = retry(lambda: _find(service, name), policy)
     if found is None:
         known = sorted(one.name for one in retry(service.schedules, policy))
-        raise UsageError("there is no such schedule", where=name, expected=", ".join(known) or "one that was made")
+        raise UsageError("the schedule does not exist", where=name, expected=", ".join(known) or "an existing schedule")
     return found
 
 
@@ -75,6 +75,6 @@ def _find(service: Service, name: str) -> Schedule | None:
             "several schedules have this name",
             where=name,
             received=", ".join(one.reference for one in found),
-            fix="Delete those that are not wanted with the platform's own tool, or choose another --name",
+            fix="Delete the unwanted ones with the platform's own tool, or choose another --name",
         )
     return found[0] if found else None

@@ -89,7 +89,7 @@ class Jobs:
                 "there is no such model",
                 where=name,
                 expected=f"a model in the registry of {self._parent}",
-                received=errors.said(error),
+                received=errors.message_of(error),
                 fix="List models by `gcloud ai models list`",
             ) from error
         formats = list(model.supported_input_storage_formats)
@@ -132,7 +132,7 @@ class Jobs:
             return self._ask(self._parent, once)
         except api.NotFound as error:
             raise UsageError(
-                "Vertex AI does not find what the job needs", where=self._parent, received=errors.said(error)
+                "Vertex AI does not find what the job needs", where=self._parent, received=errors.message_of(error)
             ) from error
 
     def wait(self, name: str, report: Progress) -> BatchPredictionJob:
@@ -148,7 +148,7 @@ class Jobs:
             try:
                 job = self._ask(name, lambda: self._jobs.get_batch_prediction_job(name=name, timeout=_REQUEST_SECONDS))
             except api.NotFound as error:
-                raise PlatformError("the job is gone", where=name, received=errors.said(error)) from error
+                raise PlatformError("the job is gone", where=name, received=errors.message_of(error)) from error
             if job.state in _SUCCEEDED:
                 return job
             if job.state not in _RUNNING:
@@ -192,7 +192,7 @@ class Jobs:
             try:
                 return retry(call, _POLICY, transient=_TRANSIENT, wait=self._sleep)
             except api.TooManyRequests as error:
-                raise _quota(where, errors.said(error)) from error
+                raise _quota(where, errors.message_of(error)) from error
 
 
 def failure(job: BatchPredictionJob) -> HeadraceError:

@@ -1,4 +1,4 @@
-"""What Vertex AI refuses, as one paragraph with the command that mends it."""
+"""Vertex AI errors: translates rejections of the service to one paragraph with the command that fixes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REGION = re.compile(
     r"[Uu]nsupported region|[Ll]ocation [^ ]+ (is not|was not)|not (available|supported) in (region|location)"
 )
 
-# What an account needs, by the service that a permission is of.
+# The role that an account needs, by the service of the missing permission.
 _ROLES = {
     "aiplatform": "roles/aiplatform.user",
     "logging": "roles/logging.viewer",
@@ -35,12 +35,12 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Account:
-    """Who asks, and where.
+    """Account and location of requests.
 
     Attributes:
-        project, location: that are asked about.
-        member: as IAM names it, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com.
-        service_account: what the run is to run as, or "".
+        project, location: of the requests.
+        member: IAM principal, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com.
+        service_account: of the run, or "".
     """
 
     project: str
@@ -51,16 +51,16 @@ class Account:
 
 @contextmanager
 def explained(account: Account, what: str) -> Iterator[None]:
-    """Turns what Google Cloud or the way to it says into our errors.
+    """Translates errors of Google Cloud and of the network.
 
     Args:
-        account: who asks.
-        what: the thing that it is about.
+        account: of the requests.
+        what: subject of the request, for messages.
 
     Raises:
-        google.api_core.exceptions.NotFound, Conflict: the caller knows what they mean.
-        UsageError: with the command that mends it.
-        Transient: asked again, it may answer.
+        google.api_core.exceptions.NotFound, Conflict: passed on, as their meaning depends on the caller.
+        UsageError: a rejection; the message has the command that fixes it.
+        Transient: a retry may succeed.
     """
     try:
         yield
@@ -73,8 +73,8 @@ def explained(account: Account, what: str) -> Iterator[None]:
 
 
 def meaning(error: Any, account: Account, what: str) -> HeadraceError:
-    """What an error of Google Cloud's clients means, as ours; the arguments are those of `explained`."""
-    text = cloud_errors.said(error)
+    """Translates an error of Google Cloud's clients; arguments as of `explained`."""
+    text = cloud_errors.message_of(error)
     of_project = cloud_errors.project_error(error, account.project, "aiplatform.googleapis.com")
     if of_project is not None:
         return of_project
@@ -90,7 +90,7 @@ def meaning(error: Any, account: Account, what: str) -> HeadraceError:
             f"the quota{quota} is used up in {account.location}",
             where=f"project {project}",
             received=text,
-            fix=f"Wait until other jobs have ended, or ask for more: gcloud beta quotas info list"
+            fix=f"Wait until other jobs have ended, or request more: gcloud beta quotas info list"
             f" --service=aiplatform.googleapis.com --project={project} shows the limits, and"
             " gcloud beta quotas preferences create raises one",
         )
@@ -99,8 +99,8 @@ def meaning(error: Any, account: Account, what: str) -> HeadraceError:
     if isinstance(error, api.TooManyRequests) or not isinstance(error, api.ClientError):
         if _unknown_host(error):
             return _no_region(account, text)
-        return Transient("Vertex AI did not answer as it should", where=what, received=text, fix="Try again later")
-    return UsageError("Vertex AI refused the request", where=what, received=text)
+        return Transient("Vertex AI failed or did not respond", where=what, received=text, fix="Try again later")
+    return UsageError("Vertex AI rejected the request", where=what, received=text)
 
 
 def _no_permission(account: Account, what: str, text: str) -> UsageError:
@@ -108,10 +108,10 @@ def _no_permission(account: Account, what: str, text: str) -> UsageError:
     service = found[1].partition(".")[0] if found else "aiplatform"
     role = _ROLES.get(service, "roles/aiplatform.user")
     return UsageError(
-        "access is not allowed" + (f": the permission {found[1]} is missing" if found else ""),
+        "access is denied" + (f": the permission {found[1]} is missing" if found else ""),
         where=what,
         received=text,
-        fix=f"Run, with the project's true name: gcloud projects add-iam-policy-binding {account.project}"
+        fix=f"Run, with the project's real id: gcloud projects add-iam-policy-binding {account.project}"
         f" --member={account.member} --role={role}",
     )
 
@@ -119,7 +119,7 @@ def _no_permission(account: Account, what: str, text: str) -> UsageError:
 def _no_act_as(service_account: str, account: Account, what: str, text: str) -> UsageError:
     name = service_account.rstrip(".") or "SERVICE_ACCOUNT"
     return UsageError(
-        f"this account may not submit what runs as {name}",
+        f"this account is not allowed to submit runs as {name}",
         where=what,
         received=text,
         fix=f"Run: gcloud iam service-accounts add-iam-policy-binding {name} --project={account.project}"
@@ -129,11 +129,11 @@ def _no_act_as(service_account: str, account: Account, what: str, text: str) -> 
 
 def _no_region(account: Account, text: str) -> UsageError:
     return UsageError(
-        f"Vertex AI is not to be had in {account.location!r}",
+        f"Vertex AI is not available in {account.location!r}",
         where="--region",
         expected="a region such as us-central1 or europe-west1",
         received=text,
-        fix="Give another --region, and a bucket in the same region; gcloud compute regions list names them",
+        fix="Choose another --region, and a bucket in the same region; gcloud compute regions list names them",
     )
 
 

@@ -301,7 +301,7 @@ def test_what_beam_refuses_when_it_is_started_is_one_paragraph(tmp_path: Path) -
         environment_type="LOOPBACK",
         beam_options={"environment_options": "process_command=/boot"},
     )
-    with pytest.raises(UsageError, match=r"refuses its options\. Received: Option process_command is not compatible"):
+    with pytest.raises(UsageError, match=r"rejected its options\. Received: Option process_command is not compatible"):
         run(tmp_path, runner=runner)
 
 

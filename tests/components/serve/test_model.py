@@ -62,7 +62,7 @@ def test_what_is_not_one_value_a_row_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 
     image = save(tmp_path / "image", lambda x: {"y": x}, tf.TensorSpec([None, 28], tf.float32, "x"))
-    with pytest.raises(DataError, match=r"one value a row\. Received: float32 of shape \(None, 28\)"):
+    with pytest.raises(DataError, match=r"one value per row\. Received: float32 of shape \(None, 28\)"):
         load(image)
     count = save(tmp_path / "count", lambda x: {"y": x}, tf.TensorSpec([None], tf.int64, "x"))
     with pytest.raises(DataError, match=r"Received: int64"):

@@ -314,7 +314,7 @@ def test_a_failure_on_the_last_step_leaves_nothing(
     natality: ProblemFile, natality_examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
-        raise PlatformError("it cannot be written", received="No space left on device")
+        raise PlatformError("the path cannot be written", received="No space left on device")
 
     monkeypatch.setattr(export, "golden", full)
     assert "No space left" in refused(natality, natality_examples, tmp_path, PlatformError, steps=1)
@@ -376,7 +376,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     (tmp_path / "file").write_text("")
     told: list[str] = []
     config = TrainConfig(str(natality_examples), str(tmp_path / "file" / "model"), IDENTITY)
-    with pytest.raises(UsageError, match="it cannot be written"):
+    with pytest.raises(UsageError, match="the path cannot be written"):
         train(natality, config, lambda message, **_: told.append(message))
     assert told == []
 

@@ -177,13 +177,13 @@ def test_a_folder_of_the_users_is_refused(here: Path, command: str) -> None:
     arguments, inputs = FOLDERS[command]
     (here / "link").symlink_to("mine")
     for output in ("mine", "mine/", "mine/deep/..", "mine/deep", "link", "thesis.txt", "mine/deep/thesis.txt"):
-        assert "there is something else already" in refused(here, (*arguments, output))
+        assert "the output already holds something else" in refused(here, (*arguments, output))
     for output in (".", "..", "./", "mine/..", "/", "../work"):
-        assert "the place is, or holds" in refused(here, (*arguments, output))
+        assert "the output equals or contains" in refused(here, (*arguments, output))
     for name in inputs:
         (here / f"link-{name}").symlink_to(name)
         for output in (name, f"mine/../{name}", f"{here}/{name}", f"link-{name}", f"file://{here}/{name}"):
-            assert "the place is, or holds" in refused(here, (*arguments, output))
+            assert "the output equals or contains" in refused(here, (*arguments, output))
 
 
 @pytest.mark.parametrize("command", FOLDERS)
@@ -194,7 +194,7 @@ def test_an_artifact_of_another_kind_and_one_with_a_file_of_the_users_are_refuse
         folder.mkdir()
         (folder / kind.manifest).write_text(json.dumps({"kind": kind.kind, "identity": "1" * 16}))
         (folder / "thesis.txt").write_text("years of work")
-        assert "there is something else already" in refused(here, (*arguments, folder.name))
+        assert "the output already holds something else" in refused(here, (*arguments, folder.name))
 
 
 @pytest.mark.parametrize("command", FILES)
@@ -222,7 +222,7 @@ def test_a_root_that_is_something_else_or_where_a_place_is_taken_is_refused(here
     for place in ("registry", "endpoints", "predictions"):
         taken = here / f"root-{place}"
         (taken / place / "natality" / "versions" / "1").mkdir(parents=True)
-        assert "there is something else already" in refused(here, (*ROOTS[command], taken.name))
+        assert "the output already holds something else" in refused(here, (*ROOTS[command], taken.name))
 
 
 def test_what_a_command_wrote_is_written_again(here: Path) -> None:
@@ -242,7 +242,7 @@ def test_what_a_command_wrote_is_written_again(here: Path) -> None:
 def test_a_report_is_not_written_over_a_page_of_the_users(here: Path) -> None:
     (here / "mine" / "summary.json").write_text('{"steps": []}')
     (here / "mine" / "report.html").write_text("a page")
-    assert "there is something else already" in refused(here, ("report", "mine"))
+    assert "the output already holds something else" in refused(here, ("report", "mine"))
 
 
 def test_a_file_of_the_users_is_not_taken_for_the_log(here: Path) -> None:
@@ -293,5 +293,5 @@ def test_a_components_work_refuses_likewise(here: Path, output: str) -> None:
     for name, work in _works().items():
         with pytest.raises(UsageError) as caught:
             work(output)
-        assert caught.value.what.startswith(("there is something else", "the place is")), name
+        assert caught.value.what.startswith(("the output already holds", "the output equals")), name
         assert contents(here) == before

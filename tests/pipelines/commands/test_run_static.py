@@ -195,7 +195,7 @@ def test_a_notebook_gets_the_same_runs_as_results(
     problem = folder / "natality.py"
     problem.write_text(SHORT)
     ended = pipelines.run(problem, BIRTHS, folder / "one")
-    assert "already done, taken from the cache" in capsys.readouterr().out
+    assert "already done, cached" in capsys.readouterr().out
     assert ended.status == "succeeded"
     assert ended.steps["train"]["status"] == "cached"
     assert ended.rows == {"rows_in": 1450, "rows_out": 1449, "rows_quarantined": 1}

@@ -254,7 +254,7 @@ def test_every_rule_is_told_with_its_source() -> None:
 def test_the_command(plain: str, tmp_path: Path) -> None:
     run = CliRunner()
     right = run.invoke(command, [plain, "--platform", "vertex"])
-    assert (right.exit_code, right.output) == (0, f"{plain}: vertex takes it\n")
+    assert (right.exit_code, right.output) == (0, f"{plain}: OK for Vertex AI\n")
     path = changed(plain, "schemaVersion", value="1.0.0")
     wrong = run.invoke(command, [path, "--platform", "vertex", "--json"])
     assert isinstance(wrong.exception, UsageError)

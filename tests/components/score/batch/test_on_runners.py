@@ -206,7 +206,7 @@ def test_a_job_on_a_service_is_cancelled_with_the_pipeline(endless: _Endless) ->
     def launched(result: PipelineResult) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(PlatformError, match="the run was asked to end") as caught:
+    with pytest.raises(PlatformError, match="the run was terminated") as caught:
         launch.run(lambda _: None, EMBEDDED, "name", "space", silent, launched=launched)
     assert caught.value.received == "SIGTERM"
     assert endless.cancelled.is_set()

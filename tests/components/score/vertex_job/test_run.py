@@ -236,7 +236,7 @@ def test_a_run_that_is_asked_to_end_cancels_its_job(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 75
-    assert said.strip().endswith("the run was asked to end. Received: SIGTERM.")
+    assert said.strip().endswith("the run was terminated. Received: SIGTERM.")
     (made,) = jobs_of(vertex)
     assert made.state.name == "JOB_STATE_CANCELLED"
 
@@ -322,9 +322,9 @@ def test_a_job_that_somebody_cancels(run: Callable[..., ScoreResult], vertex: Ve
 @pytest.mark.parametrize(
     ("code", "message", "error", "said"),
     [
-        (403, "Permission 'aiplatform.batchPredictionJobs.create' denied", UsageError, "access is not allowed"),
+        (403, "Permission 'aiplatform.batchPredictionJobs.create' denied", UsageError, "access is denied"),
         (429, "Quota exceeded for custom_model_prediction_cpus", PlatformError, "the quota of Vertex AI is used up"),
-        (503, "The service is currently unavailable", PlatformError, "did not answer as it should"),
+        (503, "The service is currently unavailable", PlatformError, "failed or did not respond"),
     ],
 )
 def test_what_the_service_refuses_is_one_paragraph(

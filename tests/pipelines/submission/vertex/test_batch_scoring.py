@@ -190,8 +190,8 @@ def test_a_table_is_read_by_the_job_itself(
 @pytest.mark.parametrize(
     ("code", "reason", "status", "said"),
     [
-        (429, "RESOURCE_EXHAUSTED", 75, "the batch prediction job did not end well"),
-        (400, "INVALID_ARGUMENT", 2, "Vertex AI refused the request. Received: no n2-standard-4 is to be had"),
+        (429, "RESOURCE_EXHAUSTED", 75, "the batch prediction job failed"),
+        (400, "INVALID_ARGUMENT", 2, "Vertex AI rejected the request. Received: no n2-standard-4 is to be had"),
     ],
 )
 def test_a_job_that_fails_late_fails_the_run(scoring: Scoring, code: int, reason: str, status: int, said: str) -> None:

@@ -4,7 +4,8 @@ HeadraceError
 ├── UserError            exit 2   the user's mistake: a retry with the same input fails again
 │   ├── ProblemError              the Problem file is wrong
 │   ├── DataError                 the rows, or where they are said to be, are wrong
-│   │   └── UnreadableFile        a file is damaged, so that none of its rows can be trusted
+│   │   ├── UnreadableFile        a file is damaged, so that none of its rows can be trusted
+│   │   └── EmptyFile             a file of rows has none, and no column
 │   └── UsageError                an option or a path is wrong
 ├── GateRefused          exit 3   the gate refused the model: nothing failed, nothing is deployed
 └── PlatformError        exit 75  the platform failed: the same command may succeed later (EX_TEMPFAIL)

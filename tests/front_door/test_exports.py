@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import itertools
-import importlib.util
 import subprocess
 import sys
 from types import ModuleType

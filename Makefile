@@ -43,7 +43,7 @@ fuzz: $(READY) ## run the property tests on new random examples, for MINUTES=30
 
 lint: $(READY) ## check style, which package may import which, and that docs/reference.md is what the code says
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-logo --no-cache
+	@PYTHONPATH=typings $(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python docs/generate_reference.py --check
 
 types: $(READY) ## check types

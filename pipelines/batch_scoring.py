@@ -46,7 +46,7 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         arguments = dict(locals())
         facts = {name: value for name, value in arguments.items() if name in notify.component_spec.inputs}
         facts["approach"] = platform.approach or approach
-        notified = platform.place(notify(pipeline=NAME, **facts), cache=False)
+        notified = platform.configure_task(notify(pipeline=NAME, **facts), cache=False)
         with dsl.ExitHandler(notified, name="scoring"):
             champion = platform.champion(
                 registry=registry,
@@ -74,11 +74,11 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
                 attempt=champion["attempt"],
             )
             predictions = scored.outputs["predictions"]
-            checked = platform.place(
+            checked = platform.configure_task(
                 check(root=root, predictions=predictions, max_divergence=max_divergence), cache=False
             )
-            platform.place(publish(root=root, destination=destination, predictions=predictions), cache=False).after(
-                checked
-            )
+            platform.configure_task(
+                publish(root=root, destination=destination, predictions=predictions), cache=False
+            ).after(checked)
 
     return pipeline  # type: ignore[no-any-return]

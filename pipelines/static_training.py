@@ -41,7 +41,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         csv: str = "",
         cache: bool = True,
     ) -> None:
-        summary = platform.place(
+        summary = platform.configure_task(
             summarize(
                 pipeline=NAME,
                 run_id=run_id,
@@ -85,7 +85,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 csv=csv,
                 attempt=resolved["attempt"],
             )
-            trained = platform.place(
+            trained = platform.configure_task(
                 platform.component(train)(
                     problem=problem,
                     training_digest=training_digest,

@@ -15,7 +15,7 @@ def examples_of(platform: Platform, **inputs: Any) -> Any:
     Returns:
         The Examples.
     """
-    return platform.place(preprocess(**inputs, runner=platform.beam())).outputs["examples"]
+    return platform.configure_task(preprocess(**inputs, runner=platform.beam())).outputs["examples"]
 
 
 def judge_and_deploy(
@@ -32,7 +32,7 @@ def judge_and_deploy(
     attempt: Any,
 ) -> None:
     """Adds tasks that evaluate a Model, and register and deploy it if the gate blesses it."""
-    evaluated = platform.place(
+    evaluated = platform.configure_task(
         evaluate(
             problem=problem,
             evaluation_digest=evaluation_digest,

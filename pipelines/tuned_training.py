@@ -44,7 +44,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         csv: str = "",
         cache: bool = True,
     ) -> None:
-        summary = platform.place(
+        summary = platform.configure_task(
             summarize(
                 pipeline=NAME,
                 run_id=run_id,

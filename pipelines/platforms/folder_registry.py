@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class _Places(Protocol):
-    def place(self, task: Any, *, cache: bool = True) -> Any: ...
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any: ...
 
 
 class FolderRegistry:
@@ -21,7 +21,7 @@ class FolderRegistry:
         from headrace.components.registry.folder.component import resolve
 
         wanted = {name: value for name, value in inputs.items() if name in resolve.component_spec.inputs}
-        outputs = self.place(resolve(**wanted), cache=False).outputs
+        outputs = self.configure_task(resolve(**wanted), cache=False).outputs
         return {
             "champion": inputs["champion"],
             "training": inputs["training"],
@@ -33,17 +33,17 @@ class FolderRegistry:
         """Looks up the champion in the folder."""
         from headrace.components.registry.folder.component import champion
 
-        return self.place(champion(**inputs), cache=False).outputs
+        return self.configure_task(champion(**inputs), cache=False).outputs
 
     def score(self: _Places, *, champion: Any, **inputs: Any) -> Any:
         """Scores in one task."""
         from headrace.components.score.component import score
 
-        return self.place(score(model=champion["model"], **inputs))
+        return self.configure_task(score(model=champion["model"], **inputs))
 
     def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
         """Registers a version in the folder."""
         from headrace.components.registry.folder.component import register
 
         task = register(registry=registry, root=root, model=model, evaluation=evaluation)
-        return self.place(task, cache=False).output
+        return self.configure_task(task, cache=False).output

@@ -37,7 +37,7 @@ class KubeflowPlatform(FolderRegistry):
         """Returns the component unchanged: training is a pod like the others."""
         return component
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
         """Sets image, resources, device, node, secrets, claim, retries, timeout, labels and caching."""
         if not is_ours(task):
             return task
@@ -76,7 +76,7 @@ class KubeflowPlatform(FolderRegistry):
         """Runs the search in one pod, whose trials are processes."""
         from headrace.components.tune.component import tune
 
-        return self.place(tune(**inputs)).outputs["model"]
+        return self.configure_task(tune(**inputs)).outputs["model"]
 
     def beam(self) -> str:
         """Flink or Spark, if configured."""
@@ -87,7 +87,7 @@ class KubeflowPlatform(FolderRegistry):
         from headrace.components.deploy.kserve.component import deploy
 
         task = deploy(model=registered, endpoint_name=endpoint, root=root, settings=self._serving())
-        return self.place(task, cache=False)
+        return self.configure_task(task, cache=False)
 
     def _serving(self) -> dict[str, Any]:
         """Fields of `kserve.ServiceConfig`."""

@@ -33,7 +33,7 @@ class LocalPlatform(FolderRegistry):
         """Returns the component unchanged."""
         return component
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
         """Sets the release as the image: kfp.local runs no image, but its cache key includes it."""
         if not is_ours(task):
             return task
@@ -49,7 +49,7 @@ class LocalPlatform(FolderRegistry):
         """Runs the search in one task, whose trials are processes."""
         from headrace.components.tune.component import tune
 
-        return self.place(tune(**inputs)).outputs["model"]
+        return self.configure_task(tune(**inputs)).outputs["model"]
 
     def beam(self) -> str:
         """No runner: Beam runs within the task's process."""
@@ -59,7 +59,7 @@ class LocalPlatform(FolderRegistry):
         """Deploys to an endpoint folder with a server on this machine."""
         from headrace.components.deploy.local.component import deploy
 
-        return self.place(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
+        return self.configure_task(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
 
 
 def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:

@@ -21,7 +21,7 @@ class Platform(Protocol):
     def component(self, component: Any) -> Any:
         """Adapts a `kfp` component to the platform; its inputs and outputs do not change."""
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
         """Sets the image, machine, retries, labels and caching of a task, by the name of its component.
 
         A task of another package does not change.

@@ -55,7 +55,7 @@ class VertexPlatform:
         job = vertex_jobs.custom_job(component, role, self._images.of(role), options, _step_label(role))
         return vertex_jobs.calling(job, location=options.location)
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
         """Sets image, CPU, memory, accelerator, retries and caching; a separate job has them in its request."""
         if not is_ours(task):
             return task
@@ -95,7 +95,9 @@ class VertexPlatform:
         options, of_file = self._options, {"problem": problem, "tuning_digest": tuning_digest, "root": root}
         of_trial = {**of_file, "examples": examples, "training": training}
         algorithm = options.tuning.service_algorithm
-        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt))
+        planned = self.configure_task(
+            study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt)
+        )
         search = planned.outputs["search"]
         job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, _step_label("tune"))
         searched = job(
@@ -110,12 +112,12 @@ class VertexPlatform:
             **of_file,
             trials=trials,
             search=search,
-            gcp_resources=self.place(searched).outputs["gcp_resources"],
+            gcp_resources=self.configure_task(searched).outputs["gcp_resources"],
             project=options.project,
             location=options.location,
         )
         # It also runs after a failed job, to report the cause.
-        return self.place(chosen).ignore_upstream_failure().outputs["model"]
+        return self.configure_task(chosen).ignore_upstream_failure().outputs["model"]
 
     def beam(self) -> str:
         """Dataflow, if configured."""
@@ -125,26 +127,26 @@ class VertexPlatform:
         """Adds a task that looks up models in the Model Registry, and measures the data."""
         from headrace.components.registry.vertex.component import resolve
 
-        outputs: Mapping[str, Any] = self.place(resolve(**inputs), cache=False).outputs
+        outputs: Mapping[str, Any] = self.configure_task(resolve(**inputs), cache=False).outputs
         return outputs
 
     def champion(self, **inputs: Any) -> Any:
         """Adds a task that looks up the champion in the Model Registry: its URI and its name are outputs."""
         from headrace.components.registry.vertex.component import champion
 
-        return self.place(champion(**inputs), cache=False).outputs
+        return self.configure_task(champion(**inputs), cache=False).outputs
 
     def score(self, *, champion: Any, **inputs: Any) -> Any:
         """Adds one task; with batch prediction jobs, one to prepare, the job, and one to collect its results."""
         from headrace.components.score.component import score
 
         if self._job is None:
-            return self.place(score(model=champion["model"], **inputs))
+            return self.configure_task(score(model=champion["model"], **inputs))
         from headrace.components.score.vertex_job.batch_predict.component import batch_predict
         from headrace.components.score.vertex_job.component import prepare
 
         prepare_inputs = {name: value for name, value in inputs.items() if name in prepare.component_spec.inputs}
-        prepared = self.place(
+        prepared = self.configure_task(
             prepare(
                 model=champion["model"],
                 registered=champion["registered"],
@@ -156,7 +158,7 @@ class VertexPlatform:
         ran = batch_predict(prepared, self._job, encryption_key=self._options.encryption_key)
         self._place_launcher(ran, self._options.tasks.get("score", TaskOptions()).retries)
         inputs |= {"approach": self.approach, "job": prepared["job"], "endpoint": "", "runner": ""}
-        return self.place(score(model=champion["model"], **inputs)).after(ran)
+        return self.configure_task(score(model=champion["model"], **inputs)).after(ran)
 
     def _place_launcher(self, task: Any, retries: int, *, cache: bool = True) -> Any:
         """Sets up a task of google-cloud-pipeline-components that starts a job and waits for it."""
@@ -180,7 +182,7 @@ class VertexPlatform:
             labels=self._labels("register"),
             encryption_key=self._options.encryption_key,
         )
-        return self.place(task, cache=False).output
+        return self.configure_task(task, cache=False).output
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """Deploys with a given percentage of the endpoint's traffic."""
@@ -202,7 +204,7 @@ class VertexPlatform:
             encryption_key=self._options.encryption_key,
             timeout_minutes=options.timeout_minutes,
         )
-        return self.place(task, cache=False)
+        return self.configure_task(task, cache=False)
 
     def _labels(self, role: Role) -> dict[str, str]:
         return {**_step_label(role), **self._options.labels}

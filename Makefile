@@ -6,12 +6,12 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop test fuzz lint types format bench images clean
+.PHONY: help setup run stop test fuzz lint types format docs bench images clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: $(READY) ## make the environment in .venv (the other targets do it themselves)
+setup: $(READY) ## make the environment in .venv (other targets do it where it is missing)
 
 $(READY): pyproject.toml setup.py constraints.txt $(wildcard core/tfrecord/*.[ch])
 	@echo "Making the environment in $(VENV); this takes some minutes, once."
@@ -19,8 +19,14 @@ $(READY): pyproject.toml setup.py constraints.txt $(wildcard core/tfrecord/*.[ch
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(READY) ## train, evaluate and deploy the birth-weight example on real data
-	@$(BIN)/headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root $(OUT)/natality
+BIRTHS := examples/natality/births.csv
+
+run: $(READY) $(BIRTHS) ## train, evaluate and deploy the birth-weight example on real data
+	@$(BIN)/headrace run static --problem examples/natality/natality.py --data $(BIRTHS) --root $(OUT)/natality
+
+# Fetched once (50 MB, most of it other tables): its license, GPL-3, is not the repository's.
+$(BIRTHS): | $(READY)
+	@$(BIN)/python examples/natality/fetch.py
 
 stop: $(READY) ## stop the endpoint that `make run` started
 	@$(BIN)/headrace endpoint stop $(OUT)/natality/endpoints/natality
@@ -28,28 +34,32 @@ stop: $(READY) ## stop the endpoint that `make run` started
 test: $(READY) lint types ## lint, type check and run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# Rounds of some minutes each; none begins once the time is up.
+# Rounds of some minutes each; no round starts after the time is up.
 MINUTES ?= 30
-fuzz: $(READY) ## try new random examples in the property tests, for MINUTES=30
+fuzz: $(READY) ## run the property tests on new random examples, for MINUTES=30
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --numprocesses auto --dist load -m hypothesis --hypothesis-profile fuzz --timeout 1800 || exit; \
 	done
 
-lint: $(READY) ## check style, and which package may import which
+lint: $(READY) ## check style, which package may import which, and that docs/reference.md is what the code says
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-logo --no-cache
+	@PYTHONPATH=typings $(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/python docs/generate_reference.py --check
 
 types: $(READY) ## check types
 	@$(BIN)/mypy -p headrace
 	@$(BIN)/mypy cloudbuild containers
 
-format: $(READY) ## put the code into shape
+format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-bench: $(READY) ## run every benchmark beside its peers, and write docs/performance.md
+docs: $(READY) ## write docs/reference.md from the code
+	@$(BIN)/python docs/generate_reference.py
+
+bench: $(READY) ## run all benchmarks with their peers, and write docs/performance.md
 	@$(BIN)/python benchmarks/run_all.py
 
-images: ## build the container images that the engine here can build: all, or IMAGES="beam server"
+images: ## build the container images that the local engine can build: all, or IMAGES="beam server"
 	@$(PYTHON) containers/build.py $(IMAGES)
 
 clean: ## remove the environment and all results

@@ -1,4 +1,4 @@
-"""The first step of a build: refuses substitutions that are wrong before any of them reaches a command."""
+"""Substitution check, the first step of a build: refuses invalid values before any of them reaches a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORDS = r"[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)*"
 _PATH = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"
 _FIELD = r"[0-9A-Za-z*][0-9A-Za-z*/,-]*"
 
-# What each substitution may be, and that in words.
+# Pattern of each substitution, and its description.
 RULES = {
     "PROJECT_ID": (r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]", "a project's id"),
     "BUILD_ID": (r"[0-9a-f-]{36}", "a build's id"),
@@ -51,41 +51,43 @@ RULES = {
     "_RELEASE": (_TAG, "a tag, or a commit's whole hash"),
     "_EVENT": (r"[A-Z_]*", "the kind of a storage event"),
 }
-# What Cloud Build itself adds to a build of a pull request.
+# Substitutions that Cloud Build adds to a build of a pull request.
 _ADDED = re.compile(r"_(HEAD|BASE)_BRANCH|_HEAD_REPO_URL|_PR_NUMBER")
 _OURS = re.compile(r"_[A-Z][A-Z0-9_]*")
 
 
 def faults(environment: Mapping[str, str], images: Iterable[str]) -> list[str]:
-    """What is wrong with the substitutions, a line each.
+    """Lists the errors of the substitutions, one line each.
 
     Args:
-        environment: the variables of a step.
-        images: the names of the images that there are.
+        environment: variables of a step.
+        images: names of the existing images.
     """
     found = []
     for name, value in sorted(environment.items()):
         if name in RULES:
             pattern, expected = RULES[name]
             if not re.fullmatch(pattern, value):
-                found.append(f"{name} must be {expected}, and is {value!r}")
+                found.append(f"{name} must be {expected}, got {value!r}")
         elif _OURS.fullmatch(name) and not _ADDED.fullmatch(name):
-            found.append(f"there is no substitution {name}; there are {', '.join(n for n in RULES if n[0] == '_')}")
+            found.append(
+                f"the substitution {name} does not exist; valid ones are {', '.join(n for n in RULES if n[0] == '_')}"
+            )
     found += [
-        f"_IMAGES: there is no image {image!r}; there are {', '.join(images)}"
+        f"_IMAGES: the image {image!r} does not exist; valid ones are {', '.join(images)}"
         for image in environment.get("_IMAGES", "").split()
         if image not in images
     ]
-    # A build of a release that is there has no _ACTION: it submits.
+    # A build of an existing release has no _ACTION: it submits.
     if environment.get("_ACTION", "submit") != "none" and not environment.get("_DATA"):
-        found.append("_DATA must be given where something is submitted")
+        found.append("_DATA is required to submit a run")
     if "_PIPELINES" in environment and environment.get("_SUBMIT") not in environment["_PIPELINES"].split():
-        found.append(f"_SUBMIT must be one of _PIPELINES, and is {environment.get('_SUBMIT')!r}")
+        found.append(f"_SUBMIT must be one of _PIPELINES, got {environment.get('_SUBMIT')!r}")
     return found
 
 
 def load_build() -> ModuleType:
-    """containers/build.py, which is a script: what images there are."""
+    """Loads containers/build.py, a script that lists the images."""
     spec = importlib.util.spec_from_file_location("headrace_containers_build", ROOT / "containers" / "build.py")
     if spec is None or spec.loader is None:
         raise FileNotFoundError(ROOT / "containers" / "build.py")
@@ -99,19 +101,19 @@ def main() -> int:
     """Reads the command line.
 
     Returns:
-        0: all is right; 2: something is not.
+        0: all substitutions are valid; 2: at least one is not.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", type=Path, help="write NAME VERSION of each of _IMAGES to this file")
-    given = parser.parse_args()
+    parser.add_argument("--plan", type=Path, help="File to write NAME VERSION of each of _IMAGES to.")
+    arguments = parser.parse_args()
     build = load_build()
     found = faults(os.environ, build.IMAGES)
     if found:
         sys.stderr.write("This build cannot start:\n" + "".join(f"  {line}\n" for line in found))
         return 2
-    if given.plan is not None:
-        given.plan.parent.mkdir(parents=True, exist_ok=True)
-        given.plan.write_text("".join(f"{name} {build.version()}\n" for name in os.environ["_IMAGES"].split()))
+    if arguments.plan is not None:
+        arguments.plan.parent.mkdir(parents=True, exist_ok=True)
+        arguments.plan.write_text("".join(f"{name} {build.version()}\n" for name in os.environ["_IMAGES"].split()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Fills the build's values into the platform's options: the project, the region, and the images by their digests."""
+"""Platform options of a build: fills in the project, the region, and the images by their digests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def digests(build: Path, registry: str) -> dict[str, str]:
     """The images that a build pushed: IMAGE_NAME and REGISTRY/name@sha256:...
 
     Args:
-        build: the folder where the images step left NAME.json, as buildx writes it, and its plan.
-        registry: what comes before the names.
+        build: folder with buildx's NAME.json of each image, and the plan.
+        registry: prefix of the names.
 
     Raises:
         FileNotFoundError: an image of the plan was not pushed.
-        KeyError: buildx says no digest of it.
+        KeyError: buildx's file has no digest.
     """
     names = [line.split()[0] for line in (build / "images").read_text().splitlines()]
     pushed = {name: json.loads((build / f"{name}.json").read_text())["containerimage.digest"] for name in names}
@@ -30,11 +30,11 @@ def digests(build: Path, registry: str) -> dict[str, str]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """A text with the values for ${...}.
+    """Replaces ${...} in a text by values.
 
     Raises:
-        KeyError: a name that there is not.
-        ValueError: a $ that names nothing.
+        KeyError: a name has no value.
+        ValueError: a $ is not followed by a name.
     """
     return string.Template(text).substitute(values)
 
@@ -43,25 +43,25 @@ def main() -> int:
     """Reads the command line.
 
     Returns:
-        0: written; 2: the options name what there is not.
+        0: written; 2: the options have an unknown name.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("options", type=Path, metavar="FILE.toml")
-    parser.add_argument("--build", type=Path, required=True, help="where the images step left its digests")
+    parser.add_argument("--build", type=Path, required=True, help="Folder of the images' digests.")
     parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args()
-    values = {name: os.environ[name] for name in NAMES} | digests(given.build, os.environ["_REGISTRY"])
+    arguments = parser.parse_args()
+    values = {name: os.environ[name] for name in NAMES} | digests(arguments.build, os.environ["_REGISTRY"])
     try:
-        given.output.write_text(fill(given.options.read_text(), values))
+        arguments.output.write_text(fill(arguments.options.read_text(), values))
     except FileNotFoundError:
-        sys.stderr.write(f"There is no options file {given.options}: _OPTIONS names it.\n")
+        sys.stderr.write(f"The options file {arguments.options} of _OPTIONS does not exist.\n")
         return 2
     except KeyError as error:
         known = ", ".join(sorted(values))
-        sys.stderr.write(f"{given.options}: {error} is none of {known}. An image has to be in _IMAGES.\n")
+        sys.stderr.write(f"{arguments.options}: {error} is not one of {known}. An image must be in _IMAGES.\n")
         return 2
     except ValueError as error:
-        sys.stderr.write(f"{given.options}: {error}. A $ that names nothing is written $$.\n")
+        sys.stderr.write(f"{arguments.options}: {error}. Write a literal $ as $$.\n")
         return 2
     for name, value in sorted(values.items()):
         sys.stdout.write(f"{name} = {value}\n")

@@ -1,6 +1,6 @@
-"""Sets a Google Cloud project up for headrace: APIs, registries, a bucket, two accounts with their roles, and triggers.
+"""Project setup of Google Cloud for headrace: APIs, registries, a bucket, two accounts with their roles, and triggers.
 
-It makes a script for bash, of commands that may run again and again, and runs it; with --print it prints it instead.
+It generates an idempotent bash script, and runs it; with --print it prints it instead.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _REGION = re.compile(r"[a-z]+(-[a-z]+)+[0-9]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
 
-# Each API, and what for.
+# Each API, and its purpose.
 APIS = {
     "aiplatform.googleapis.com": "pipelines, custom jobs, the model registry, endpoints",
     "artifactregistry.googleapis.com": "images and compiled specs",
     "cloudbuild.googleapis.com": "builds and their triggers",
-    "compute.googleapis.com": "the machines that Vertex AI and Dataflow take",
+    "compute.googleapis.com": "the machines of Vertex AI and Dataflow",
     "iam.googleapis.com": "the two accounts",
     "logging.googleapis.com": "logs of builds and tasks",
     "storage.googleapis.com": "the bucket",
 }
-# The same, where an option asks for it.
+# Further APIs, by option.
 MORE_APIS = {
     "dataflow": ("dataflow.googleapis.com",),
     "bigquery": ("bigquery.googleapis.com", "bigquerystorage.googleapis.com"),
     "triggers": ("pubsub.googleapis.com", "secretmanager.googleapis.com"),
 }
-# On the project. The build's account submits and schedules; the run's account is what tasks, jobs and endpoints run as.
+# Roles on the project. The build's account submits and schedules; tasks, jobs and endpoints use the run's account.
 BUILD_ROLES = {
     "roles/aiplatform.user": "submits runs and sets schedules",
     "roles/logging.logWriter": "writes the build's log",
@@ -45,20 +45,20 @@ RUN_ROLES = {
     "roles/logging.logWriter": "writes the tasks' logs",
 }
 MORE_RUN_ROLES = {
-    "dataflow": {"roles/dataflow.developer": "starts jobs", "roles/dataflow.worker": "is what their workers run as"},
+    "dataflow": {"roles/dataflow.developer": "starts jobs", "roles/dataflow.worker": "runs their workers"},
     "bigquery": {
-        "roles/bigquery.jobUser": "asks queries",
-        "roles/bigquery.readSessionUser": "reads tables by the Storage Read API",
-        "roles/bigquery.dataViewer": "sees the rows; give it on one data set instead where others are not for it",
+        "roles/bigquery.jobUser": "runs queries",
+        "roles/bigquery.readSessionUser": "reads tables through the Storage Read API",
+        "roles/bigquery.dataViewer": "reads the rows; grant it on single datasets instead to restrict access",
     },
 }
-# On the bucket: objects, and to see the bucket itself, which clients ask for before they write.
+# Roles on the bucket: objects, and the bucket's metadata, which clients read before they write.
 BUCKET_ROLES = ("roles/storage.objectUser", "roles/storage.legacyBucketReader")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is set up.
+    """Options of the setup.
 
     Attributes:
         project: its id.
@@ -68,7 +68,7 @@ class Setup:
         repository: CONNECTION/REPOSITORY of Cloud Build, for the triggers, or "".
 
     Raises:
-        ValueError: a name that Google Cloud would refuse.
+        ValueError: Google Cloud would reject a name.
     """
 
     project: str
@@ -78,27 +78,27 @@ class Setup:
     repository: str = ""
 
     def __post_init__(self) -> None:
-        # They stand in commands of a shell without quotes.
+        # The names are used in shell commands without quotes.
         for name, pattern in (("project", _PROJECT), ("region", _REGION), ("bucket", _BUCKET)):
             value = getattr(self, name)
             if not pattern.fullmatch(value):
-                raise ValueError(f"{name} must match {pattern.pattern}, and is {value!r}")
+                raise ValueError(f"{name} must match {pattern.pattern}, got {value!r}")
         if self.repository and not _REPOSITORY.fullmatch(self.repository):
-            raise ValueError(f"repository must be CONNECTION/REPOSITORY, and is {self.repository!r}")
+            raise ValueError(f"repository must be CONNECTION/REPOSITORY, got {self.repository!r}")
 
     def account(self, name: str) -> str:
-        """The address of an account of this project."""
+        """The email address of an account of this project."""
         return f"headrace-{name}@{self.project}.iam.gserviceaccount.com"
 
     def member(self, name: str) -> str:
-        """The same, as IAM names it."""
+        """The account as an IAM principal."""
         return f"serviceAccount:{self.account(name)}"
 
 
 def script(setup: Setup) -> Iterator[str]:
-    """The commands, a line each, with comments between them; running them twice is as running them once."""
+    """Yields the commands of the script, one per line, with comments between them; they are idempotent."""
     yield "set -euo pipefail"
-    # A binding to an account of a moment ago may not find it yet.
+    # A binding to a new account may fail until the account is visible.
     yield 'again() { for _ in 1 2 3 4 5; do "$@" >/dev/null && return; sleep 10; done; "$@" >/dev/null; }'
     yield from _apis(setup)
     yield from _places(setup)
@@ -133,7 +133,7 @@ def _places(setup: Setup) -> Iterator[str]:
             f"gcloud artifacts repositories create {name} --repository-format={kind} {where}"
         )
     yield ""
-    yield "# releases, the Problem files, what runs make; the samples and the data that come in, if you like"
+    yield "# releases, Problem files, outputs of runs; and optionally incoming data"
     yield (
         f"gcloud storage buckets describe gs://{setup.bucket} --project={setup.project} >/dev/null 2>&1 || "
         f"gcloud storage buckets create gs://{setup.bucket} --location={setup.region} --project={setup.project} "
@@ -142,7 +142,7 @@ def _places(setup: Setup) -> Iterator[str]:
 
 
 def _accounts(setup: Setup) -> Iterator[str]:
-    for name, what in (("build", "builds, releases, submits"), ("run", "what tasks, jobs and endpoints run as")):
+    for name, what in (("build", "builds, releases, submits"), ("run", "account of tasks, jobs and endpoints")):
         yield ""
         yield f"# {what}"
         yield (
@@ -182,7 +182,7 @@ def _roles(setup: Setup) -> Iterator[str]:
                 f"--member={member} --role={role}"
             )
     yield ""
-    yield "# the build may submit what runs as the run's account, and a run may start jobs that run as itself"
+    yield "# the build may submit runs with the run's account, and a run may start jobs with its own account"
     for member in (build, run):
         yield (
             f"again gcloud iam service-accounts add-iam-policy-binding {setup.account('run')} "
@@ -193,7 +193,7 @@ def _roles(setup: Setup) -> Iterator[str]:
 def _triggers(setup: Setup) -> Iterator[str]:
     topic = f"projects/{setup.project}/topics/headrace-data"
     yield ""
-    yield "# new files below incoming/ are told of by the service's own agent, which is made when it is asked for"
+    yield "# the storage service agent, which the first request creates, reports new files below incoming/"
     yield (
         f"gcloud pubsub topics describe headrace-data --project={setup.project} >/dev/null 2>&1 || "
         f"gcloud pubsub topics create headrace-data --project={setup.project}"
@@ -209,7 +209,7 @@ def _triggers(setup: Setup) -> Iterator[str]:
         "--event-types=OBJECT_FINALIZE --object-prefix=incoming/"
     )
     connection, _, repository = setup.repository.partition("/")
-    # One after the other: what stands in the names of this project is not changed again.
+    # One edit after another, so that names of this project are not edited again.
     changes = (
         ("europe-west1", setup.region),
         ("my-project", setup.project),
@@ -219,7 +219,7 @@ def _triggers(setup: Setup) -> Iterator[str]:
     )
     edit = "; ".join(f"s|{old}|{new}|g" for old, new in changes)
     yield ""
-    yield "# the triggers: importing one that is there changes it"
+    yield "# the triggers: importing an existing one updates it"
     for file in sorted(TRIGGERS.glob("*.yaml")):
         yield (
             f"sed '{edit}' {file.relative_to(TRIGGERS.parent.parent)} | "
@@ -231,23 +231,27 @@ def main() -> int:
     """Reads the command line.
 
     Returns:
-        0: done or printed; 2: a name is wrong; otherwise what the command that failed ended with.
+        0: done or printed; 2: a name is not valid; otherwise the status of the failed command.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", required=True, help="its id")
-    parser.add_argument("--region", required=True, help="such as europe-west1, for everything")
-    parser.add_argument("--bucket", default="", help="PROJECT-headrace by default")
+    parser.add_argument("--project", required=True, help="Project ID.")
+    parser.add_argument("--region", required=True, help="Region of all resources, such as europe-west1.")
+    parser.add_argument("--bucket", default="", help="Name of the bucket (default: PROJECT-headrace).")
     parser.add_argument("--with", dest="extras", action="append", default=[], choices=["dataflow", "bigquery"])
-    parser.add_argument("--repository", default="", help="CONNECTION/REPOSITORY of Cloud Build: imports the triggers")
-    parser.add_argument("--print", dest="printing", action="store_true", help="print the script, and run nothing")
-    given = parser.parse_args()
-    bucket = given.bucket or f"{given.project}-headrace"
+    parser.add_argument(
+        "--repository", default="", help="CONNECTION/REPOSITORY of Cloud Build, for which triggers are imported."
+    )
+    parser.add_argument("--print", dest="printing", action="store_true", help="Print the script, and run nothing.")
+    arguments = parser.parse_args()
+    bucket = arguments.bucket or f"{arguments.project}-headrace"
     try:
-        setup = Setup(given.project, given.region, bucket, tuple(dict.fromkeys(given.extras)), given.repository)
+        setup = Setup(
+            arguments.project, arguments.region, bucket, tuple(dict.fromkeys(arguments.extras)), arguments.repository
+        )
     except ValueError as error:
         parser.error(str(error))
     text = "\n".join(script(setup)) + "\n"
-    if given.printing:
+    if arguments.printing:
         sys.stdout.write(text)
         return 0
     bash = ["/usr/bin/env", "bash", "-c", text]

@@ -1,4 +1,4 @@
-"""Uploads a release: the compiled specs to a KFP registry and a bucket, with the options and the Problem file."""
+"""Release upload: the compiled specs to a KFP registry and a bucket, with the options and the Problem file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def register(registry: str, spec: Path, tags: Sequence[str]) -> str:
     """Uploads a spec to a KFP registry.
 
     Args:
-        registry: its URL; one at REGION-kfp.pkg.dev is asked with this machine's credentials.
+        registry: its URL; requests to REGION-kfp.pkg.dev use this machine's credentials.
         spec: a compiled pipeline.
-        tags: by which this version is found too.
+        tags: of this version.
 
     Returns:
         The version's URL: REGISTRY/PACKAGE/sha256:DIGEST.
 
     Raises:
-        UsageError: the registry refuses the spec, or this account.
-        PlatformError: it fails.
+        UsageError: the registry rejects the spec, or access is denied.
+        PlatformError: the registry failed.
     """
     with translate_errors("the registry", registry, "roles/artifactregistry.writer"):
         try:
@@ -40,10 +40,10 @@ def register(registry: str, spec: Path, tags: Sequence[str]) -> str:
             if status >= 500 or status == 429:
                 raise
             raise UsageError(
-                "the registry did not take the spec",
+                "the registry rejected the spec",
                 where=registry,
                 received=f"{status} {error.response.text[:300]}",
-                fix="Give the build's account roles/artifactregistry.writer: cloudbuild/setup_project.py does"
+                fix="Grant the build's account roles/artifactregistry.writer, as cloudbuild/setup_project.py does"
                 if status in (401, 403)
                 else None,
             ) from error
@@ -53,13 +53,13 @@ def register(registry: str, spec: Path, tags: Sequence[str]) -> str:
 def upload(
     specs: dict[str, Path], options: Path, problem: Path, *, registry: str, bucket: str, revision: str, tag: str
 ) -> dict[str, str]:
-    """Uploads a release, whose release.json comes last.
+    """Uploads a release; its release.json is written last.
 
     Args:
         specs: compiled pipelines by name.
-        options: that they were compiled with.
+        options: options file of their compilation.
         problem: the Problem file.
-        registry, bucket: where to; the bucket's folders are releases/REVISION and, with a tag, releases/TAG.
+        registry, bucket: targets; the bucket's folders are releases/REVISION and, with a tag, releases/TAG.
         revision: a commit or a build.
         tag: of git, or "".
 
@@ -67,7 +67,7 @@ def upload(
         The URL of each spec in the registry, by the pipeline's name.
 
     Raises:
-        HeadraceError: the registry or the bucket did not take it.
+        HeadraceError: the registry or the bucket rejected the release, or failed.
     """
     tags = [name for name in (revision, tag) if name]
     urls = {name: register(registry, spec, tags) for name, spec in specs.items()}
@@ -87,27 +87,27 @@ def main() -> int:
     """Reads the command line.
 
     Returns:
-        0: uploaded; 2 or 75: what the error means, as of the `headrace` command.
+        0: uploaded; 2 or 75: the error's exit status, as of the `headrace` command.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pipelines", nargs="+", metavar="PIPELINE")
-    parser.add_argument("--build", type=Path, required=True, help="the folder of PIPELINE.yaml and options.toml")
-    parser.add_argument("--problem", type=Path, required=True, help="the Problem file")
+    parser.add_argument("--build", type=Path, required=True, help="Folder of PIPELINE.yaml and options.toml.")
+    parser.add_argument("--problem", type=Path, required=True, help="Problem file.")
     parser.add_argument("--registry", required=True, metavar="URL")
     parser.add_argument("--bucket", required=True, metavar="NAME")
     parser.add_argument("--revision", required=True)
     parser.add_argument("--tag", default="")
-    given = parser.parse_args()
-    specs = {name: given.build / f"{name}.yaml" for name in given.pipelines}
+    arguments = parser.parse_args()
+    specs = {name: arguments.build / f"{name}.yaml" for name in arguments.pipelines}
     try:
         urls = upload(
             specs,
-            given.build / "options.toml",
-            given.problem,
-            registry=given.registry,
-            bucket=given.bucket,
-            revision=given.revision,
-            tag=given.tag,
+            arguments.build / "options.toml",
+            arguments.problem,
+            registry=arguments.registry,
+            bucket=arguments.bucket,
+            revision=arguments.revision,
+            tag=arguments.tag,
         )
     except HeadraceError as error:
         sys.stderr.write(f"{error}\n")

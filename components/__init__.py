@@ -1,1 +1,51 @@
-"""Components: what runs inside a container. Importing this package imports nothing heavy."""
+"""Components of Kubeflow and Vertex pipelines: each is called in a `@dsl.pipeline`, beside any others.
+
+`register` and `deploy` are those of a registry folder and of an endpoint on one machine. Those of other places have the
+same names in their own modules, such as `headrace.components.deploy.vertex.component`. Importing this package imports
+nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.core.exports import export
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.local.component import deploy
+    from headrace.components.evaluate.component import evaluate
+    from headrace.components.preprocess.component import preprocess
+    from headrace.components.registry.folder.component import register
+    from headrace.components.score.component import check, publish, score
+    from headrace.components.summarize.component import summarize
+    from headrace.components.train.component import train
+    from headrace.components.tune.component import tune
+
+__all__ = [
+    "check",
+    "deploy",
+    "evaluate",
+    "preprocess",
+    "publish",
+    "register",
+    "score",
+    "summarize",
+    "train",
+    "tune",
+]
+
+export(
+    __name__,
+    {
+        "check": "headrace.components.score.component:check",
+        "deploy": "headrace.components.deploy.local.component:deploy",
+        "evaluate": "headrace.components.evaluate.component:evaluate",
+        "preprocess": "headrace.components.preprocess.component:preprocess",
+        "publish": "headrace.components.score.component:publish",
+        "register": "headrace.components.registry.folder.component:register",
+        "score": "headrace.components.score.component:score",
+        "summarize": "headrace.components.summarize.component:summarize",
+        "train": "headrace.components.train.component:train",
+        "tune": "headrace.components.tune.component:tune",
+    },
+)

@@ -1,4 +1,4 @@
-"""Prints what an image installs before headrace itself: the requirements of some extras of pyproject.toml."""
+"""Image requirements: prints the requirements of some extras of pyproject.toml, installed before headrace itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def requirements(project: Mapping[str, object], extras: Sequence[str], tensorflo
 
     Args:
         project: the table [project] of pyproject.toml.
-        extras: names of its optional dependencies; one that names others stands for them.
-        tensorflow: the distribution to take in the place of tensorflow, with a version or without.
+        extras: names of its optional dependencies; one that refers to others is expanded.
+        tensorflow: the distribution that replaces tensorflow, with or without a version.
 
     Raises:
-        KeyError: there is no such extra.
+        KeyError: the extra does not exist.
     """
     wanted = {*project["dependencies"], *_of(project["optional-dependencies"], extras)}  # type: ignore[misc,arg-type]
     return sorted({_replaced(one, tensorflow) for one in wanted})
@@ -47,14 +47,14 @@ def _replaced(requirement: str, tensorflow: str | None) -> str:
 
 
 def main() -> None:
-    """Reads the command line, and prints one requirement a line."""
+    """Reads the command line, and prints one requirement per line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("extras", nargs="+")
     parser.add_argument("--project", type=Path, default=Path("pyproject.toml"), help="%(default)s")
-    parser.add_argument("--tensorflow", help="the distribution to take in the place of tensorflow")
-    given = parser.parse_args()
-    project = tomllib.loads(given.project.read_text())["project"]
-    sys.stdout.writelines(f"{one}\n" for one in requirements(project, given.extras, given.tensorflow))
+    parser.add_argument("--tensorflow", help="Distribution that replaces tensorflow.")
+    arguments = parser.parse_args()
+    project = tomllib.loads(arguments.project.read_text())["project"]
+    sys.stdout.writelines(f"{one}\n" for one in requirements(project, arguments.extras, arguments.tensorflow))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What components share; it knows no component and no pipeline."""
+"""Core library: what components share. It imports no component and no pipeline."""

@@ -57,6 +57,20 @@ def check_fraction(
         raise error(f"{name} is wrong", where=where, expected="a fraction between 0 and 1", received=repr(value))
 
 
+def check_texts(
+    values: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
+) -> tuple[str, ...]:
+    """A list of texts, none of them empty and none there twice, as a tuple.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    texts = tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else None
+    if texts is None or not all(isinstance(text, str) and text for text in texts) or len(set(texts)) < len(texts):
+        raise error(f"{name} is wrong", where=where, expected="different, non-empty strings", received=repr(values))
+    return texts
+
+
 def check_word(
     value: object,
     name: str,

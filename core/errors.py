@@ -1,10 +1,11 @@
-"""The errors that a user can meet, and the exit status that each one means.
+"""Errors: the classes that a user can meet, and the exit status of each.
 
 HeadraceError
 ├── UserError            exit 2   the user's mistake: a retry with the same input fails again
 │   ├── ProblemError              the Problem file is wrong
-│   ├── DataError                 the rows, or where they are said to be, are wrong
-│   │   └── UnreadableFile        a file is damaged, so that none of its rows can be trusted
+│   ├── DataError                 the rows, or the path to them, are wrong
+│   │   ├── UnreadableFile        a file is damaged, so that none of its rows can be trusted
+│   │   └── EmptyFile             a file of rows has none, and no column
 │   └── UsageError                an option or a path is wrong
 ├── GateRefused          exit 3   the gate refused the model: nothing failed, nothing is deployed
 └── PlatformError        exit 75  the platform failed: the same command may succeed later (EX_TEMPFAIL)
@@ -21,12 +22,12 @@ class HeadraceError(Exception):
 
     Args:
         what: what is wrong, as a sentence without its full stop.
-        where: the file, field, row or option it is about.
-        expected: what would have been right.
-        received: what came instead.
-        fix: what to do, as a sentence without its full stop.
-        table: where many things were seen and expected: rows of texts, of which the first are the columns' names. It
-            is shown below the paragraph.
+        where: the file, field, row or option that it is about.
+        expected: what would have been valid.
+        received: what was received instead.
+        fix: what to do, as a sentence without its full stop, or a question.
+        table: expected and received of many items, as rows of strings; the first row holds the column names. It is
+            shown below the paragraph.
     """
 
     exit_status: ClassVar[int] = 1
@@ -51,19 +52,19 @@ class HeadraceError(Exception):
 
     @property
     def paragraph(self) -> str:
-        """What, where, expected, received and what to do, as one paragraph."""
+        """Where, what, expected, received and fix, as one paragraph."""
         parts = [f"{self.where}: {self.what}." if self.where else f"{self.what}."]
         if self.expected is not None:
             parts.append(f"Expected {self.expected}.")
         if self.received is not None:
             parts.append(f"Received: {self.received}.")
         if self.fix is not None:
-            parts.append(f"{self.fix}.")
+            parts.append(self.fix if self.fix.endswith("?") else f"{self.fix}.")
         return " ".join(parts)
 
     @property
     def text(self) -> str:
-        """The paragraph and, where there is a table, the table below it, in aligned columns."""
+        """The paragraph and, if there is a table, the table below it in aligned columns."""
         if not self.table:
             return self.paragraph
         widths = [max(len(cell) for cell in column) for column in zip(*self.table, strict=True)]
@@ -74,7 +75,7 @@ class HeadraceError(Exception):
         return self.text
 
     def to_json(self) -> dict[str, Any]:
-        """Everything `from_json` needs to raise the same error in another process."""
+        """A JSON object from which `from_json` makes the same error in another process."""
         return {
             "kind": type(self).__name__,
             "exit_status": self.exit_status,
@@ -88,7 +89,7 @@ class HeadraceError(Exception):
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> HeadraceError:
-        """The error that `to_json` described; an unknown kind is a PlatformError."""
+        """The error of a JSON object from `to_json`; an unknown kind becomes a PlatformError."""
         kinds: dict[str, type[HeadraceError]] = {kind.__name__: kind for kind in _every_kind(HeadraceError)}
         kind = kinds.get(str(data.get("kind")), PlatformError)
         return kind(
@@ -101,14 +102,14 @@ class HeadraceError(Exception):
         )
 
     def at(self, where: str) -> Self:
-        """This error, said to be at `where` unless it already says where it is."""
+        """This error, with `where` set if it was not."""
         if self.where is None:
             self.where = where
         return self
 
 
 class UserError(HeadraceError):
-    """The user's mistake. Exit 2."""
+    """A mistake in the input. Exit 2."""
 
     exit_status = 2
 
@@ -118,11 +119,15 @@ class ProblemError(UserError):
 
 
 class DataError(UserError):
-    """The rows are wrong, or are not where the user said. Exit 2."""
+    """The rows are wrong, or not at the given path. Exit 2."""
 
 
 class UnreadableFile(DataError):
-    """A file is damaged. Among other files it goes to quarantine whole; alone it refuses the run. Exit 2."""
+    """A file is damaged. Among other files it is quarantined as a whole; a single one fails the run. Exit 2."""
+
+
+class EmptyFile(DataError):
+    """A file of rows has none, and no column: of several files, it is one without rows."""
 
 
 class UsageError(UserError):

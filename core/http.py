@@ -20,20 +20,20 @@ class RequestFailed(Exception):
 
 
 class UntrustedServer(RequestFailed):
-    """The server's certificate does not prove who it is."""
+    """The server's TLS certificate cannot be verified."""
 
 
 class ResponseTooLarge(Exception):
-    """The response has more bytes than are read."""
+    """The response is larger than the maximum."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """A response that was read to its end.
+    """A complete response.
 
     Attributes:
         status: HTTP status.
-        headers: by name, which is not case-sensitive.
+        headers: by case-insensitive name.
         content: the body, as it was sent.
     """
 
@@ -43,11 +43,11 @@ class Response:
 
 
 def pool(connections: int = 1, *, proxies: bool = False) -> urllib3.PoolManager:
-    """Connections that are kept open between requests.
+    """Creates a pool of connections that stay open between requests.
 
     Args:
-        connections: maximum number that is open at a time.
-        proxies: whether HTTPS_PROXY and HTTP_PROXY of the environment are used.
+        connections: maximum number of open connections.
+        proxies: whether to use HTTPS_PROXY and HTTP_PROXY of the environment.
     """
     found = getproxies() if proxies else {}
     address = found.get("https") or found.get("http")
@@ -73,15 +73,15 @@ def send(
         method: GET or POST.
         url: http:// or https://.
         body: bytes to send.
-        headers: to send besides the client's own.
-        timeout_s: seconds for all of it. A timeout of the socket alone is for each piece, and would never come where a
-            server sends a byte at a time.
+        headers: in addition to the client's own.
+        timeout_s: timeout of the whole request, in seconds. A socket's timeout is per read, and would never expire
+            where a server sends a byte at a time.
         max_bytes: maximum size of the response's body.
 
     Raises:
-        UntrustedServer: its certificate is wrong.
+        UntrustedServer: the certificate cannot be verified.
         RequestFailed: no response in time.
-        ResponseTooLarge: the response is larger.
+        ResponseTooLarge: the response exceeds `max_bytes`.
     """
     end = time.monotonic() + timeout_s
     try:
@@ -128,7 +128,7 @@ def _content(response: urllib3.BaseHTTPResponse, end: float, timeout_s: float, m
 
 
 def _message(error: Exception) -> str:
-    """What a failure of the network is, without the objects that urllib3 shows."""
+    """Message of a network error, without the object representations that urllib3 puts before it."""
     text = str(error)
     return f"{type(error).__name__}: {text.rpartition('>: ')[2] or text}"[:SHOWN]
 

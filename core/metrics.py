@@ -1,9 +1,9 @@
-"""The metrics of each task, computed from sums over rows, so that a bootstrap can weigh the very same sums.
+"""Metrics of each task, computed from sums over rows, so that a bootstrap can reweight the same sums.
 
-Every metric but the two that rank is a function of a few sums over rows. `sums` adds them up in groups of rows,
+Every metric except the two that rank is a function of a few sums over rows. `sums` adds them up in groups of rows,
 `from_sums` turns sums (of all rows, or of any weighted combination of groups) into metrics, and `from_ranking` does
-the same for `auc` and `auc_pr` from counts by score. A metric that has no meaning for the rows at hand is NaN here, and
-None in what `measure` returns.
+the same for `auc` and `auc_pr` from counts by score. A metric that is undefined for the rows is NaN here, and None in
+what `measure` returns.
 
 Let y be the label, p what the model predicts, and mean() the mean over rows.
 
@@ -16,7 +16,7 @@ regression
                              where all labels are equal
 
 binary (the second value of the label's vocabulary is the positive class; TP, FP, FN count the model's own `prediction`)
-    accuracy                 share of rows whose predicted class is the label
+    accuracy                 fraction of rows whose predicted class is the label
     precision                TP / (TP + FP); undefined where nothing is predicted positive
     recall                   TP / (TP + FN); undefined where no label is positive
     f1_score                 2 TP / (2 TP + FP + FN), their harmonic mean; undefined where neither occurs
@@ -26,12 +26,12 @@ binary (the second value of the label's vocabulary is the positive class; TP, FP
     auc_pr                   average precision: precision at each score, weighted by the recall gained there, without
                              interpolation (as scikit-learn's average_precision_score); undefined where only one
                              class occurs
-    log_loss                 mean(-log(probability of the label)), in nats, probabilities kept within one float32
+    log_loss                 mean(-log(probability of the label)), in nats, probabilities clipped to within one float32
                              epsilon of 0 and 1, since the model's outputs are float32
     brier_score              mean((probability - y)^2) with y in {0, 1} (Brier 1950)
 
 multiclass
-    accuracy, log_loss       as above, the probability kept off 0
+    accuracy, log_loss       as above, the probability clipped away from 0
     macro_precision, macro_recall, macro_f1_score
                              unweighted means over the classes that occur as labels or predictions; a class that is
                              never predicted has precision 0, one that is never the label has recall 0 (scikit-learn's
@@ -52,7 +52,7 @@ from headrace.core.problem import METRICS, Task
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Below this share of the squares about the split's mean, the squares about a slice's own mean are rounding.
+# Below this fraction of the squares about the split's mean, the squares about a slice's own mean are rounding.
 _NO_VARIANCE = 1e-12
 _EPSILON = float(np.finfo(np.float32).eps)
 
@@ -65,7 +65,7 @@ class Outcomes:
         task: what was predicted.
         classes: the label's vocabulary in its order; empty for regression.
         label: [n], the value (regression, float64) or the index of the class (int64).
-        prediction: [n], alike.
+        prediction: [n], as `label`.
         probability: [n] of the positive class (binary), [n, classes] (multiclass), or None (regression).
     """
 
@@ -77,7 +77,7 @@ class Outcomes:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.label)
 
     @cached_property
@@ -110,7 +110,7 @@ class Outcomes:
 
     @cached_property
     def ranks(self) -> Integers:
-        """[n], the place of each row's probability among the distinct ones, 0 being the highest (binary only)."""
+        """[n], the rank of each row's probability among the distinct ones, 0 being the highest (binary only)."""
         ranks: Integers = np.unique(-_probability(self), return_inverse=True)[1].astype(np.int64)
         return ranks
 
@@ -136,7 +136,7 @@ def sums(outcomes: Outcomes, *, rows: Integers | None = None, groups: Integers |
         outcomes: of n rows.
         rows: indices of the rows to add up; all if None.
         groups: for each of these rows its group, below `count`; all in group 0 if None.
-        count: how many groups there are.
+        count: number of groups.
     """
     terms = outcomes.terms if rows is None else outcomes.terms[:, rows]
     if groups is None:
@@ -213,7 +213,7 @@ def from_ranking(positive: NDArray[np.floating], negative: NDArray[np.floating])
 
     Args:
         positive: [scores, ...], the weight of positive rows at each score, from the highest score on.
-        negative: alike, of negative rows.
+        negative: as `positive`, of negative rows.
     """
     above_positive, above_negative = np.cumsum(positive, axis=0), np.cumsum(negative, axis=0)
     shape = positive.shape[1:]
@@ -230,9 +230,9 @@ def from_ranking(positive: NDArray[np.floating], negative: NDArray[np.floating])
 
 
 def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict[str, float | None]:
-    """The metrics of a model that knows no feature: it predicts the mean of the train labels, or their commonest class.
+    """The metrics of a model without features: it predicts the mean of the train labels, or their most frequent class.
 
-    Its probabilities are the shares of the classes among the train labels.
+    Its probabilities are the frequencies of the classes among the train labels.
 
     Args:
         outcomes: whose labels are predicted.

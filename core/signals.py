@@ -1,4 +1,4 @@
-"""Lets a process that is asked to end (SIGTERM, as pipeline engines do) cancel what it started elsewhere first."""
+"""Termination signals: a process that receives SIGTERM, as from pipeline engines, first cancels its remote jobs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from headrace.core.errors import PlatformError
 
 
 class Terminated(PlatformError):
-    """The process was asked to end. Exit 75."""
+    """The process received a termination signal. Exit 75."""
 
 
 @contextlib.contextmanager
-def told_to_end() -> Iterator[None]:
-    """Raises Terminated where the process is asked to end. Only the main thread can listen to that."""
+def raise_on_sigterm() -> Iterator[None]:
+    """Raises Terminated when the process receives SIGTERM. Only the main thread can handle signals."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
-        raise Terminated("the run was asked to end", received=signal.Signals(number).name)
+        raise Terminated("the run was terminated", received=signal.Signals(number).name)
 
     if threading.current_thread() is not threading.main_thread():
         yield

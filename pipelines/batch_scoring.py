@@ -1,4 +1,4 @@
-"""Batch scoring: the champion's predictions for many rows, checked, and put where readers look."""
+"""Batch scoring pipeline: the champion's predictions for many rows, checked and published."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from kfp import dsl
 
 from headrace.components.score.component import check, publish
-from headrace.components.summarize.batch_component import notify
+from headrace.components.summarize.batch.component import notify
 from headrace.pipelines.platforms.platform import Platform
 
 NAME = "batch-scoring"
 
 
 def batch_scoring(platform: Platform) -> Callable[..., Any]:
-    """The pipeline, for one platform.
+    """Defines the pipeline for a platform.
 
-    champion -> score -> check -> publish; whatever happens, an exit task writes the run's summary and notifies. The
-    model is chosen anew in each run, so that only scoring, which follows from the model and the data, is cached.
+    champion -> score -> check -> publish; an exit task always writes the run's summary and notifies. The model is
+    looked up in each run, so that only scoring, which depends on the model and the data, is cached.
     """
 
     @dsl.pipeline(name=NAME, description="The champion's predictions for many rows, checked and published.")
@@ -39,15 +39,15 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         endpoint: str = "",
         job: str = "",
         runner: str = "" if platform.approach else platform.beam(),
-        most_divergence: float = 0.0,
+        max_divergence: float = 0.0,
         webhook: str = "",
         cache: bool = True,
     ) -> None:
-        given = dict(locals())
-        facts = {name: value for name, value in given.items() if name in notify.component_spec.inputs}
+        arguments = dict(locals())
+        facts = {name: value for name, value in arguments.items() if name in notify.component_spec.inputs}
         facts["approach"] = platform.approach or approach
-        told = platform.place(notify(pipeline=NAME, **facts), cache=False)
-        with dsl.ExitHandler(told, name="scoring"):
+        notified = platform.configure_task(notify(pipeline=NAME, **facts), cache=False)
+        with dsl.ExitHandler(notified, name="scoring"):
             champion = platform.champion(
                 registry=registry,
                 root=root,
@@ -74,11 +74,11 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
                 attempt=champion["attempt"],
             )
             predictions = scored.outputs["predictions"]
-            checked = platform.place(
-                check(root=root, predictions=predictions, most_divergence=most_divergence), cache=False
+            checked = platform.configure_task(
+                check(root=root, predictions=predictions, max_divergence=max_divergence), cache=False
             )
-            platform.place(publish(root=root, destination=destination, predictions=predictions), cache=False).after(
-                checked
-            )
+            platform.configure_task(
+                publish(root=root, destination=destination, predictions=predictions), cache=False
+            ).after(checked)
 
     return pipeline  # type: ignore[no-any-return]

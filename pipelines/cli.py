@@ -1,4 +1,4 @@
-"""The `headrace` command. Each subcommand is imported when it is called: `headrace --help` answers at once."""
+"""Command line `headrace`. Each subcommand is imported when it is called, so that `headrace --help` is fast."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ from headrace.core.errors import HeadraceError, PlatformError, UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-# The subcommands in the order in which `--help` shows them: where each is, and what it is for in one line.
+# The subcommands in the order of `--help`: import path, and a line of help.
 COMMANDS = {
-    "run": ("headrace.pipelines.commands.run:run", "Run a whole pipeline here and now."),
+    "run": ("headrace.pipelines.commands.run:run", "Run a whole pipeline on this machine."),
     "runs": ("headrace.pipelines.commands.runs:runs", "List the runs of a root."),
     "compare": ("headrace.pipelines.commands.compare:compare", "Compare two runs."),
     "report": ("headrace.pipelines.commands.report:report", "Write a run's report page again."),
     "compile": ("headrace.pipelines.commands.compile:compile_", "Compile a pipeline to YAML."),
-    "lint": ("headrace.pipelines.commands.lint:lint", "Say what a platform would refuse or ignore in a compiled spec."),
+    "lint": (
+        "headrace.pipelines.commands.lint:lint",
+        "Check a compiled spec for what a platform would reject or ignore.",
+    ),
     "submit": ("headrace.pipelines.commands.submit:submit", "Submit a compiled pipeline to Vertex AI or Kubeflow."),
-    "schedule": ("headrace.pipelines.commands.schedule:schedule", "Let a compiled pipeline run at set times."),
+    "schedule": ("headrace.pipelines.commands.schedule:schedule", "Schedule a compiled pipeline."),
     "status": ("headrace.pipelines.commands.status:status", "Show this machine's or a platform's runs."),
     "cancel": ("headrace.pipelines.commands.cancel:cancel", "End a run on a platform."),
     "logs": ("headrace.pipelines.commands.logs:logs", "Print what a run's tasks wrote."),
     "init": ("headrace.pipelines.commands.init:init", "Write a first Problem file from a table."),
     "preprocess": ("headrace.pipelines.commands.step:preprocess", "One step: rows to TFRecords of Examples."),
-    "quarantine": ("headrace.pipelines.commands.quarantine:quarantine", "Look at rows that broke a rule."),
+    "quarantine": ("headrace.pipelines.commands.quarantine:quarantine", "Show rows that broke a rule."),
     "train": ("headrace.pipelines.commands.train:train", "One step: Examples to a Model."),
     "tune": ("headrace.pipelines.commands.tune:tune", "Search for better parameters; the best trial is a Model."),
-    "evaluate": ("headrace.pipelines.commands.step:evaluate", "One step: measure a Model, and let the gate judge it."),
+    "evaluate": ("headrace.pipelines.commands.step:evaluate", "One step: measure a Model, and apply the gate."),
     "score": ("headrace.pipelines.commands.score:score", "One step: predictions for many rows."),
     "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
-    "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Look at an endpoint, roll it back, or stop it."),
+    "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Show an endpoint, roll it back, or stop it."),
     "predictions": (
         "headrace.pipelines.commands.predictions:predictions",
-        "Look at published predictions, or roll them back.",
+        "Show published predictions, or roll them back.",
     ),
     "completion": ("headrace.pipelines.commands.completion:completion", "Print a shell's completion script."),
 }
 
-# Which extra brings what a subcommand imports.
+# The extra that installs the imports of a subcommand.
 _EXTRAS = {
     "apache_beam": "beam",
     "google": "vertex",
@@ -63,14 +66,14 @@ _EXTRAS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, and not to list them."""
+    """A command group that imports a command when it is called, and not to list it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the subcommands, in the order of a user's work."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The subcommand of that name, imported now."""
+        """Imports the subcommand of a name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -78,7 +81,7 @@ class LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The subcommands and options that begin as `incomplete`, without importing any."""
+        """The subcommands and options that start with `incomplete`, without importing any."""
         from click.shell_completion import CompletionItem
 
         found = [CompletionItem(n, help=about) for n, (_, about) in COMMANDS.items() if n.startswith(incomplete)]
@@ -90,8 +93,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
 
-def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    if not asked:
+def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value:
         return
     from importlib.metadata import version
 
@@ -119,14 +122,14 @@ def cli(debug: bool) -> None:
     \b
     Exit status:
       0   done
-      2   a mistake in the Problem file, the data or an option: mend it, then run again
+      2   a mistake in the Problem file, the data or an option: fix it, then run again
       3   the gate refused the model: nothing was deployed
       75  the platform failed: the same command may succeed later
     """
 
 
 def main() -> None:
-    """The entry point: errors become one paragraph on stderr, and the exit status that they mean."""
+    """The entry point: errors become one paragraph on stderr and their exit status."""
     if instruction := os.environ.get("_HEADRACE_COMPLETE"):
         from headrace.pipelines.commands.completion import answer
 
@@ -144,7 +147,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("headrace: interrupted. Start the same command again; finished steps are not done twice.", err=True)
+        click.echo("headrace: interrupted. Run the same command again; finished steps are not repeated.", err=True)
         sys.exit(130)
     except ModuleNotFoundError as error:
         if debug or error.name is None or error.name.partition(".")[0] not in _EXTRAS:
@@ -154,21 +157,25 @@ def main() -> None:
             UsageError(
                 f"{error.name} is not installed",
                 where=f"headrace {' '.join(sys.argv[1:2])}",
-                fix=f"Install what this command needs: pip install 'headrace[{extra}]'",
+                fix=f"Install the requirements of this command: pip install 'headrace[{extra}]'",
             )
         )
     except OSError as error:
         if debug:
             raise
-        _end(PlatformError("the system refused", where=error.filename, received=error.strerror or str(error)))
+        _end(
+            PlatformError(
+                "the operating system reported an error", where=error.filename, received=error.strerror or str(error)
+            )
+        )
     except Exception as error:
         if debug:
             raise
         _end(
             PlatformError(
-                "it failed in a way that nobody thought of",
+                "unexpected internal error",
                 received=f"{type(error).__name__}: {error}",
-                fix="headrace --debug ... shows where; please report it",
+                fix="Run headrace --debug ... for a traceback, and report the error",
             )
         )
 

@@ -1,4 +1,4 @@
-"""What a user sees of a run: each step while it runs, and the summary at the end."""
+"""Console output of a run: each step while it runs, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from headrace.core.errors import HeadraceError
 from headrace.core.text import counted
 from headrace.pipelines.training_lines import training_lines
 
-# Without a terminal, a long step says a line no more often than this.
+# Without a terminal, minimum seconds between two progress lines of a step.
 _SECONDS_BETWEEN_LINES = 5.0
 
-# The summary names so many of a refusal's reasons; the report has them all.
+# Maximum reasons of a refusal in the summary; the report has them all.
 _REASONS_SHOWN = 8
 
 _MARKS = {
@@ -39,7 +39,7 @@ class Display(Protocol):
     def __exit__(self, *unused: object) -> None: ...
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Shows one event; see `platforms.local.Listener`."""
+        """Shows one event, as of `platforms.local.Listener`."""
 
 
 def display(console: Console, steps: tuple[str, ...]) -> Display:
@@ -67,7 +67,7 @@ class _LineDisplay:
         text = {
             "started": "...",
             "progress": f"... {event['message']}",
-            "cached": "already done, taken from the cache",
+            "cached": "already done, cached",
         }.get(kind) or _finished(event)
         self._console.print(f"{event['step']:<11} {text}", highlight=False, markup=False, soft_wrap=True)
 
@@ -101,7 +101,7 @@ class _LiveDisplay:
         elif kind == "progress":
             self._rows[step] = ("running", event["message"], started)
         elif kind == "cached":
-            self._rows[step] = ("cached", "already done, taken from the cache", None)
+            self._rows[step] = ("cached", "already done, cached", None)
         else:
             self._rows[step] = (event["record"]["status"], _finished(event), None)
 
@@ -126,10 +126,10 @@ def _finished(event: dict[str, Any]) -> str:
 
 
 def headline(record: dict[str, Any]) -> str:
-    """What came of a step, in a few words."""
+    """The result of a step, in a few words."""
     result = record["result"]
     if not result:
-        # Of a task on another platform no more is known than how it ended.
+        # Of a task on another platform only the status is known.
         return ""
     match record["step"]:
         case "preprocess":
@@ -149,7 +149,7 @@ def headline(record: dict[str, Any]) -> str:
             made = f"{result['rows_out']:,} predictions, {result['rows_quarantined']:,} quarantined"
             return f"{counted(result['rows_in'], 'row')} in, {made}; {result['approach']}"
         case "check":
-            return f"{counted(result['files'], 'file')} and {counted(result['rows'], 'row')} as the manifest has them"
+            return f"{counted(result['files'], 'file')} and {counted(result['rows'], 'row')} match the manifest"
         case "publish":
             return str(result["published"])
         case "register":
@@ -160,12 +160,12 @@ def headline(record: dict[str, Any]) -> str:
 
 
 def print_error(console: Console, error: HeadraceError) -> None:
-    """One readable paragraph, and below it the table of what was seen and expected, where there is one."""
+    """Prints an error as one paragraph, and below it its table, if there is one."""
     console.print(f"headrace: {error.text}", style="red" if console.is_terminal else "", markup=False, soft_wrap=True)
 
 
 def print_summary(console: Console, summary: dict[str, Any], report: str | None) -> None:
-    """What a run came to: rows, Examples, metrics and the gate, the version, the endpoint, and the report."""
+    """Prints the summary of a run: rows, Examples, metrics and gate, version, endpoint, and report."""
     outputs = {kind: uri for step in summary["steps"] for kind, uri in step.get("outputs", {}).items()}
     results = {step["step"]: step["result"] for step in summary["steps"]}
     lines: list[tuple[str, str]] = []
@@ -193,7 +193,7 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
 
 
 def print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
-    """(name, text) of each line, in two columns; a name that comes again is not said again."""
+    """Prints (name, text) lines in two columns; a repeated name is printed once."""
     label = None
     for name, text in lines:
         console.print(Text.assemble((f"{name if name != label else '':<9} ", "bold"), text), soft_wrap=True)
@@ -201,7 +201,7 @@ def print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
 
 
 def print_scoring(console: Console, summary: dict[str, Any], report: str | None = None) -> None:
-    """What a batch scoring run came to: rows, the model, how and why, drift, where they are, and the report."""
+    """Prints the summary of a batch scoring run: rows, model, execution mode, drift, destination, and report."""
     results = {step["step"]: step["result"] for step in summary["steps"]}
     scored, lines = results["score"], []
     if scored:
@@ -256,7 +256,7 @@ def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         if len(failed) > _REASONS_SHOWN:
             lines.append(("Gate", f"... and {len(failed) - _REASONS_SHOWN} more, in the report"))
     elif gate is None:
-        lines.append(("Gate", "the problem has none: every model is blessed"))
+        lines.append(("Gate", "the problem has no gate: every model is blessed"))
     else:
         unjudged = f", {len(checks) - len(judged)} not judged (too few rows)" if len(checks) > len(judged) else ""
         lines.append(("Gate", f"blessed: {passed} of {len(judged)} checks passed{unjudged}"))

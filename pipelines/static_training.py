@@ -1,4 +1,4 @@
-"""Static training: once, offline, from raw rows to an answering endpoint."""
+"""Static training pipeline: one offline training, from raw rows to an endpoint."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,13 @@ NAME = "static-training"
 
 
 def static_training(platform: Platform) -> Callable[..., Any]:
-    """The pipeline, for one platform.
+    """Defines the pipeline for a platform.
 
-    preprocess -> train -> evaluate -> if the gate blesses the model: register -> deploy; whatever happens,
-    an exit task writes the run's summary. Steps with effects outside are never taken from the cache.
+    preprocess -> train -> evaluate -> if the gate blesses the model: register -> deploy; an exit task always writes
+    the run's summary. Steps with external effects are never cached.
     """
 
-    @dsl.pipeline(name=NAME, description="Rows to a trained, evaluated and, if the gate lets it pass, deployed model.")
+    @dsl.pipeline(name=NAME, description="Rows to a trained, evaluated and, if the gate blesses it, deployed model.")
     def pipeline(
         problem: str,
         problem_digest: str,
@@ -41,7 +41,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
         csv: str = "",
         cache: bool = True,
     ) -> None:
-        summary = platform.place(
+        summary = platform.configure_task(
             summarize(
                 pipeline=NAME,
                 run_id=run_id,
@@ -85,7 +85,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 csv=csv,
                 attempt=resolved["attempt"],
             )
-            trained = platform.place(
+            trained = platform.configure_task(
                 platform.component(train)(
                     problem=problem,
                     training_digest=training_digest,

@@ -1,4 +1,4 @@
-"""What the pipelines that make a model have in common: the tasks before it is trained, and those after."""
+"""Training tasks that pipelines share: those before the training, and those after."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from headrace.components.preprocess.component import preprocess
 from headrace.pipelines.platforms.platform import Platform
 
 
-def examples_of(platform: Platform, **given: Any) -> Any:
-    """The task that makes Examples of rows; `given` are its inputs.
+def examples_of(platform: Platform, **inputs: Any) -> Any:
+    """Adds the preprocessing task; `given` are its inputs.
 
     Returns:
         The Examples.
     """
-    return platform.place(preprocess(**given, runner=platform.beam())).outputs["examples"]
+    return platform.configure_task(preprocess(**inputs, runner=platform.beam())).outputs["examples"]
 
 
 def judge_and_deploy(
@@ -31,8 +31,8 @@ def judge_and_deploy(
     model: Any,
     attempt: Any,
 ) -> None:
-    """Tasks that evaluate a Model, and register and deploy it if the gate blesses it."""
-    evaluated = platform.place(
+    """Adds tasks that evaluate a Model, and register and deploy it if the gate blesses it."""
+    evaluated = platform.configure_task(
         evaluate(
             problem=problem,
             evaluation_digest=evaluation_digest,

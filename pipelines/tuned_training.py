@@ -1,4 +1,4 @@
-"""Tuned training: static training whose model is the best of a search for parameters."""
+"""Tuned training pipeline: static training whose model is the best of a hyperparameter search."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,15 @@ NAME = "tuned-training"
 
 
 def tuned_training(platform: Platform) -> Callable[..., Any]:
-    """The pipeline, for one platform.
+    """Defines the pipeline for a platform.
 
-    preprocess -> tune -> evaluate -> if the gate blesses the best trial's model: register -> deploy; whatever happens,
-    an exit task writes the run's summary. What is searched is the Problem's `tuning`.
+    preprocess -> tune -> evaluate -> if the gate blesses the best trial's model: register -> deploy; an exit
+    task always writes the run's summary. The search space is the Problem's `tuning`.
     """
 
-    @dsl.pipeline(name=NAME, description="Rows to the best of several models, which is deployed if the gate lets it.")
+    @dsl.pipeline(
+        name=NAME, description="Rows to the best of several models, which is deployed if the gate blesses it."
+    )
     def pipeline(
         problem: str,
         problem_digest: str,
@@ -42,7 +44,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
         csv: str = "",
         cache: bool = True,
     ) -> None:
-        summary = platform.place(
+        summary = platform.configure_task(
             summarize(
                 pipeline=NAME,
                 run_id=run_id,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
 from peers.vertex.fixture import launching, vertex_server
 from support.fuzzing import register_profiles
+from support.natality import fetch_births
 from support.tiny_model import make_model, tiny_saved_model
 
 __all__ = [
@@ -25,3 +27,12 @@ __all__ = [
 ]
 
 register_profiles()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before modules are collected, which read it; workers start after the process that starts them is configured.
+    if not hasattr(config, "workerinput"):
+        try:
+            fetch_births()
+        except RuntimeError as error:
+            raise pytest.UsageError(str(error)) from error

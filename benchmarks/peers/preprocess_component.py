@@ -28,7 +28,7 @@ def rows(source, output, problem):
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from headrace.core.problem import Numeric
+    from headrace import Numeric
     from headrace.core.problem.file import load_problem
 
     declared = load_problem(problem).problem

@@ -130,6 +130,7 @@ def single(prepared, arguments):
     import tensorflow as tf
 
     from headrace.components.train.input.examples import open_examples
+    from headrace.components.train.input.records import numeric_names
     from headrace.components.train.input.shard_stream import Shards
     from headrace.components.train.model.distinct_values import decoded
     from headrace.core.problem import Numeric
@@ -150,7 +151,7 @@ def single(prepared, arguments):
 
     one_by_one = tf.data.TFRecordDataset(files).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     features, labels = next(iter(Shards.of(problem, open_examples(arguments.examples, problem).train, 1).in_order()))
-    expected = decoded(features), labels
+    expected = decoded(features, numeric_names(problem)), labels
     found = next(iter(one_by_one.batch(len(expected[1]))))
     for ours, theirs in zip(tf.nest.flatten(expected), tf.nest.flatten(found), strict=True):
         tf.debugging.assert_equal(ours, theirs)

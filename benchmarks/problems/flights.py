@@ -1,6 +1,6 @@
 """Time in the air of flights from New York in 2013: the problem that the benchmarks share with their peers."""
 
-from headrace.core.problem import Categorical, Gate, Numeric, Problem, Training
+from headrace import Categorical, Gate, Numeric, Problem, Training
 
 problem = Problem(
     name="flights",

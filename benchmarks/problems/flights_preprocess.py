@@ -1,6 +1,6 @@
 """The flights as benchmarks/preprocess.py has them: 10 features, a label and a key."""
 
-from headrace.core.problem import Categorical, Numeric, Problem
+from headrace import Categorical, Numeric, Problem
 
 problem = Problem(
     name="flights",

@@ -1,6 +1,6 @@
 """The flights as benchmarks/score.py has them: a wide and deep model that is trained for a moment, and scored with."""
 
-from headrace.core.problem import Categorical, Crossed, Numeric, Problem, Training
+from headrace import Categorical, Crossed, Numeric, Problem, Training
 
 problem = Problem(
     name="flights",

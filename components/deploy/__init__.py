@@ -1,1 +1,1 @@
-"""Deployment of a Model to a local endpoint that can be rolled back."""
+"""Deployment of a Model: to a local endpoint, to KServe, or to a Vertex AI endpoint."""

@@ -6,22 +6,23 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def evaluate(
     problem: str,
-    evaluation_digest: str,
-    root: str,
-    champion: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
+    evaluation_digest: str = "",
+    root: str = "",
+    champion: str = "",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
 
     Args:
         problem: URI of the Problem file.
-        evaluation_digest: Digest of what evaluation reads of the Problem file as it was submitted: columns and gate.
-        root: where the run's records are kept.
+        evaluation_digest: Digest of what evaluation reads of the Problem file as it was submitted: columns and gate. ""
+            accepts any.
+        root: where the run's records are kept; "" keeps none.
         champion: a Model to compare with, or "" for none.
         examples: what preprocessing made.
         model: what training made.

@@ -101,7 +101,7 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
 def _batches(problem: Problem, split: TestSplit) -> Iterator[dict[str, Column]]:
     """Batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing."""
     kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
-    for declared in (*problem.columns, problem.label):
+    for declared in (*problem.derivation.stored, problem.label):
         kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
     for runs in _runs(split.shards.shard_rows):
@@ -192,7 +192,9 @@ class _Asker:
 
 def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]:
     """The column of each input."""
-    have = {f.name: "float32" if isinstance(f, Numeric) else "string" for f in problem.columns} | {"key": "string"}
+    have = {f.name: "float32" if isinstance(f, Numeric) else "string" for f in problem.derivation.served} | {
+        "key": "string"
+    }
     for name, spec in loaded.inputs.items():
         dtype = spec.dtype.name
         if have.get(name) != dtype:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import google_crc32c
@@ -20,7 +20,7 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest, Shard, Sketch
 from headrace.core.errors import DataError
-from headrace.core.problem import Categorical, Problem
+from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.numbering import content_fingerprint
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.statistics.file import from_bytes, to_bytes
@@ -133,17 +133,13 @@ def _damaged(where: str, received: str) -> DataError:
     )
 
 
-def _schema(problem: Problem) -> pa.Schema:
-    return pa.schema(
-        [
-            (declared.name, pa.string() if isinstance(declared, Categorical) else pa.float32())
-            for declared in (*problem.columns, problem.label)
-        ]
-    )
+def _schema(columns: Iterable[Numeric | Categorical]) -> pa.Schema:
+    kinds = [(column.name, pa.string() if isinstance(column, Categorical) else pa.float32()) for column in columns]
+    return pa.schema(kinds)
 
 
 def _measure(problem: Problem, examples: Path, shard: Shard) -> TableStatistics:
-    schema = _schema(problem)
+    schema = _schema((*problem.columns, problem.label))
     table = pa.Table.from_batches(_batches(examples / shard.file, schema), schema)
     return TableStatistics.measure(table, schema.names)
 
@@ -157,7 +153,7 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 def _batches_of(problem: Problem, examples: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """All rows, the key first."""
-    schema = _schema(problem) if ROWS in _wanted(problem) else pa.schema([])
+    schema = _schema((*problem.derivation.stored, problem.label) if ROWS in _wanted(problem) else ())
     schema = schema.insert(0, pa.field(problem.key_name, pa.string()))
     for split in manifest.splits.values():
         for shard in split.shards:
@@ -203,5 +199,5 @@ def _sorted(parts: Sequence[Fingerprints]) -> bytes:
 
 
 def _empty(problem: Problem) -> TableStatistics:
-    schema = _schema(problem)
+    schema = _schema((*problem.columns, problem.label))
     return TableStatistics.measure(schema.empty_table(), schema.names)

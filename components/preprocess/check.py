@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from headrace.core.errors import DataError, UnreadableFile
+from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.validate import as_text, listed, not_numbers, wanted_columns, without_missing
+from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.validate import category_texts, listed, not_numbers
+from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open import list_paths, read_part, source_of
+from headrace.core.sources.open import list_paths, read_part, source_of, states_columns
 from headrace.core.sources.source import Part
+from headrace.core.values.columns import blank, is_text
+from headrace.core.values.missing import LOOKS_MISSING, declaration
 
 # A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
 _WRONG_SHARE = 0.9
+_MARKED_SHARE = 0.01
 _SAMPLE_ROWS = 1000
 # Text may hold numbers; whether it does, the rows tell.
 _NUMBER_KINDS = (
@@ -26,8 +30,7 @@ _NUMBER_KINDS = (
     pa.types.is_decimal,
     pa.types.is_boolean,
     pa.types.is_null,
-    pa.types.is_string,
-    pa.types.is_large_string,
+    is_text,
 )
 
 
@@ -51,22 +54,36 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     """The files, as `check_data` gives them, and what is wrong with those that are seen to be damaged at a first look.
 
     Raises:
-        DataError: no such file, an empty one, one that is not in the encoding said, no rows, a column that is missing,
-            stands there twice or is of the wrong type; or more files are damaged than the quarantine budget allows.
+        DataError: no such file, nothing but empty ones, one that is not in the encoding said, no rows, a column that is
+            missing, stands there twice or is of the wrong type; or more files are damaged than the budget allows.
     """
     wanted = wanted_columns(problem)
     paths = list_paths(data)
     rows = 0
+    lacking: dict[str, DataError] = {}
+    met: set[str] = set()
     unreadable: dict[str, UnreadableFile] = {}
+    empty: list[EmptyFile] = []
     for path in paths:
         try:
-            _check_columns(problem, path, source_of(path, csv).columns(path))
+            columns = source_of(path, csv).columns(path, wanted)
+            met.update(name for name, _ in columns)
+            late = _may_lack(problem, path, columns)
+            lacking.update((name, _missing(problem, path, columns)) for name in late if name not in lacking)
+            _check_columns(problem, path, columns, late)
             for first in islice(read_part(Part(0, path, csv=csv), wanted, _SAMPLE_ROWS), 1):
                 rows += first.count
                 _check_values(problem, path, first.batch)
         except UnreadableFile as error:
             unreadable[path] = error
+        except EmptyFile as error:
+            empty.append(error)
     check_files(problem, data, len(paths), list(unreadable.values()))
+    for name, missing in lacking.items():
+        if name not in met:
+            raise missing
+    if not rows and len(empty) == len(paths) == 1:
+        raise empty[0]
     if not rows:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
     return paths, unreadable
@@ -100,9 +117,20 @@ def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[Da
         ) from unreadable[0]
 
 
-def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> None:
+def _may_lack(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> list[str]:
+    """The optional columns that a file without a schema lacks: rows of other files may have values there."""
+    names = {name for name, _ in columns}
+    if states_columns(path) or not names:
+        return []
+    optional = dict.fromkeys(column.source_column for column in problem.derivation.read if column.optional)
+    return [name for name in optional if name not in names]
+
+
+def _check_columns(
+    problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]], late: Collection[str]
+) -> None:
     names = [name for name, _ in columns]
-    kinds = dict(columns)
+    kinds = dict(columns) | dict.fromkeys(late, pa.null())
     wanted = wanted_columns(problem)
     if any(name not in kinds for name in wanted):
         raise _missing(problem, path, columns)
@@ -111,7 +139,7 @@ def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.
             raise DataError(
                 f'there are {names.count(name)} columns named "{name}"', where=path, expected="each column once"
             )
-    for declared in (problem.label, *problem.columns):
+    for declared in problem.derivation.read:
         kind = kinds[declared.source_column]
         if isinstance(declared, Numeric) and not _can_be_number(kind):
             raise _wrong_type(declared.source_column, path, "numbers", f"the type {kind}")
@@ -121,19 +149,27 @@ def _check_columns(problem: Problem, path: str, columns: Sequence[tuple[str, pa.
 
 
 def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
-    for declared in (problem.label, *problem.columns):
-        column = without_missing(problem.missing, batch.column(declared.source_column))
+    for declared in problem.derivation.read:
+        column = blank(batch.column(declared.source_column), problem.missing)
         if isinstance(declared, Numeric):
             wrong, present = not_numbers(column)
-            if present and wrong.sum() >= _WRONG_SHARE * present:
-                raise _wrong_type(declared.source_column, path, "numbers", _examples(column.filter(pa.array(wrong))))
+            if not wrong.any():
+                continue
+            examples = column.filter(pa.array(wrong))
+            words = LOOKS_MISSING.intersection(map(str, examples.unique().to_pylist()))
+            options = list(filter(None, (reading_option(str(value)) for value in examples.to_pylist())))
+            # Numbers with marks, such as those above 999, would be missing as a group: what is left would be biased.
+            option = f"Give {options[0]}" if len(options) >= max(2, _MARKED_SHARE * present) else None
+            if words and not option and wrong.sum() >= _WRONG_SHARE * present:
+                option = f"Declare {declaration(words)} in the Problem file"
+            if wrong.sum() >= _WRONG_SHARE * present or option:
+                raise _wrong_type(declared.source_column, path, "numbers", _examples(examples), option)
         elif declared.vocabulary is not None:
             _check_vocabulary(declared, path, column)
 
 
 def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> None:
-    text = as_text(column).drop_null()
-    text = text.filter(pc.not_equal(text, ""))
+    text = category_texts(declared, column)[0].drop_null()
     known = set(declared.vocabulary or ())
     if len(text) and not known.intersection(text.to_pylist()):
         raise DataError(
@@ -148,7 +184,7 @@ def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> Non
 def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> DataError:
     names, kinds = [name for name, _ in columns], dict(columns)
     roles = {problem.key: "key", problem.label.source_column: "label"}
-    declared = {c.source_column: _asked(c) for c in (problem.label, *problem.columns)}
+    declared = {c.source_column: _asked(c) for c in problem.derivation.read}
     asked = [*([] if problem.key is None else [(problem.key, "text")]), *declared.items()]
     gone = [name for name, _ in asked if name not in kinds]
     name, role = gone[0], roles.get(gone[0], "feature")
@@ -194,13 +230,13 @@ def _asked(declared: Numeric | Categorical) -> str:
     return "numbers" if isinstance(declared, Numeric) else "text"
 
 
-def _wrong_type(name: str, path: str, expected: str, received: str) -> DataError:
+def _wrong_type(name: str, path: str, expected: str, received: str, fix: str | None = None) -> DataError:
     return DataError(
         f'the column "{name}" is of the wrong type',
         where=path,
         expected=expected,
         received=received,
-        fix="Correct the column, or declare it otherwise in the Problem file",
+        fix=fix or "Correct the column, or declare it otherwise in the Problem file",
     )
 
 

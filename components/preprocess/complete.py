@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -30,9 +29,10 @@ from headrace.core.artifacts.examples import (
 )
 from headrace.core.artifacts.quarantine import Fault, to_lines
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import quarantine, wanted_columns
+from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.validate import quarantine
 from headrace.core.sources.open import read_part, size_of, sources_of
-from headrace.core.sources.source import Part
+from headrace.core.sources.source import Part, file_name
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 _EXAMPLES = 3
@@ -87,7 +87,7 @@ def publishable(
         splits=splits,
         quarantine=Quarantine(problem.quarantine_budget, summary.reasons, files),
         files_quarantined=tuple(
-            QuarantinedFile(PurePath(path).name, size_of(path), "file_unreadable", error.paragraph)
+            QuarantinedFile(file_name(path), size_of(path), "file_unreadable", error.paragraph)
             for path, error in unreadable.items()
         ),
         sketches=sketches,

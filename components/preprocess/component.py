@@ -6,12 +6,12 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def preprocess(
     problem: str,
-    schema_digest: str,
     data: str,
-    data_version: str,
-    root: str,
     examples: dsl.Output[dsl.Dataset],
     gcp_resources: dsl.OutputPath(str),  # type: ignore[valid-type]
+    schema_digest: str = "",
+    data_version: str = "",
+    root: str = "",
     baseline: str = "",
     baseline_version: str = "",
     csv: str = "",
@@ -25,10 +25,11 @@ def preprocess(
 
     Args:
         problem: URI of the Problem file.
-        schema_digest: `Problem.schema_digest` of what was submitted; another gate or batch size is the same schema.
+        schema_digest: `Problem.schema_digest` of what was submitted; another gate or batch size is the same schema. ""
+            accepts any.
         data: a file, a folder or a glob (CSV, Parquet, JSON lines, Avro, TFRecord), here or on gs://, or bigquery://...
         data_version: fingerprint of the data, measured if ""; a new one makes the step run again.
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
         gcp_resources: the job on Google Cloud, by which its pages link to it; empty for work on this machine.
         baseline: an earlier statistics.json, or the Examples that hold it; the Problem's drift is judged against it.

@@ -20,11 +20,14 @@ from headrace.components.preprocess.append_index import KEYS, ROWS, kept_fingerp
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.problem import Problem
+from headrace.core.rows.derive import with_derived
 from headrace.core.rows.numbering import content_fingerprint, content_texts
+from headrace.core.rows.read import read_rows
 from headrace.core.rows.splits import Fingerprints, fingerprint
-from headrace.core.rows.validate import as_text, validate, wanted_columns
+from headrace.core.rows.validate import validate
 from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part
+from headrace.core.values.columns import as_text
 
 Marks = dict[int, dict[int, Fault]]
 
@@ -96,8 +99,8 @@ def find_earlier(problem: Problem, parts: Sequence[Part], existing: Sequence[str
         return found
     taken = _Taken(existing, ROWS)
     for part in parts:
-        for rows in read_part(part, wanted_columns(problem), batch_rows):
-            batch = validate(problem, rows).batch
+        for rows in read_rows(problem, part, batch_rows):
+            batch = validate(problem, with_derived(problem, rows)).batch
             contents = np.unique(content_fingerprint(batch.select(batch.schema.names[1:])))
             counts = taken.counts(contents)
             texts = content_texts(contents[counts > 0]).to_pylist()
@@ -132,8 +135,8 @@ def _mark_equal_rows(marks: Marks, problem: Problem, parts: Sequence[Part], take
     """Marks each row that equals an earlier one of another key; one of the same key is found as a duplicate key."""
     with _bucket_files() as buckets:
         for part in parts:
-            for rows in read_part(part, wanted_columns(problem), batch_rows):
-                checked = validate(problem, rows, marks.get(part.index))
+            for rows in read_rows(problem, part, batch_rows):
+                checked = validate(problem, with_derived(problem, rows), marks.get(part.index))
                 entries = np.zeros(checked.batch.num_rows, _ENTRY)
                 if not len(entries):
                     continue

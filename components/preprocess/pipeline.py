@@ -28,18 +28,19 @@ from headrace.components.preprocess.damaged_files import Done, clear, read_whole
 from headrace.components.preprocess.duplicates import find_earlier, find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
+from headrace.components.preprocess.spellings import check_spellings
 from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.core import storage
 from headrace.core.artifacts.kinds import EXAMPLES
-from headrace.core.beam.counters import told
+from headrace.core.beam.counters import format_counters
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
+from headrace.core.rows.read import wanted_columns
 from headrace.core.rows.splits import Sharding
-from headrace.core.rows.validate import wanted_columns
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import expected_rows, list_parts
@@ -172,12 +173,14 @@ def preprocess(
             return Done(context, *_run(context, readable, config, report, launched))
 
         context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
+            report(warning)
         manifest = publishable(context, parts, summary, config.data, config.identity, data_version, damaged)
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)
         manifest.write(context.output)
-    report(told(metrics, _UNITS))
+    report(format_counters(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(
         identity=manifest.identity,

@@ -27,10 +27,11 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import to_lines
 from headrace.core.errors import HeadraceError
+from headrace.core.rows.derive import with_derived
 from headrace.core.rows.numbering import number
+from headrace.core.rows.read import read_rows
 from headrace.core.rows.splits import fingerprint
-from headrace.core.rows.validate import validate, wanted_columns
-from headrace.core.sources.open import read_part
+from headrace.core.rows.validate import validate
 from headrace.core.sources.source import Part, Rows
 from headrace.core.statistics.measure import TableStatistics
 from headrace.core.tfrecord.framing import TFRecordWriter
@@ -45,7 +46,7 @@ def read_batches(context: StageContext, part: Part) -> Iterator[Rows | Refusal]:
     """The rows of a part, batch by batch; an error ends it."""
     last = (part.index, 0)
     try:
-        for rows in read_part(part, wanted_columns(context.problem), context.batch_rows):
+        for rows in read_rows(context.problem, part, context.batch_rows):
             last = rows.position
             yield rows
     except HeadraceError as error:
@@ -58,7 +59,7 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
         yield rows
         return
     try:
-        checked = validate(context.problem, rows, context.marks.get(rows.part.index))
+        checked = validate(context.problem, with_derived(context.problem, rows), context.marks.get(rows.part.index))
         name = "{:05d}-{:012d}".format(*rows.position)
         if checked.quarantined:
             context.put_aside(f"quarantine-{name}.jsonl", to_lines(checked.quarantined))

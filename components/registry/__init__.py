@@ -1,1 +1,1 @@
-"""The folder registry: versions of a model, and aliases for them."""
+"""Model registry: versions of a model and their aliases, in a folder or in Vertex AI's Model Registry."""

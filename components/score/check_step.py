@@ -10,14 +10,14 @@ from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def check(root: str, predictions: Any, most_divergence: float) -> None:
+def check(root: str, predictions: Any, max_divergence: float) -> None:
     """Does the work of `component.check`, whose docstring says what the arguments are."""
     with running("check", root=root) as step:
         from headrace.components.score import checking
 
         place = storage.place_of(predictions)
-        step.identity = identity.check_identity(PredictionsManifest.read(place).identity, most_divergence)
-        checked = checking.check(place, most_divergence, step.progress)
+        step.identity = identity.check_identity(PredictionsManifest.read(place).identity, max_divergence)
+        checked = checking.check(place, max_divergence, step.progress)
         step.finish(
             outputs={},
             result={

@@ -29,20 +29,20 @@ class Checked:
     divergence: float | None
 
 
-def check(predictions: str, most_divergence: float = 0.0, report: Progress = silent) -> Checked:
+def check(predictions: str, max_divergence: float = 0.0, report: Progress = silent) -> Checked:
     """Reads every file of a Predictions artifact, and holds it against the manifest.
 
     Args:
         predictions: the artifact.
-        most_divergence: from the label in training, at most; 0 for any.
+        max_divergence: from the label in training, at most; 0 for any.
         report: told which file is read.
 
     Raises:
         DataError: a file is missing or another one, rows are not accounted for, or the predictions have drifted.
         UsageError: a bound is given where nothing is known of the training data.
     """
-    if not 0 <= most_divergence <= 1:
-        raise UsageError("most_divergence is wrong", expected="0 to 1", received=repr(most_divergence))
+    if not 0 <= max_divergence <= 1:
+        raise UsageError("max_divergence is wrong", expected="0 to 1", received=repr(max_divergence))
     manifest = PredictionsManifest.read(predictions)
     total = 0
     for number, file in enumerate(manifest.files, 1):
@@ -66,7 +66,7 @@ def check(predictions: str, most_divergence: float = 0.0, report: Progress = sil
             expected=f"{manifest.rows_quarantined:,}",
             received=f"{kept:,}",
         )
-    return Checked(manifest, total, _divergence(predictions, manifest, most_divergence))
+    return Checked(manifest, total, _divergence(predictions, manifest, max_divergence))
 
 
 def _divergence(predictions: str, manifest: PredictionsManifest, most: float) -> float | None:
@@ -79,7 +79,7 @@ def _divergence(predictions: str, manifest: PredictionsManifest, most: float) ->
             "nothing is known of the data that the model learned from",
             where=predictions,
             expected="a Model that predicts its label",
-            fix="Leave out --most-divergence",
+            fix="Leave out --max-divergence",
         )
     if apart > most:
         raise DataError(
@@ -87,7 +87,7 @@ def _divergence(predictions: str, manifest: PredictionsManifest, most: float) ->
             where=predictions,
             expected=f"a Jensen-Shannon divergence of at most {most:g}",
             received=f"{apart:.4g}",
-            fix="Look at the distribution in manifest.json; train on newer data, or allow more by --most-divergence",
+            fix="Look at the distribution in manifest.json; train on newer data, or allow more by --max-divergence",
         )
     return apart
 

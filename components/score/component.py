@@ -7,10 +7,10 @@ from kfp import dsl
 def score(
     model: str,
     data: str,
-    data_version: str,
-    root: str,
     predictions: dsl.Output[dsl.Dataset],
     gcp_resources: dsl.OutputPath(str),  # type: ignore[valid-type]
+    data_version: str = "",
+    root: str = "",
     sink: str = "parquet",
     table: str = "",
     partition_by: str = "",
@@ -34,8 +34,8 @@ def score(
     Args:
         model: a Model, or any SavedModel, here or on gs://.
         data: a file, a folder or a glob (CSV, Parquet, JSON lines, Avro, TFRecord), here or on gs://, or bigquery://...
-        data_version: fingerprint of the data; a new one makes the step run again.
-        root: where the run's records are kept.
+        data_version: fingerprint of the data, measured if ""; a new one makes the step run again.
+        root: where the run's records are kept; "" keeps none.
         predictions: predictions/ or predictions.lmdb, quarantine/, and manifest.json.
         gcp_resources: the job on Google Cloud that does the work, where there is one; Vertex' console links it.
         sink: parquet, csv, jsonl, table (LMDB, by key) or bigquery.
@@ -85,25 +85,25 @@ def score(
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def check(root: str, predictions: dsl.Input[dsl.Dataset], most_divergence: float = 0.0) -> None:
+def check(predictions: dsl.Input[dsl.Dataset], root: str = "", max_divergence: float = 0.0) -> None:
     """Holds Predictions against their manifest: every row, every file and its checksum, and the drift from training.
 
     Args:
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         predictions: what scoring made.
-        most_divergence: Jensen-Shannon divergence of the predictions from the label in training, at most; 0 for any.
+        max_divergence: Jensen-Shannon divergence of the predictions from the label in training, at most; 0 for any.
     """
     from headrace.components.score import check_step
 
-    check_step.check(root, predictions, most_divergence)
+    check_step.check(root, predictions, max_divergence)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def publish(root: str, destination: str, predictions: dsl.Input[dsl.Dataset]) -> str:
+def publish(destination: str, predictions: dsl.Input[dsl.Dataset], root: str = "") -> str:
     """Puts checked Predictions where readers look: a folder of their own, and current.json, which names it.
 
     Args:
-        root: where the run's records are kept.
+        root: where the run's records are kept; "" keeps none.
         destination: the folder of all published Predictions of a problem.
         predictions: what scoring made.
 

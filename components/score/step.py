@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from headrace.components.score.parameters import Parameters
 from headrace.core import storage
+from headrace.core.sources import data_version
 from headrace.core.steps import gcp_resources as resources
 from headrace.core.steps.step import running
 
@@ -15,6 +17,8 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
     with running("score", root=parameters.root) as step:
         # An engine reads it in any case; a job that is started replaces it.
         resources.write_none(gcp_resources)
+        measured = data_version.version_of(parameters.data, parameters.data_version, parameters.csv)
+        parameters = dataclasses.replace(parameters, data_version=measured)
         config = parameters.config(storage.place_of(predictions), gcp_resources)
         step.identity = config.identity
         with step.importing():

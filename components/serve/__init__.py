@@ -1,1 +1,1 @@
-"""The online server: the Vertex custom-container contract and TensorFlow Serving's REST predict."""
+"""Model server: the Vertex AI custom-container contract and TensorFlow Serving's REST API."""

@@ -1,4 +1,4 @@
-"""The server as an ASGI application: routes, bounds and clean errors around a model that may not be loaded yet."""
+"""ASGI application of the server: routes, limits and error responses around a model that may still be loading."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger("headrace.serve")
 _JSON = (b"content-type", b"application/json")
-# TensorFlow Serving's REST routes; it numbers versions, ours are digests.
+# TensorFlow Serving's REST routes; its versions are numbers, headrace's are digests.
 _TFSERVING = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+))?(?P<verb>/metadata|:[a-z]+)?\Z")
 
 
 @dataclass(frozen=True)
 class Routes:
-    """Where Vertex's custom-container contract is spoken."""
+    """Routes of Vertex AI's custom-container contract."""
 
     health: str = "/health"
     predict: str = "/predict"
 
 
 class _Refused(Exception):
-    """A request that is answered with a status other than 200."""
+    """A request whose response has a status other than 200."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -44,17 +44,17 @@ class _Refused(Exception):
 
 
 class _Disconnected(Exception):
-    """The client went away."""
+    """The client closed the connection."""
 
 
 class App:
-    """The ASGI application. It answers before a model is there, and says so.
+    """The ASGI application. Before a model is loaded it responds with status 503.
 
     Args:
         name: the model's name in TensorFlow Serving's routes.
         version: of the model that is being loaded.
-        limits: what it takes on.
-        routes: of Vertex's contract.
+        limits: of requests.
+        routes: of Vertex AI's contract.
     """
 
     def __init__(self, name: str, version: str, *, limits: Limits | None = None, routes: Routes | None = None) -> None:
@@ -66,14 +66,14 @@ class App:
         self._model: Predictor | None = None
 
     def use(self, model: Predictor) -> None:
-        """Answers with `model` from the next request on; requests that have begun keep the one they have."""
+        """Uses `model` from the next request on; running requests keep the model that they started with."""
         self.version = model.version
         self._model = model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; a protocol other than HTTP is not spoken."""
+        """Handles one request; protocols other than HTTP are not supported."""
         if scope["type"] != "http":
-            raise ValueError(f"this application speaks HTTP, not {scope['type']}")
+            raise ValueError(f"this application supports HTTP, not {scope['type']}")
         try:
             status, headers, body = await self._respond(scope, receive)
         except _Disconnected:
@@ -90,7 +90,7 @@ class App:
             headers = [(n.replace("_", "-").encode(), v.encode()) for n, v in refused.headers.items()]
             return refused.status, headers, _error(refused.message)
         except NoPrediction as error:
-            # The request is right, and so is the server: asked again, the model says the same of these rows.
+            # The request is valid, and so is the server: a retry would fail on these rows again.
             _log.warning("%s", error.paragraph)
             return 422, [], protocol.refusal(error)
         except UserError as error:
@@ -101,9 +101,9 @@ class App:
         except _Disconnected:
             raise
         except Exception:
-            # The client learns no more than this; whoever runs the server finds the rest in the log.
-            _log.exception("a request failed unexpectedly: %s %s", scope["method"], scope["path"])
-            return 500, [], _error("the server failed unexpectedly; its log has the cause")
+            # The client gets no details; the operator finds them in the log.
+            _log.exception("unexpected internal error: %s %s", scope["method"], scope["path"])
+            return 500, [], _error("unexpected internal error; the server's log has the cause")
 
     async def _route(self, scope: Scope, receive: Receive) -> bytes:
         path: str = scope["path"]
@@ -113,23 +113,23 @@ class App:
         if path == self.routes.predict:
             _allow(scope, "POST")
             return await self._predict(scope, receive, columnar=False)
-        asked = _TFSERVING.match(path)
-        if asked is None:
+        match = _TFSERVING.match(path)
+        if match is None:
             known = f"{self.routes.health}, {self.routes.predict}, /v1/models/{self.name}[:predict]"
-            raise _Refused(404, f"there is no such path. Expected one of {known}.")
-        if asked["name"] != self.name:
-            raise _Refused(404, f'there is no such model. Expected "{self.name}".')
-        if asked["version"] not in (None, self.version):
-            raise _Refused(404, f'there is no such version of {self.name}. Expected "{self.version}".')
-        if asked["verb"] == ":predict":
+            raise _Refused(404, f"the path does not exist. Expected one of {known}.")
+        if match["name"] != self.name:
+            raise _Refused(404, f'the model does not exist. Expected "{self.name}".')
+        if match["version"] not in (None, self.version):
+            raise _Refused(404, f'the version of {self.name} does not exist. Expected "{self.version}".')
+        if match["verb"] == ":predict":
             _allow(scope, "POST")
             return await self._predict(scope, receive, columnar=True)
-        if asked["verb"] is None or asked["verb"] == "/metadata":
+        if match["verb"] is None or match["verb"] == "/metadata":
             _allow(scope, "GET", "HEAD")
-            if asked["verb"] is None:
+            if match["verb"] is None:
                 return protocol.status(self.version, available=self._model is not None)
             return protocol.metadata(self._loaded())
-        raise _Refused(404, "there is no such method. Expected :predict.")
+        raise _Refused(404, "the method does not exist. Expected :predict.")
 
     def _health(self) -> bytes:
         self._loaded()
@@ -163,8 +163,8 @@ class App:
 async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise _Refused(415, "a compressed body is not read. Expected no Content-Encoding.")
-    too_big = _Refused(413, f"the body is too big. Expected at most {most} bytes.")
+        raise _Refused(415, "a compressed body is not supported. Expected no Content-Encoding.")
+    too_big = _Refused(413, f"the body is too large. Expected at most {most} bytes.")
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > most:
         raise too_big

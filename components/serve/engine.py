@@ -1,4 +1,4 @@
-"""Runs predictions off the event loop, so many at a time, and no longer than allowed."""
+"""Prediction threads: run predictions off the event loop, bounded in number and time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from headrace.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server takes on; beyond it, requests are refused at once.
+    """Limits of one server; requests beyond them are rejected at once.
 
     Args:
-        max_body_bytes: of a request.
-        max_instances: rows of a request.
-        time_limit_s: for a request, from its first byte to its answer.
-        max_running: predictions at a time; each uses TensorFlow's own threads.
-        max_waiting: requests that wait for their turn beyond those.
+        max_body_bytes: maximum size of a request's body.
+        max_instances: maximum rows per request.
+        time_limit_s: maximum time from a request's first byte to its response, in seconds.
+        max_running: maximum predictions at a time; each uses TensorFlow's own threads.
+        max_waiting: maximum requests that wait in addition.
 
     Raises:
-        UsageError: a limit that is not positive.
+        UsageError: a limit is not positive.
     """
 
     max_body_bytes: int = 8 << 20
@@ -43,23 +43,23 @@ class Limits:
 
 
 class Overloaded(Exception):
-    """As many requests as allowed are here already."""
+    """The maximum number of waiting requests is reached."""
 
 
 class Slot:
-    """A request's place; it is given back when the request ends, or when its work does if that is later."""
+    """A slot of a request; it is released when the request ends, or when its work ends if that is later."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._work: Future[bytes] | None = None
 
     async def run(self, work: Callable[[], bytes]) -> bytes:
-        """Runs `work` in a thread. When this is cancelled, work that has begun goes on: a thread cannot be stopped."""
+        """Runs `work` in a thread. Cancellation does not stop work that has begun: a thread cannot be stopped."""
         self._work = self._engine.pool.submit(work)
         return await asyncio.wrap_future(self._work)
 
     def close(self) -> None:
-        """Gives the place back once nothing runs in it."""
+        """Releases the slot once its work has ended."""
         if self._work is None:
             self._engine.places.release()
         else:
@@ -67,10 +67,10 @@ class Slot:
 
 
 class Engine:
-    """The threads that predict, and the places for requests that wait for them.
+    """The threads that predict, and the slots of running and waiting requests.
 
     Args:
-        limits: how many of each.
+        limits: of the server.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -80,10 +80,10 @@ class Engine:
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
-        """A place for one request.
+        """Acquires a slot for one request.
 
         Raises:
-            Overloaded: there is none.
+            Overloaded: no slot is free.
         """
         if not self.places.acquire(blocking=False):
             raise Overloaded
@@ -94,5 +94,5 @@ class Engine:
             slot.close()
 
     def close(self) -> None:
-        """Drops what waits; what runs goes on."""
+        """Drops waiting work; running work continues."""
         self.pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Asks the server of this machine whether it can predict: the health check of the serving image."""
+"""Health check of the serving image: whether the server in this container can predict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_BYTES = 1 << 20
 
 
 def healthy(environment: Mapping[str, str]) -> bool:
-    """Whether the server that AIP_HTTP_PORT and AIP_HEALTH_ROUTE name has loaded its model."""
+    """Whether the server at AIP_HTTP_PORT and AIP_HEALTH_ROUTE has loaded its model."""
     port, route = environment.get("AIP_HTTP_PORT", "8080"), environment.get("AIP_HEALTH_ROUTE", "/health")
     with http.pool() as connections:
         try:

@@ -1,4 +1,4 @@
-"""A SavedModel that predicts from columns of numpy: the only module of serving that imports TensorFlow."""
+"""Loaded SavedModel that predicts from NumPy columns: the only module of serving that imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _KINDS = {tf.float32: "numeric", tf.float64: "numeric", tf.string: "categorical"
 
 
 class Model:
-    """A loaded model; safe to call from several threads at a time.
+    """A loaded model; thread-safe.
 
     Attributes:
-        name: what it is called in URLs.
-        version: what responses say answered.
-        interface: what it takes.
-        signature_def: inputs and outputs as TensorFlow Serving's metadata shows them.
+        name: of the model in URLs.
+        version: of the model in responses.
+        interface: its inputs and outputs.
+        signature_def: inputs and outputs in the form of TensorFlow Serving's metadata.
     """
 
     def __init__(self, source: Source) -> None:
         """Loads the SavedModel of `source` and makes a first prediction.
 
         Raises:
-            DataError: it cannot be loaded, or does not take one value a row by name.
+            DataError: it cannot be loaded, or an input is not one value per row by name.
             PlatformError: its first prediction failed.
         """
         self.name = source.name
@@ -51,17 +51,17 @@ class Model:
                 raise PlatformError(error.what, where=source.saved_model, received=error.received) from error
 
     def predict(self, columns: Columns) -> Columns:
-        """Predictions for columns of one length, as the converter makes them.
+        """Predictions for columns of equal length, from the converter.
 
         Args:
-            columns: a column for each feature; `key` may be absent where the model takes one.
+            columns: a column for each feature; `key` is optional where the model accepts one.
 
         Returns:
-            Each output by name, [rows, ...]; `key` only if it came in.
+            Each output by name, [rows, ...]; `key` only if it was in `columns`.
 
         Raises:
             NoPrediction: the model fails on these rows.
-            PlatformError: it failed for another reason, or did not answer every row.
+            PlatformError: it failed for another reason, or returned fewer rows.
         """
         rows = len(next(iter(columns.values())))
         keyed = "key" in columns or not self.interface.takes_key
@@ -77,24 +77,24 @@ class Model:
         try:
             check_answers(outputs, rows)
         except DataError as error:
-            # The request is right: it is the model that is not.
+            # The request is valid: the model is at fault.
             raise PlatformError(
                 error.what, where=error.where, expected=error.expected, received=error.received
             ) from error
-        # The key says which row it is: people read it first.
+        # The key comes first, as readers look for it.
         ordered = sorted(outputs, key=lambda name: (name != "key", name))
         return {name: outputs[name] for name in ordered if keyed or name != "key"}
 
 
 def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
-    """The interface that the artifact declares, checked against the signature; else what the signature says."""
+    """The interface that the artifact declares, checked against the signature; else the signature's own."""
     kinds = {}
     for name, spec in inputs.items():
         if spec.dtype not in _KINDS or spec.shape.rank != 1:
             raise DataError(
-                "the signature's input is of a kind that is not served",
+                "the type of the signature's input is not supported",
                 where=f"{source.saved_model}, {name}",
-                expected="float32, float64 or string of shape [None]: one value a row",
+                expected="float32, float64 or string of shape [None]: one value per row",
                 received=f"{spec.dtype.name} of shape {spec.shape}",
             )
         kinds[name] = _KINDS[spec.dtype]
@@ -103,7 +103,12 @@ def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
     declared = source.interface
     if declared is None:
         return Interface(
-            tuple(Input(name, "numeric" if kind == "numeric" else "categorical") for name, kind in features.items()),
+            tuple(
+                Input(name, "numeric", dtype="float64" if inputs[name].dtype == tf.float64 else "float32")
+                if kind == "numeric"
+                else Input(name, "categorical")
+                for name, kind in features.items()
+            ),
             takes_key=takes_key,
         )
     wanted = {i.name: str(i.kind) for i in declared.inputs}

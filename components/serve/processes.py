@@ -1,4 +1,4 @@
-"""How a server says that it runs, in a file of its own, so that nobody has to guess later."""
+"""Server announcements: each running server describes itself in a file, by which it is found later."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MODULE = "headrace.components.serve.server"
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a server says of itself.
+    """Description of a running server.
 
     Attributes:
-        pid: its process.
-        started: when that process started, in the system's own words: another process of the same pid says another.
+        pid: its process id.
+        started: start time of the process as reported by the system, which distinguishes a reused pid.
         version: of the model that it serves.
-        url: where it answers, once the model is loaded; None before.
+        url: of the server, once the model is loaded; None before.
     """
 
     pid: int
@@ -43,17 +43,17 @@ def withdraw(folder: str, pid: int) -> None:
 
 
 def read(folder: str, pid: int) -> Announcement | None:
-    """What the server `pid` announced, or None if it announced nothing, or does not run."""
+    """The announcement of the server `pid`, or None if there is none, or the server does not run."""
     try:
-        said = storage.read_json(_uri(folder, pid))
-        found = Announcement(int(said["pid"]), str(said["started"]), str(said["version"]), said["url"])
+        content = storage.read_json(_uri(folder, pid))
+        found = Announcement(int(content["pid"]), str(content["started"]), str(content["version"]), content["url"])
     except (DataError, KeyError, TypeError, ValueError):
         return None
     return found if runs(found) else None
 
 
 def running(folder: str) -> list[Announcement]:
-    """The servers that announced themselves and run; what dead ones left is removed."""
+    """The announced servers that run; announcements of dead ones are removed."""
     path = storage.local_path(folder)
     found = []
     for entry in sorted(path.glob("*.json")) if path.is_dir() else []:
@@ -66,7 +66,7 @@ def running(folder: str) -> list[Announcement]:
 
 
 def runs(server: Announcement) -> bool:
-    """Whether the process of an announcement still runs, and is not another one that got its pid."""
+    """Whether the process of an announcement still runs, and is not another one with the same pid."""
     return _started(server.pid) == server.started and MODULE in _command(server.pid)
 
 
@@ -75,14 +75,14 @@ def _uri(folder: str, pid: int) -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started: clock ticks since boot on Linux, a date elsewhere; None if it does not run."""
+    """Start time of a process: clock ticks since boot on Linux, a date elsewhere; None if it does not run."""
     if Path("/proc/self/stat").exists():
         try:
-            # The command's name, in brackets, may hold blanks and brackets itself.
+            # The command's name, in brackets, may contain spaces and brackets itself.
             fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             return None
-        # Fields 3 and 22 of proc(5): a zombie has ended, and waits for its parent.
+        # Fields 3 and 22 of proc(5): a zombie has exited, and waits for its parent.
         return None if fields[0] in "ZX" else fields[19]
     return _ps(pid, "lstart=") or None
 

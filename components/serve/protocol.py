@@ -1,4 +1,4 @@
-"""The two wire formats: Vertex's custom containers and TensorFlow Serving's REST, from bytes to bytes."""
+"""Wire formats of Vertex AI's custom containers and TensorFlow Serving's REST API, from bytes to bytes."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ _FIELDS = ("instances", "inputs", "parameters", "signature_name")
 
 
 class Predictor(Protocol):
-    """What the formats need of a model; `model.Model` is one."""
+    """The interface of a model that the formats use; `model.Model` implements it."""
 
     @property
     def name(self) -> str:
-        """What it is called in URLs."""
+        """Name of the model in URLs."""
 
     @property
     def version(self) -> str:
-        """What responses say answered."""
+        """Version of the model in responses."""
 
     @property
     def interface(self) -> Interface:
-        """What it takes."""
+        """Inputs and outputs of the model."""
 
     @property
     def signature_def(self) -> dict[str, Any]:
-        """Inputs and outputs as TensorFlow Serving's metadata shows them."""
+        """Inputs and outputs in the form of TensorFlow Serving's metadata."""
 
     def predict(self, columns: Columns) -> Columns:
-        """Predictions for columns of one length."""
+        """Predictions for columns of equal length."""
 
 
 def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int) -> bytes:
     """The response to a predict request.
 
     Args:
-        model: what predicts.
-        body: the request's body.
-        columnar: `inputs` are allowed besides `instances`: TensorFlow Serving knows both, Vertex the latter.
-        max_instances: rows that one request may have.
+        model: that predicts.
+        body: of the request.
+        columnar: whether `inputs` are allowed besides `instances`, as in TensorFlow Serving, but not in Vertex AI.
+        max_instances: maximum rows per request.
 
     Returns:
         `{"predictions": [...]}`, or `{"outputs": ...}` for `inputs`, as JSON.
 
     Raises:
-        DataError: the request is wrong.
+        DataError: the request is not valid.
         NoPrediction: the model fails on some of the rows, or its prediction for them is not finite.
         PlatformError: the model failed for another reason.
     """
-    # The signature decides, and not what came back: a model that takes keys gives them back only where they came in.
+    # The signature decides, not the outputs: a model that accepts keys returns them only where the request has keys.
     bare = len(model.signature_def["outputs"]) == 1
     request = _parse(body, ("instances", "inputs") if columnar else ("instances",))
     if "instances" in request:
         instances = request["instances"]
         if not isinstance(instances, list):
-            raise DataError("it is not an array", where="instances", expected="one object a row")
+            raise DataError("the value is not an array", where="instances", expected="one object per row")
         _check_rows(len(instances), "instances", max_instances)
         outputs = model.predict(json_columns.columns_from_instances(instances, model.interface))
         return encode({"predictions": json_rows.rows_from_outputs(outputs, bare=bare)})
@@ -73,23 +73,23 @@ def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int)
 
 
 def refusal(error: json_rows.NoPrediction) -> bytes:
-    """The response to a request with rows that have no prediction.
+    """The response to a request with rows without a prediction.
 
     Returns:
-        `{"error": "..."}` as JSON, with `not_finite`, the rows' indices by output, where that is known.
+        `{"error": "..."}` as JSON, with `not_finite`, the rows' indices by output, if known.
     """
     rows = {"not_finite": error.rows} if isinstance(error, json_rows.NotFinite) else {}
     return encode({"error": error.paragraph, **rows})
 
 
 def status(version: str, *, available: bool) -> bytes:
-    """TensorFlow Serving's answer to `GET /v1/models/NAME`."""
+    """TensorFlow Serving's response to `GET /v1/models/NAME`."""
     state = {"state": "AVAILABLE" if available else "LOADING", "status": {"error_code": "OK", "error_message": ""}}
     return encode({"model_version_status": [{"version": version, **state}]})
 
 
 def metadata(model: Predictor) -> bytes:
-    """TensorFlow Serving's answer to `GET /v1/models/NAME/metadata`."""
+    """TensorFlow Serving's response to `GET /v1/models/NAME/metadata`."""
     definition = {"signature_def": {SIGNATURE: model.signature_def}}
     return encode(
         {
@@ -100,8 +100,12 @@ def metadata(model: Predictor) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """`value` as JSON, without blanks; NaN and infinity are refused."""
-    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    """`value` as JSON, without spaces; NaN and infinity are refused.
+
+    Half of a surrogate pair, which a name or a value of a request may hold, is escaped: UTF-8 has no form for it.
+    """
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _parse(body: bytes, forms: tuple[str, ...]) -> dict[str, Any]:
@@ -120,21 +124,23 @@ def _parse(body: bytes, forms: tuple[str, ...]) -> dict[str, Any]:
                 "the body has an unknown field",
                 expected=shape,
                 received=f'"{field[:80]}"',
-                fix=f'Perhaps "{close[0]}" is meant' if close else None,
+                fix=f'Did you mean "{close[0]}"?' if close else None,
             )
-    given = [form for form in ("instances", "inputs") if form in request]
-    if len(given) != 1 or given[0] not in forms:
-        raise DataError("the body does not hold rows", expected=shape, received=" and ".join(given) or "neither")
+    present = [form for form in ("instances", "inputs") if form in request]
+    if len(present) != 1 or present[0] not in forms:
+        raise DataError(
+            "the body does not hold rows", expected=shape, received=" and ".join(present) or "none of these"
+        )
     if request.get("parameters"):
-        raise DataError("the model takes no parameters", where="parameters", expected="none, or {}")
+        raise DataError("the model accepts no parameters", where="parameters", expected="none, or {}")
     if request.get("signature_name", SIGNATURE) not in (SIGNATURE, ""):
-        raise DataError("there is no such signature", where="signature_name", expected=SIGNATURE)
+        raise DataError("the signature does not exist", where="signature_name", expected=SIGNATURE)
     return request
 
 
 def _check_rows(rows: int, where: str, most: int) -> None:
     if not 1 <= rows <= most:
-        raise DataError("the number of rows is wrong", where=where, expected=f"1 to {most}", received=str(rows))
+        raise DataError("the number of rows is out of range", where=where, expected=f"1 to {most}", received=str(rows))
 
 
 def _refuse_constant(name: str) -> NoReturn:

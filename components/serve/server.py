@@ -1,4 +1,4 @@
-"""The server's process: a port, a model loaded behind it, and an orderly end."""
+"""Server process: listens on a port, loads a model in the background, and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _log = logging.getLogger("headrace.serve")
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """What is served, and where.
+    """Options of the server.
 
     Args:
-        source: an Endpoint folder (its live version), a Model artifact, or a bare SavedModel; here or on gs://.
-        name: the model's name in URLs; by default the endpoint's or the problem's.
-        host: the address to listen at.
-        port: 0 takes a free one.
-        ready_file: written, as JSON with the url, when the server answers; removed when it ends.
-        announce: a folder in which the server says from its start on that it runs.
-        inherited_lock: a descriptor to close once that is said.
-        health_route: of Vertex's contract.
-        predict_route: of Vertex's contract.
-        limits: what it takes on.
+        source: an endpoint folder (its live version), a Model artifact, or a bare SavedModel; local or on gs://.
+        name: of the model in URLs; by default the endpoint's or the problem's.
+        host: address to listen on.
+        port: to listen on; 0 for a free one.
+        ready_file: JSON file with the url, written when the server is ready; removed when it exits.
+        announce: folder in which the server announces itself from its start.
+        inherited_lock: descriptor to close after the announcement.
+        health_route: of Vertex AI's contract.
+        predict_route: of Vertex AI's contract.
+        limits: of requests.
 
     Raises:
-        UsageError: a port or a route that is none.
+        UsageError: a port or a route is not valid.
     """
 
     source: str
@@ -61,25 +61,25 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise UsageError("the port is wrong", expected="0 to 65535", received=str(self.port))
+            raise UsageError("the port is not valid", expected="0 to 65535", received=str(self.port))
         for route in (self.health_route, self.predict_route):
             if not route.startswith("/"):
-                raise UsageError("the route is wrong", expected="a path that starts with /", received=repr(route))
+                raise UsageError("the route is not valid", expected="a path that starts with /", received=repr(route))
         if self.health_route == self.predict_route:
             raise UsageError("health and predictions need different routes", received=repr(self.health_route))
 
 
 def serve(config: ServeConfig, report: Progress = silent) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes the requests it has.
+    """Serves until SIGTERM or SIGINT, then finishes running requests.
 
-    Health is answered from the start: 503 while the model is loaded, 200 after.
+    The health route responds from the start: 503 while the model is loading, 200 after.
 
     Args:
-        config: what is served, and where.
-        report: told that the model is being loaded, and then where it answers.
+        config: of the server.
+        report: receives progress: loading, and then the URL.
 
     Raises:
-        UsageError: nothing to serve is there, or the port is taken.
+        UsageError: the source holds no model, or the port is in use.
         DataError: the model is damaged.
         PlatformError: the model's first prediction failed.
     """
@@ -88,10 +88,10 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     if config.inherited_lock is not None:
         os.close(config.inherited_lock)
     if config.ready_file is not None:
-        # One that an earlier server left would say that this one is ready.
+        # A file of an earlier server would announce this one too early.
         storage.local_path(config.ready_file).unlink(missing_ok=True)
     try:
-        # TensorFlow reads this when it is imported; its notes on CPU instructions help nobody here.
+        # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from headrace.core.saved_model.find import find_source
 
@@ -131,7 +131,7 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     def end(*_: object) -> None:
         server.should_exit = True
 
-    # uvicorn has handlers of its own while it serves; once it has ended it raises the signal again, for these.
+    # uvicorn has its own handlers while it serves; after its end it raises the signal again, for these.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -148,7 +148,7 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
 
 
 def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progress) -> asyncio.Future[None]:
-    """Loads the model in a thread of its own, so that health is answered meanwhile, and then says that it is there."""
+    """Loads the model in a thread of its own, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()
     loaded: asyncio.Future[None] = loop.create_future()
 
@@ -165,7 +165,7 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
             import_tensorflow()
             from headrace.components.serve.model import Model
 
-            # Once it is loaded, the model is in memory, with its vocabularies: a copy of its files is not kept.
+            # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
             with storage.at_hand(source.saved_model) as folder:
                 app.use(Model(replace(source, saved_model=str(folder))))
             if config.announce is not None:
@@ -183,7 +183,7 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
 
 
 def _end_while_loading(config: ServeConfig) -> None:
-    """Ends the process at once: an import of TensorFlow that has begun cannot be stopped, and nothing else runs."""
+    """Exits at once: an import of TensorFlow that has begun cannot be stopped, and nothing else runs."""
     if config.announce is not None:
         processes.withdraw(config.announce, os.getpid())
     logging.shutdown()
@@ -194,7 +194,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-        # A port that a server left a moment ago can be taken again.
+        # A port that a server has just closed can be used again.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
@@ -203,37 +203,37 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise UsageError(
-            "the server cannot listen there",
+            "the server cannot listen on the address",
             where=f"{host}:{port}",
-            expected="a free port that you may use",
+            expected="a free port that you are allowed to use",
             received=str(error),
-            fix="Port 0 takes a free one",
+            fix="Use port 0 for a free port",
         ) from error
     return listener
 
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    # What listens everywhere is reached here.
+    # A wildcard address is reachable on the loopback address.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
-    """What Vertex AI tells a custom container: AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE.
+    """Options from Vertex AI's variables: AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE.
 
     Raises:
-        UsageError: a port or a route that is none.
+        UsageError: a port or a route is not valid.
     """
     port = environment.get("AIP_HTTP_PORT")
     if port is not None and not port.isdecimal():
-        raise UsageError("AIP_HTTP_PORT is wrong", expected="a port", received=repr(port))
+        raise UsageError("AIP_HTTP_PORT is not valid", expected="a port", received=repr(port))
     config = ServeConfig(
         environment.get("AIP_STORAGE_URI", ""),
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
     )
-    # A container is called from outside of it.
+    # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104
 
 
@@ -242,31 +242,33 @@ def _log_progress(message: str, **_: int | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves from a command line; what is not said there is taken from Vertex's environment, or has a default.
+    """Serves from a command line; other options come from Vertex AI's environment variables, or have a default.
 
     Returns:
-        The exit status: 0 after an orderly end, 2 for the user's mistake, 75 for the platform's.
+        The exit status: 0 after a graceful shutdown, 2 for an error of the user, 75 for one of the platform.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {processes.MODULE}", description=__doc__)
-    parser.add_argument("source", nargs="?", help="an endpoint's folder, a Model, or a SavedModel (AIP_STORAGE_URI)")
-    parser.add_argument("--name", help="the model's name in URLs")
-    parser.add_argument("--host", help="the address to listen at (127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT)")
-    parser.add_argument("--port", type=int, help="0 takes a free one (AIP_HTTP_PORT, or 8080)")
-    parser.add_argument("--ready-file", help="written, with the url, when the server answers")
+    parser.add_argument("source", nargs="?", help="Endpoint folder, Model, or SavedModel (default: AIP_STORAGE_URI).")
+    parser.add_argument("--name", help="Name of the model in URLs.")
+    parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
+    parser.add_argument(
+        "--port", type=int, help="Port to listen on, 0 for a free one (default: AIP_HTTP_PORT, or 8080)."
+    )
+    parser.add_argument("--ready-file", help="JSON file with the url, written when the server is ready.")
     parser.add_argument("--announce", help=argparse.SUPPRESS)
     parser.add_argument("--inherited-lock", type=int, help=argparse.SUPPRESS)
-    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        config = replace(config_from_environment(os.environ), **given)
+        config = replace(config_from_environment(os.environ), **options)
         if not config.source:
-            raise UsageError("it is not said what to serve", expected="a path, or AIP_STORAGE_URI")
+            raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")
         serve(config, _log_progress)
     except HeadraceError as error:
         _log.error("%s", error.paragraph)
         return error.exit_status
     except Exception:
-        _log.exception("the server failed unexpectedly")
+        _log.exception("unexpected internal error")
         return PlatformError.exit_status
     return 0
 
@@ -275,6 +277,6 @@ if __name__ == "__main__":
     status = main()
     logging.shutdown()
     sys.stdout.flush()
-    # Everything is finished and withdrawn; TensorFlow would take a second to clean up what the system does at once,
+    # Everything is finished and withdrawn; TensorFlow would need a second to clean up what the system frees at once,
     # and a prediction that hangs in a thread would keep the process for ever.
     os._exit(status)

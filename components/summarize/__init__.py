@@ -1,1 +1,1 @@
-"""The exit task: what happened in a run, written down whatever happened."""
+"""Run summary: the exit task that writes what happened in a run, whatever its outcome."""

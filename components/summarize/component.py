@@ -1,4 +1,4 @@
-"""The KFP face of the exit task."""
+"""Summarize component, the exit task: its interface for KFP."""
 
 from kfp import dsl
 
@@ -36,16 +36,16 @@ def summarize(
         data: the rows.
         data_version: fingerprint of the data.
         champion: the Model compared with, or "".
-        root: where the run's records are kept.
+        root: pipeline root, where the run's records are stored.
         registry: the registry's folder.
         endpoint: the endpoint's folder.
-        final_status: what the pipeline engine says of the run.
-        training: the options of the training, as `train` or `tune` was given them.
-        searched: whether a search made the model.
-        trials: of a search: how many were requested; 0 for what the Problem says.
-        baseline: what drift was judged against, or "".
+        final_status: status of the run from the pipeline engine.
+        training: the options of the training, as of `train` or `tune`.
+        searched: whether the model is the result of a search.
+        trials: number of trials of a search; 0 for the Problem's number.
+        baseline: statistics that drift was measured against, or "".
         baseline_version: fingerprint of the baseline, or "".
-        csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
+        csv: dialect of CSV, as a JSON list of NAME=VALUE, or "".
         resolved: whether the pipeline has the task `resolve`.
     """
     facts = dict(locals())
@@ -53,5 +53,5 @@ def summarize(
 
     from headrace.components.summarize import step
 
-    given = step.RunFacts(job=status.pipeline_job_resource_name, **facts)
-    step.run(given, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))
+    inputs = step.RunFacts(job=status.pipeline_job_resource_name, **facts)
+    step.run(inputs, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

@@ -1,4 +1,4 @@
-"""Collects the records of a static training run into its summary."""
+"""Summary of a training run, collected from step records."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import read_record
 from headrace.core.steps.workspace import summary_uri
 
-# Steps with effects outside are never taken from the cache, nor is what a name means now.
+# Steps with external effects are never cached, nor is the lookup of a name.
 _UNCACHED = frozenset({"resolve", "register", "deploy"})
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What `component.summarize` is given; its docstring says what each one is."""
+    """Inputs of `component.summarize`, which documents each one."""
 
     pipeline: str
     run_id: str
@@ -78,16 +78,16 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
 
 
 def begun(root: str, run_id: str, job: str, started: float) -> float:
-    """When a run began, in seconds since 1970: what was recorded before that, came of an earlier one.
+    """Start of a run, in seconds since 1970: earlier records belong to earlier runs.
 
-    The runs of a schedule have all their parameters in common, `started` too, which is when the schedule was set. They
-    do not overlap: none began before the one that wrote the last summary had ended.
+    The runs of a schedule share all their parameters, including `started`, the time when the schedule was set. They do
+    not overlap: none starts before the run that wrote the last summary has ended.
 
     Args:
-        root: where the run's records are kept.
+        root: pipeline root, where the run's records are stored.
         run_id: the run's name.
-        job: the engine's own name of the run. One whose exit task runs again finds its own summary.
-        started: that the run was given.
+        job: the engine's own name of the run. An exit task that runs again finds its own summary.
+        started: parameter of the run.
     """
     uri = summary_uri(root, run_id)
     last = storage.read_json(uri) if storage.exists(uri) else {}
@@ -97,10 +97,10 @@ def begun(root: str, run_id: str, job: str, started: float) -> float:
 
 
 def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str, Any]:
-    """The run's status and error, from its steps and from what the engine says.
+    """The run's status and error, from its steps and the engine's status.
 
     Returns:
-        `status`: succeeded, refused (the gate said no, nothing was deployed) or failed; `error`: as
+        `status`: succeeded, refused (rejected by the gate, nothing was deployed) or failed; `error`: as
         `HeadraceError.to_json`, or None.
     """
     failed = next((step for step in steps if step["status"] == "failed"), None)
@@ -108,13 +108,13 @@ def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str,
         return {"status": "failed", "error": failed["error"]}
     if engine_succeeded and any(step["result"].get("blessed") is False for step in steps):
         return {"status": "refused", "error": None}
-    # The engine's word is not enough: a success is that each step was done.
+    # The engine's status is not enough: a run succeeds only if each step was done.
     if engine_succeeded and all(step["status"] in ("succeeded", "cached") for step in steps):
         return {"status": "succeeded", "error": None}
     unfinished = next((step["step"] for step in steps if step["status"] == "skipped"), "the pipeline")
     error = PlatformError(
-        f"{unfinished} ended without a word: it was killed, or ran out of memory",
-        fix="Start the same command again; finished steps are not done twice",
+        f"{unfinished} exited without an error message: it was killed, or ran out of memory",
+        fix="Run the same command again; finished steps are not repeated",
     )
     return {"status": "failed", "error": error.to_json()}
 
@@ -122,7 +122,7 @@ def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str,
 def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     """Each step's record in the pipeline's order, followed from one identity to the next.
 
-    A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
+    A step that did not run has the status `skipped`; one that was a cache hit has `cached`.
     """
     before, facts = _resolved(facts)
     of_data = functools.partial(
@@ -131,7 +131,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     asked = of_data(facts.data_version)
     reached = all(_done(step) for step in before)
     made = _step(facts, "preprocess", asked, reached=reached)
-    # Where no version was given, the step has measured the data that it found.
+    # Without a given version, the step has measured the data.
     examples = asked if facts.data_version else of_data(made["result"].get("data_version", ""))
     identities = {}
     maker = "tune" if facts.searched else "train"
@@ -152,7 +152,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
 def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[str, str]:
     """The identity of the step that made the model, and the model's version.
 
-    Of a search the version is known only when it has succeeded.
+    The version of a search's model is known only when the search has succeeded.
     """
     request = Request.from_json(facts.training)
     if not facts.searched:
@@ -164,7 +164,7 @@ def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[str, s
 
 
 def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
-    """The step that resolves the inputs, if the pipeline has one; and the facts with what it found."""
+    """The step that resolves the inputs, if the pipeline has one; and the facts with its results."""
     if not facts.resolved:
         return [], facts
     start = str(facts.training.get("warm_start", ""))
@@ -178,10 +178,10 @@ def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
 
 
 def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:
-    """A step's record; a blank one where there is none, or the step was not reached."""
+    """A step's record; an empty one where it does not exist, or the step was not reached."""
     record = read_record(facts.root, name, identity) if reached and identity else None
     if record is not None and record["started"] < facts.started:
-        # From before this run: a result that the engine reused, or a failure that this run has mended or never met.
+        # From before this run: a result that the engine reused, or a failure that this run has fixed or not met.
         # Where the run itself measures the data, nothing is reused.
         reused = record["status"] == "succeeded" and name not in _UNCACHED and bool(facts.data_version)
         record = {**record, "status": "cached"} if reused else None

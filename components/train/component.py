@@ -6,22 +6,24 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def train(
     problem: str,
-    training_digest: str,
-    root: str,
     examples: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
+    training_digest: str = "",
+    root: str = "",
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Trains the Problem's model, or the Problem file's own `build_model`, and exports a SavedModel.
 
     The exported graph takes the raw features by name, and passes the key through. A task that was killed or
-    preempted goes on from its last checkpoint, which is kept under root.
+    preempted resumes from its last checkpoint, which is kept below root.
 
     Args:
         problem: URI of the Problem file.
         training_digest: Digest of what training reads of the Problem file as it was submitted: all but gate and search.
-        root: where the run's records are kept.
+            "" accepts any.
+        root: where the run's records and checkpoints are kept; with "" there are no records, and the checkpoints lie
+            beside the Model.
         examples: what preprocessing made.
         model: saved_model/, model.keras, problem.py, training.json and golden.json.
         training: the options that differ from their defaults, as JSON, by their names in `headrace train --help`: such

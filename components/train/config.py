@@ -69,13 +69,13 @@ class TrainConfig:
         Raises:
             UsageError: it does.
         """
-        inputs = {
-            "--examples": self.examples,
-            "--warm-start": self.warm_start,
-            "--checkpoints": self.options.checkpointing.folder,
-            "--problem": problem,
-        }
-        check_output(self.output, MODEL, inputs=inputs)
+        check_model_output(
+            self.output,
+            examples=self.examples,
+            warm_start=self.warm_start,
+            checkpoints=self.options.checkpointing.folder,
+            problem=problem,
+        )
 
     def apply_to(self, training: Training) -> Training:
         """`training` with the overrides in place.
@@ -143,3 +143,13 @@ class TrainResult:
             eval_loss=record["history"]["eval_loss"][best],
             record=record,
         )
+
+
+def check_model_output(output: str, *, examples: str, warm_start: str, checkpoints: str, problem: str) -> None:
+    """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or stored.
+
+    Raises:
+        UsageError: it does.
+    """
+    inputs = {"--examples": examples, "--warm-start": warm_start, "--checkpoints": checkpoints, "--problem": problem}
+    check_output(output, MODEL, inputs=inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from headrace.core.errors import UsageError
@@ -110,12 +110,22 @@ class Budget:
     target: str = ""
 
     @property
-    def hours(self) -> float | None:
-        """Hours that max_hours and max_cost leave, whichever ends first; None without a bound."""
-        limits = [] if self.max_hours is None else [self.max_hours]
+    def limits(self) -> list[tuple[float, str]]:
+        """Hours in all, and the option that bounds them, of each option that does."""
+        limits = [] if self.max_hours is None else [(self.max_hours, f"max_hours {self.max_hours:g}")]
         if self.max_cost is not None and self.price_per_hour is not None:
-            limits.append(self.max_cost / self.price_per_hour)
-        return min(limits, default=None)
+            limits.append((self.max_cost / self.price_per_hour, f"max_cost {self.max_cost:g}"))
+        return limits
+
+    @property
+    def hours(self) -> float | None:
+        """The minimum of `limits`, in hours; None without a limit."""
+        return min((hours for hours, _ in self.limits), default=None)
+
+    @property
+    def effective(self) -> Budget:
+        """The options that can end a training: a price alone ends nothing."""
+        return self if self.max_cost is not None else replace(self, price_per_hour=None)
 
     def __post_init__(self) -> None:
         for name in ("max_hours", "max_cost", "price_per_hour"):

@@ -21,9 +21,10 @@ from headrace.components.train.input.examples import Examples
 from headrace.components.train.input.source import Source
 from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
-from headrace.components.train.model import precision, warm_start
-from headrace.components.train.model.build import Model
+from headrace.components.train.model import export, precision, warm_start
 from headrace.components.train.model.objective import Objective, objective_of
+from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.users.extreme_rows import extreme_rows
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Training
@@ -126,6 +127,10 @@ def prepare(
 
     with devices.scope():
         model = build()
+        objective = model.objective
+        if problem_file.build_model is not None and chosen.chief:
+            report("exporting the model as it begins, to find what an export would fail at")
+            export.try_export(model, problem_file, extreme_rows(problem, examples.statistics, compared))
         _check_strings(problem_file, model, chosen)
         if start is not None:
             carried = warm_start.carry(

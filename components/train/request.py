@@ -196,9 +196,7 @@ class Request:
 
     def facts(self) -> dict[str, Any]:
         """The options that the weights depend on, where they are not the defaults, as JSON values."""
-        budget = _not_default(self.options.budget)
-        # A price alone ends nothing.
-        return {**self._facts(), **{n: v for n, v in budget.items() if n != "price_per_hour" or "max_cost" in budget}}
+        return {**self._facts(), **_not_default(self.options.budget.effective)}
 
     def _facts(self) -> dict[str, Any]:
         """The same without the budget."""

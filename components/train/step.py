@@ -24,11 +24,12 @@ def run(problem: str, training_digest: str, root: str, examples: Any, model: Any
         file = load_problem(problem, digest=training_digest, part="training")
         request = Request.from_json(training)
         step.identity = request.identity(file, identity.examples_identity_of(examples.path))
+        output = storage.place_of(model)
         config = request.config(
             file,
             examples=examples.path,
-            output=storage.place_of(model),
-            checkpoints=workspace.checkpoints_uri(root, "train"),
+            output=output,
+            checkpoints=workspace.checkpoints_uri(workspace.root_of(root, output), "train"),
         )
         with step.importing():
             import_tensorflow()

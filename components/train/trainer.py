@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import keras
 
 from headrace.components.train import training_record
+from headrace.components.train.classes import absent_classes
 from headrace.components.train.config import TrainConfig, TrainResult
 from headrace.components.train.input.examples import blaming_shards, open_examples
 from headrace.components.train.loop import interruption, loop, trackers
@@ -76,8 +77,11 @@ def train(
         checkpoints = _checkpoints(config, tell)
         kept = checkpoints.folder if checkpoints else ""
         prepared = prepare(problem_file, config, training, examples, report, kept=kept)
-        report("training")
         source = prepared.source
+        for warning in absent_classes(problem_file.problem, examples.statistics, source.eval_labels):
+            notes.append(warning)
+            report(warning, lasting=True)
+        report("training")
         diagnosis = Diagnosis(problem_file.problem, examples.statistics, prepared.trainee, source.batches, checkpoints)
         core, optimizer = prepared.model.core, prepared.trainee.optimizer
         hooks = hooks_of(problem_file, core, optimizer, epochs=training.epochs)
@@ -106,7 +110,7 @@ def train(
             report("exporting the model")
             model, rows = prepared.exported(), prepared.compared
             with publishing(config.output, MODEL) as folder:
-                export.export(folder, model, problem_file, prepared.objective, config.examples, rows)
+                export.export(folder, model, problem_file, config.examples, rows)
                 record["files"] = sorted(file.name for file in folder.iterdir())
                 storage.write_json(str(folder / "training.json"), record)
             if checkpoints is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from headrace.components.train.config import TrainConfig
@@ -89,12 +90,8 @@ def rows_per_second(state: RunState, batch_size: int) -> float:
 
 
 def _budget(config: TrainConfig, meter: Meter) -> dict[str, Any]:
-    asked = config.options.budget
     return {
-        "max_hours": asked.max_hours,
-        "max_cost": asked.max_cost,
-        "price_per_hour": asked.price_per_hour,
-        "target": asked.target or None,
+        **{name: value or None for name, value in dataclasses.asdict(config.options.budget).items()},
         "hours": round(meter.seconds / 3600, 6),
         "cost": None if meter.cost is None else round(meter.cost, 4),
     }

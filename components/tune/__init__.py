@@ -1,1 +1,1 @@
-"""Searches for the parameters of training whose model has the least loss: Examples to the best trial's Model."""
+"""Hyperparameter search: Examples to the Model of the trial with the minimum eval loss."""

@@ -1,4 +1,4 @@
-"""The search: trials in processes beside each other, pruned by their eval loss, and the best one's Model published."""
+"""Local search: runs trials in parallel processes, prunes them by eval loss, and publishes the best Model."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from headrace.core.storage.output import check_writable
 from headrace.core.storage.output_check import check_output
 
 _SECONDS_BETWEEN_LOOKS = 0.2
-# A kill loses this much of the count of hours.
+# Interval of saving the used hours: a kill loses at most this.
 _SECONDS_BETWEEN_NOTES = 30.0
 
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """Where a search reads, writes and keeps what it knows, and what it may take.
+    """Options of a search.
 
     Args:
         examples: the Examples artifact.
         output: where the best trial's Model is published.
-        folder: a local folder; each search has one of its own below it, and goes on from there when it was killed.
-        trials: how many, instead of what the problem says; None takes that.
-        parallel: trials at a time, each in a process of its own. With 1 the same seed gives the same search.
-        request: the options of each trial. Its budget in hours and money is the whole search's, earlier attempts of the
-            same search included.
+        folder: a local folder; each search has its own folder below it, from which it resumes when killed.
+        trials: number of trials; None for the problem's number.
+        parallel: maximum trials at a time, each in a process of its own. With 1 an equal seed gives an equal search.
+        request: the options of each trial. Its budget in hours and money is for the whole search, including earlier
+            attempts.
 
     Raises:
         UsageError: a number outside its range.
@@ -64,13 +64,13 @@ class TuneConfig:
         for name in ("trials", "parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"{name} is wrong", expected="a whole number, 1 or more", received=repr(value))
+                raise UsageError(f"{name} is not valid", expected="a whole number, 1 or more", received=repr(value))
 
     def check_output(self, problem: str) -> None:
-        """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or kept.
+        """Checks that `output` holds at most a Model, and contains neither an input nor the search's folder.
 
         Raises:
-            UsageError: it does.
+            UsageError: the output holds something else.
         """
         inputs = {"--examples": self.examples, "--folder": self.folder, "--problem": problem}
         check_output(self.output, MODEL, inputs=inputs)
@@ -78,12 +78,12 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a search came to.
+    """Result of a search.
 
     Attributes:
         best: the trial whose Model was published.
-        trials: all of them, by number.
-        training: what the published training.json says in short.
+        trials: all trials, by number.
+        training: short form of the published training.json.
     """
 
     best: Tried
@@ -95,14 +95,14 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
     """Tries parameters from the problem's `tuning`, and publishes the Model of the best trial at `config.output`.
 
     Args:
-        file: the problem.
-        config: where, and how much.
-        report: told of each trial.
+        file: the Problem file.
+        config: of the search.
+        report: receives the progress of each trial.
 
     Raises:
         ProblemError: there is nothing to tune, or every trial failed.
-        UsageError, DataError: what would fail every trial.
-        PlatformError: another process runs this search, it was asked to end, or no trial was finished in its hours.
+        UsageError, DataError: an error that fails every trial.
+        PlatformError: another process runs this search, it was terminated, or no trial finished within its hours.
     """
     config.check_output(file.path)
     tuning = trial.tuning_of(file, config.request)
@@ -116,7 +116,7 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
 
 
 class _Search:
-    """The trials of one search under way, and the threads that wait for their processes."""
+    """The running trials of one search, and the threads that wait for their processes."""
 
     def __init__(
         self, file: ProblemFile, tuning: Tuning, config: TuneConfig, name: str, folder: Path, report: Progress
@@ -129,7 +129,7 @@ class _Search:
         self._errors: list[HeadraceError] = []
 
     def run(self) -> None:
-        """Runs trials until there are enough, the hours are used up, or something fails every trial."""
+        """Runs trials until their number or the hours are reached, or an error fails every trial."""
         shared = self._config.parallel > 1
         workers = [
             Worker(self._folder / f"worker-{number}.log", share_devices=shared)
@@ -150,7 +150,7 @@ class _Search:
                     with self._lock:
                         self._study.spent(spent)
                 if spent >= limit:
-                    self._say(f"the budget of {hours:g} hours is used up: no trial goes on")
+                    self._say(f"the budget of {hours:g} hours is used up: all trials stop")
                     self._stopping.set()
         finally:
             self._stopping.set()
@@ -165,12 +165,12 @@ class _Search:
             raise self._errors[0]
 
     def publish(self) -> TuneResult:
-        """Publishes the best trial's Model, whose training.json then tells of the search."""
+        """Publishes the best trial's Model; its training.json then describes the search."""
         tried = self._study.tried()
         best = self._study.best()
         if best is None:
             raise self._nothing(tried)
-        # A kill may have come between the word that a trial is done and the removal of its files.
+        # A kill may have happened between the record of a finished trial and the removal of its files.
         for each in tried:
             if each.state != "unfinished" and each.number != best.number:
                 shutil.rmtree(self._trial(each.number), ignore_errors=True)
@@ -178,14 +178,14 @@ class _Search:
         return TuneResult(best, tuple(tried), training)
 
     def _work(self, worker: Worker) -> None:
-        """A thread: one trial after another, in the worker's process."""
+        """Body of a thread: runs one trial after another in the worker's process."""
         try:
             while not self._stopping.is_set():
                 with self._lock:
-                    taken = self._study.take(self._total)
-                if taken is None:
+                    trial = self._study.take(self._total)
+                if trial is None:
                     return
-                self._try(worker, *taken)
+                self._try(worker, *trial)
         except HeadraceError as error:
             self._errors.append(error)
             self._stopping.set()
@@ -195,12 +195,12 @@ class _Search:
             raise
 
     def _try(self, worker: Worker, number: int, parameters: Mapping[str, Any]) -> None:
-        """A trial, to its end; where the search stops before, it is left as it is, and goes on the next time."""
+        """Runs a trial to its end; if the search stops before, the trial resumes the next time."""
         finished = str(self._model(number))
         if is_there("Model", finished):
             self._done(number, open_model(finished).training)
             return
-        asked = {
+        message = {
             "problem": self._file.path,
             "digest": self._file.training_digest,
             "parameters": parameters,
@@ -210,7 +210,7 @@ class _Search:
             "training": self._config.request.of_trials().to_json(),
         }
         while not self._stopping.is_set():
-            event = worker.run(asked, lambda heard: self._listen(number, heard))
+            event = worker.run(message, lambda heard: self._listen(number, heard))
             if event["event"] == "done":
                 self._done(number, event["record"])
                 return
@@ -227,7 +227,7 @@ class _Search:
             if not again:
                 self._end(number, "failed", error)
                 return
-            self._say(f"trial {number}: {error.what}; it is tried again from its last checkpoint")
+            self._say(f"trial {number}: {error.what}; it is retried from its last checkpoint")
 
     def _listen(self, number: int, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if event["event"] == "progress":
@@ -247,7 +247,7 @@ class _Search:
             self._study.finish(number, "complete", eval_loss=result.eval_loss)
             best = self._study.best()
             is_best = best is None or best.number == number
-            # Only the best Model is kept.
+            # Models other than the best are removed.
             if not is_best:
                 shutil.rmtree(self._trial(number), ignore_errors=True)
             elif before is not None:
@@ -271,14 +271,14 @@ class _Search:
         return self._trial(number) / "model"
 
     def _nothing(self, tried: list[Tried]) -> HeadraceError:
-        """Why there is no best trial."""
+        """The error for a search without a best trial."""
         error = common_error(tried)
         if isinstance(error, PlatformError):
             return PlatformError(
                 "every trial failed",
                 where=str(self._folder),
                 received=error.paragraph,
-                fix=f"Remove {self._folder} to begin anew",
+                fix=f"Remove {self._folder} to start again",
             )
         if error is not None:
             return ProblemError(
@@ -288,7 +288,7 @@ class _Search:
             "no trial was finished",
             where=str(self._folder),
             received=counted_states(tried),
-            fix="The same command with more --max-hours goes on where this one ended",
+            fix="Run the same command with more --max-hours, which resumes the search",
         )
 
 
@@ -296,5 +296,5 @@ def _error(event: Mapping[str, Any], log: Path) -> HeadraceError:
     if event["event"] == "failed":
         return HeadraceError.from_json(dict(event["error"]))
     status = event["status"]
-    why = f"was killed by signal {-status}, or ran out of memory" if status < 0 else f"ended with status {status}"
-    return PlatformError(f"its process {why}", fix=f"The last lines of {log} say more")
+    why = f"was killed by signal {-status}, or ran out of memory" if status < 0 else f"exited with status {status}"
+    return PlatformError(f"its process {why}", fix=f"Read the last lines of {log}")

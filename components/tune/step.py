@@ -1,4 +1,4 @@
-"""The search as a step of a pipeline."""
+"""Search step of a pipeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(
     parallel: int,
     training: Mapping[str, Any],
 ) -> None:
-    """Does the work of `component.tune`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.tune`."""
     with running("tune", root=root) as step:
         file = load_problem(problem, digest=tuning_digest, part="tuning")
         request = Request.from_json(training)
@@ -32,10 +32,11 @@ def run(
             from headrace.components.tune import search
         name = search_identity(file, identity.examples_identity_of(examples.path), request)
         step.identity = step_identity(name, trials, request)
+        output = storage.place_of(model)
         config = search.TuneConfig(
             examples=examples.path,
-            output=storage.place_of(model),
-            folder=workspace.searches_uri(root),
+            output=output,
+            folder=workspace.searches_uri(workspace.root_of(root, output)),
             trials=trials or None,
             parallel=parallel,
             request=request,

@@ -1,8 +1,8 @@
-"""What a search knows: which parameters were tried and what came of them, kept in one file that survives a kill.
+"""Study of a search: the tried parameters and their results, stored in one file that survives a kill.
 
 Optuna chooses, by a tree-structured Parzen estimator (Bergstra et al., 2011), and prunes by the median rule of Vizier
-(Golovin et al., 2017). What is chosen for a trial follows from the seed, its number and the trials before it alone: a
-search that was killed and goes on chooses as if nothing had been.
+(Golovin et al., 2017). The choice for a trial depends only on the seed, its number and the trials before it: a search
+that was killed and resumes makes the same choices.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from headrace.components.tune.tried import Tried, best_of
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
-# A multiplier that keeps the seeds of the trials of neighbouring seeds apart.
+# A multiplier that separates the seeds of the trials of adjacent seeds.
 _SEEDS_APART = 1_000_003
-# A trial whose process died twice is not tried again.
+# A trial whose process died twice is not retried.
 ATTEMPTS = 2
 
 _OPTUNAS = {
@@ -38,12 +38,12 @@ _OPTUNAS = {
 
 
 class Study:
-    """The trials of one search. Only one process may have it open, and one thread at a time may call it.
+    """The trials of one search, for one process and one thread at a time.
 
     Args:
         path: of the journal.
-        name: of the search; the file keeps others under their own.
-        tuning: what was declared.
+        name: of the search; the file holds other searches under their own names.
+        tuning: of the Problem.
     """
 
     def __init__(self, path: Path, name: str, tuning: Tuning) -> None:
@@ -65,7 +65,7 @@ class Study:
         self._began: dict[int, float] = {}
 
     def take(self, trials: int) -> tuple[int, dict[str, Any]] | None:
-        """The number and the parameters of the next trial; None where `trials` are done or under way."""
+        """Starts the next trial: its number and parameters; None where `trials` are done or running."""
         if self._orphans:
             trial = self._seeded(self._orphans.pop(0).number)
         elif len(self._study.get_trials(deepcopy=False)) < trials:
@@ -79,15 +79,15 @@ class Study:
         return trial.number, parameters
 
     def judge(self, number: int, epoch: int, eval_loss: float) -> bool:
-        """Keeps the eval loss of a trial after an epoch, and says whether it goes on."""
+        """Stores the eval loss of a trial after an epoch; returns whether the trial continues."""
         trial = self._open[number]
-        # A trial that went on from a checkpoint comes by the epochs after it a second time, with the same loss.
+        # A trial that resumed from a checkpoint repeats the epochs after it, with the same loss.
         if epoch not in self._study.get_trials(deepcopy=False)[number].intermediate_values:
             trial.report(eval_loss, epoch)
         return not trial.should_prune()
 
     def attempt(self, number: int) -> bool:
-        """Counts that the process of a trial died, and says whether the trial is tried again."""
+        """Counts a death of a trial's process; returns whether the trial is retried."""
         trial = self._open[number]
         died = int(trial.user_attrs.get("died", 0)) + 1
         trial.set_user_attr("died", died)
@@ -96,7 +96,7 @@ class Study:
     def finish(
         self, number: int, state: str, *, eval_loss: float | None = None, error: HeadraceError | None = None
     ) -> None:
-        """Keeps what came of a trial: complete with its eval loss, pruned, or failed with an error."""
+        """Stores the result of a trial: complete with its eval loss, pruned, or failed with an error."""
         trial = self._open.pop(number)
         trial.set_user_attr("seconds", round(time.monotonic() - self._began.pop(number), 3))
         if error is not None:
@@ -109,20 +109,20 @@ class Study:
         return [_tried(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def best(self) -> Tried | None:
-        """The complete trial of least eval loss, the first of equals; None before any is complete."""
+        """The complete trial with the minimum eval loss, the first of ties; None before any is complete."""
         return best_of(self.tried())
 
     @property
     def seconds(self) -> float:
-        """Of wall time that earlier processes spent on the search."""
+        """Wall time that earlier processes spent on the search, in seconds."""
         return float(self._study.user_attrs.get("seconds", 0.0))
 
     def spent(self, seconds: float) -> None:
-        """Keeps how much was spent in all."""
+        """Stores the total wall time, in seconds."""
         self._study.set_user_attr("seconds", seconds)
 
     def _seeded(self, number: int | None) -> optuna.Trial:
-        """A trial whose choices follow from the seed and its number: the one of this number, or a new one."""
+        """A trial whose choices depend on the seed and its number: the one with this number, or a new one."""
         trials = self._study.get_trials(deepcopy=False)
         place = len(trials) if number is None else number
         seed = (self._tuning.seed * _SEEDS_APART + place) % (1 << 32)
@@ -132,7 +132,7 @@ class Study:
 
 def _suggest(trial: optuna.Trial, name: str, values: Range | Choice) -> Any:
     if isinstance(values, Choice):
-        # Optuna takes no lists: the place in the list of options stands for each.
+        # Optuna accepts no lists as options: the index of each stands for it.
         return values.options[trial.suggest_categorical(name, range(len(values.options)))]
     high = values.greatest
     if values.whole:
@@ -156,13 +156,13 @@ def _tried(trial: optuna.trial.FrozenTrial) -> Tried:
 
 
 class _Journal(BaseJournalBackend):
-    """Optuna's log in a file that one process has to itself, a JSON object a line, on disk when a call returns.
+    """Optuna's journal in a file of one process, one JSON object per line, on disk when a call returns.
 
-    A last line that a kill left unfinished is taken away. Optuna's own file asks for no such thing, but for locks that
+    An unfinished last line, left by a kill, is removed. Optuna's own file backend does not do that, and uses locks that
     outlive a kill.
 
     Raises:
-        DataError: another line is no JSON.
+        DataError: another line is not JSON.
     """
 
     def __init__(self, path: Path) -> None:
@@ -176,11 +176,11 @@ class _Journal(BaseJournalBackend):
             self._logs: list[dict[str, Any]] = [json.loads(line) for line in content[:whole].splitlines()]
         except ValueError as error:
             raise DataError(
-                "what the search knows is damaged",
+                "the journal of the search is damaged",
                 where=str(path),
-                expected="a JSON object a line",
+                expected="one JSON object per line",
                 received=str(error),
-                fix="Remove its folder to begin anew",
+                fix="Remove its folder to start again",
             ) from error
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""One trial: a training with given parameters, which tells its eval loss after each epoch and may be ended by it.
+"""Trial: a training with given parameters, which reports its eval loss after each epoch and may be pruned by it.
 
-Nothing here knows who chooses the parameters and who judges the loss: a search on this machine, or a service.
+It is the same for a search on this machine and for a service that chooses parameters and judges the loss.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from headrace.core.problem.tuning import Tuning, split_parameters
 from headrace.core.progress import Progress
 from headrace.core.steps import identity as lineage
 
-# What of Training a model of the user's own does not see.
+# Fields of Training that a build_model of the user does not receive.
 _OF_THE_DEFAULT_MODEL = frozenset({"model", "hidden_units", "cross_layers", "dropout"})
 
 
 class Pruned(Exception):
-    """The trial is ended: others were better by the same epoch."""
+    """The trial is pruned: others were better at the same epoch."""
 
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """Where a trial reads and writes, and what it tries.
+    """Options of a trial.
 
     Args:
         parameters: by name, as in `Tuning.space`.
         examples: the Examples artifact.
         output: where its Model is published.
-        checkpoints: where its state is kept.
+        checkpoints: folder of its checkpoints.
         request: the options of the training.
     """
 
@@ -49,21 +49,21 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
     """Trains with the parameters.
 
     Args:
-        file: the problem.
-        config: what to try.
-        report: told of progress.
-        judge: asked after each epoch (from 1) with the eval loss, whether to go on.
+        file: the Problem file.
+        config: of the trial.
+        report: receives progress.
+        judge: called after each epoch (from 1) with the eval loss; returns whether to continue.
 
     Raises:
-        Pruned: `judge` said no.
+        Pruned: `judge` returned False.
         HeadraceError: as `train` does.
     """
     from headrace.components.train import trainer
 
     made_from = lineage.examples_identity_of(config.examples)
-    # The same parameters of the same problem are the same Model, whoever chose them.
+    # Equal parameters of an equal problem give an equal Model, whoever chose them.
     identity = config.request.identity(file, made_from, config.parameters)
-    given = config.request.config(
+    train_config = config.request.config(
         file, examples=config.examples, output=config.output, checkpoints=config.checkpoints, identity=identity
     )
 
@@ -71,14 +71,14 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
         if not judge(epoch, float(measured["val_loss"])):
             raise Pruned
 
-    return trainer.train(with_parameters(file, config.parameters), given, report, after_epoch=after_epoch)
+    return trainer.train(with_parameters(file, config.parameters), train_config, report, after_epoch=after_epoch)
 
 
 def with_parameters(file: ProblemFile, parameters: Mapping[str, Any]) -> ProblemFile:
-    """The problem with `parameters` instead of what it says.
+    """The problem with `parameters` in place of its own.
 
     Raises:
-        ProblemError: a value that Training refuses.
+        ProblemError: Training refuses a value.
     """
     training, hyperparameters = split_parameters(parameters)
     problem = dataclasses.replace(
@@ -90,15 +90,15 @@ def with_parameters(file: ProblemFile, parameters: Mapping[str, Any]) -> Problem
 
 
 def tuning_of(file: ProblemFile, request: Request | None = None) -> Tuning:
-    """What to try, where a search makes a difference: the model must see each parameter.
+    """The problem's `tuning`, checked: the model must read each parameter.
 
     Args:
-        file: the problem.
-        request: the options of each trial, which may not set what the search chooses.
+        file: the Problem file.
+        request: the options of each trial, which may not set a parameter of the search.
 
     Raises:
-        UsageError: an option and the search set the same.
-        ProblemError: there is nothing to try, or something that nobody reads.
+        UsageError: an option and the search set the same parameter.
+        ProblemError: there is nothing to tune, or nothing reads a parameter.
     """
     tuning = file.problem.tuning
     if tuning is None:
@@ -111,14 +111,14 @@ def tuning_of(file: ProblemFile, request: Request | None = None) -> Tuning:
     for name in tuning.space:
         if file.build_model is not None and name in _OF_THE_DEFAULT_MODEL:
             raise ProblemError(
-                f'build_model does not see "{name}"',
+                f'build_model does not receive "{name}"',
                 where=f"{file.path}, Problem.tuning",
-                expected=f'"hyperparameters.{name}", which build_model is given',
-                received=f'"{name}", which is of the models that come along',
+                expected=f'"hyperparameters.{name}", which build_model receives',
+                received=f'"{name}", which belongs to the built-in models',
             )
         if file.build_model is None and name.startswith("hyperparameters."):
             raise ProblemError(
-                f'nobody reads "{name}"',
+                f'nothing reads "{name}"',
                 where=f"{file.path}, Problem.tuning",
                 expected="build_model(problem, statistics, hyperparameters) in the file, or an argument of Training",
                 received="a Problem file without build_model",

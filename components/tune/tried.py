@@ -1,4 +1,4 @@
-"""A trial of a search, and what came of it: whoever ran it."""
+"""Trial results of a search, local or on Vertex AI."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ STATES = ("complete", "pruned", "failed", "unfinished")
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial, and what came of it.
+    """Result of a trial.
 
     Attributes:
-        number: from 0; from 1 where Vertex AI counts them.
+        number: from 0; from 1 on Vertex AI.
         state: complete, pruned, failed or unfinished.
         parameters: by name.
-        eval_loss: the best of its epochs; None before the first.
-        epochs: how many were judged.
-        seconds: of wall time, in the last attempt.
-        error: what a failed one failed with, as `HeadraceError.to_json`.
+        eval_loss: the minimum of its epochs; None before the first.
+        epochs: number of judged epochs.
+        seconds: wall time of the last attempt.
+        error: of a failed trial, as `HeadraceError.to_json`.
     """
 
     number: int
@@ -40,28 +40,28 @@ class Tried:
     error: Mapping[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The trial as JSON values."""
         return {**vars(self), "parameters": dict(self.parameters)}
 
 
 def tried_in(tried: Sequence[Tried], state: str) -> int:
-    """How many trials are in a state."""
+    """Number of trials in a state."""
     return sum(1 for trial in tried if trial.state == state)
 
 
 def counted_states(tried: Sequence[Tried]) -> str:
-    """How many trials are in each state that one is in, for a message."""
+    """Formats the number of trials in each state that occurs, for a message."""
     return ", ".join(f"{tried_in(tried, state)} {state}" for state in STATES if tried_in(tried, state))
 
 
 def best_of(tried: Sequence[Tried]) -> Tried | None:
-    """The complete trial of least eval loss, the first of equals; None before any is complete."""
+    """The complete trial with the minimum eval loss, the first of ties; None before any is complete."""
     complete = [trial for trial in tried if trial.state == "complete" and trial.eval_loss is not None]
     return min(complete, key=lambda trial: (trial.eval_loss, trial.number), default=None)
 
 
 def common_error(tried: Sequence[Tried]) -> HeadraceError | None:
-    """What every trial failed with: the first error that is the user's, or else the first; None unless all failed."""
+    """The error if every trial failed: the first error of the user, or else the first; None otherwise."""
     errors = [HeadraceError.from_json(dict(trial.error)) for trial in tried if trial.error is not None]
     if not errors or len(errors) < len(tried):
         return None
@@ -69,19 +69,19 @@ def common_error(tried: Sequence[Tried]) -> HeadraceError | None:
 
 
 def publish(model: str, output: str, search: str, best: Tried, tried: Sequence[Tried]) -> TrainResult:
-    """Publishes the Model of the best trial, whose training.json then tells of the search.
+    """Publishes the Model of the best trial; its training.json then describes the search.
 
     Args:
-        model: where that trial left its Model.
-        output: where it goes; it appears whole or not at all.
+        model: URI of that trial's Model.
+        output: where it is published, atomically.
         search: the search's identity.
         best: the trial.
         tried: all trials, by number.
 
     Returns:
-        What the published training.json says in short.
+        Short form of the published training.json.
     """
-    said = {
+    summary = {
         "search": search,
         "trial": best.number,
         "parameters": dict(best.parameters),
@@ -89,13 +89,13 @@ def publish(model: str, output: str, search: str, best: Tried, tried: Sequence[T
     }
     with storage.at_hand(model) as source, publishing(output, MODEL) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
-        record = {**open_model(str(folder)).training, "tuning": said}
+        record = {**open_model(str(folder)).training, "tuning": summary}
         storage.write_json(str(folder / "training.json"), record)
     return TrainResult.of(record)
 
 
 def result_of(best: Tried, tried: Sequence[Tried], training: TrainResult) -> dict[str, Any]:
-    """What a run's summary says of a search: of the best trial's training as `train` does, and of the trials."""
+    """The result of a search in a run's summary: the best trial's training, as of `train`, and the trials."""
     return {
         **training.to_json(),
         "trial": best.number,

@@ -1,7 +1,7 @@
-"""A process that runs one trial after another: `python -m headrace.components.tune.worker FD`.
+"""Trial worker: a process that runs one trial after another, `python -m headrace.components.tune.worker FD`.
 
-It reads a JSON object a line from stdin, and writes one a line to the file descriptor FD; stdout and stderr are the
-libraries'. Starting TensorFlow takes as long as a small trial, so a process serves many.
+It reads one JSON object per line from stdin, and writes one per line to the file descriptor FD; stdout and stderr are
+for the libraries. Starting TensorFlow takes as long as a small trial, so one process serves many.
 
     <- {"problem", "digest", "parameters", "examples", "output", "checkpoints", "training"}
     -> {"event": "progress", "message"}
@@ -30,7 +30,7 @@ from headrace.core.tensorflow_import import import_tensorflow
 
 
 class Channel:
-    """Lines of JSON from and to the search; when the search is gone, so is this process."""
+    """JSON lines from and to the search; when the search is gone, this process exits."""
 
     def __init__(self, descriptor: int) -> None:
         self._out = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
@@ -40,24 +40,24 @@ class Channel:
     def _listen(self) -> None:
         for line in sys.stdin:
             self._lines.put(line)
-        # Nobody waits for the trial any more. What it learned is in its last checkpoint.
+        # Nothing waits for the trial any more; its state is in its last checkpoint.
         os._exit(PlatformError.exit_status)
 
     def receive(self) -> Any:
-        """The next object that the search sends."""
+        """Receives the next object from the search."""
         return json.loads(self._lines.get())
 
     def send(self, event: str, **details: Any) -> None:
-        """Tells the search."""
+        """Sends an event to the search."""
         self._out.write(json.dumps({"event": event, **details}) + "\n")
 
     def report(self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False) -> None:
-        """Progress; see `progress.Progress`."""
+        """Sends progress; arguments as of `progress.Progress`."""
         if done is None or lasting:
             self.send("progress", message=message)
 
     def judge(self, epoch: int, eval_loss: float) -> bool:
-        """Whether the trial goes on after an epoch."""
+        """Returns whether, by the search's judgement, the trial continues after an epoch."""
         self.send("epoch", epoch=epoch, eval_loss=eval_loss)
         return bool(self.receive()["go_on"])
 
@@ -66,9 +66,9 @@ def serve(channel: Channel) -> None:
     """Runs trials until the search closes the channel."""
     import_tensorflow()
     while True:
-        asked = channel.receive()
+        request = channel.receive()
         try:
-            channel.send("done", record=_run(asked, channel))
+            channel.send("done", record=_run(request, channel))
         except Pruned:
             channel.send("pruned")
         except HeadraceError as error:
@@ -77,20 +77,20 @@ def serve(channel: Channel) -> None:
         _forget()
 
 
-def _run(asked: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
+def _run(request: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
     config = TrialConfig(
-        parameters=asked["parameters"],
-        examples=asked["examples"],
-        output=asked["output"],
-        checkpoints=asked["checkpoints"],
-        request=Request.from_json(asked["training"]),
+        parameters=request["parameters"],
+        examples=request["examples"],
+        output=request["output"],
+        checkpoints=request["checkpoints"],
+        request=Request.from_json(request["training"]),
     )
-    file = load_problem(asked["problem"], digest=asked["digest"], part="training")
+    file = load_problem(request["problem"], digest=request["digest"], part="training")
     return trial.run(file, config, channel.report, channel.judge).record
 
 
 def _forget() -> None:
-    """Frees what the last trial built. Keras numbers layers without a name, and begins anew."""
+    """Frees the last trial's model, and resets the numbers in Keras' names of layers."""
     import keras
 
     keras.utils.clear_session()

@@ -1,4 +1,4 @@
-"""Processes that run trials, and what the search and they say to each other; see `worker`."""
+"""Worker processes of a search, and the search's side of their protocol, which `worker` documents."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-# A trial that is asked to end saves its state first.
+# A terminated trial saves its state first.
 _GRACE_SECONDS = 30.0
 
 
 class Worker:
-    """A process that runs one trial after another; it is started again when it died.
+    """A process that runs one trial after another, and is restarted when it died.
 
     Args:
-        log: a file that gets what the libraries print.
-        share_devices: whether others run on the same accelerators.
+        log: file of the libraries' output.
+        share_devices: whether other workers use the same accelerators.
 
     Attributes:
-        log: the same.
+        log: file of the libraries' output.
     """
 
     def __init__(self, log: Path, *, share_devices: bool) -> None:
         self.log = log
         self._environment = {**os.environ}
         if share_devices:
-            # TensorFlow would take all memory of each GPU for the first of them.
+            # TensorFlow would allocate all memory of each GPU for the first of them.
             self._environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         self._process: subprocess.Popen[str] | None = None
         self._heard: Any = None
         self._ended = False
 
     def run(
-        self, asked: Mapping[str, Any], listen: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+        self, request: Mapping[str, Any], listen: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
     ) -> Mapping[str, Any]:
         """Runs a trial.
 
         Args:
-            asked: what the worker is told.
-            listen: gets each event but the last; what it returns is answered.
+            asked: the trial, as the worker receives it.
+            listen: receives each event except the last; its return value is the reply.
 
         Returns:
             The last event: "done", "pruned" or "failed"; or "died" with the process' `status`.
         """
         process = self._start()
         if self._ended:
-            # `terminate` was called before there was a process that it could tell.
+            # `terminate` was called before the process existed.
             process.terminate()
         try:
-            self._say(process, asked)
+            self._say(process, request)
             for line in self._heard:
                 if not line.endswith("\n"):
-                    break  # The process ended in the middle of it.
+                    break  # The process died within a line.
                 event: dict[str, Any] = json.loads(line)
                 if event["event"] in ("done", "pruned", "failed"):
                     return event
@@ -64,22 +64,22 @@ class Worker:
                 if answer is not None:
                     self._say(process, answer)
         except BrokenPipeError:
-            pass  # The process is gone; its status says how.
+            pass  # The process is gone; its exit status is returned.
         return {"event": "died", "status": self._bury()}
 
     def terminate(self) -> None:
-        """Asks the process to save the trial's state and to end; one that is started later ends at once."""
+        """Makes the process save the trial's state and exit; one that starts later exits at once."""
         self._ended = True
         process = self._process
         if process is not None:
             process.terminate()
 
     def close(self) -> None:
-        """Ends the process; one that runs a trial gets time to save it."""
+        """Stops the process; one that runs a trial gets time to save it."""
         process = self._process
         if process is None:
             return
-        # Its end: the process takes that for the end of the search.
+        # A closed stdin tells the process that the search has ended.
         _close(process.stdin)
         try:
             process.wait(_GRACE_SECONDS)
@@ -88,7 +88,7 @@ class Worker:
         self._bury()
 
     def _bury(self) -> int:
-        """Frees what is left of a process that ended, or is about to; returns its status."""
+        """Waits for a process that exited, or is about to, and closes its pipes; returns its status."""
         process = self._process
         if process is None:
             return 0
@@ -112,7 +112,7 @@ class Worker:
                 pass_fds=(writing,),
                 env=self._environment,
                 text=True,
-                # A Ctrl-C is the search's to pass on.
+                # The search forwards a Ctrl-C.
                 start_new_session=True,
             )
         os.close(writing)
@@ -127,6 +127,6 @@ class Worker:
 
 def _close(pipe: IO[str] | None) -> None:
     if pipe is not None:
-        # What was not read any more is lost with its reader.
+        # Unread output is lost with its reader.
         with contextlib.suppress(BrokenPipeError):
             pipe.close()

@@ -1,4 +1,4 @@
-"""Quarantine budget: how much of the data may be refused, as a table for errors."""
+"""Quarantine budget: the fraction of rows that may be quarantined, as a table for errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> list[list[str]]:
-    """Table of the quarantined rows by reason, and in all against the budget, for an error to show."""
+    """Table of quarantined rows by reason, and of all of them compared with the budget."""
     counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     total = sum(reasons.values())
     return [

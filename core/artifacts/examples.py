@@ -1,4 +1,4 @@
-"""What an Examples artifact says of itself: its columns, and an account of every row that went into it."""
+"""Examples manifest and schema: the columns of an Examples artifact, and an account of every row that was read."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ SPLITS = ("train", "eval", "test")
 _OPTIONAL = ("spans", "appended", "files_quarantined", "sketches")
 
 Kind = Literal["numeric", "categorical", "key"]
-Role = Literal["feature", "label", "key"]
+# A derived feature is computed from other columns, inputs are what it is computed from: the model gets these.
+Role = Literal["feature", "derived", "input", "label", "key"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A feature of the Examples. Numeric ones are a float_list of one, the others a bytes_list of one UTF-8 text.
+    """A feature of the Examples: a float_list of one value if numeric, else a bytes_list of one UTF-8 string.
 
     Attributes:
         name: of the feature.
@@ -49,14 +50,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of an Examples artifact: features as declared, then the label, then the key."""
+    """The columns of an Examples artifact: features as declared, inputs of derived ones, the label, then the key."""
 
     columns: tuple[Column, ...]
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
-        """The columns that a Problem asks for."""
-        declared = [*((f, "feature") for f in problem.columns), (problem.label, "label")]
+        """The columns that a Problem declares."""
+        derived = problem.derivation.features
+        declared = [
+            *((f, "derived" if f.name in derived else "feature") for f in problem.columns),
+            *((f, "input") for f in problem.derivation.inputs),
+            (problem.label, "label"),
+        ]
         columns = [
             Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional, f.column)  # type: ignore[arg-type]
             for f, role in declared
@@ -65,15 +71,15 @@ class Schema:
         return cls((*columns, Column(problem.key_name, "key", "key", problem.key is None, named)))
 
     def to_json(self) -> dict[str, Any]:
-        """As schema.json holds it."""
+        """The content of schema.json."""
         return {"format": FORMAT, "columns": [_plain(column) for column in self.columns]}
 
     @classmethod
     def read(cls, uri: str) -> Self:
-        """From an Examples artifact.
+        """Reads schema.json of an Examples artifact.
 
         Raises:
-            DataError: its schema.json is missing, or is not one.
+            DataError: the file is missing or damaged.
         """
         where = storage.join(uri, "schema.json")
         plain = storage.read_json(where)
@@ -118,7 +124,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """Rows that broke a rule: the share allowed, how many for each reason, and the files that hold them."""
+    """Rows that broke a rule: the allowed fraction, rows by reason, and the files that hold them."""
 
     budget: float
     reasons: Mapping[str, int]
@@ -127,7 +133,7 @@ class Quarantine:
 
 @dataclass(frozen=True)
 class QuarantinedFile:
-    """A file that is damaged, so that none of its rows was taken; how many it has is not known, and counts as 0."""
+    """A damaged file, of which no row was read; how many rows it has is not known, and counts as 0."""
 
     file: str
     bytes: int
@@ -137,7 +143,7 @@ class QuarantinedFile:
 
 @dataclass(frozen=True)
 class Span:
-    """A part of the data that came at one time, such as a day: the folder spans/NAME is an Examples artifact of it."""
+    """A span: data of one period, such as a day. The folder spans/NAME is the Examples artifact of it."""
 
     span: str
     identity: str
@@ -149,7 +155,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Appended:
-    """Rows that were added later: fingerprint of their files, rows read, and how many of these took the place of a
+    """Appended rows: fingerprint of their files, rows read, and how many of these replaced a
     quarantined row. These were counted before, so `rows_in` grew by the others only."""
 
     data_version: str
@@ -159,7 +165,7 @@ class Appended:
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is kept for rows that are added later, such as statistics that merge: path, size, and CRC-32C."""
+    """A file that later appends read, such as statistics that can be merged: path, size, and CRC-32C."""
 
     file: str
     bytes: int
@@ -168,7 +174,7 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The account of an Examples artifact; it is written last, and is what readers look for.
+    """Manifest of an Examples artifact. It is written last: readers look for it.
 
     Attributes:
         identity: digest of all that the artifact depends on.
@@ -181,10 +187,10 @@ class Manifest:
         rows_quarantined: rows that broke a rule.
         splits: train, eval and test.
         quarantine: where the rows are that broke a rule.
-        spans: what the artifact is put together of, in order; none where it was made in one go.
-        appended: what was added to it, in the order in which it was.
+        spans: the spans that the artifact consists of, in order; empty where it was written by one run.
+        appended: the rows that were appended, in order.
         files_quarantined: sources that are damaged, in their order.
-        sketches: what spares reading the shards again when rows are added, by the files' names.
+        sketches: files that spare reading the shards again when rows are appended, by name.
 
     Raises:
         DataError: the numbers do not add up.
@@ -232,17 +238,17 @@ class Manifest:
             raise DataError("the manifest contradicts itself", expected=expected, received=received)
 
     def to_json(self) -> dict[str, Any]:
-        """As manifest.json holds it."""
+        """The content of manifest.json."""
         plain = {"format": FORMAT, "kind": EXAMPLES.kind, **dataclasses.asdict(self)}
         return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
 
     def write(self, uri: str) -> None:
-        """Writes manifest.json into an artifact, as its last file."""
+        """Writes manifest.json, the last file of the artifact."""
         storage.write_json(marker_of("Examples", uri), self.to_json())
 
     @classmethod
     def read(cls, uri: str) -> Self:
-        """From an Examples artifact.
+        """Reads manifest.json of an Examples artifact.
 
         Raises:
             UsageError: the folder holds no Examples.
@@ -274,7 +280,7 @@ class Manifest:
 
 
 class _parsing:  # noqa: N801 - reads as a statement
-    """Turns what goes wrong while JSON is taken apart into a DataError about the file."""
+    """Translates errors of parsed JSON into a DataError about the file."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -287,12 +293,17 @@ class _parsing:  # noqa: N801 - reads as a statement
             error.at(self._where)
         elif isinstance(error, KeyError | TypeError | AttributeError | ValueError):
             raise DataError(
-                "the file is not of the form expected", where=self._where, received=f"{type(error).__name__}: {error}"
+                "the file does not have the expected fields",
+                where=self._where,
+                received=f"{type(error).__name__}: {error}",
             ) from error
 
 
 def _check_format(plain: Any, where: str) -> None:
     if plain["format"] != FORMAT:
         raise DataError(
-            "the file is of another format", where=where, expected=f"format {FORMAT}", received=str(plain["format"])
+            "the file has an unsupported format version",
+            where=where,
+            expected=f"format {FORMAT}",
+            received=str(plain["format"]),
         )

@@ -1,4 +1,4 @@
-"""Artifact kinds: how each of what headrace writes is told from what is the user's."""
+"""Artifact kinds: how each kind of output of headrace is distinguished from files of the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))
 
 SPEC_HEADER = b"# Compiled by headrace.\n"
 SPEC = TextFile("a pipeline spec", lambda content: content.startswith(SPEC_HEADER))
-# It is the user's to edit, so one that is there is written over only where `--replace` says so; then any file is.
+# Users edit it, so an existing one is overwritten only with `--replace`, and then whatever it holds.
 PROBLEM = TextFile("a Problem file", lambda _: True)
 REPORT = TextFile("a report", lambda content: b'<meta name="generator" content="headrace">' in content[:4096])
 LOG_HEADER = b"# headrace log\n"

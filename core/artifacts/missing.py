@@ -1,4 +1,4 @@
-"""The error for a folder that holds no artifact of the kind that a step needs."""
+"""Missing artifact: the error for a folder that does not hold the kind of artifact that a step needs."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _MARKERS: dict[Kind, tuple[str, str]] = {
 
 
 def marker_of(kind: Kind, uri: str) -> str:
-    """URI of the file by which an artifact is known, whether it is there or not."""
+    """URI of the file that marks a complete artifact, whether or not it exists."""
     return storage.join(uri, _MARKERS[kind][0])
 
 
 def is_there(kind: Kind, uri: str) -> bool:
-    """Whether a folder may be such an artifact: the file that is written last is in it."""
+    """Whether the file that is written last exists in the folder."""
     return storage.exists(marker_of(kind, uri))
 
 
 def no_artifact(kind: Kind, uri: str, *, option: str = "", received: str = "") -> UsageError:
-    """The error to raise.
+    """Returns the error to raise.
 
     Args:
         kind: what is needed.
-        uri: the folder that was given.
+        uri: the folder.
         option: of the command line that named it; "" where that is not known.
-        received: what is there instead; by default, what can be seen.
+        received: what the folder holds instead; determined here by default.
     """
     marker, command = _MARKERS[kind]
     if not received:
-        received = f"a folder without {marker}" if storage.exists(uri) else "no such folder"
+        received = f"a folder without {marker}" if storage.exists(uri) else "the folder does not exist"
     return UsageError(
         f"this folder holds no {kind}",
         where=f"{option} {uri}".strip(),
         expected=f"a folder with {marker}, which `headrace {command}` writes last",
         received=received,
-        fix=f"Give a folder that `headrace {command}` wrote, or run it again where it was interrupted",
+        fix=f"Pass a folder that `headrace {command}` wrote, or run the command again if it was interrupted",
     )

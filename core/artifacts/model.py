@@ -1,9 +1,9 @@
-"""Model artifact: what describes it, read in one way by everything that is given one."""
+"""Model artifact: one reader of its description for every command and component."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import DataError
 
 FORMAT = 1
-# What can be the name of a folder and a part of a URL.
+# A version becomes the name of a folder and a part of a URL.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -23,8 +23,8 @@ class ModelArtifact:
     Attributes:
         uri: its folder, here or on gs://.
         version: its model_version.
-        training: its training.json: how it was trained.
-        problem: its problem.json: the declaration that it was trained for.
+        training: content of training.json: how it was trained.
+        problem: content of problem.json: the declaration that it was trained for.
     """
 
     uri: str
@@ -50,13 +50,34 @@ class ModelArtifact:
         """The columns of its schema.json.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: schema.json is missing or damaged.
         """
         columns: list[dict[str, Any]] = _object(self.uri, "schema.json", "columns")["columns"]
         return columns
 
+    def vocabularies(self) -> Mapping[str, Sequence[str]]:
+        """The categories of each column that it knows by name: those declared, or else those measured.
+
+        Raises:
+            DataError: statistics.json or problem.json is damaged.
+        """
+        found: dict[str, Sequence[str]] = {}
+        measured = self.statistics() if storage.exists(storage.join(self.uri, "statistics.json")) else {}
+        try:
+            for name, column in measured.items():
+                if column["kind"] == "categorical":
+                    found[name] = [str(text) for text, _ in column["vocabulary"]]
+            for feature in self.problem.get("features", []):
+                if feature.get("vocabulary"):
+                    found[feature["name"]] = list(feature["vocabulary"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                "the Model is damaged", where=self.uri, expected="categories of each column", received=str(error)
+            ) from error
+        return found
+
     def golden(self) -> Mapping[str, Any] | None:
-        """Its golden rows, as golden.json holds them; None where it has none.
+        """The content of golden.json, its golden rows; None where it has none.
 
         Raises:
             DataError: the file is damaged.
@@ -65,14 +86,14 @@ class ModelArtifact:
 
 
 def open_model(uri: str, *, option: str = "") -> ModelArtifact:
-    """The Model in a folder.
+    """Opens the Model in a folder.
 
     Args:
         uri: the folder.
         option: of the command line that named it, for the error.
 
     Raises:
-        UsageError: it holds no Model.
+        UsageError: the folder holds no Model.
         DataError: the Model is damaged.
     """
     version = version_of(uri, option=option)
@@ -87,13 +108,13 @@ def open_model(uri: str, *, option: str = "") -> ModelArtifact:
 
 
 def version_of(uri: str, *, option: str = "") -> str:
-    """The version of the Model in a folder, of which nothing else is read; arguments and errors as `open_model`."""
+    """The version of the Model in a folder, without reading the rest; arguments and errors as `open_model`."""
     if not is_there("Model", uri):
         raise no_artifact("Model", uri, option=option)
     version = _training(uri).get("model_version")
     if not isinstance(version, str) or not _VERSION.match(version):
         raise DataError(
-            "the version is wrong",
+            "the model version is not valid",
             where=storage.join(uri, "training.json"),
             expected="1 to 64 letters, digits, ., - and _, starting with a letter or a digit",
             received=repr(version),

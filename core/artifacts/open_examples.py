@@ -1,4 +1,4 @@
-"""Examples artifact as its readers need it: opened, checked against the Problem, split by split."""
+"""Examples reader: opens an Examples artifact, checks it against the Problem, and lists the shards of each split."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _AGAIN = "Run `headrace preprocess` again with this Problem file"
 
 @dataclass(frozen=True)
 class Split:
-    """One split of the rows.
+    """A split of the Examples.
 
     Attributes:
-        rows: how many there are.
+        rows: number of rows.
         files: local paths of its TFRecord shards that hold rows, in order.
-        size: bytes of the shards.
-        shard_rows: how many rows each of `files` holds.
+        size: of the shards, in bytes.
+        shard_rows: number of rows in each of `files`.
     """
 
     rows: int
@@ -33,11 +33,11 @@ class Split:
 
 @dataclass(frozen=True)
 class ExamplesArtifact:
-    """Examples whose manifest, schema and statistics are there and fit the Problem.
+    """Examples whose manifest, schema and statistics exist and fit the Problem.
 
     Attributes:
-        uri: where they are.
-        manifest: the account of their rows.
+        uri: their folder.
+        manifest: of the artifact.
         statistics: by column, as measured on the train split.
     """
 
@@ -46,7 +46,7 @@ class ExamplesArtifact:
     statistics: Mapping[str, Mapping[str, Any]]
 
     def split(self, name: str) -> Split:
-        """A split that holds rows.
+        """Opens a split, which must hold rows.
 
         Args:
             name: train, eval or test.
@@ -62,7 +62,7 @@ class ExamplesArtifact:
                 where=self.uri,
                 expected="one row or more",
                 received=", ".join(counted),
-                fix=f"Give more rows, or a greater share in Splits({name}=...)",
+                fix=f"Give more rows, or a larger fraction in Splits({name}=...)",
             )
         files: dict[str, int] = {}
         for shard in split.shards:
@@ -84,7 +84,7 @@ class ExamplesArtifact:
 
 
 def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
-    """The Examples in a folder.
+    """Opens the Examples in a folder.
 
     Raises:
         UsageError: it holds no Examples.
@@ -108,7 +108,7 @@ def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
 
 
 def unreadable(where: str, received: str) -> DataError:
-    """The error of shards that cannot be read."""
+    """The error for shards that cannot be read."""
     return DataError(
         "a shard cannot be read",
         where=where,
@@ -128,7 +128,7 @@ def _check_columns(uri: str, schema: Schema, problem: Problem) -> None:
             raise DataError(
                 f'the Examples do not fit the problem: column "{name}"',
                 where=storage.join(uri, "schema.json"),
-                expected=expected.get(name, "no such column"),
-                received=found.get(name, "no such column"),
+                expected=expected.get(name, "no column of this name"),
+                received=found.get(name, "no column of this name"),
                 fix=_AGAIN,
             )

@@ -1,4 +1,4 @@
-"""What a Predictions artifact says of itself: which model, which rows, and an account of every one of them."""
+"""Predictions manifest: the model, the columns, and an account of every row that was read."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ class OutputColumn:
 
 @dataclass(frozen=True)
 class PredictionsManifest:
-    """The account of a Predictions artifact; it is written last, and is what readers look for.
+    """Manifest of a Predictions artifact. It is written last: readers look for it.
 
     Attributes:
         identity: digest of all that the artifact depends on.
         problem: the Problem's name; None for a model that has none.
-        model_version: what made the predictions.
-        approach: how they were made: direct, job or endpoint.
+        model_version: of the model that made the predictions.
+        approach: execution mode: direct, job or endpoint.
         signature: of the SavedModel.
         data_version: fingerprint of the source files.
         source: the files that rows came from.
         rows_in, rows_out, rows_quarantined: rows read, predictions, rows without one.
-        sink: what the predictions were written as.
-        files: that hold them; none where they are elsewhere.
-        destination: where they are, if not in files of the artifact.
+        sink: output format of the predictions.
+        files: that hold the predictions; empty where `destination` does.
+        destination: of the predictions, if not files of the artifact.
         partition_by: the column whose values are the files' folders, or None.
         columns: of the predictions.
         quarantine: where the rows without a prediction are.
         distribution: of the predictions: "predictions" by output, and "training", how far the one that predicts the
             label is from the label of the data that the model learned from, or None where that is not known.
         files_quarantined: sources that are damaged, in their order.
-        notes: what else is to be known of how the predictions were made.
+        notes: further remarks on how the predictions were made.
 
     Raises:
         DataError: the numbers do not add up.
@@ -95,7 +95,7 @@ class PredictionsManifest:
             raise DataError("the manifest contradicts itself", expected=expected, received=f"{left} = {right}")
 
     def to_json(self) -> dict[str, Any]:
-        """As manifest.json holds it."""
+        """The content of manifest.json."""
         plain = {"format": FORMAT, "kind": PREDICTIONS.kind, **dataclasses.asdict(self)}
         for name in ("files_quarantined", "notes"):
             if not plain[name]:
@@ -103,12 +103,12 @@ class PredictionsManifest:
         return plain
 
     def write(self, uri: str) -> None:
-        """Writes manifest.json into an artifact, as its last file."""
+        """Writes manifest.json, the last file of the artifact."""
         storage.write_json(marker_of("Predictions", uri), self.to_json())
 
     @classmethod
     def read(cls, uri: str) -> Self:
-        """From a Predictions artifact.
+        """Reads manifest.json of a Predictions artifact.
 
         Raises:
             UsageError: the folder holds no Predictions.

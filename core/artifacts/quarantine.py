@@ -1,4 +1,4 @@
-"""Rows that broke a rule: why, where they came from, and what they held, one JSON object a line."""
+"""Quarantine files: rows that broke a rule, with reason, origin and values, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.values.scalars import text_of
 
 Reason = Literal[
     "missing_value",
@@ -24,6 +25,7 @@ Reason = Literal[
     "too_few_fields",
     "too_many_fields",
     "malformed_row",
+    "not_utf8",
     "file_unreadable",
     "not_finite",
     "model_failed",
@@ -31,7 +33,7 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
-# The column of a corrected CSV that says which quarantined row a row takes the place of.
+# The column of a corrected CSV with the id of the quarantined row that a row replaces.
 ORIGIN = "quarantine_id"
 
 
@@ -42,7 +44,7 @@ class Fault:
     Attributes:
         column: the column at fault, or None where it is the row as a whole.
         reason: one of REASONS.
-        message: what was expected and what came, for a reader.
+        message: what was expected and what was received, in words.
     """
 
     column: str | None
@@ -56,13 +58,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """A row that broke one rule or more.
+    """A row that broke at least one rule.
 
     Attributes:
-        file: name of the file it stood in, without folders.
-        row: its place among the file's data rows, from 1; the header and blank lines do not count.
+        file: name of its source file, without folders.
+        row: its number among the file's data rows, from 1; the header and blank lines do not count.
         fault: the first rule it broke, in the order key, label, features.
-        values: what it held, as read: text from CSV, JSON values from Parquet.
+        values: of its columns, as read: text from CSV, JSON values from Parquet.
         also: the other rules it broke.
     """
 
@@ -74,7 +76,7 @@ class QuarantinedRow:
 
     @property
     def id(self) -> str:
-        """Digest of the row and its faults, in 16 hexadecimal digits: what names it in the column ORIGIN."""
+        """Digest of the row and its faults, 16 hexadecimal digits: its value in the column ORIGIN."""
         return hashlib.sha256(self.to_line().encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
     def to_line(self) -> str:
@@ -93,7 +95,7 @@ def to_lines(rows: Iterable[QuarantinedRow]) -> bytes:
 def to_csv(rows: Iterable[QuarantinedRow]) -> bytes:
     """Rows as CSV to correct: their values as they were read, then their id, reason and message.
 
-    `headrace preprocess --append` reads it back, and takes each row for the one that its id names.
+    `headrace preprocess --append` reads it back, and replaces the quarantined row that each id names.
     """
     held = list(rows)
     names = list(dict.fromkeys(name for row in held for name in row.values))
@@ -112,31 +114,32 @@ def to_csv(rows: Iterable[QuarantinedRow]) -> bytes:
 
 
 def _csv_field(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value)
+    if value is None:
+        return ""
+    # Nested values have no text of their own, and no command reads one back from CSV.
+    return json.dumps(value) if isinstance(value, list | dict) else text_of(value)
 
 
 def quarantine_files(uri: str) -> list[str]:
-    """The quarantine files of an artifact, in the order of its manifest, or those of a folder, by name.
+    """The quarantine files of an artifact, in the order of its manifest, or those of a folder, sorted by name.
 
     Raises:
-        DataError: there is neither a manifest nor a quarantine file.
+        DataError: neither a manifest nor a quarantine file exists.
     """
     manifest = storage.join(uri, "manifest.json")
     if storage.exists(manifest):
         try:
             return [storage.join(uri, name) for name in storage.read_json(manifest)["quarantine"]["files"]]
         except (KeyError, TypeError) as error:
-            raise DataError("the manifest does not say where its quarantine is", where=manifest) from error
+            raise DataError("the manifest does not list its quarantine files", where=manifest) from error
     return storage.list_files(uri, (".jsonl",))
 
 
 def read_rows(uri: str) -> Iterator[QuarantinedRow]:
-    """The rows of a quarantine file.
+    """Reads the rows of a quarantine file.
 
     Raises:
-        DataError: there is no such file, or a line of it is not a quarantined row.
+        DataError: the file does not exist, or a line is not a quarantined row.
     """
     try:
         # Only the line feed ends a line: text may hold the other characters that str.splitlines breaks at.
@@ -149,7 +152,9 @@ def read_rows(uri: str) -> Iterator[QuarantinedRow]:
             fault, *also = (_fault(entry) for entry in [plain, *plain.get("also", [])])
             yield QuarantinedRow(plain["file"], plain["row"], fault, plain["values"], tuple(also))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError("it is not a quarantined row", where=f"{uri}, line {number}", received=line) from error
+            raise DataError(
+                "the line is not a quarantined row", where=f"{uri}, line {number}", received=line
+            ) from error
 
 
 def _fault(plain: Mapping[str, Any]) -> Fault:

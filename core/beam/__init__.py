@@ -1,1 +1,1 @@
-"""Beam runners: which one runs a job, its options, its counters, and how its jobs are followed."""
+"""Beam runners: their options, job launch, counters, and the translation of their errors."""

@@ -1,4 +1,4 @@
-"""Google Cloud Dataflow: its options, checked by what the service would refuse minutes after a job was staged."""
+"""Dataflow options, checked before launch by the rules that the service applies minutes after a job was staged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from apache_beam.runners.runner import PipelineRunner
 
 _JOB_NAME = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
-# Google Cloud's own rules: each is what the service answers minutes after a job was staged.
+# Google Cloud's own rules: the service applies each of them minutes after a job was staged.
 _RULES: Mapping[str, tuple[str, str]] = {
     "project": (r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]", "a project's ID, such as my-project (not its number)"),
     "region": (r"[a-z]+(-[a-z]+)+[0-9]+", "a region, such as us-central1 (not a zone)"),
@@ -39,24 +39,24 @@ _MAX_LABELS = 64
 
 @dataclass(frozen=True)
 class DataflowRunner(RunnerOptions):
-    """Google Cloud Dataflow, with the component's own image as the workers' container.
+    """Options of Google Cloud Dataflow, with the component's own image as the workers' container.
 
     Attributes:
-        project, region: where the job runs.
+        project, region: of the job.
         temp_location: a folder in a bucket for the job's own files.
         sdk_container_image: the image that workers start from; it holds this package.
-        staging_location: a folder for what the job is started with; `temp_location` if empty.
-        job_name: no two jobs of one name run at a time; it follows from the output's identity if empty.
-        service_account: what workers run as; the project's default if empty.
-        network, subnetwork: which they are on; the project's default if empty.
-        machine_type: the service's choice if empty.
-        workers, max_workers: at the start, and at most; 0 leaves it to the service.
-        disk_gigabytes: of each worker; 0 leaves it to the service.
-        public_addresses: whether workers have addresses of their own on the internet.
-        labels: for the bill.
+        staging_location: a folder for the files that the job starts with; `temp_location` if empty.
+        job_name: no two jobs of one name run at a time; derived from the output's identity if empty.
+        service_account: of the workers; the project's default if empty.
+        network, subnetwork: of the workers; the project's default if empty.
+        machine_type: of the workers; the service's choice if empty.
+        workers, max_workers: initial and maximum number; 0 leaves it to the service.
+        disk_gigabytes: per worker; 0 leaves it to the service.
+        public_addresses: whether workers have public IP addresses.
+        labels: of the job, for billing.
 
     Raises:
-        UsageError: what the service would refuse, minutes later.
+        UsageError: a value that the service would refuse.
     """
 
     name: ClassVar[str] = "DataflowRunner"
@@ -93,14 +93,14 @@ class DataflowRunner(RunnerOptions):
             check_count(getattr(self, name), name, minimum=0)
         if self.max_workers and self.workers > self.max_workers:
             raise UsageError(
-                "there are more workers than the most",
+                "the number of workers exceeds the maximum",
                 where="DataflowRunner",
                 expected=f"at most max_workers={self.max_workers}",
                 received=f"workers={self.workers}",
             )
         if self.machine_type.startswith(("f1-", "g1-")):
             raise UsageError(
-                "Dataflow does not run on machines with a shared core",
+                "Dataflow does not support machine types with a shared core",
                 where="DataflowRunner, --worker-machine-type",
                 expected="a machine type such as n2-standard-4",
                 received=self.machine_type,
@@ -108,7 +108,7 @@ class DataflowRunner(RunnerOptions):
         found = re.search(r"regions/([^/]+)/", self.subnetwork)
         if found and found[1] != self.region:
             raise UsageError(
-                "the subnetwork is of another region",
+                "the subnetwork is in another region",
                 where="DataflowRunner, --subnetwork",
                 expected=f"one in {self.region}",
                 received=self.subnetwork,
@@ -122,7 +122,7 @@ class DataflowRunner(RunnerOptions):
             "temp_location": self.temp_location,
             "staging_location": self.staging_location,
             "sdk_container_image": self.sdk_container_image,
-            # The image holds all that workers need: nothing is staged from, or installed beside, the driver.
+            # The image holds all that workers need: nothing is staged from the driver or installed by it.
             "sdk_location": "container",
             "job_name": self.job_name,
             "service_account_email": self.service_account,
@@ -135,9 +135,9 @@ class DataflowRunner(RunnerOptions):
         }
         labels = [f"--labels={key}={value}" for key, value in sorted(self.labels.items())]
         private = [] if self.public_addresses else ["--no_use_public_ips"]
-        given = [f"--{name}={value}" for name, value in values.items() if value]
-        # Workers import the stages from the image; the driver's main module is none of theirs.
-        return [*given, *labels, *private, "--no_save_main_session"]
+        field_flags = [f"--{name}={value}" for name, value in values.items() if value]
+        # Workers import the stages from the image, and do not need the driver's main module.
+        return [*field_flags, *labels, *private, "--no_save_main_session"]
 
     def check_places(self, data: str, output: str) -> None:
         for name, uri in (("data", data), ("output", output)):
@@ -156,10 +156,10 @@ class DataflowRunner(RunnerOptions):
 
 
 def run_labels(environment: Mapping[str, str]) -> dict[str, str]:
-    """The labels of the run of Vertex Pipelines that a task is part of, which the task's jobs get on the bill too.
+    """The labels of the Vertex Pipelines run that a task is part of. The task's jobs get them too, for billing.
 
-    google-cloud-pipeline-components reads the same variable. A label that came as an input of the task would be part of
-    what an engine's cache knows it by, and an edited one would do the work again.
+    google-cloud-pipeline-components reads the same variable. A label passed as an input of the task would be part of
+    the engine's cache key, and an edited label would repeat the work.
     """
     try:
         labels = json.loads(environment.get("VERTEX_AI_PIPELINES_RUN_LABELS", "{}"))
@@ -174,7 +174,7 @@ def _check_labels(labels: Mapping[str, str]) -> None:
     ]
     if wrong or len(labels) > _MAX_LABELS:
         raise UsageError(
-            "a label is wrong" if wrong else "there are too many labels",
+            "a label is not valid" if wrong else "there are too many labels",
             where="DataflowRunner, --label",
             expected=f"at most {_MAX_LABELS} of KEY=VALUE in lower-case letters, digits, - and _, 63 of them at most",
             received=", ".join(wrong) or str(len(labels)),

@@ -1,4 +1,4 @@
-"""What Dataflow and the way to it answer, turned into our errors."""
+"""Dataflow errors: translates failures of a job and of the service into headrace's errors."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from headrace.core.cloud import errors as google_cloud
 from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
 
 _ROLES = "the roles roles/dataflow.developer and roles/storage.objectAdmin"
-# A worker's error, as the last line of a traceback has it.
-_OURS = re.compile(r"headrace\.components\.errors\.(\w+): (.+)")
+# A worker's error, as it stands in the last line of a traceback.
+_OURS = re.compile(r"headrace\.core\.errors\.(\w+): (.+)")
 _SHOWN = 500
 
 
 @contextmanager
-def explained(runner: RunnerOptions) -> Iterator[None]:
-    """Turns what a job on Dataflow ends with into one of our errors; what other runners raise, passes.
+def translate_errors(runner: RunnerOptions) -> Iterator[None]:
+    """Translates errors of a job on Dataflow; errors of other runners pass unchanged.
 
     Raises:
-        UsageError: it is not allowed, or not there.
-        UserError: what a worker ended with, where that is the user's to mend.
-        PlatformError: the service failed, the job did, or was cancelled.
+        UsageError: access is denied, or something that the job needs does not exist.
+        UserError: a worker failed on something that the user can fix.
+        PlatformError: the service or the job failed, or the job was cancelled.
     """
     if not isinstance(runner, DataflowRunner):
         yield
@@ -41,11 +41,13 @@ def explained(runner: RunnerOptions) -> Iterator[None]:
             yield
         except api.NotFound as error:
             raise UsageError(
-                "Dataflow does not find what the job needs", where=where, received=google_cloud.said(error)
+                "Dataflow did not find something that the job needs",
+                where=where,
+                received=google_cloud.message_of(error),
             ) from error
         except DataflowJobAlreadyExistsError as error:
             raise PlatformError(
-                "a job of this name runs already",
+                "a job of this name is already running",
                 where=where,
                 received=str(error),
                 fix="Wait for it, or cancel it (gcloud dataflow jobs cancel), and run this again",
@@ -55,7 +57,7 @@ def explained(runner: RunnerOptions) -> Iterator[None]:
 
 
 def _failure(error: DataflowRuntimeException, where: str) -> HeadraceError:
-    """What a job that did not end well came to."""
+    """The error for a job that did not succeed."""
     if error.result is not None and error.result.state == PipelineState.CANCELLED:
         return PlatformError("the job was cancelled", where=where, fix="Run it again to start another")
     text = str(error)

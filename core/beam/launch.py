@@ -1,4 +1,4 @@
-"""Runs a Beam pipeline on any runner: starts it, says how far it is, counts, and cancels what nobody waits for."""
+"""Beam launcher: runs a pipeline on any runner, reports progress and counters, and cancels it when it is given up."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from headrace.core.beam.counters import quarantined
-from headrace.core.beam.dataflow_errors import explained
+from headrace.core.beam.dataflow_errors import translate_errors
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress
-from headrace.core.signals import told_to_end
+from headrace.core.signals import raise_on_sigterm
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-# A service is asked over the network, and counts with some delay anyway.
+# Counters of a service are read over the network, and are some seconds late anyway.
 _SECONDS_BETWEEN_QUESTIONS = 15.0
 # Pipeline engines give a task about half a minute from SIGTERM on.
 _SECONDS_TO_START = 20.0
@@ -38,26 +38,26 @@ def run(
     rows_read: Callable[[], int] | None = None,
     launched: Callable[[PipelineResult], None] | None = None,
 ) -> dict[str, int]:
-    """Runs a pipeline to its end, and reports how many rows it has read meanwhile.
+    """Runs a pipeline to its end, and reports the rows read meanwhile.
 
-    The pipeline has a thread of its own, so that progress is reported from the caller's. Where the caller is given up,
-    or asked to end (SIGTERM, as pipeline engines do), a job on a service is cancelled.
+    The pipeline runs in a thread of its own, so that progress is reported from the caller's. When the caller is
+    interrupted or terminated (SIGTERM, as pipeline engines send), a job on a service is cancelled.
 
     Args:
         build: adds the stages to a pipeline.
-        runner: which runs it.
-        job_name: where the runner's options give none.
-        namespace: of the job's counters, of which "rows" is how many were read.
-        report: told how many rows have been read.
-        rows_read: counts these where the workers are on this machine; elsewhere the job's own counters do.
-        launched: told of the job as soon as there is one.
+        runner: options of the runner.
+        job_name: used where the runner's options give none.
+        namespace: of the job's counters; its "rows" counts the rows read.
+        report: receives the number of rows read.
+        rows_read: counts them where the workers are on this machine; elsewhere the job's own counters do.
+        launched: receives the job as soon as it exists.
 
     Returns:
         The job's counters.
 
     Raises:
         UsageError: Beam refuses the options.
-        PlatformError: the job did not finish, or was asked to end.
+        PlatformError: the job did not finish, or the process was terminated.
     """
     begun = threading.Event()
     failures: list[BaseException] = []
@@ -74,7 +74,7 @@ def run(
                 try:
                     launched(result)
                 except BaseException:
-                    # A job that nobody was told of is not left to itself.
+                    # A job that could not be recorded is cancelled, as nobody would find it.
                     result.cancel()
                     raise
             result.wait_until_finish()
@@ -83,28 +83,28 @@ def run(
             failures.append(error)
 
     thread = threading.Thread(target=work, name="beam pipeline", daemon=True)
-    asked = time.monotonic()
+    polled = time.monotonic()
     try:
-        with contextlib.nullcontext() if runner.local else told_to_end():
+        with contextlib.nullcontext() if runner.local else raise_on_sigterm():
             thread.start()
             while thread.is_alive():
                 thread.join(_SECONDS_BETWEEN_LOOKS)
                 rows = 0
                 if rows_read is not None:
                     rows = rows_read()
-                elif results and thread.is_alive() and time.monotonic() - asked > _SECONDS_BETWEEN_QUESTIONS:
+                elif results and thread.is_alive() and time.monotonic() - polled > _SECONDS_BETWEEN_QUESTIONS:
                     rows = counters(results[0], namespace).get("rows", 0)
-                    asked = time.monotonic()
+                    polled = time.monotonic()
                 if rows:
                     report(f"{rows:,} rows read", done=rows)
     except BaseException:
-        # A job on this machine ends with the process; elsewhere also one that is just being started is not left alone.
+        # A job on this machine ends with the process; elsewhere also a job that is still starting is waited for.
         if not runner.local and thread.ident is not None:
             begun.wait(_SECONDS_TO_START)
             if results:
                 results[0].cancel()
         raise
-    with explained(runner):
+    with translate_errors(runner):
         if failures:
             raise failures[0]
         state = results[0].state
@@ -125,8 +125,8 @@ def launch(build: Callable[[beam.Pipeline], None], runner: RunnerOptions, job_na
     try:
         pipeline = beam.Pipeline(runner=runner.make(), options=options)
     except ValueError as error:
-        said = " ".join(str(error).partition("errors:")[2].split()) or str(error)
-        raise UsageError(f"{runner.name} refuses its options", received=said.rstrip(".")) from error
+        message = " ".join(str(error).partition("errors:")[2].split()) or str(error)
+        raise UsageError(f"{runner.name} rejected its options", received=message.rstrip(".")) from error
     build(pipeline)
     return pipeline.run()
 

@@ -1,6 +1,6 @@
-"""What every Beam runner's options have in common, and options of Beam's own, which its own parser checks.
+"""Runner options: what all Beam runners have in common, and options of Beam's own, which Beam's own parser checks.
 
-Beam is imported only where options of Beam's own are given, or its options are made.
+Beam is imported only to check options of its own or to build its options object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineRunner
 
-# What an image is called; Dataflow's workers and Docker's start from one.
+# Reference of a container image, from which Dataflow's and Docker's workers start.
 IMAGE = (
     r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?",
     "the image that holds this component, such as europe-docker.pkg.dev/my-project/headrace/preprocess:1.0",
@@ -36,18 +36,18 @@ _OWN_FLAGS = frozenset(
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What all runners take.
+    """Options of every runner.
 
     Attributes:
-        beam_options: options of Beam's own, without their dashes; "true" or "" for those that take no value. A value
-            with commas is given once for each of them.
+        beam_options: options of Beam's own, without their dashes; "true" or "" for flags. A value with commas is
+            split at them, and the option is repeated for each part.
 
     Raises:
-        UsageError: an option that Beam does not know, or whose value it does not take, or that has a place of its own.
+        UsageError: an option that Beam does not know, a value that it rejects, or an option that headrace sets itself.
     """
 
     name: ClassVar[str]
-    # Whether workers run on this machine, and so may leave rows to each other on its disk.
+    # Whether workers run on this machine, and so can exchange rows on its disk.
     local: ClassVar[bool] = False
 
     _: dataclasses.KW_ONLY
@@ -58,7 +58,7 @@ class RunnerOptions:
             _check_beam_options(self.beam_options)
 
     def flags(self) -> list[str]:
-        """The options as Beam's command line has them, but for `beam_options`."""
+        """The options in the form of Beam's command line, without `beam_options`."""
         return []
 
     def check_places(self, data: str, output: str) -> None:
@@ -69,10 +69,10 @@ class RunnerOptions:
         """
 
     def pipeline_options(self, job_name: str = "") -> PipelineOptions:
-        """As Beam takes them.
+        """Beam's options object.
 
         Args:
-            job_name: the job's name if the options give none.
+            job_name: used if the options give none.
         """
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -82,12 +82,12 @@ class RunnerOptions:
         return PipelineOptions(flags)
 
     def make(self) -> PipelineRunner:
-        """The runner itself."""
+        """Creates the Beam runner."""
         raise NotImplementedError
 
 
 def _check_beam_options(options: Mapping[str, str]) -> None:
-    """Refuses what Beam's own parser does not know or take."""
+    """Refuses options that Beam's own parser does not know, and values that it rejects."""
     import contextlib
     import io
 
@@ -98,19 +98,21 @@ def _check_beam_options(options: Mapping[str, str]) -> None:
             raise UsageError(
                 f'"{name}" has an option of its own',
                 where="--beam-option",
-                expected="options that headrace does not name",
+                expected="an option that headrace does not have",
             )
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     (parser,) = parsers
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
         # The parser says what is wrong on stderr, and exits.
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             _, unknown = parser.parse_known_args(_beam_flags(options))
     except SystemExit as error:
         raise UsageError(
-            "Beam refuses an option", where="--beam-option", received=said.getvalue().rpartition("error: ")[2].strip()
+            "Beam rejected an option",
+            where="--beam-option",
+            received=stderr.getvalue().rpartition("error: ")[2].strip(),
         ) from error
     if unknown:
         import difflib
@@ -118,11 +120,11 @@ def _check_beam_options(options: Mapping[str, str]) -> None:
         name = unknown[0].partition("=")[0].lstrip("-")
         close = difflib.get_close_matches(name, re.findall(r"--([a-z_]+)", parser.format_usage()), n=1)
         raise UsageError(
-            f'Beam knows no option "{name}"',
+            f'Beam has no option "{name}"',
             where="--beam-option",
             expected="an option as Beam's documentation spells it, such as number_of_worker_harness_threads",
             received=unknown[0],
-            fix=f'Perhaps "{close[0]}" is meant' if close else None,
+            fix=f'Did you mean "{close[0]}"?' if close else None,
         )
 
 

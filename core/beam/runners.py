@@ -1,6 +1,6 @@
-"""Which Beam runner does the work, and with what: options that check themselves before anything is launched.
+"""Beam runners and their options, which check themselves before anything is launched.
 
-Beam is imported only to make a runner, or where a user passes options of Beam's own.
+Beam is imported only to create a runner, or where a user passes options of Beam's own.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ ENVIRONMENTS = ("DOCKER", "EXTERNAL", "PROCESS", "LOOPBACK")
 
 @dataclass(frozen=True)
 class DirectRunner(RunnerOptions):
-    """Beam's own runner on this machine; named outright, because the default one would first download another.
+    """Beam's direct runner on this machine; named explicitly, because Beam's default would first download another.
 
     Attributes:
-        workers: processes; with 1 the work is done in this one, which needs no start.
+        workers: number of processes; with 1 the work is done in this process, without start-up time.
     """
 
     name: ClassVar[str] = "DirectRunner"
@@ -71,8 +71,8 @@ class PortableRunner(RunnerOptions):
 
     Attributes:
         job_endpoint: the job server, as HOST:PORT.
-        environment_type: how workers are started: DOCKER (a container), EXTERNAL (a worker pool that is there
-            already, such as a sidecar), PROCESS (a command on each machine) or LOOPBACK (this process; for tests).
+        environment_type: how workers are started: DOCKER (a container), EXTERNAL (a worker pool that already
+            runs, such as a sidecar), PROCESS (a command on each machine) or LOOPBACK (this process; for tests).
         environment_config: the image, HOST:PORT of the pool, or JSON with "command" and "env".
 
     Raises:
@@ -97,7 +97,7 @@ class PortableRunner(RunnerOptions):
             )
         if self.environment_type not in ENVIRONMENTS:
             raise UsageError(
-                "there is no such environment",
+                "the environment type is not valid",
                 where=f"{self.name}, --environment-type",
                 expected=f"one of {', '.join(ENVIRONMENTS)}",
                 received=repr(self.environment_type),
@@ -105,14 +105,14 @@ class PortableRunner(RunnerOptions):
         expected = self._expected_config()
         if expected:
             raise UsageError(
-                "environment_config is wrong" if self.environment_config else "environment_config is missing",
+                "environment_config is not valid" if self.environment_config else "environment_config is missing",
                 where=f"{self.name}, --environment-config",
                 expected=expected,
                 received=self.environment_config or "nothing",
             )
 
     def _expected_config(self) -> str | None:
-        """What environment_config ought to be, or None if it is right."""
+        """The expected environment_config, or None if it is valid."""
         config = self.environment_config
         if self.environment_type == "LOOPBACK":
             return "nothing for LOOPBACK" if config else None
@@ -142,7 +142,7 @@ class PortableRunner(RunnerOptions):
 
 @dataclass(frozen=True)
 class FlinkRunner(PortableRunner):
-    """Apache Flink, by Beam's Flink job server."""
+    """Apache Flink, through Beam's Flink job server."""
 
     name: ClassVar[str] = "FlinkRunner"
 
@@ -154,7 +154,7 @@ class FlinkRunner(PortableRunner):
 
 @dataclass(frozen=True)
 class SparkRunner(PortableRunner):
-    """Apache Spark, by Beam's Spark job server."""
+    """Apache Spark, through Beam's Spark job server."""
 
     name: ClassVar[str] = "SparkRunner"
 
@@ -170,50 +170,50 @@ RUNNERS: Mapping[str, type[RunnerOptions]] = {
 
 
 def runner_options(name: str, values: Mapping[str, Any]) -> RunnerOptions:
-    """The options of a runner by its name.
+    """Creates the options of a runner by its name.
 
     Args:
         name: one of RUNNERS.
-        values: its options by name, and those that were not given as None.
+        values: its options by name; None for those that are not set.
 
     Raises:
-        UsageError: there is no such runner, it has no such option, or a value is wrong.
+        UsageError: the runner does not exist, it does not have the option, or a value is not valid.
     """
     kind = RUNNERS.get(name)
     if kind is None:
-        raise UsageError("there is no such runner", expected=f"one of {', '.join(RUNNERS)}", received=repr(name))
-    given = {option: value for option, value in values.items() if value is not None}
+        raise UsageError("the Beam runner is not valid", expected=f"one of {', '.join(RUNNERS)}", received=repr(name))
+    options = {option: value for option, value in values.items() if value is not None}
     known = {known.name for known in dataclasses.fields(kind)}
-    foreign = sorted(option_of(option) for option in given if option not in known)
+    foreign = sorted(option_of(option) for option in options if option not in known)
     if foreign:
         raise UsageError(
-            f"{name} does not take {' and '.join(foreign)}",
+            f"{name} does not accept {' and '.join(foreign)}",
             where="--runner",
             expected=f"options among {', '.join(sorted(option_of(option) for option in known))}",
         )
-    return kind(**given)
+    return kind(**options)
 
 
 def runner_of(text: str, environment: Mapping[str, str] | None = None) -> RunnerOptions:
-    """The Beam runner that a JSON object names, as {"name": NAME, OPTION: VALUE, ...}; "" is this process.
+    """Parses a runner from a JSON object, {"name": NAME, OPTION: VALUE, ...}; "" is this process.
 
     Args:
-        text: the object.
-        environment: of a task, whose run's labels a job of Dataflow gets; None for none.
+        text: JSON.
+        environment: variables of a task; a Dataflow job gets the labels of the task's run. None for no labels.
 
     Raises:
-        UsageError: it is none, or its options are wrong.
+        UsageError: the text is not such an object, or its options are not valid.
     """
     if not text:
         return DirectRunner()
     try:
-        said = json.loads(text)
-        name = said.pop("name")
+        parsed = json.loads(text)
+        name = parsed.pop("name")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UsageError(
-            "the runner is not said as it should be", expected='{"name": NAME, OPTION: VALUE}', received=text
+            "the runner is not a valid JSON object", expected='{"name": NAME, OPTION: VALUE}', received=text
         ) from error
-    runner = runner_options(name, said)
+    runner = runner_options(name, parsed)
     if not isinstance(runner, DataflowRunner):
         return runner
     return dataclasses.replace(runner, labels={**run_labels(environment or {}), **runner.labels})

@@ -1,4 +1,4 @@
-"""Where an artifact is made before it is published: a folder that workers can write to, renamed when it is whole."""
+"""Staging: the temporary folder that workers write an artifact to, renamed to its place when it is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.storage.lock import locked
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import Artifact, check_replaceable
 
-# The folder within the temporary one where stages leave files to each other.
+# The folder within the temporary one through which stages exchange files.
 WORK = ".work"
 _MANIFEST = "manifest.json"
 _COPIES_AT_ONCE = 16
@@ -23,14 +23,14 @@ _COPIES_AT_ONCE = 16
 
 @contextmanager
 def staging(output: str, kind: Artifact, identity: str, runner: RunnerOptions) -> Iterator[str]:
-    """A temporary folder that becomes `output` when the block ends well, and is removed otherwise.
+    """A temporary folder that becomes `output` when the block succeeds, and is removed otherwise.
 
-    Workers on other machines cannot write to this one's disk: for them it is beside the output in its bucket, by a
-    name that follows from the identity, so that a run that is given again clears what a killed one left there. What a
-    worker that was given up for lost writes later goes there too, and never into what was published.
+    Workers on other machines cannot write to this machine's disk: for them it is next to the output in its bucket,
+    under a name derived from the identity, so that a repeated run clears what a killed one left there. A worker that
+    the runner gave up on also writes there, and never into what was published.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the output cannot be written.
         PlatformError: the disk is full, or the service failed.
     """
     if runner.local or not storage.is_remote(output):
@@ -51,7 +51,7 @@ def staging(output: str, kind: Artifact, identity: str, runner: RunnerOptions) -
 
 
 def _clear(output: str) -> None:
-    """Removes what killed runs left beside `output`; a run that lives holds the lock of its work folder."""
+    """Removes what killed runs left next to `output`; a live run holds the lock of its work folder."""
     path = storage.resolve(output)
     for work in path.parent.glob(f".{_glob.escape(path.name)}.*/{WORK}"):
         with contextlib.suppress(PlatformError), locked(str(work), timeout_s=0):
@@ -59,9 +59,9 @@ def _clear(output: str) -> None:
 
 
 def _publish(source: str, output: str) -> None:
-    """Gives the objects below `source` their names below `output`, which has no others then; the manifest comes last.
+    """Replaces the objects below `output` by those below `source`; the manifest is written last.
 
-    An earlier manifest goes first: readers look for it, and must not find it beside shards of two runs.
+    An earlier manifest is removed first: readers look for it, and must not find it next to shards of two runs.
     """
     from headrace.core.storage import gcs
 
@@ -76,5 +76,7 @@ def _publish(source: str, output: str) -> None:
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
             for _ in pool.map(gcs.copy, targets.keys(), targets.values()):
                 pass
-        gcs.remove(sorted(earlier - set(targets.values())))
+        # The mark stays until the manifest is there.
+        kept = {*targets.values(), storage.join(output, gcs.UNFINISHED)}
+        gcs.remove(sorted(earlier - kept))
         gcs.copy(manifest, storage.join(output, _MANIFEST))

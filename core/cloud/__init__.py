@@ -1,1 +1,1 @@
-"""Clients of Google Cloud that several components share, and the errors of those services."""
+"""Google Cloud clients that several components share, and the errors of those services."""

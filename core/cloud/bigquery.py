@@ -1,6 +1,6 @@
-"""The way to BigQuery: a client, what is tried again, and what the service says turned into our errors.
+"""BigQuery client, its retry policy, and the translation of its errors.
 
-BIGQUERY_EMULATOR_HOST, read at each call, names a server of one's own, without credentials.
+BIGQUERY_EMULATOR_HOST, read at each call, names another server, which needs no credentials.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RETRY_SECONDS = 60.0
 
 
 def client(project: str) -> Any:
-    """A client that pays by `project`; whoever made it closes it."""
+    """Creates a client that bills `project`; the caller closes it."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import bigquery
 
@@ -34,28 +34,28 @@ def client(project: str) -> Any:
 
 
 def retry() -> Any:
-    """What each call tries again, and for how long."""
+    """The retry policy of every call."""
     from google.cloud.bigquery.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
 
 
 @contextmanager
-def translate_errors(uri: str, roles: str, missing: str = "there is no such table") -> Iterator[None]:
-    """Turns what the service says about `uri` into one of our errors.
+def translate_errors(uri: str, roles: str, missing: str = "the table does not exist") -> Iterator[None]:
+    """Translates the service's errors about `uri`.
 
     Args:
-        uri: what it is asked about.
-        roles: what an account needs, to be told to one that lacks it.
-        missing: what it means that something is not there.
+        uri: what the request is about.
+        roles: that an account needs, named in the error for one that lacks them.
+        missing: the message where the table was not found.
 
     Raises:
-        DataError: it is not there.
-        UsageError: no credentials, not allowed, or a request that is wrong.
+        DataError: the table was not found.
+        UsageError: no credentials, access denied, or an invalid request.
         PlatformError: the service failed, or did not answer in time.
     """
     try:
         with errors.translate_errors("BigQuery", uri, roles):
             yield
     except api.NotFound as error:
-        raise DataError(missing, where=uri, received=errors.said(error)) from error
+        raise DataError(missing, where=uri, received=errors.message_of(error)) from error

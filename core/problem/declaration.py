@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from headrace.core.checks import is_finite
+from headrace.core.checks import check_texts, is_finite
 from headrace.core.errors import ProblemError
+from headrace.core.expressions.json_form import to_json
+from headrace.core.expressions.nodes import Expression
 from headrace.core.problem import digests
-from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric
+from headrace.core.problem.derivation import Derivation
+from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric, check_cross
 from headrace.core.problem.gate import METRICS, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
@@ -60,9 +64,10 @@ class Problem:
         drift: how far columns may have moved from an earlier statistics.json; without it nothing is compared.
         duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
             another key; "allow" keeps such rows.
+        missing: texts that stand for a missing value in columns of text, beside the empty one: "NA", "N/A", "-".
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
-        missing: texts that stand for a missing value in every column but the key, such as "NA"; blanks around them
-            make no difference. An empty field always stands for one.
+        derive: expressions by the name of the feature or label that they compute from columns of the table, or of what
+            others of them read; see `headrace.expressions`.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
@@ -80,19 +85,24 @@ class Problem:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     drift: Drift | None = None
     duplicate_rows: DuplicateRows = "allow"
-    tuning: Tuning | None = None
     missing: Sequence[str] = ()
+    tuning: Tuning | None = None
+    derive: Mapping[str, Expression] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
-        if isinstance(self.missing, Sequence) and not isinstance(self.missing, str):
-            object.__setattr__(self, "missing", tuple(self.missing))
+        object.__setattr__(self, "missing", check_texts(self.missing, "missing", where="Problem", error=ProblemError))
         self._check_fields()
         self._check_label()
         self._check_features()
         self._check_gate()
         self._check_drift()
         self._check_tuning()
+        _ = self.derivation
+
+    def __eq__(self, other: object) -> bool:
+        # Expressions compare into expressions.
+        return self.to_json() == other.to_json() if isinstance(other, Problem) else NotImplemented
 
     def _check_fields(self) -> None:
         if not isinstance(self.name, str) or not _PROBLEM_NAME.match(self.name):
@@ -105,13 +115,6 @@ class Problem:
         if self.key is not None and not isinstance(self.key, str):
             raise ProblemError(
                 "key is wrong", where="Problem", expected="a column's name, or None", received=repr(self.key)
-            )
-        if not isinstance(self.missing, tuple) or not all(isinstance(text, str) for text in self.missing):
-            raise ProblemError(
-                "missing is wrong",
-                where="Problem",
-                expected='texts that stand for a missing value, such as ["NA"]',
-                received=repr(self.missing),
             )
         for name, kind in (("splits", Splits), ("training", Training)):
             if not isinstance(getattr(self, name), kind):
@@ -214,27 +217,7 @@ class Problem:
             )
         for feature in self.features:
             if isinstance(feature, Crossed):
-                self._check_cross(feature, seen)
-
-    def _check_cross(self, cross: Crossed, features: Mapping[str, Feature]) -> None:
-        where = f"Crossed({', '.join(map(repr, cross.features))})"
-        for name in cross.features:
-            crossed = features.get(name)
-            if crossed is None or isinstance(crossed, Crossed):
-                known = sorted(n for n, f in features.items() if not isinstance(f, Crossed))
-                raise ProblemError(
-                    f'there is no feature "{name}" to cross',
-                    where=where,
-                    expected=f"names among {', '.join(known)}",
-                    received=f'"{name}"',
-                )
-            if isinstance(crossed, Numeric) and crossed.buckets is None:
-                raise ProblemError(
-                    f'"{name}" is a number without buckets, and cannot be crossed',
-                    where=where,
-                    expected=f'Numeric("{name}", buckets=[...])',
-                    received="no buckets",
-                )
+                check_cross(feature, seen)
 
     def _check_gate(self) -> None:
         if self.gate is None:
@@ -313,6 +296,11 @@ class Problem:
         """The features that are columns of the table: all but the crosses, in the order declared."""
         return tuple(f for f in self.features if not isinstance(f, Crossed))
 
+    @functools.cached_property
+    def derivation(self) -> Derivation:
+        """What the derived columns are computed from."""
+        return Derivation.of(self.derive, self.label, self.columns, self.key)
+
     @property
     def crosses(self) -> tuple[Crossed, ...]:
         """The crossed features, in the order declared."""
@@ -324,6 +312,7 @@ class Problem:
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
+        plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 

@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_EXAMPLES = ("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows", "missing")
+_EXAMPLES = (
+    *("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows"),
+    *("missing", "derive"),
+)
 # What the model alone makes of a column: Examples hold the columns as they are.
 _OF_THE_MODEL = frozenset({"buckets", "embedding", "hash_buckets", "max_vocabulary"})
 # Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
@@ -18,12 +21,13 @@ _LATER: Mapping[str, Any] = {
     "duplicate_rows": "allow",
     "column": None,
     "missing": [],
+    "derive": {},
 }
 
 
 def schema_digest(problem: Mapping[str, Any]) -> str:
     """Digest of what preprocessing reads of a problem, given as its JSON value; in hexadecimal, as all of these."""
-    read = {name: problem[name] for name in _EXAMPLES}
+    read = {name: problem[name] for name in _EXAMPLES if name in problem}
     columns = [feature for feature in problem["features"] if feature["kind"] != "Crossed"]
     read["features"] = [_without(column) for column in columns]
     read["label"] = _without(problem["label"])
@@ -32,12 +36,12 @@ def schema_digest(problem: Mapping[str, Any]) -> str:
 
 def training_digest(problem: Mapping[str, Any]) -> str:
     """Digest of what training reads: all but the gate and the search."""
-    return _digest({name: problem[name] for name in (*_EXAMPLES, "training", "hyperparameters")})
+    return _digest({name: problem[name] for name in (*_EXAMPLES, "training", "hyperparameters") if name in problem})
 
 
 def evaluation_digest(problem: Mapping[str, Any]) -> str:
     """Digest of what evaluation reads: the columns, which slices are cut by, and the gate."""
-    return _digest({name: problem[name] for name in (*_EXAMPLES, "gate")})
+    return _digest({name: problem[name] for name in (*_EXAMPLES, "gate") if name in problem})
 
 
 def _without(column: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.core.checks import check_count, check_fraction, is_finite
@@ -194,6 +194,36 @@ class Crossed:
 
 
 Feature = Numeric | Categorical | Crossed
+
+
+def check_cross(cross: Crossed, features: Mapping[str, Feature]) -> None:
+    """Checks that a cross is of features that can be crossed.
+
+    Args:
+        cross: of a Problem.
+        features: of the Problem, by name.
+
+    Raises:
+        ProblemError: there is no such feature, or it is a number without buckets.
+    """
+    where = f"Crossed({', '.join(map(repr, cross.features))})"
+    for name in cross.features:
+        crossed = features.get(name)
+        if crossed is None or isinstance(crossed, Crossed):
+            known = sorted(n for n, f in features.items() if not isinstance(f, Crossed))
+            raise ProblemError(
+                f'there is no feature "{name}" to cross',
+                where=where,
+                expected=f"names among {', '.join(known)}",
+                received=f'"{name}"',
+            )
+        if isinstance(crossed, Numeric) and crossed.buckets is None:
+            raise ProblemError(
+                f'"{name}" is a number without buckets, and cannot be crossed',
+                where=where,
+                expected=f'Numeric("{name}", buckets=[...])',
+                received="no buckets",
+            )
 
 
 def _check_name(name: object, where: str) -> None:

@@ -13,18 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
-from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.numbering import content_fingerprint, content_texts
+from headrace.core.rows.read import as_in_table
+from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.source import Rows
+from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
+from headrace.core.values.missing import LOOKS_MISSING, declaration
+from headrace.core.values.numbers import parse_numbers
+from headrace.core.values.spellings import spellings
 
-Mask = npt.NDArray[np.bool_]
-
-# Text that stands for a missing number: what pandas, R and Arrow write. A category may well be called NA (Namibia),
-# so there only an empty field is missing.
-_MISSING_NUMBERS = ("", "na", "n/a", "#n/a", "nan", "-nan", "null", "none")
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_INFINITY = r"^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$"
 _FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
 _SHOWN = 40
 
@@ -38,8 +36,8 @@ class Checked:
             have; the key first, or for a problem without one the row's content, see `numbering`.
         numbers: their numbers in the file.
         quarantined: the others, in order.
-        seen: of the rows that passed, `rows` and, for each column whose share is bounded, `missing NAME` and
-            `unknown NAME`.
+        seen: of the rows that passed, `rows`; for each column whose share is bounded, `missing NAME` and `unknown
+            NAME`; for each whose categories are measured, `text NAME` and `typed NAME`: how its values came.
     """
 
     batch: pa.RecordBatch
@@ -52,11 +50,12 @@ class Checked:
 class _Column:
     """A column on its way: its typed values, and for each rule that rows broke, which rows and what to tell them.
 
-    `name` is what the file calls it. `seen` has what is no fault of a row, but may be one of the whole data: values
-    that are missing or unknown.
+    `name` is what the table calls it, and `source` is its values as they came. `seen` has what is no row's fault, but
+    may be one of the whole data: values that are missing or unknown.
     """
 
     name: str
+    source: pa.Array
     values: pa.Array
     faults: list[tuple[Reason, Mask, Callable[[str], str]]] = field(default_factory=list)
     seen: dict[str, Mask] = field(default_factory=dict)
@@ -66,54 +65,20 @@ class _Column:
             self.faults.append((reason, mask, message))
 
 
-def wanted_columns(problem: Problem) -> list[str]:
-    """The columns of files that a Problem reads: key, label, features; a row's first fault is found in this order."""
-    declared = [problem.label.source_column, *(f.source_column for f in problem.columns)]
-    return list(dict.fromkeys(declared if problem.key is None else [problem.key, *declared]))
-
-
-def without_missing(missing: Sequence[str], column: pa.Array) -> pa.Array:
-    """A column in which values that stand for a missing one are null.
-
-    Args:
-        missing: the texts that stand for it, as the Problem declares them; a typed number is compared with their value.
-        column: of any type.
-    """
-    kind = column.type
-    if not missing or not len(column):
-        return column
-    if pa.types.is_dictionary(kind):
-        return without_missing(missing, column.dictionary_decode())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        stands = pc.is_in(pc.utf8_trim_whitespace(column), pa.array([word.strip() for word in missing], kind))
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        numbers = [number for number in map(_number, missing) if number is not None]
-        stands = pc.is_in(column.cast(pa.float64(), safe=False), pa.array(numbers, pa.float64()))
-    else:
-        return column
-    return pc.if_else(stands, None, column) if pc.any(stands).as_py() else column
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> Checked:
     """Checks a batch against the types, ranges, vocabularies and missing values that a Problem allows.
 
     Args:
         problem: what is asked of each column.
-        rows: at least the columns of `wanted_columns`.
+        rows: at least those of `read.read_rows`, with the derived columns; see `derive.with_derived`.
         marked: faults that a look at the whole data found, by the row's number in its part; see `marks`.
     """
     checked: dict[str, _Column] = {}
     if problem.key is not None:
         checked[problem.key_name] = _check_key(problem.key, rows.batch.column(problem.key))
-    for declared in (problem.label, *problem.columns):
-        column = without_missing(problem.missing, rows.batch.column(declared.source_column))
+    # What a derived column is missing for is the fault to name first.
+    for declared in (*problem.derivation.inputs, problem.label, *problem.columns):
+        column = blank(rows.batch.column(declared.name), problem.missing)
         checked[declared.name] = (
             _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)
         )
@@ -124,8 +89,8 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
     bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
-    wanted = wanted_columns(problem)
-    quarantined = [*rows.refused, *(_quarantine(rows, wanted, checked, int(row), whole) for row in np.flatnonzero(bad))]
+    table = as_in_table(problem, rows)
+    quarantined = [*rows.refused, *(_quarantine(table, checked, int(row), whole) for row in np.flatnonzero(bad))]
     quarantined.sort(key=lambda row: row.row)
     seen = Counter(
         {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}
@@ -142,8 +107,22 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
 
 def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> QuarantinedRow:
     """The row at index `row` of a batch, with its faults and what it held in `columns`."""
-    values = {name: _plain(rows.batch.column(name)[row]) for name in columns}
+    values = {name: json_value(rows.batch.column(name)[row]) for name in columns}
     return QuarantinedRow(rows.part.name, int(rows.numbers[row]), faults[0], values, tuple(faults[1:]))
+
+
+def category_texts(declared: Categorical, column: pa.Array) -> tuple[pa.Array, Mask]:
+    """The categories in a column, null where one is missing, and which values are bytes that are not UTF-8.
+
+    A value of a typed column is the category of the declared vocabulary that says it, such as "True" for true.
+
+    Raises:
+        DataError: a value is several of them.
+    """
+    text, bad = texts(column)
+    if declared.vocabulary is not None and not is_text(column.type):
+        text = respell(declared.source_column, text, spellings(declared.vocabulary))
+    return pc.if_else(pc.equal(text, ""), None, text), bad
 
 
 def not_numbers(column: pa.Array) -> tuple[Mask, int]:
@@ -152,49 +131,23 @@ def not_numbers(column: pa.Array) -> tuple[Mask, int]:
     return wrong, len(column) - int(missing.sum())
 
 
-def as_text(column: pa.Array) -> pa.Array:
-    """Any scalar column as strings: 1 and 1.0 as "1", true as "true", dates as Arrow writes them, NaN as null.
-
-    Raises:
-        DataError: bytes are not UTF-8.
-        pa.ArrowNotImplementedError: the type has no text; `check_data` refuses such a column before.
-    """
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return as_text(column.dictionary_decode())
-    if pa.types.is_decimal(kind):
-        text = column.cast(pa.string())
-        # 1.50 is 1.5, and 1.00 is 1, as they are when they come as floats.
-        return (
-            pc.replace_substring_regex(text, r"^([^.eE]*)(\.[0-9]*[1-9])?\.?0*$", r"\1\2") if kind.scale > 0 else text
-        )
-    if pa.types.is_floating(kind):
-        column = pc.if_else(pc.is_nan(column), None, column).cast(pa.float64())
-        whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(1 << 53)))
-        integers = pc.if_else(whole, column, None).cast(pa.int64()).cast(pa.string())
-        return pc.coalesce(integers, column.cast(pa.string()))
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        try:
-            return column.cast(pa.string())
-        except pa.ArrowInvalid as error:
-            raise DataError("a column of bytes is not UTF-8", expected="text", received=str(error)) from error
-    return column.cast(pa.string())
-
-
 def _check_key(name: str, column: pa.Array) -> _Column:
-    text = as_text(column)
-    result = _Column(name, text)
-    missing = _mask(pc.is_null(text)) | _mask(pc.equal(text, ""))
+    text, bad = texts(column)
+    result = _Column(name, column, text)
+    _blame_bytes(result, bad)
+    missing = (_mask(pc.is_null(text)) | _mask(pc.equal(text, ""))) & ~bad
     result.blame("missing_key", missing, lambda _: f"{name} is empty, and is the key")
     return result
 
 
 def _check_category(declared: Categorical, column: pa.Array) -> _Column:
-    text = as_text(column)
-    text = pc.if_else(pc.equal(text, ""), None, text)
+    text, bad = category_texts(declared, column)
     name = declared.source_column
-    result = _Column(name, text)
-    _blame_missing(result, declared, _mask(pc.is_null(text)))
+    result = _Column(name, column, text)
+    _blame_bytes(result, bad)
+    _blame_missing(result, declared, _mask(pc.is_null(text)) & ~bad)
+    if declared.vocabulary is None:
+        result.seen[f"{'text' if is_text(column.type) else 'typed'} {declared.name}"] = _mask(pc.is_valid(text))
     if declared.vocabulary is not None:
         known = _mask(pc.is_in(text, pa.array(declared.vocabulary, text.type)))
         unknown = ~known & _mask(pc.is_valid(text))
@@ -210,11 +163,16 @@ def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     name = declared.source_column
     values, missing, wrong = parse_numbers(column)
     present = ~missing & ~wrong
-    result = _Column(name, pa.array(values, pa.float32(), mask=~present))
-    result.blame("not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
+    result = _Column(name, column, pa.array(values, pa.float32(), mask=~present))
+    result.blame("not_a_number", wrong, lambda value: _no_number(name, value))
     _blame_missing(result, declared, missing)
     low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
     high = min(_FLOAT32_MAXIMUM, np.inf if declared.maximum is None else declared.maximum)
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        # The bound 0.1 is the float32 0.1 too, which is a little above it.
+        narrow = np.float32 if pa.types.is_float32(column.type) else np.float16
+        with np.errstate(over="ignore"):
+            low, high = min(low, float(narrow(low))), max(high, float(narrow(high)))
     result.blame(
         "out_of_range",
         present & ((values < low) | (values > high)),
@@ -223,36 +181,17 @@ def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     return result
 
 
-def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask]:
-    """The numbers in a column, which values are missing, and which are no finite numbers."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    textual = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    missing = _mask(pc.is_null(column))
-    if textual:
-        try:
-            parsed = column.cast(pa.float64())
-        except pa.ArrowInvalid:
-            # One value or more is not a number as Arrow reads it; only now is every value looked at.
-            text = pc.ascii_trim_whitespace(column)
-            missing |= _mask(pc.is_in(pc.ascii_lower(text), pa.array(_MISSING_NUMBERS, text.type)))
-            numeric = _mask(pc.match_substring_regex(text, _NUMBER)) & ~missing
-            wrong = ~missing & ~numeric
-            parsed = pc.if_else(pa.array(numeric), text, None).cast(pa.float64())
-        else:
-            wrong = np.zeros(len(column), np.bool_)
-    else:
-        parsed = column.cast(pa.float64(), safe=False)
-        wrong = np.zeros(len(column), np.bool_)
-    values = parsed.to_numpy(zero_copy_only=False)
-    missing |= np.isnan(values) & ~wrong
-    wrong |= _written_as_infinity(column) if textual and np.isinf(values).any() else np.isinf(values) & (not textual)
-    return np.where(missing | wrong, 0.0, values), missing, wrong
+def _no_number(name: str, value: str) -> str:
+    text = value.strip('"')
+    option = reading_option(text)
+    hint = f"; {option} reads it" if option else ""
+    if text in LOOKS_MISSING:
+        hint = f"; {declaration([text])} in the Problem makes it a missing value"
+    return f"{name} is {value}, which is not a finite number{hint}"
 
 
-def _written_as_infinity(column: pa.Array) -> Mask:
-    """1e400 is a number, if one out of every range, and becomes infinite too; "inf" is not."""
-    return _mask(pc.match_substring_regex(column, _INFINITY))
+def _blame_bytes(result: _Column, bad: Mask) -> None:
+    result.blame("not_utf8", bad, lambda value: f"{result.name} is {value}: these bytes are not UTF-8 text")
 
 
 def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Mask) -> None:
@@ -262,31 +201,21 @@ def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Ma
         result.seen[f"missing {declared.name}"] = missing
 
 
-def _quarantine(
-    rows: Rows, wanted: Sequence[str], checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]
-) -> QuarantinedRow:
+def _quarantine(table: Rows, checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
     faults = [
-        Fault(column.name, reason, message(_shown(_plain(rows.batch.column(column.name)[row]))))
+        Fault(column.name, reason, message(_shown(json_value(column.source[row]))))
         for column in checked.values()
         for reason, mask, message in column.faults
         if mask[row]
     ]
     if row in whole:
         faults.append(whole[row])
-    return quarantine(rows, row, wanted, *faults)
+    return quarantine(table, row, table.batch.schema.names, *faults)
 
 
 def _mask(values: pa.Array) -> Mask:
     mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
     return mask
-
-
-def _plain(scalar: pa.Scalar) -> Any:
-    """A value as JSON can hold it: what JSON has no form for becomes its text."""
-    value = scalar.as_py()
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and np.isfinite(value)):
-        return value
-    return str(value)
 
 
 def _shown(value: Any) -> str:

@@ -50,10 +50,16 @@ def declared(takes: Takes, source: Source) -> Takes:
             expected=", ".join(f"{name} {dtype}" for name, dtype in sorted(wanted.items())) + " and a key",
             received=", ".join(f"{name} {dtype}" for name, dtype in sorted(found.items())),
         )
-    optional = {i.name for i in schema.inputs if i.optional}
+    by_name = {i.name: i for i in schema.inputs}
     columns = {i.name: (i.column,) for i in schema.inputs if i.column is not None}
     inputs = tuple(
-        replace(taken, optional=taken.name in optional, columns=columns.get(taken.name, taken.columns))
+        replace(
+            taken,
+            columns=columns.get(taken.name, taken.columns),
+            optional=by_name[taken.name].optional,
+            spellings=by_name[taken.name].spellings,
+            missing=by_name[taken.name].missing,
+        )
         for taken in takes.inputs
     )
     return replace(takes, inputs=inputs, key=schema.key_name, declared=True)

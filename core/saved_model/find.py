@@ -10,6 +10,7 @@ from headrace.core import storage
 from headrace.core.artifacts.model import ModelArtifact, open_model
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.json_columns import Input, Interface
+from headrace.core.values.spellings import spellings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 # TensorFlow Serving numbers versions; a SavedModel that says nothing of its version is the first.
@@ -87,13 +88,23 @@ def _of_model(uri: str, name: str | None) -> Source:
 
 
 def _interface(model: ModelArtifact) -> Interface:
-    columns = model.columns()
+    columns, known = model.columns(), model.vocabularies()
     try:
-        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "label": [], "key": []}
+        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "derived": [], "input": [], "label": [], "key": []}
         for column in columns:
             by_role[column["role"]].append(column)
         return Interface(
-            tuple(Input(str(c["name"]), c["kind"], bool(c["optional"]), c.get("column")) for c in by_role["feature"]),
+            tuple(
+                Input(
+                    str(c["name"]),
+                    c["kind"],
+                    bool(c["optional"]),
+                    column=c.get("column"),
+                    spellings=spellings(known.get(str(c["name"]), ())),
+                    missing=tuple(model.problem.get("missing", ())),
+                )
+                for c in by_role["feature"] + by_role["input"]
+            ),
             takes_key=True,
             key_name=next((str(c.get("column", c["name"])) for c in by_role["key"] if not c["optional"]), None),
             label=next((str(c["name"]) for c in by_role["label"]), None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from headrace.core.errors import DataError, UsageError
 
@@ -30,6 +30,8 @@ class ModelInput:
             leaves open, [rows, None].
         columns: those it is fed from: one, or as many as it is wide in their order; or one column of lists.
         optional: a value may be missing: the model is then given NaN, or "".
+        spellings: of a category learned from text, how it spells the values of typed columns; see `values.spellings`.
+        missing: texts that stand for a missing value, beside the empty one.
     """
 
     name: str
@@ -37,6 +39,8 @@ class ModelInput:
     width: int | None = None
     columns: tuple[str, ...] = ()
     optional: bool = False
+    spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    missing: tuple[str, ...] = ()
 
     @property
     def shape(self) -> str:

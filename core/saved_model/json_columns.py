@@ -1,7 +1,7 @@
 """JSON instances to columns of features: one piece for online and batch use.
 
-Columns are numpy arrays of one length: float32 for a number (NaN where it is missing), object arrays of str for a
-category or the key ("" where it is missing). They are what the serving signature takes.
+Columns are numpy arrays of one length: float32 or float64 for a number, as the signature takes it (NaN where it is
+missing), object arrays of str for a category or the key ("" where it is missing). Texts are as `core.values` says.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError
+from headrace.core.values.scalars import text_of
 
 Columns = dict[str, npt.NDArray[Any]]
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _JSON_KINDS = {
     str: "a string",
     bool: "a boolean",
@@ -38,12 +38,18 @@ class Input:
         name: its name in the signature and in JSON.
         kind: a number, or a category held as text.
         optional: it may be missing or null.
+        dtype: of a number, in the signature.
+        spellings: of a category learned from text, how it spells numbers and booleans; see `values.spellings`.
+        missing: texts that stand for a missing value, beside the empty one.
         column: where files have it, if that is another name; JSON has `name`.
     """
 
     name: str
     kind: Literal["numeric", "categorical"]
     optional: bool = False
+    dtype: Literal["float32", "float64"] = "float32"
+    spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    missing: tuple[str, ...] = ()
     column: str | None = None
 
 
@@ -73,7 +79,7 @@ class Interface:
 def columns_from_instances(instances: Sequence[Any], interface: Interface) -> Columns:
     """Rows, each an object of features by name, as columns.
 
-    A number or a boolean for a category becomes its text: 1 and 1.0 are "1", true is "true".
+    A number or a boolean for a category becomes its text, or the category that says it: 1 and 1.0 are "1".
 
     Returns:
         A column for each feature, and `key` if any instance has one.
@@ -154,12 +160,14 @@ def _place(pattern: str, name: str) -> Callable[[int], str]:
 
 
 def _column(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[Any]:
+    if feature.missing:
+        values = [None if isinstance(value, str) and value in feature.missing else value for value in values]
     if feature.kind == "numeric":
         return _numbers(feature, values, where)
     return _texts(feature, values, where)
 
 
-def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.float32]:
+def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.floating[Any]]:
     kinds = set(map(type, values))
     if not kinds <= {int, float, type(None)}:
         index = next(i for i, v in enumerate(values) if type(v) not in (int, float, type(None)))
@@ -173,17 +181,18 @@ def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> 
         if not feature.optional:
             raise _missing(feature, where(values.index(None)))
         values = [float("nan") if value is None else value for value in values]
+    maximum = float(np.finfo(feature.dtype).max)
     try:
         wide = np.array(values, dtype=np.float64)
-        too_big = np.abs(wide) > _FLOAT32_MAX
+        too_big = np.abs(wide) > maximum
     except OverflowError:
-        too_big = np.array([abs(value) > _FLOAT32_MAX for value in values])
+        too_big = np.array([abs(value) > maximum for value in values])
     if too_big.any():
         index = int(too_big.argmax())
         raise DataError(
             "the number is too big", where=where(index), expected=_number(feature), received=_show(values[index])
         )
-    return wide.astype(np.float32)
+    return wide.astype(feature.dtype)
 
 
 def _texts(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
@@ -199,13 +208,14 @@ def _text(value: Any, feature: Input, where: Callable[[int], str], index: int) -
         return value
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        # JSON has one kind of number: 1.0 is what some writers make of 1.
-        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, bool | int | float):
+        text = text_of(value)
+        spelled = feature.spellings.get(text, text)
+        if spelled:
+            return spelled
+        raise DataError(
+            "it is several of the model's categories", where=where(index), expected="a string", received=_show(value)
+        )
     raise DataError(
         f"it is {_kind(value)}",
         where=where(index),
@@ -283,7 +293,9 @@ def _missing(feature: Input, where: str) -> DataError:
 
 
 def _number(feature: Input) -> str:
-    return "a number of at most 3.4e38" + (" or null" if feature.optional else "")
+    return f"a number of at most {np.finfo(feature.dtype).max:.2g}".replace("+", "") + (
+        " or null" if feature.optional else ""
+    )
 
 
 def _kind(value: Any) -> str:

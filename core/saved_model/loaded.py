@@ -10,6 +10,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.saved_model.input_names import names_of_arguments
 from headrace.core.saved_model.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
 
 OpError = tf.errors.OpError
@@ -59,7 +60,10 @@ class SavedModel:
                 fix="Name one of them" if signatures else None,
             )
         self._call = signatures[signature]
-        self.inputs: dict[str, tf.TensorSpec] = self._call.structured_input_signature[1]
+        specs: dict[str, tf.TensorSpec] = self._call.structured_input_signature[1]
+        names = names_of_arguments(storage.local_path(path), signature, specs)
+        self._arguments = {name: argument for argument, name in names.items()}
+        self.inputs: dict[str, tf.TensorSpec] = {name: specs[argument] for argument, name in names.items()}
         self.outputs: dict[str, tf.TensorSpec] = self._call.structured_outputs
 
     def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +78,7 @@ class SavedModel:
         Raises:
             OpError: the model failed.
         """
-        outputs: dict[str, Any] = self._call(**tensors)
+        outputs: dict[str, Any] = self._call(**{self._arguments[name]: each for name, each in tensors.items()})
         return outputs
 
     @property
@@ -100,7 +104,7 @@ class SavedModel:
         parts = [name for name in self.inputs if f"{name}_1" in self.inputs]
         if not parts:
             return
-        found = composite_inputs(self.path, self.signature, frozenset(self.inputs))
+        found = composite_inputs(self.path, self.signature, frozenset(self._arguments.values()))
         if found is not None:
             raise _unfit(f"{self.path}, {self.signature}", f'input "{parts[0]}"', found)
 
@@ -145,7 +149,7 @@ def composite_inputs(path: str, signature: str, inputs: frozenset[str]) -> str |
     Args:
         path: of the SavedModel.
         signature: its name.
-        inputs: the names of the signature's inputs.
+        inputs: the names of the signature's arguments.
 
     Returns:
         Which of them it is, or None.

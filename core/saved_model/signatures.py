@@ -6,9 +6,11 @@ A group is one or more text columns, by their places among the sorted text colum
 number of a row's combination of texts: of one column the place among its distinct texts, of several that among all
 combinations, in the order of numpy.ravel_multi_index.
 
-- `TEXT_TABLES` takes `texts_0`, `texts_1`, ...: the distinct texts of each text column, [texts]; it gives `table_NAME`.
-- `PREDICT_BY_CODE` takes the same `table_NAME`, `code_GROUP`, [rows] int32, and `number_COLUMN`, [rows] float32; it
-  gives what the serving signature gives, without the key.
+- `TEXT_TABLES` takes `texts_0`, `texts_1`, ...: the distinct texts of each text column, [texts]; it gives tables.
+- `PREDICT_BY_CODE` takes the same tables, `code_GROUP`, [rows] int32, and `number_0`, `number_1`, ..., [rows] float32:
+  the numeric columns by their places among the sorted ones. It gives what the serving signature gives, without the key.
+
+No name holds a column's own: TensorFlow wants names of arguments that differ in more than case.
 """
 
 from __future__ import annotations
@@ -34,17 +36,17 @@ def code_input(group: Group) -> str:
     return "code_" + "_".join(map(str, group))
 
 
-def number_input(column: str) -> str:
-    """The input for the values of a numeric column."""
+def number_input(column: int) -> str:
+    """The input for the values of a numeric column, by its place."""
     return f"number_{column}"
+
+
+def table_name(table: int) -> str:
+    """What a table is called."""
+    return f"table_{table}"
 
 
 def groups_of(inputs: Iterable[str]) -> list[Group]:
     """The groups among the names of inputs of `PREDICT_BY_CODE`, in order."""
     codes = (name.removeprefix("code_") for name in inputs if name.startswith("code_"))
     return sorted(tuple(map(int, code.split("_"))) for code in codes)
-
-
-def numbers_of(inputs: Iterable[str]) -> dict[str, str]:
-    """The numeric columns among the names of inputs of `PREDICT_BY_CODE`: input by column."""
-    return {name.removeprefix("number_"): name for name in sorted(inputs) if name.startswith("number_")}

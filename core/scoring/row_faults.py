@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from headrace.core.artifacts import quarantine as quarantined_rows
 from headrace.core.artifacts.quarantine import QuarantinedRow, Reason
-from headrace.core.rows.validate import Mask, quarantine
+from headrace.core.rows.validate import quarantine
 from headrace.core.scoring.to_tensors import Fault
 from headrace.core.sources.source import Rows
+from headrace.core.values.columns import Mask
 
 _SHOWN = 40
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import Mask, as_text
 from headrace.core.saved_model.interface import ModelInput
+from headrace.core.values.columns import Mask, as_text, is_text, logical, respell
 
 
 def texts_of(name: str, taken: ModelInput, column: pa.Array) -> tuple[pa.Array, Mask | None]:
@@ -52,20 +52,21 @@ def _from_codes(column: pa.DictionaryArray, words: pa.Array) -> tuple[pa.Array, 
 
 
 def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
-    """Text as preprocess writes it; bytes stay the bytes they are, for a model may take any.
+    """Text as preprocess writes it, a typed value as the model's category spells it; bytes stay the bytes they are.
 
     Raises:
-        DataError: the type has no text.
+        DataError: the type has no text, or a value is several of the model's categories.
     """
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return column
     try:
-        if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
-            return column.cast(pa.binary())
-        if pa.types.is_null(kind):
-            return column.cast(pa.string())
-        return as_text(column).cast(pa.string())
+        plain = logical(column)
+        if pa.types.is_large_binary(plain.type):
+            return plain.cast(pa.binary())
+        if pa.types.is_string(plain.type) or pa.types.is_binary(plain.type):
+            return plain
+        text = as_text(plain).cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise DataError(
             f"a column of {kind} is not what the model takes",
@@ -73,6 +74,7 @@ def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
             expected=f"text, numbers or booleans, for the model's input {taken.name} string",
             received=f"a column of {kind}",
         ) from error
+    return text if is_text(kind) else respell(name, text, taken.spellings)
 
 
 def spread(flat: pa.Array, width: int, bad: Mask) -> tuple[pa.Array, ...]:

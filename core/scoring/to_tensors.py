@@ -6,8 +6,10 @@ number, 1 and 1.0 are the category "1", an empty text is missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,11 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Reason
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import Mask, as_text, parse_numbers
 from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.scoring.texts import spread, texts_of
+from headrace.core.sources.json_values import column_of
+from headrace.core.values.columns import Mask, as_text, blank, is_text, logical
+from headrace.core.values.numbers import parse_integers, parse_numbers
 
 Numbers = npt.NDArray[np.generic]
 
@@ -26,6 +30,7 @@ Numbers = npt.NDArray[np.generic]
 _MOST_BFLOAT16 = float.fromhex("0x1.fep127")
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
+_EMPTY_LISTS = pa.list_(pa.null())
 
 
 @dataclass
@@ -122,7 +127,7 @@ def feeds_of(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> Feeds:
 def _column(batch: pa.RecordBatch, name: str, taken: ModelInput) -> pa.Array:
     at = batch.schema.get_field_index(name)
     if at >= 0:
-        return batch.column(at)
+        return blank(batch.column(at), taken.missing)
     if taken.optional:
         return pa.nulls(batch.num_rows)
     raise DataError(
@@ -138,6 +143,8 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     name = taken.columns[0]
     if pa.types.is_null(column.type):
         column = column.cast(pa.list_(pa.string() if taken.dtype == "string" else pa.float32()))
+    if is_text(column.type):
+        column = _lists_of_texts(name, taken, logical(column), faults)
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise DataError(
@@ -149,8 +156,9 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
         )
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     width = taken.width or int(np.bincount(lengths).argmax() if len(lengths) else 0)
+    blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     missing = _mask(pc.is_null(column))
-    _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing")
+    _blame(faults, name, "missing_value", missing & ~blamed, lambda _: f"{name} is missing")
     wrong = (lengths != width) & ~missing
     shorter: Reason = "too_few_fields"
     longer: Reason = "too_many_fields"
@@ -175,6 +183,24 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     return feed
 
 
+def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+    """Lists written as JSON, as JSON lines give those of a column that is not of lists alone."""
+    values = [None if text is None else _parsed(text) for text in column.to_pylist()]
+    lists = [value if isinstance(value, list) else None for value in values]
+    wrong = _mask(pc.is_valid(column)) & np.array([value is None for value in lists], np.bool_)
+    _blame(
+        faults, name, "malformed_row", wrong, lambda value: f"{name} is {value}, which is not a list, for {taken.name}"
+    )
+    return column_of(lists) if any(value is not None for value in lists) else pa.nulls(len(lists), _EMPTY_LISTS)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
     texts, missing = texts_of(name, taken, column)
     if missing is not None and not taken.optional:
@@ -186,8 +212,7 @@ def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]
     """[rows] of the input's dtype, checked."""
     if pa.types.is_null(column.type):
         column = column.cast(pa.float32())
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = logical(column)
     if not _may_be_number(column.type):
         raise DataError(
             f"a column of {column.type} is not what the model takes",
@@ -252,20 +277,8 @@ def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault])
 
 def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> Numbers:
     bounds = np.iinfo(dtype)
-    wide = pa.uint64() if dtype == "uint64" or pa.types.is_uint64(column.type) else pa.int64()
-    missing, wrong = _mask(pc.is_null(column)), np.zeros(len(column), np.bool_)
-    beyond = wrong
-    try:
-        # Exact for 64 bits; what is not a whole number, or one beyond them, fails, and is looked at more closely.
-        values = pc.fill_null(column.cast(wide), 0).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        plain, missing, wrong = parse_numbers(column)
-        wrong |= np.floor(plain) != plain
-        # A float64 above 2 ** 53 says nothing of the last digits, and none is exactly the greatest int64.
-        beyond = (plain < bounds.min) | (plain >= float(bounds.max) + 1)
-        values = np.where(wrong | beyond, 0.0, plain)
-    else:
-        beyond = (values < bounds.min) | (values > bounds.max)
+    found = parse_integers(column, dtype)
+    missing, wrong, beyond = found.missing, found.wrong, found.beyond
     _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and {dtype} has no missing value")
     _blame(faults, name, "not_a_number", wrong, lambda value: f"{name} is {value}, which is not a whole number")
     _blame(
@@ -275,7 +288,7 @@ def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> N
         beyond,
         lambda value: f"{name} is {value}, which is not between {bounds.min} and {bounds.max}",
     )
-    narrow: Numbers = np.where(beyond, 0, values).astype(dtype)
+    narrow: Numbers = found.values.astype(dtype)
     return narrow
 
 

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import fastavro
@@ -16,7 +17,10 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
+from headrace.core.sources.avro_schema import minimum_width, type_of
 from headrace.core.sources.open_file import damaged, reading
+from headrace.core.values.columns import texts
+from headrace.core.values.scalars import text_of
 
 # What fastavro raises from within a block that is damaged, besides what is said of every file.
 _BROKEN = (
@@ -29,37 +33,17 @@ _BROKEN = (
     struct.error,
     zlib.error,
     StopIteration,
+    RecursionError,
 )
-
-_TYPES: Mapping[str, pa.DataType] = {
-    "null": pa.null(),
-    "boolean": pa.bool_(),
-    "int": pa.int64(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "bytes": pa.binary(),
-    "fixed": pa.binary(),
-    "string": pa.string(),
-    "enum": pa.string(),
-    "date": pa.date32(),
-    "timestamp-millis": pa.timestamp("ms", "UTC"),
-    "timestamp-micros": pa.timestamp("us", "UTC"),
-    "local-timestamp-millis": pa.timestamp("ms"),
-    "local-timestamp-micros": pa.timestamp("us"),
-    "time-millis": pa.time32("ms"),
-    "time-micros": pa.time64("us"),
-    "uuid": pa.string(),
-}
 
 
 class AvroSource:
     """Avro object container files of records. Every record is a row, so none is refused."""
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The fields of the file's record."""
         with _opened(path) as (_, blocks):
-            return [(name, _type(kind)) for name, kind in _fields(path, blocks.writer_schema)]
+            return [(name, type_of(kind)) for name, kind in _fields(path, blocks.writer_schema)]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
         """The whole file."""
@@ -74,7 +58,16 @@ class AvroSource:
             kinds = dict(_fields(path, blocks.writer_schema))
             waiting: list[Any] = []
             end = 0
+            width = _record_width(path, blocks.writer_schema)
             for block in blocks:
+                held = block.bytes_.getbuffer().nbytes
+                if not 0 <= block.num_records * width <= held:
+                    raise UnreadableFile(
+                        "a block has more rows than its bytes can hold",
+                        where=path,
+                        expected=f"at most {held // width:,} rows in {held:,} bytes",
+                        received=f"{block.num_records:,}",
+                    )
                 rows = list(block)
                 if len(rows) != block.num_records:
                     raise UnreadableFile(
@@ -112,6 +105,19 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
             raise damaged(path, "Avro", error) from error
 
 
+def _record_width(path: str, schema: Any) -> int:
+    """The bytes that each record takes at the least, one or more."""
+    try:
+        width = minimum_width(schema)
+    except ValueError as error:
+        raise UnreadableFile("the file's schema is refused", where=path, received=str(error)) from error
+    if not width:
+        raise UnreadableFile(
+            "the file's records have no content", where=path, expected="a column that is not null", received="none"
+        )
+    return width
+
+
 def _fields(path: str, schema: Any) -> list[tuple[str, Any]]:
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise UnreadableFile(
@@ -120,36 +126,22 @@ def _fields(path: str, schema: Any) -> list[tuple[str, Any]]:
     return [(field["name"], field["type"]) for field in schema["fields"]]
 
 
-def _type(kind: Any) -> pa.DataType:
-    """The Arrow type of an Avro one; text where values of several types may come."""
-    if isinstance(kind, list):
-        others = [_type(other) for other in kind if other != "null"]
-        numeric = all(pa.types.is_integer(t) or pa.types.is_floating(t) for t in others)
-        if not others:
-            return pa.null()
-        return others[0] if len(set(others)) == 1 else pa.float64() if numeric else pa.string()
-    if isinstance(kind, dict):
-        logical = str(kind.get("logicalType"))
-        if logical == "decimal":
-            return pa.decimal128(kind["precision"], kind.get("scale", 0))
-        if logical in _TYPES:
-            return _TYPES[logical]
-        if kind["type"] == "array":
-            return pa.list_(_type(kind["items"]))
-        if kind["type"] == "record":
-            return pa.struct([(field["name"], _type(field["type"])) for field in kind["fields"]])
-        if kind["type"] == "map":
-            return pa.map_(pa.string(), _type(kind["values"]))
-        return _type(kind["type"])
-    return _TYPES.get(str(kind), pa.string())
-
-
 def _batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], kinds: Mapping[str, Any]) -> pa.RecordBatch:
     arrays = []
     for name in columns:
-        kind = _type(kinds[name])
+        kind = type_of(kinds[name])
         values = [row[name] for row in rows]
         if pa.types.is_string(kind):
-            values = [value if value is None or isinstance(value, str) else str(value) for value in values]
+            values = [None if value is None else _text(value) for value in values]
         arrays.append(pa.array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _text(value: Any) -> str:
+    """A value of a union of several types as text; bytes are their UTF-8, or the file is damaged."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, bool | int | float | str | Decimal):
+        return text_of(value)
+    text: str = texts(pa.array([value]))[0][0].as_py()
+    return text

@@ -171,7 +171,7 @@ class BigQuerySource:
     A row's number is its place in a stream; which rows a stream has, BigQuery decides anew for each reading.
     """
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The table's columns."""
         return [(field.name, _type(field)) for field in about(path).schema]
 

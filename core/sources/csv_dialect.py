@@ -28,6 +28,9 @@ class CsvDialect:
         null_values: fields that stand for a missing value.
         comment: lines that begin with this are left out, but not within a quoted field; "" for none.
         skip_rows: lines above the header (or the first row) that are left out.
+        decimal: the decimal mark of numbers, one ASCII character that is no digit.
+        thousands: the mark between groups of three digits; "" for none. A field that is a number in this notation is
+            read as one with a point: with decimal=, and thousands=. the field 1.234,50 is 1234.50.
 
     Raises:
         UsageError: a value outside its range, or two that contradict each other.
@@ -42,6 +45,8 @@ class CsvDialect:
     null_values: tuple[str, ...] = ("",)
     comment: str = ""
     skip_rows: int = 0
+    decimal: str = "."
+    thousands: str = ""
 
     def __post_init__(self) -> None:
         for name in ("delimiter", "quote", "escape"):
@@ -49,6 +54,14 @@ class CsvDialect:
             optional = name != "delimiter" and not value
             if not optional and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
                 raise _wrong(name, "one ASCII character" + (", or none" if name != "delimiter" else ""), value)
+        for name in ("decimal", "thousands"):
+            value = getattr(self, name)
+            if (name == "decimal" or value) and (
+                len(value) != 1 or not value.isascii() or value.isalnum() or value in "+-\r\n"
+            ):
+                raise _wrong(name, "one ASCII character that is no letter, digit or sign", value)
+        if self.decimal == self.thousands:
+            raise _wrong("decimal and thousands", "characters that differ", self.decimal)
         used = [value for value in (self.delimiter, self.quote, self.escape) if value]
         # An escape that is the quote itself is what double_quote says.
         if len(set(used)) < len(used):

@@ -1,50 +1,84 @@
-"""Reads JSON lines: one object a line, its members as columns; a line that is none costs one row, and not the file."""
+"""Reads JSON lines: one object a line, its members as columns; a line that is none costs one row, and not the file.
+
+Arrow parses whole blocks of lines, and skips the members that are not read. What it would round or refuse - an integer
+beside a fraction, a member of several types, half of a surrogate pair - is read line by line, with the same values.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pajson
 
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
-from headrace.core.errors import DataError, UnreadableFile
-from headrace.core.sources.open_file import opened, reading, split_name
+from headrace.core.errors import EmptyFile, UnreadableFile
+from headrace.core.sources.json_values import column_of, later_type
+from headrace.core.sources.jsonl_lines import line_blocks
+from headrace.core.sources.open_file import split_name
+from headrace.core.sources.source import file_name
 
 # Lines are read by about so many bytes, and parsed together.
 BLOCK = 1 << 20
 _USUAL_RATE = 5
 _SHOWN = 200
+# Different members in the first block: each would be a column.
+_MAXIMUM_MEMBERS = 10_000
+# Rows that a member's type is learned from when it is met first.
+_SAMPLE = 20
+# An integer that a float64 may not hold.
+_LONG_INTEGER = re.compile(rb"[:,\[\s]-?[0-9]{16,}\s*[,}\]]")
+_EXACT = float(1 << 53)
+# Types of a member on a line that is nested too deeply for Python.
+_SCALARS = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 
 
 class JsonLinesSource:
-    """Files of one JSON object a line, in UTF-8. Blank lines are no rows; a line that is no object is refused."""
+    """Files of one JSON object a line, in UTF-8, or of one array of objects. Blank lines are no rows."""
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
-        """The members in the first block of lines."""
-        for lines in _blocks(path, BLOCK):
-            parsed = _parse(lines, {})
-            if parsed is not None:
-                return [(field.name, field.type) for field in parsed.schema]
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
+        """The members in the first block of lines, and those of `wanted` that are met first in a later one.
+
+        Raises:
+            DataError: there is no such file.
+            EmptyFile: it has no rows, or none with a member.
+            UnreadableFile: it is damaged, or its first lines are no objects.
+        """
+        found: dict[str, pa.DataType] = {}
+        for number, lines in enumerate(line_blocks(path, BLOCK)):
+            late = [name for name in wanted if name not in found]
+            if number and not late:
+                break
+            if number:
+                lines = [line for line in lines if any(_quoted(name) in line for name in late)]
             rows = [row for row in map(_object, lines) if isinstance(row, dict)]
-            if not rows:
-                raise DataError(
+            if not number and not rows:
+                raise UnreadableFile(
                     "the file is not JSON lines",
                     where=path,
-                    expected="one JSON object a line",
+                    expected="one JSON object a line, or an array of objects",
                     received=lines[0][:60].decode("utf-8", "replace").strip(),
-                    fix="Write each row as one line, without an array around them",
                 )
-            names = dict.fromkeys(name for row in rows for name in row)
-            return [(name, _column([row.get(name) for row in rows]).type) for name in names]
-        raise DataError("the file is empty", where=path, expected="one row or more", received="no text")
+            names = dict.fromkeys(name for row in rows for name in row if not number or name in late)
+            if len(names) > _MAXIMUM_MEMBERS:
+                raise UnreadableFile(
+                    "the rows have too many different members",
+                    where=path,
+                    expected=f"at most {_MAXIMUM_MEMBERS:,} columns",
+                    received=f"{len(names):,} in the first {len(rows):,} rows",
+                )
+            found.update((name, column_of([row.get(name) for row in rows]).type) for name in names)
+        if not found:
+            raise EmptyFile("the file is empty", where=path, expected="one row or more", received="no text")
+        return list(found.items())
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
         """The whole file: how many rows there are before a byte is known only from the beginning."""
@@ -55,109 +89,153 @@ class JsonLinesSource:
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, the rows' numbers, and the rows refused before or among them."""
         first = 1
-        texts: dict[str, pa.DataType] = {}
-        for block in _blocks(path, BLOCK):
+        reader = _Reader(path, columns)
+        for block in line_blocks(path, BLOCK):
             for start in range(0, len(block), batch_rows):
                 lines = block[start : start + batch_rows]
-                parsed = _parse(lines, texts)
-                if parsed is not None:
-                    yield _select(parsed, columns), np.arange(first, first + len(lines)), ()
-                else:
-                    yield _one_by_one(path, lines, columns, first)
+                yield reader.read(lines, first)
                 first += len(lines)
 
     def expected_rows(self, path: str) -> int:
         """From the length of the first lines."""
-        for lines in _blocks(path, BLOCK):
+        for lines in line_blocks(path, BLOCK):
             rate = _USUAL_RATE if split_name(path)[1] else 1
             length = sum(map(len, lines))
             return max(1, round(len(lines) * max(storage.size(path) * rate, length) / length))
-        return 1
+        return 0
 
 
-def _blocks(path: str, size: int) -> Iterator[list[bytes]]:
-    """Lines that are not blank, by about `size` bytes, with their line feeds."""
-    with reading(path, "JSON lines"), opened(path) as file:
-        text = io.BufferedReader(file, size)
-        while lines := text.readlines(size):
-            if any(b"\0" in line for line in lines):
-                raise UnreadableFile(
-                    "the file holds zero bytes, as a damaged disk or a broken transfer leaves them",
-                    where=path,
-                    fix="Restore the file; rows may be missing where the zeros are",
-                )
-            if kept := [line for line in lines if not line.isspace()]:
-                yield kept
+class _Reader:
+    """Lines of one file as batches of columns, whose types are learned on the way.
 
-
-def _parse(lines: Sequence[bytes], texts: dict[str, pa.DataType]) -> pa.RecordBatch | None:
-    """All lines at once; None where one is no object, or where a member is of several types.
-
-    Args:
-        lines: one row each.
-        texts: columns that are to stay text, though it looks like a time; what is found is added.
+    A column's values have the same text and number whichever of its types a batch has.
     """
-    content = b"".join(lines)
-    while True:
+
+    def __init__(self, path: str, columns: Sequence[str]) -> None:
+        self._path = path
+        self._columns = columns
+        self._quoted = {name: _quoted(name) for name in columns}
+        self._types: dict[str, pa.DataType] = {}
+
+    def read(
+        self, lines: Sequence[bytes], first: int
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
+        """The columns of some lines, the numbers of their rows from `first` on, and the lines that are no rows."""
+        content = b"".join(lines)
+        self._learn(lines, content)
+        batch = self._parse(content, lines)
+        if batch is not None:
+            return batch, np.arange(first, first + len(lines)), ()
+        return self._one_by_one(lines, first)
+
+    def _learn(self, lines: Sequence[bytes], content: bytes) -> None:
+        """The types of columns that are met for the first time, from the first lines that name them."""
+        for name, quoted in self._quoted.items():
+            if name not in self._types and quoted in content:
+                naming = [line for line in lines if quoted in line][:_SAMPLE]
+                rows = [row for row in map(_object, naming) if isinstance(row, dict)]
+                self._note(name, column_of([row.get(name) for row in rows]).type)
+
+    def _note(self, name: str, kind: pa.DataType) -> None:
+        known = self._types.get(name)
+        if not pa.types.is_null(kind):
+            self._types[name] = kind if known is None else later_type(known, kind)
+
+    def _parse(self, content: bytes, lines: Sequence[bytes]) -> pa.RecordBatch | None:
+        """All lines at once; None where they have to be read one by one."""
+        named = [name for name, quoted in self._quoted.items() if quoted in content or b"\\u" in content]
         try:
+            content.decode()
             table = pajson.read_json(
                 io.BytesIO(content),
                 read_options=pajson.ReadOptions(use_threads=False, block_size=len(content) + 1),
-                parse_options=pajson.ParseOptions(explicit_schema=pa.schema(list(texts.items()))),
+                parse_options=pajson.ParseOptions(
+                    explicit_schema=pa.schema([(name, self._types.get(name, pa.null())) for name in named]),
+                    unexpected_field_behavior="ignore",
+                ),
             )
-        except pa.ArrowException:
+        except (pa.ArrowException, UnicodeDecodeError):
             return None
-        times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
-        if not times:
-            break
-        # Arrow takes text of the form of a time as a time, and would write it otherwise than it came.
-        texts.update(dict.fromkeys(times, pa.string()))
-    # Two objects on a line would be two rows here, and one there.
-    if table.num_rows != len(lines) or not table.num_columns:
-        return None
-    (batch,) = table.combine_chunks().to_batches()
-    return batch
+        # Two objects on a line would be two rows here, and one there.
+        if table.num_rows != len(lines):
+            return None
+        arrays = {name: table.column(name).combine_chunks() for name in named}
+        if any(map(_may_be_rounded, arrays.values())) and _LONG_INTEGER.search(content):
+            return None
+        return pa.RecordBatch.from_arrays(
+            [arrays[name] if name in arrays else pa.nulls(len(lines)) for name in self._columns],
+            names=list(self._columns),
+        )
+
+    def _one_by_one(
+        self, lines: Sequence[bytes], first: int
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
+        rows: list[Mapping[str, Any]] = []
+        numbers = []
+        refused = []
+        for number, line in enumerate(lines, first):
+            row = _object(line, self._columns)
+            if isinstance(row, dict):
+                rows.append(row)
+                numbers.append(number)
+                continue
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            fault = Fault(None, "malformed_row", f"the line is not a JSON object: {row}")
+            refused.append(QuarantinedRow(file_name(self._path), number, fault, {"line": text[:_SHOWN]}))
+        arrays = []
+        for name in self._columns:
+            array = column_of([row.get(name) for row in rows], self._types.get(name))
+            self._note(name, array.type)
+            arrays.append(array)
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(self._columns))
+        return batch, np.array(numbers, np.int64), tuple(refused)
 
 
-def _select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    names = batch.schema.names
-    arrays = [batch.column(name) if name in names else pa.nulls(batch.num_rows) for name in columns]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+def _quoted(name: str) -> bytes:
+    return json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _one_by_one(
-    path: str, lines: Sequence[bytes], columns: Sequence[str], first: int
-) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
-    rows: list[Mapping[str, Any]] = []
-    numbers = []
-    refused = []
-    for number, line in enumerate(lines, first):
-        row = _object(line)
-        if isinstance(row, dict):
-            rows.append(row)
-            numbers.append(number)
-            continue
-        text = line.decode("utf-8", "replace").rstrip("\r\n")
-        fault = Fault(None, "malformed_row", f"the line is not a JSON object: {row}")
-        refused.append(QuarantinedRow(PurePath(path).name, number, fault, {"line": text[:_SHOWN]}))
-    arrays = [_column([row.get(name) for row in rows]) for name in columns]
-    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
-    return batch, np.array(numbers, np.int64), tuple(refused)
+def _may_be_rounded(array: pa.Array) -> bool:
+    """Whether an integer may have been read as a float64 that is another number."""
+    while pa.types.is_list(array.type):
+        array = array.flatten()
+    if not pa.types.is_floating(array.type):
+        return False
+    bounds = pc.min_max(array)
+    return any(bounds[end].as_py() is not None and abs(bounds[end].as_py()) >= _EXACT for end in ("min", "max"))
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
-    """The object on a line, or what is wrong with it."""
+def _object(line: bytes, columns: Sequence[str] = ()) -> dict[str, Any] | str:
+    """The object on a line, or what is wrong with it; of one that is nested too deeply, the members `columns`."""
     try:
         value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        if b"\\ud" in line.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair is no character"
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8: {error}"
+    except ValueError as error:
         return str(error)
+    except RecursionError:
+        return _members(line, columns)
     return value if isinstance(value, dict) else f"it is of type {type(value).__name__}"
 
 
-def _column(values: list[Any]) -> pa.Array:
-    """Values of one type as that; of several, or out of its range, as text."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        texts = (value if value is None or isinstance(value, str) else json.dumps(value) for value in values)
-        return pa.array(list(texts), pa.string())
+def _members(line: bytes, columns: Sequence[str]) -> dict[str, Any] | str:
+    """As Arrow reads a line, which skips other members whatever their depth."""
+    found: dict[str, Any] = {}
+    for name in columns:
+        for kind in _SCALARS:
+            options = pajson.ParseOptions(pa.schema([(name, kind)]), unexpected_field_behavior="ignore")
+            read = pajson.ReadOptions(use_threads=False, block_size=len(line) + 1)
+            try:
+                table = pajson.read_json(io.BytesIO(line), read_options=read, parse_options=options)
+            except pa.ArrowException as error:
+                fault = str(error)
+                continue
+            found[name] = table.column(name)[0].as_py()
+            break
+        else:
+            return f"it is nested too deeply ({fault[:_SHOWN]})"
+    return found

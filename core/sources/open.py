@@ -14,12 +14,14 @@ from headrace.core.artifacts import examples
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open_file import COMPRESSIONS, split_name
+from headrace.core.sources.partitions import PartitionedSource, partition_values
 from headrace.core.sources.source import BIGQUERY, Part, Rows, Source
 
 _FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".avro", ".tfrecord", ".tfrecords")
 # These hold compressed blocks, and would have to be unpacked whole to be sought in; TFRecords come as gzip alone.
 _NEVER_COMPRESSED = (".parquet", ".avro")
 _ONLY_GZIP = (".tfrecord", ".tfrecords")
+_WITHOUT_SCHEMA = (".jsonl", ".ndjson", ".json")
 
 
 def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] | None = None) -> list[Part]:
@@ -57,7 +59,7 @@ def list_paths(data: str) -> list[str]:
 
 
 def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()) -> Source:
-    """The format of a file, by the end of its name. What reads a format is imported only where one is met.
+    """The format of a file, by the end of its name, with the columns of folders COLUMN=VALUE.
 
     Args:
         path: the file.
@@ -67,6 +69,13 @@ def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()
     Raises:
         DataError: it is not one that is read.
     """
+    source = _format_of(path, csv, coded)
+    values = {} if path.startswith(BIGQUERY) else partition_values(path)
+    return PartitionedSource(source, values) if values else source
+
+
+def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
+    """What reads a format is imported only where one is met."""
     if path.startswith(BIGQUERY):
         from headrace.core.sources.bigquery import BigQuerySource
 
@@ -84,7 +93,7 @@ def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()
 
         return ParquetSource(coded)
     if form in (".csv", ".tsv"):
-        from headrace.core.sources.csv_reader import CsvSource
+        from headrace.core.sources.csv.reader import CsvSource
 
         return CsvSource(csv)
     if form == ".avro":
@@ -98,6 +107,11 @@ def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()
     from headrace.core.sources.jsonl import JsonLinesSource
 
     return JsonLinesSource()
+
+
+def states_columns(path: str) -> bool:
+    """Whether a file of this format states its columns: where it does not, each row may have others."""
+    return path.startswith(BIGQUERY) or split_name(path)[0] not in _WITHOUT_SCHEMA
 
 
 def _compressions(form: str) -> Sequence[str]:
@@ -152,6 +166,9 @@ def data_version(paths: Sequence[str], csv: CsvDialect = RFC_4180) -> str:
 
         return hashlib.sha256("\n".join(map(bigquery.version, tables)).encode()).hexdigest()
     content = storage.fingerprint(list(paths))
+    partitions = [partition_values(path) for path in paths]
+    if any(partitions):
+        content = hashlib.sha256(f"{content}\0{json.dumps(partitions)}".encode()).hexdigest()
     if csv == RFC_4180:
         return content
     dialect = json.dumps(dataclasses.asdict(csv), sort_keys=True)

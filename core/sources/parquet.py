@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
+from headrace.core.values.columns import is_text, logical
 
 # Row groups that follow each other make one piece up to this many rows: a piece has to be worth its start.
 PIECE_ROWS = 500_000
@@ -36,10 +37,10 @@ class ParquetSource:
         """
         self._coded = coded
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """Names and types of the top-level columns."""
         with _opened(path) as file:
-            return [(field.name, field.type) for field in file.schema_arrow]
+            return [(field.name, logical(pa.nulls(0, field.type)).type) for field in file.schema_arrow]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[RowGroups]:
         """The first row group of each piece and the one after its last; a damaged file is one piece."""
@@ -67,7 +68,9 @@ class ParquetSource:
             for batch in file.iter_batches(
                 batch_rows, row_groups=range(begin, end), columns=list(columns), use_threads=False
             ):
-                yield batch.select(list(columns)), np.arange(first, first + batch.num_rows), ()
+                arrays = [_plain(path, name, batch.column(name)) for name in columns]
+                plain = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.select([])
+                yield plain, np.arange(first, first + batch.num_rows), ()
                 first += batch.num_rows
 
     def expected_rows(self, path: str) -> int:
@@ -75,6 +78,24 @@ class ParquetSource:
         with _opened(path) as file:
             rows: int = file.metadata.num_rows
             return rows
+
+
+def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
+    """A column in its plain physical form, dictionaries as they are; its texts are checked once, here."""
+    coded = pa.types.is_dictionary(column.type)
+    plain = column if coded else logical(column)
+    words = column.dictionary if coded else plain
+    if is_text(words.type):
+        try:
+            words.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise UnreadableFile(
+                f'text in the column "{name}" is not UTF-8',
+                where=path,
+                received=str(error).splitlines()[0][:200].rstrip("."),
+                fix="Write the column as text, or as binary where it is none",
+            ) from error
+    return plain
 
 
 @contextmanager

@@ -21,6 +21,15 @@ BIGQUERY = "bigquery://"
 Piece = Any
 
 
+def file_name(path: str) -> str:
+    """A file's name without folders, but those that are partitions, as in "year=2019/rows.parquet"."""
+    parts = PurePath(path).parts
+    first = len(parts) - 1
+    while first > 0 and "=" in parts[first - 1]:
+        first -= 1
+    return "/".join(parts[first:])
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of the input that is read in one go: a whole file, row groups of one, or a stream of a table.
@@ -41,10 +50,10 @@ class Part:
 
     @property
     def file(self) -> str:
-        """The file's name, without folders."""
+        """The file's name, as `file_name` gives it."""
         if self.path.startswith(BIGQUERY):
             return self.path.removeprefix(BIGQUERY).partition("?")[0]
-        return PurePath(self.path).name
+        return file_name(self.path)
 
     @property
     def name(self) -> str:
@@ -83,8 +92,11 @@ class Rows:
 class Source(Protocol):
     """A format that rows are stored in. Every method raises DataError for a file that is not of the format."""
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
-        """The names of a file's columns, as they stand there, and the types that `read` gives them."""
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
+        """The names of a file's columns, as they stand there, and the types that `read` gives them.
+
+        A format without a schema is read further for those of `wanted` that its first rows do not have.
+        """
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> Sequence[Piece]:
         """What a file can be read in, one or more; of `columns`, or all. A file that is damaged is one piece."""

@@ -23,7 +23,7 @@ _USUAL_RATE = 5
 class TFRecordSource:
     """TFRecord files of tf.train.Example. A file with a record that is none is unreadable."""
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The features in the first records, by name; where all are bytes that are UTF-8, text."""
         for records in self._records(path, _SAMPLE):
             batch = _decoded(path, records, None)

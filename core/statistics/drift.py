@@ -1,4 +1,4 @@
-"""How far two statistics of one column are apart: pure functions on what statistics.json holds.
+"""Drift measures: distances between two statistics of one column, as pure functions on statistics.json.
 
 The distances are those of TensorFlow Data Validation (https://www.tensorflow.org/tfx/data_validation/get_started,
 "Checking data skew and drift"): L-infinity for categories, Jensen-Shannon for numbers, and here for categories too.
@@ -16,31 +16,31 @@ Floats = npt.NDArray[np.float64]
 
 
 def jensen_shannon(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """The Jensen-Shannon divergence of two statistics of one column, in [0, 1]; it is symmetric, and 0 of equal ones.
+    """The Jensen-Shannon divergence of two statistics of one column, in [0, 1]; symmetric, and 0 for equal ones.
 
     JSD(P, Q) = KL(P || M) / 2 + KL(Q || M) / 2 with M = (P + Q) / 2, in bits (J. Lin, "Divergence measures based on
-    the Shannon entropy", IEEE Transactions on Information Theory 37, 1991). P and Q are shares of a column's values:
+    the Shannon entropy", IEEE Transactions on Information Theory 37, 1991). P and Q are fractions of a column's values:
     of categories, by value; of numbers, over the intervals between all quantiles of both, within which the values
-    count as evenly spread. Missing values have no part in it.
+    count as uniformly distributed. Missing values are ignored.
 
     Args:
-        first: a column of statistics.json, with one value or more.
+        first: a column of statistics.json, with at least one value.
         second: the same column of another one.
 
     Raises:
         ValueError: one is of numbers and the other of categories, or one has no values.
     """
-    p, q = _shares(first, second)
+    p, q = _fractions(first, second)
     middle = (p + q) / 2
     divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
     return float(min(max(divergence, 0.0), 1.0))
 
 
 def l_infinity(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """The greatest difference of any category's share, in [0, 1]; it is symmetric, and 0 of equal ones.
+    """The maximum difference of any category's fraction, in [0, 1]; symmetric, and 0 for equal ones.
 
     Args:
-        first: a categorical column of statistics.json, with one value or more.
+        first: a categorical column of statistics.json, with at least one value.
         second: the same column of another one.
 
     Raises:
@@ -48,7 +48,7 @@ def l_infinity(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
     """
     if "numeric" in (first["kind"], second["kind"]):
         raise ValueError("both columns must be categorical, got a numeric one")
-    p, q = _shares(first, second)
+    p, q = _fractions(first, second)
     return float(np.abs(p - q).max())
 
 
@@ -58,8 +58,8 @@ def _relative_entropy(p: Floats, q: Floats) -> float:
     return float((p[some] * np.log2(p[some] / q[some])).sum())
 
 
-def _shares(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Floats, Floats]:
-    """The shares of both columns over the same cells; each sums to 1."""
+def _fractions(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Floats, Floats]:
+    """The fractions of both columns over the same cells; each sums to 1."""
     if first["kind"] != second["kind"]:
         raise ValueError(f"both columns must be of one kind, got {first['kind']} and {second['kind']}")
     if not first["count"] or not second["count"]:
@@ -72,23 +72,23 @@ def _shares(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Floats
 
 
 def _between(quantiles: Sequence[float], bounds: Floats) -> Floats:
-    """The shares of the values up to the first bound, and then between each bound and the next, this one included."""
+    """The fractions of the values up to the first bound, and then between each bound and the next, inclusive."""
     at = np.asarray(quantiles, np.float64)
-    shares = np.linspace(0.0, 1.0, len(at))
-    # Where quantiles are equal, the last of them has the share of the values up to there, and the first that below.
+    fractions = np.linspace(0.0, 1.0, len(at))
+    # Of equal quantiles, the last has the fraction of the values up to there, and the first the fraction below.
     last = np.searchsorted(at, bounds, side="right") - 1
     following = np.minimum(last + 1, len(at) - 1)
     width = at[following] - at[last]
     inside = (last >= 0) & (width > 0)
     part = np.divide(bounds - at[last], width, out=np.zeros(len(bounds)), where=inside)
-    below = np.where(last < 0, 0.0, shares[last] + part * (shares[following] - shares[last]))
+    below = np.where(last < 0, 0.0, fractions[last] + part * (fractions[following] - fractions[last]))
     return np.diff(below, prepend=0.0)
 
 
 def _of_values(column: Mapping[str, Any], values: Sequence[str]) -> Floats:
-    """The share of each value, and of all that the vocabulary does not list."""
+    """The fraction of each value, and of all values outside the vocabulary."""
     counts = dict(column["vocabulary"])
     listed = np.array([counts.get(value, 0) for value in values], np.float64)
-    # A vocabulary that lists estimates may come to more than the rows.
+    # The counts of a vocabulary of estimates may sum to more than the rows.
     total = max(float(column["count"]), float(listed.sum()))
     return np.append(listed, total - listed.sum()) / total

@@ -1,6 +1,6 @@
-"""Statistics as bytes that can be read back and merged further: sketches as they are, and not what is told from them.
+"""Statistics file: statistics as bytes that can be read back and merged, with their sketches.
 
-An Arrow IPC file with a row for each column. The same statistics give the same bytes.
+It is an Arrow IPC file with one row per column. Equal statistics give equal bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 def to_bytes(statistics: TableStatistics) -> bytes:
-    """The statistics, to be read by `from_bytes`."""
+    """Serializes statistics for `from_bytes`."""
     rows = [_row(name, column) for name, column in statistics.columns.items()]
     schema = _SCHEMA.with_metadata({"format": _FORMAT, "rows": str(statistics.rows)})
     sink = pa.BufferOutputStream()
@@ -47,20 +47,22 @@ def to_bytes(statistics: TableStatistics) -> bytes:
 
 
 def from_bytes(content: bytes) -> TableStatistics:
-    """The statistics that `to_bytes` wrote.
+    """Deserializes statistics from `to_bytes`.
 
     Raises:
-        DataError: they are something else.
+        DataError: the content is something else.
     """
     try:
         table = pa.ipc.open_file(content).read_all()
         metadata = table.schema.metadata or {}
         if metadata.get(b"format") != _FORMAT:
-            raise DataError("the statistics are of another format", expected="1", received=str(metadata.get(b"format")))
+            raise DataError(
+                "the statistics have an unsupported format version", expected="1", received=str(metadata.get(b"format"))
+            )
         columns = {row["name"]: _column(row) for row in table.to_pylist()}
         return TableStatistics(int(metadata[b"rows"]), columns)
     except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        raise DataError("they are no statistics that can be merged", received=str(error)) from error
+        raise DataError("the content is not statistics that can be merged", received=str(error)) from error
 
 
 def _row(name: str, column: ColumnStatistics) -> dict[str, Any]:

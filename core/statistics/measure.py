@@ -1,4 +1,4 @@
-"""Statistics of columns, measured part by part and merged: what one worker measured adds to what another did.
+"""Column statistics, measured part by part and merged, so that several workers can share the work.
 
 Parts are merged in one fixed order, so the same rows give the same bytes of statistics.json.
 """
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from headrace.core.statistics.sketches import FrequentTexts, Quantiles
 
-# statistics.json holds the values below which 0, 5, ..., 100 % of the rows lie.
+# statistics.json holds the quantiles at 0, 5, ..., 100 % of the rows.
 QUANTILES = tuple(step / 20 for step in range(21))
 # Distinct texts counted exactly; above that, a sketch keeps the most frequent.
 VOCABULARY_CAPACITY = 1 << 17
@@ -25,15 +25,15 @@ VOCABULARY_CAPACITY = 1 << 17
 
 @dataclass(frozen=True)
 class NumericStatistics:
-    """Statistics of a column of numbers.
+    """Statistics of a numeric column.
 
     Attributes:
         count: rows that have a value.
         missing: rows that have none.
-        mean: of the values; 0 of no values.
+        mean: of the values; 0 if there are none.
         squares: sum of the squared distances from the mean.
-        minimum, maximum: of the values; infinite of no values.
-        sketch: what the quantiles are taken from.
+        minimum, maximum: of the values; infinite if there are none.
+        sketch: from which the quantiles are computed.
     """
 
     count: int
@@ -46,7 +46,7 @@ class NumericStatistics:
 
     @classmethod
     def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
-        """Of a column of numbers, whose nulls are missing values."""
+        """Measures a numeric column, whose nulls are missing values."""
         values = pc.drop_null(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
         mean = float(values.mean()) if len(values) else 0.0
         return cls(
@@ -60,10 +60,10 @@ class NumericStatistics:
         )
 
     def merge(self, other: ColumnStatistics) -> Self:
-        """Of both parts. The pairwise update of Chan, Golub and LeVeque (1979), which does not cancel.
+        """Merges two parts by the pairwise update of Chan, Golub and LeVeque (1979), which does not cancel.
 
         Raises:
-            ValueError: the other part is not of numbers.
+            ValueError: the other part is not numeric.
         """
         if not isinstance(other, NumericStatistics):
             raise ValueError("both parts must be of numbers, got one of texts")
@@ -82,10 +82,10 @@ class NumericStatistics:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json holds it; the deviation is the population's. None stands for what no values have.
+        """The column's entry in statistics.json, with the population's standard deviation; None where no values exist.
 
-        Only where the column has more than sketches.QUANTILE_CAPACITY distinct numbers is there an "error": by what
-        share of the rows a quantile's rank may be off.
+        A column with more than sketches.QUANTILE_CAPACITY distinct numbers has an "error": the maximum error of a
+        quantile's rank, as a fraction of the rows.
         """
         return {
             "kind": "numeric",
@@ -102,13 +102,13 @@ class NumericStatistics:
 
 @dataclass(frozen=True)
 class CategoricalStatistics:
-    """Statistics of a column of texts.
+    """Statistics of a categorical column.
 
     Attributes:
         count: rows that have a value.
         missing: rows that have none.
         counts: rows of each value; empty once there is a sketch.
-        sketch: what stands for the values from more than VOCABULARY_CAPACITY distinct ones on.
+        sketch: replaces `counts` above VOCABULARY_CAPACITY distinct values.
     """
 
     count: int
@@ -118,22 +118,22 @@ class CategoricalStatistics:
 
     @property
     def complete(self) -> bool:
-        """Whether `counts` has every value."""
+        """Whether `counts` holds every value."""
         return self.sketch is None
 
     @classmethod
     def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
-        """Of a column of strings, whose nulls are missing values."""
+        """Measures a column of strings, whose nulls are missing values."""
         present = pc.drop_null(column)
         counted = pc.value_counts(present)
         counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
         return cls(len(present), column.null_count, counts)._within_capacity()
 
     def merge(self, other: ColumnStatistics) -> Self:
-        """Of both parts.
+        """Merges two parts.
 
         Raises:
-            ValueError: the other part is not of texts.
+            ValueError: the other part is not categorical.
         """
         if not isinstance(other, CategoricalStatistics):
             raise ValueError("both parts must be of texts, got one of numbers")
@@ -153,7 +153,7 @@ class CategoricalStatistics:
         return type(self)(count, missing, counts, sketch)._within_capacity()
 
     def ordered(self) -> dict[str, int]:
-        """`counts`, the most frequent value first, equals in the order of their text."""
+        """`counts`, the most frequent value first, ties in the order of their text."""
         return dict(sorted(self.counts.items(), key=_most_frequent_first))
 
     def _within_capacity(self) -> Self:
@@ -162,11 +162,11 @@ class CategoricalStatistics:
         return dataclasses.replace(self, counts={}, sketch=FrequentTexts.of(self.ordered(), VOCABULARY_CAPACITY))
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json holds it: the most frequent values first, equals in the order of their text.
+        """The column's entry in statistics.json: the most frequent values first, ties in the order of their text.
 
-        Only where the column has more than VOCABULARY_CAPACITY distinct texts is it not "complete", and has an
-        "error": "count", the rows by which a value's count may be too high (every value of more rows than that is in
-        the vocabulary), and "distinct", relative, with 99.7 % confidence.
+        A column with more than VOCABULARY_CAPACITY distinct texts is not "complete", and has an "error": "count", the
+        rows by which a value's count may be too high (every value of more rows than that is in the vocabulary), and
+        "distinct", the relative error with 99.7 % confidence.
         """
         plain = {"kind": "categorical", "count": self.count, "missing": self.missing}
         if self.sketch is None:
@@ -199,7 +199,7 @@ class TableStatistics:
 
     @classmethod
     def measure(cls, table: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Self:
-        """Of these columns, strings as categories and all others as numbers."""
+        """Measures columns, strings as categories and all others as numbers."""
         measured: dict[str, ColumnStatistics] = {}
         for name in names:
             column = table.column(name)
@@ -209,10 +209,10 @@ class TableStatistics:
         return cls(table.num_rows, measured)
 
     def merge(self, other: Self) -> Self:
-        """Of both parts, which have the same columns of the same kinds.
+        """Merges two parts, which must have the same columns of the same kinds.
 
         Raises:
-            ValueError: they do not.
+            ValueError: the columns differ.
         """
         if list(self.columns) != list(other.columns):
             raise ValueError(f"columns must be the same, got {list(self.columns)} and {list(other.columns)}")
@@ -222,7 +222,7 @@ class TableStatistics:
         return type(self)(self.rows + other.rows, merged)
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json holds it."""
+        """The "columns" of statistics.json."""
         return {
             "format": 1,
             "rows": self.rows,
@@ -231,7 +231,7 @@ class TableStatistics:
 
 
 def merge_all(parts: Sequence[TableStatistics]) -> TableStatistics:
-    """Merges parts in their order, as a balanced tree: sketches lose least that way.
+    """Merges parts in their order, as a balanced tree, which minimizes the error of sketches.
 
     Raises:
         ValueError: there are no parts.

@@ -1,15 +1,15 @@
-"""Summaries of a column that take bounded memory and can be merged: exact while they are small, then a sketch.
+"""Sketches: summaries of a column in bounded memory that can be merged; exact while they are small.
 
-What each may be off by, which statistics.json also says under "error", and which parts merged do not exceed:
+Maximum errors, which statistics.json also holds under "error", and which hold for merged parts too:
 
-- counts, missing values, minimum, maximum: nothing; mean and standard deviation: rounding;
-- quantiles: nothing up to QUANTILE_CAPACITY distinct numbers; then a t-digest, whose rank is off by at most RANK_ERROR
+- counts, missing values, minimum, maximum: exact; mean and standard deviation: rounding;
+- quantiles: exact up to QUANTILE_CAPACITY distinct numbers; then a t-digest with a rank error of at most RANK_ERROR
   (0.5 % of the rows), as tested on uniform, normal, log-normal, sorted and clustered numbers;
-- vocabularies: nothing up to statistics.VOCABULARY_CAPACITY distinct texts; then frequent items, of which a count is
-  never too low, and too high by 3.5 / 2^17 (0.0027 %) of the rows at most, and of which none with more rows is missing;
-- distinct texts: nothing up to the same; then HyperLogLog, off by 2.5 % at most with 99.7 % confidence.
+- vocabularies: exact up to statistics.VOCABULARY_CAPACITY distinct texts; then a frequent-items sketch, whose counts
+  are never too low and too high by at most 3.5 / 2^17 (0.0027 %) of the rows; no text with more rows is missing;
+- distinct texts: exact up to the same; then HyperLogLog, with an error of at most 2.5 % with 99.7 % confidence.
 
-The sketches are those of Apache DataSketches. They are kept serialized, so that they can be sent between processes,
+The sketches are those of Apache DataSketches. They are stored serialized, so that they can be sent between processes,
 and none of them draws random numbers (as its KLL does), so that the same parts merged in the same order give the same
 bytes.
 """
@@ -27,14 +27,14 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-# Distinct numbers kept exactly, with their counts; above that, a t-digest stands for them.
+# Distinct numbers stored exactly, with their counts; above that, a t-digest replaces them.
 QUANTILE_CAPACITY = 8192
 # Compression of the t-digest: 40 KB.
 _DIGEST_COMPRESSION = 2000
-# What a quantile's rank is off by, as a share of the rows. A t-digest has no bound that is proven for all data; this is
-# more than twice what was measured on uniform, normal, log-normal, sorted and clustered numbers, whole and in parts.
+# Error of a quantile's rank, as a fraction of the rows. A t-digest has no bound that is proven for all data; this is
+# more than twice the error measured on uniform, normal, log-normal, sorted and clustered numbers, whole and in parts.
 RANK_ERROR = 0.005
-# Numbers that are added to a digest at once where each stands for many rows.
+# Numbers added to a digest at once where each is repeated for many rows.
 _CHUNK = 1 << 20
 
 # 2 ** 14 registers of HyperLogLog: 16 KB, a standard error of 0.8 %.
@@ -44,12 +44,11 @@ _STANDARD_DEVIATIONS = 3
 
 @dataclass(frozen=True)
 class Quantiles:
-    """What the quantiles of numbers are taken from.
+    """Summary of numbers from which quantiles are computed.
 
     Attributes:
-        values, counts: distinct values in increasing order, and how many rows each stands for; empty once there is a
-            digest.
-        digest: a serialized t-digest, from more than QUANTILE_CAPACITY distinct values on.
+        values, counts: distinct values in increasing order, and the rows of each; empty once there is a digest.
+        digest: a serialized t-digest, above QUANTILE_CAPACITY distinct values.
     """
 
     values: Floats
@@ -58,22 +57,22 @@ class Quantiles:
 
     @classmethod
     def of(cls, values: Floats) -> Self:
-        """From values in any order, without NaN."""
+        """Summarizes values in any order, without NaN."""
         distinct, counts = np.unique(values, return_counts=True)
         if len(distinct) <= QUANTILE_CAPACITY:
             return cls(distinct, counts.astype(np.int64))
         digest = datasketches.tdigest_double(_DIGEST_COMPRESSION)
-        # It refuses a read-only array, such as one over Arrow's memory.
+        # DataSketches refuses a read-only array, such as one over Arrow's memory.
         digest.update(np.array(values, np.float64))
         return cls._digested(digest)
 
     @property
     def error(self) -> float:
-        """How far the rank of a quantile may be off, as a share of the rows; 0 where it is exact."""
+        """Maximum error of a quantile's rank, as a fraction of the rows; 0 where quantiles are exact."""
         return 0.0 if self.digest is None else RANK_ERROR
 
     def merge(self, other: Self) -> Self:
-        """Of both parts."""
+        """Merges two parts."""
         if self.digest is None and other.digest is None:
             distinct, places = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
             if len(distinct) <= QUANTILE_CAPACITY:
@@ -84,18 +83,18 @@ class Quantiles:
         digest.merge(other._as_digest())
         return self._digested(digest)
 
-    def quantiles(self, shares: Sequence[float]) -> list[float]:
-        """The values at these shares of the rows, within `error`; [] of no rows.
+    def quantiles(self, fractions: Sequence[float]) -> list[float]:
+        """The quantiles at these fractions of the rows, within `error`; [] if there are no rows.
 
         Exact ones are interpolated between neighbouring ranks, as numpy.quantile does.
         """
         if self.digest is not None:
             digest = datasketches.tdigest_double.deserialize(self.digest)
-            return [float(digest.get_quantile(share)) for share in shares]
+            return [float(digest.get_quantile(fraction)) for fraction in fractions]
         if not len(self.values):
             return []
         ends = np.cumsum(self.counts)
-        rank = np.asarray(shares) * (ends[-1] - 1)
+        rank = np.asarray(fractions) * (ends[-1] - 1)
         below = self.values[np.searchsorted(ends, np.floor(rank), side="right")]
         above = self.values[np.searchsorted(ends, np.ceil(rank), side="right")]
         return [float(value) for value in below + (above - below) * (rank - np.floor(rank))]
@@ -108,7 +107,7 @@ class Quantiles:
         if self.digest is not None:
             return datasketches.tdigest_double.deserialize(self.digest)
         digest = datasketches.tdigest_double(_DIGEST_COMPRESSION)
-        # A digest takes no weights: a value is given as often as it occurs, some at a time.
+        # A digest accepts no weights: a value is added as often as it occurs, in chunks.
         ends = np.cumsum(self.counts)
         total = int(ends[-1]) if len(ends) else 0
         for start in range(0, total, _CHUNK):
@@ -119,7 +118,7 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class FrequentTexts:
-    """The most frequent texts of a column that has too many different ones to count each.
+    """The most frequent texts of a column with too many distinct ones to count each.
 
     Attributes:
         frequent: a serialized frequent-items sketch (Misra and Gries, as Anderson and others improved it, 2017).
@@ -131,14 +130,14 @@ class FrequentTexts:
 
     @classmethod
     def of(cls, counts: Mapping[str, int], capacity: int) -> Self:
-        """From texts and the rows of each; the sketch has room for 0.75 x `capacity` texts, rounded up to 2^n."""
+        """Summarizes texts by the rows of each; the sketch holds 0.75 x `capacity` texts, rounded up to 2^n."""
         frequent = datasketches.frequent_strings_sketch(max(3, (capacity - 1).bit_length()))
         for text, count in counts.items():
             frequent.update(text, count)
         return cls(frequent.serialize(), _distinct(counts).serialize_compact())
 
     def add(self, counts: Mapping[str, int]) -> Self:
-        """With more texts, and the rows of each."""
+        """A sketch with more texts, and the rows of each."""
         frequent = datasketches.frequent_strings_sketch.deserialize(self.frequent)
         for text, count in counts.items():
             frequent.update(text, count)
@@ -151,19 +150,19 @@ class FrequentTexts:
         return type(self)(frequent.serialize(), _union([self.distinct, other.distinct]))
 
     def counts(self) -> tuple[dict[str, int], int]:
-        """Texts and estimates of their rows, and by how much these may be too high, at most.
+        """Texts and estimates of their rows, and the maximum by which these may be too high.
 
-        Every text of more rows than that error is among them, and none of them has fewer.
+        Every text with more rows than that error is included, and no estimate is too low.
         """
         sketch = datasketches.frequent_strings_sketch.deserialize(self.frequent)
         kind = datasketches.frequent_items_error_type.NO_FALSE_POSITIVES
         found = sketch.get_frequent_items(kind)
-        # What a text that is not kept may have had is what every estimate may be too high by.
+        # The rows that an evicted text may have had are the maximum error of every estimate.
         error = int(sketch.get_upper_bound("")) - int(sketch.get_lower_bound(""))
         return {text: int(estimate) for text, estimate, _, _ in found}, error
 
     def distinct_count(self) -> tuple[int, float]:
-        """About how many texts differ, and the relative error, which holds with 99.7 % confidence."""
+        """Estimated number of distinct texts, and its relative error with 99.7 % confidence."""
         sketch = datasketches.hll_sketch.deserialize(self.distinct)
         error = abs(datasketches.hll_sketch.get_rel_err(False, True, _REGISTERS, _STANDARD_DEVIATIONS))
         return round(sketch.get_estimate()), float(error)

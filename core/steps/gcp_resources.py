@@ -1,4 +1,4 @@
-"""Tells Vertex Pipelines which job of Google Cloud does a task's work, so that its console links the job.
+"""Output parameter gcp_resources: the Google Cloud job of a task, to which the Vertex Pipelines console links.
 
 The form is google_cloud_pipeline_components' proto/gcp_resources.proto, as JSON.
 """
@@ -19,19 +19,19 @@ _DATAFLOW = "https://dataflow.googleapis.com/v1b3"
 
 
 def write_none(uri: str) -> None:
-    """Says that there is no such job: an engine reads the output in any case."""
+    """Writes an empty list: an engine reads the output in any case."""
     _write(uri)
 
 
 def write_beam_job(uri: str, runner: RunnerOptions, result: PipelineResult) -> None:
-    """Names the job of a Beam pipeline, where Dataflow runs it."""
+    """Writes the job of a Beam pipeline, if Dataflow runs it."""
     if isinstance(runner, DataflowRunner):
         name = f"projects/{runner.project}/locations/{runner.region}/jobs/{result.job_id()}"
         _write(uri, {"resourceType": "DataflowJob", "resourceUri": f"{_DATAFLOW}/{name}"})
 
 
 def write_batch_prediction_job(uri: str, region: str, name: str) -> None:
-    """Names a batch prediction job, as projects/P/locations/L/batchPredictionJobs/N."""
+    """Writes a batch prediction job, named projects/P/locations/L/batchPredictionJobs/N."""
     address = f"https://{region}-aiplatform.googleapis.com/v1/{name}"
     _write(uri, {"resourceType": "BatchPredictionJob", "resourceUri": address})
 

@@ -1,4 +1,4 @@
-"""What each step's result depends on. Equal identities mean equal results, so a run can resume and be found again."""
+"""Step identity, the cache key: a digest of all that a step's result depends on. A run resumes and is found by it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from headrace.core.artifacts.model import version_of
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps.step import identity
 
-# What computes results: pipelines only arrange it.
+# The code that computes results; pipelines only arrange it.
 _PACKAGES = ("headrace.core", "headrace.components")
-# Python, what is compiled from C, and rules and tables that are read as resources.
+# Python, the C sources, and the rules and tables that are read as resources.
 _SOURCE = frozenset({".py", ".c", ".h", ".json"})
 
 
 def release() -> str:
-    """The version of headrace that is installed: another one may compute another result.
+    """The installed version of headrace: another one may compute another result.
 
-    A development version stands for many states of the code, so a digest of the source is added to it.
+    One development version covers many states of the code, so a digest of the source is added to it.
     """
     version = metadata.version("headrace")
     return f"{version}-{_source_digest()}" if ".dev" in version else version
@@ -41,7 +41,7 @@ def _source_digest() -> str:
 
 
 def source_digest(roots: Iterable[Path]) -> str:
-    """Digest of the source below some folders, in 8 hexadecimal digits: of each file its name and its content."""
+    """Digest of the names and contents of source files below some folders, 8 hexadecimal digits."""
     total = hashlib.sha256()
     for root in roots:
         for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
@@ -53,13 +53,13 @@ def source_digest(roots: Iterable[Path]) -> str:
 def preprocess_identity(
     file: ProblemFile, data_version: str, baseline_version: str = "", csv: Sequence[str] = ()
 ) -> str:
-    """Identity of the Examples made of one version of the data.
+    """Identity of the Examples of one version of the data.
 
     Args:
-        file: the Problem that they are for.
+        file: the Problem file.
         data_version: fingerprint of the data.
-        baseline_version: fingerprint of the statistics that drift was judged against, or "".
-        csv: how CSV was read, as NAME=VALUE.
+        baseline_version: fingerprint of the statistics that drift was measured against, or "".
+        csv: options of reading CSV, as NAME=VALUE.
     """
     return identity(
         "preprocess",
@@ -72,7 +72,7 @@ def preprocess_identity(
 
 
 def train_identity(file: ProblemFile, examples_identity: str, choices: Mapping[str, Any] | None = None) -> str:
-    """Identity of a Model; it is the model's version too. `choices` are what was asked for beyond the Problem file."""
+    """Identity of a Model; it is the model's version too. `choices` are options beyond the Problem file."""
     return identity(
         "train", problem=file.training_digest, examples=examples_identity, release=release(), **(choices or {})
     )
@@ -91,26 +91,26 @@ def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: 
 
 
 def publish_identity(step: str, model_version: str, target: str) -> str:
-    """Identity of a step that puts a model somewhere: the registry or an endpoint."""
+    """Identity of a step that registers or deploys a model."""
     return identity(step, model=model_version, target=target)
 
 
 def champion_identity(registry: str, version: str) -> str:
-    """Identity of the choice of a model from a registry; `version` is "" for the champion."""
+    """Identity of a lookup in a registry; `version` is "" for the champion."""
     return identity("champion", registry=registry, version=version)
 
 
 def resolve_identity(registry: str, champion: str, warm_start: str, data: str) -> str:
-    """Identity of the step that resolves a training's inputs: which models names mean, and which data there is."""
+    """Identity of the step that resolves a training's inputs: the models behind names, and the data's version."""
     return identity("resolve", registry=registry, champion=champion, warm_start=warm_start, data=data)
 
 
 def attempt_of(data_version: str, *, cache: bool) -> str:
-    """The input `attempt` of tasks that an engine may take from its cache: the same text is the same work.
+    """The input `attempt` of tasks, which is part of an engine's cache key: an equal text is a cache hit.
 
     Args:
-        data_version: fingerprint of the data. Kubeflow Pipelines does not see by an artifact that its content changed.
-        cache: False gives another text each time, so that no task is taken from the cache.
+        data_version: fingerprint of the data. Kubeflow Pipelines does not detect changed content of an artifact.
+        cache: False gives another text each time, so that no task is a cache hit.
     """
     return data_version if cache else f"{data_version}-{uuid.uuid4().hex}"
 
@@ -120,16 +120,16 @@ def prepare_identity(predictions_identity: str) -> str:
     return identity("prepare", predictions=predictions_identity)
 
 
-def check_identity(predictions_identity: str, most_divergence: float) -> str:
+def check_identity(predictions_identity: str, max_divergence: float) -> str:
     """Identity of the check of Predictions."""
-    return identity("check", predictions=predictions_identity, most_divergence=float(most_divergence))
+    return identity("check", predictions=predictions_identity, max_divergence=float(max_divergence))
 
 
 def examples_identity_of(examples: str) -> str:
-    """The identity that an Examples artifact carries; errors as `Manifest.read`."""
+    """The identity in an Examples artifact; errors as `Manifest.read`."""
     return Manifest.read(examples).identity
 
 
 def model_version_of(model: str) -> str:
-    """The version that a Model artifact carries; errors as `model_artifact.version_of`."""
+    """The version in a Model artifact; errors as `model.version_of`."""
     return version_of(model)

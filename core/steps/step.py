@@ -1,9 +1,9 @@
-"""What every component does around its work: events on stdout, a record of the run, errors to exit statuses.
+"""Pipeline step: the frame of every component's work, with events on stdout, a step record and an exit status.
 
-An event is one JSON object on a line of its own, in the shape of Google Cloud's structured logs (`severity`,
-`message`), with the details under `headrace`. A record is a small JSON file at a place that follows from the step's
-identity - a digest of all that it depends on - so that an exit task, which may not read other tasks' outputs, finds
-what happened; a step that the engine took from its cache has its record from the run that did the work.
+An event is one JSON object per line, in the format of Google Cloud's structured logs (`severity`, `message`), with the
+details under `headrace`. A record is a small JSON file whose path is derived from the step's identity - a digest of
+all that it depends on - so that an exit task, which cannot read other tasks' outputs, finds it; a step that was a cache
+hit has its record from the run that did the work.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.steps.workspace import record_uri
 
-# The local engine's process id, for the steps that it starts.
+# Environment variable with the local engine's process id, set for the steps that it starts.
 ENGINE_PID = "HEADRACE_ENGINE_PID"
 
-# Progress events closer together than this tell nobody anything new.
+# Progress events closer together than this are dropped.
 _SECONDS_BETWEEN_EVENTS = 0.2
 
 
@@ -37,13 +37,13 @@ def identity(step: str, **facts: Any) -> str:
 
     Args:
         step: the step's name.
-        facts: JSON values: the identities of its inputs, its options, the version of the code.
+        facts: JSON values: identities of its inputs, its options, the version of the code.
     """
     return hashlib.sha256(json.dumps([step, facts], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_record(root: str, step: str, step_identity: str) -> dict[str, Any] | None:
-    """The record of a step, or None if it never ran."""
+    """Reads the record of a step; None if it never ran."""
     uri = record_uri(root, step, step_identity)
     if not storage.exists(uri):
         return None
@@ -52,13 +52,13 @@ def read_record(root: str, step: str, step_identity: str) -> dict[str, Any] | No
 
 
 class Step:
-    """A running step: what its body uses to say how far it is and what came of it."""
+    """A running step, to which its body reports progress and results."""
 
     def __init__(self, name: str, root: str) -> None:
         self.name = name
         self.root = root
         self.identity = ""
-        # False in a process that only helps another one, whose record it would overwrite.
+        # False in a secondary process, which would overwrite the record of the primary one.
         self.writes = True
         self.started = time.time()
         self.import_seconds = 0.0
@@ -76,7 +76,7 @@ class Step:
     def progress(
         self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
     ) -> None:
-        """Emits a progress event, unless one went out a moment ago; see `progress.Progress`."""
+        """Emits a progress event, unless one was emitted a moment ago. Arguments as of `progress.Progress`."""
         now = time.monotonic()
         recent = now - self._last_event < _SECONDS_BETWEEN_EVENTS
         if recent and not lasting and (total is None or done != total):
@@ -86,12 +86,12 @@ class Step:
         emit("progress", self.name, message, **details)
 
     def finish(self, *, outputs: Mapping[str, str], result: Mapping[str, Any]) -> None:
-        """Keeps what came of the step: URIs of its outputs, and a small result for the run's summary."""
+        """Sets the URIs of the step's outputs, and a small result for the run's summary."""
         self._outputs = dict(outputs)
         self._result = dict(result)
 
     def record(self, status: str, error: HeadraceError | None) -> dict[str, Any]:
-        """What `records/` keeps of the step."""
+        """The step's record, as stored below `records/`."""
         finished = time.time()
         peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return {
@@ -112,9 +112,13 @@ class Step:
 
 @contextmanager
 def running(name: str, *, root: str) -> Iterator[Step]:
-    """Runs the block as a step of a pipeline; the block sets `identity` as soon as it knows it.
+    """Runs the block as a step of a pipeline; the block sets `identity` as soon as it is known.
 
-    Emits its start and its end, writes its record, and turns an error into an event and the right exit status.
+    Emits start and end events, writes the record, and turns an error into an event and its exit status.
+
+    Args:
+        name: the step's.
+        root: where its record is written; "" writes none.
 
     Raises:
         SystemExit: with the error's exit status, after it was reported.
@@ -135,7 +139,7 @@ def running(name: str, *, root: str) -> Iterator[Step]:
         _fail(step, unexpected, error)
     else:
         record = step.record("succeeded", None)
-        if step.writes:
+        if step.writes and root:
             storage.write_json(record_uri(root, name, step.identity), record)
         emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
 
@@ -143,7 +147,7 @@ def running(name: str, *, root: str) -> Iterator[Step]:
 def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:
     traceback.print_exception(cause, file=sys.stderr)
     record = step.record("failed", error)
-    if step.identity and step.writes:
+    if step.identity and step.writes and step.root:
         try:
             storage.write_json(record_uri(step.root, step.name, step.identity), record)
         except HeadraceError as unwritten:
@@ -153,10 +157,10 @@ def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:
 
 
 def _end_with_engine() -> None:
-    """Where an engine on this machine started the step, ends the step when that engine is gone.
+    """Ends a step that a local engine started when that engine dies.
 
-    A run that was killed is started again at once; an orphan of it would compete for the machine, and write records
-    of a run that nobody waits for.
+    A killed run is usually started again at once; an orphaned step would compete for the machine, and write records of
+    a run that nobody waits for.
     """
     engine = int(os.environ.get(ENGINE_PID, "0"))
     if not engine:
@@ -171,14 +175,14 @@ def _end_with_engine() -> None:
 
 
 def emit(event: str, step: str, message: str, *, severity: str = "INFO", **details: Any) -> None:
-    """Writes one event to stdout, whole: stderr shares the pipe, and may have left a line unfinished."""
+    """Writes one event to stdout on a line of its own: stderr shares the pipe, and may have left a line unfinished."""
     line = json.dumps({"severity": severity, "message": message, "headrace": {"event": event, "step": step, **details}})
     sys.stdout.flush()
     os.write(1, f"\n{line}\n".encode())
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """The event in a line of a step's output, with its `message`; None for any other line."""
+    """Parses an event from a line of a step's output, with its `message`; None for any other line."""
     line = line.strip()
     if not line.startswith('{"severity"'):
         return None

@@ -1,4 +1,4 @@
-"""Where things are under a run's `root`."""
+"""Workspace layout: the URIs of records, runs, registries and endpoints under a pipeline root."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from headrace.core.storage import join
 
 
 def record_uri(root: str, step: str, step_identity: str) -> str:
-    """The record of a step."""
+    """URI of a step's record."""
     return join(root, "records", f"{step}-{step_identity}.json")
 
 
@@ -16,7 +16,7 @@ def run_uri(root: str, run_id: str) -> str:
 
 
 def summary_uri(root: str, run_id: str) -> str:
-    """The summary of a run."""
+    """URI of a run's summary.json."""
     return join(run_uri(root, run_id), "summary.json")
 
 
@@ -28,6 +28,16 @@ def registry_uri(root: str, problem: str) -> str:
 def endpoint_uri(root: str, problem: str) -> str:
     """The folder of a problem's endpoint."""
     return join(root, "endpoints", problem)
+
+
+def root_of(root: str, output: str) -> str:
+    """The root of a step's own files: the run's, or else a folder beside the step's output.
+
+    Args:
+        root: the run's, or "".
+        output: where the step writes its artifact; a task that is tried again has the same.
+    """
+    return root or f"{output.rstrip('/')}-work"
 
 
 def checkpoints_uri(root: str, step: str) -> str:

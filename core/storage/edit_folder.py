@@ -1,7 +1,7 @@
-"""Changes a folder of files as if at once: a copy that shares the files is changed, and then takes the folder's place.
+"""Atomic edits of a folder: a copy with hard links to its files is edited, and then swapped with the folder.
 
-Readers see the folder as it was or as it is, also when the writer is killed at any moment: on Linux the two change
-places in one step of the file system.
+Readers see the folder before or after the edit, also when the writer is killed at any moment: on Linux the swap is one
+operation of the file system.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import locked
-from headrace.core.storage.swap import aside, exchange
+from headrace.core.storage.swap import aside, swap_folders
 
 
 def check_local(uri: str) -> None:
-    """Refuses a folder in an object store, where folders cannot change places.
+    """Refuses a folder in an object store, where folders cannot be swapped.
 
     Raises:
-        UsageError: it is one.
+        UsageError: the folder is in an object store.
     """
     if storage.is_remote(uri):
         raise UsageError(
@@ -32,18 +32,18 @@ def check_local(uri: str) -> None:
 
 @contextmanager
 def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
-    """Holds the folder against other writers, and clears away what killed ones have left.
+    """Locks the folder for one writer, and removes what killed writers left.
 
     Yields:
-        The folder, which need not be there.
+        The folder, which need not exist.
 
     Raises:
-        UsageError: it is not on this machine, or cannot be written.
-        PlatformError: another process wrote to it all the time.
+        UsageError: the folder is not on this machine, or cannot be written.
+        PlatformError: another process held the lock for all of `timeout_s`.
     """
     check_local(uri)
     folder = storage.resolve(uri)
-    # The lock is beside the folder, because the folder itself is replaced.
+    # The lock is next to the folder, because the folder itself is replaced.
     with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):
         waiting = aside(folder)
         if waiting.exists() and not folder.exists():
@@ -55,10 +55,9 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
 
 @contextmanager
 def swapping(folder: Path) -> Iterator[Path]:
-    """A copy of the folder, empty if there is none, that takes its place if the block ends well.
+    """A copy of the folder, empty if the folder does not exist, that replaces it when the block succeeds.
 
-    The copy's files are hard links: a file is replaced or removed, and never written to. To be used within
-    `exclusive`.
+    The copy's files are hard links: replace or remove a file, and never write to it. Call within `exclusive`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     copy = storage.temporary_name(folder, "edit-")
@@ -69,7 +68,7 @@ def swapping(folder: Path) -> Iterator[Path]:
             copy.mkdir()
         yield copy
         if folder.exists():
-            exchange(copy, folder)
+            swap_folders(copy, folder)
         else:
             copy.rename(folder)
     finally:

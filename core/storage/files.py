@@ -1,4 +1,4 @@
-"""The only place that knows local paths from gs://; another scheme is refused with one paragraph."""
+"""Files by URI: local paths, file:// and gs://, read and written in one way; other schemes are refused."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ _CHUNK = 1 << 20
 
 
 def is_remote(uri: str) -> bool:
-    """Whether `uri` is in an object store, and so has no local path."""
+    """Whether `uri` is in an object store."""
     return uri.startswith("gs://")
 
 
 def remote_store() -> ModuleType:
-    """The object store's side, which is slow to import and so waits until it is asked for.
+    """The module for gs://, imported at first use because its import is slow.
 
     Raises:
-        UsageError: its library is not installed.
+        UsageError: google-cloud-storage is not installed.
     """
     try:
         from headrace.core.storage import gcs
     except ImportError as error:
         raise UsageError(
-            "gs:// needs google-cloud-storage", received=str(error), fix="Run `pip install headrace[beam]`"
+            "gs:// requires the package google-cloud-storage",
+            received=str(error),
+            fix="Run `pip install headrace[beam]`",
         ) from error
     return gcs
 
 
 def place_of(artifact: Any) -> str:
-    """Where a pipeline's output artifact is written: its gs:// URI, or the path that the engine gave it.
+    """Where a pipeline's output artifact is written: its gs:// URI, or the path that the engine assigned.
 
-    A platform may show a bucket as a folder (/gcs on Vertex AI), which cannot rename what was written.
+    A platform may mount a bucket as a folder (/gcs on Vertex AI), in which folders cannot be renamed.
     """
     uri = getattr(artifact, "uri", None) or ""
     return uri if is_remote(uri) else str(artifact.path)
@@ -54,7 +56,7 @@ def local_path(uri: str) -> Path:
     """The local path that `uri` names.
 
     Raises:
-        UsageError: `uri` is empty, is in an object store, or names a store that this version does not read.
+        UsageError: `uri` is empty, is in an object store, or has a scheme that is not supported.
     """
     if not uri:
         raise UsageError("the path is empty", expected="a file or a folder")
@@ -64,10 +66,8 @@ def local_path(uri: str) -> Path:
     if scheme == "file":
         return Path(rest)
     if is_remote(uri):
-        raise UsageError("a place on this machine is needed here", where=uri, expected="a local path or file://...")
-    raise UsageError(
-        f"{scheme}:// is not read or written by this version", where=uri, expected="a local path, file:// or gs://"
-    )
+        raise UsageError("a path on this machine is required", where=uri, expected="a local path or file://...")
+    raise UsageError(f"{scheme}:// is not supported", where=uri, expected="a local path, file:// or gs://")
 
 
 def join(uri: str, *parts: str) -> str:
@@ -76,19 +76,19 @@ def join(uri: str, *parts: str) -> str:
 
 
 def resolve(uri: str) -> Path:
-    """The local path that `uri` leads to, without `..` and symbolic links: it has a name, and a folder above it."""
+    """The local path of `uri` with `..` and symbolic links resolved, so that it has a name and a parent."""
     return Path(os.path.realpath(local_path(uri)))
 
 
 def sibling(uri: str, ending: str) -> str:
-    """A place beside `uri`, called like it with an ending."""
+    """A URI next to `uri`: its name with an ending."""
     if not is_remote(uri) and local_path(uri).name in ("", ".."):
         uri = str(resolve(uri))
     return f"{uri.rstrip('/')}{ending}"
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or a folder at `uri`."""
+    """Whether a file or a folder exists at `uri`."""
     if is_remote(uri):
         there: bool = remote_store().exists(uri)
         return there
@@ -96,7 +96,7 @@ def exists(uri: str) -> bool:
 
 
 def size(uri: str) -> int:
-    """Bytes of a file. Raises OSError as `os.stat` does."""
+    """Size of a file in bytes. Raises OSError as `os.stat` does."""
     if is_remote(uri):
         found: int = remote_store().describe(uri).bytes
         return found
@@ -104,7 +104,7 @@ def size(uri: str) -> int:
 
 
 def open_input(uri: str) -> BinaryIO:
-    """A file to read, binary and seekable. Raises OSError as `open` does."""
+    """Opens a file for reading, binary and seekable. Raises OSError as `open` does."""
     if is_remote(uri):
         file: BinaryIO = remote_store().open_input(uri)
         return file
@@ -113,10 +113,10 @@ def open_input(uri: str) -> BinaryIO:
 
 @contextmanager
 def open_output(uri: str) -> Iterator[BinaryIO]:
-    """A file to write, binary, which gets its name when the block ends well, and is not there otherwise.
+    """Opens a binary file for atomic writing: it gets its name when the block succeeds, and is removed otherwise.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the file cannot be written.
         PlatformError: the disk is full, or the service failed.
     """
     with tempfile.TemporaryDirectory() if is_remote(uri) else beside(uri) as folder:
@@ -144,10 +144,10 @@ def beside(uri: str) -> Iterator[str]:
 
 
 def move(uri: str, target: str) -> None:
-    """Gives a file another name within the same disk or store; one that has it already is replaced.
+    """Renames a file within the same disk or store; an existing target is replaced.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the target cannot be written.
         PlatformError: the disk is full, the service failed, or the file is gone.
     """
     with writing(target):
@@ -162,7 +162,7 @@ def move(uri: str, target: str) -> None:
 
 
 def remove(uri: str) -> None:
-    """Removes a file, or a folder with all in it; one that is not there is no error."""
+    """Removes a file, or a folder with its content; a missing one is no error."""
     if is_remote(uri):
         remote = remote_store()
         remote.remove([*(found.uri for found in remote.below(uri)), *([uri] if remote.parse(uri)[1] else [])])
@@ -184,21 +184,21 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_json(uri: str) -> Any:
-    """The JSON value in a file.
+    """Reads a JSON file.
 
     Raises:
-        DataError: there is no such file, or it does not hold JSON.
+        DataError: the file does not exist, or is not JSON.
     """
     try:
         return json.loads(read_bytes(uri))
     except FileNotFoundError as error:
-        raise DataError("there is no such file", where=uri) from error
+        raise DataError("the file does not exist", where=uri) from error
     except ValueError as error:
-        raise DataError("the file does not hold JSON", where=uri, received=str(error)) from error
+        raise DataError("the file is not valid JSON", where=uri, received=str(error)) from error
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Writes a file that appears whole or not at all, also if the machine stops half-way.
+    """Writes a file atomically, also if the machine stops half-way.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -224,19 +224,19 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def write_json(uri: str, value: Any) -> None:
-    """Writes a JSON value, keys in the order given, as `write_bytes` does; NaN and infinity are refused.
+    """Writes a JSON value atomically, keys in their order; NaN and infinity are refused.
 
-    An object has a line for each of its keys, an array of objects or arrays a line for each of them.
+    The text has one line per key of an object, and one line per member of an array of objects or arrays.
     """
     write_bytes(uri, ("".join(json_lines(value)) + "\n").encode())
 
 
 @contextmanager
 def at_hand(uri: str) -> Iterator[Path]:
-    """A local folder with what is below `uri`: itself where it is local, else a copy that goes when the block ends.
+    """A local folder with the content of `uri`: the folder itself if local, else a copy, removed when the block ends.
 
     Raises:
-        UsageError: there is no such bucket, or it may not be read.
+        UsageError: the bucket does not exist, or access is denied.
         PlatformError: the disk is full, or the service failed.
     """
     if not is_remote(uri):
@@ -250,7 +250,7 @@ def at_hand(uri: str) -> Iterator[Path]:
 
 @contextmanager
 def writing(uri: str) -> Iterator[None]:
-    """Turns what the system says about writing to `uri` into one of our errors.
+    """Translates errors of the operating system while `uri` is written.
 
     Raises:
         UsageError: the path cannot be written.
@@ -260,22 +260,22 @@ def writing(uri: str) -> Iterator[None]:
         yield
     except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         raise UsageError(
-            "it cannot be written", where=uri, expected="a folder that you may write to", received=str(error)
+            "the path cannot be written", where=uri, expected="a folder that you may write to", received=str(error)
         ) from error
     except OSError as error:
-        # EROFS is the user's choice of a place; ENOSPC, EIO and the rest may be gone at the next try.
+        # EROFS is the user's choice of a path; ENOSPC, EIO and the rest may be gone at the next attempt.
         kind = UsageError if error.errno == 30 else PlatformError
-        raise kind("it cannot be written", where=uri, received=str(error)) from error
+        raise kind("the path cannot be written", where=uri, received=str(error)) from error
 
 
 def temporary_name(path: Path, mark: str = "") -> Path:
-    """A hidden name beside a local `path` that nothing has yet, for what is renamed to `path` when it is whole.
+    """An unused hidden name next to a local `path`, for a file or folder that is renamed to `path` when complete.
 
-    What is made there by `open` and `mkdir` has the permissions of any other new file or folder. (The functions of
-    `tempfile` make it private, and the process's umask cannot be asked for without changing it for all threads.)
+    Files and folders that `open` and `mkdir` create there have the usual permissions. (The functions of `tempfile` make
+    them private, and the process's umask cannot be read without changing it for all threads.)
 
     Args:
-        path: where it will be.
-        mark: begins the part of the name that follows `path`'s.
+        path: the final path.
+        mark: prefix of the random part of the name.
     """
     return path.with_name(f".{path.name}.{mark}{secrets.token_hex(8)}")

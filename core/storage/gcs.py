@@ -1,8 +1,8 @@
-"""Files in Google Cloud Storage, for `storage`: names checked, what the service says turned into our errors.
+"""Google Cloud Storage: the gs:// half of `storage`, with checks of names and translation of the service's errors.
 
-By google-cloud-storage, which gives each object's size and CRC-32C without reading it, and which goes to the server
-that STORAGE_EMULATOR_HOST names, where it is set. It takes half a second to import, so `storage` imports this module
-only when a gs:// name comes.
+google-cloud-storage reads each object's size and CRC-32C without its content, and connects to the server that
+STORAGE_EMULATOR_HOST names, if it is set. Its import takes half a second, so `storage` imports this module only for
+gs:// URIs.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from headrace.core.cloud import errors
 from headrace.core.errors import UsageError
 from headrace.core.storage.object_glob import translate
 
-# Reads go ahead by this many bytes, so that a small read is not a request of its own.
+# Size of read-ahead in bytes, so that a small read is not a request of its own.
 _CHUNK = 8 << 20
 _UPLOADS_AT_ONCE = 8
-# In a folder whose upload was killed: a store cannot swap folders, so some of its objects may be old ones, or missing.
-_UNFINISHED = ".headrace-unfinished"
+# Marks a folder whose upload was killed: a store cannot swap folders, so some objects may be old ones, or missing.
+UNFINISHED = ".headrace-unfinished"
 _RETRY_SECONDS = 60.0
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _GLOB = re.compile(r"[*?\[]")
 
-# Connections, by the server and the process that they belong to.
+# Clients, by the server and the process that they belong to.
 _CLIENTS: dict[tuple[str | None, int], Any] = {}
 _LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Object:
-    """A file in a bucket: its name, its size and the checksum that the service keeps of it."""
+    """An object in a bucket: name, size and the checksum that the service stores."""
 
     bucket: str
     name: str
@@ -52,20 +52,20 @@ class Object:
 
     @property
     def uri(self) -> str:
-        """As gs://bucket/name."""
+        """gs://bucket/name."""
         return f"gs://{self.bucket}/{self.name}"
 
 
 def parse(uri: str) -> tuple[str, str]:
-    """Bucket and object name of gs://bucket/name; the name is "" for the bucket itself.
+    """Splits gs://bucket/name into bucket and object name; the name is "" for the bucket itself.
 
     Raises:
-        UsageError: the bucket's or the object's name is not one that the service allows.
+        UsageError: the service does not allow the bucket's or the object's name.
     """
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
         raise UsageError(
-            "the bucket's name is wrong",
+            "the bucket name is not valid",
             where=uri,
             expected="gs://BUCKET/NAME, the bucket in 3 to 222 of a-z, 0-9, dots, dashes and underscores",
             received=repr(bucket),
@@ -73,7 +73,7 @@ def parse(uri: str) -> tuple[str, str]:
     wrong = not name.isprintable() or len(name.encode("utf-8", "replace")) > 1024 or name in (".", "..")
     if wrong or name.startswith(("/", ".well-known/acme-challenge/")):
         raise UsageError(
-            "the object's name is wrong",
+            "the object name is not valid",
             where=uri,
             expected="1 to 1024 bytes of UTF-8 on one line",
             received=repr(name),
@@ -82,34 +82,34 @@ def parse(uri: str) -> tuple[str, str]:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is an object of that name, or any below it."""
+    """Whether an object of this name exists, or any below it."""
     bucket, name = parse(uri)
     return _look_up(uri) is not None or bool(_list(uri, bucket, _below(name), limit=1))
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole content of an object. Raises FileNotFoundError where there is none."""
+    """The whole content of an object. Raises FileNotFoundError where it does not exist."""
     with translate_errors(uri):
         content: bytes = _blob(uri).download_as_bytes(retry=_retry())
         return content
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Writes an object; the service shows it only when it is whole."""
+    """Writes an object atomically: the service shows it only when it is complete."""
     with translate_errors(uri):
         _blob(uri).upload_from_string(content, "application/octet-stream", checksum="crc32c", retry=_retry())
 
 
 def open_input(uri: str) -> BinaryIO:
-    """An object as a seekable binary file. Raises FileNotFoundError where there is none."""
+    """Opens an object as a seekable binary file. Raises FileNotFoundError where it does not exist."""
     blob = _look_up(uri)
     if blob is None:
-        raise FileNotFoundError(2, "there is no such object", uri)
+        raise FileNotFoundError(2, "the object does not exist", uri)
     return cast(BinaryIO, _Reader(uri, blob))
 
 
 class _Reader(BlobReader):
-    """A seekable file of which each read may fail as any request may."""
+    """A seekable file whose reads translate the service's errors, as any request does."""
 
     def __init__(self, uri: str, blob: Any) -> None:
         super().__init__(blob, chunk_size=_CHUNK, retry=_retry())
@@ -128,11 +128,10 @@ def upload(source: Path, uri: str) -> None:
 
 
 def upload_tree(folder: Path, uri: str, last: str) -> None:
-    """Makes the objects below `uri` those in a local folder, and no others.
+    """Replaces the objects below `uri` by the files of a local folder.
 
-    All is uploaded beside `uri` first: an upload that fails leaves what was there as it was. Then it is copied within
-    the store. The file `last` is what readers look for: an earlier one is removed before the first copy, and the new
-    one comes when all else is there.
+    Everything is uploaded next to `uri` first: a failed upload changes nothing. Then it is copied within the store.
+    Readers look for the file `last`: an earlier one is removed before the first copy, and the new one is written last.
     """
     bucket, name = parse(uri)
     prefix = _below(name)
@@ -151,7 +150,7 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
                     remove([at(prefix, last)])
                 others = [file for file in files if file != last]
                 list(pool.map(lambda file: copy(at(staging, file), at(prefix, file)), others))
-                kept = {prefix + file for file in [*files, last, _UNFINISHED]}
+                kept = {prefix + file for file in [*files, last, UNFINISHED]}
                 remove([f"gs://{bucket}/{old}" for old in sorted(earlier - kept)])
                 if last in files:
                     copy(at(staging, last), at(prefix, last))
@@ -161,8 +160,8 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
 
 @contextmanager
 def unfinished(uri: str) -> Iterator[None]:
-    """Marks what is below `uri` as ours and unfinished, for another try to replace where this one does not end well."""
-    mark = f"{uri.rstrip('/')}/{_UNFINISHED}"
+    """Marks what is below `uri` as unfinished, so that another attempt may replace it if the block fails."""
+    mark = f"{uri.rstrip('/')}/{UNFINISHED}"
     write_bytes(mark, b"")
     yield
     remove([mark])
@@ -173,21 +172,21 @@ def names_below(uri: str) -> set[str]:
     bucket, name = parse(uri)
     prefix = _below(name)
     names = {found.name.removeprefix(prefix).partition("/")[0] for found in _list(uri, bucket, prefix)} - {""}
-    return set() if _UNFINISHED in names else names
+    return set() if UNFINISHED in names else names
 
 
 def download_tree(uri: str, folder: Path) -> int:
-    """Copies all objects below `uri` into a local folder, and checks each against the checksum that the service keeps.
+    """Copies all objects below `uri` into a local folder, and verifies each against the service's checksum.
 
     Returns:
-        How many there were.
+        The number of objects.
 
     Raises:
         UsageError: an object's name would lead out of the folder.
     """
     bucket, name = parse(uri)
     prefix = _below(name)
-    # Consoles make folders visible by an empty object whose name ends with a slash.
+    # Consoles represent a folder by an empty object whose name ends with a slash.
     files = {o.uri: path_below(prefix, o) for o in _list(uri, bucket, prefix) if not o.name.endswith("/")}
 
     def download(source: str) -> None:
@@ -202,29 +201,29 @@ def download_tree(uri: str, folder: Path) -> int:
 
 
 def path_below(prefix: str, found: Object) -> str:
-    """Where an object belongs in a folder that stands for `prefix`.
+    """The relative path of an object in a folder for `prefix`.
 
     Raises:
-        UsageError: its name would lead out of the folder, or to no file.
+        UsageError: its name would lead out of the folder, or is not a path of a file.
     """
     path = found.name.removeprefix(prefix)
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
-        raise UsageError("the object's name is no path of a file", where=found.uri)
+        raise UsageError("the object name is not a path of a file", where=found.uri)
     return path
 
 
 def copy(source: str, target: str) -> None:
-    """Copies an object within the service. Raises FileNotFoundError where there is none."""
+    """Copies an object within the service. Raises FileNotFoundError where it does not exist."""
     with translate_errors(source):
         blob = _blob(target)
         token, _, _ = blob.rewrite(_blob(source), retry=_retry())
-        # A large object goes to another class of storage, or another place, in several calls.
+        # Copying a large object to another storage class or location needs several calls.
         while token is not None:
             token, _, _ = blob.rewrite(_blob(source), token=token, retry=_retry())
 
 
 def remove(uris: Sequence[str]) -> None:
-    """Removes objects; one that is not there is no error."""
+    """Removes objects; a missing one is no error."""
     for uri in uris:
         with translate_errors(uri):
             try:
@@ -240,17 +239,18 @@ def below(uri: str) -> list[Object]:
 
 
 def describe(uri: str) -> Object:
-    """An object's size and checksum. Raises FileNotFoundError where there is none."""
+    """An object's size and checksum. Raises FileNotFoundError where it does not exist."""
     blob = _look_up(uri)
     if blob is None:
-        raise FileNotFoundError(2, "there is no such object", uri)
+        raise FileNotFoundError(2, "the object does not exist", uri)
     return _object(blob)
 
 
 def find(uri: str) -> tuple[list[Object], bool]:
-    """The objects that `uri` names, sorted, and whether it named one alone.
+    """The objects that `uri` names, sorted, and whether it names a single object.
 
-    It names itself, those directly below it, or those that match: `*` and `?` stop at a slash, `**` does not.
+    They are the object itself, the objects directly below it, or those that match a glob: `*` and `?` stop at a slash,
+    `**` does not.
     """
     bucket, name = parse(uri)
     if not _GLOB.search(name):
@@ -266,19 +266,19 @@ def find(uri: str) -> tuple[list[Object], bool]:
 
 @contextmanager
 def translate_errors(uri: str) -> Iterator[None]:
-    """Turns what the service or the network says into one of our errors.
+    """Translates errors of the service and of the network.
 
     Raises:
-        FileNotFoundError: the object is not there, in a bucket that is.
-        UsageError: no such bucket, no credentials, not allowed, or a request that is wrong.
-        PlatformError: the service failed, or did not answer in time.
+        FileNotFoundError: the bucket exists, but the object does not.
+        UsageError: the bucket does not exist, no credentials, access denied, or an invalid request.
+        PlatformError: the service failed, or did not respond in time.
     """
     try:
         with errors.translate_errors("Cloud Storage", uri, "the role Storage Object User on the bucket"):
             yield
     except api.NotFound as error:
         _check_bucket(uri)
-        raise FileNotFoundError(2, "there is no such object", uri) from error
+        raise FileNotFoundError(2, "the object does not exist", uri) from error
 
 
 def _check_bucket(uri: str) -> None:
@@ -286,14 +286,14 @@ def _check_bucket(uri: str) -> None:
     try:
         there = _client().bucket(bucket).exists(retry=_retry())
     except api.GoogleAPICallError:
-        # Whether a bucket is there may be hidden from those who may read its objects.
+        # An account that may read objects may still not be allowed to look up the bucket.
         there = True
     if not there:
-        raise UsageError("there is no such bucket", where=uri, expected="a bucket that exists", received=bucket)
+        raise UsageError("the bucket does not exist", where=uri, expected="a bucket that exists", received=bucket)
 
 
 def _look_up(uri: str) -> Any:
-    """The object with its metadata, or None."""
+    """Looks up an object with its metadata; None if it does not exist."""
     bucket, name = parse(uri)
     if not name:
         return None
@@ -309,8 +309,8 @@ def _list(uri: str, bucket: str, prefix: str, delimiter: str | None = None, limi
             )
             return sorted((_object(blob) for blob in found), key=lambda found: found.name)
     except FileNotFoundError as error:
-        # A listing finds nothing only where there is no bucket; whoever may not ask for that is told so here.
-        raise UsageError("there is no such bucket", where=uri, received=bucket) from error
+        # A listing is "not found" only where the bucket does not exist.
+        raise UsageError("the bucket does not exist", where=uri, received=bucket) from error
 
 
 def _object(blob: Any) -> Object:
@@ -320,7 +320,7 @@ def _object(blob: Any) -> Object:
 def _blob(uri: str) -> Any:
     bucket, name = parse(uri)
     if not name:
-        raise UsageError("an object's name is missing", where=uri, expected="gs://BUCKET/NAME")
+        raise UsageError("the object name is missing", where=uri, expected="gs://BUCKET/NAME")
     return _client().bucket(bucket).blob(name)
 
 
@@ -333,7 +333,7 @@ def _retry() -> Any:
 
 
 def _client() -> Any:
-    """The client for the server that is meant now, whose connections are kept; a forked process gets its own."""
+    """The cached client of the current server; a forked process gets its own."""
     key = (os.environ.get("STORAGE_EMULATOR_HOST"), os.getpid())
     with _LOCK:
         if key not in _CLIENTS:
@@ -342,7 +342,7 @@ def _client() -> Any:
 
 
 def close() -> None:
-    """Closes the connections that are kept; the next call opens new ones."""
+    """Closes the cached connections; the next call opens new ones."""
     with _LOCK:
         for _, client in list(_CLIENTS.items()):
             client.close()

@@ -1,4 +1,4 @@
-"""Listings of files and objects, and the fingerprint of their content."""
+"""Listings of files and objects, and fingerprints of their content."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _CHUNK = 1 << 20
 def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     """The files that `uri` names, sorted: itself, those directly in the folder, or those that match the glob.
 
+    Of a folder without data files, those in folders COLUMN=VALUE, at any depth, as Hive and Spark write them.
+
     Files whose names start with `.` or `_` are not data, by the convention of Beam, Spark and Hive.
 
     Raises:
-        DataError: nothing is there, or nothing with one of `suffixes`.
+        DataError: nothing exists there, or nothing with one of `suffixes`.
     """
     if is_remote(uri):
         return _list_remote_files(uri, suffixes)
@@ -29,37 +31,53 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
         return [str(path)]
     if path.is_dir():
         found = [entry for entry in path.iterdir() if entry.is_file()]
+        if not any(_is_data(entry.name, suffixes) for entry in found):
+            found = [Path(file) for name, file in files_below(uri).items() if _is_partitioned(name)]
     else:
         found = [Path(name) for name in _glob.glob(str(path), recursive=True) if Path(name).is_file()]  # noqa: PTH207
         if not found:
-            raise DataError("there is no such file, folder or pattern", where=uri)
-    named = sorted(str(f) for f in found if f.name.lower().endswith(suffixes) and f.name[0] not in "._")
+            raise DataError("no file, folder or match of the pattern exists", where=uri)
+    named = sorted(str(f) for f in found if _is_data(f.name, suffixes))
     if not named:
-        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+        raise DataError("the folder holds no data file", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named
+
+
+def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and name[:1] not in "._"
+
+
+def _is_partitioned(name: str) -> bool:
+    """Whether every folder of a path within another is COLUMN=VALUE."""
+    *folders, _ = name.split("/")
+    return bool(folders) and all("=" in folder[1:] and folder[0] not in "._" for folder in folders)
 
 
 def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     found, alone = remote_store().find(uri)
     if alone:
         return [uri]
+    if not any(_is_data(each.uri.rsplit("/", 1)[1], suffixes) for each in found):
+        partitioned = [file for name, file in files_below(uri).items() if _is_partitioned(name)]
+        if named := [file for file in partitioned if _is_data(file.rsplit("/", 1)[1], suffixes)]:
+            return named
     if not found:
-        raise DataError("there is no such file, folder or pattern", where=uri)
-    named = [o.uri for o in found if o.uri.lower().endswith(suffixes) and o.uri.rsplit("/", 1)[1][0] not in "._"]
+        raise DataError("no file, folder or match of the pattern exists", where=uri)
+    named = [o.uri for o in found if _is_data(o.uri.rsplit("/", 1)[1], suffixes)]
     if not named:
-        raise DataError("there is no data file in it", where=uri, expected=f"files ending in {', '.join(suffixes)}")
+        raise DataError("the folder holds no data file", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named
 
 
 def files_below(uri: str) -> dict[str, str]:
-    """All files below a folder, hidden ones too: their URIs by their path within it, sorted by that.
+    """All files below a folder, including hidden ones: their URIs by relative path, sorted.
 
-    Linked folders are followed, as a volume of Kubernetes has them, each once.
+    Linked folders, as in volumes of Kubernetes, are followed, each once.
     """
     if is_remote(uri):
         prefix = join(uri, "")
         found = {each.uri.removeprefix(prefix): each.uri for each in remote_store().below(uri)}
-        # Consoles make folders visible by an empty object whose name ends with a slash.
+        # Consoles represent a folder by an empty object whose name ends with a slash.
         return {name: found[name] for name in sorted(found) if name and not name.endswith("/")}
     root, files, seen = local_path(uri), {}, set()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -72,20 +90,20 @@ def files_below(uri: str) -> dict[str, str]:
 
 
 def names_below(uri: str) -> set[str]:
-    """The names directly below `uri` in an object store; none where an upload of ours was killed before its end."""
+    """The names directly below `uri` in an object store; empty where an upload by headrace was killed."""
     found: set[str] = remote_store().names_below(uri)
     return found
 
 
 def upload_folder(folder: Path, uri: str, last: str) -> None:
-    """See `object_store.upload_tree`."""
+    """Replaces the objects below `uri` by the files of a local folder; `last` is written last."""
     remote_store().upload_tree(folder, uri, last)
 
 
 def fingerprint(paths: Sequence[str]) -> str:
-    """SHA-256 over the names and contents of files, in hexadecimal: the version of the data.
+    """Data version: SHA-256 over the names and contents of files, in hexadecimal.
 
-    Files in an object store are told apart by their size and the checksum that the store keeps: none is read.
+    Files in an object store count by their size and the store's checksum, and are not read.
     """
     total = hashlib.sha256()
     for name in paths:

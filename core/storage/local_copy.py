@@ -1,4 +1,4 @@
-"""Folders of an object store on this machine's disk, for libraries that can read nothing else."""
+"""Local copies of folders in an object store, for libraries that read only local files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from headrace.core.errors import DataError
 
 
 class LocalCopy:
-    """A folder that is here as long as this object, or the process: a copy, or the folder itself where it is here.
+    """A local folder that lives as long as this object: a copy, or the folder itself if it is local.
 
-    Where a block of code knows how long that is, `storage.at_hand` does it.
+    Where a block of code defines the lifetime, use `storage.at_hand`.
 
     Attributes:
-        path: of the folder on this machine.
+        path: of the local folder.
     """
 
     def __init__(self, uri: str) -> None:
         """Copies the folder, if it is in an object store.
 
         Raises:
-            DataError: nothing is there.
-            UsageError: it may not be read, or the disk not written.
+            DataError: the folder is empty or does not exist.
+            UsageError: access is denied, or the disk cannot be written.
             PlatformError: the service failed, or the disk is full.
         """
         if not storage.is_remote(uri):
@@ -38,10 +38,10 @@ class LocalCopy:
         weakref.finalize(self, _remove, self.path, os.getpid())
         with storage.writing(self.path):
             if not gcs.download_tree(uri, Path(self.path)):
-                raise DataError("there is nothing in the folder", where=uri)
+                raise DataError("the folder is empty or does not exist", where=uri)
 
 
 def _remove(folder: str, process: int) -> None:
-    # A process that was forked off has the object too, and ends before the one that made the copy.
+    # A forked process inherits the object, and ends before the process that made the copy.
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A lock on a folder between processes, which the system releases when its holder dies."""
+"""Folder lock between processes, which the operating system releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _SECONDS_BETWEEN_TRIES = 0.05
 
 @contextmanager
 def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
-    """Holds the lock of the folder `uri`, which is made if it is not there.
+    """Holds the lock of the folder `uri`, which is created if it does not exist.
 
     The lock belongs to the open file that is yielded: a child that inherits the descriptor holds the lock until it
     closes it, also when the parent is killed.
 
     Args:
         uri: the folder.
-        timeout_s: how long to wait for another holder.
+        timeout_s: how long to wait for another holder, in seconds.
 
     Yields:
         The descriptor of the lock's file.
 
     Raises:
         UsageError: the folder cannot be written.
-        PlatformError: another process held the lock all the time.
+        PlatformError: another process held the lock for all of `timeout_s`.
     """
     folder = storage.local_path(uri)
     with storage.writing(uri):
@@ -48,7 +48,7 @@ def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
                         "another process holds the lock",
                         where=uri,
                         expected=f"the lock within {timeout_s:g} s",
-                        fix="Try again when the other one is done",
+                        fix="Try again when the other process has finished",
                     ) from error
                 time.sleep(_SECONDS_BETWEEN_TRIES)
         yield descriptor
@@ -57,9 +57,9 @@ def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
 
 
 def is_locked(uri: str) -> bool:
-    """Whether a process holds the lock of the folder `uri`; nothing is written there.
+    """Whether a process holds the lock of the folder `uri`; nothing is written.
 
-    For a moment this takes the lock itself, shared with others who look.
+    For a moment this acquires the lock itself, shared with other callers of this function.
     """
     path = storage.local_path(uri) / ".lock"
     try:

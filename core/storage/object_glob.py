@@ -1,12 +1,13 @@
-"""Glob patterns over object names."""
+"""Glob patterns over object names, translated to regular expressions."""
 
 from __future__ import annotations
 
+import fnmatch
 import re
 
 
 def translate(pattern: str) -> str:
-    """A glob over object names as a regular expression."""
+    """Translates a glob over object names to a regular expression."""
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\])", pattern)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return "".join(
@@ -16,6 +17,6 @@ def translate(pattern: str) -> str:
 
 
 def _set(part: str) -> str:
-    none_of = part[1] in "!^"
-    characters = part[2:-1] if none_of else part[1:-1]
-    return f"[{'^' if none_of else ''}{characters}]"
+    # As on a disk: a range that runs backwards has no characters, and a backslash is one.
+    expression = fnmatch.translate(f"[!{part[2:]}" if part[1] == "^" else part)
+    return expression[len("(?s:") : expression.rindex(")")]

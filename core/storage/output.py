@@ -1,4 +1,4 @@
-"""Output folders: written beside their place, and swapped in when they are whole."""
+"""Output folders: written to a temporary folder next to their path, and swapped in when complete."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.storage.output_check import Artifact, check_replaceable
-from headrace.core.storage.swap import exchange
+from headrace.core.storage.swap import swap_folders
 
-# What readers of an artifact look for: it comes last.
+# Readers of an artifact look for this file: it is written last.
 _MANIFEST = "manifest.json"
 
 
 @contextmanager
 def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
-    """A temporary folder beside `uri` that is renamed to it when the block ends well, and is removed otherwise.
+    """A temporary folder next to `uri` that is renamed to it when the block succeeds, and is removed otherwise.
 
-    An artifact of the same kind that is at `uri` changes places with the new one, and is then removed: it is there
-    until the new one is whole. Anything else that is there stays, and the new one is removed. In an object store,
-    which cannot rename, the temporary folder is a local one that is copied when the block ends well; the manifest
-    comes last, as the sign that all is there.
+    An existing artifact of the same kind at `uri` is swapped with the new one, and then removed: it exists until the
+    new one is complete. Anything else at `uri` stays, and the new one is removed. In an object store, which cannot
+    rename, the temporary folder is local and is uploaded when the block succeeds; the manifest is written last, and
+    marks the artifact as complete.
 
     Args:
-        uri: the place; a symbolic link is followed.
-        kind: what is written; None for a folder within a folder of ours, whose name nobody else gives.
+        uri: the output; a symbolic link is followed.
+        kind: of the artifact; None for a folder within a folder of headrace's, where nothing else uses the name.
 
     Raises:
-        UsageError: the place cannot be written, or holds something else.
+        UsageError: `uri` cannot be written, or holds something else.
         PlatformError: the disk is full, or the service failed.
     """
     if storage.is_remote(uri):
@@ -54,7 +54,7 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
             if kind is not None:
                 check_replaceable(str(path), kind, where=uri)
             if path.is_dir():
-                exchange(temporary, path)
+                swap_folders(temporary, path)
             else:
                 temporary.rename(path)
     finally:
@@ -62,10 +62,10 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
 
 
 def check_writable(uri: str) -> None:
-    """Makes sure, before long work, that `publishing` can begin at `uri`. In an object store nothing is tried.
+    """Checks, before long work, that `publishing` can begin at `uri`. An object store is not checked.
 
     Raises:
-        UsageError: the folder above it cannot be written.
+        UsageError: the parent folder cannot be written.
         PlatformError: the disk is full or failed.
     """
     if not storage.is_remote(uri):

@@ -1,7 +1,7 @@
-"""Output checks: what may be written at a place, so that nothing of the user's is ever removed or overwritten.
+"""Output checks: decide whether an output may be written, so that no file of the user is ever removed or overwritten.
 
-A command replaces only what it wrote itself, and what it wrote says so: an artifact by the member "kind" of its
-manifest. Everything else that is there is refused before any work, and so is a place that holds what is read.
+A command replaces only what headrace wrote, which is marked: an artifact by the member "kind" of its manifest. Anything
+else that exists there is refused before any work, and so is an output that holds or equals an input.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from headrace.core.errors import DataError, UsageError
 
 
 class Kind(Protocol):
-    """What can be at an output.
+    """A kind of output.
 
     Attributes:
-        name: in a message, such as "Examples".
-        replaced: whether a new one takes the place of all that is there.
+        name: for messages, such as "Examples".
+        replaced: whether a new output replaces the old one as a whole.
     """
 
     @property
@@ -33,18 +33,18 @@ class Kind(Protocol):
     def replaced(self) -> bool: ...
 
     def foreign(self, uri: str) -> str | None:
-        """What is at `uri` that is not of this kind, in words; None where a new one may be written there."""
+        """Describes what `uri` holds that is not of this kind; None where a new output may be written there."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder that is replaced whole, by `output.publishing`.
+    """A folder that `output.publishing` replaces as a whole.
 
     Attributes:
-        kind: what its manifest says under "kind".
-        name: in a message.
-        manifest: a JSON file in it.
-        entries: names that the folder may hold, besides those in the manifest's "files"; another one is the user's.
+        kind: value of "kind" in its manifest.
+        name: for messages.
+        manifest: name of the JSON file that marks it.
+        entries: names that the folder may hold, besides those in the manifest's "files"; any other is the user's.
     """
 
     kind: str
@@ -62,10 +62,10 @@ class Artifact:
             return None
         if self.manifest not in names:
             return _shown(names)
-        said = _json(storage.join(uri, self.manifest))
-        if said.get("kind") != self.kind:
+        manifest = _json(storage.join(uri, self.manifest))
+        if manifest.get("kind") != self.kind:
             return f'a {self.manifest} without "kind": "{self.kind}"'
-        files = said.get("files") or ()
+        files = manifest.get("files") or ()
         listed = {str(file["file"] if isinstance(file, Mapping) else file).partition("/")[0] for file in files}
         others = names - self.entries - listed - {self.manifest}
         return f"also {_shown(others)}" if others else None
@@ -76,9 +76,9 @@ class StateFolder:
     """A folder that several runs change, such as a registry: it is never replaced.
 
     Attributes:
-        name: in a message.
-        state: the JSON file that says what is current.
-        entries: what else is in it, also before there is a state.
+        name: for messages.
+        state: name of the JSON file that holds the current state.
+        entries: other names that it may hold, also before the state exists.
     """
 
     name: str
@@ -93,7 +93,7 @@ class StateFolder:
             return "a file"
         if not names or self.state in names:
             return None
-        # Whoever writes there takes the lock first; a bucket has none.
+        # Writers lock the folder first; a bucket has no lock.
         begun = ".lock" in names or storage.is_remote(uri)
         others = names - self.entries - {".lock"}
         return None if begun and not others else _shown(others or names)
@@ -101,11 +101,11 @@ class StateFolder:
 
 @dataclass(frozen=True)
 class OpenFolder:
-    """A folder that others may use too, such as a root: each thing that is put there has a place of its own, checked.
+    """A folder that may hold other files too, such as a root: each output below it has its own path, which is checked.
 
     Attributes:
-        name: in a message.
-        closed: names of files that say that the folder is an artifact, or another thing, of its own.
+        name: for messages.
+        closed: names of files that mark the folder as an artifact or a SavedModel.
     """
 
     name: str
@@ -123,11 +123,11 @@ class OpenFolder:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file that is replaced whole.
+    """A file that is replaced as a whole.
 
     Attributes:
-        name: in a message.
-        ours: whether the bytes of a file are one of this kind.
+        name: for messages.
+        ours: returns whether the content of a file is of this kind.
     """
 
     name: str
@@ -151,23 +151,23 @@ class TextFile:
 def check_output(
     output: str, kind: Kind, *, option: str = "--output", inputs: Mapping[str, str | None] | None = None
 ) -> None:
-    """Refuses a place where writing would remove or overwrite anything but an earlier output of the same kind.
+    """Refuses an output whose writing would remove or overwrite anything but an earlier output of the same kind.
 
     Nothing is written. Symbolic links and `..` are followed.
 
     Args:
-        output: where a `kind` is to be written.
-        kind: what.
-        option: what the user calls the place.
-        inputs: what the command reads, or keeps elsewhere, by what the user calls it: paths, patterns or URIs; "" and
+        output: path or URI to write.
+        kind: of the output.
+        option: that set the output, for messages.
+        inputs: paths, patterns or URIs that the command reads or writes elsewhere, by their name for messages; "" and
             None are skipped.
 
     Raises:
-        UsageError: the place holds or equals an input or the working folder, or there is something else.
+        UsageError: the output holds or equals an input or the working folder, or holds something else.
         PlatformError: the disk or the service failed.
     """
     if not output:
-        raise UsageError("the path is empty", where=option, expected=f"where to write {kind.name}")
+        raise UsageError("the path is empty", where=option, expected=f"a path for {kind.name}")
     kept = {name: uri for name, uri in (inputs or {}).items() if uri}
     if kind.replaced and not storage.is_remote(output):
         kept["the working folder"] = "."
@@ -175,34 +175,34 @@ def check_output(
         for name, uri in kept.items():
             if _held(output, uri, above=kind.replaced):
                 raise UsageError(
-                    f"the place is, or holds, {name}" if kind.replaced else f"the place is {name}",
+                    f"the output equals or contains {name}" if kind.replaced else f"the output equals {name}",
                     where=f"{option} {output}",
-                    expected=f"a place of its own for {kind.name}",
+                    expected=f"a separate path for {kind.name}",
                     received=f"{name} {uri}",
-                    fix="Nothing was changed: give another place",
+                    fix="Nothing was changed. Choose another path",
                 )
         check_replaceable(output, kind, where=f"{option} {output}")
 
 
 def check_replaceable(output: str, kind: Kind, *, where: str = "") -> None:
-    """Refuses a place that holds something else than a `kind`.
+    """Refuses an output that holds anything other than a `kind`.
 
     Raises:
-        UsageError: it does.
+        UsageError: the output holds something else.
     """
     found = kind.foreign(output)
     if found is not None:
         raise UsageError(
-            "there is something else already",
+            "the output already holds something else",
             where=where or output,
-            expected=f"a new place, or {kind.name} written by headrace",
+            expected=f"a new path, or {kind.name} written by headrace",
             received=found,
-            fix="Nothing was changed: give another place, or remove what is there yourself",
+            fix="Nothing was changed. Choose another path, or remove what is there yourself",
         )
 
 
 def _names(uri: str) -> set[str] | None:
-    """The names in a folder, empty where there is none; None for a file."""
+    """The names in a folder, empty where it does not exist; None for a file."""
     if storage.is_remote(uri):
         return storage.names_below(uri)
     path = storage.local_path(uri)
@@ -225,7 +225,7 @@ def _json(uri: str) -> dict[str, Any]:
 
 
 def _held(output: str, uri: str, *, above: bool) -> bool:
-    """Whether `output` is a place that `uri` names, or with `above` holds it: by its name, or as the same folder."""
+    """Whether `output` is a path that `uri` names, or with `above` contains one: by name, or as the same folder."""
     if storage.is_remote(output):
         whole, below = f"{output.rstrip('/')}/", f"{uri.rstrip('/')}/"
         return below.startswith(whole) if above else below == whole
@@ -243,7 +243,7 @@ def _held(output: str, uri: str, *, above: bool) -> bool:
 
 
 def _places(uri: str) -> Iterator[Path]:
-    """The local paths that `uri` names, both as links and where these lead."""
+    """The local paths that `uri` names, both as links and resolved."""
     if "://" in uri and not uri.startswith("file://"):
         return
     path = str(storage.local_path(uri))

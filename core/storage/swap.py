@@ -1,4 +1,4 @@
-"""Lets two folders change places: on Linux in one step of the file system, so that readers never find neither."""
+"""Swaps two folders: atomically on Linux (renameat2 with RENAME_EXCHANGE), so that readers always find one of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Lets two folders of one file system change places. Raises OSError as `Path.rename` does."""
+def swap_folders(one: Path, other: Path) -> None:
+    """Swaps two folders of one file system. Raises OSError as `Path.rename` does."""
     import ctypes  # loads a library, which few commands need
 
     rename: Callable[..., int] | None = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(one), os.fsencode(other)
     if rename is not None and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
         return
-    # Elsewhere there is a moment without `other`; what was there then has the name that `aside` says.
+    # Elsewhere `other` is missing for a moment; its content then has the name that `aside` returns.
     waiting = aside(other)
     other.rename(waiting)
     one.rename(other)
@@ -26,5 +26,5 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def aside(folder: Path) -> Path:
-    """Where a folder is found that was killed in the middle of an exchange that took two steps."""
+    """The name of the folder's content while a swap in two steps is under way, or after one was killed."""
     return folder.with_name(f".{folder.name}.edit-aside")

@@ -1,1 +1,1 @@
-"""Arrow columns to TFRecord files of tf.train.Example, without TensorFlow; statistics, quarantine and manifest."""
+"""TFRecord: encoding of Arrow columns as TFRecord files of tf.train.Example, and their reading, without TensorFlow."""

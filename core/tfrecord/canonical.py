@@ -1,4 +1,4 @@
-"""Canonical form of a tf.train.Example: what protobuf's own serialization makes of one written in another way."""
+"""Canonical form of a tf.train.Example: protobuf's own serialization of a record that is encoded in another way."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from headrace.core.errors import DataError
 
 
 def canonical(record: bytes, row: int) -> bytes:
-    """The record, parsed and written again by protobuf, without unknown fields.
+    """Parses the record and serializes it again by protobuf, without unknown fields.
 
     Args:
         record: a serialized tf.train.Example.
         row: its number, for the error.
 
     Raises:
-        DataError: it is not a tf.train.Example.
+        DataError: the record is not a tf.train.Example.
     """
     from google.protobuf.message import DecodeError
 
@@ -30,13 +30,13 @@ def canonical(record: bytes, row: int) -> bytes:
 
 
 def not_an_example(row: int, received: str) -> DataError:
-    """The error for a record that holds something else."""
+    """The error for a record that is not a tf.train.Example."""
     return DataError(f"record {row} is not a tf.train.Example", received=received)
 
 
 @cache
 def _example_class() -> Any:
-    """tf.train.Example as protobuf builds it from its description, so that TensorFlow is not needed."""
+    """The class tf.train.Example, built by protobuf from its descriptor, so that TensorFlow is not needed."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="headrace/example.proto", package="tensorflow", syntax="proto3")

@@ -1,4 +1,4 @@
-"""What each Arrow type becomes in a tf.train.Example: float32, int64 or bytes, or a list of these."""
+"""Type conversion from Arrow to tf.train.Example: each type becomes float32, int64 or bytes, or a list of these."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Target = Literal["float32", "int64", "bytes"]
 
 
 def convert(name: str, array: pa.Array) -> pa.Array:
-    """A column as float32, int64 or large_binary, a large_list of one of these, or null.
+    """Converts a column to float32, int64 or large_binary, a large_list of one of these, or null.
 
-    - float16, float64 and decimals: float32, rounded to the nearest; what is too large is infinite.
+    - float16, float64 and decimals: float32, rounded to the nearest; values beyond its range become infinite.
     - integers and booleans: int64.
     - dates: days since 1970-01-01.
     - timestamps: microseconds since 1970-01-01 UTC; times: microseconds since midnight; durations: microseconds. Parts
       of a microsecond are dropped, towards the past.
     - texts (UTF-8) and bytes of every width: bytes.
-    - dictionaries, run-end encoded columns and extension types: what their values are.
+    - dictionaries, run-end encoded columns and extension types: as their values.
 
     Args:
         name: of the column, for errors.
@@ -49,7 +49,7 @@ def convert(name: str, array: pa.Array) -> pa.Array:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a type is a list, of whatever layout."""
+    """Whether a type is a list, in any layout."""
     return bool(
         pa.types.is_list(kind)
         or pa.types.is_large_list(kind)
@@ -63,16 +63,16 @@ def _convert_list(name: str, array: pa.Array) -> pa.Array:
     kind = array.type
     if is_list(kind.value_type):
         raise _refused(name, kind)
-    # flatten takes every layout and leaves out what lies under a null, so that offsets are made anew from the lengths.
+    # flatten accepts every layout and skips values under a null, so offsets are computed anew from the lengths.
     # Arrow 25's cast of a sliced list view gives negative offsets.
     values = convert(name, array.flatten())
     if values.null_count:
         raise DataError(
-            "a list holds a null, which an Example cannot",
+            "a list holds a null, which an Example cannot hold",
             where=f"column {name!r}",
             expected="lists without nulls",
             received=f"{values.null_count} nulls within lists",
-            fix="Replace them by a value, or leave them out",
+            fix="Replace the nulls by a value, or remove them",
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(array) + 1, np.int64)
@@ -111,8 +111,8 @@ def _convert_values(name: str, array: pa.Array) -> pa.Array:
 
 
 def target_of(kind: pa.DataType) -> Target | None:
-    """What values of a type become; None for null and for what cannot be held. Lists and dictionaries: ask for their
-    values' type."""
+    """The target of values of a type; None for null and for types that an Example cannot hold. For lists and
+    dictionaries, call it with the type of their values."""
     types = pa.types
     if types.is_floating(kind) or types.is_decimal(kind):
         return "float32"
@@ -140,7 +140,7 @@ def _to_int64(array: pa.Array) -> pa.Array:
     storage = pa.int32() if kind.bit_width == 32 else pa.int64()
     counts = array.view(storage).cast(pa.int64())
     if kind.unit == "ns":
-        # Arrow's own division rounds towards zero, which would put two microseconds together around 1970.
+        # Arrow's own division rounds towards zero, which would merge two microseconds around 1970.
         values = np.floor_divide(counts.fill_null(0).to_numpy(zero_copy_only=False), _NANOSECONDS)
         absent = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
         return pa.array(values, pa.int64(), mask=absent)

@@ -1,4 +1,4 @@
-"""Serialized tf.train.Example as Arrow columns."""
+"""Example decoding: serialized tf.train.Example to Arrow columns."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from headrace.core.tfrecord.pieces import data_of, offsets_of
 
 
 def decode(records: pa.LargeBinaryArray, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-    """The features of serialized Examples as columns.
+    """Decodes the features of serialized Examples as columns.
 
     Args:
         records: serialized tf.train.Example; no nulls.
-        columns: the features wanted, in this order; all there are, sorted by name, by default. One that no record has
-            is a column of type null.
+        columns: names of features, in order; by default all, sorted by name. A feature that no record has is a column
+            of type null.
 
     Returns:
         As many rows as records. float_list is float32, int64_list int64, bytes_list binary; a list of these where any
-        record of this batch has another number of values than one, so another batch may differ in that. A feature
+        record of this batch has a number of values other than one, so other batches may differ in that. A feature
         that is absent, or whose kind is not set, is null; a feature with no values is an empty list.
 
     Raises:
-        DataError: a record is not a tf.train.Example, or a feature is of one kind here and of another there; the
-            record is named by its place in `records`, from 0.
+        DataError: a record is not a tf.train.Example, or the kind of a feature differs between records; the
+            message has the record's index in `records`, from 0.
     """
     found = parse(np.frombuffer(data_of(records), np.uint8), offsets_of(records), columns)
     names = sorted(found) if columns is None else list(columns)

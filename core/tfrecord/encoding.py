@@ -1,8 +1,8 @@
-"""Encodes Arrow record batches as serialized tf.train.Example, column by column.
+"""Example encoding: Arrow record batches to serialized tf.train.Example, column by column.
 
-Each column becomes a table of wire bytes, one for each different value where these are few, and the number of the
-table's entry for each row. Then all entries of all rows are copied to their places by one gather in C++. Entries are
-sorted as protobuf for Python sorts them, so the bytes are those of its deterministic serialization.
+Each column becomes a table of wire bytes, with one entry per distinct value where these are few, and the index of the
+entry for each row. Then all entries of all rows are copied to their positions by one gather in C++. Entries are sorted
+as protobuf for Python sorts them, so the bytes equal its deterministic serialization.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from headrace.core.tfrecord.varints import render_varints, varint, varint_length
 
 _Number = TypeVar("_Number", np.float32, np.int32, np.int64)
 
-# Tags of the wire format, (field number << 3) | 2: every field on the way is length-delimited.
+# Tags of the wire format, (field number << 3) | 2: every field is length-delimited.
 _FIELD_1 = b"\x0a"
 _FIELD_2 = b"\x12"
-# Which field of Feature holds the list of each kind.
+# Tag of the field of Feature that holds the list of each kind.
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a", b"\x12", b"\x1a"
-# A column is taken by its different values where so many rows in its middle have at most half as many of them.
+# A column is encoded by its distinct values where so many rows in its middle have at most half as many of them.
 _SAMPLE = 256
 _COUNTABLE = (
     pa.types.is_integer,
@@ -41,15 +41,15 @@ def encode(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
     """Serializes each row as one tf.train.Example.
 
     Args:
-        batch: columns of the types that `conversion.convert` takes: numbers become float_list or int64_list, texts and
-            bytes bytes_list. A null means that the row's Example does not have the feature; an empty list, that it has
-            the feature with no value in it.
+        batch: columns of the types that `conversion.convert` accepts: numbers become float_list or int64_list, texts
+            and bytes bytes_list. For a null, the row's Example does not have the feature; for an empty list, it has
+            the feature without a value.
 
     Returns:
         As many values as the batch has rows, equal to `Example.SerializeToString(deterministic=True)`.
 
     Raises:
-        DataError: a column of a type that an Example cannot hold, or a value beyond int64; it names the column.
+        DataError: a column of a type that an Example cannot hold, or a value beyond int64; the message has its name.
         ValueError: two columns of one name.
     """
     parts = features(batch)
@@ -60,7 +60,7 @@ def encode(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
 
 
 def features(batch: pa.RecordBatch) -> list[Part]:
-    """All of each row's Example but its header: the map entries of Features, in their order. Raises as `encode`."""
+    """Each row's Example without its header: the map entries of Features, in order. Raises as `encode`."""
     names = batch.schema.names
     if len(set(names)) != len(names):
         raise ValueError(f"feature names must differ, got {sorted(names)}")
@@ -71,12 +71,12 @@ def features(batch: pa.RecordBatch) -> list[Part]:
 
 
 def example_header(length: int) -> bytes:
-    """What stands before the map entries of an Example, which take `length` bytes."""
+    """The header of an Example whose map entries have `length` bytes."""
     return _FIELD_1 + varint(length)
 
 
 def _order(name: str) -> bytes:
-    """What features are sorted by: their names' bytes, a name before its own beginnings ("age_group" before "age").
+    """Sort key of features: their names' bytes, a name before its own prefixes ("age_group" before "age").
 
     protobuf's own implementations differ in that last point; this is the order of upb, which Python uses.
     """
@@ -84,7 +84,7 @@ def _order(name: str) -> bytes:
 
 
 def _encode_column(name: str, column: pa.Array) -> list[Part]:
-    """The wire bytes of a column's map entries, as one or two parts; nothing where it is null."""
+    """The wire bytes of a column's map entries, as one or two parts; empty for a column of type null."""
     column = _by_values(column)
     if pa.types.is_dictionary(column.type) and len(column.dictionary) <= len(column):
         return _encode_distinct(name, convert(name, column.dictionary), column.indices)
@@ -97,12 +97,12 @@ def _encode_column(name: str, column: pa.Array) -> list[Part]:
 
 
 def _by_values(column: pa.Array) -> pa.Array:
-    """The column as a dictionary, where some rows suggest that it pays to encode each different value once."""
+    """The column as a dictionary, where a sample suggests that it pays to encode each distinct value once."""
     kind = column.type
     if len(column) < 2 * _SAMPLE:
         return column
     if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        # By their bits: as numbers, -0.0 is 0.0, and every NaN is one.
+        # Compared by bits: as numbers, -0.0 equals 0.0, and all NaNs are the same.
         bits = column.view(pa.int32() if kind.bit_width == 32 else pa.int64())
         if not _has_few_values(bits):
             return column
@@ -118,10 +118,10 @@ def _has_few_values(column: pa.Array) -> bool:
 
 
 def _encode_distinct(name: str, values: pa.Array, indices: pa.Array) -> list[Part]:
-    """A column by its different values."""
+    """Encodes a column by its distinct values."""
     if pa.types.is_null(values.type):
         return []
-    # An index may be null, and so may the value that it stands for, whose entry has no bytes.
+    # An index may be null, and so may the value at an index, whose entry has no bytes.
     codes = _values(indices.cast(pa.int32()), np.int32) + np.int32(1)
     parts = _encode_values(name, values)
     if len(parts) == 1:
@@ -158,8 +158,8 @@ def _encode_integers(name: str, column: pa.Array) -> Part:
     varints = render_varints(values, lengths)
     headers = [_header(name, _INT64_LIST, length) for length in range(varints.shape[1] + 1)]
     before = max(map(len, headers))
-    # Each entry has a row of a matrix, its header to the left of one column, its varint to the right of it. The table
-    # takes what is left around them as entries too, which no row of the batch has.
+    # Each entry has a row of a matrix, its header to the left of one column, its varint to the right of it. The gaps
+    # around them are entries of the table too, which no row of the batch refers to.
     by_length = np.frombuffer(b"".join(header.rjust(before) for header in headers), f"V{before}")
     matrix = np.empty((len(values), before + varints.shape[1]), np.uint8)
     matrix[:, :before] = by_length.take(lengths).view(np.uint8).reshape(-1, before)
@@ -184,7 +184,7 @@ def _encode_bytes(name: str, column: pa.Array) -> list[Part]:
 def _encode_lists(name: str, column: pa.LargeListArray) -> list[Part]:
     values, offsets = column.values, np.asarray(column.offsets)
     if pa.types.is_null(values.type):
-        # Lists of which none has a value do not say what they would be lists of.
+        # Lists without any value have no type of values.
         values = pa.array([], pa.int64())
     if pa.types.is_float32(values.type):
         kind, content, bounds = _FLOAT_LIST, _values(values, np.float32).view(np.uint8), offsets * 4
@@ -208,14 +208,14 @@ def _encode_lists(name: str, column: pa.LargeListArray) -> list[Part]:
 
 
 def _list_header(name: str, kind: bytes, length: int) -> bytes:
-    """All that stands before the values of a list, which take `length` bytes; bytes bring their own lengths."""
+    """The header of a list whose values have `length` bytes; values of bytes_list include their own lengths."""
     if kind == _BYTES_LIST or not length:
         return _entry_header(name, kind + varint(length), length)
     return _header(name, kind, length)
 
 
 def _header(name: str, kind: bytes, length: int) -> bytes:
-    """All that stands before a value of `length` bytes in its entry of `Features.feature`."""
+    """The header of a single value of `length` bytes in its entry of `Features.feature`."""
     values = _FIELD_1 + varint(length)
     return _entry_header(name, kind + varint(len(values) + length) + values, length)
 
@@ -234,7 +234,7 @@ def _absent(column: pa.Array) -> Mask | None:
 
 
 def _values(column: pa.Array, kind: type[_Number]) -> npt.NDArray[_Number]:
-    """The values of a column of numbers, as they are, with whatever lies under nulls."""
+    """The values buffer of a numeric column, including arbitrary values under nulls."""
     if not len(column):
         return np.zeros(0, kind)
     width = np.dtype(kind).itemsize

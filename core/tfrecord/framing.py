@@ -1,6 +1,6 @@
-"""Writes and reads TFRecord files: each record framed by its length and by masked CRC-32C checksums.
+"""TFRecord framing: writes and reads records framed by their length and by masked CRC-32C checksums.
 
-The format, as TensorFlow documents it: uint64 length, uint32 masked CRC of the length, the bytes, uint32 masked CRC of
+The format, as documented by TensorFlow: uint64 length, uint32 masked CRC of the length, the bytes, uint32 masked CRC of
 the bytes; little-endian throughout. A compressed file is one gzip stream of that.
 """
 
@@ -30,28 +30,28 @@ from headrace.core.tfrecord.pieces import Part, Pieces, contents, data_of
 
 # Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
 _HEAD, _TAIL = 12, 4
-# How much is put together at once: little enough that it is still in the cache when it is checked and written.
+# Size of a block in bytes: small enough to be still in the processor's cache when it is checked and written.
 _BLOCK_BYTES = 256 << 10
-# What `gzip_level` should be where nothing else is asked: higher levels cost far more than they save here.
+# Default `gzip_level`: higher levels cost far more time than they save space here.
 GZIP_LEVEL = 1
 
 
 def frame(records: pa.LargeBinaryArray) -> bytes:
-    """All records of a batch as they stand in a TFRecord file, in one buffer.
+    """Frames all records of a batch as in a TFRecord file, in one buffer.
 
     Args:
-        records: serialized Examples, or any other bytes; no nulls.
+        records: bytes, such as serialized Examples; no nulls.
     """
     return b"".join(_frame(records))
 
 
 def frame_examples(batch: pa.RecordBatch) -> Iterator[pa.Buffer]:
-    """What `frame(encode(batch))` is, some rows at a time: in blocks that the processor's caches hold.
+    """Equal to `frame(encode(batch))`, in blocks of rows that fit into the processor's caches.
 
-    The frames are parts like any other, so that a record is copied once, from its columns to its place in the file.
+    A record is copied once, from its columns to its position in the file.
 
     Args:
-        batch: see `encode`, whose errors this raises too.
+        batch: as for `encode`, whose errors this raises too.
     """
     return _frame_parts(features(batch), batch.num_rows, is_example=True)
 
@@ -61,7 +61,7 @@ def _frame(records: pa.LargeBinaryArray) -> Iterator[pa.Buffer]:
 
 
 def _frame_parts(parts: Sequence[Part], rows: int, *, is_example: bool) -> Iterator[pa.Buffer]:
-    """Frames records, each of which is its pieces; those of an Example stand after its header."""
+    """Frames records, each the concatenation of its parts; those of an Example follow its header."""
     if not rows:
         return iter(())
     compiled = native.library()
@@ -71,7 +71,7 @@ def _frame_parts(parts: Sequence[Part], rows: int, *, is_example: bool) -> Itera
 
 
 def _frames_by_columns(parts: Sequence[Part], rows: int, before: Callable[[int], bytes]) -> Iterator[pa.Buffer]:
-    """The same without native.c: each record is `before(length)` and then its pieces, which take `length` bytes."""
+    """The same without native.c: each record is `before(length)` and then its parts, of `length` bytes."""
     lengths = np.zeros(rows, np.int64)
     for part in parts:
         lengths += part.row_lengths()
@@ -83,7 +83,7 @@ def _frames_by_columns(parts: Sequence[Part], rows: int, before: Callable[[int],
         formats.append(f"{_HEAD}x{len(begin) + length}s{_TAIL}x")
         return gap + _head(len(begin) + length) + begin
 
-    # Before its head, each record has the place of its predecessor's checksum: one piece a row less.
+    # Before its head, each record has the space of its predecessor's checksum, which saves one part per row.
     heads = Part.by_length(lengths, head)
     ends = np.cumsum(lengths + heads.row_lengths())
     heads_and_gap = Part(
@@ -99,7 +99,7 @@ def _frames_by_columns(parts: Sequence[Part], rows: int, before: Callable[[int],
         form = "".join(map(formats.__getitem__, heads.codes[start:stop].tolist()))
         checksums = _checksums(struct.unpack_from(form, data, _TAIL))
         places = ends[start:stop] - (ends[start - 1] if start else 0)
-        # A view of the bytes as a number at every one of them; those of the checksums are set.
+        # A view of the bytes as a number at every offset; those of the checksums are set.
         np.ndarray((data.size - _TAIL + 1,), "<u4", data, strides=(1,))[places] = checksums
         yield data.slice(_TAIL, int(places[-1]))
 
@@ -110,7 +110,7 @@ def _head(length: int) -> bytes:
 
 
 def _checksums(records: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """The masked CRC of each record, by one call into C a record."""
+    """The masked CRC of each record, by one call into C per record."""
     return _masked(np.fromiter(map(google_crc32c.value, records), np.uint32, len(records)))
 
 
@@ -119,16 +119,16 @@ def _masked(crc: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 
 
 class TFRecordWriter:
-    """Writes one TFRecord file, which gets its name when it is whole.
+    """Writes one TFRecord file atomically: it gets its name when it is complete.
 
     Args:
-        path: of the file; its folder is made if need be.
+        path: of the file; its folder is created if needed.
         gzip_level: None for no compression, or 1 (about half as fast as none; GZIP_LEVEL) to 9 (smallest).
 
     Attributes:
         rows: records written.
         bytes: bytes written, after compression; final when the writer is closed.
-        crc32c: checksum of these bytes, as 8 hexadecimal digits.
+        crc32c: checksum of these bytes, 8 hexadecimal digits.
 
     Raises:
         UsageError: a gzip level outside its range; a path that cannot be written.
@@ -136,8 +136,8 @@ class TFRecordWriter:
 
     def __init__(self, path: Path, *, gzip_level: int | None = None) -> None:
         if gzip_level is not None and not 1 <= gzip_level <= 9:
-            raise UsageError("the gzip level is wrong", expected="1 to 9", received=repr(gzip_level))
-        # zlib's own gzip header has no time and no name in it, so the same records give the same bytes.
+            raise UsageError("the gzip level is not valid", expected="1 to 9", received=repr(gzip_level))
+        # zlib's own gzip header contains no time and no name, so equal records give equal bytes.
         self._gzip = None if gzip_level is None else zlib.compressobj(gzip_level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
         self.rows = 0
         self.bytes = 0
@@ -159,10 +159,10 @@ class TFRecordWriter:
         self._append(_frame(records), len(records))
 
     def write_examples(self, batch: pa.RecordBatch) -> None:
-        """Appends each row as a tf.train.Example: what `write(encode(batch))` does, in less time.
+        """Appends each row as a tf.train.Example; faster than `write(encode(batch))`.
 
         Raises:
-            DataError, ValueError: as `encode`; of the batch, nothing is written then.
+            DataError, ValueError: as `encode`; nothing of the batch is written then.
             PlatformError: the disk is full or failed.
         """
         self._append(frame_examples(batch), batch.num_rows)
@@ -203,20 +203,20 @@ class TFRecordWriter:
 def read_records(
     file: str | PathLike[str] | BinaryIO, *, compressed: bool, name: str | None = None, block_bytes: int = 4 << 20
 ) -> Iterator[pa.LargeBinaryArray]:
-    """The records of a TFRecord file in their order, every checksum compared.
+    """Reads the records of a TFRecord file in order, and verifies every checksum.
 
     Args:
-        file: a local path, or an open file of bytes, which is left open.
-        compressed: whether it is a gzip stream, of one member or several.
-        name: what errors call the file; its path, or the `name` of an open file, by default.
-        block_bytes: about how much is read at once, 1 or more; memory holds a few times that, or the longest record.
+        file: a local path, or an open binary file, which is left open.
+        compressed: whether it is a gzip stream, of one or several members.
+        name: of the file in errors; its path, or the `name` of an open file, by default.
+        block_bytes: approximate bytes per read, at least 1; memory holds a few times that, or the longest record.
 
     Yields:
-        Batches of one record or more. A file of no bytes has none.
+        Batches of at least one record; none for an empty file.
 
     Raises:
-        DataError: there is no such file; it ends within a record; a checksum is wrong; it is not gzip, or damaged
-            gzip. It names the file and the byte at which the record begins (of the uncompressed content).
+        DataError: the file does not exist; it ends within a record; a checksum is wrong; it is not gzip, or damaged
+            gzip. The message has the file and the offset of the record (in the uncompressed content).
         PlatformError: the file cannot be read.
     """
     if isinstance(file, str | PathLike):
@@ -249,7 +249,7 @@ def _read(file: BinaryIO, compressed: bool, where: str, block_bytes: int) -> Ite
             "the file ends within a record",
             where=f"{where}, byte {begin}",
             expected=f"{missing} more bytes",
-            fix="It was not written whole: write or copy it again",
+            fix="The file is incomplete: write or copy it again",
         )
 
 
@@ -265,7 +265,7 @@ def _read_block(source: BinaryIO, size: int, where: str) -> bytes:
 def _take_records(
     content: bytes, heads: dict[bytes, bytes], where: str, begin: int
 ) -> tuple[pa.LargeBinaryArray, int, int]:
-    """The whole records at the head of `content`, how many bytes they take, and how many are missing to the next."""
+    """The complete records at the head of `content`, their total bytes, and the bytes missing for the next record."""
     records: list[bytes] = []
     places: list[int] = []
     end, at = len(content), 0
@@ -276,7 +276,7 @@ def _take_records(
             break
         packed = content[at : at + 8]
         if content[at + 8 : at + _HEAD] != heads.get(packed):
-            # Few lengths occur in a file, so few of their checksums are ever computed.
+            # A file has few distinct lengths, so the checksums of lengths are cached.
             heads[packed] = _head(int.from_bytes(packed, "little"))[8:]
             if content[at + 8 : at + _HEAD] != heads[packed]:
                 raise _damaged("the checksum of a record's length is wrong", where, begin + at)
@@ -320,11 +320,11 @@ def _damaged(what: str, where: str, offset: int) -> DataError:
 
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
-    """Turns what the system says about reading a file into one of our errors."""
+    """Translates errors of the operating system while a file is read."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError("there is no such file", where=where) from error
+        raise DataError("the file does not exist", where=where) from error
     except (PermissionError, IsADirectoryError) as error:
         raise DataError("the file cannot be read", where=where, received=str(error)) from error
     except OSError as error:

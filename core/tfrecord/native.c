@@ -1,4 +1,4 @@
-/* Puts TFRecord frames together: the pieces of each record, one after the other, between its length and its checksums;
+/* TFRecord framing: concatenates the pieces of each record between its length and its checksums;
  * and writes integers as protobuf does.
  *
  * Plain C without Python's headers, called through ctypes (native.py), which lets other threads run meanwhile. Where it
@@ -39,7 +39,7 @@ static uint8_t *put_varint(uint8_t *at, uint64_t number) {
 
 /* The bytes of each row's pieces, into `lengths`.
  *
- * Returns the bytes of all frames, or -1 - part where a part has a code that is none of its entries. */
+ * Returns the bytes of all frames, or -1 - part where a part has a code that is not one of its entries. */
 EXPORTED int64_t headrace_measure(const Part *parts, int32_t count, int64_t rows, int32_t is_example, int64_t *lengths) {
   int64_t total = 0;
   memset(lengths, 0, (size_t)rows * sizeof *lengths);

@@ -1,4 +1,4 @@
-"""What was compiled of native.c and reader.c, if a compiler was at hand when the package was installed."""
+"""Native library: the functions of native.c and reader.c, if a C compiler was available at installation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SLOWER = "TFRecords are written and read more slowly"
 
 @cache
 def library() -> Any:
-    """The compiled functions; None where they were not built, or this processor has no instruction for checksums.
+    """The compiled functions; None where they were not built, or this processor has no CRC-32C instruction.
 
-    The first call logs which, at level INFO.
+    The first call logs the outcome, at level INFO.
     """
     found, absence = _load()
     if absence:
@@ -28,7 +28,7 @@ def library() -> Any:
 
 
 def absence() -> str:
-    """Why the compiled functions are not used here; empty where they are."""
+    """The reason why the compiled functions are not used here; empty where they are."""
     return _load()[1]
 
 
@@ -42,7 +42,7 @@ def _load() -> tuple[Any, str]:
         try:
             found = ctypes.CDLL(str(path))
         except OSError as error:
-            # Built for another machine, as on a disk that several share.
+            # Built for another architecture, as on a disk that several machines share.
             absence = f"it was built for another machine: {error}"
             continue
         pointer, int64, int32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32

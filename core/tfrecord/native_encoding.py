@@ -1,4 +1,4 @@
-"""Records framed, encoded and checked by native.c."""
+"""Native encoding: frames, encodes and verifies records by native.c."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class _Part(ctypes.Structure):
 def frames(
     compiled: Any, parts: Sequence[Part], rows: int, *, is_example: bool, block_bytes: int
 ) -> Iterator[pa.Buffer]:
-    """The frames of records, in blocks of about `block_bytes` bytes, of one record at least.
+    """Frames records, in blocks of about `block_bytes` bytes and at least one record.
 
     Args:
-        compiled: what `native.library` gave.
-        parts: the pieces of each record, one after another.
-        rows: how many records.
-        is_example: whether the pieces are entries of Features, before which an Example's tag and length belong.
-        block_bytes: 1 or more.
+        compiled: from `native.library`.
+        parts: of each record, concatenated in order.
+        rows: number of records.
+        is_example: whether the parts are entries of Features, which an Example's tag and length precede.
+        block_bytes: at least 1.
 
     Raises:
-        ValueError: a part has a code that is none of its entries.
+        ValueError: a part has a code that is not one of its entries.
     """
     held = [(np.ascontiguousarray(part.content), bounds(part.lengths), _codes(part, rows)) for part in parts]
     table = (_Part * len(parts))(
@@ -49,9 +49,11 @@ def frames(
     lengths = np.empty(rows, np.int64)
     total = compiled.headrace_measure(table, len(parts), rows, is_example, lengths.ctypes.data)
     if total < 0:
-        raise ValueError(f"part {-total - 1} has a code that is none of its {len(parts[-total - 1].lengths)} entries")
+        raise ValueError(
+            f"part {-total - 1} has a code that is not one of its {len(parts[-total - 1].lengths)} entries"
+        )
     written, start = ctypes.c_int64(), 0
-    # Before a record's pieces: its own length and checksum, and an Example's tag and length; after them a checksum.
+    # Before a record's parts: its length and checksum, and an Example's tag and length; after them a checksum.
     largest = int(lengths.max(initial=0)) + 32
     room = min(total, max(block_bytes, largest))
     while start < rows:
@@ -71,12 +73,12 @@ def frames(
 
 
 def integers(compiled: Any, values: Integers, headers: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
-    """An entry for each value, one after another, and their lengths.
+    """Encodes an entry for each value; returns them concatenated, and their lengths.
 
     Args:
-        compiled: what `native.library` gave.
+        compiled: from `native.library`.
         values: [rows].
-        headers: what stands before a varint of so many bytes, 0 to 10.
+        headers: by the number of bytes of the varint that follows, 0 to 10.
     """
     if len(headers) != 11:
         raise ValueError(f"there must be 11 headers, got {len(headers)}")
@@ -100,7 +102,7 @@ def checksums(compiled: Any, content: bytes, starts: Integers, stops: Integers) 
     """The masked CRC-32C of records within `content`.
 
     Args:
-        compiled: what `native.library` gave.
+        compiled: from `native.library`.
         content: of a file.
         starts, stops: [rows], of the records' bytes.
 
@@ -119,5 +121,5 @@ def checksums(compiled: Any, content: bytes, starts: Integers, stops: Integers) 
 
 def _codes(part: Part, rows: int) -> npt.NDArray[np.int32]:
     if len(part.codes) != rows or int(part.lengths.sum()) > len(part.content):
-        raise ValueError(f"a part has {len(part.codes)} codes for {rows} rows, or fewer bytes than its entries take")
+        raise ValueError(f"a part has {len(part.codes)} codes for {rows} rows, or fewer bytes than its entries need")
     return np.ascontiguousarray(part.codes, np.int32)

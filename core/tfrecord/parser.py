@@ -1,9 +1,9 @@
-"""Parser of serialized tf.train.Example in numpy: all records of a batch side by side, without a loop over records.
+"""Example parser in NumPy: parses all records of a batch side by side, without a loop over records.
 
-One cursor a record, and all cursors move together: the n-th entry of every record's map is taken apart at once, then
-the values of each column at once. A record that is written in another way than protobuf's serialization writes it
-(fields in another order or repeated, lists not packed, unknown fields), or that is damaged, is given to protobuf
-itself, whose word on it is final, and is parsed as protobuf writes it.
+There is one cursor per record, and all cursors move together: the n-th entry of every record's map is parsed at once,
+then the values of each column at once. A record that is not in the form of protobuf's serialization (fields in another
+order or repeated, lists not packed, unknown fields), or that is damaged, is passed to protobuf itself, which decides
+whether it is valid, and is parsed in the form in which protobuf writes it again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
-# Bytes after the data that may be looked at, and never count.
+# Padding after the data that may be read, and is never used.
 _PADDING = 16
 Kind = Literal["bytes_list", "float_list", "int64_list"]
 _KINDS: tuple[Kind, ...] = ("bytes_list", "float_list", "int64_list")
@@ -33,15 +33,15 @@ _FEATURE_TAGS = np.array([0x0A, 0x12, 0x1A], np.uint8)
 
 @dataclass(frozen=True)
 class Values:
-    """A feature of a batch of records.
+    """Values of a feature in a batch of records.
 
     Attributes:
-        kind: of its values.
-        rows: the records that have it, ascending.
-        counts: [rows] how many values each of them has.
-        numbers: float32 or int64 values of all rows, one after another; empty for bytes.
-        content: bytes values of all rows, joined; empty for numbers.
-        offsets: [values + 1] where each value of `content` begins and ends.
+        kind: of the values.
+        rows: the records that have the feature, ascending.
+        counts: [rows] number of values in each of them.
+        numbers: float32 or int64 values of all rows, concatenated; empty for bytes.
+        content: bytes values of all rows, concatenated; empty for numbers.
+        offsets: [values + 1] bounds of the values in `content`.
     """
 
     kind: Kind
@@ -58,29 +58,29 @@ class Values:
 
 
 def parse(content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None) -> dict[str, Values | None]:
-    """The features of serialized Examples.
+    """Parses the features of serialized Examples.
 
     Args:
-        content: the records, one after another.
-        offsets: [records + 1] where in `content` each begins and ends.
-        wanted: the features; all there are, by default.
+        content: the records, concatenated.
+        offsets: [records + 1] bounds of the records in `content`.
+        wanted: names of features; by default all.
 
     Returns:
-        By name. A feature that is there and has no kind in any record is None; one that no record has is not there.
+        The values by name. A feature without a kind in any record is None; a feature that no record has is missing.
 
     Raises:
-        DataError: a record is not a tf.train.Example, or a feature is of one kind here and of another there; the
-            record is named by its number, from 0.
+        DataError: a record is not a tf.train.Example, or the kind of a feature differs between records; the message
+            has the record's index, from 0.
     """
     first = int(offsets[0])
     content, offsets = content[first : int(offsets[-1])], offsets - first
     parser = _Parser(content, offsets, wanted)
     rewritten = np.zeros(len(offsets) - 1, np.bool_)
     while parser.irregular.any():
-        # What was hidden behind one irregularity may be another, but not in a record that protobuf has written.
+        # One irregularity may hide another, but not in a record that protobuf has written.
         if (parser.irregular & rewritten).any():
             row = int(np.argmax(parser.irregular & rewritten))
-            raise not_an_example(row, "protobuf writes it in a way that is not known")
+            raise not_an_example(row, "protobuf's serialization of it is not supported")
         data, ends = content.tobytes(), offsets.tolist()
         records = [data[begin:end] for begin, end in pairwise(ends)]
         for row in np.flatnonzero(parser.irregular).tolist():
@@ -92,7 +92,7 @@ def parse(content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None
 
 
 def joined(records: Sequence[bytes]) -> tuple[Bytes, Integers]:
-    """Records as `parse` takes them."""
+    """Concatenates records into the arguments of `parse`."""
     offsets = np.zeros(len(records) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, records), np.int64, len(records)), out=offsets[1:])
     return np.frombuffer(b"".join(records), np.uint8), offsets
@@ -100,7 +100,7 @@ def joined(records: Sequence[bytes]) -> tuple[Bytes, Integers]:
 
 @dataclass
 class _Entries:
-    """Entries of one key: the records they are in, and from where to where their Feature lies."""
+    """Entries of one key: their records, and the bounds of their Feature."""
 
     rows: list[Integers]
     starts: list[Integers]
@@ -108,12 +108,12 @@ class _Entries:
 
 
 class _Parser:
-    """One go at all records: their columns, and which of the records are not as protobuf writes them."""
+    """One pass over all records: their columns, and the records that are irregular."""
 
     def __init__(self, content: Bytes, offsets: Integers, wanted: Sequence[str] | None) -> None:
         self._data = np.zeros(len(content) + _PADDING, np.uint8)
         self._data[: len(content)] = content
-        # Every run of 8 bytes as a number, to compare and gather by: the windows overlap.
+        # A number for every 8 consecutive bytes, to compare and gather by: the windows overlap.
         self._words = np.ndarray((len(self._data) - 7,), "<u8", self._data, strides=(1,))
         self._rows = len(offsets) - 1
         self._wanted = None if wanted is None else {name.encode() for name in wanted}
@@ -149,7 +149,7 @@ class _Parser:
         start: Integers,
         end: Integers,
     ) -> None:
-        """Adds entries to those of their keys; most often they all have the same."""
+        """Adds entries to those of their keys; usually all have the same key."""
         while len(rows):
             key = self._data[name[0] : name[0] + length[0]].tobytes()
             same = length == len(key)
@@ -157,7 +157,7 @@ class _Parser:
                 part = key[place : place + 8]
                 word = np.uint64(int.from_bytes(part, "little"))
                 mask = np.uint64((1 << 8 * len(part)) - 1)
-                # Where the length differs, this may look beyond the data.
+                # Where the length differs, this may read beyond the data.
                 spots = np.minimum(name + place, len(self._words) - 1)
                 same &= (self._words[spots] & mask) == word
             if self._wanted is None or key in self._wanted:
@@ -176,11 +176,11 @@ class _Parser:
             self.irregular[rows] = True
             return None
         if len(entries.rows) > 1:
-            # Of two entries of one key the later counts, which is protobuf's to say.
+            # Of two entries of one key the later counts, by protobuf's rules: protobuf decides.
             self.irregular |= np.bincount(rows, minlength=self._rows) > 1
             order = np.argsort(rows, kind="stable")
             rows, start, end = rows[order], start[order], end[order]
-        # A Feature of no bytes has no kind, and says no more than an absent one.
+        # An empty Feature has no kind, and is equivalent to an absent one.
         rows, start, end = (array[end > start] for array in (rows, start, end))
         if not len(rows):
             return None
@@ -196,7 +196,7 @@ class _Parser:
             place = int(np.argmax(different))
             kinds = [_KINDS[int(np.searchsorted(_FEATURE_TAGS, tags[index]))] for index in (0, place)]
             raise DataError(
-                f"feature {name!r} is of two kinds",
+                f"feature {name!r} has two different kinds",
                 expected=f"{kinds[0]}, as in record {rows[0]}",
                 received=f"{kinds[1]} in record {rows[place]}",
             )
@@ -227,7 +227,7 @@ class _Parser:
         bounds = np.cumsum(lengths)
         values, counts, closed = _varints(content, bounds)
         if not closed:
-            # Which record it is matters no more: protobuf looks at all that have the feature.
+            # The exact record does not matter: protobuf checks all that have the feature.
             self.irregular[rows] = True
             return None
         return _of_numbers("int64_list", rows, counts, values)
@@ -255,16 +255,16 @@ class _Parser:
         return Values("bytes_list", rows, counts, np.zeros(0), _gather(self._data, start, length), offsets)
 
     def _keep(self, rows: Integers, good: Mask, *arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
-        """Rows and their arrays without what is not good, which is marked as irregular."""
+        """Rows and their arrays without invalid ones, which are marked as irregular."""
         if good.all():
             return (rows, *arrays)
         self.irregular[rows[~good]] = True
         return (rows[good], *(array[good] for array in arrays))
 
     def _field(self, at: Integers, end: Integers, tag: int | None) -> tuple[Integers, Integers, Mask]:
-        """A length-delimited field at each place: where its content starts and ends, and whether it is as expected.
+        """A length-delimited field at each offset: the bounds of its content, and whether it is as expected.
 
-        What is not good has a start and an end that are safe to look at, and no meaning.
+        Bounds of an invalid field are safe to read at, and have no meaning.
         """
         top = len(self._data) - _PADDING
         at = np.minimum(at, top)
@@ -283,7 +283,7 @@ class _Parser:
                 long = long[digit > 0x7F]
                 if not len(long):
                     break
-            # Longer than five bytes: not what protobuf writes for a length.
+            # Longer than five bytes: protobuf does not write such a length.
             good[long] = False
         stop = start + length
         good &= stop <= end
@@ -295,7 +295,7 @@ def _of_numbers(kind: Kind, rows: Integers, counts: Integers, numbers: npt.NDArr
 
 
 def _gather(data: Bytes, starts: Integers, lengths: Integers) -> Bytes:
-    """The bytes of all pieces, one after another."""
+    """The bytes of all pieces, concatenated."""
     total = int(lengths.sum())
     if not total:
         return np.zeros(0, np.uint8)
@@ -307,7 +307,7 @@ def _gather(data: Bytes, starts: Integers, lengths: Integers) -> Bytes:
 
 
 def _varints(content: Bytes, bounds: Integers) -> tuple[Integers, Integers, bool]:
-    """Packed integers: their values, how many end within each of the bounds, and whether they are well formed."""
+    """Packed integers: their values, the number that ends within each of the bounds, and whether they are valid."""
     last = content < 0x80
     ends = np.flatnonzero(last)
     until = np.concatenate([np.zeros(1, np.int64), np.cumsum(last)])

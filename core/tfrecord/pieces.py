@@ -1,4 +1,4 @@
-"""Joins bytes row by row without a loop over rows: of each part, which entry of a table of bytes a row has."""
+"""Row-wise concatenation of bytes without a loop over rows: parts are tables of bytes, indexed by row."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Mask = npt.NDArray[np.bool_]
 
 _NONE = np.zeros(1, np.int64)
 _NO_CODE = np.zeros(1, np.int32)
-# Lengths up to this are looked up in a table; longer ones are sorted, which costs more than the table's memory.
+# Lengths up to this are looked up in a table; longer ones are sorted, which takes more time and less memory.
 _TABLE_LENGTHS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of each row: which entry of a table of bytes it is.
+    """A piece of each row: an index into a table of bytes.
 
     Attributes:
-        content: the entries, one after another.
+        content: the entries, concatenated.
         lengths: of the entries.
-        codes: for each row, the number of its entry, from 1; 0 for none.
+        codes: for each row, the number of its entry, from 1; 0 for no piece.
     """
 
     content: Bytes
@@ -36,13 +36,13 @@ class Part:
 
     @classmethod
     def of_rows(cls, content: Bytes, lengths: Integers, absent: Mask | None = None) -> Part:
-        """Each row has an entry of its own, but those that are absent."""
+        """A part in which each row has an entry of its own, except absent ones."""
         codes = np.arange(1, len(lengths) + 1, dtype=np.int32)
         return cls(content, lengths, codes).without(absent)
 
     @classmethod
     def by_length(cls, lengths: Integers, render: Callable[[int], bytes]) -> Part:
-        """`render(length)` for each row, called once for each different length."""
+        """A part of `render(length)` for each row, called once per distinct length."""
         largest = int(lengths.max(initial=0))
         if largest <= _TABLE_LENGTHS:
             distinct = np.flatnonzero(np.bincount(lengths, minlength=1))
@@ -61,29 +61,29 @@ class Part:
         return np.concatenate([_NONE, self.lengths]).take(self.codes)
 
     def chosen(self, rows: Codes) -> Part:
-        """The part of other rows: those with these numbers, from 1, of this one; 0 for no piece.
+        """The part of selected rows, by their numbers in this one, from 1; 0 for no piece.
 
-        A number that is none of these, as may lie under a null, stands for any row.
+        A number out of range, as may lie under a null, selects an arbitrary row.
         """
         return Part(self.content, self.lengths, np.concatenate([_NO_CODE, self.codes]).take(rows, mode="clip"))
 
     def without(self, absent: Mask | None) -> Part:
-        """The part with no piece in some of the rows."""
+        """The part without a piece in absent rows."""
         if absent is None:
             return self
         return Part(self.content, self.lengths, np.where(absent, np.int32(0), self.codes))
 
 
 class Pieces:
-    """The pieces of each row, one after another, for any rows at a time.
+    """The concatenated pieces of each row, for any range of rows.
 
     Args:
-        parts: one or more, each of as many rows.
+        parts: at least one, all with the same number of rows.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
         content = np.concatenate([part.content for part in parts])
-        # Before the entries of each part stands one of no bytes, for the rows that have none.
+        # An empty entry precedes the entries of each part, for the rows without a piece.
         lengths = np.concatenate([array for part in parts for array in (_NONE, part.lengths)])
         offsets = bounds(lengths)
         self._table = pa.LargeBinaryArray.from_buffers(
@@ -96,8 +96,8 @@ class Pieces:
         """The pieces of the rows from `start` to `stop`, one value for each row and part, copied by one call into C++.
 
         Args:
-            start, stop: rows.
-            more: numbers of the first part's entries, from 1, that stand behind the last row.
+            start, stop: bounds of the rows.
+            more: numbers of the first part's entries, from 1, that follow the last row.
         """
         width, size = len(self._codes), (stop - start) * len(self._codes)
         places = np.empty(size + len(more), np.int32 if len(self._table) < 1 << 31 else np.int64)
@@ -109,21 +109,21 @@ class Pieces:
 
 
 def join(parts: Sequence[Part], rows: int) -> pa.LargeBinaryArray:
-    """The pieces of each row as one value, one after another."""
+    """Concatenates the pieces of each row into one value."""
     pieces = Pieces(parts).take(0, rows)
     bounds = np.ascontiguousarray(offsets_of(pieces)[:: len(parts)])
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, [None, pa.py_buffer(bounds), data_of(pieces)])
 
 
 def bounds(lengths: Integers) -> Integers:
-    """Where entries of these lengths begin and end when they stand one after another: [n + 1], from 0."""
+    """Bounds of concatenated entries of these lengths: [n + 1], from 0."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def data_of(array: pa.LargeBinaryArray) -> pa.Buffer:
-    """All bytes of an array, of which those of its values are a part."""
+    """The data buffer of an array, which may hold more than its values."""
     data = array.buffers()[2]
     return data if data is not None else pa.py_buffer(b"")
 
@@ -137,7 +137,7 @@ def offsets_of(array: pa.LargeBinaryArray) -> Integers:
 
 
 def contents(column: pa.LargeBinaryArray) -> tuple[Bytes, Integers]:
-    """All bytes of a column, one value after another, and the values' lengths, with what lies under nulls."""
+    """The concatenated bytes of a column's values, and the values' lengths, including values under nulls."""
     offsets = offsets_of(column)
     first, last = int(offsets[0]), int(offsets[-1])
     return np.frombuffer(data_of(column), np.uint8)[first:last], np.diff(offsets)

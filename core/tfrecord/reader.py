@@ -1,7 +1,7 @@
-"""Reader of tf.train.Examples: features as columns, straight out of TFRecord files that lie on a disk.
+"""Example reader: decodes features of TFRecord files on a disk straight to columns.
 
-reader.c does it in one pass. Where it was not compiled, and for records that are written in another way than protobuf
-writes them, the parser in numpy does the same.
+reader.c does it in one pass. Where it was not compiled, and for records that are not in the form of protobuf's own
+serialization, the parser in NumPy does the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headrace.core.tfrecord.parser import Values, joined, parse
 
 Kind = Literal["bytes_list", "float_list"]
 
-# Where every so many records begins is known once it was passed.
+# The offset of every so many records is stored once it was passed.
 _MARKED_ROWS = 256
 _KINDS: Mapping[Kind, int] = {"bytes_list": 1, "float_list": 2}
 _IRREGULAR = 1
@@ -39,11 +39,11 @@ _FAULTS = {
 
 
 class _Irregular(Exception):
-    """A record is not written as protobuf's serialization writes it, or a feature is not one value of its kind."""
+    """A record is not in the form of protobuf's serialization, or a feature is not one value of its kind."""
 
 
 class Run(NamedTuple):
-    """Records of a file that follow each other: the file's number, the first record from 0, and how many."""
+    """Consecutive records of a file: the file's index, the first record's index, and the number of records."""
 
     file: int
     first: int
@@ -52,13 +52,13 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoded:
-    """Rows of Examples.
+    """Decoded rows of Examples.
 
     Attributes:
-        columns: what is there, in the order of the request.
-        numbers: [float columns, rows] float32; a feature that is absent is NaN.
-        codes: [string columns, rows] int32: places in that column's `values`.
-        values: the different values of each string column; the first is empty, and stands for a feature that is absent.
+        columns: names and kinds, in the order of the request.
+        numbers: [float columns, rows] float32; an absent feature is NaN.
+        codes: [string columns, rows] int32: indices into that column's `values`.
+        values: the distinct values of each string column; the first is empty, for an absent feature.
     """
 
     columns: Mapping[str, Kind]
@@ -67,7 +67,7 @@ class Decoded:
     values: list[list[bytes]]
 
     def by_name(self) -> dict[str, npt.NDArray[Any]]:
-        """[rows] of each column: float32, or bytes as objects; a string that is absent is empty."""
+        """[rows] of each column: float32, or bytes as objects; an absent string is empty."""
         numbers, strings = iter(self.numbers), iter(zip(self.codes, self.values, strict=True))
         found: dict[str, npt.NDArray[Any]] = {}
         for name, kind in self.columns.items():
@@ -95,7 +95,7 @@ class _Column(ctypes.Structure):
 
 
 class _Room(NamedTuple):
-    """What a call fills, and the arrays that `columns` points into."""
+    """Buffers that a call fills, to which `columns` points."""
 
     numbers: npt.NDArray[np.float32]
     codes: npt.NDArray[np.int32]
@@ -105,7 +105,7 @@ class _Room(NamedTuple):
 
 @dataclass
 class _File:
-    """A file as bytes of memory, and where each 256th of its records begins, as far as they were passed."""
+    """A memory-mapped file, and the offset of each 256th record, as far as records were passed."""
 
     path: str
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -121,11 +121,11 @@ class _File:
 
 
 class ExampleReader:
-    """Reads records of files in any order. Several threads may use it at once.
+    """Reads records of files in any order. It is thread-safe.
 
     Args:
-        files: local paths of TFRecord files that are not compressed and not empty.
-        columns: what is wanted, by name, of one value a record each.
+        files: local paths of TFRecord files that are neither compressed nor empty.
+        columns: kinds of features by name, each with one value per record.
     """
 
     def __init__(self, files: Sequence[str], columns: Mapping[str, Kind]) -> None:
@@ -139,14 +139,14 @@ class ExampleReader:
         """Decodes records.
 
         Args:
-            runs: which, in this order.
-            rows: [records] where each goes: a permutation of their numbers.
+            runs: the records, in this order.
+            rows: [records] the row of each: a permutation of their numbers.
 
         Returns:
             The columns of either kind in the order of `columns`.
 
         Raises:
-            UnreadableFile: a file is cut short, or a checksum is wrong.
+            UnreadableFile: a file is truncated, or a checksum is wrong.
             DataError: a record is not a tf.train.Example, or a feature is not one value of its kind.
             OSError: a file cannot be read.
         """
@@ -165,11 +165,11 @@ class ExampleReader:
             content, at = self._place(run)
             held.append(content)
             self._call("decode", run, content, at, run.rows, places.ctypes.data, room.columns, len(room.columns))
-        # The entries of the dictionaries lie in the files' bytes: `held` keeps those until they are copied.
+        # The entries of the dictionaries point into the files' bytes: `held` keeps those alive until they are copied.
         return Decoded(self._kinds, room.numbers, room.codes, self._values(room))
 
     def records(self, runs: Iterable[Run]) -> list[bytes]:
-        """The same records as they are."""
+        """The same records, serialized."""
         found: list[bytes] = []
         for run in runs:
             content, at = self._place(run)
@@ -184,7 +184,7 @@ class ExampleReader:
 
     def _parsed(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
         """As `read`, without C."""
-        # Threads would only wait for each other's turn with the interpreter.
+        # Threads would only wait for each other at the interpreter's lock.
         with self._parsing:
             features = parse(*joined(self.records(runs)), list(self._kinds))
         numbers, codes, values = [], [], []
@@ -211,7 +211,7 @@ class ExampleReader:
         kinds = list(self._columns.values())
         numbers = np.empty((kinds.count(_KINDS["float_list"]), rows), np.float32)
         codes = np.empty((kinds.count(_KINDS["bytes_list"]), rows), np.int32)
-        # Half of a hash table's places stay empty.
+        # Half of a hash table's slots stay empty.
         slots = np.zeros((len(codes), 1 << (2 * rows + 2).bit_length()), np.int32)
         entries, sizes = np.empty((len(codes), rows + 1), np.uintp), np.zeros((len(codes), rows + 1), np.int32)
         columns = (_Column * len(kinds))()
@@ -228,7 +228,7 @@ class ExampleReader:
         return _Room(numbers, codes, columns, (slots, entries, sizes))
 
     def _values(self, room: _Room) -> list[list[bytes]]:
-        """What is in the dictionaries."""
+        """The entries of the dictionaries."""
         sizes = iter(room.dictionaries[-1])
         found = []
         for column in room.columns:
@@ -245,7 +245,7 @@ class ExampleReader:
         return found
 
     def _place(self, run: Run) -> tuple[npt.NDArray[np.uint8], ctypes.c_int64]:
-        """The bytes of the run's file, and where in them it begins."""
+        """The bytes of the run's file, and the offset at which the run begins."""
         file = self._files[run.file]
         content = file.opened()
         mark, beyond = divmod(run.first, _MARKED_ROWS)
@@ -284,7 +284,7 @@ class ExampleReader:
 
 
 def _in_file_order(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator[tuple[Run, npt.NDArray[np.int64]]]:
-    """Runs and where their records go, those joined that follow each other in a file: fewer calls, and longer ones."""
+    """Runs and the rows of their records, with adjacent runs of a file joined: fewer and longer calls."""
     begun, pieces = 0, []
     for run in runs:
         pieces.append((run, rows[begun : begun + run.rows]))
@@ -300,7 +300,7 @@ def _in_file_order(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator
 
 
 def _check_single(name: str, kind: Kind, found: Values) -> None:
-    """Refuses a feature of another kind, or of another number of values than one in some record."""
+    """Refuses a feature of another kind, or with a number of values other than one in some record."""
     wrong = np.flatnonzero(found.counts != 1)
     if found.kind == kind and not len(wrong):
         return
@@ -309,13 +309,13 @@ def _check_single(name: str, kind: Kind, found: Values) -> None:
 
 
 def _pass(content: npt.NDArray[np.uint8], records: int, at: ctypes.c_int64, found: list[bytes] | None = None) -> int:
-    """headrace_pass of reader.c: moves `at` over records; the fault, 0 for none.
+    """Moves `at` over records by headrace_pass of reader.c; returns the fault, 0 for none.
 
     Args:
         content: the file.
-        records: how many.
-        at: where the first begins; where the next one does, or the one at fault.
-        found: gets the records, whose checksums are compared then; None only passes over them.
+        records: number of records.
+        at: offset of the first record; set to the offset of the next one, or of the one at fault.
+        found: receives the records, whose checksums are verified then; None only passes over them.
     """
     view, place = content.data, at.value
     lengths: dict[bytes, int] = {}

@@ -1,4 +1,4 @@
-"""Integers as base-128 varints, whole arrays of them at once."""
+"""Varint encoding: base-128 varints of whole arrays of integers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 _MAX_LENGTH = 10
-# Seven bits of each varint byte: eight of them are spread over a word in three halvings.
+# Masks that spread eight groups of seven bits over a word in three halvings.
 _HALVINGS = ((0x00FFFFFFF0000000, 4), (0x0FFFC0000FFFC000, 2), (0x3F803F803F803F80, 1))
-# By the length of a varint: all its bytes but the last say that another follows.
+# Continuation bits by the length of a varint: set in all its bytes but the last.
 _CONTINUED = np.array([0x8080808080808080 & ((1 << 8 * max(0, n - 1)) - 1) for n in range(_MAX_LENGTH + 1)], np.uint64)
 
 
 def varint(value: int) -> bytes:
-    """A number of 0 or more as a base-128 varint."""
+    """Encodes a non-negative number as a base-128 varint."""
     digits = bytearray()
     while value > 0x7F:
         digits.append(value & 0x7F | 0x80)
@@ -26,7 +26,7 @@ def varint(value: int) -> bytes:
 
 
 def varint_lengths(values: Integers) -> Integers:
-    """Bytes of each number's varint, 1 to 10; negative numbers, written as 64-bit two's complement, take 10."""
+    """Number of bytes of each number's varint, 1 to 10; negative numbers, in 64-bit two's complement, need 10."""
     unsigned = values.view(np.uint64)
     lengths = np.ones(len(values), np.int8)
     largest = int(unsigned.max(initial=0))
@@ -38,7 +38,7 @@ def varint_lengths(values: Integers) -> Integers:
 
 
 def render_varints(values: Integers, lengths: Integers) -> Bytes:
-    """The varint of each number at the left of a row of 8 or, if need be, 10 bytes; what stands behind it is any."""
+    """The varint of each number at the left of a row of 8 or, if needed, 10 bytes; bytes after it are arbitrary."""
     unsigned = values.view(np.uint64)
     word = unsigned & np.uint64((1 << 56) - 1)
     for mask, shift in _HALVINGS:
@@ -52,7 +52,7 @@ def render_varints(values: Integers, lengths: Integers) -> Bytes:
         return low
     rendered = np.empty((len(values), _MAX_LENGTH), np.uint8)
     rendered[:, :8] = low
-    # The sign is bit 63: where it is set, the ninth byte goes on and the tenth has only it.
+    # The sign is bit 63: where it is set, the ninth byte continues and the tenth holds only it.
     rendered[:, 8] = unsigned >> np.uint64(56)
     rendered[:, 9] = 1
     return rendered

@@ -1,6 +1,6 @@
 """Time in the air of flights from New York, from what is known before departure."""
 
-from headrace.core.problem import Categorical, Crossed, Gate, Numeric, Problem, Training
+from headrace import Categorical, Crossed, Gate, Numeric, Problem, Training
 
 problem = Problem(
     name="flight-time",

@@ -1,6 +1,6 @@
 """Birth weight from what is known before the birth: the problem of the field's classic Dataflow comparison."""
 
-from headrace.core.problem import Categorical, Crossed, Gate, Numeric, Problem, Training
+from headrace import Categorical, Crossed, Gate, Numeric, Problem, Training
 
 problem = Problem(
     name="natality",

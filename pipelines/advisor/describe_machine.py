@@ -1,4 +1,4 @@
-"""What a training would run on, and why, in a few lines: a pure function of the machine and of what is asked for."""
+"""Description of the devices and settings of a training, with reasons: a pure function of machine and options."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from headrace.core.problem import Training
 
 
 def description(training: Training, options: Options, machine: Hardware) -> Iterator[tuple[str, str]]:
-    """(name, text) of each line.
+    """Yields (name, text) of each line.
 
     Args:
-        training: the problem's, with overrides in place.
-        options: what is asked for.
-        machine: what was found.
+        training: of the problem, with overrides applied.
+        options: of the training.
+        machine: its hardware.
 
     Raises:
-        UsageError: the machine cannot do what is asked, or the batch cannot be divided among its replicas.
+        UsageError: the options are not available on the machine, or the batch is not divisible by its replicas.
     """
     chosen = choose(machine, options.distribution)
     yield "Machine", _machine(machine)
     yield "Strategy", f"{chosen.name}: {chosen.why}"
     yield "Devices", ", ".join(chosen.devices or (chosen.device,))
     yield "Precision", f"{chosen.precision}: {chosen.precision_why}; weights, and the exported model, are float32"
-    yield "XLA", "yes: the step is compiled" if chosen.xla else "no: it was not asked for"
+    yield "XLA", "yes: the step is compiled" if chosen.xla else "no: not requested"
     yield from _batch(training, chosen)
     if chosen.workers > 1 or not chosen.chief:
-        kind = "the chief, and writes" if chosen.chief else "not the chief, and writes nothing"
-        yield "Cluster", f"{chosen.workers} processes take steps; this one is {kind}"
+        kind = "the chief, which writes the outputs" if chosen.chief else "a worker, which writes nothing"
+        yield "Cluster", f"{chosen.workers} processes train; this one is {kind}"
     yield "Budget", _budget(options)
 
 
@@ -46,7 +46,7 @@ def _machine(machine: Hardware) -> str:
 
 def _batch(training: Training, chosen: Strategy) -> Iterator[tuple[str, str]]:
     if chosen.name == "TPU":
-        yield "Batch", f"{training.batch_size:,} rows a step, over the cores of the TPU, of static shape"
+        yield "Batch", f"{training.batch_size:,} rows per step, over the cores of the TPU, of static shape"
         return
     replicas = max(1, len(chosen.devices)) * chosen.workers
     batch = batch_of(training, replicas)
@@ -55,17 +55,12 @@ def _batch(training: Training, chosen: Strategy) -> Iterator[tuple[str, str]]:
     if scaling != "none":
         rate += f" ({training.learning_rate:g}, scaled: {scaling})"
     spread = f": {batch.per_replica:,} on each of {batch.replicas} replicas" if batch.replicas > 1 else ""
-    yield "Batch", f"{batch.rows:,} rows a step{spread}; {rate}"
+    yield "Batch", f"{batch.rows:,} rows per step{spread}; {rate}"
 
 
 def _budget(options: Options) -> str:
     budget = options.budget
-    parts = []
-    if budget.max_hours is not None:
-        parts.append(f"{duration(budget.max_hours * 3600)}")
-    if budget.max_cost is not None and budget.price_per_hour is not None:
-        hours = budget.max_cost / budget.price_per_hour
-        parts.append(f"{budget.max_cost:g} at {budget.price_per_hour:g} an hour, which is {duration(hours * 3600)}")
+    parts = [f"{option} ({duration(hours * 3600)})" for hours, option in budget.limits]
     if budget.target:
         parts.append(budget.target)
     return f"ends at the first of: {'; '.join(parts)}" if parts else "none"

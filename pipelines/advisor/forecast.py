@@ -1,7 +1,7 @@
-"""Before a long training: measures some steps here, and says what all of them would take on this and other machines.
+"""Training forecast: measures some steps here, and estimates time and cost on this and other machines.
 
-What is measured is this machine. All else follows from peak figures that makers publish, which no training reaches;
-so it is a range, and says what it rests on.
+Only this machine is measured. Everything else is derived from published peak figures, which no training reaches; so it
+is a range, and its assumptions are printed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from headrace.pipelines.advisor.prices import Machine, PriceTable
 
 _STEPS, _SECONDS, _MOST_SECONDS = 300, 3.0, 30.0
 _CALL_SECONDS = 0.5
-# The first evaluation is traced by TensorFlow. One that takes longer than this is not made again without that.
+# The first evaluation includes TensorFlow's tracing. If it takes longer than this, it is not repeated without.
 _EVALUATION_SECONDS = 5.0
-# An accelerator's step takes at least the time of starting its kernels, however small they are; and large models
-# commonly reach a tenth of the peak at least.
+# An accelerator's step takes at least the launch time of its kernels, however small they are; and large models commonly
+# reach at least a tenth of the peak.
 _ACCELERATOR_STEP_SECONDS = (0.0003, 0.002)
 _REACHED_SHARE = 0.1
 
@@ -34,15 +34,15 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Measured:
-    """What some steps took on this machine.
+    """Measured times on this machine.
 
     Attributes:
-        steps: how many.
-        batch_size: rows a step.
-        step_seconds: of one, waiting for its batch included.
-        waited_share: of that, spent waiting.
-        input_seconds: of making one batch, while nothing trains.
-        evaluation_seconds: of one evaluation.
+        steps: number of measured steps.
+        batch_size: rows per step.
+        step_seconds: per step, including the wait for its batch.
+        waited_share: fraction of that spent waiting.
+        input_seconds: per batch, while nothing trains.
+        evaluation_seconds: per evaluation.
     """
 
     steps: int
@@ -55,14 +55,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the whole training would take on a machine: from the most favourable assumption to the least.
+    """Estimate of the whole training on a machine, as ranges from the best to the worst case.
 
     Attributes:
         machine: its type, or "this machine".
         measured: whether it is this machine.
-        step_seconds: of one step.
-        seconds: in all.
-        price_per_hour: None where it is not known.
+        step_seconds: per step.
+        seconds: of the whole training.
+        price_per_hour: None if not known.
     """
 
     machine: str
@@ -73,7 +73,7 @@ class Estimate:
 
     @property
     def cost(self) -> Range | None:
-        """Of all of it; None without a price."""
+        """Cost of the whole training; None without a price."""
         if self.price_per_hour is None:
             return None
         low, high = self.seconds
@@ -82,14 +82,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was measured, and what it makes of each machine.
+    """Measurements, and the estimates for each machine.
 
     Attributes:
-        course: what the training is to do.
-        measured: on this machine.
+        course: steps and evaluations of the training.
+        measured: times on this machine.
         hardware: of this machine.
         estimates: this machine first, then those of the table.
-        table: where prices and peak figures are from.
+        table: of prices and peak figures.
     """
 
     course: Course
@@ -99,7 +99,7 @@ class Plan:
     table: PriceTable
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values: of the price table, what prices are in and where they are from."""
+        """The forecast as JSON values, with currency and source of the price table."""
         return {
             "steps": self.course.total,
             "evaluations": self.course.evaluations_after(0),
@@ -118,25 +118,25 @@ def measure(
     report: Progress,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
-    """Takes some hundred steps, reads as many batches without training, and evaluates once.
+    """Trains some hundred steps, reads as many batches without training, and evaluates once.
 
     Args:
-        trainee: what is trained; it has other weights afterwards.
-        batches: the train split; `Source.batches`.
-        batch_size: rows a step, over all replicas.
-        report: told what is done.
-        clock: seconds, of any beginning.
+        trainee: session to train; its weights change.
+        batches: of the train split, as `Source.batches`.
+        batch_size: rows per step, over all replicas.
+        report: receives progress.
+        clock: monotonic, in seconds.
     """
     report("measuring the steps")
     trainee.feed(0)
-    # The first ones fill caches and start threads.
+    # The first steps fill caches and start threads.
     trainee.run(8)
     steps, seconds, waited, count = 0, 0.0, 0.0, 1
     while (steps < _STEPS or seconds < _SECONDS) and seconds < _MOST_SECONDS:
         started = clock()
-        taken = trainee.run(count)
+        trained = trainee.run(count)
         seconds += trainee.agree(clock() - started)
-        steps, waited = steps + taken.steps, waited + taken.waited_seconds
+        steps, waited = steps + trained.steps, waited + trained.waited_seconds
         count = max(1, min(count * 8, int(_CALL_SECONDS * steps / seconds))) if seconds else count * 8
     report("measuring the input")
     started = clock()
@@ -158,15 +158,15 @@ def plan(
     machine_type: str = "",
     price_per_hour: float | None = None,
 ) -> Plan:
-    """What the training would take on this machine and on those of a table.
+    """Estimates the training on this machine and on those of a table.
 
     Args:
-        course: what it is to do.
-        measured: what `measure` found.
+        course: steps and evaluations of the training.
+        measured: result of `measure`.
         hardware: of this machine.
         table: machines with prices and peak figures.
-        machine_type: this machine's, where it is one of the table.
-        price_per_hour: this machine's; that of its type otherwise.
+        machine_type: of this machine, if it is in the table.
+        price_per_hour: of this machine; by default that of its type.
 
     Raises:
         UsageError: the table does not have the machine type.
@@ -186,10 +186,10 @@ def plan(
 
 
 def step_seconds(measured: Measured, hardware: Hardware, machine: Machine, table: PriceTable) -> Range:
-    """What a step would take on another machine, at best and at worst; see the text of a Plan for the assumptions."""
+    """Best and worst time of a step on another machine, in seconds, under the assumptions of `forecast_text`."""
     compute = measured.step_seconds * (1 - measured.waited_share)
     cores = machine.cores / hardware.cores
-    # Where steps and their input share the cores, the waiting may stay as well.
+    # Where steps and their input share the cores, the wait may remain.
     best, worst = compute / max(1.0, cores), measured.step_seconds / min(1.0, cores)
     here, there = table.accelerator_of(hardware.accelerator), machine.accelerator
     if here or there:
@@ -210,7 +210,7 @@ def step_seconds(measured: Measured, hardware: Hardware, machine: Machine, table
 
 
 def _peak(table: PriceTable, accelerator: str, accelerators: int, cores: int) -> Range:
-    """Operations and bytes a second, in the table's units."""
+    """Operations and bytes per second, in the table's units."""
     peak, count = (table.accelerators[accelerator], accelerators) if accelerator else (table.core, cores)
     return peak.teraflops * count, peak.gigabytes_per_second * count
 
@@ -224,7 +224,7 @@ def _estimate(
     *,
     measured_here: bool = False,
 ) -> Estimate:
-    # An evaluation is made of the same operations, and changes as a step does.
+    # An evaluation consists of the same operations, and scales as a step does.
     whole = [
         step * (course.total + course.evaluations_after(0) * measured.evaluation_seconds / measured.step_seconds)
         for step in seconds

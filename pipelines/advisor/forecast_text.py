@@ -1,4 +1,4 @@
-"""A plan as people read it: what was measured, a table of machines, and what the table rests on."""
+"""Text of a forecast: the measurements, a table of machines, and the assumptions."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.budget import duration
 from headrace.pipelines.advisor.forecast import Estimate, Plan, Range
 
-_HEADER = ("machine", "an hour", "steps/s", "time", "cost", "speed", "")
+_HEADER = ("machine", "per hour", "steps/s", "time", "cost", "speed", "")
 _ASSUMPTIONS = (
     "Measured: the first line. Extrapolated: all others, from the time of a step here, by the ratios of cores and of "
     "peak operations and memory bandwidth. The better end of a range reaches these peaks in full; the other end "
     "reaches a tenth of them, or gains nothing from further cores and accelerators, since small steps cannot use "
-    "them. An accelerator's step takes 0.3 to 2 ms at least. Input scales with cores. The batch size stays as it is. "
-    "Starting up and exporting are not in it. "
-    "No machine was tried: run --plan on the one you choose."
+    "them. An accelerator's step takes at least 0.3 to 2 ms. Input scales with cores. The batch size does not change. "
+    "Startup and export are not included. "
+    "No other machine was measured: run --plan on the one you choose."
 )
 
 
 def text(plan: Plan) -> str:
-    """What was measured, what the training is, the table, and the assumptions, in lines."""
+    """The measurements, the training, the table of machines, and the assumptions, as lines of text."""
     measured, course, here = plan.measured, plan.course, plan.estimates[0]
     batch = measured.batch_size
     found = (
         f"Measured here ({_machine(plan.hardware)}): {measured.steps} steps of {batch:,} rows, "
         f"{_rate(1 / measured.step_seconds)} steps/s, {batch / measured.step_seconds:,.0f} rows/s; "
-        f"{measured.waited_share:.0%} of the time waiting for input, which alone gives "
+        f"{measured.waited_share:.0%} of the time waiting for input, which alone reads "
         f"{batch / measured.input_seconds:,.0f} rows/s; an evaluation takes {duration(measured.evaluation_seconds)}."
     )
     whole = (
         f"The whole training is {course.total:,} steps and {course.evaluations_after(0)} evaluations at most: early "
-        "stopping may end it sooner."
+        "stopping may end it earlier."
     )
     if len(plan.estimates) > 1:
-        said = _ASSUMPTIONS
+        assumptions = _ASSUMPTIONS
     else:
-        said = f"Nothing is extrapolated: the price table has no peak figures of {plan.hardware.accelerator}."
+        assumptions = f"Nothing is extrapolated: the price table has no peak figures of {plan.hardware.accelerator}."
     rows = [_HEADER, *(_row(estimate, here, plan.table.currency) for estimate in plan.estimates)]
     prices = f"Prices: {plan.table.currency}, {plan.table.date}. {plan.table.source}."
     if here.price_per_hour is None:
-        prices += " For the cost on this machine give --machine-type, or --price-per-hour."
-    return "\n".join([found, whole, "", *_aligned(rows), "", said, prices])
+        prices += " For the cost on this machine set --machine-type or --price-per-hour."
+    return "\n".join([found, whole, "", *_aligned(rows), "", assumptions, prices])
 
 
 def _machine(hardware: Hardware) -> str:

@@ -1,4 +1,4 @@
-"""What a training would take, measured without training: what `headrace train --plan` prints."""
+"""Preview of a training for `headrace train --plan`: time and cost, measured without a full training."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def plan_training(
     price_table: str = "",
     machine_type: str = "",
 ) -> forecast.Plan:
-    """Measures some hundred steps here, and says what the training would take here and on other machines.
+    """Measures some hundred steps here, and estimates the training here and on other machines.
 
     Args:
-        problem_file: the problem.
-        config: what is asked for; nothing is written.
-        report: told what is being done.
-        price_table: a file; "" takes the one that comes along.
-        machine_type: this machine's, where it is one of the table.
+        problem_file: the Problem file.
+        config: of the training; nothing is written.
+        report: receives progress.
+        price_table: a JSON file; "" for the included table.
+        machine_type: of this machine, if it is in the table.
 
     Raises:
         UsageError, DataError, ProblemError: as `trainer.train` does.

@@ -1,4 +1,4 @@
-"""What machines cost an hour and what they can do at most, from a dated table that the user may replace."""
+"""Price table: prices per hour and peak figures of machines, from a dated table that the user can replace."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Peak:
-    """What a device does at most, by its maker.
+    """Peak figures of a device, as published by its maker.
 
     Attributes:
-        teraflops: 10^12 operations a second.
-        gigabytes_per_second: of its memory.
-        names: parts of the names under which it reports itself.
-        source: where the figures come from.
+        teraflops: 10^12 operations per second.
+        gigabytes_per_second: memory bandwidth.
+        names: substrings of the names that the device reports.
+        source: of the figures.
     """
 
     teraflops: float
@@ -33,13 +33,13 @@ class Peak:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that can be rented.
+    """A machine type of a cloud.
 
     Attributes:
         name: its type, such as "g2-standard-12".
-        cores: as the cloud counts them (vCPUs).
+        cores: number of vCPUs.
         accelerator: a key of `PriceTable.accelerators`; "" for none.
-        accelerators: how many.
+        accelerators: number of accelerators.
         price_per_hour: in the table's currency.
     """
 
@@ -55,8 +55,8 @@ class PriceTable:
     """A table of machines.
 
     Attributes:
-        date: when its prices were found, YYYY-MM-DD.
-        source: where, and what they leave out.
+        date: of its prices, YYYY-MM-DD.
+        source: of its prices, and what they exclude.
         currency: such as "USD".
         core: peak figures of one core.
         accelerators: by name.
@@ -74,7 +74,7 @@ class PriceTable:
         """The machine of a type.
 
         Raises:
-            UsageError: the table does not have it.
+            UsageError: the table does not have the type.
         """
         if name in self.machines:
             return self.machines[name]
@@ -83,11 +83,11 @@ class PriceTable:
             where="--machine-type",
             expected=", ".join(self.machines),
             received=name,
-            fix="Name one of them, give --price-per-hour, or give a table of your own with --price-table",
+            fix="Choose one of these types, set --price-per-hour, or set your own table with --price-table",
         )
 
     def accelerator_of(self, reported: str | None) -> str:
-        """The key of the accelerator that reports itself by this name; "" where none is known."""
+        """The key of the accelerator that reports this name; "" if unknown."""
         for key, peak in self.accelerators.items():
             if reported and any(name in reported for name in peak.names):
                 return key
@@ -95,15 +95,15 @@ class PriceTable:
 
 
 def load(uri: str = "") -> PriceTable:
-    """Reads a price table; the one that comes with Headrace where none is given.
+    """Reads a price table; by default the one included in headrace.
 
     Raises:
-        UsageError: there is no such file, or it cannot be read.
-        DataError: it is not a price table.
+        UsageError: the file does not exist, or cannot be read.
+        DataError: the file is not a price table.
     """
     where = uri or str(Path(__file__).with_name("prices.json"))
     if not storage.exists(where):
-        raise UsageError("there is no such price table", where="--price-table", received=where)
+        raise UsageError("the price table does not exist", where="--price-table", received=where)
     try:
         content = storage.read_json(where)
     except OSError as error:
@@ -145,9 +145,9 @@ def _positive(value: Any, name: str) -> float:
 
 def _wrong(where: str, received: str) -> DataError:
     return DataError(
-        "it is not a price table",
+        "the file is not a valid price table",
         where=where,
         expected='"format": 1, "date", "source", "currency", "core", "accelerators" and "machines", as in prices.json',
         received=received,
-        fix="Copy headrace/components/train/prices.json, and change what differs",
+        fix="Copy headrace/pipelines/advisor/prices.json, and edit the copy",
     )

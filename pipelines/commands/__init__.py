@@ -1,1 +1,1 @@
-"""The subcommands of `headrace`, a module each."""
+"""Subcommands of `headrace`, one module each."""

@@ -1,4 +1,4 @@
-"""`headrace cancel`: end a run, and keep a record of what it had come to."""
+"""`headrace cancel`: cancels a run, and records its state."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
     """Cancel a run, and wait until it has ended.
 
-    What was running is said, and kept below the run's root where that can be written from here. The same submission
-    again goes on from what had finished.
+    The running tasks are printed, and recorded below the run's root if it can be written from here. The same submission
+    resumes after the finished tasks.
 
     \b
     Example:
       headrace cancel natality-0123456789ab --platform vertex --options vertex.toml
     """
     from headrace.core.errors import UsageError
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import follow
-    from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        run = follow.find(service, run_id, Patience())
+        run = follow.find(service, run_id, RetryPolicy())
         if run.ended:
-            click.echo(f"{run.run_id}: has ended already, {run.state}")
+            click.echo(f"{run.run_id}: has already ended, {run.state}")
             return
         try:
-            asking(lambda: service.cancel(run), Patience())
+            retry(lambda: service.cancel(run), RetryPolicy())
         except UsageError:
-            # It may have ended in the meantime, which no platform lets one cancel.
-            if not follow.find(service, run_id, Patience()).ended:
+            # It may have ended in the meantime, and then cannot be cancelled.
+            if not follow.find(service, run_id, RetryPolicy()).ended:
                 raise
         click.echo(f"{run.run_id}: cancelling")
-        run = follow.follow(service, run, lambda _: None, poll_s=poll_seconds, patience=Patience(total_s=600.0))
+        run = follow.follow(service, run, lambda _: None, poll_s=poll_seconds, policy=RetryPolicy(total_s=600.0))
         for task in run.tasks.values():
             if task.state == "cancelled" or (task.jobs and task.state == "failed"):
                 click.echo(f"  {task.name}: {task.state}" + (f", job {', '.join(task.jobs)}" if task.jobs else ""))
@@ -56,7 +56,7 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
 
 
 def _keep(run: Run, platform: str) -> str:
-    """Writes what the run had come to below its root: no exit task does it for a run that was cancelled."""
+    """Writes the state of the run below its root: no exit task does that for a cancelled run."""
     from headrace.core import storage
     from headrace.core.errors import HeadraceError
     from headrace.core.steps import workspace
@@ -80,6 +80,6 @@ def _keep(run: Run, platform: str) -> str:
             storage.write_json(uri, record)
             return uri
     except HeadraceError:
-        # The root is the cluster's own, or not this account's: the run is cancelled all the same.
+        # The root is local to the cluster, or access is denied: the run is cancelled in any case.
         pass
     return ""

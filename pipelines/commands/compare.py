@@ -1,4 +1,4 @@
-"""`headrace compare`: two runs side by side."""
+"""`headrace compare`: compares two runs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _APART = {"apart": "intervals apart", "overlap": "intervals overlap", "unknown":
 @click.command()
 @click.argument("left", metavar="RUN")
 @click.argument("right", metavar="RUN")
-@click.option("--root", default=DEFAULT_ROOT, show_default=True, metavar="DIR", help="Where ids of runs are looked up.")
+@click.option("--root", default=DEFAULT_ROOT, show_default=True, metavar="DIR", help="Root of the run ids.")
 @click.option("--output", default="", metavar="FILE.html", help="Write the comparison as a page too.")
 @json_option
 def compare(left: str, right: str, root: str, output: str, as_json: bool) -> None:
     """Compare two runs: metrics with confidence intervals, and the options, data and code that differ.
 
-    RUN is a run's id within --root or the unambiguous beginning of one, its folder, or its summary.
+    RUN is a run's id within --root or an unambiguous prefix of one, its folder, or its summary.
 
     \b
     Examples:
@@ -38,6 +38,8 @@ def compare(left: str, right: str, root: str, output: str, as_json: bool) -> Non
     """
     from headrace.pipelines.report.comparison import compare as compare_runs
 
+    if output:
+        check_output(output, REPORT)
     runs = resolve_run(left, root), resolve_run(right, root)
     if output:
         check_output(output, REPORT, inputs={"RUN": runs[0].folder, "the other RUN": runs[1].folder})
@@ -75,10 +77,10 @@ def _sections(found: Comparison) -> list[str]:
             )
             for pair in found.metrics
         ]
-        said = "Metrics"
+        title = "Metrics"
         if found.same_rows is False:
-            said += " (measured on different test rows)"
-        sections.append(f"{said}\n{aligned(rows)}")
+            title += " (measured on different test rows)"
+        sections.append(f"{title}\n{aligned(rows)}")
     kinds = (("Options", found.options), ("Data", found.data), ("Code", found.code))
     sections += [f"{heading} that differ\n{_differences(each)}" for heading, each in kinds if each]
     if same := [heading.lower() for heading, each in kinds if not each]:

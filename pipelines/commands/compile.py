@@ -1,28 +1,15 @@
-"""`headrace compile`: a pipeline to a YAML file."""
+"""`headrace compile`: compiles a pipeline to a YAML file."""
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from headrace.core import storage
-from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
-from headrace.core.errors import UsageError
+from headrace.core.artifacts.kinds import SPEC
 from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
-
-if TYPE_CHECKING:
-    from headrace.pipelines.platforms.platform import Platform
-
-PIPELINES = ("static", "tuned", "batch-scoring")
-PLATFORMS = ("local", "vertex", "kubeflow")
+from headrace.pipelines.compiler import PIPELINES, PLATFORMS, compile_to
 
 
 @click.command(name="compile", cls=GroupedCommand)
@@ -41,14 +28,14 @@ PLATFORMS = ("local", "vertex", "kubeflow")
     "options_file",
     metavar="FILE",
     default="",
-    help="TOML: the tables [images] and [vertex] or [kubeflow]; vertex and kubeflow need it.",
+    help="TOML file with the tables [images] and [vertex] or [kubeflow]; required for vertex and kubeflow.",
 )
-@click.option("--allow-tags", is_flag=True, help="Images may be named by tags, which may be other images tomorrow.")
+@click.option("--allow-tags", is_flag=True, help="Allow images with tags, which may change, instead of digests.")
 @options.output
 def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, output: str) -> None:
     """Compile PIPELINE to a KFP pipeline spec (YAML) for a platform.
 
-    What the platform would refuse, or ignore without a word, is refused here, with the rule.
+    Options that the platform would reject or silently ignore are refused here, with the rule.
 
     \b
     Examples:
@@ -60,84 +47,3 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
     check_output(output, SPEC, inputs={"--options": options_file})
     compile_to(pipeline, platform, output, options_file=options_file, allow_tags=allow_tags)
     click.echo(output)
-
-
-def compile_to(pipeline: str, platform: str, output: str, *, options_file: str = "", allow_tags: bool = False) -> None:
-    """Compiles a pipeline, and writes the spec when it is whole.
-
-    Args:
-        pipeline: one of PIPELINES.
-        platform: one of PLATFORMS.
-        output: path of the YAML file.
-        options_file: a TOML file of the platform's options; "local" takes none.
-        allow_tags: whether images may be named by tags.
-
-    Raises:
-        UsageError: options that the platform would refuse or ignore.
-    """
-    from kfp import compiler
-
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        # kfp and google-cloud-pipeline-components warn of their own futures.
-        warnings.simplefilter("ignore")
-        definition = _definition(pipeline)(load_platform(platform, options_file, allow_tags=allow_tags))
-        whole = Path(scratch) / "pipeline.yaml"
-        compiler.Compiler().compile(definition, str(whole))
-        storage.write_bytes(output, SPEC_HEADER + whole.read_bytes())
-
-
-def _definition(pipeline: str) -> Callable[[Platform], Any]:
-    from headrace.pipelines.batch_scoring import batch_scoring
-    from headrace.pipelines.static_training import static_training
-    from headrace.pipelines.tuned_training import tuned_training
-
-    return {"static": static_training, "tuned": tuned_training, "batch-scoring": batch_scoring}[pipeline]
-
-
-def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False) -> Platform:
-    """A platform with the user's options.
-
-    Args:
-        name: one of PLATFORMS.
-        options_file: a TOML file with the tables [images] and [NAME]; "local" takes none.
-        allow_tags: whether images may be named by tags.
-
-    Raises:
-        UsageError: the file is missing or wrong.
-    """
-    from headrace.pipelines.platforms.images import Images
-    from headrace.pipelines.platforms.options import build, read_options
-
-    if name == "local":
-        from headrace.pipelines.platforms.local import LocalPlatform
-
-        if options_file or allow_tags:
-            raise UsageError("this machine takes no platform options", where="--options", expected="nothing for local")
-        return LocalPlatform()
-    if not options_file:
-        raise UsageError(
-            "the platform's options are missing",
-            where="--options",
-            expected=f"a TOML file with the tables [images] and [{name}]",
-        )
-    tables = read_options(options_file)
-    for table in ("images", name):
-        if not isinstance(tables.get(table), dict):
-            raise UsageError(
-                f"the table [{table}] is missing", where=options_file, expected="[images] and the platform's"
-            )
-    foreign = sorted(set(tables) - {"images", *PLATFORMS})
-    if foreign:
-        raise UsageError(
-            f"there is no table [{foreign[0]}]", where=options_file, expected="[images], [vertex], [kubeflow]"
-        )
-    images = build(Images, {**tables["images"], **({"allow_tags": True} if allow_tags else {})}, "images")
-    if name == "vertex":
-        from headrace.pipelines.platforms.vertex import VertexPlatform
-        from headrace.pipelines.platforms.vertex_options import VertexOptions
-
-        return VertexPlatform(images, build(VertexOptions, tables["vertex"], "vertex"))
-    from headrace.pipelines.platforms.kubeflow import KubeflowPlatform
-    from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions
-
-    return KubeflowPlatform(images, build(KubeflowOptions, tables["kubeflow"], "kubeflow"))

@@ -1,4 +1,4 @@
-"""`headrace completion`: the script by which a shell completes commands, options and paths."""
+"""`headrace completion`: prints the script with which a shell completes commands, options and paths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ VARIABLE = "_HEADRACE_COMPLETE"
 
 
 class _PathsToo(ShellComplete):
-    """Completes paths wherever click knows nothing: most values here are paths of data that may be anywhere."""
+    """Completes paths wherever click has no completion: most values here are paths of data."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
-        """What click completes, or else the paths that begin as `incomplete`."""
+        """Click's completions, or else the paths that start with `incomplete`."""
         found = super().get_completions(args, incomplete)
         return found or ([] if incomplete.startswith("-") else [CompletionItem(incomplete, type="file")])
 
@@ -51,7 +51,7 @@ def answer(command: click.Command, instruction: str) -> int:
 
     Args:
         command: whose words are completed.
-        instruction: what the script puts into VARIABLE: SHELL_complete.
+        instruction: value of VARIABLE from the script: SHELL_complete.
     """
     shell = SHELLS.get(instruction.removesuffix("_complete"))
     if shell is None:

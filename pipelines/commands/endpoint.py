@@ -1,4 +1,4 @@
-"""`headrace endpoint`: look at an endpoint of this machine, roll it back, or stop it."""
+"""`headrace endpoint`: shows an endpoint of this machine, rolls it back, or stops it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _folder = click.argument("folder", metavar="ENDPOINT")
 
 @click.group()
 def endpoint() -> None:
-    """Look at an endpoint of this machine, roll it back, or stop it. ENDPOINT is its folder: ROOT/endpoints/NAME."""
+    """Show an endpoint of this machine, roll it back, or stop it. ENDPOINT is its folder: ROOT/endpoints/NAME."""
 
 
 @endpoint.command()
 @_folder
 @json_option
 def status(folder: str, as_json: bool) -> None:
-    """Show the live version, the previous one, and where the endpoint answers."""
+    """Show the live version, the previous one, and the endpoint's URL."""
     found = publisher.status(folder)
     if as_json:
         print_json(found)
@@ -44,7 +44,7 @@ def status(folder: str, as_json: bool) -> None:
 @endpoint.command()
 @_folder
 def rollback(folder: str) -> None:
-    """Go back to the previous version: its server is started and checked before the switch."""
+    """Roll back to the previous version: its server is started and checked before the switch."""
     result = publisher.rollback(folder)
     click.echo(f"version {result.version} answers at {result.url}")
 

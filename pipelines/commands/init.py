@@ -1,4 +1,4 @@
-"""`headrace init`: a first Problem file from a table."""
+"""`headrace init`: writes a first Problem file from a table."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from headrace.pipelines.commands import options
 @click.command()
 @options.data
 @options.csv
-@click.option("--label", default="", metavar="COLUMN", help="The column to predict; one is chosen if it is not given.")
+@click.option("--label", default="", metavar="COLUMN", help="Column to predict (default: inferred).")
 @click.option(
     "--key",
     default="",
     metavar="COLUMN",
-    help="The column that identifies a row; by default one that is named so, or none: rows are numbered by content.",
+    help="Column that identifies a row (default: inferred, or none: rows are then numbered by content).",
 )
-@click.option("--name", default="", metavar="NAME", help="The problem's name; the data's if it is not given.")
+@click.option("--name", default="", metavar="NAME", help="Name of the problem (default: from the data's name).")
 @click.option(
     "--rows",
     default=100_000,
     show_default=True,
     type=click.IntRange(2),
-    help="Look at so many rows at most.",
+    help="Maximum number of rows to read.",
 )
-@click.option("--output", default="problem.py", show_default=True, metavar="FILE.py", help="The file to write.")
-@click.option("--replace", is_flag=True, help="Write over a file that is there.")
+@click.option("--output", default="problem.py", show_default=True, metavar="FILE.py", help="Problem file to write.")
+@click.option("--replace", is_flag=True, help="Overwrite an existing file.")
 def init(
     data: str, csv: tuple[str, ...], label: str, key: str, name: str, rows: int, output: str, replace: bool
 ) -> None:
-    """Write a first Problem file from the first rows of a table, to be read and corrected.
+    """Write a first Problem file, inferred from the first rows of a table, to check and correct.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def init(
     from headrace.core.sources.csv_dialect import CsvDialect
 
     if storage.exists(output) and not replace:
-        raise UsageError("there is a file already", where=output, expected="a new name, or --replace")
+        raise UsageError("the file already exists", where=output, expected="a new name, or --replace")
     check_output(output, PROBLEM, inputs={"--data": data})
     found = draft(data, label=label, key=key, name=name, rows=rows, csv=CsvDialect.parse(csv))
     with tempfile.TemporaryDirectory(prefix="headrace-init-") as folder:
@@ -65,6 +65,6 @@ def init(
     )
     for name in found.suspects:
         click.echo(f"{name} alone predicts {found.label} almost perfectly, and is commented out: is it known before?")
-    given = [word for option in csv for word in ("--csv", option)]
-    command = ["headrace", "run", "static", "--problem", output, "--data", data, *given, "--root", "out"]
-    click.echo(f"Read it and correct it, then: {shlex.join(command)}")
+    csv_options = [word for option in csv for word in ("--csv", option)]
+    command = ["headrace", "run", "static", "--problem", output, "--data", data, *csv_options, "--root", "out"]
+    click.echo(f"Check and correct it, then run: {shlex.join(command)}")

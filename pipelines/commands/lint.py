@@ -1,10 +1,11 @@
-"""`headrace lint`: what a platform would refuse or ignore in a compiled spec."""
+"""`headrace lint`: checks a compiled spec for what a platform would reject or ignore."""
 
 from __future__ import annotations
 
 import click
 
 from headrace.core.errors import UsageError
+from headrace.core.text import counted
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
@@ -23,15 +24,16 @@ from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
 )
 @json_option
 def lint(spec: str, platform: str, as_json: bool) -> None:
-    """Say what a platform would refuse, or ignore without a word, in any compiled pipeline spec.
+    """Check any compiled pipeline spec for what a platform would reject or silently ignore.
 
     \b
-    Exit status: 0 where nothing would be refused, 2 otherwise.
+    Exit status: 0 if the platform would accept the spec, 2 otherwise.
     Example:
       headrace lint static.yaml --platform vertex
     """
     from headrace.pipelines.lint.check import lint as check
 
+    name = {"vertex": "Vertex AI", "kubeflow": "Kubeflow"}[platform]
     findings = check(spec, platform)
     if as_json:
         print_json([finding.to_json() for finding in findings])
@@ -41,10 +43,10 @@ def lint(spec: str, platform: str, as_json: bool) -> None:
     refused = sum(finding.refused for finding in findings)
     if refused:
         raise UsageError(
-            f"{platform} would refuse this spec",
+            f"{name} would reject this spec",
             where=spec,
-            received=f"{refused} refused, {len(findings) - refused} more",
-            fix="The lines above say where, and by which rule",
+            received=f"{counted(refused, 'error')}, {counted(len(findings) - refused, 'warning')}",
+            fix="Fix the findings above, which name the field and the rule",
         )
     if not as_json:
-        click.echo(f"{spec}: {platform} takes it" + (f"; {len(findings)} to look at" if findings else ""))
+        click.echo(f"{spec}: OK for {name}" + (f", {counted(len(findings), 'warning')}" if findings else ""))

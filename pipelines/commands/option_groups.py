@@ -1,4 +1,4 @@
-"""Option groups: headings in `--help`, rarely used options in `--help-all`, and several options as one argument."""
+"""Option groups of commands: headings in `--help`, rare options in `--help-all`, several options as one argument."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GroupedOption(click.Option):
     Args:
         group: the heading; "" for the first one.
         rare: whether only `--help-all` shows it.
-        aliases: further names that are read and not shown.
+        aliases: further names that are accepted and not shown.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class GroupedOption(click.Option):
         self.group, self.rare, self.aliases = group, rare, frozenset(aliases)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Its names and its help text, without the aliases."""
+        """The option's names and help text, without aliases."""
         known = self.opts
         self.opts = [name for name in known if name not in self.aliases]
         try:
@@ -36,17 +36,17 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command that shows its grouped options under their headings, the others first, and rare ones on request."""
+    """A command that shows grouped options under their headings, the others first, and rare ones by `--help-all`."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The parameters, with `--help-all` where `--help` does not show every option."""
+        """The parameters, with `--help-all` if `--help` does not show every option."""
         found = super().get_params(ctx)
         if any(getattr(one, "rare", False) for one in found):
             found = [*found[:-1], _help_all(), *found[-1:]]
         return found
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the options, heading by heading, in the order in which they were declared."""
+        """Writes the options by heading, in the order of their declaration."""
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -60,12 +60,12 @@ class GroupedCommand(click.Command):
 
 
 def option(*names: str, **attributes: Any) -> Callable[..., Any]:
-    """`click.option` with what GroupedOption adds to it."""
+    """`click.option` with the attributes of GroupedOption."""
     return click.option(*names, cls=GroupedOption, **attributes)
 
 
 def group(heading: str, *, rare: bool = False) -> Callable[..., Any]:
-    """`option` for options under a heading; `rare` ones are shown by `--help-all`."""
+    """`option` for options under a heading; `--help-all` shows `rare` ones."""
 
     def grouped(*names: str, **attributes: Any) -> Any:
         return option(*names, **{"group": heading, "rare": rare, **attributes})
@@ -78,20 +78,20 @@ def folded(
     name: str,
     fold: Callable[[dict[str, Any]], Any],
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that adds options to a command, which gets them as one argument.
+    """A decorator that adds options to a command, which receives them as one argument.
 
     Args:
-        declared: the options, as `option` gives them, in their order in `--help`.
+        declared: results of `option`, in the order of `--help`.
         name: of the command's argument.
-        fold: makes it of the options' values by name.
+        fold: creates the argument from the options' values by name.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         below = list(getattr(command, "__click_params__", []))
 
         def folding(**values: Any) -> Any:
-            given = {parameter: values.pop(parameter) for parameter in own}
-            return command(**values, **{name: fold(given)})
+            own_values = {parameter: values.pop(parameter) for parameter in own}
+            return command(**values, **{name: fold(own_values)})
 
         folding.__doc__ = command.__doc__
         folding.__name__ = command.__name__
@@ -119,5 +119,5 @@ def _help_all() -> click.Option:
         is_eager=True,
         expose_value=False,
         callback=show,
-        help="Show all options, the rarely used ones too, and exit.",
+        help="Show all options, including rarely used ones, and exit.",
     )

@@ -1,4 +1,4 @@
-"""Options that mean the same in every subcommand."""
+"""Options shared by several subcommands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import click
 from headrace.pipelines.commands.run_argument import EXAMPLES, MODEL
 from headrace.pipelines.runs.resolve import DEFAULT_ROOT
 
-problem = click.option("--problem", required=True, metavar="FILE", help="The Problem file: a Python file of yours.")
+problem = click.option(
+    "--problem", required=True, metavar="FILE", help="Problem file: your Python file that declares the problem."
+)
 data = click.option(
     "--data", required=True, metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://..."
 )
@@ -15,62 +17,62 @@ csv = click.option(
     "--csv",
     multiple=True,
     metavar="NAME=VALUE",
-    help="How CSV is written: delimiter, quote, escape, header, encoding, null_values, comment, ...; once for each.",
+    help="CSV dialect: delimiter, quote, escape, header, encoding, decimal, thousands, ... (repeatable).",
 )
 root = click.option(
     "--root",
     default=DEFAULT_ROOT,
     show_default=True,
     metavar="DIR",
-    help="Where runs, models and endpoints are kept; a run that was killed resumes from there.",
+    help="Pipeline root, where runs, models and endpoints are stored; a killed run resumes from it.",
 )
 examples = click.option(
     "--examples",
     required=True,
     type=EXAMPLES,
     metavar="DIR_OR_RUN",
-    help="Examples: what `headrace preprocess` made, or the run that made them.",
+    help="Examples from `headrace preprocess`, or a run.",
 )
 model = click.option(
     "--model",
     required=True,
     type=MODEL,
     metavar="DIR_OR_RUN",
-    help="A Model: what `headrace train` made, or the run that made one.",
+    help="Model from `headrace train`, or a run.",
 )
 champion = click.option(
     "--champion",
     default="",
     type=MODEL,
     metavar="DIR_OR_RUN",
-    help="A Model to compare with, by the gate's champion_tolerance; or the run that made one.",
+    help="Model to compare with, by the gate's champion_tolerance; or a run.",
 )
 output = click.option(
     "--output",
     required=True,
     metavar="PATH",
-    help="Where to write: a new place, or an earlier output of the same kind, which is replaced when all is done.",
+    help="Output path: a new one, or an earlier output of the same kind, which is replaced atomically.",
 )
 baseline = click.option(
     "--baseline",
     default="",
     type=EXAMPLES,
     metavar="PATH_OR_RUN",
-    help="An earlier statistics.json, the Examples that hold it, or their run: drift is judged against it.",
+    help="Earlier statistics.json, its Examples, or their run, which drift is measured against.",
 )
 append = click.option(
     "--append",
     is_flag=True,
-    help="Add the rows to the Examples at --output; corrected rows leave the quarantine by their quarantine_id.",
+    help="Append the rows to the Examples at --output; corrected rows replace quarantined ones by quarantine_id.",
 )
 span = click.option(
     "--span",
     default="",
     metavar="SPAN",
-    help="A number or a date: add the rows to the Examples at --output as this span; the others are not redone.",
+    help="Number or date of a span: add the rows to the Examples at --output as this span, without the others.",
 )
 replace = click.option(
     "--replace",
     is_flag=True,
-    help="With --span: put other data in the place of that span. Without: of Examples with spans or appended rows.",
+    help="With --span, replace that span; without it, replace Examples that have spans or appended rows.",
 )

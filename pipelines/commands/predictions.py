@@ -1,4 +1,4 @@
-"""`headrace predictions`: look at the published predictions of a problem, or roll them back."""
+"""`headrace predictions`: shows the published predictions of a problem, or rolls them back."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _folder = click.argument("folder", metavar="PREDICTIONS")
 
 @click.group()
 def predictions() -> None:
-    """Look at published predictions, or roll them back. PREDICTIONS is their folder: ROOT/predictions/NAME."""
+    """Show published predictions, or roll them back. PREDICTIONS is their folder: ROOT/predictions/NAME."""
 
 
 @predictions.command()
 @_folder
 @json_option
 def status(folder: str, as_json: bool) -> None:
-    """Show which predictions are current, and which were before them. Status 2 where nothing is published."""
+    """Show the current and the previous predictions. Exit status 2 if nothing is published."""
     found = publishing.look(folder)
     if as_json:
         print_json(found)
@@ -35,6 +35,6 @@ def status(folder: str, as_json: bool) -> None:
     "--identity", metavar="IDENTITY", help="Identity of the predictions to return to (default: the previous ones)."
 )
 def rollback(folder: str, identity: str | None) -> None:
-    """Go back to the previous predictions: every file is read and compared before the switch."""
+    """Roll back to the previous predictions: every file is verified before the switch."""
     result = publishing.rollback(folder, identity)
     click.echo(f"{result.identity} is current: {result.uri}")

@@ -1,4 +1,4 @@
-"""What a step shows while it runs from a shell: progress on stderr, lines on stdout, the libraries' words in a log."""
+"""Progress output of a step from a shell: progress on stderr, results on stdout, output of libraries in a log."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import LOG, LOG_HEADER
 from headrace.core.progress import Progress
 
-# Without a terminal, long work says a line no more often than this.
+# Without a terminal, minimum seconds between two progress lines.
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
 def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
-    """Shows progress on stderr; what the libraries print, in Python or in C++, goes to a log file beside the output.
+    """Shows progress on stderr; output of libraries, from Python or C++, goes to a log file next to the output.
 
     Args:
         name: of the step.
-        output: what it writes; "" where it writes nothing.
+        output: of the step; "" if it writes nothing.
 
     Yields:
-        The console for what it came to, and who is told of progress.
+        The console for results, and the listener of progress.
     """
-    # The log is written by this machine's own file descriptors, so it stays here where the output does not.
+    # The log is written through file descriptors, so it is local even if the output is remote.
     here = bool(output) and not storage.is_remote(output)
     local = output if here else storage.join(tempfile.mkdtemp(prefix="headrace-"), name)
     log = storage.sibling(local, ".log")
     if LOG.foreign(log) is not None:
-        # A file of the user's has that name.
+        # Another file has the log's name.
         log = storage.join(tempfile.mkdtemp(prefix="headrace-"), f"{name}.log")
     with storage.writing(log):
         storage.local_path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -55,24 +55,24 @@ def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
         os.dup2(chatter.fileno(), 2)
         try:
             shown = Console(file=stderr, highlight=False, soft_wrap=True)
-            said = time.monotonic()
+            printed = time.monotonic()
             with Status(f"{name} ...", console=shown) as status:
 
                 def report(
                     message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
                 ) -> None:
-                    nonlocal said
+                    nonlocal printed
                     share = f" ({done / total:.0%})" if done is not None and total and not lasting else ""
-                    if lasting or (not shown.is_terminal and time.monotonic() - said >= _SECONDS_BETWEEN_LINES):
-                        said = time.monotonic()
+                    if lasting or (not shown.is_terminal and time.monotonic() - printed >= _SECONDS_BETWEEN_LINES):
+                        printed = time.monotonic()
                         shown.print(f"{name}: {message}{share}", markup=False)
                     elif shown.is_terminal:
-                        # What stands in brackets is a text here, and no style.
+                        # Brackets are text here, not markup.
                         status.update(escape(f"{name}: {message}{share}"))
 
                 yield Console(file=stdout, highlight=False, soft_wrap=True), report
         except Exception as error:
-            error.add_note(f"The log is {log}")
+            error.add_note(f"Log: {log}")
             raise
         finally:
             sys.stdout.flush()
@@ -80,7 +80,7 @@ def showing(name: str, output: str = "") -> Iterator[tuple[Console, Progress]]:
             stdout.flush()
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
-            # Processes of a cluster on one machine share the log, and another may have removed it.
+            # Processes of a cluster on one machine share the log, and another one may have removed it.
             with suppress(FileNotFoundError):
                 if storage.local_path(log).stat().st_size <= len(LOG_HEADER):
                     storage.local_path(log).unlink()

@@ -1,4 +1,4 @@
-"""`headrace quarantine`: look at the rows that broke a rule, and take them out to correct them."""
+"""`headrace quarantine`: shows the rows that broke a rule, and exports them for correction."""
 
 from __future__ import annotations
 
@@ -22,32 +22,38 @@ from headrace.pipelines.commands.run_argument import QUARANTINED
 
 @click.group()
 def quarantine() -> None:
-    """Look at the rows that broke a rule, and take them out to correct them."""
+    """Show the rows that broke a rule, and export them for correction."""
 
 
 @quarantine.command()
 @click.argument("folder", metavar="DIR_OR_RUN", type=QUARANTINED)
-@click.option("--reason", default=None, metavar="REASON", help="Only rows of this reason, such as out_of_range.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show so many rows; 0: all.")
-@click.option("--output", default=None, metavar="FILE.csv", help="Write the rows' values there, to be corrected.")
+@click.option(
+    "--reason", default=None, metavar="REASON", help="Reason of the rows to show, such as out_of_range (default: all)."
+)
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(0), help="Maximum number of rows to show; 0 for all."
+)
+@click.option(
+    "--output", default=None, metavar="FILE.csv", help="CSV file to write the rows' values to, for correction."
+)
 @json_option
 def show(folder: str, reason: str | None, limit: int, output: str | None, as_json: bool) -> None:
-    """Show how many rows broke each rule, and which. DIR holds Examples or Predictions, or is a quarantine folder.
+    """Show the rows that broke a rule, and their number by rule. DIR holds Examples, Predictions or quarantine files.
 
     \b
-    To put rows right:
+    To correct rows:
       headrace quarantine show EXAMPLES --output corrected.csv       # correct the values there; keep quarantine_id
       headrace preprocess --problem FILE --append --output EXAMPLES --data corrected.csv
     """
     from headrace.core.artifacts.quarantine import REASONS, quarantine_files, read_rows, to_csv
 
     if reason is not None and reason not in REASONS:
-        raise UsageError("there is no such reason", where="--reason", expected=", ".join(REASONS), received=reason)
+        raise UsageError("the reason does not exist", where="--reason", expected=", ".join(REASONS), received=reason)
     every = [row for file in quarantine_files(folder) for row in read_rows(file)]
-    # A row that broke several rules is counted by the first of them, as the manifest counts it, and found by any.
+    # A row that broke several rules is counted by the first of them, as in the manifest, and selected by any.
     chosen = [row for row in every if reason is None or any(reason == f.reason for f in (row.fault, *row.also))]
     if output is not None:
-        # What was written before may have been corrected since: it is never written over.
+        # An earlier file may have been corrected since: it is never overwritten.
         same = TextFile("the same rows", lambda content: content == to_csv(chosen))
         check_output(output, same, inputs={"DIR": folder})
     counts: Counter[str] = Counter(row.fault.reason for row in every)
@@ -88,5 +94,5 @@ def _counts(counts: Counter[str]) -> Table:
 
 
 def _plain(text: str) -> Text:
-    """Text without what the terminal would take for a command."""
+    """Text without terminal control sequences."""
     return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))

@@ -1,4 +1,4 @@
-"""Arguments that name a run, or an artifact by the run that made it."""
+"""Run arguments: parameter types for an artifact, given by its path or by a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.pipelines.runs.resolve import Kind, resolve_artifact
 
 
 class ArtifactOfRun(click.ParamType[str]):
-    """The URI of an artifact, given itself or by a run that made one.
+    """The URI of an artifact, given by its path or by a run.
 
     Args:
         kind: of the artifact.
@@ -25,7 +25,7 @@ class ArtifactOfRun(click.ParamType[str]):
         """The artifact's URI.
 
         Raises:
-            UsageError: the run has none, or does not exist.
+            UsageError: the run does not exist, or has no such artifact.
         """
         return resolve_artifact(str(value), self.kind)
 

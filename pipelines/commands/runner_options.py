@@ -1,4 +1,4 @@
-"""The options that say which Beam runner does the work of `headrace preprocess` or `headrace score`."""
+"""Beam runner options of `headrace preprocess` and `headrace score`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import folded, group
 
-# Each option, the field of the runner's options that it sets, and whether the field holds KEY=VALUE pairs.
+# Each option: its name, metavar and help.
 _TEXTS = (
     ("project", "PROJECT", "DataflowRunner: ID of the project."),
     ("region", "REGION", "DataflowRunner: region of the job, such as europe-west1."),
@@ -18,10 +18,10 @@ _TEXTS = (
     (
         "staging-location",
         "gs://...",
-        "DataflowRunner: folder of what the job is started with (default: --temp-location).",
+        "DataflowRunner: folder of staged files (default: --temp-location).",
     ),
     ("sdk-container-image", "IMAGE", "DataflowRunner: image of the workers, which is beam-worker."),
-    ("job-name", "NAME", "DataflowRunner: name of the job (default: follows from the data and the Problem)."),
+    ("job-name", "NAME", "DataflowRunner: name of the job (default: derived from the data and the Problem)."),
     ("service-account", "EMAIL", "DataflowRunner: service account of the workers."),
     ("network", "NAME", "DataflowRunner: network of the workers."),
     ("subnetwork", "NAME", "DataflowRunner: subnetwork of the workers, as regions/REGION/subnetworks/NAME."),
@@ -31,24 +31,24 @@ _TEXTS = (
     ("environment-config", "CONFIG", "The same: image, HOST:PORT of the worker pool, or JSON with the command."),
 )
 _COUNTS = (
-    ("direct-workers", "workers", "DirectRunner: number of processes (default: 1, which needs no start)."),
+    ("direct-workers", "workers", "DirectRunner: number of processes (default: 1, without start-up time)."),
     ("workers", "workers", "DataflowRunner: number of workers at the start."),
     ("max-workers", "max_workers", "DataflowRunner: maximum number of workers."),
     ("disk-gigabytes", "disk_gigabytes", "DataflowRunner: disk of each worker, in gigabytes."),
 )
-# Options whose name is not that of the field.
+# Options whose name differs from the field's.
 _FIELDS = {"worker-machine-type": "machine_type"}
 _runner = group("Beam runner")
 _rare = group("Beam runner", rare=True)
 
 
 def runner(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which is given them all as one mapping under `runner`, to be read by `chosen`."""
+    """Adds the options to a command, which receives them as one mapping in `runner`, for `chosen`."""
     return _added(command, "DirectRunner", "DirectRunner (here)")
 
 
 def optional_runner(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command that does without Beam where none is given."""
+    """Adds the options to a command that does not use Beam by default."""
     return _added(command, "", "none by default, DirectRunner (here, in Beam)")
 
 
@@ -68,7 +68,7 @@ def _added(command: Callable[..., Any], default: str, here: str) -> Callable[...
                 "--job-label",
                 multiple=True,
                 metavar="KEY=VALUE",
-                help="DataflowRunner: label of the job, for the bill (repeatable).",
+                help="DataflowRunner: label of the job, for billing (repeatable).",
             ),
             _rare("--no-public-addresses", is_flag=True, help="DataflowRunner: keep workers inside the network."),
             _rare(
@@ -84,10 +84,10 @@ def _added(command: Callable[..., Any], default: str, here: str) -> Callable[...
 
 
 def chosen(values: Mapping[str, Any]) -> Any:
-    """The RunnerOptions that the options say; None where the runner is optional and not given.
+    """Creates RunnerOptions from the options; None if the runner is optional and not set.
 
     Raises:
-        UsageError: there is no such runner, an option that is not its own, or a value that it would refuse.
+        UsageError: the runner does not exist, an option is not the runner's, or a value is not valid.
     """
     name = str(values["runner"])
     if not name:
@@ -95,15 +95,15 @@ def chosen(values: Mapping[str, Any]) -> Any:
         return None
     from headrace.core.beam.runners import runner_options
 
-    given = _given(values)
-    given["labels"] = _pairs("--job-label", values["job_label"]) or None
-    given["beam_options"] = _pairs("--beam-option", values["beam_option"]) or None
-    given["public_addresses"] = False if values["no_public_addresses"] else None
-    return runner_options(name, given)
+    options = _given(values)
+    options["labels"] = _pairs("--job-label", values["job_label"]) or None
+    options["beam_options"] = _pairs("--beam-option", values["beam_option"]) or None
+    options["public_addresses"] = False if values["no_public_addresses"] else None
+    return runner_options(name, options)
 
 
 def as_json(values: Mapping[str, Any]) -> str:
-    """The runner and its options as a pipeline's parameter holds them; "" for none.
+    """The runner and its options as JSON for a pipeline's parameter; "" for none.
 
     Raises:
         UsageError: as `chosen` does.
@@ -116,14 +116,16 @@ def as_json(values: Mapping[str, Any]) -> str:
 
 
 def _check_alone(values: Mapping[str, Any]) -> None:
-    given = sorted(f"--{name.replace('_', '-')}" for name, value in values.items() if value)
-    if given:
-        raise UsageError(f"{given[0]} needs a runner", where="--runner", expected="such as DataflowRunner")
+    options = sorted(f"--{name.replace('_', '-')}" for name, value in values.items() if value)
+    if options:
+        raise UsageError(f"{options[0]} needs a runner", where="--runner", expected="such as DataflowRunner")
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     name = str(values["runner"])
-    given = {_FIELDS.get(option, option.replace("-", "_")): values[option.replace("-", "_")] for option, _, _ in _TEXTS}
+    options = {
+        _FIELDS.get(option, option.replace("-", "_")): values[option.replace("-", "_")] for option, _, _ in _TEXTS
+    }
     direct = name == "DirectRunner"
     for option, field, _ in _COUNTS:
         value = values[option.replace("-", "_")]
@@ -131,12 +133,12 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if field == "workers" and direct != (option == "direct-workers"):
             raise UsageError(
-                f"{name} does not take --{option}",
+                f"{name} does not accept --{option}",
                 where="--runner",
                 expected="--direct-workers" if direct else "--workers",
             )
-        given[field] = value
-    return given
+        options[field] = value
+    return options
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
@@ -144,8 +146,10 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         key, separator, value = text.partition("=")
         if not key or (option == "--job-label" and not separator):
-            raise UsageError("it is not a pair", where=option, expected="KEY=VALUE", received=repr(text))
+            raise UsageError(
+                "the value is not a KEY=VALUE pair", where=option, expected="KEY=VALUE", received=repr(text)
+            )
         if key in pairs:
-            raise UsageError("it is given twice", where=option, expected="each key once", received=key)
+            raise UsageError("the key is repeated", where=option, expected="each key once", received=key)
         pairs[key] = value
     return pairs

@@ -1,4 +1,4 @@
-"""`headrace runs`: the runs of a root."""
+"""`headrace runs`: lists the runs of a root."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from headrace.pipelines.runs.resolve import DEFAULT_ROOT
 @click.argument("root", metavar="[ROOT]", default=DEFAULT_ROOT)
 @json_option
 def runs(root: str, as_json: bool) -> None:
-    """List the runs of ROOT, the newest first: status, start, data, metric and model version.
+    """List the runs of ROOT, newest first: status, start, data, metric and model version.
 
-    ROOT is the --root of `headrace run`, headrace-runs by default; gs:// too.
+    ROOT is the --root of `headrace run` (default: headrace-runs), local or on gs://.
 
     \b
     Example:

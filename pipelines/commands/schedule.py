@@ -1,4 +1,4 @@
-"""`headrace schedule`: a compiled pipeline runs at set times."""
+"""`headrace schedule`: schedules a compiled pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import inputs as input_options
-from headrace.pipelines.commands.submit import prepare
+from headrace.pipelines.submission.prepare import prepare
 
 if TYPE_CHECKING:
     from headrace.pipelines.submission.run import Schedule
@@ -25,10 +25,10 @@ _name = click.argument("name", metavar="NAME")
 
 @click.group()
 def schedule() -> None:
-    """Let a compiled pipeline run at set times on Vertex AI or Kubeflow; its runs do not overlap.
+    """Schedule a compiled pipeline on Vertex AI or Kubeflow; its runs do not overlap.
 
-    Every run has the same parameters, and takes the data that is there then. With --data-version it repeats what was
-    done with that data, and takes it from the cache.
+    Every run has the same parameters, and reads the data that exists then. With --data-version, every run uses the
+    results cached for that version.
     """
 
 
@@ -36,12 +36,21 @@ def schedule() -> None:
 @click.argument("spec", metavar="FILE.yaml")
 @platform_options.place
 @input_options
-@click.option("--cron", required=True, metavar="CRON", help='Minute, hour, day, month, weekday: "0 3 * * *".')
-@click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="Of --cron: Europe/Berlin.")
-@click.option("--name", default="", metavar="NAME", help="Of the schedule; the pipeline's and the problem's otherwise.")
-@click.option("--no-cache", is_flag=True, help="Take no task from the cache.")
+@click.option(
+    "--cron",
+    required=True,
+    metavar="CRON",
+    help='Cron expression: minute, hour, day, month and weekday, such as "0 3 * * *".',
+)
+@click.option(
+    "--timezone", default="UTC", show_default=True, metavar="NAME", help="Time zone of --cron, such as Europe/Berlin."
+)
+@click.option(
+    "--name", default="", metavar="NAME", help="Name of the schedule (default: from the pipeline and the problem)."
+)
+@click.option("--no-cache", is_flag=True, help="Run every task, whatever the platform has cached.")
 def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: str, name: str, no_cache: bool) -> None:
-    """Make a schedule, or put another pipeline, other parameters or times into the one of that name.
+    """Create a schedule, or update the pipeline, the parameters or the times of the one of that name.
 
     \b
     Example:
@@ -49,12 +58,12 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
         --cron "0 3 * * *" --timezone Europe/Berlin
     """
     from headrace.core.problem import copies
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience
 
     _check_times(cron, timezone)
     prepared = prepare(spec, place, inputs, name, data_later=True, cache=not no_cache)
-    # The digest is of one run's parameters, which may be others tomorrow; the schedule stays the same one.
+    # Without the digest, as the parameters of a schedule may change.
     called = name or prepared.run_id.rpartition("-")[0]
     parameters = dict(prepared.submission.parameters)
     if "run_id" in parameters:
@@ -62,8 +71,8 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     submission = dataclasses.replace(prepared.submission, parameters=parameters)
     with platform_options.service(place) as service:
         copies.write(prepared.upload)
-        made, new = submitting.put_schedule(service, called, cron, timezone, submission, Patience())
-        click.echo(f"{'made' if new else 'changed'}: {_line(made)}")
+        made, new = submitting.put_schedule(service, called, cron, timezone, submission, RetryPolicy())
+        click.echo(f"{'created' if new else 'updated'}: {_line(made)}")
 
 
 @schedule.command(name="list", cls=GroupedCommand)
@@ -71,10 +80,10 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
 @json_option
 def list_(place: Place, as_json: bool) -> None:
     """List the schedules."""
-    from headrace.pipelines.submission.retry import Patience, asking
+    from headrace.core.retry import RetryPolicy, retry
 
     with platform_options.service(place) as service:
-        found = asking(service.schedules, Patience())
+        found = retry(service.schedules, RetryPolicy())
         if as_json:
             print_json(found)
             return
@@ -86,7 +95,7 @@ def list_(place: Place, as_json: bool) -> None:
 @_name
 @platform_options.place
 def pause(name: str, place: Place) -> None:
-    """Pause a schedule; a run of it that is under way goes on."""
+    """Pause a schedule; a running run continues."""
     _set_paused(name, place, True)
 
 
@@ -94,7 +103,7 @@ def pause(name: str, place: Place) -> None:
 @_name
 @platform_options.place
 def resume(name: str, place: Place) -> None:
-    """Resume a schedule; what it missed is not made up for."""
+    """Resume a schedule; missed runs are not caught up."""
     _set_paused(name, place, False)
 
 
@@ -102,23 +111,23 @@ def resume(name: str, place: Place) -> None:
 @_name
 @platform_options.place
 def delete(name: str, place: Place) -> None:
-    """Delete a schedule; its runs stay."""
+    """Delete a schedule; its runs are kept."""
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        found = submitting.find_schedule(service, name, Patience())
-        asking(lambda: service.delete_schedule(found), Patience())
+        found = submitting.find_schedule(service, name, RetryPolicy())
+        retry(lambda: service.delete_schedule(found), RetryPolicy())
         click.echo(f"deleted: {name}")
 
 
 def _set_paused(name: str, place: Place, paused: bool) -> None:
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience, asking
 
     with platform_options.service(place) as service:
-        found = submitting.find_schedule(service, name, Patience())
-        asking(lambda: service.set_paused(found, paused), Patience())
+        found = submitting.find_schedule(service, name, RetryPolicy())
+        retry(lambda: service.set_paused(found, paused), RetryPolicy())
         click.echo(f"{'paused' if paused else 'active'}: {name}")
 
 
@@ -127,7 +136,7 @@ def _check_times(cron: str, timezone: str) -> None:
 
     if len(cron.split()) != _FIELDS:
         raise UsageError(
-            "the cron expression is wrong",
+            "the cron expression is not valid",
             where="--cron",
             expected='five fields: minute, hour, day of the month, month, day of the week, as "0 3 * * *"',
             received=repr(cron),
@@ -136,7 +145,10 @@ def _check_times(cron: str, timezone: str) -> None:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise UsageError(
-            "there is no such time zone", where="--timezone", expected="such as Europe/Berlin", received=repr(timezone)
+            "the time zone does not exist",
+            where="--timezone",
+            expected="such as Europe/Berlin",
+            received=repr(timezone),
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`headrace score`: predictions for many rows, with no pipeline."""
+"""`headrace score`: scores many rows, without a pipeline."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _NOWHERE = "-"
     default="",
     type=MODEL,
     metavar="DIR_OR_RUN",
-    help="A Model, an endpoint's folder, any SavedModel, gs:// too; or the run that made a Model.",
+    help="Model, endpoint folder or any SavedModel, local or on gs://; or a run.",
 )
 @click.option("--describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
 @json_option
-@click.option("--data", default="", metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://...")
+@click.option("--data", default="", metavar="PATH", help="Rows: a file, folder or glob, gs://... or bigquery://...")
 @click.option("--output", default="", metavar="DIR", help="Folder of the Predictions, written atomically.")
 @score_options.approach
 @score_options.sink

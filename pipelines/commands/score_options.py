@@ -1,4 +1,4 @@
-"""The options of `headrace score` and `headrace run batch-scoring`: where predictions go, and how they are made."""
+"""Scoring options of `headrace score` and `headrace run batch-scoring`: output format and execution mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import folded, group, option
 
 _SINKS = ("parquet", "csv", "jsonl", "table", "bigquery")
-# Each option, the field that it sets, its type, what it is shown as, and what it is for.
+# Each option: its name, field, type, metavar and help.
 _ENDPOINT: tuple[tuple[str, str, type[Any], str, str], ...] = (
     (
         "endpoint-url",
@@ -58,11 +58,17 @@ _JOB: tuple[tuple[str, str, type[Any], str, str], ...] = (
     ("vertex-replicas", "replicas", int, "N", "Maximum number of workers (default: 10)."),
     ("vertex-batch-size", "batch_size", int, "N", "Number of instances per call of the model (default: 64)."),
     ("vertex-service-account", "service_account", str, "EMAIL", "Service account of the workers."),
-    ("vertex-poll-seconds", "poll_seconds", float, "S", "Time between two looks at the job, in seconds (default: 30)."),
+    (
+        "vertex-poll-seconds",
+        "poll_seconds",
+        float,
+        "S",
+        "Time between two requests for the job's state, in seconds (default: 30).",
+    ),
     ("vertex-deadline-seconds", "deadline_seconds", float, "S", "Timeout of the job, in seconds (default: 0, none)."),
     ("vertex-api-endpoint", "api_endpoint", str, "URL", "URL of another server than Vertex AI, for tests."),
 )
-# Those that a first use needs; --help-all shows the others.
+# Options for a first use; --help-all shows the others.
 _SHOWN = frozenset({"endpoint-url", "endpoint-token-variable", "vertex-model"})
 
 sink = click.option(
@@ -96,7 +102,7 @@ batch_rows = option(
 
 
 def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of endpoints and jobs, given as one mapping under `elsewhere`, which functions below read."""
+    """Adds the options of endpoints and jobs, as one mapping in `elsewhere`, for the functions below."""
     declared = [
         group(heading)(f"--{name}", type=kind, default=None, metavar=metavar, help=text, rare=name not in _SHOWN)
         for heading, options in (("A model behind an endpoint", _ENDPOINT), ("A Vertex AI batch prediction job", _JOB))
@@ -106,46 +112,46 @@ def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def endpoint_of(values: Mapping[str, Any]) -> Any:
-    """The EndpointOptions that the options say, or None.
+    """Creates EndpointOptions from the options, or None.
 
     Raises:
-        UsageError: a value is wrong, or there is no address.
+        UsageError: a value is not valid, or the URL is missing.
     """
-    given = _fields(values, _ENDPOINT)
-    if given and "url" not in given:
-        raise UsageError("options of an endpoint need its address", where="--endpoint-url", expected="https://HOST/...")
+    fields = _fields(values, _ENDPOINT)
+    if fields and "url" not in fields:
+        raise UsageError("options of an endpoint require its URL", where="--endpoint-url", expected="https://HOST/...")
     from headrace.components.score.options import EndpointOptions
 
-    return EndpointOptions(**given) if given else None
+    return EndpointOptions(**fields) if fields else None
 
 
 def job_of(values: Mapping[str, Any]) -> Any:
-    """The JobOptions that the options say, or None.
+    """Creates JobOptions from the options, or None.
 
     Raises:
-        UsageError: a value is wrong, or one is missing.
+        UsageError: a value is not valid or missing.
     """
-    given = _fields(values, _JOB)
-    if not given:
+    fields = _fields(values, _JOB)
+    if not fields:
         return None
-    missing = [f"--vertex-{name}" for name in ("model", "project", "region", "staging") if name not in given]
+    missing = [f"--vertex-{name}" for name in ("model", "project", "region", "staging") if name not in fields]
     if missing:
-        raise UsageError("a job needs more", where=missing[0], expected=", ".join(missing))
+        raise UsageError("options of the job are missing", where=missing[0], expected=", ".join(missing))
     from headrace.components.score.options import JobOptions
 
-    return JobOptions(**given)
+    return JobOptions(**fields)
 
 
 def as_json(options: Any) -> str:
-    """Options as a pipeline's parameter holds them; "" for none."""
+    """Options as JSON for a pipeline's parameter; "" for none."""
     return "" if options is None else json.dumps(dataclasses.asdict(options), sort_keys=True)
 
 
 def inputs_of(texts: Sequence[str]) -> dict[str, str | list[str]] | list[str] | None:
-    """What feeds each input: INPUT=COLUMN or INPUT=COLUMN,COLUMN; columns alone are the only dense input's.
+    """Parses the columns of each input: INPUT=COLUMN or INPUT=COLUMN,COLUMN; columns alone are the only dense input's.
 
     Raises:
-        UsageError: both forms are mixed, or an input is named twice.
+        UsageError: both forms are mixed, or an input is repeated.
     """
     if not texts:
         return None
@@ -156,7 +162,7 @@ def inputs_of(texts: Sequence[str]) -> dict[str, str | list[str]] | list[str] | 
         name, separator, columns = text.partition("=")
         if not separator or not name or not columns or name in named:
             raise UsageError(
-                "the option is wrong",
+                "the option is not valid",
                 where="--input",
                 expected="INPUT=COLUMN,COLUMN,... once for each input, or COLUMN,COLUMN,... for the only dense one",
                 received=repr(text),
@@ -166,5 +172,5 @@ def inputs_of(texts: Sequence[str]) -> dict[str, str | list[str]] | list[str] | 
 
 
 def _fields(values: Mapping[str, Any], options: Sequence[tuple[str, str, type[Any], str, str]]) -> dict[str, Any]:
-    given = {field: values[option.replace("-", "_")] for option, field, *_ in options}
-    return {field: value for field, value in given.items() if value is not None}
+    fields = {field: values[option.replace("-", "_")] for option, field, *_ in options}
+    return {field: value for field, value in fields.items() if value is not None}

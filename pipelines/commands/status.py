@@ -1,8 +1,7 @@
-"""`headrace status`: the runs of a platform, or one run and its tasks; without a platform, this machine."""
+"""`headrace status`: shows the runs of a platform, or a run and its tasks; without a platform, this machine."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from typing import TYPE_CHECKING, Any
@@ -31,14 +30,18 @@ if TYPE_CHECKING:
 @click.option(
     "--root", default="", metavar="DIR", help=f"Without --platform: the root of the runs (default: {DEFAULT_ROOT})."
 )
-@click.option("--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit as it did.")
+@click.option(
+    "--wait", is_flag=True, help="Show the tasks' progress until the run has ended, and exit with its status."
+)
 @json_option
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs in a list.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of runs in the list."
+)
 @poll
 def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limit: int, poll_seconds: float) -> None:
     """Show a run and its tasks, or without RUN the newest runs.
 
-    Without --platform this is about this machine: the newest run of --root, what is under way, and the endpoints.
+    Without --platform, show this machine: the newest run of --root, running runs, and the endpoints.
 
     \b
     Examples:
@@ -51,20 +54,20 @@ def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limi
         return None
     if root:
         raise UsageError(f"{place.platform} has no root", where="--root", expected="--root without --platform")
+    from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import follow
-    from headrace.pipelines.submission.retry import Patience, asking
 
     if wait and not run_id:
-        raise UsageError("which run?", where="--wait", expected="RUN")
+        raise UsageError("the run is missing", where="--wait", expected="RUN")
     with platform_options.service(place) as service:
         if not run_id:
-            runs = asking(lambda: service.runs(limit), Patience())
+            runs = retry(lambda: service.runs(limit), RetryPolicy())
             if as_json:
                 print_json([_to_json(run) for run in runs])
             else:
                 click.echo("\n".join(map(_line, runs)) or f"no runs on {place.platform}")
             return None
-        run = follow.find(service, run_id, Patience())
+        run = follow.find(service, run_id, RetryPolicy())
         if wait:
             return follow_to_end(service, run, place, poll_seconds)
         if as_json:
@@ -79,7 +82,7 @@ def _this_machine(run_id: str, place: Place, root: str, wait: bool, as_json: boo
     if place.arguments or wait:
         option = "--wait" if wait else place.arguments.split()[0]
         raise UsageError(
-            f"{option} is about a platform", where=option, expected="--to vertex or --platform kubeflow with it"
+            f"{option} requires a platform", where=option, expected="--platform vertex or --platform kubeflow with it"
         )
     if run_id:
         from headrace.pipelines.runs.resolve import resolve_run
@@ -102,7 +105,7 @@ def _this_machine(run_id: str, place: Place, root: str, wait: bool, as_json: boo
 def _machine_text(found: MachineStatus) -> str:
     lines = [("root", found.root)]
     lines.append(("newest run", "none" if found.latest is None else _run_line(found.latest)))
-    lines += [("under way", _run_line(run)) for run in found.under_way] or [("under way", "nothing")]
+    lines += [("running", _run_line(run)) for run in found.under_way] or [("running", "none")]
     lines += [("endpoint", _endpoint_text(one)) for one in found.endpoints] or [("endpoint", "none")]
     return aligned(lines)
 
@@ -133,10 +136,8 @@ def _endpoint_text(one: EndpointOfRoot) -> str:
 
 
 def _to_json(run: Run) -> dict[str, Any]:
-    told = dataclasses.asdict(run)
-    told.pop("spec")
-    told["tasks"] = list(told["tasks"].values())
-    return told
+    content = {name: value for name, value in vars(run).items() if name != "spec"}
+    return {**content, "tasks": list(run.tasks.values())}
 
 
 def _line(run: Run) -> str:

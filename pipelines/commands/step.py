@@ -1,4 +1,4 @@
-"""One step from a shell, with no pipeline."""
+"""Single steps from a shell, without a pipeline."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def preprocess(
     chosen = runner_command.chosen(runner)
     chosen.check_places(data, output)
     if replace and append:
-        raise UsageError("--append replaces nothing", where="--replace", expected="one of the two")
+        raise UsageError("--append and --replace exclude each other", where="--replace", expected="one of the two")
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version
     from headrace.components.preprocess.output_guard import check_place, check_replaceable
@@ -109,7 +109,7 @@ def preprocess(
 @options.output
 @json_option
 def evaluate(problem: str, examples: str, model: str, champion: str, output: str, as_json: bool) -> None:
-    """Measure a Model on the test split, and let the Problem's gate judge it. A refusal exits 3."""
+    """Measure a Model on the test split, and apply the Problem's gate. Exit status 3 if the gate rejects it."""
     file = load_problem(problem)
     from headrace.components.evaluate import evaluator
 
@@ -134,10 +134,10 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 
 @click.command()
 @options.model
-@click.option("--endpoint", required=True, metavar="DIR", help="The endpoint's folder; it is made if it is not there.")
+@click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @json_option
 def deploy(model: str, endpoint: str, as_json: bool) -> None:
-    """Put a Model behind an endpoint on this machine; the version before it is kept for going back."""
+    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback."""
     from headrace.components.deploy.local import publisher
 
     check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
@@ -154,12 +154,18 @@ def deploy(model: str, endpoint: str, as_json: bool) -> None:
 @click.command()
 @click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 for any free port.",
+)
 def serve(path: str, host: str, port: int) -> None:
-    """Serve a Model, that of a run, or an endpoint's live version, over HTTP until it is told to stop.
+    """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
 
     \b
-    Answers:
+    Routes:
       POST /predict                     Vertex AI: {"instances": [{...}]} -> {"predictions": [{...}]}
       POST /v1/models/NAME:predict      TensorFlow Serving's REST interface
       GET  /v1/models/NAME[/metadata]   the same
@@ -176,13 +182,13 @@ def serve(path: str, host: str, port: int) -> None:
 def _added(update: Update, output: str) -> str:
     whole = update.manifest
     if update.status == "unchanged":
-        said = "these rows are there already, and nothing was changed"
+        message = "these rows are there already, and nothing was changed"
     else:
-        said = f"{counted(update.rows, 'row')} {update.status}"
+        message = f"{counted(update.rows, 'row')} {update.status}"
         if update.corrected:
             ones = "a quarantined one" if update.corrected == 1 else "quarantined ones"
-            said += f", {update.corrected:,} of them in the place of {ones}"
-    said += (
+            message += f", {update.corrected:,} of them in the place of {ones}"
+    message += (
         f"; now {counted(whole.rows_in, 'row')} in = {whole.rows_out:,} out + {whole.rows_quarantined:,} quarantined"
     )
-    return f"{said}{', ' + counted(len(whole.spans), 'span') if whole.spans else ''}: {output}"
+    return f"{message}{', ' + counted(len(whole.spans), 'span') if whole.spans else ''}: {output}"

@@ -1,24 +1,21 @@
-"""`headrace submit`: a compiled pipeline becomes a run on a platform, once."""
+"""`headrace submit`: submits a compiled pipeline to a platform, once."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.core.errors import UsageError
 from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.option_groups import GroupedCommand, folded, group, option
 from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.submission.prepare import prepare
 
 if TYPE_CHECKING:
-    from headrace.pipelines.submission.inputs import Inputs
-    from headrace.pipelines.submission.run import Run, Service, Submission
+    from headrace.pipelines.submission.run import Run, Service
 
 poll = option(
     "--poll-seconds",
@@ -29,17 +26,17 @@ poll = option(
     help="Time between two requests for the run's state, in seconds.",
 )
 _INPUTS = (
-    ("--problem", "FILE", "Problem file, here or on gs://; one that is here is copied below --root."),
+    ("--problem", "FILE", "Problem file, local or on gs://; a local one is copied below --root."),
     ("--data", "PATH", "Rows, as the tasks read them: gs://..., bigquery://..., or a path of the cluster."),
-    ("--root", "PATH", "Pipeline root, where runs and models are kept: gs://..., or a path of the cluster."),
+    ("--root", "PATH", "Pipeline root, where runs and models are stored: gs://..., or a path of the cluster."),
     ("--data-version", "TEXT", "Version of data that cannot be read from here (default: measured)."),
     ("--champion", "PATH", "Model to compare with, by the gate's champion_tolerance."),
-    ("--baseline", "PATH", "Statistics that drift is judged against."),
+    ("--baseline", "PATH", "Statistics that drift is measured against."),
 )
 
 
 def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of what a pipeline runs on to a command, which is given them as a mapping under `inputs`."""
+    """Adds the options of a pipeline's inputs to a command, which receives them as a mapping in `inputs`."""
     of_run = group("Inputs of the pipeline")
     return folded(
         (
@@ -79,19 +76,19 @@ def submit(
 ) -> None:
     """Submit a compiled pipeline to Vertex AI or Kubeflow.
 
-    The run's name follows from the pipeline, its parameters and the data's version: the same command again is the
-    same run. A run that failed or was cancelled is tried again; what its tasks have finished comes from the cache.
+    The run's name is derived from the pipeline, its parameters and the data's version: the same command is the same
+    run. A run that failed or was cancelled is retried; its finished tasks are cached.
 
     \b
-    Exit status with --wait, as of `headrace run`: 0 done, 2 a mistake, 3 the gate refused the model, 75 the platform.
+    Exit status with --wait, as of `headrace run`: 0 done, 2 a mistake, 3 rejected by the gate, 75 the platform failed.
     Examples:
       headrace submit static.yaml --platform vertex --options vertex.toml --problem natality.py \\
         --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
       headrace submit any.yaml --platform kubeflow --host http://127.0.0.1:8888 --parameter rows=100
     """
     from headrace.core.problem import copies
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.retry import Patience
 
     prepared = prepare(spec, place, inputs, name, cache=not no_cache)
     if dry_run:
@@ -100,9 +97,9 @@ def submit(
     with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
         copies.write(prepared.upload)
-        run, new = submitting.submit(service, run_id, prepared.submission, Patience())
-        said = f"submitted to {place.platform}" if new else f"is on {place.platform} already, {run.state}"
-        click.echo(f"{run.run_id}: {said}")
+        run, new = submitting.submit(service, run_id, prepared.submission, RetryPolicy())
+        message = f"submitted to {place.platform}" if new else f"already on {place.platform}, {run.state}"
+        click.echo(f"{run.run_id}: {message}")
         click.echo(run.page)
         if wait:
             follow_to_end(service, run, place, poll_seconds)
@@ -110,106 +107,25 @@ def submit(
             click.echo(f"Follow it: headrace status {run.run_id} {place.arguments} --wait")
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A submission that was checked.
-
-    Attributes:
-        run_id: what the run is called.
-        submission: what is submitted.
-        upload: what has to be written before: the Problem file and the modules that it imports, by URI.
-    """
-
-    run_id: str
-    submission: Submission
-    upload: Mapping[str, bytes]
-
-
-def prepare(
-    spec: str, place: Place, given: dict[str, Any], name: str, *, data_later: bool = False, cache: bool = True
-) -> Prepared:
-    """Checks all that can be checked before a platform is asked.
-
-    Args:
-        spec: a compiled spec.
-        place: where it goes.
-        given: the options of `inputs`.
-        name: what the run's name starts with, or "".
-        data_later: whether each run measures the data, unless a version is given.
-        cache: False runs every task. The spec stays as it was compiled: the pipeline has a parameter for it.
-
-    Raises:
-        UserError: with what is wrong, where, and what was expected.
-    """
-    from headrace.pipelines.lint.spec import read_spec
-    from headrace.pipelines.submission import check_search, parameters, run_id
-    from headrace.pipelines.submission import inputs as known
-    from headrace.pipelines.submission.run import Submission
-
-    settings = platform_options.settings(place)
-    read = read_spec(spec)
-    definitions = parameters.declared(read.pipeline)
-    values = {**parameters.parse(given["parameter"], definitions), **({} if cache else _without_cache(definitions))}
-    given = {**given, "given": values, "data_later": data_later}
-    asked: Inputs = known.Inputs(**{key: value for key, value in given.items() if key != "parameter"})
-    target = known.Target(place.platform, settings.project, settings.location, place.namespace)
-    filled = known.fill(asked, target, definitions)
-    check_search.check(read, asked.problem, filled.values, place.platform)
-    # Vertex AI takes the pipeline alone.
-    platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []
-    documents = [dict(read.pipeline), *platforms]
-    derived = run_id.derive(documents, filled.values, name or filled.name or read.name)
-    values = dict(filled.values)
-    for parameter, value in (("run_id", derived), ("started", time.time())):
-        if parameter in definitions:
-            values.setdefault(parameter, value)
-    parameters.check_complete(values, definitions, known.OPTIONS)
-    submission = Submission(
-        documents=documents,
-        name=read.name,
-        parameters=values,
-        pipeline_root=known.pipeline_root(asked.root, read.pipeline, place.platform),
-        labels=dict(settings.labels),
-        service_account=settings.service_account,
-    )
-    return Prepared(derived, submission, filled.upload)
-
-
-def _without_cache(definitions: Mapping[str, Any]) -> dict[str, bool]:
-    """The parameter that keeps a run's tasks from the cache.
-
-    Raises:
-        UsageError: the pipeline has none.
-    """
-    if definitions.get("cache", {}).get("parameterType") != "BOOLEAN":
-        raise UsageError(
-            "the pipeline cannot be run without the cache",
-            where="--no-cache",
-            expected="a pipeline of headrace, whose parameter `cache` says so",
-            fix="Compile the pipeline with `task.set_caching_options(False)`: a compiled spec is submitted as it is",
-        )
-    return {"cache": False}
-
-
 def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:
-    """Shows a run's tasks until it has ended, then what it came to, and raises that.
+    """Shows a run's tasks until it has ended, then its summary, and raises its error.
 
     Raises:
         GateRefused: the gate refused the model.
-        HeadraceError: what the run failed with.
+        HeadraceError: the run failed.
     """
     from rich.console import Console
 
+    from headrace.core.retry import RetryPolicy
     from headrace.pipelines.console import display, print_scoring, print_summary
     from headrace.pipelines.submission import follow, outcome
-    from headrace.pipelines.submission.retry import Patience
     from headrace.pipelines.submission.tasks import leaves
 
     console = Console(file=sys.stdout, highlight=False)
-    # A platform that is down for minutes ends the looking on only after them: the run goes on meanwhile.
-    patience = Patience(total_s=max(600.0, 6 * poll_seconds))
+    # Tolerates a platform that is down for minutes: the run continues meanwhile.
+    policy = RetryPolicy(total_s=max(600.0, 6 * poll_seconds))
     with display(console, tuple(leaves(run.spec))) as listener:
-        run = follow.follow(service, run, listener, poll_s=poll_seconds, patience=patience)
+        run = follow.follow(service, run, listener, poll_s=poll_seconds, policy=policy)
     summary = outcome.read_summary(run)
     if summary is not None:
         if "publish" in {step["step"] for step in summary["steps"]}:

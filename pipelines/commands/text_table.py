@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts as lines of aligned columns, without what a terminal would read as a command."""
+    """Formats rows as lines of aligned columns, without terminal control sequences."""
     plain = [["".join(char if char.isprintable() else "?" for char in cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*plain, strict=True)]
     return "\n".join(
@@ -23,5 +23,5 @@ def moment(seconds: float | None) -> str:
 
 
 def took(started: float | None, finished: float | None, now: float) -> str:
-    """Whole seconds from the start to the end, or to `now` where there is no end yet; "" without a start."""
+    """Whole seconds from the start to the end, or to `now` without an end; "" without a start."""
     return "" if started is None else f"{max(0.0, (now if finished is None else finished) - started):.0f} s"

@@ -1,4 +1,4 @@
-"""`headrace train`: one training from a shell, on whatever this machine has."""
+"""`headrace train`: trains from a shell, on the hardware of this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from headrace.components.train.config import TrainConfig
+from headrace.components.train.config import TrainConfig, check_model_output
 from headrace.components.train.request import Request
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile, load_problem
@@ -32,12 +32,14 @@ _instead = group("Instead of training")
     default="",
     type=EXAMPLES,
     metavar="DIR_OR_RUN",
-    help="Examples: what `headrace preprocess` made, or the run that made them.",
+    help="Examples from `headrace preprocess`, or a run.",
 )
-@click.option("--output", default="", metavar="PATH", help="Where the Model appears, whole or not at all.")
+@click.option("--output", default="", metavar="PATH", help="Output path of the Model, written atomically.")
 @train_options.local_options
-@_instead("--describe", is_flag=True, help="Say what training would run on here, and why; train nothing.")
-@_instead("--plan", is_flag=True, help="Measure some steps here; print time, cost and scale for a table of machines.")
+@_instead("--describe", is_flag=True, help="Print the devices and settings of a training here, with reasons, and exit.")
+@_instead(
+    "--plan", is_flag=True, help="Measure some steps here, print time and cost for a table of machines, and exit."
+)
 @json_option
 def train(
     problem: str, examples: str, output: str, given: Mapping[str, Any], describe: bool, plan: bool, as_json: bool
@@ -52,7 +54,7 @@ def train(
       headrace train --problem natality.py --describe
       headrace train --problem natality.py --examples out/examples --plan
 
-    Kill it whenever you like: the same command goes on from the last checkpoint. SIGTERM saves first, and exits 75.
+    After a kill, the same command resumes from the last checkpoint. SIGTERM saves a checkpoint, and exits with 75.
     """
     if not plan:
         train_options.check_table(given)
@@ -66,11 +68,15 @@ def train(
         if wanted and not value:
             raise UsageError(f"{name} is missing", where="headrace train", expected=f"{name} PATH")
     folder = "" if plan else train_options.checkpoints_folder(given, output)
+    if not plan:
+        # Before anything that is there is read: what is wrong with it is not what is wrong here.
+        check_model_output(
+            output, examples=examples, warm_start=request.warm_start, checkpoints=folder, problem=problem
+        )
     config = request.config(file, examples=examples, output=output or "nowhere", checkpoints=folder)
     if plan:
         _plan(file, config, given, as_json)
         return
-    config.check_output(problem)
     with showing("train", output) as (console, report):
         report("starting TensorFlow")
         import_tensorflow()
@@ -85,7 +91,7 @@ def train(
 
 
 def _describe(file: ProblemFile, request: Request, as_json: bool) -> None:
-    """Prints what training would run on."""
+    """Prints the devices and settings of a training."""
     training = request.apply_to(file.problem.training)
     with tempfile.TemporaryDirectory() as folder, showing("describe", f"{folder}/describe") as (console, report):
         report("starting TensorFlow")
@@ -95,13 +101,13 @@ def _describe(file: ProblemFile, request: Request, as_json: bool) -> None:
 
         lines = description(training, request.options, hardware.describe())
         if as_json:
-            print_json({name.lower(): said for name, said in lines}, console.file)
+            print_json({name.lower(): text for name, text in lines}, console.file)
         else:
             print_lines(console, lines)
 
 
 def _plan(file: ProblemFile, config: TrainConfig, given: Mapping[str, Any], as_json: bool) -> None:
-    """Prints time, cost and scale for machines."""
+    """Prints estimated time and cost for machines."""
     with tempfile.TemporaryDirectory() as folder, showing("plan", f"{folder}/plan") as (console, report):
         report("starting TensorFlow")
         import_tensorflow()

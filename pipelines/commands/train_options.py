@@ -1,4 +1,4 @@
-"""The options of `headrace train`, under headings, and what they ask for."""
+"""Training options of `headrace train`, under headings, and their conversion to a Request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from headrace.components.train.request import OPTIONS, Request
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import folded, group, option
+from headrace.pipelines.commands.run_argument import MODEL
 
-_training = group("Instead of what the Problem's training says")
-_devices = group("Devices: chosen from what the machine reports, unless you say")
+_training = group("Overrides of the Problem's training")
+_devices = group("Devices (default: detected)")
 _input = group("Input", rare=True)
 _checkpoints = group("Checkpoints: the same command resumes where a killed one was")
 _tracking = group("Tracking: MLflow too, where it is installed and MLFLOW_TRACKING_URI is set")
@@ -25,9 +26,15 @@ def _words(kind: Any) -> click.Choice[str]:
     return click.Choice(get_args(kind))
 
 
-# All but the place of checkpoints, which a pipeline and a search have of their own.
+# All except the folder of checkpoints, which a pipeline and a search set themselves.
 _OPTIONS = (
-    option("--warm-start", default="", metavar="MODEL", help="Model whose weights training starts from."),
+    option(
+        "--warm-start",
+        default="",
+        type=MODEL,
+        metavar="MODEL_OR_RUN",
+        help="Model whose weights training starts from, or the run that made it.",
+    ),
     _training("--batch-size", type=int, metavar="N", help="Number of rows per step, over all replicas."),
     _training("--epochs", type=int, metavar="N", help="Maximum passes over the train split."),
     _training("--steps", type=int, metavar="N", help="Maximum steps, instead of epochs."),
@@ -70,7 +77,7 @@ _OPTIONS = (
         "--deterministic/--any-order",
         default=True,
         show_default=True,
-        help="Read the same rows in the same order in every run, or let a late block wait.",
+        help="Read the rows in the same order in every run, or let late blocks wait.",
     ),
     _checkpoints("--checkpoint-steps", type=int, metavar="N", rare=True, help="Maximum steps between two checkpoints."),
     _checkpoints(
@@ -89,10 +96,10 @@ _OPTIONS = (
         default=2,
         show_default=True,
         rare=True,
-        help="Number of the newest checkpoints that are kept.",
+        help="Number of newest checkpoints to keep.",
     ),
     _budget(
-        "--max-hours", type=float, metavar="X", help="Maximum time in hours, earlier attempts of the run included."
+        "--max-hours", type=float, metavar="X", help="Maximum time in hours, including earlier attempts of the run."
     ),
     _budget("--max-cost", type=float, metavar="X", help="Maximum cost, in the currency of the price."),
     _budget("--price-per-hour", type=float, metavar="X", help="Price of all machines together, per hour."),
@@ -116,12 +123,12 @@ _PLACE = _checkpoints(
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of a training to a command, which gets them under `training`, as a Request."""
+    """Adds the options of a training to a command, which receives them as a Request in `training`."""
     return folded(_OPTIONS, "training", _checked)(command)
 
 
 def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds them, and the place of checkpoints; the command gets all as one mapping under `given`, for `request`."""
+    """Adds them, and the folder of checkpoints; the command receives all as a mapping in `given`, for `request`."""
     return folded((*_OPTIONS, _PLACE), "given", dict)(command)
 
 
@@ -129,15 +136,15 @@ def request(given: Mapping[str, Any]) -> Request:
     """The options as one object; the folder of checkpoints is `checkpoints_folder`.
 
     Raises:
-        UsageError: a value that means nothing, or two that exclude each other.
-        DataError: the price table is none.
+        UsageError: a value is not valid, or two exclude each other.
+        DataError: the price table is not valid.
     """
     values = {**given, "price_per_hour": _price(given)}
     return Request.from_json({name: values[name] for name in OPTIONS if name in values})
 
 
 def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
-    """Where the state is kept: beside the output, unless said otherwise; "" keeps none."""
+    """The folder of checkpoints: by default next to the output; "" for no checkpoints."""
     folder: str | None = given["checkpoints"]
     if folder is None:
         return storage.sibling(output, ".checkpoints")
@@ -150,10 +157,10 @@ def _checked(given: Mapping[str, Any]) -> Request:
 
 
 def check_table(given: Mapping[str, Any]) -> None:
-    """Refuses a price table where nothing reads it.
+    """Refuses a price table that nothing reads.
 
     Raises:
-        UsageError: there is one, and no machine type.
+        UsageError: there is a price table without a machine type.
     """
     if given["price_table"] and not given["machine_type"]:
         raise UsageError(
@@ -165,7 +172,7 @@ def check_table(given: Mapping[str, Any]) -> None:
 
 
 def _price(given: Mapping[str, Any]) -> float | None:
-    """The price an hour: given, or that of the machine's type."""
+    """The price per hour: as set, or that of the machine's type."""
     price: float | None = given["price_per_hour"]
     if not given["machine_type"]:
         return price

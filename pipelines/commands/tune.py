@@ -1,4 +1,4 @@
-"""`headrace tune`: a search for better parameters from a shell."""
+"""`headrace tune`: runs a hyperparameter search from a shell."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 @options.problem
 @options.examples
 @options.output
-@click.option("--trials", type=click.IntRange(1), help="How many, instead of what the Problem's tuning says.")
+@click.option("--trials", type=click.IntRange(1), help="Number of trials (default: from the Problem's tuning).")
 @click.option(
     "--parallel",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Trials at a time, each in a process of its own. With 1 the same seed gives the same search.",
+    help="Maximum trials at a time, each in a process of its own. With 1 an equal seed gives an equal search.",
 )
-@click.option("--folder", metavar="DIR", help="Where the search keeps what it knows; OUTPUT.search by default.")
+@click.option("--folder", metavar="DIR", help="Folder of the search's state (default: OUTPUT.search).")
 @json_option
 @train_options.options
 def tune(
@@ -49,10 +49,10 @@ def tune(
     as_json: bool,
     training: Request,
 ) -> None:
-    """Try parameters of training, and export the Model of the trial with the least eval loss.
+    """Try parameters of training, and export the Model of the trial with the minimum eval loss.
 
     \b
-    What to try is declared in the Problem file:
+    Declare the search space in the Problem file:
       problem = Problem(..., tuning=Tuning(trials=20, space={
           "learning_rate": Range(1e-4, 1e-1, log=True),
           "hidden_units": Choice([[32], [64, 32]]),
@@ -62,8 +62,8 @@ def tune(
     Example:
       headrace tune --problem natality.py --examples out/examples --output out/model --parallel 2
 
-    Trials that do worse than others did by the same epoch are pruned. Kill it whenever you like: the same command goes
-    on where it was, and with more --trials it goes further.
+    Trials that are worse than others at the same epoch are pruned. After a kill, the same command resumes the search,
+    and with more --trials extends it.
     """
     file = load_problem(problem)
     from headrace.components.tune import search
@@ -101,7 +101,7 @@ def tune(
 
 
 def declaration(parameters: Mapping[str, Any]) -> str:
-    """Parameters as one writes them in a Problem file."""
+    """Formats parameters as in a Problem file."""
     training, hyperparameters = split_parameters(parameters)
     parts = []
     if training:

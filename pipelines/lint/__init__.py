@@ -1,1 +1,1 @@
-"""What a platform would refuse or silently ignore in a compiled pipeline spec."""
+"""Lint of compiled pipeline specs: what a platform would reject or silently ignore."""

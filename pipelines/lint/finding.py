@@ -1,4 +1,4 @@
-"""What the lint finds: a rule, a place, and what is there."""
+"""Lint finding: a rule, a location in the spec, and the value there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something that a platform would refuse or ignore.
+    """Something that a platform would reject or ignore.
 
     Attributes:
         rule: its number, such as V003.
         where: the task, the executor or the field.
-        received: what is there.
+        received: the value.
     """
 
     rule: str
@@ -25,17 +25,17 @@ class Finding:
 
     @property
     def refused(self) -> bool:
-        """Whether the platform would refuse it; otherwise it has no effect, or depends on more than the spec says."""
+        """Whether the platform would reject it; otherwise it is ignored, or depends on more than the spec."""
         return bool(rules()[self.rule]["severity"] == "refused")
 
     @property
     def text(self) -> str:
-        """One paragraph."""
+        """The finding as one paragraph."""
         rule = rules()[self.rule]
         return f"{self.where}: {self.received}: {rule['severity']}. {self.rule}: {rule['text']} ({rule['source']})"
 
     def to_json(self) -> dict[str, Any]:
-        """For other programs."""
+        """The finding as JSON values."""
         rule = rules()[self.rule]
         keys = ("severity", "text", "source")
         return {"rule": self.rule, "where": self.where, "received": self.received, **{key: rule[key] for key in keys}}

@@ -1,4 +1,4 @@
-"""What a self-hosted Kubeflow would refuse or ignore in a compiled spec."""
+"""Lint rules for self-hosted Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
 
 def check(spec: Spec) -> Iterator[Finding]:
-    """All findings, in no order."""
+    """Yields all findings, in no particular order."""
     for name, container in spec.containers():
         yield from _container(name, container, spec.kubernetes().get(name, {}))
     for task in spec.tasks():
         yield from _task(spec, task)
-    for name, said in spec.kubernetes().items():
+    for name, settings in spec.kubernetes().items():
         if name not in spec.executors():
-            yield Finding("K004", f"platforms.kubernetes, {name}", "no such executor")
-        yield from _pod(f"platforms.kubernetes, {name}", said)
+            yield Finding("K004", f"platforms.kubernetes, {name}", "the executor does not exist")
+        yield from _pod(f"platforms.kubernetes, {name}", settings)
 
 
 def _container(name: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Finding]:
@@ -51,16 +51,16 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
     retries = task.spec.get("retryPolicy", {}).get("maxRetryCount")
     if retries and task.in_loop:
         yield Finding("K008", task.where, f"{retries} retries")
-    given = json.dumps([task.inputs(), spec.executor_of(task).get("args", [])])
-    for placeholder in sorted(set(_GOOGLE.findall(given))):
+    text = json.dumps([task.inputs(), spec.executor_of(task).get("args", [])])
+    for placeholder in sorted(set(_GOOGLE.findall(text))):
         yield Finding("K002", task.where, placeholder)
 
 
-def _pod(where: str, said: Mapping[str, Any]) -> Iterator[Finding]:
-    policy = said.get("imagePullPolicy")
+def _pod(where: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    policy = settings.get("imagePullPolicy")
     if policy is not None and policy not in _POLICIES:
         yield Finding("K007", where, str(policy))
-    for toleration in said.get("tolerations", []):
+    for toleration in settings.get("tolerations", []):
         exists = toleration.get("operator") == "Exists"
         if "tolerationJson" in toleration:
             continue
@@ -69,12 +69,12 @@ def _pod(where: str, said: Mapping[str, Any]) -> Iterator[Finding]:
     mounts = [
         str(mount.get("mountPath"))
         for kind in ("pvcMount", "secretAsVolume", "configMapAsVolume", "emptyDirMounts", "genericEphemeralVolume")
-        for mount in said.get(kind, [])
+        for mount in settings.get(kind, [])
     ]
     for path, times in Counter(mounts).items():
         if times > 1:
             yield Finding("K009", where, f"{path}, {times} times")
-    labels = {**said.get("podMetadata", {}).get("labels", {}), **said.get("nodeSelector", {}).get("labels", {})}
+    labels = {**settings.get("podMetadata", {}).get("labels", {}), **settings.get("nodeSelector", {}).get("labels", {})}
     for key, value in labels.items():
         if not (_LABEL_KEY.match(key) and _LABEL_VALUE.match(str(value))):
             yield Finding("K010", where, f"{key}={value}")

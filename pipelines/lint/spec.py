@@ -1,4 +1,4 @@
-"""A compiled pipeline spec as the lint reads it: any that KFP's compiler wrote, ours or not."""
+"""Compiled pipeline spec, read from any output of KFP's compiler."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Task:
     """A task of a pipeline.
 
     Attributes:
-        where: its place, as names of the graphs around it and its own, joined by dots.
+        where: its path: the names of the enclosing graphs and its own, joined by dots.
         spec: the task.
         component: its component.
         component_name: the component's name in the spec.
-        in_loop: whether a dsl.ParallelFor is around it.
+        in_loop: whether it is within a dsl.ParallelFor.
     """
 
     where: str
@@ -31,13 +31,13 @@ class Task:
     in_loop: bool
 
     def inputs(self) -> dict[str, Any]:
-        """The input parameters whose values the spec knows: constants, and defaults where nothing is given."""
+        """The input parameters whose values are in the spec: constants, and defaults of omitted ones."""
         definitions = _table(self.component, "inputDefinitions", "parameters")
         known = {name: one["defaultValue"] for name, one in definitions.items() if "defaultValue" in one}
-        for name, given in _table(self.spec, "inputs", "parameters").items():
+        for name, definition in _table(self.spec, "inputs", "parameters").items():
             known.pop(name, None)
-            if "constant" in given.get("runtimeValue", {}):
-                known[name] = given["runtimeValue"]["constant"]
+            if "constant" in definition.get("runtimeValue", {}):
+                known[name] = definition["runtimeValue"]["constant"]
         return known
 
 
@@ -47,8 +47,8 @@ class Spec:
 
     Attributes:
         pipeline: the spec itself.
-        platform: what its other documents say of platforms, such as {"kubernetes": {...}}.
-        documents: how many documents the file has.
+        platform: platform settings of its other documents, such as {"kubernetes": {...}}.
+        documents: number of documents in the file.
     """
 
     pipeline: Mapping[str, Any]
@@ -65,17 +65,17 @@ class Spec:
         return _table(self.pipeline, "deploymentSpec", "executors")
 
     def containers(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Name and container of each executor that has one."""
+        """Yields name and container of each executor that has a container."""
         for name, executor in self.executors().items():
             if isinstance(executor.get("container"), dict):
                 yield name, executor["container"]
 
     def kubernetes(self) -> Mapping[str, Any]:
-        """What kfp-kubernetes says of each executor."""
+        """Settings of kfp-kubernetes by executor."""
         return _table(self.platform, "kubernetes", "deploymentSpec", "executors")
 
     def tasks(self) -> Iterator[Task]:
-        """Every task, those within conditions, loops and exit handlers too."""
+        """Yields every task, including those within conditions, loops and exit handlers."""
         yield from self._tasks(_table(self.pipeline, "root", "dag", "tasks"), "", in_loop=False, seen=frozenset())
 
     def executor_of(self, task: Task) -> Mapping[str, Any]:
@@ -92,36 +92,36 @@ class Spec:
             looped = in_loop or "parameterIterator" in spec or "artifactIterator" in spec
             place = f"{where}.{name}" if where else name
             yield Task(place, spec, component, reference, looped)
-            # A component that is within itself is no pipeline, and must not hold the lint.
+            # A component that contains itself is not a pipeline, and must not hang the lint.
             if reference not in seen:
                 inner = _table(component, "dag", "tasks")
                 yield from self._tasks(inner, place, in_loop=looped, seen=seen | {reference})
 
 
 def read_spec(path: str) -> Spec:
-    """The spec in a YAML or JSON file.
+    """Reads a spec from a YAML or JSON file.
 
     Raises:
-        UsageError: there is no such file, or it is no compiled pipeline.
+        UsageError: the file does not exist, or is not a compiled pipeline.
     """
     try:
         documents = [one for one in yaml.safe_load_all(storage.read_bytes(path)) if one is not None]
     except FileNotFoundError as error:
-        raise UsageError("there is no such file", where=path, expected="a compiled pipeline spec") from error
+        raise UsageError("the file does not exist", where=path, expected="a compiled pipeline spec") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        said = str(error).splitlines()[0]
-        raise UsageError("the file cannot be read", where=path, expected="YAML or JSON", received=said) from error
+        message = str(error).splitlines()[0]
+        raise UsageError("the file cannot be read", where=path, expected="YAML or JSON", received=message) from error
     if documents and isinstance(documents[0], dict) and isinstance(documents[0].get("pipelineSpec"), dict):
-        # What KFP 1.8's compiler wrote: the spec within a job.
+        # KFP 1.8's compiler wrote the spec within a job.
         documents[0] = documents[0]["pipelineSpec"]
     first = documents[0] if documents else None
     if not isinstance(first, dict) or "root" not in first or "deploymentSpec" not in first:
         argo = isinstance(first, dict) and str(first.get("apiVersion", "")).startswith("argoproj.io/")
         raise UsageError(
-            "this is no compiled pipeline spec",
+            "the file is not a compiled pipeline spec",
             where=path,
-            expected="what kfp.compiler.Compiler().compile writes, with root and deploymentSpec",
-            received="a workflow of Argo, as KFP 1 compiled" if argo else "something else",
+            expected="the output of kfp.compiler.Compiler().compile, with root and deploymentSpec",
+            received="an Argo workflow, compiled by KFP 1" if argo else "something else",
         )
     platform: dict[str, Any] = {}
     for document in documents[1:]:
@@ -131,7 +131,7 @@ def read_spec(path: str) -> Spec:
 
 
 def _table(value: Any, *keys: str) -> dict[str, Any]:
-    """A mapping within mappings; empty where there is none."""
+    """A mapping within mappings; empty where it does not exist."""
     for key in keys:
         value = value.get(key, {}) if isinstance(value, dict) else {}
     return value if isinstance(value, dict) else {}

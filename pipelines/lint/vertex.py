@@ -1,4 +1,4 @@
-"""What Vertex AI would refuse or ignore in a compiled spec."""
+"""Lint rules for Vertex AI Pipelines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAUNCHER = "google_cloud_pipeline_components.container"
 
 
 def check(spec: Spec) -> Iterator[Finding]:
-    """All findings, in no order."""
+    """Yields all findings, in no particular order."""
     yield from _document(spec)
     for name, container in spec.containers():
         yield from _container(name, container)
@@ -34,8 +34,8 @@ def check(spec: Spec) -> Iterator[Finding]:
 def _document(spec: Spec) -> Iterator[Finding]:
     if spec.documents > 1:
         yield Finding("V001", "the file", f"{spec.documents} documents")
-    for executor, said in spec.kubernetes().items():
-        yield Finding("V002", f"platforms.kubernetes, {executor}", ", ".join(sorted(said)) or "nothing")
+    for executor, settings in spec.kubernetes().items():
+        yield Finding("V002", f"platforms.kubernetes, {executor}", ", ".join(sorted(settings)) or "nothing")
     if not _NAME.match(spec.name):
         yield Finding("V005", "pipelineInfo.name", repr(spec.name))
     schema = str(spec.pipeline.get("schemaVersion", ""))
@@ -52,9 +52,9 @@ def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("V010", name, image or "no image")
     resources = container.get("resources", {})
     for key in ("cpuRequest", "memoryRequest"):
-        given = resources.get(f"resource{key[0].upper()}{key[1:]}") or resources.get(key)
-        if given:
-            yield Finding("V003", name, f"{key} {given}")
+        value = resources.get(f"resource{key[0].upper()}{key[1:]}") or resources.get(key)
+        if value:
+            yield Finding("V003", name, f"{key} {value}")
     accelerator = resources.get("accelerator", {})
     kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
     count = str(accelerator.get("resourceCount") or accelerator.get("count") or "0")
@@ -64,11 +64,11 @@ def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _task(spec: Spec, task: Task) -> Iterator[Finding]:
-    taken = task.component.get("inputDefinitions", {})
+    declared = task.component.get("inputDefinitions", {})
     for group in ("parameters", "artifacts"):
         for name in task.spec.get("inputs", {}).get(group, {}):
-            # The compiler hands on what stands within a text by such names, which no component declares.
-            known = name.startswith("pipelinechannel--") or name in taken.get(group, {})
+            # The compiler passes values within a text by such names, which no component declares.
+            known = name.startswith("pipelinechannel--") or name in declared.get(group, {})
             if task.component and not known:
                 yield Finding("V013", task.where, f"argument {name!r}")
     if task.spec.get("cachingOptions", {}).get("cacheKey"):
@@ -80,7 +80,7 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
         return
     yield from _glued(task, container, inputs)
     if any(_STRATEGY in str(part) for part in container.get("args", [])):
-        default = taken.get("parameters", {}).get("strategy", {}).get("defaultValue")
+        default = declared.get("parameters", {}).get("strategy", {}).get("defaultValue")
         if inputs.get("strategy", default) not in (*_STRATEGIES, None):
             yield Finding("V015", f"{task.where}.strategy", repr(inputs.get("strategy", default)))
     labels = inputs.get("labels")
@@ -95,7 +95,7 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
 
 
 def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a hyperparameter tuning job searches, as far as the spec says it."""
+    """Checks the study of a hyperparameter tuning job, as far as the spec contains it."""
     specs = inputs.get("study_spec_parameters")
     found: list[space.Broken] = []
     if isinstance(specs, list) and all(isinstance(one, dict) for one in specs) and "{{$" not in str(specs):
@@ -109,7 +109,7 @@ def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]:
-    """A worker pool, whose keys are in either of the two spellings that the service takes."""
+    """Checks a worker pool, whose keys have either of the two spellings that the service accepts."""
     machine = _either(pool, "machine_spec", "machineSpec") or {}
     kind = str(_either(machine, "machine_type", "machineType") or "")
     accelerator = str(_either(machine, "accelerator_type", "acceleratorType") or "")
@@ -120,8 +120,8 @@ def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]
         return
     broken = vertex_rules.broken_machine_rule(kind, accelerator, count, topology)
     if broken:
-        asked = f"{kind} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
-        yield Finding("V007", where, f"{asked} ({vertex_rules.table()['rules'][broken]['text']})")
+        configuration = f"{kind} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
+        yield Finding("V007", where, f"{configuration} ({vertex_rules.table()['rules'][broken]['text']})")
     else:
         yield from _family(where, kind)
     if number == 0 and replicas != 1:
@@ -131,13 +131,13 @@ def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]
 
 
 def _family(where: str, machine: object) -> Iterator[Finding]:
-    """A machine type that is written in the spec."""
+    """Checks a machine type that is a constant in the spec."""
     if isinstance(machine, str) and machine and "{{$" not in machine and not vertex_rules.is_known_family(machine):
         yield Finding("V018", where, machine)
 
 
 def _glued(task: Task, container: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[Finding]:
-    """Texts that stand between quotes in a request."""
+    """Checks texts within quotes in a request."""
     payload = " ".join(str(part) for part in container.get("args", []))
     for name, value in inputs.items():
         quoted = f"\"{{{{$.inputs.parameters['{name}']}}}}\"" in payload

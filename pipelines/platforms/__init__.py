@@ -1,1 +1,1 @@
-"""The platforms that a compiled pipeline runs on, behind one interface."""
+"""Platforms that a compiled pipeline runs on, behind one interface."""

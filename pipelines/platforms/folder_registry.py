@@ -1,4 +1,4 @@
-"""What platforms have alike whose registry is a folder: the folder names its champion, and a model is a place."""
+"""Folder registry tasks: shared by platforms whose registry is a folder, where a model is a path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class _Places(Protocol):
-    def place(self, task: Any, *, cache: bool = True) -> Any: ...
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any: ...
 
 
 class FolderRegistry:
@@ -16,34 +16,34 @@ class FolderRegistry:
     approach = ""
     resolves = True
 
-    def resolve(self: _Places, **given: Any) -> Mapping[str, Any]:
-        """Models as they are: a folder has no names for them. A task measures the data."""
+    def resolve(self: _Places, **inputs: Any) -> Mapping[str, Any]:
+        """Passes models unchanged, as a folder has no names for them. A task measures the data."""
         from headrace.components.registry.folder.component import resolve
 
-        wanted = {name: value for name, value in given.items() if name in resolve.component_spec.inputs}
-        outputs = self.place(resolve(**wanted), cache=False).outputs
+        wanted = {name: value for name, value in inputs.items() if name in resolve.component_spec.inputs}
+        outputs = self.configure_task(resolve(**wanted), cache=False).outputs
         return {
-            "champion": given["champion"],
-            "training": given["training"],
+            "champion": inputs["champion"],
+            "training": inputs["training"],
             "data_version": outputs["data_version"],
             "attempt": outputs["attempt"],
         }
 
-    def champion(self: _Places, **given: Any) -> Any:
-        """What the folder says now."""
+    def champion(self: _Places, **inputs: Any) -> Any:
+        """Looks up the champion in the folder."""
         from headrace.components.registry.folder.component import champion
 
-        return self.place(champion(**given), cache=False).outputs
+        return self.configure_task(champion(**inputs), cache=False).outputs
 
-    def score(self: _Places, *, champion: Any, **asked: Any) -> Any:
-        """One task."""
+    def score(self: _Places, *, champion: Any, **inputs: Any) -> Any:
+        """Scores in one task."""
         from headrace.components.score.component import score
 
-        return self.place(score(model=champion["model"], **asked))
+        return self.configure_task(score(model=champion["model"], **inputs))
 
     def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """A version in the folder."""
+        """Registers a version in the folder."""
         from headrace.components.registry.folder.component import register
 
         task = register(registry=registry, root=root, model=model, evaluation=evaluation)
-        return self.place(task, cache=False).output
+        return self.configure_task(task, cache=False).output

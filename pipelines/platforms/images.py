@@ -1,14 +1,14 @@
-"""The images that tasks start from, named by their digests."""
+"""Container images of tasks, pinned by digest."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from headrace.core.errors import UsageError
 
-# What a task is, to a platform: which image it needs, and which machine. It is the name of its component.
+# The role of a task decides its image and machine. It is the name of its component.
 Role = Literal[
     "preprocess",
     "train",
@@ -28,7 +28,7 @@ Role = Literal[
     "notify",
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
-# Tasks that only pipelines for Vertex AI have.
+# Roles that only pipelines for Vertex AI have.
 VERTEX_ALONE: tuple[Role, ...] = ("study", "best", "prepare")
 
 # The grammar of references in the OCI distribution specification, without the implied registry.
@@ -37,7 +37,7 @@ _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _BY_DIGEST = re.compile(rf"{_NAME}(:{_TAG})?@sha256:[0-9a-f]{{64}}\Z")
 _BY_TAG = re.compile(rf"{_NAME}:{_TAG}\Z")
 
-# Rows and predictions are read in the image with Beam, models in the trainer's; what is not here is light work.
+# Rows and predictions are read in the image with Beam, models in the trainer's; all other roles are light work.
 _IMAGE_OF: dict[Role, str] = {
     "preprocess": "beam",
     # Both measure the rows.
@@ -45,7 +45,7 @@ _IMAGE_OF: dict[Role, str] = {
     "resolve": "beam",
     "prepare": "beam",
     "score": "beam",
-    # Both hold files against their checksums.
+    # Both verify files by their checksums.
     "check": "beam",
     "publish": "beam",
     "evaluate": "train",
@@ -62,12 +62,12 @@ class Images:
         beam: preprocesses, scores, and publishes predictions, in a pipeline's task.
         train: trains and evaluates.
         serve: serves predictions.
-        worker: the beam image with Beam's boot program, which a service starts workers by; "" where none does.
+        worker: the beam image with Beam's boot program, from which a service starts workers; "" if not needed.
         light: registers, deploys and summarizes; the beam image if empty.
-        allow_tags: whether a tag, which may be another image tomorrow, does instead of a digest.
+        allow_tags: whether images may have a tag, which may change, instead of a digest.
 
     Raises:
-        UsageError: an image that is not named by its digest, or not named at all.
+        UsageError: an image without a digest, or a missing image.
     """
 
     beam: str
@@ -90,51 +90,59 @@ class Images:
         return image or self.beam
 
     def worker_of(self, runner: str) -> str:
-        """The image that a runner's workers start from.
+        """The image of a runner's workers.
 
         Args:
             runner: the name of the Beam runner, for a message.
 
         Raises:
-            UsageError: there is none. The beam image would not do: a worker of it would never answer its runner.
+            UsageError: it is missing. The beam image would not work: its workers would never respond to the runner.
         """
         if not self.worker:
             raise UsageError(
-                f"there is no image for the workers of {runner}",
+                f"the image is missing for the workers of {runner}",
                 where="[images]",
                 expected="worker, which is the image beam-worker: the beam image with Beam's boot program",
                 received="no worker",
-                fix="Build it with `make images IMAGES=beam-worker`, push it, and name it as worker by its digest",
+                fix="Build it with `make images IMAGES=beam-worker`, push it, and set worker to its digest",
             )
         return self.worker
 
 
 def check_image(image: str, where: str, *, allow_tags: bool = False) -> None:
-    """Refuses an image that is not named by its digest.
+    """Refuses an image without a digest.
 
     Raises:
-        UsageError: with what would be right.
+        UsageError: the image has no digest.
     """
     if _BY_DIGEST.match(image) or (allow_tags and _BY_TAG.match(image)):
         return
     tagged = bool(_BY_TAG.match(image))
     raise UsageError(
-        "the image is named by a tag" if tagged else "the image's name is wrong",
+        "the image has a tag instead of a digest" if tagged else "the image name is not valid",
         where=where,
-        expected="REGISTRY/NAME@sha256:DIGEST, which is the same image tomorrow",
+        expected="REGISTRY/NAME@sha256:DIGEST, which never changes",
         received=repr(image),
-        fix="Take the digest that the push printed, or allow tags with --allow-tags" if tagged else None,
+        fix="Use the digest that the push printed, or allow tags with --allow-tags" if tagged else None,
     )
+
+
+def is_ours(task: Any) -> bool:
+    """Whether a task of a pipeline runs a component of headrace: its container, or that of its job, imports it."""
+    spec = task.component_spec
+    container = getattr(spec.implementation, "container", None)
+    pools = (spec.inputs or {}).get("worker_pool_specs")
+    return "headrace.components." in f"{getattr(container, 'command', '')} {getattr(pools, 'default', '')}"
 
 
 def role_of(name: str) -> Role:
     """The role of a component or of a task.
 
     Args:
-        name: of the component; a task of it may have a number after it.
+        name: of the component, optionally with a number, as in names of tasks.
 
     Raises:
-        ValueError: the platforms know no such role.
+        ValueError: the role is unknown.
     """
     plain = re.sub(r"-[0-9]+$", "", name)
     for role in ROLES:

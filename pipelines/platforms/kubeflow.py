@@ -1,4 +1,4 @@
-"""A self-hosted Kubeflow as a platform: pods with their devices, a registry folder, KServe, Beam on Flink or Spark."""
+"""Kubeflow platform, self-hosted: pods with devices, a registry folder, KServe, and Beam on Flink or Spark."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from headrace.core.beam.runners import RunnerOptions, runner_options
 from headrace.core.errors import UsageError
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
-from headrace.pipelines.platforms.images import Images, role_of
+from headrace.pipelines.platforms.images import Images, is_ours, role_of
 from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
 from headrace.pipelines.platforms.options import as_json
 
 
 class KubeflowPlatform(FolderRegistry):
-    """Compiles for Kubeflow Pipelines on a cluster of one's own, where the registry is a folder of the claim.
+    """Compiles for self-hosted Kubeflow Pipelines, where the registry is a folder of the claim.
 
     Args:
-        images: what tasks start from.
-        options: what the user says about the cluster.
+        images: of tasks.
+        options: of the cluster.
 
     Raises:
-        UsageError: kfp-kubernetes is not installed, or options that the cluster would refuse or ignore.
+        UsageError: kfp-kubernetes is not installed, or the cluster would reject or ignore an option.
     """
 
     name = "kubeflow"
@@ -34,11 +34,13 @@ class KubeflowPlatform(FolderRegistry):
         self._runner = _runner(images, options)
 
     def component(self, component: Any) -> Any:
-        """As it is: training is a pod like the others."""
+        """Returns the component unchanged: training is a pod like the others."""
         return component
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
-        """Image, resources, device, node, secrets, claim, retries, end, labels and caching."""
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
+        """Sets image, resources, device, node, secrets, claim, retries, timeout, labels and caching."""
+        if not is_ours(task):
+            return task
         kubernetes, options = self._kubernetes, self._options
         role = role_of(task.name)
         pod = options.tasks.get(role, PodOptions())
@@ -70,29 +72,29 @@ class KubeflowPlatform(FolderRegistry):
             kubernetes.add_pod_label(task, key, value)
         return task.set_caching_options(cache and pod.cache)
 
-    def tune(self, **given: Any) -> Any:
-        """The search is a pod, whose trials are processes in it."""
+    def tune(self, **inputs: Any) -> Any:
+        """Runs the search in one pod, whose trials are processes."""
         from headrace.components.tune.component import tune
 
-        return self.place(tune(**given)).outputs["model"]
+        return self.configure_task(tune(**inputs)).outputs["model"]
 
     def beam(self) -> str:
-        """Flink or Spark, where the options have a table of it."""
+        """Flink or Spark, if configured."""
         return "" if self._runner is None else as_json(self._runner, name=self._runner.name)
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
-        """An InferenceService with our server."""
+        """Deploys an InferenceService with headrace's server."""
         from headrace.components.deploy.kserve.component import deploy
 
         task = deploy(model=registered, endpoint_name=endpoint, root=root, settings=self._serving())
-        return self.place(task, cache=False)
+        return self.configure_task(task, cache=False)
 
     def _serving(self) -> dict[str, Any]:
-        """What `kserve.ServiceConfig` takes."""
+        """Fields of `kserve.ServiceConfig`."""
         options = self._options
-        said = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
+        config = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
         return {
-            **said,
+            **config,
             "node_selector": dict(options.endpoint.node_selector),
             "tolerations": [toleration.to_kubernetes() for toleration in options.endpoint.tolerations],
             "image": self._images.serve,

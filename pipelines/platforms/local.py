@@ -1,4 +1,4 @@
-"""This machine as a platform: kfp.local runs the compiled spec, each task in a process of its own."""
+"""Local platform: kfp.local runs the compiled spec on this machine, each task in a process of its own."""
 
 import io
 import logging
@@ -14,8 +14,9 @@ from headrace.core.steps.identity import release
 from headrace.core.steps.step import ENGINE_PID, parse_event
 from headrace.core.storage import writing
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
+from headrace.pipelines.platforms.images import is_ours
 
-# kfp.local says on its log, and nowhere else, that it took a task's outputs from the cache.
+# kfp.local reports a cache hit only in its log.
 _CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 
 # Called with each event of a step: `event` (started, progress, finished, failed, cached), `step`, `message`, details.
@@ -29,45 +30,47 @@ class LocalPlatform(FolderRegistry):
     resolves = False
 
     def component(self, component: Any) -> Any:
-        """As it is."""
+        """Returns the component unchanged."""
         return component
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
-        """Names the release as the image: kfp.local runs none, but its cache looks at it."""
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
+        """Sets the release as the image: kfp.local runs no image, but its cache key includes it."""
+        if not is_ours(task):
+            return task
         task.set_container_image(f"headrace-python:{release()}")
         return task if cache else task.set_caching_options(False)
 
-    def resolve(self, **given: Any) -> Mapping[str, Any]:
-        """As they are, without a task: `headrace run` has measured the data."""
+    def resolve(self, **inputs: Any) -> Mapping[str, Any]:
+        """Passes the inputs unchanged, without a task: `headrace run` has measured the data."""
         names = ("champion", "training", "data_version")
-        return {**{name: given[name] for name in names}, "attempt": given["data_version"]}
+        return {**{name: inputs[name] for name in names}, "attempt": inputs["data_version"]}
 
-    def tune(self, **given: Any) -> Any:
-        """The search runs its trials in processes of its own."""
+    def tune(self, **inputs: Any) -> Any:
+        """Runs the search in one task, whose trials are processes."""
         from headrace.components.tune.component import tune
 
-        return self.place(tune(**given)).outputs["model"]
+        return self.configure_task(tune(**inputs)).outputs["model"]
 
     def beam(self) -> str:
-        """Beam within the task's own process."""
+        """No runner: Beam runs within the task's process."""
         return ""
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
-        """The endpoint is a folder, and a server on this machine."""
+        """Deploys to an endpoint folder with a server on this machine."""
         from headrace.components.deploy.local.component import deploy
 
-        return self.place(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
+        return self.configure_task(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
 
 
 def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:
-    """Runs a compiled pipeline to its end; what came of it is in the records and the summary that its tasks write.
+    """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
 
     Args:
         spec: path of the compiled YAML.
         arguments: the pipeline's parameters.
-        root: local folder for the tasks' outputs and the cache, by which a run that was killed resumes.
-        logs: local folder for one log file a step, and `engine.log`.
-        listener: hears the steps' events as they happen.
+        root: local folder for the tasks' outputs and the cache, from which a killed run resumes.
+        logs: local folder for one log file per step, and `engine.log`.
+        listener: receives the steps' events as they happen.
 
     Raises:
         PlatformError: the engine itself failed, not one of its tasks.
@@ -81,7 +84,7 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
     before = os.environ.get(ENGINE_PID)
     try:
         with redirect_stdout(output), redirect_stderr(output):
-            # kfp warns at import and talks while it runs: all of it belongs in the log.
+            # kfp warns at import and prints while it runs: all of it belongs in the log.
             from kfp import components, local
 
             root_logger.addHandler(handler)
@@ -111,7 +114,7 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
 
 
 class _StepOutput(io.TextIOBase):
-    """Takes all that kfp and the tasks print: events go to the listener, the rest to the log of the running step."""
+    """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step."""
 
     def __init__(self, logs: Path, listener: Listener) -> None:
         self._logs = logs
@@ -153,7 +156,7 @@ class _StepOutput(io.TextIOBase):
                 self._log.write(event["message"] + "\n")
                 self._switch("engine.log")
         elif cached is not None:
-            self._listener({"event": "cached", "step": cached[1], "message": "taken from the cache"})
+            self._listener({"event": "cached", "step": cached[1], "message": "cached"})
         elif line.strip():
             self._log.write(line + "\n")
 

@@ -1,4 +1,4 @@
-"""Platform options: one TOML file, read into frozen dataclasses that check themselves."""
+"""Platform options from a TOML file, read into frozen dataclasses that check themselves."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ T = TypeVar("T")
 
 
 def read_options(path: str) -> dict[str, Any]:
-    """The tables of an options file.
+    """Reads the tables of an options file.
 
     Raises:
-        UsageError: there is no such file, or it is not TOML.
+        UsageError: the file does not exist, or is not TOML.
     """
     try:
         return tomllib.loads(storage.read_bytes(path).decode("utf-8"))
     except FileNotFoundError as error:
-        raise UsageError("there is no such options file", where=path, expected="a TOML file") from error
+        raise UsageError("the options file does not exist", where=path, expected="a TOML file") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError("the options file cannot be read", where=path, received=str(error)) from error
 
 
 def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a table: its fields are the table's keys, and fields that are dataclasses its sub-tables.
+    """Creates a dataclass from a table: its fields are the keys, and fields that are dataclasses the sub-tables.
 
     Args:
         kind: a dataclass whose fields are annotated with str, int, float, bool, tuple[X, ...], Mapping[str, str] or
             another such dataclass.
         table: the values.
-        where: the table's name, for messages.
+        where: name of the table, for messages.
 
     Raises:
-        UsageError: a key that there is not, one that is missing, or a value of another type; and what the dataclass
-            says of its values.
+        UsageError: an unknown key, a missing key, a value of another type, or a value that the dataclass refuses.
     """
     hints = typing.get_type_hints(kind)
     fields = {known.name: known for known in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -50,10 +49,10 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         if key not in fields:
             close = difflib.get_close_matches(key, fields, n=1)
             raise UsageError(
-                f"there is no option {key!r}",
+                f"the option {key!r} does not exist",
                 where=f"[{where}]",
                 expected=f"one of {', '.join(sorted(fields))}",
-                fix=f"Perhaps {close[0]!r} is meant" if close else None,
+                fix=f"Did you mean {close[0]!r}?" if close else None,
             )
     values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
     missing = [
@@ -70,22 +69,22 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def as_json(options: Any, *, without: str = "", **more: str) -> str:
-    """A dataclass as components take it: its fields that are not at their defaults, as a JSON object.
+    """A dataclass as a JSON object for components, without fields at their defaults.
 
     Args:
         options: the dataclass.
-        without: a field that is left out, or "".
-        more: what is said besides.
+        without: a field to omit, or "".
+        more: additional fields.
     """
     values = {known.name: (getattr(options, known.name), known.default) for known in dataclasses.fields(options)}
-    said = {n: value for n, (value, default) in values.items() if n != without and value not in (default, {})}
-    return json.dumps({**more, **said}, sort_keys=True)
+    fields = {n: value for n, (value, default) in values.items() if n != without and value not in (default, {})}
+    return json.dumps({**more, **fields}, sort_keys=True)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the field's type has it."""
+    """Converts `value` to the type of the field."""
     if isinstance(hint, types.UnionType):
-        # TOML has no null: what may be None is left out, or is of the other type.
+        # TOML has no null: an optional value is omitted, or has the other type.
         hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
     if dataclasses.is_dataclass(hint):
         _expect(isinstance(value, dict), hint, value, where)
@@ -105,10 +104,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def _expect(right: bool, hint: Any, value: object, where: str) -> None:
     if not right:
-        raise UsageError("the value is of another type", where=where, expected=_name(hint), received=repr(value))
+        raise UsageError("the value has another type", where=where, expected=_name(hint), received=repr(value))
 
 
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _name(hint: Any) -> str:
@@ -119,10 +118,10 @@ def _name(hint: Any) -> str:
 
 
 def check(right: bool, what: str, *, expected: str, received: object, fix: str | None = None) -> None:
-    """Refuses a value.
+    """Checks a value.
 
     Raises:
-        UsageError: unless `right`.
+        UsageError: `right` is False.
     """
     if not right:
         raise UsageError(what, expected=expected, received=repr(received), fix=fix)

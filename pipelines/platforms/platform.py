@@ -1,4 +1,4 @@
-"""What a pipeline's definition asks of the platform that it is compiled for."""
+"""Platform interface: the tasks and settings that a pipeline's definition gets from its platform."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any, Protocol
 
 
 class Platform(Protocol):
-    """A place where compiled pipelines run. Definitions read the same for all of them.
+    """A platform for compiled pipelines. Definitions are the same for all platforms.
 
-    What `registered` and the tasks are, the platform alone knows: a definition hands them on.
+    The values of `registered` and the tasks are specific to the platform: a definition only passes them on.
     """
 
     name: str
-    # The approach of batch scoring, where the platform's options settle it when a pipeline is compiled; else "".
+    # Execution mode of batch scoring, if the platform's options decide it at compile time; else "".
     approach: str
     # Whether `resolve` is a task of its own.
     resolves: bool
 
     def component(self, component: Any) -> Any:
-        """A `kfp` component in the platform's own form: what it is called with, and its outputs, stay."""
+        """Adapts a `kfp` component to the platform; its inputs and outputs do not change."""
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
-        """Gives a task its image, its machine, retries, labels, and whether it may be taken from the cache.
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
+        """Sets the image, machine, retries, labels and caching of a task, by the name of its component.
 
-        Which ones, follows from the name of its component.
+        A task of another package does not change.
 
         Returns:
             The same task.
@@ -42,7 +42,7 @@ class Platform(Protocol):
         training: Any,
         attempt: Any,
     ) -> Any:
-        """Tasks that search for better parameters of training; what comes back is the best trial's Model."""
+        """Adds tasks of a hyperparameter search; returns the best trial's Model."""
 
     def beam(self) -> str:
         """The Beam runner and its options, as JSON for the components that take `runner`; "" for the local one."""
@@ -59,32 +59,32 @@ class Platform(Protocol):
         csv: Any,
         cache: Any,
     ) -> Mapping[str, Any]:
-        """What the inputs of a training mean now: champion, training, data_version and attempt.
+        """Resolves the inputs of a training: champion, training, data_version and attempt.
 
-        A task that is never cached measures data without a version, and finds models that are given by names of the
+        A task that is never cached measures data without a version, and looks up models by their names in the
         platform's registry. `attempt` is an input of every later task that may be cached.
         """
 
-    def champion(self, **given: Any) -> Any:
-        """Tasks that find the model in use; what comes back is what `score` takes, with `data_version` and `attempt`.
+    def champion(self, **inputs: Any) -> Any:
+        """Adds tasks that look up the champion; returns the input of `score`, with `data_version` and `attempt`.
 
         Args:
             given: the inputs of the component `champion`.
         """
 
-    def score(self, *, champion: Any, **asked: Any) -> Any:
-        """Tasks that score rows with a model that `champion` found.
+    def score(self, *, champion: Any, **inputs: Any) -> Any:
+        """Adds tasks that score rows with a model from `champion`.
 
         Args:
             champion: the model.
             asked: the other inputs of the component `score`.
 
         Returns:
-            The task that has the output `predictions`.
+            The task with the output `predictions`.
         """
 
     def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """Tasks that keep a blessed model in the registry; what comes back is what `deploy` takes."""
+        """Adds tasks that register a blessed model; returns the input of `deploy`."""
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
-        """Tasks that put a registered model behind the endpoint."""
+        """Adds tasks that deploy a registered model to the endpoint."""

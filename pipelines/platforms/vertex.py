@@ -1,4 +1,4 @@
-"""Vertex AI as a platform: custom jobs, Dataflow, the Model Registry and endpoints."""
+"""Vertex AI platform: custom jobs, Dataflow, the Model Registry and endpoints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from headrace.components.score.options import JobOptions
 from headrace.core.beam.dataflow import DataflowRunner
 from headrace.core.errors import UsageError
 from headrace.pipelines.platforms import vertex_jobs, vertex_rules
-from headrace.pipelines.platforms.images import Images, Role, role_of
+from headrace.pipelines.platforms.images import Images, Role, is_ours, role_of
 from headrace.pipelines.platforms.options import as_json
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
-# The platform runs these as jobs of their own; the task that starts such a job has no machine to choose.
+# These run as separate jobs; the task that starts such a job has no machine to choose.
 _JOBS = ("train", "tune")
 
 
@@ -22,11 +22,11 @@ class VertexPlatform:
     """Compiles for Vertex AI Pipelines.
 
     Args:
-        images: what tasks start from.
-        options: what the user says about Vertex AI.
+        images: of tasks.
+        options: of Vertex AI.
 
     Raises:
-        UsageError: options that the service would refuse, or ignore.
+        UsageError: the service would reject or ignore an option.
     """
 
     name = "vertex"
@@ -40,9 +40,9 @@ class VertexPlatform:
         self.approach = "" if self._job is None else "job"
 
     def component(self, component: Any) -> Any:
-        """A component whose work is a custom job, for training; any other as it is.
+        """Makes training a custom job; other components do not change.
 
-        The job's workers get our image and the component's own small program. Each worker runs the same, with the
+        The job's workers have headrace's image and the component's command. Each worker runs the same, with the
         cluster in CLUSTER_SPEC; only the first one writes.
 
         Raises:
@@ -55,11 +55,14 @@ class VertexPlatform:
         job = vertex_jobs.custom_job(component, role, self._images.of(role), options, _step_label(role))
         return vertex_jobs.calling(job, location=options.location)
 
-    def place(self, task: Any, *, cache: bool = True) -> Any:
-        """Image, CPU, memory, accelerator, retries and caching; a job of its own has them in its request."""
+    def configure_task(self, task: Any, *, cache: bool = True) -> Any:
+        """Sets image, CPU, memory, accelerator, retries and caching; a separate job has them in its request."""
+        if not is_ours(task):
+            return task
         role = role_of(task.name)
         options = self._options.tasks.get(role, TaskOptions())
-        if role in _JOBS:
+        # A component of training that the user calls as it is, is a task like the others.
+        if role in _JOBS and "worker_pool_specs" in task.component_spec.inputs:
             training = self._options.training
             retries = training.retries if role == "train" else self._options.tuning.retries
             return self._place_launcher(task, retries, cache=cache and training.cache)
@@ -86,13 +89,15 @@ class VertexPlatform:
         training: Any,
         attempt: Any,
     ) -> Any:
-        """A hyperparameter tuning job between a task that says what to search and one that takes the best Model."""
+        """Adds a task that prepares the study, a hyperparameter tuning job, and one that publishes the best Model."""
         from headrace.components.tune.vertex.component import best, study, trial
 
         options, of_file = self._options, {"problem": problem, "tuning_digest": tuning_digest, "root": root}
         of_trial = {**of_file, "examples": examples, "training": training}
         algorithm = options.tuning.service_algorithm
-        planned = self.place(study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt))
+        planned = self.configure_task(
+            study(**of_trial, trials=trials, parallel=parallel, algorithm=algorithm, attempt=attempt)
+        )
         search = planned.outputs["search"]
         job = vertex_jobs.tuning_job(trial, self._images.of("tune"), options, _step_label("tune"))
         searched = job(
@@ -107,56 +112,56 @@ class VertexPlatform:
             **of_file,
             trials=trials,
             search=search,
-            gcp_resources=self.place(searched).outputs["gcp_resources"],
+            gcp_resources=self.configure_task(searched).outputs["gcp_resources"],
             project=options.project,
             location=options.location,
         )
-        # Where the job failed, it says why.
-        return self.place(chosen).ignore_upstream_failure().outputs["model"]
+        # It also runs after a failed job, to report the cause.
+        return self.configure_task(chosen).ignore_upstream_failure().outputs["model"]
 
     def beam(self) -> str:
-        """Dataflow, where the options have a table of it."""
+        """Dataflow, if configured."""
         return "" if self._dataflow is None else as_json(self._dataflow, name=self._dataflow.name)
 
-    def resolve(self, **given: Any) -> Mapping[str, Any]:
-        """A task finds models that are named as in the Model Registry, and measures the data."""
+    def resolve(self, **inputs: Any) -> Mapping[str, Any]:
+        """Adds a task that looks up models in the Model Registry, and measures the data."""
         from headrace.components.registry.vertex.component import resolve
 
-        outputs: Mapping[str, Any] = self.place(resolve(**given), cache=False).outputs
+        outputs: Mapping[str, Any] = self.configure_task(resolve(**inputs), cache=False).outputs
         return outputs
 
-    def champion(self, **given: Any) -> Any:
-        """What the Model Registry says now: where the model is, and its name there, as outputs of a task."""
+    def champion(self, **inputs: Any) -> Any:
+        """Adds a task that looks up the champion in the Model Registry: its URI and its name are outputs."""
         from headrace.components.registry.vertex.component import champion
 
-        return self.place(champion(**given), cache=False).outputs
+        return self.configure_task(champion(**inputs), cache=False).outputs
 
-    def score(self, *, champion: Any, **asked: Any) -> Any:
-        """One task; by batch prediction jobs, one that prepares it, the job, and one that collects its results."""
+    def score(self, *, champion: Any, **inputs: Any) -> Any:
+        """Adds one task; with batch prediction jobs, one to prepare, the job, and one to collect its results."""
         from headrace.components.score.component import score
 
         if self._job is None:
-            return self.place(score(model=champion["model"], **asked))
+            return self.configure_task(score(model=champion["model"], **inputs))
         from headrace.components.score.vertex_job.batch_predict.component import batch_predict
         from headrace.components.score.vertex_job.component import prepare
 
-        told = {name: value for name, value in asked.items() if name in prepare.component_spec.inputs}
-        prepared = self.place(
+        prepare_inputs = {name: value for name, value in inputs.items() if name in prepare.component_spec.inputs}
+        prepared = self.configure_task(
             prepare(
                 model=champion["model"],
                 registered=champion["registered"],
                 labels=_step_label("score"),
                 options=as_json(self._job, without="model"),
-                **told,
+                **prepare_inputs,
             )
         ).outputs
         ran = batch_predict(prepared, self._job, encryption_key=self._options.encryption_key)
         self._place_launcher(ran, self._options.tasks.get("score", TaskOptions()).retries)
-        asked |= {"approach": self.approach, "job": prepared["job"], "endpoint": "", "runner": ""}
-        return self.place(score(model=champion["model"], **asked)).after(ran)
+        inputs |= {"approach": self.approach, "job": prepared["job"], "endpoint": "", "runner": ""}
+        return self.configure_task(score(model=champion["model"], **inputs)).after(ran)
 
     def _place_launcher(self, task: Any, retries: int, *, cache: bool = True) -> Any:
-        """A task of google-cloud-pipeline-components that starts a job of its own and waits for it."""
+        """Sets up a task of google-cloud-pipeline-components that starts a job and waits for it."""
         if self._options.launcher_image:
             task.set_container_image(self._options.launcher_image)
         if retries:
@@ -164,7 +169,7 @@ class VertexPlatform:
         return task.set_caching_options(cache)
 
     def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """A version in the Model Registry, with aliases, under its parent model."""
+        """Registers a version in the Model Registry, with aliases, under its parent model."""
         from headrace.components.registry.vertex.component import register
 
         task = register(
@@ -177,10 +182,10 @@ class VertexPlatform:
             labels=self._labels("register"),
             encryption_key=self._options.encryption_key,
         )
-        return self.place(task, cache=False).output
+        return self.configure_task(task, cache=False).output
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
-        """A deployment with a stated share of the endpoint's traffic."""
+        """Deploys with a given percentage of the endpoint's traffic."""
         from headrace.components.deploy.vertex.component import deploy
 
         options = self._options.endpoint
@@ -199,19 +204,19 @@ class VertexPlatform:
             encryption_key=self._options.encryption_key,
             timeout_minutes=options.timeout_minutes,
         )
-        return self.place(task, cache=False)
+        return self.configure_task(task, cache=False)
 
     def _labels(self, role: Role) -> dict[str, str]:
         return {**_step_label(role), **self._options.labels}
 
 
 def _step_label(role: Role) -> dict[str, str]:
-    """The label of a job whose task may come from a cache: it gets the user's own from its run, which has them all."""
+    """Label of a job whose task may be cached: the job gets the user's labels from its run, which has them all."""
     return {"headrace-step": role}
 
 
 def resource_name(options: VertexOptions, collection: str, problem: str) -> str:
-    """The name of a problem's entry in the registry, or of its endpoint: what the pipeline's parameters take.
+    """Resource name of a problem's entry in the registry, or of its endpoint, for the pipeline's parameters.
 
     Args:
         options: project and location.
@@ -219,16 +224,16 @@ def resource_name(options: VertexOptions, collection: str, problem: str) -> str:
         problem: the problem's name.
 
     Raises:
-        UsageError: the service takes no such name.
+        UsageError: the service does not accept the name.
     """
     name = problem.replace("_", "-")
     if name.endswith("-"):
-        raise vertex_rules.refuse("endpoint_id", "the problem's name is none for Vertex AI", repr(problem))
+        raise vertex_rules.refuse("endpoint_id", "the problem's name is not valid on Vertex AI", repr(problem))
     return f"projects/{options.project}/locations/{options.location}/{collection}/{name}"
 
 
 def _job(options: VertexOptions) -> JobOptions | None:
-    """How batch prediction jobs run; which model's, a run finds out."""
+    """Options of batch prediction jobs, without the model, which a run looks up."""
     table = options.batch_prediction
     if table is None:
         return None

@@ -1,4 +1,4 @@
-"""Components as jobs of Vertex AI's own, by google-cloud-pipeline-components: custom jobs, and searches of them."""
+"""Vertex AI jobs of components, by google-cloud-pipeline-components: custom jobs and hyperparameter tuning jobs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TOLD = ["--executor_input", "{{$.json_escape[1]}}"]
 
 
 def custom_job(component: Any, role: Role, image: str, options: VertexOptions, labels: Mapping[str, str]) -> Any:
-    """A component whose work is a custom job on the machines of `options.training`.
+    """Makes a component a custom job on the machines of `options.training`.
 
     Args:
-        component: what each worker runs.
-        role: the job's name.
-        image: that workers start from.
-        options: what the user says.
+        component: run by each worker.
+        role: name of the job.
+        image: of workers.
+        options: of Vertex AI.
         labels: of the job.
 
     Raises:
@@ -56,29 +56,29 @@ def custom_job(component: Any, role: Role, image: str, options: VertexOptions, l
         encryption_spec_key_name=options.encryption_key,
         labels=dict(labels),
         strategy="SPOT" if training.spot else "STANDARD",
-        # Without a value of their own these would leave placeholders in the request.
+        # Without values these would leave placeholders in the request.
         reserved_ip_ranges=[],
         psc_interface_config={},
         env=[{"name": name, "value": value} for name, value in sorted(training.environment.items())],
     )
     if training.tpu_topology:
-        # The pools are an input's default. Given as an argument instead, the placeholder in them, which stands for the
-        # task's inputs and outputs, would be filled in before those are known.
+        # The pools are an input's default. In an argument, the placeholder of the task's inputs and outputs would be
+        # filled in before those are known.
         for pool in job.component_spec.inputs["worker_pool_specs"].default:
             pool["machine_spec"]["tpu_topology"] = training.tpu_topology
     return job
 
 
 def tuning_job(component: Any, image: str, options: VertexOptions, labels: Mapping[str, str]) -> Callable[..., Any]:
-    """A hyperparameter tuning job, each of whose trials is a custom job with the machines of `options.training`.
+    """A hyperparameter tuning job, each of whose trials is a custom job on the machines of `options.training`.
 
-    It is called with what HyperparameterTuningJobRunOp of google-cloud-pipeline-components is called with and is not
-    said here, and with the trials' own inputs besides.
+    Its arguments are those of HyperparameterTuningJobRunOp of google-cloud-pipeline-components that are not set here,
+    and the trials' own inputs.
 
     Args:
-        component: whose inputs the trials are told; `search` is one of them.
-        image: that trials start from.
-        options: what the user says.
+        component: whose inputs the trials receive; `search` is one of them.
+        image: of trials.
+        options: of Vertex AI.
         labels: of the job.
 
     Raises:
@@ -97,13 +97,13 @@ def tuning_job(component: Any, image: str, options: VertexOptions, labels: Mappi
     arguments[place] = _request(arguments[place], options, labels)
     (merged,) = spec["components"].values()
     (own,) = json_format.MessageToDict(component.pipeline_spec)["components"].values()
-    # What is told to the trials and what the job is made of are one task's inputs, as of a custom job.
+    # The trials' inputs and the job's own are inputs of one task, as of a custom job.
     merged["inputDefinitions"]["parameters"] |= own["inputDefinitions"]["parameters"]
     merged["inputDefinitions"]["artifacts"] = own["inputDefinitions"]["artifacts"]
     spec["root"]["inputDefinitions"] = copy.deepcopy(merged["inputDefinitions"])
     job = components.load_component_from_text(yaml.safe_dump(spec))
     job.component_spec.name = "tune"
-    # A default, as those of a custom job: see there.
+    # A default, for the same reason as in a custom job.
     inputs = job.component_spec.inputs
     inputs["worker_pool_specs"].default, inputs["worker_pool_specs"].optional = pools, True
     return calling(
@@ -120,7 +120,7 @@ def tuning_job(component: Any, image: str, options: VertexOptions, labels: Mappi
 
 
 def calling(component: Any, **fixed: Any) -> Callable[..., Any]:
-    """A component that is called with some of its inputs fixed."""
+    """A component with some of its inputs fixed."""
 
     def call(**inputs: Any) -> Any:
         return component(**inputs, **fixed)
@@ -129,7 +129,7 @@ def calling(component: Any, **fixed: Any) -> Callable[..., Any]:
 
 
 def _request(payload: str, options: VertexOptions, labels: Mapping[str, str]) -> str:
-    """The request of a tuning job, with what HyperparameterTuningJobRunOp has no input for."""
+    """The request of a tuning job, with fields for which HyperparameterTuningJobRunOp has no input."""
     training, stopping = options.training, options.tuning.service_stopping
     scheduling = {
         "strategy": "SPOT" if training.spot else "STANDARD",

@@ -1,4 +1,4 @@
-"""What the user says about Vertex AI: options that check themselves against the service's rules."""
+"""Vertex AI options, which check themselves by the service's rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]\Z")
 _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
 _DISKS = ("pd-ssd", "pd-standard", "hyperdisk-balanced")
 _MOST_CPUS, _MOST_GIGABYTES = 96, 624
-# Tasks that are jobs of their own, and what to do where one is taken for a task like others.
+# Tasks that are separate jobs, and the fix where one is configured like other tasks.
 _TABLES_OF_JOBS = {
     "train": "Training has the table [vertex.training]",
     "tune": "A search has the tables [vertex.tuning] and, for each trial, [vertex.training]",
@@ -32,13 +32,13 @@ _TABLES_OF_JOBS = {
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """A pipeline task: what it asks of the machine that Vertex AI chooses for it.
+    """Options of a pipeline task: requirements of the machine that Vertex AI chooses for it.
 
     Attributes:
-        cpu, memory: at most, such as 8 and "32G"; 0 and "" leave it to the service (e2-standard-4).
+        cpu, memory: limits, such as 8 and "32G"; 0 and "" leave them to the service (e2-standard-4).
         accelerator, accelerator_count: such as NVIDIA_TESLA_T4 and 1.
-        retries: how often a task that failed is tried again; its identity makes a retry safe.
-        cache: whether what an earlier run made of the same input is taken.
+        retries: maximum retries of a failed task; its identity makes a retry safe.
+        cache: whether outputs of an earlier run with the same inputs are reused.
     """
 
     cpu: int = 0
@@ -52,37 +52,37 @@ class TaskOptions:
         known = vertex_rules.table()["accelerators"]
         found = _MEMORY.match(self.memory)
         if not 0 <= self.cpu <= _MOST_CPUS:
-            raise vertex_rules.refuse("task_machine", "cpu is wrong", self.cpu)
+            raise vertex_rules.refuse("task_machine", "cpu is not valid", self.cpu)
         if self.memory and (found is None or (found[2][0] == "G" and int(found[1]) > _MOST_GIGABYTES)):
-            raise vertex_rules.refuse("task_machine", "memory is wrong", repr(self.memory))
+            raise vertex_rules.refuse("task_machine", "memory is not valid", repr(self.memory))
         if bool(self.accelerator) != bool(self.accelerator_count):
             raise vertex_rules.refuse(
                 "accelerator_count", "accelerator and accelerator_count do not go together", self.accelerator or "none"
             )
         if self.accelerator and str(self.accelerator_count) not in known.get(self.accelerator, {}):
             raise vertex_rules.refuse(
-                "accelerator", "there is no such accelerator", f"{self.accelerator_count} x {self.accelerator}"
+                "accelerator", "the accelerator does not exist", f"{self.accelerator_count} x {self.accelerator}"
             )
-        check(0 <= self.retries <= 10, "retries is wrong", expected="0 to 10", received=self.retries)
+        check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Training as a custom job.
+    """Options of training as a custom job.
 
     Attributes:
         machine_type: of each replica.
         accelerator, accelerator_count: in each replica, such as NVIDIA_L4 and 1.
         tpu_topology: of TPU v5e and later, such as 2x2.
-        replicas: machines that train together.
-        spot: whether machines are taken that the service may take back. The job begins again then, and training goes
-            on from its last checkpoint, which is kept under the run's root.
+        replicas: number of machines that train together.
+        spot: whether to use spot machines, which the service may preempt. The job then restarts, and training resumes
+            from its last checkpoint, which is stored under the run's root.
         disk_type, disk_gigabytes: of each replica's boot disk.
-        timeout_hours: after which the job is ended.
-        retries: how often a job that failed is given again, as another job.
-        restart: whether the whole job begins again when one of its machines does.
-        cache: whether what an earlier run made of the same input is taken.
-        environment: variables of the training process.
+        timeout_hours: maximum time of the job, in hours.
+        retries: maximum retries of a failed job, each as a new job.
+        restart: whether the whole job restarts when one of its machines does.
+        cache: whether outputs of an earlier run with the same inputs are reused.
+        environment: environment variables of the training process.
     """
 
     machine_type: str = "n1-standard-8"
@@ -101,37 +101,37 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         vertex_rules.check_machine(self.machine_type, self.accelerator, self.accelerator_count, self.tpu_topology)
-        check(1 <= self.replicas <= 1000, "replicas is wrong", expected="1 to 1000", received=self.replicas)
+        check(1 <= self.replicas <= 1000, "replicas is not valid", expected="1 to 1000", received=self.replicas)
         if vertex_rules.is_tpu(self.machine_type) and self.replicas > 1:
-            raise vertex_rules.refuse("tpu_replicas", "a TPU takes no replicas", f"replicas={self.replicas}")
+            raise vertex_rules.refuse("tpu_replicas", "a TPU does not support replicas", f"replicas={self.replicas}")
         if self.spot and vertex_rules.is_tpu_pod(self.machine_type, self.tpu_topology):
             received = f"{self.machine_type} of {self.tpu_topology or 'several hosts'}"
-            raise vertex_rules.refuse("tpu_spot", "this TPU is not to be had as spot", received)
+            raise vertex_rules.refuse("tpu_spot", "this TPU is not available as spot", received)
         if self.spot and self.replicas > 1 and not self.restart:
             raise vertex_rules.refuse("spot_restart", "spot with replicas needs restart", "restart=false")
         if self.disk_type not in _DISKS:
-            raise vertex_rules.refuse("disk_type", "disk_type is wrong", repr(self.disk_type))
+            raise vertex_rules.refuse("disk_type", "disk_type is not valid", repr(self.disk_type))
         if not 100 <= self.disk_gigabytes <= 64_000:
-            raise vertex_rules.refuse("disk_size", "disk_gigabytes is wrong", self.disk_gigabytes)
+            raise vertex_rules.refuse("disk_size", "disk_gigabytes is not valid", self.disk_gigabytes)
         check(
             0 < self.timeout_hours < math.inf,
-            "timeout_hours is wrong",
+            "timeout_hours is not valid",
             expected="more than 0",
             received=self.timeout_hours,
         )
-        check(0 <= self.retries <= 10, "retries is wrong", expected="0 to 10", received=self.retries)
+        check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
         _check_environment(self.environment)
 
 
 @dataclass(frozen=True)
 class DataflowOptions:
-    """Preprocessing and scoring on Dataflow; [images] names its workers' container as `worker`.
+    """Options of preprocessing and scoring on Dataflow; `worker` of [images] is its workers' image.
 
     Attributes:
         temp_location: a folder in a bucket for the job's own files.
-        machine_type, workers, max_workers, disk_gigabytes: as Dataflow takes them; "" and 0 leave it to the service.
+        machine_type, workers, max_workers, disk_gigabytes: as of DataflowRunner; "" and 0 leave them to the service.
         subnetwork: regions/REGION/subnetworks/NAME.
-        public_addresses: whether workers have addresses of their own on the internet.
+        public_addresses: whether workers have public IP addresses.
     """
 
     temp_location: str
@@ -145,12 +145,12 @@ class DataflowOptions:
 
 @dataclass(frozen=True)
 class BatchPredictionOptions:
-    """Batch scoring by Vertex AI's batch prediction jobs, each a task of the pipeline.
+    """Options of batch scoring by Vertex AI's batch prediction jobs, each a task of the pipeline.
 
     Attributes:
         staging: a folder in a bucket for instances and results.
-        machine_type, replicas: of the workers, these at most.
-        batch_size: instances that the model's container is given at once.
+        machine_type, replicas: of the workers, and their maximum number.
+        batch_size: number of instances per call of the model's container.
     """
 
     staging: str
@@ -164,14 +164,14 @@ class BatchPredictionOptions:
 
 @dataclass(frozen=True)
 class EndpointOptions:
-    """The endpoint that a blessed model is deployed to, and the model's entry in the registry.
+    """Options of the endpoint that a blessed model is deployed to, and of the model's entry in the registry.
 
     Attributes:
         machine_type, accelerator, accelerator_count: of each replica of the server.
-        min_replicas, max_replicas: at all times, and at most.
-        traffic: percent of the requests that a new version gets; the others keep their proportions of the rest.
-        aliases: of the version in the Model Registry; they move from the one that had them.
-        timeout_minutes: until the model answers.
+        min_replicas, max_replicas: bounds of autoscaling.
+        traffic: percentage of the requests for a new version; the others keep their proportions of the rest.
+        aliases: of the version in the Model Registry; other versions lose them.
+        timeout_minutes: maximum time until the model is served, in minutes.
     """
 
     machine_type: str = "n1-standard-4"
@@ -187,15 +187,15 @@ class EndpointOptions:
         vertex_rules.check_machine(self.machine_type, self.accelerator, self.accelerator_count, shared=True)
         if not 1 <= self.min_replicas <= self.max_replicas:
             received = f"{self.min_replicas} to {self.max_replicas}"
-            raise vertex_rules.refuse("replicas", "the replicas are wrong", received)
+            raise vertex_rules.refuse("replicas", "the numbers of replicas are not valid", received)
         if not 0 <= self.traffic <= 100:
-            raise vertex_rules.refuse("traffic", "traffic is wrong", self.traffic)
+            raise vertex_rules.refuse("traffic", "traffic is not valid", self.traffic)
         for alias in self.aliases:
             if not _ALIAS.match(alias) or alias == "default":
-                raise vertex_rules.refuse("alias", "an alias is wrong", repr(alias))
+                raise vertex_rules.refuse("alias", "an alias is not valid", repr(alias))
         check(
             1 <= self.timeout_minutes <= 24 * 60,
-            "timeout_minutes is wrong",
+            "timeout_minutes is not valid",
             expected="1 to 1440",
             received=self.timeout_minutes,
         )
@@ -203,22 +203,22 @@ class EndpointOptions:
 
 @dataclass(frozen=True)
 class VertexOptions:
-    """All that the user says about Vertex AI.
+    """Options of Vertex AI.
 
     Attributes:
-        project, location: where everything runs: a project's id, and a region.
-        service_account: what custom jobs, Dataflow's workers and the server run as; the service's own if empty.
-        network: a network that custom jobs are peered with; an endpoint within one could not share its traffic.
-        encryption_key: a key of Cloud KMS for what jobs and models keep.
-        launcher_image: google-cloud-pipeline-components by its digest, which gives the jobs; its own tag if empty.
-        labels: on every run, job, model and endpoint, for the bill. Jobs get them from their run, to which `headrace
-            submit` gives them: no cached result depends on one.
-        tasks: what each task asks for, by its name.
-        training: the custom job; of a search, each trial's.
-        tuning: the search.
-        dataflow: without it, Beam works within its own task.
-        batch_prediction: without it, batch scoring settles its approach when it runs.
-        endpoint: the endpoint and the registry.
+        project, location: a project's id, and a region.
+        service_account: of custom jobs, Dataflow's workers and the server; the service's default if empty.
+        network: a network that custom jobs are peered with; an endpoint within one could not split its traffic.
+        encryption_key: a key of Cloud KMS for data of jobs and models.
+        launcher_image: image of google-cloud-pipeline-components by its digest, which starts jobs; its tag if empty.
+        labels: of every run, job, model and endpoint, for billing. Jobs get them from their run, to which `headrace
+            submit` adds them: no cached result depends on a label.
+        tasks: options of each task, by name.
+        training: options of the custom job; in a search, of each trial's.
+        tuning: options of the search.
+        dataflow: options of Dataflow; without it, Beam runs within its task.
+        batch_prediction: options of the jobs; without it, batch scoring chooses its execution mode when it runs.
+        endpoint: options of the endpoint and the registry.
     """
 
     project: str
@@ -246,19 +246,19 @@ class VertexOptions:
             required = name in ("project", "location")
             check(
                 bool(pattern.match(value)) or not (value or required),
-                f"{name} is wrong",
+                f"{name} is not valid",
                 expected=expected,
                 received=value,
             )
         if self.launcher_image:
             check_image(self.launcher_image, "vertex.launcher_image")
         if self.network and not _NETWORK.match(self.network):
-            raise vertex_rules.refuse("network", "network is wrong", repr(self.network))
+            raise vertex_rules.refuse("network", "network is not valid", repr(self.network))
         vertex_rules.check_labels(self.labels)
         for name in self.tasks:
             check(
                 name in ROLES and name not in _TABLES_OF_JOBS,
-                f"there is no task {name!r}",
+                f"the task {name!r} does not exist",
                 expected=f"one of {', '.join(role for role in ROLES if role not in _TABLES_OF_JOBS)}",
                 received=name,
                 fix=_TABLES_OF_JOBS.get(name),
@@ -270,17 +270,17 @@ def _check_environment(environment: Mapping[str, str]) -> None:
     wrong = [name for name in environment if not _ENVIRONMENT.match(name)]
     if wrong or reserved:
         raise UsageError(
-            "a variable's name is wrong" if wrong else "the service sets this variable itself",
+            "the name of a variable is not valid" if wrong else "the service sets this variable itself",
             where="environment",
             expected="letters, digits and _, and none of AIP_*, CLUSTER_SPEC and TF_CONFIG",
             received=", ".join(wrong or reserved),
         )
-    # The request is JSON that google-cloud-pipeline-components glues together: what it cannot carry is refused here.
+    # google-cloud-pipeline-components builds the request by concatenating JSON: what it cannot contain is refused here.
     glued = [name for name, value in environment.items() if re.search(r"[\x00-\x1f]|\{\{", value)]
     if glued:
         raise UsageError(
-            "a variable's value cannot be carried in the request",
+            "the value of a variable cannot be part of the request",
             where="environment",
-            expected="text on one line without {{",
+            expected="one line of text without {{",
             received=", ".join(glued),
         )

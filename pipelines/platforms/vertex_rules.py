@@ -1,4 +1,4 @@
-"""What Vertex AI takes: a dated table of rules, as data, and the checks that read it."""
+"""Vertex AI rules: a dated table, as data, and the checks that read it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUILT_IN = re.compile(r"(a2|a3|a4|a4x|g2|g4)-")
 
 @functools.cache
 def table() -> dict[str, Any]:
-    """The rules, their sources, the day of the table, and what of it was not compared with its source."""
+    """The rules, their sources, the table's date, and the parts that were not compared with their source."""
     text = resources.files("headrace.pipelines.platforms").joinpath("vertex_rules.json").read_text(encoding="utf-8")
     rules: dict[str, Any] = json.loads(text)
     return rules
@@ -40,10 +40,10 @@ def broken_machine_rule(
 
     Args:
         machine: the machine type.
-        accelerator: Vertex's name of it, or "".
-        count: how many in each machine; 0 without an accelerator.
+        accelerator: Vertex AI's name of the accelerator, or "".
+        count: accelerators per machine; 0 without an accelerator.
         topology: of a TPU, or "".
-        shared: whether replicas share a machine, as an endpoint's do, so that one takes fewer of the built-in GPUs.
+        shared: whether replicas share a machine, as an endpoint's do, so that one has fewer of the built-in GPUs.
     """
     rules = table()
     if not re.match(rules["machines"], machine):
@@ -57,18 +57,18 @@ def broken_machine_rule(
     if not accelerator:
         return "accelerator_needs_machine" if _BUILT_IN.match(machine) or machine == "cloud-tpu" else None
     counts = rules["accelerators"].get(accelerator, {})
-    taken = [int(number) for number, pattern in counts.items() if re.match(pattern, machine)]
-    fewer = shared and _BUILT_IN.match(machine) and 0 < count <= max(taken, default=0)
-    return None if count in taken or fewer else "accelerator"
+    supported = [int(number) for number, pattern in counts.items() if re.match(pattern, machine)]
+    fewer = shared and _BUILT_IN.match(machine) and 0 < count <= max(supported, default=0)
+    return None if count in supported or fewer else "accelerator"
 
 
 def is_known_family(machine: str) -> bool:
-    """Whether the machine type is of a family that Vertex AI is known to offer, of whose list only parts were seen."""
+    """Whether the machine type is of a family that Vertex AI is known to offer; the list of families is incomplete."""
     return re.match(table()["families"], machine) is not None
 
 
 def tpu_generation(machine: str) -> str | None:
-    """Which TPU a machine type of its own has, such as v5e; None for other machines."""
+    """The TPU generation of a TPU machine type, such as v5e; None for other machines."""
     for pattern, generation in table()["tpu_machines"].items():
         if re.fullmatch(pattern, machine):
             return str(generation)
@@ -76,18 +76,18 @@ def tpu_generation(machine: str) -> str | None:
 
 
 def is_tpu(machine: str) -> bool:
-    """Whether the machine type is a TPU's."""
+    """Whether the machine type has a TPU."""
     return machine == "cloud-tpu" or tpu_generation(machine) is not None
 
 
 def is_tpu_pod(machine: str, topology: str) -> bool:
-    """Whether a TPU's topology has more chips than one machine: such a TPU is a Pod's slice."""
+    """Whether a TPU's topology has more chips than one machine: such a TPU is a slice of a Pod."""
     found = re.search(r"-([0-9]+)t$", machine)
     return found is not None and math.prod(int(side) for side in topology.split("x")) > int(found[1])
 
 
 def allowed_for(machine: str) -> str:
-    """The accelerators, and how many of each, that a machine type takes."""
+    """The accelerators, and the counts of each, that a machine type supports."""
     found = [
         f"{count} x {name}"
         for name, counts in table()["accelerators"].items()
@@ -98,7 +98,7 @@ def allowed_for(machine: str) -> str:
 
 
 def broken_labels(labels: Mapping[str, str]) -> list[str]:
-    """The labels that Google Cloud refuses, as KEY=VALUE."""
+    """The labels that Google Cloud rejects, as KEY=VALUE."""
     wrong = [
         f"{key}={value}" for key, value in labels.items() if not (_LABEL_KEY.match(key) and _LABEL_VALUE.match(value))
     ]
@@ -106,34 +106,36 @@ def broken_labels(labels: Mapping[str, str]) -> list[str]:
 
 
 def refuse(name: str, what: str, received: object, *, fix: str | None = None) -> UsageError:
-    """The error of a value that breaks a rule; the rule is said as what was expected."""
-    return UsageError(what, expected=f"as the rule says: {rule(name)}", received=str(received), fix=fix)
+    """The error for a value that breaks a rule; the rule is the expected value."""
+    return UsageError(what, expected=f"a value by the rule: {rule(name)}", received=str(received), fix=fix)
 
 
 def check_machine(machine: str, accelerator: str, count: int, topology: str = "", *, shared: bool = False) -> None:
-    """Refuses a machine that the service would refuse after it has queued the job; `broken_machine_rule` says how.
+    """Refuses a machine that the service would reject after it has queued the job; arguments as `broken_machine_rule`.
 
     Raises:
-        UsageError: with the rule.
+        UsageError: a rule is broken.
     """
     broken = broken_machine_rule(machine, accelerator, count, topology, shared=shared)
     if broken is None:
         return
-    asked = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
+    configuration = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
     raise refuse(
         broken,
-        "that is no machine type" if broken == "machine" else "the machine and its accelerators do not go together",
-        asked + (f", topology {topology}" if topology else ""),
-        fix=None if broken == "machine" or tpu_generation(machine) else f"{machine} takes {allowed_for(machine)}",
+        "the machine type does not exist"
+        if broken == "machine"
+        else "the machine and its accelerators do not go together",
+        configuration + (f", topology {topology}" if topology else ""),
+        fix=None if broken == "machine" or tpu_generation(machine) else f"{machine} supports {allowed_for(machine)}",
     )
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Refuses labels that Google Cloud refuses.
+    """Refuses labels that Google Cloud rejects.
 
     Raises:
-        UsageError: with the rule.
+        UsageError: a label is not valid.
     """
     wrong = broken_labels(labels)
     if wrong:
-        raise refuse("labels", "a label is wrong", ", ".join(wrong))
+        raise refuse("labels", "a label is not valid", ", ".join(wrong))

@@ -1,4 +1,4 @@
-"""What the user says of a search on Vertex AI."""
+"""Options of a search on Vertex AI."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ _STOPPING = {"median": "median_automated_stopping_spec", "decay_curve": "decay_c
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """A search as a hyperparameter tuning job, whose trials run on the machines of [vertex.training].
+    """Options of a hyperparameter tuning job, whose trials run on the machines of [vertex.training].
 
     Attributes:
         algorithm: bayesian, grid or random.
-        stopping: by what a trial is ended early: median, decay_curve or none. Trials are compared by the time that
-            they have run: the launcher of google-cloud-pipeline-components takes the other way, by epochs, out of its
-            request.
-        max_failed_trials: after which the whole search fails; 0 leaves it to the service.
-        retries: how often a search that failed, or that the service did not take, is given again: as another job, from
-            its first trial on.
+        stopping: rule of early stopping: median, decay_curve or none. Trials are compared at equal run times: the
+            launcher of google-cloud-pipeline-components removes the alternative, equal epochs, from its request.
+        max_failed_trials: maximum failed trials before the search fails; 0 leaves it to the service.
+        retries: maximum retries of a search that failed, or that the service rejected: each as a new job, from its
+            first trial on.
     """
 
     algorithm: str = "bayesian"
@@ -32,21 +31,21 @@ class TuningOptions:
     def __post_init__(self) -> None:
         for name, known in (("algorithm", _ALGORITHMS), ("stopping", _STOPPING)):
             value = getattr(self, name)
-            check(value in known, f"{name} is wrong", expected=" or ".join(known), received=value)
+            check(value in known, f"{name} is not valid", expected=" or ".join(known), received=value)
         check(
             self.max_failed_trials >= 0,
-            "max_failed_trials is wrong",
+            "max_failed_trials is not valid",
             expected="0 or more",
             received=self.max_failed_trials,
         )
-        check(0 <= self.retries <= 10, "retries is wrong", expected="0 to 10", received=self.retries)
+        check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
 
     @property
     def service_algorithm(self) -> str:
-        """The algorithm as the service names it."""
+        """The service's name of the algorithm."""
         return _ALGORITHMS[self.algorithm]
 
     @property
     def service_stopping(self) -> str:
-        """The field of the study that asks for early stopping, or ""."""
+        """The field of the study that sets early stopping, or ""."""
         return _STOPPING[self.stopping]

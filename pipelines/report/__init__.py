@@ -1,1 +1,1 @@
-"""The report of a run: one self-contained page, made from the run's summary and the artifacts that it names."""
+"""Run report: one self-contained page from the run's summary and its artifacts."""

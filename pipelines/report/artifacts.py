@@ -1,4 +1,4 @@
-"""Reads what a run left behind: every file may be missing, and one that cannot be read is reported, not raised."""
+"""Artifact reader of the report: any file may be missing, and unreadable files are reported, not raised."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from headrace.core import storage
 from headrace.core.errors import HeadraceError
 from headrace.pipelines.report.values import items, mapping, objects, text
 
-# The page shows what quarantined rows look like; all of them are in the files.
+# Maximum quarantined rows on the page; the files have all of them.
 QUARANTINED_ROWS_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What the artifacts of a run say; an empty mapping where one is missing.
+    """Content of a run's artifacts; an empty mapping where one is missing.
 
     Args:
         steps: the records of the steps by name, in the order of the pipeline.
-        counted: the name of the step that accounts for the rows: preprocess, or score.
-        manifest: of what that step made: Examples, or Predictions.
+        counted: name of the step that accounts for the rows: preprocess, or score.
+        manifest: of that step's output: Examples, or Predictions.
         schema: of the Examples.
         statistics: of the Examples.
         quarantined: the first quarantined rows.
         training: of the Model.
         evaluation: of the Evaluation.
-        unreadable: (file, why) of each file that a step says it made and that cannot be read.
+        unreadable: (file, reason) of each output file that cannot be read.
     """
 
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The charts that need two axes: learning curves, predicted against actual, ROC, precision-recall, calibration."""
+"""Charts with two axes: learning curves, predicted against actual, ROC, precision-recall, calibration."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from headrace.pipelines.report.formats import count, plain, significant
 from headrace.pipelines.report.scale import Scale
 from headrace.pipelines.report.svg import coordinate, line_path, picture, tag
 
-# Above this many points a scatter hides how many lie on each other, and its elements make the page heavy.
+# Above this many points a scatter plot hides overlaps, and its elements make the page large.
 _MOST_POINTS = 600
 _LINE_HEIGHT = 16.0
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A rectangle with two axes, in pixels of the picture's own coordinates."""
+    """A plot area with two axes, in pixels of the picture's coordinates."""
 
     x: Scale
     y: Scale
@@ -31,7 +31,7 @@ class Plot:
     y_name: str
 
     def frame(self, *, x_ticks: Sequence[tuple[float, str]] | None = None) -> list[Markup]:
-        """Grid lines, ticks and the names of the axes; the vertical axis is named above it, to be read upright."""
+        """Grid lines, ticks and axis titles; the title of the vertical axis is above it, and horizontal."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = [tag("text", self.y_name, x=0, y=12, class_="axis-name")]
         for value, shown in self.y.ticks(5):
@@ -57,7 +57,7 @@ class Plot:
 def learning_curves(
     loss: Sequence[float | None], eval_loss: Sequence[float | None], best_epoch: int | None
 ) -> Markup | None:
-    """Loss by epoch on the train and the eval split, the best epoch marked; None where there is no history."""
+    """Loss by epoch on the train and the eval split, with the best epoch marked; None without a history."""
     lines = [("train", loss), ("eval", eval_loss)]
     points = {name: [(float(i), v) for i, v in enumerate(values, 1) if v is not None] for name, values in lines}
     values = [v for line in points.values() for _, v in line]
@@ -86,7 +86,7 @@ def learning_curves(
                 text_anchor="end" if late else "start",
             )
         )
-        summary += f" The best eval loss, {significant(best)}, came at epoch {best_epoch}."
+        summary += f" The best eval loss, {significant(best)}, is at epoch {best_epoch}."
     ends: list[tuple[str, float]] = []
     for name, line in points.items():
         if not line:
@@ -105,7 +105,7 @@ def learning_curves(
 
 
 def _spread(ends: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Moves the labels of lines that end close together apart."""
+    """Separates the labels of lines that end close together."""
     if len(ends) == 2 and abs(ends[0][1] - ends[1][1]) < _LINE_HEIGHT:
         upper, lower = sorted(ends, key=lambda end: end[1])
         middle = (upper[1] + lower[1]) / 2
@@ -114,7 +114,7 @@ def _spread(ends: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def predicted_actual(points: Sequence[tuple[float, float]], keys: Sequence[str], label: str) -> Markup | None:
-    """Predicted against actual values with the line on which they are equal: points, or hexagons where there are many.
+    """Predicted against actual values with the diagonal: points, or hexagons where there are many.
 
     Args:
         points: (actual, predicted) of each row.
@@ -160,7 +160,7 @@ def _hexagons(places: list[tuple[float, float]], radius: float = 8.0) -> list[Ma
                 f"{coordinate(cx + ox * radius * 0.97)},{coordinate(cy + oy * radius * 0.97)}" for ox, oy in outline
             ),
             class_="hexagon",
-            # Area is read better than lightness, but on a grid only lightness is left; the root keeps rare bins seen.
+            # Readers judge area better than lightness, but a grid has only lightness; the root keeps rare bins visible.
             fill_opacity=f"{0.12 + 0.88 * sqrt(rows / most):.2f}",
         )
         for (cx, cy), rows in sorted(bins.items())
@@ -177,14 +177,14 @@ def unit_curve(
     title: str,
     weights: Sequence[float] | None = None,
 ) -> Markup | None:
-    """A curve in the unit square beside what chance or perfection would give.
+    """A curve in the unit square with a reference line, such as chance.
 
     Args:
-        points: in order along the curve, shares of 1.
+        points: in order along the curve, in [0, 1].
         x_name: of the horizontal axis.
         y_name: of the vertical axis.
-        chance: the ends of the line of reference.
-        chance_name: what that line is.
+        chance: the ends of the reference line.
+        chance_name: label of the reference line.
         title: the text alternative.
         weights: rows behind each point; points are drawn with areas in proportion.
     """
@@ -210,7 +210,7 @@ def unit_curve(
 
 
 def density(quantiles: Sequence[float], *, title: str, bins: int = 28) -> Markup | None:
-    """A small histogram made of evenly spaced quantiles: between each two of them lie equally many rows."""
+    """A small histogram from evenly spaced quantiles, between which the numbers of rows are equal."""
     if len(quantiles) < 3 or quantiles[-1] <= quantiles[0]:
         return None
     low, high = quantiles[0], quantiles[-1]

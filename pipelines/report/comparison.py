@@ -15,7 +15,7 @@ from headrace.pipelines.report.artifacts import Artifacts
 from headrace.pipelines.report.values import items, mapping, number, objects, text
 from headrace.pipelines.runs.records import RunRecord, read_start, read_summary
 
-# Parameters of a pipeline that name a place or another fact of the comparison, and are no choice of how to run.
+# Parameters of a pipeline that are paths or are compared elsewhere, and are not options.
 _NO_OPTIONS = frozenset(
     {
         *("baseline", "baseline_version", "csv", "data", "data_version", "destination", "endpoint", "problem"),
@@ -24,7 +24,7 @@ _NO_OPTIONS = frozenset(
 )
 _TRAINING = ("model", "loss", "batch_size", "learning_rate", "seed")
 _STRATEGY = ("name", "precision", "xla", "workers")
-# What a training used, which is no option.
+# Measurements of a training, which are not options.
 _USED = frozenset({"hours", "cost"})
 _SOURCES = 20
 
@@ -48,7 +48,7 @@ class MetricPair:
         name: of the metric.
         left, right: what each run measured on its test split.
         difference: right minus left; None where either is undefined.
-        intervals: whether the confidence intervals are apart or overlap; unknown where one is missing.
+        intervals: "apart" or "overlap" for the confidence intervals; "unknown" where one is missing.
     """
 
     name: str
@@ -60,7 +60,7 @@ class MetricPair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that the runs do not have in common; None where a run lacks it."""
+    """A value that differs between the runs; None where a run does not have it."""
 
     name: str
     left: str | None
@@ -74,10 +74,10 @@ class Comparison:
     Attributes:
         left, right: the runs.
         metrics: those that either measured, in the order of the left one.
-        same_rows: whether both were measured on the same test rows; None where that is not known.
-        options, data, code: what differs.
+        same_rows: whether both were measured on the same test rows; None if not known.
+        options, data, code: differences.
         problem_diff: lines of a unified diff of the two Problem files; empty where they are equal or not known.
-        notes: what could not be read.
+        notes: files that could not be read.
     """
 
     left: RunRecord
@@ -91,7 +91,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The comparison as JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -143,7 +143,7 @@ def _side(run: RunRecord) -> _Side:
 
 
 def _problem_source(run: RunRecord) -> str | None:
-    """The Problem file that the Model carries: the one in the user's folder may have changed since."""
+    """The copy of the Problem file in the Model: the user's file may have changed since."""
     model = run.outputs.get("model")
     if model is None:
         return None
@@ -168,11 +168,13 @@ def _measured(value: Mapping[str, Any] | None) -> Measured:
 
 
 def _options(side: _Side) -> dict[str, str]:
-    given = dict(mapping(side.start.get("arguments")))
-    given |= mapping(given.pop("training", None))
+    arguments = dict(mapping(side.start.get("arguments")))
+    arguments |= mapping(arguments.pop("training", None))
     training = side.artifacts.training
     strategy = mapping(training.get("strategy"))
-    found: dict[str, Any] = {name: value for name, value in given.items() if name not in _NO_OPTIONS and value != ""}
+    found: dict[str, Any] = {
+        name: value for name, value in arguments.items() if name not in _NO_OPTIONS and value != ""
+    }
     found |= {f"training: {name}": training.get(name) for name in _TRAINING}
     found |= {f"training: strategy {name}": strategy.get(name) for name in _STRATEGY}
     found |= {

@@ -1,4 +1,4 @@
-"""Comparison page: two runs side by side, as one HTML page that needs nothing but itself."""
+"""Comparison page: two runs side by side, as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Line:
 
 
 def write_comparison(comparison: Comparison, output: str) -> None:
-    """Writes the page; the same comparison gives the same bytes.
+    """Writes the page; equal comparisons give equal bytes.
 
     Raises:
         UsageError: the file cannot be written.
@@ -93,7 +93,7 @@ def difference(pair: MetricPair) -> str:
 
 
 def metrics_plot(metrics: Sequence[MetricPair]) -> Markup | None:
-    """Each metric of both runs with its interval; every metric has a scale of its own."""
+    """Chart of each metric of both runs with its interval; every metric has its own scale."""
     drawn = [pair for pair in metrics if pair.left.value is not None or pair.right.value is not None]
     if not drawn:
         return None

@@ -1,4 +1,4 @@
-"""What the page says of the rows: how many went where, why some were set aside, and what the features look like."""
+"""Data section of the report: row counts, quarantine by reason, and feature statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REASONS = {
     "out_of_range": "The value is outside its range",
     "unknown_value": "The value is not in the vocabulary",
     "missing_key": "The key is missing",
-    "duplicate_key": "The key was already seen",
+    "duplicate_key": "The key occurs in an earlier row",
     "too_few_fields": "The row has too few fields",
     "too_many_fields": "The row has too many fields",
     "not_finite": "The model's prediction is not a finite number",
@@ -30,7 +30,7 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A share of something: `share` is of 1, `width` is the percent that its bar takes."""
+    """A part of a whole: `share` is its fraction, `width` the length of its bar in percent."""
 
     name: str
     rows: str
@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """One row that was set aside."""
+    """A quarantined row."""
 
     place: str
     column: str
@@ -52,7 +52,7 @@ class QuarantinedRow:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows went."""
+    """Row counts by split and quarantine reason."""
 
     rows_in: str
     rows_out: str
@@ -66,7 +66,7 @@ class Rows:
 
 
 def rows(artifacts: Artifacts) -> Rows | None:
-    """The rows of the run; None where the step that accounts for them left no word."""
+    """Row counts of the run; None where the step that counts them has no output."""
     manifest = artifacts.manifest
     result = mapping(mapping(artifacts.steps.get(artifacts.counted)).get("result"))
     known = manifest or result
@@ -97,7 +97,7 @@ def rows(artifacts: Artifacts) -> Rows | None:
         reasons=tuple(_part(name, n, bad or 1.0, most, _REASONS.get(name, "")) for name, n in counted),
         budget=None
         if budget is None
-        else f"{formats.percent(bad / total, 2)} of the rows, of {formats.plain(100 * budget)} % allowed",
+        else f"{formats.percent(bad / total, 2)} of the rows; the maximum is {formats.plain(100 * budget)} %",
         examples=tuple(_quarantined(row) for row in artifacts.quarantined),
         not_shown=formats.count(bad - shown) if shown and bad > shown else None,
     )
@@ -144,12 +144,12 @@ def features(artifacts: Artifacts) -> tuple[list[Feature], list[Feature]]:
 
 
 def feature(name: str, stats: Mapping[str, Any], role: str = "") -> Feature:
-    """A column, from what statistics.json has of one."""
+    """A column, from its entry in statistics.json."""
     return (_numeric if stats.get("kind") == "numeric" else _categorical)(name, role, stats)
 
 
 def by_kind(features: Iterable[Feature]) -> tuple[list[Feature], list[Feature]]:
-    """The numeric and the categorical ones."""
+    """Splits features into numeric and categorical ones."""
     every = list(features)
     return [f for f in every if f.kind == "numeric"], [f for f in every if f.kind != "numeric"]
 

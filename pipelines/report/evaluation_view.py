@@ -1,4 +1,4 @@
-"""What the page says of the evaluation: metrics beside the gate and the baseline, the gate's checks, slices."""
+"""Evaluation section of the report: metrics compared with gate and baseline, the gate's checks, and slices."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from headrace.pipelines.report.artifacts import Artifacts
 from headrace.pipelines.report.scale import Scale
 from headrace.pipelines.report.values import items, mapping, number, objects, text
 
-# A page of more slices is no longer looked at; evaluation.json has them all.
+# Maximum slices on the page; evaluation.json has them all.
 MOST_SLICES = 60
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A dot and its whiskers on a horizontal scale, beside what it is compared with; places are in percent."""
+    """A dot with whiskers on a horizontal scale, and the values that it is compared with; positions in percent."""
 
     value: float | None
     low: float | None = None
@@ -31,7 +31,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric over all rows of the test split."""
+    """A metric on the test split."""
 
     code: str
     name: str
@@ -45,7 +45,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Slice:
-    """A metric over the rows where a feature has a value; `verdict` is passed, failed, "too few" or nothing."""
+    """A metric on the rows where a feature has a value; `verdict` is passed, failed, "too few" or ""."""
 
     feature: str
     value: str
@@ -58,7 +58,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Check:
-    """A bound of the gate, held against what was measured."""
+    """A bound of the gate, compared with the measured value."""
 
     where: str
     metric: str
@@ -70,7 +70,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that the page shows of an evaluation."""
+    """Content of the evaluation section."""
 
     task: str
     rows: str
@@ -88,7 +88,7 @@ class Evaluation:
 
 
 def evaluation(artifacts: Artifacts) -> Evaluation | None:
-    """The evaluation; None where there is none."""
+    """The evaluation; None if the run has none."""
     known = artifacts.evaluation
     metrics = mapping(known.get("metrics"))
     if not metrics:
@@ -97,7 +97,7 @@ def evaluation(artifacts: Artifacts) -> Evaluation | None:
     gate_metric = text(gate.get("metric"))
     baseline = mapping(known.get("baseline"))
     champion = mapping(mapping(known.get("champion")).get("metrics"))
-    # What the gate judges comes first.
+    # The gate's metric comes first.
     order = sorted(metrics, key=lambda name: name != gate_metric)
     blessed = known.get("blessed")
     slice_metric = gate_metric or order[0]

@@ -1,4 +1,4 @@
-"""The pipeline as a picture: its steps, what came of each, and which way a gate sent the model, where there is one."""
+"""Pipeline diagram: its steps, their results, and the gate's decision, if there is a gate."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ICONS = {"succeeded": "check", "cached": "cached", "failed": "cross", "skipped"
 
 @dataclass(frozen=True)
 class Box:
-    """A step in the picture.
+    """A step in the diagram.
 
     Args:
         name: of the step.
         status: succeeded, cached, failed or skipped.
-        time: how long it took, in words.
-        fact: what came of it, in a few words.
+        time: duration, as text.
+        fact: result, in a few words.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Box:
 
 
 def flow(boxes: Sequence[Box], blessed: bool | None, gate: str, sides: tuple[str, str] = ("yes", "no")) -> Markup:
-    """The picture of preprocess, train, evaluate, the gate, register and deploy.
+    """The diagram of preprocess, train, evaluate, the gate, register and deploy.
 
     Args:
         boxes: the five steps.
-        blessed: the gate's decision; None where it made none.
-        gate: what the gate asks, in a few words.
-        sides: what the two branches are called.
+        blessed: the gate's decision; None without a decision.
+        gate: the gate's condition, in a few words.
+        sides: labels of the two branches.
     """
     parts: list[Markup] = []
     for before, after in ((0, 1), (1, 2)):
@@ -50,13 +50,13 @@ def flow(boxes: Sequence[Box], blessed: bool | None, gate: str, sides: tuple[str
     parts.append(_arrow(_LEFTS[3] + _BOX, _LEFTS[4], ran=boxes[4].status != "skipped"))
     parts += _gate(blessed, gate, sides)
     parts += [_box(left, box) for left, box in zip(_LEFTS, boxes, strict=False)]
-    said = ", ".join(f"{box.name} {box.status}" for box in boxes)
+    statuses = ", ".join(f"{box.name} {box.status}" for box in boxes)
     decision = {True: "The gate blessed the model.", False: "The gate refused the model.", None: ""}[blessed]
-    return picture(1120, 190, parts, title=f"The pipeline: {said}. {decision}".strip(), css="chart flow")
+    return picture(1120, 190, parts, title=f"The pipeline: {statuses}. {decision}".strip(), css="chart flow")
 
 
 def chain(boxes: Sequence[Box]) -> Markup:
-    """The picture of steps one after the other, without a gate."""
+    """The diagram of consecutive steps without a gate."""
     apart = (_LEFTS[-1] - _LEFTS[0]) / max(len(boxes) - 1, 1)
     lefts = [_LEFTS[0] + place * apart for place in range(len(boxes))]
     parts = [
@@ -64,8 +64,8 @@ def chain(boxes: Sequence[Box]) -> Markup:
         for before, after, box in zip(lefts, lefts[1:], boxes[1:], strict=False)
     ]
     parts += [_box(left, box) for left, box in zip(lefts, boxes, strict=True)]
-    said = ", ".join(f"{box.name} {box.status}" for box in boxes)
-    return picture(1120, 150, parts, title=f"The pipeline: {said}.", css="chart flow")
+    statuses = ", ".join(f"{box.name} {box.status}" for box in boxes)
+    return picture(1120, 150, parts, title=f"The pipeline: {statuses}.", css="chart flow")
 
 
 def _box(left: float, box: Box) -> Markup:

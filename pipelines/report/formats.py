@@ -1,4 +1,4 @@
-"""How numbers, times and names read on the page."""
+"""Number, time and name formats of the report."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ABSENT = "–"  # noqa: RUF001
 
 
 def name(metric: str) -> str:
-    """A metric, feature or reason code as words: "root_mean_squared_error" -> "Root mean squared error"."""
+    """Formats the name of a metric, feature or reason: "root_mean_squared_error" -> "Root mean squared error"."""
     words = metric.replace("_", " ").strip()
     return _NAMES.get(metric, words[:1].upper() + words[1:])
 
 
 def short_name(metric: str) -> str:
-    """A metric's usual abbreviation, or its words where it has none."""
+    """A metric's usual abbreviation, or its formatted name where it has none."""
     return _SHORT_NAMES.get(metric, name(metric))
 
 
@@ -44,7 +44,7 @@ def count(value: float | None) -> str:
 
 
 def significant(value: float | None, digits: int = 4) -> str:
-    """A number to so many significant digits, without an exponent where that reads well."""
+    """A number with significant digits, without an exponent where it is readable."""
     if value is None:
         return ABSENT
     if value == 0:
@@ -57,13 +57,13 @@ def significant(value: float | None, digits: int = 4) -> str:
 
 
 def plain(value: float | None, digits: int = 4) -> str:
-    """As `significant`, without zeros at the end: for bounds and other numbers that people chose."""
+    """As `significant`, without trailing zeros: for bounds and other numbers that users chose."""
     shown = significant(value, digits)
     return shown.rstrip("0").rstrip(".") if "." in shown and "e" not in shown else shown
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
-    """A share of 1 as a percentage."""
+    """A fraction as a percentage."""
     if share is None:
         return ABSENT
     if 0 < share < 0.5 * 10 ** -(decimals + 2):

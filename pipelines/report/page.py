@@ -1,4 +1,4 @@
-"""Writes the report of a run: one HTML page that needs nothing but itself, for those who would rather look."""
+"""Report page: writes the report of a run as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headrace.core import storage
 
 
 def write_report(summary: Mapping[str, Any], output: str) -> None:
-    """Writes the report of a run; the same summary and artifacts give the same bytes.
+    """Writes the report of a run; equal summaries and artifacts give equal bytes.
 
     Args:
         summary: the run's summary, as its exit task writes it; artifacts are found through its steps' outputs. Any
-            of it may be missing: the page shows what there is.
+            part may be missing: the page shows the rest.
         output: the file to write.
 
     Raises:
@@ -81,8 +81,8 @@ def render(summary: Mapping[str, Any]) -> str:
 
 
 def template(name: str) -> Any:
-    """A template of this package, as Jinja2 renders it, which knows `style`."""
-    # Jinja2 is imported here so that commands which never write a page do not pay for it.
+    """Loads a Jinja2 template of this package, with the variable `style`."""
+    # Jinja2 is imported here so that commands which write no page do not need its import time.
     import jinja2
 
     from headrace.pipelines.report import formats
@@ -105,5 +105,5 @@ def _source(name: str) -> str:
 
 
 def _csp_hash(script: str) -> str:
-    """What a Content-Security-Policy calls a script that may run."""
+    """The hash of an allowed script in a Content-Security-Policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""What the page says of training and of the predictions: learning curves, residuals, confusion, ROC, calibration."""
+"""Training and prediction sections of the report: learning curves, residuals, confusion, ROC, calibration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from headrace.components.train.loop.budget import NOT_LIMITS
 from headrace.pipelines.report import charts, formats
 from headrace.pipelines.report.artifacts import Artifacts
 from headrace.pipelines.report.evaluation_view import MOST_SLICES
@@ -19,7 +20,7 @@ _MOST_CLASSES = 30
 
 @dataclass(frozen=True)
 class Residuals:
-    """Quantiles of actual minus predicted in a slice: their places in percent, and how they read."""
+    """Quantiles of actual minus predicted in a slice: their positions in percent, and their text."""
 
     feature: str
     value: str
@@ -30,7 +31,7 @@ class Residuals:
 
 
 def residuals(artifacts: Artifacts) -> tuple[list[Residuals], list[tuple[float, str]], float]:
-    """A box for each slice, the ticks of their common scale, and the place of zero on it."""
+    """A box for each slice, the ticks of their common scale, and the position of zero on it."""
     kept = []
     for part in objects(artifacts.evaluation.get("residuals_by_slice"))[:MOST_SLICES]:
         quantiles = [q for q in numbers(part.get("quantiles")) if q is not None]
@@ -55,7 +56,7 @@ def residuals(artifacts: Artifacts) -> tuple[list[Residuals], list[tuple[float, 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the confusion matrix; `strength` is the percent of the actual class's rows that it holds."""
+    """A cell of the confusion matrix; `strength` is its percentage of the actual class's rows."""
 
     rows: str
     share: str
@@ -72,7 +73,7 @@ class Confusion:
 
 
 def confusion(artifacts: Artifacts) -> Confusion | None:
-    """The confusion matrix; None where there is none, or where it is too large to be looked at."""
+    """The confusion matrix; None if the run has none, or if it is too large for the page."""
     matrix = mapping(mapping(artifacts.evaluation.get("curves")).get("confusion_matrix"))
     classes = tuple(str(c) for c in items(matrix.get("classes")))
     counts = [[n or 0.0 for n in numbers(row)] for row in items(matrix.get("counts"))]
@@ -90,7 +91,7 @@ def confusion(artifacts: Artifacts) -> Confusion | None:
 
 
 def curve_pictures(artifacts: Artifacts, label: str) -> dict[str, Markup]:
-    """The charts of the evaluation by name: predicted_actual, roc, precision_recall, calibration; those there are."""
+    """The available charts of the evaluation by name: predicted_actual, roc, precision_recall, calibration."""
     curves = mapping(artifacts.evaluation.get("curves"))
     metrics = mapping(artifacts.evaluation.get("metrics"))
     seen = mapping(curves.get("predicted_actual"))
@@ -126,10 +127,10 @@ def curve_pictures(artifacts: Artifacts, label: str) -> dict[str, Markup]:
         "calibration": charts.unit_curve(
             [(p, o) for p, o, _ in calibrated],
             x_name="Predicted probability",
-            y_name="Observed share",
+            y_name="Observed fraction",
             chance=((0, 0), (1, 1)),
             chance_name="calibrated",
-            title="Calibration: the share of rows where it came true, against the predicted probability.",
+            title="Calibration: the observed fraction of positive rows, against the predicted probability.",
             weights=[w for _, _, w in calibrated],
         ),
     }
@@ -155,7 +156,7 @@ def learning(artifacts: Artifacts) -> Markup | None:
 
 
 def training_facts(artifacts: Artifacts) -> list[tuple[str, str]]:
-    """(name, value) of how the training went."""
+    """Facts of the training as (name, value)."""
     training = artifacts.training
     strategy, hardware = mapping(training.get("strategy")), mapping(training.get("hardware"))
     replicas, bound = number(training.get("replicas")), mapping(training.get("bound"))
@@ -172,7 +173,7 @@ def training_facts(artifacts: Artifacts) -> list[tuple[str, str]]:
             formats.percent(share) if (share := number(training.get("input_share"))) is not None else None,
         ),
         ("What bounds it", text(bound.get("text"))),
-        ("Strategy", ": ".join(told for n in ("name", "why") if (told := text(strategy.get(n)))) or None),
+        ("Strategy", ": ".join(part for n in ("name", "why") if (part := text(strategy.get(n)))) or None),
         ("Replicas", None if replicas is None or replicas < 2 else formats.count(replicas)),
         ("Device", text(hardware.get("device"))),
         ("Precision", text(strategy.get("precision"))),
@@ -183,15 +184,15 @@ def training_facts(artifacts: Artifacts) -> list[tuple[str, str]]:
 
 
 def _course(training: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """What ended and resumed it, and what it was allowed."""
+    """The reason of the end, resumed steps, and the budget."""
     resumed = [n for step in items(mapping(training.get("checkpoints")).get("resumed_at_steps")) if (n := number(step))]
     yield "Resumed at step", ", ".join(formats.count(step) for step in resumed) or None
     budget = mapping(training.get("budget"))
-    asked = [f"{name} {budget[name]}" for name in ("max_hours", "max_cost", "target") if text(budget.get(name))]
+    limits = [f"{name} {value}" for name, value in budget.items() if name not in NOT_LIMITS and text(value)]
     hours, cost = number(budget.get("hours")), number(budget.get("cost"))
-    if asked and hours is not None:
+    if limits and hours is not None:
         paid = "" if cost is None else f", {formats.significant(cost)} paid"
-        yield "Budget", f"{', '.join(asked)}; {formats.significant(hours)} h used{paid}"
+        yield "Budget", f"{', '.join(limits)}; {formats.significant(hours)} h used{paid}"
     for note in items(training.get("notes")):
         yield "Note", text(note)
 

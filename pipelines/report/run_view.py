@@ -1,4 +1,4 @@
-"""What the page says of the run itself: the steps and their times, the endpoint, its provenance."""
+"""Run section of the report: the steps and their times, the endpoint, and the provenance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RAN = ("succeeded", "cached", "failed")
 
 @dataclass(frozen=True)
 class StepRow:
-    """One step's line in the table of times; `import_share` and `work_share` are percent of the longest step."""
+    """A step's row in the table of times; `import_share` and `work_share` are percentages of the longest step."""
 
     name: str
     status: str
@@ -34,7 +34,7 @@ class StepRow:
 
 
 def step_rows(artifacts: Artifacts) -> list[StepRow]:
-    """The steps that ran, with their times and memory beside those of the greatest."""
+    """The steps that ran, with times and memory relative to the maximum."""
     ran = [s for s in artifacts.steps.values() if s.get("status") in _RAN]
     longest = max((number(s.get("seconds")) or 0.0 for s in ran), default=0.0) or 1.0
     largest = max((number(s.get("peak_memory_bytes")) or 0.0 for s in ran), default=0.0) or 1.0
@@ -59,7 +59,7 @@ def step_rows(artifacts: Artifacts) -> list[StepRow]:
 
 
 def pipeline_picture(artifacts: Artifacts) -> Markup:
-    """The pipeline with what came of each step."""
+    """The diagram of the pipeline with the result of each step."""
     if artifacts.counted == "score":
         return chain([_box(name, step, artifacts) for name, step in artifacts.steps.items()])
     evaluation = artifacts.evaluation
@@ -68,12 +68,12 @@ def pipeline_picture(artifacts: Artifacts) -> Markup:
         decided = mapping(mapping(artifacts.steps.get("evaluate")).get("result")).get("blessed")
     gate = mapping(evaluation.get("gate"))
     if not gate:
-        asked = "" if decided is None else "no gate: always yes"
+        condition = "" if decided is None else "no gate: always yes"
     else:
-        asked = formats.short_name(str(gate.get("metric"))) + bounds_text(gate)
+        condition = formats.short_name(str(gate.get("metric"))) + bounds_text(gate)
     names = ["tune" if name == "train" and "tune" in artifacts.steps else name for name in STEPS]
     boxes = [_box(name, mapping(artifacts.steps.get(name)), artifacts) for name in names]
-    return flow(boxes, decided if isinstance(decided, bool) else None, asked)
+    return flow(boxes, decided if isinstance(decided, bool) else None, condition)
 
 
 def bounds_text(gate: Mapping[str, Any]) -> str:
@@ -84,9 +84,7 @@ def bounds_text(gate: Mapping[str, Any]) -> str:
 
 def _box(name: str, step: Mapping[str, Any], artifacts: Artifacts) -> Box:
     status = str(step.get("status") or "skipped")
-    time = {"skipped": "not run", "cached": "from the cache"}.get(status) or formats.seconds(
-        number(step.get("seconds"))
-    )
+    time = {"skipped": "not run", "cached": "cached"}.get(status) or formats.seconds(number(step.get("seconds")))
     facts = {
         "preprocess": _rows_fact,
         "train": _train_fact,
@@ -141,7 +139,7 @@ def _published_fact(step: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How to call what was deployed."""
+    """How to call the endpoint."""
 
     version: str
     previous: str | None
@@ -160,7 +158,7 @@ def endpoint(artifacts: Artifacts) -> Endpoint | None:
 
 
 def provenance(summary: Mapping[str, Any], artifacts: Artifacts) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(heading, [(name, value)]) of what the run was made of and made on."""
+    """Provenance of the run as (heading, [(name, value)])."""
     training, manifest = artifacts.training, artifacts.manifest
     strategy = mapping(training.get("strategy"))
     outputs = {kind: uri for step in artifacts.steps.values() for kind, uri in mapping(step.get("outputs")).items()}

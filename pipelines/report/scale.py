@@ -1,4 +1,4 @@
-"""Scales: from the values of the data to places on the page, and the ticks between."""
+"""Axis scales: map data values to positions on the page, and choose ticks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-# Beyond this ratio of the greatest to the least value, a linear axis shows the great ones only.
+# Above this ratio of maximum to minimum, a linear axis shows only the large values.
 _LOG_RATIO = 12.0
-# Values closer together than this share of their size cannot be told apart by their ticks.
+# Values that differ by less than this fraction of their size have indistinguishable ticks.
 _LEAST_SPREAD = 1e-9
 _MOST_DECIMALS = 6
 # Beyond these, differences of values overflow or vanish.
@@ -21,11 +21,11 @@ class Scale:
     """Maps [low, high] to [start, end].
 
     Args:
-        low: the least value shown.
-        high: the greatest value shown, more than `low`.
-        start: the place of `low`, in pixels or percent.
-        end: the place of `high`.
-        logarithmic: equal ratios take equal space; `low` is then positive.
+        low: minimum of the axis.
+        high: maximum of the axis, greater than `low`.
+        start: position of `low`, in pixels or percent.
+        end: position of `high`.
+        logarithmic: whether equal ratios have equal lengths; `low` is then positive.
     """
 
     low: float
@@ -44,7 +44,7 @@ class Scale:
         padding: float = 0.06,
         may_be_logarithmic: bool = False,
     ) -> Self:
-        """The scale that shows all of `values`, with a margin of `padding` of their range at either end."""
+        """A scale for all of `values`, with a margin of `padding` times their range at either end."""
         known = [_tame(v) for v in values if v is not None] or [0.0, 1.0]
         low, high = min(known), max(known)
         if may_be_logarithmic and low > 0 and high / low > _LOG_RATIO:
@@ -58,7 +58,7 @@ class Scale:
         return cls(low - padding * spread, high + padding * spread, start, end)
 
     def __call__(self, value: float) -> float:
-        """The place of `value`; values outside the scale are put at its end."""
+        """The position of `value`, clipped to the ends of the scale."""
         value = min(max(value, self.low), self.high)
         if self.logarithmic:
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -67,11 +67,11 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def place(self, value: float | None) -> float | None:
-        """As a call, and None for None."""
+        """The position of `value`; None for None."""
         return None if value is None else self(value)
 
     def ticks(self, about: int = 5) -> list[tuple[float, str]]:
-        """Round values inside the scale, and how they read."""
+        """Round values within the scale, with their labels."""
         if self.logarithmic:
             found = _log_ticks(self.low, self.high)
             if len(found) >= 3:

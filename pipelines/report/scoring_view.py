@@ -1,4 +1,4 @@
-"""What the page says of a batch scoring run: how the predictions were made, and how far they are from training."""
+"""Scoring section of the report: how the predictions were made, and their drift from training."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from headrace.pipelines.report.artifacts import Artifacts
 from headrace.pipelines.report.data_view import Feature, by_kind, feature
 from headrace.pipelines.report.values import items, mapping, number, numbers, text
 
-# Of the 21 quantiles of a column: 5 %, a quarter, the median, three quarters, 95 %.
+# Indices among the 21 quantiles of a column: 5, 25, 50, 75 and 95 %.
 _SHOWN = (1, 5, 10, 15, 19)
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How the predictions were made and what they are.
+    """Content of the scoring section.
 
     Attributes:
-        rate: rows a second.
-        drift: the Jensen-Shannon divergence from the label in training, or None where that is not known.
-        facts: (name, value) of how they were made.
-        numeric: the outputs that are numbers, and the label in training beside the one that predicts it.
-        categorical: the others.
-        quantiles: of the output that predicts the label: the share of rows, the prediction, the label, the difference.
+        rate: rows per second.
+        drift: the Jensen-Shannon divergence from the label in training, or None if not known.
+        facts: (name, value) of the scoring.
+        numeric: numeric outputs, and the label in training after the output that predicts it.
+        categorical: other outputs.
+        quantiles: of the output that predicts the label: percentage of rows, prediction, label, difference.
     """
 
     rate: str
@@ -37,7 +37,7 @@ class Scoring:
 
 
 def scoring(artifacts: Artifacts) -> Scoring | None:
-    """The scoring of a run; None where it did none."""
+    """The scoring of a run; None for other pipelines."""
     step = mapping(artifacts.steps.get("score"))
     result, manifest = mapping(step.get("result")), artifacts.manifest
     known = manifest or result
@@ -74,7 +74,7 @@ def scoring(artifacts: Artifacts) -> Scoring | None:
 
 
 def _rate(step: Mapping[str, Any], rows: float | None) -> str:
-    """Over the time of the step without its imports, but with loading the model."""
+    """Rows per second over the time of the step, without imports, but with loading the model."""
     seconds = (number(step.get("seconds")) or 0.0) - (number(step.get("import_seconds")) or 0.0)
     return formats.ABSENT if rows is None or seconds <= 0 else formats.count(rows / seconds)
 

@@ -1,4 +1,4 @@
-"""Builds SVG elements whose attributes and texts are escaped."""
+"""SVG builder: elements with escaped attributes and texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tag(element: str, *children: str, **attributes: str | float | None) -> Marku
 
 
 def picture(width: float, height: float, children: Iterable[str], *, title: str, css: str = "chart") -> Markup:
-    """A picture that scales with the page, and reads as `title` to those who cannot see it."""
+    """A picture that scales with the page, with `title` as its text alternative."""
     return tag(
         "svg",
         *children,
@@ -38,7 +38,7 @@ def picture(width: float, height: float, children: Iterable[str], *, title: str,
 
 
 def coordinate(value: float) -> str:
-    """A number to a tenth of a pixel."""
+    """Formats a coordinate to a tenth of a pixel."""
     return f"{value:.1f}".removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""Lenient reading of JSON values: a report is written after failures too, so what is missing or odd is left out."""
+"""Lenient access to JSON values: a report is written after failures too, so missing or invalid values are omitted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def numbers(value: object) -> list[float | None]:
 
 
 def pairs(first: object, second: object) -> list[tuple[float, float]]:
-    """Two JSON arrays side by side, without the places where either is not a finite number."""
+    """Pairs of two JSON arrays' elements, without those where either is not a finite number."""
     both = zip(numbers(first), numbers(second), strict=False)
     return [(a, b) for a, b in both if a is not None and b is not None]
 

@@ -1,4 +1,4 @@
-"""What the page says first: what came of the run, why, and what to do about it."""
+"""Verdict of the report: the outcome of the run, its reason, and what to do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from headrace.pipelines.report.values import items, mapping, number, objects, te
 
 _WHAT_NOW = {
     2: "The input needs a change: the same input will fail again.",
-    3: "Nothing failed: the gate said no.",
-    75: "The platform failed. The same command may succeed; steps that are done are not done twice.",
+    3: "Nothing failed: the model was rejected by the gate.",
+    75: "The platform failed. The same command may succeed; finished steps are not repeated.",
 }
 
 
@@ -26,9 +26,9 @@ class Verdict:
         icon: the name of its icon.
         title: the outcome in a few words.
         sentence: what follows from it.
-        reasons: why, one a line.
-        details: (name, value) of what an error says.
-        table: where an error saw many things, the columns' names and then what was seen and expected.
+        reasons: of the outcome, one per line.
+        details: (name, value) of an error.
+        table: of an error: a row of column names, then rows.
         what_now: what to do about an error.
     """
 
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def verdict(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
-    """What came of the run."""
+    """The verdict on the run."""
     status = summary.get("status")
     if status == "refused":
         return _refused(artifacts)
@@ -56,11 +56,11 @@ def _succeeded(artifacts: Artifacts) -> Verdict:
     deployed = mapping(mapping(artifacts.steps.get("deploy")).get("result"))
     version, url = text(deployed.get("version")), text(deployed.get("url"))
     if version is None:
-        return Verdict("good", "check", "The run succeeded", "Every step of the pipeline that had to run ended well.")
+        return Verdict("good", "check", "The run succeeded", "Every step of the pipeline that had to run succeeded.")
     sentence = f"Version {version} answers" + (f" at {url}." if url else ".")
     previous = text(deployed.get("previous"))
     if previous is not None and previous != version:
-        sentence += f" Version {previous} is kept for going back."
+        sentence += f" Version {previous} is kept for a rollback."
     blessed = artifacts.evaluation.get("blessed") is True
     judged = artifacts.evaluation.get("gate") is not None
     title = "Blessed and deployed" if blessed and judged else "Deployed"
@@ -73,7 +73,7 @@ def _published(artifacts: Artifacts) -> Verdict:
     sentence = f"{formats.count(number(artifacts.manifest.get('rows_out')))} predictions of version "
     sentence += f"{text(artifacts.manifest.get('model_version')) or formats.ABSENT} are at {where or formats.ABSENT}."
     if previous is not None:
-        sentence += f" Those of {previous} are kept for going back."
+        sentence += f" Those of {previous} are kept for a rollback."
     return Verdict("good", "check", "Scored and published", sentence)
 
 
@@ -83,8 +83,8 @@ def _refused(artifacts: Artifacts) -> Verdict:
     checks = objects(evaluation.get("checks"))
     if len(checks) == len(reasons):
         reasons = [r for r, check in zip(reasons, checks, strict=True) if check.get("passed") is False]
-    sentence = "The gate said no, so nothing was deployed: what answered before answers still."
-    return Verdict("warning", "cross", "Refused by the gate", sentence, tuple(reasons))
+    sentence = "The gate rejected the model, so nothing was deployed: the endpoint did not change."
+    return Verdict("warning", "cross", "Rejected by the gate", sentence, tuple(reasons))
 
 
 def _failed(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
@@ -92,7 +92,7 @@ def _failed(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
     error = mapping(summary.get("error")) or mapping(failed.get("error"))
     where = text(failed.get("step"))
     title = f"Failed in {where}" if where else "The run failed"
-    sentence = text(error.get("what")) or "No step left word of what went wrong; the logs of the run may say more"
+    sentence = text(error.get("what")) or "No step reported an error; the logs of the run may have details"
     fix = text(error.get("fix"))
     details = [(n.capitalize(), text(error.get(n))) for n in ("where", "expected", "received")]
     now = _WHAT_NOW.get(int(number(error.get("exit_status")) or 0))
@@ -108,9 +108,9 @@ def _failed(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
 
 
 def _table(rows: object) -> tuple[tuple[str, ...], ...]:
-    """The rows that are as wide as the first."""
-    told = [tuple(str(cell) for cell in items(row)) for row in items(rows)]
-    return tuple(row for row in told if row and len(row) == len(told[0]))
+    """The rows that have as many cells as the first."""
+    cells = [tuple(str(cell) for cell in items(row)) for row in items(rows)]
+    return tuple(row for row in cells if row and len(row) == len(cells[0]))
 
 
 def _sentence(words: str) -> str:

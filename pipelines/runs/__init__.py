@@ -1,1 +1,1 @@
-"""Runs of a root: their records, and how a user names one."""
+"""Runs of a root: their records, and their lookup by id or path."""

@@ -1,4 +1,4 @@
-"""Machine status: the newest run of a root, what is under way, and its endpoints."""
+"""Machine status: the newest run of a root, its running runs, and its endpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.pipelines.runs.records import RunRecord, list_runs
 
 @dataclass(frozen=True)
 class EndpointOfRoot:
-    """An endpoint's folder and its status; `error` says why it cannot be read, and "" where it can."""
+    """An endpoint's folder and its status; `error` is the reason why it cannot be read, or ""."""
 
     folder: str
     status: EndpointStatus | None
@@ -23,13 +23,13 @@ class EndpointOfRoot:
 
 @dataclass(frozen=True)
 class MachineStatus:
-    """What there is under a root on this machine.
+    """Status of a root on this machine.
 
     Attributes:
         root: the folder.
-        latest: the newest run; None where there is none.
-        under_way: the runs that a process works on now.
-        endpoints: each of the root's endpoints.
+        latest: the newest run; None if there is none.
+        under_way: the runs that a process is running now.
+        endpoints: of the root.
     """
 
     root: str
@@ -38,15 +38,15 @@ class MachineStatus:
     endpoints: tuple[EndpointOfRoot, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, but for dataclasses."""
+        """The status as JSON values and dataclasses."""
         return dict(vars(self))
 
 
 def machine_status(root: str) -> MachineStatus:
-    """The status of a root on this machine; each endpoint's server is asked, for 5 s at most.
+    """The status of a root on this machine; each endpoint's server has 5 s to respond.
 
     Raises:
-        UsageError: there is no such root here.
+        UsageError: the root does not exist.
     """
     folder = storage.local_path(root)
     runs = list_runs(root)

@@ -1,4 +1,4 @@
-"""Run records: what each run of a root is and came to, from its start record, its summary and its lock."""
+"""Run records: state and results of each run of a root, from its start record, its summary and its lock."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from headrace.pipelines.runs import start_record
 
 Status = Literal["succeeded", "refused", "failed", "running", "interrupted", "unreadable"]
 SUMMARY = "summary.json"
-# The steps that make a Model.
+# The steps whose output is a Model.
 MAKERS = ("train", "tune")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run, as `headrace runs` lists it.
+    """A run in the list of `headrace runs`.
 
     Attributes:
         run_id: the name of its folder.
         folder: where its summary, report and logs are.
         status: running while a process holds its lock; interrupted where the process is gone and wrote no summary;
             unreadable where its files are damaged.
-        pipeline: static, tuned or batch-scoring, as far as is known.
+        pipeline: static, tuned or batch-scoring, if known.
         problem: the problem's name.
         started, finished: seconds since 1970, or None.
         data: the URI of the rows.
-        data_version: their fingerprint, or None.
+        data_version: fingerprint of the rows, or None.
         metrics: on the test split by name: "value", "low" and "high", each a number or None.
-        gate_metric: the name of the metric that the gate judges, or None.
-        model_version: of the Model that it made or scored with, or None.
+        gate_metric: the metric of the gate, or None.
+        model_version: of the Model that it trained or scored with, or None.
         step: the step that is running, or that failed; None otherwise.
         outputs: URI by kind of artifact: examples, model, evaluation, predictions, ...
-        message: why it failed or cannot be read, as one paragraph; "" otherwise.
+        message: the reason why it failed or cannot be read, as one paragraph; "" otherwise.
     """
 
     run_id: str
@@ -57,24 +57,24 @@ class RunRecord:
     message: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The record as JSON values."""
         return dataclasses.asdict(self)
 
     @property
     def headline(self) -> tuple[str, float] | None:
-        """The metric to list it by, and its value: the gate's, or the first that is defined."""
+        """The metric for a list of runs, and its value: the gate's, or the first that is defined."""
         names = [self.gate_metric, *self.metrics] if self.gate_metric else list(self.metrics)
         values = ((name, self.metrics[name].get("value")) for name in names if name in self.metrics)
         return next(((name, value) for name, value in values if value is not None), None)
 
 
 def is_run(folder: str) -> bool:
-    """Whether a folder is that of a run."""
+    """Whether a folder is a run's folder."""
     return any(storage.exists(storage.join(folder, name)) for name in (SUMMARY, start_record.NAME))
 
 
 def list_runs(root: str) -> list[RunRecord]:
-    """The runs of a root, the newest first; those that cannot be read are among them.
+    """The runs of a root, newest first, including those that cannot be read.
 
     Raises:
         UsageError: the root is not a folder.
@@ -85,7 +85,9 @@ def list_runs(root: str) -> list[RunRecord]:
     else:
         path = storage.local_path(root)
         if not path.is_dir():
-            raise UsageError("there is no such root", where=root, expected="a folder with runs/, as --root made it")
+            raise UsageError(
+                "the root does not exist", where=root, expected="a folder with runs/, as created by --root"
+            )
         runs = path / "runs"
         folders = [str(entry) for entry in sorted(runs.iterdir())] if runs.is_dir() else []
     records = [read_run(folder) for folder in folders if is_run(folder)]
@@ -93,7 +95,7 @@ def list_runs(root: str) -> list[RunRecord]:
 
 
 def read_run(folder: str) -> RunRecord:
-    """The record of a run, from its folder; one that cannot be read has the status unreadable."""
+    """Reads the record of a run from its folder; one that cannot be read has the status unreadable."""
     run_id = storage.join(folder.rstrip("/")).rsplit("/", 1)[-1]
     try:
         return _read(folder, run_id)

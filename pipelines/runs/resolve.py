@@ -1,4 +1,4 @@
-"""Run resolver: the run that a user names, and the artifact of it that a command needs."""
+"""Run resolver: finds a run by id or path, and the artifact of it that a command needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["examples", "model", "quarantined"]
 
 # Files in a run's folder that name the run as well as the folder does.
 _FILES = (SUMMARY, NAME, "report.html", "pipeline.yaml")
-# What the folder of an artifact holds: such a path is what it says, and no run.
+# Files that mark an artifact's folder: such a path is the artifact, not a run.
 _ARTIFACT_FILES = ("manifest.json", "training.json", "endpoint.json", "saved_model.pb", "quarantine.jsonl")
 _OUTPUTS = {"examples": ("examples",), "model": ("model",), "quarantined": ("examples", "predictions")}
 _NAMES = {"examples": "Examples", "model": "Model", "quarantined": "Examples or Predictions"}
@@ -24,15 +24,15 @@ _LISTED = 10
 
 
 def resolve_run(text: str, root: str = DEFAULT_ROOT) -> RunRecord:
-    """The run that `text` names.
+    """Finds the run that `text` names.
 
     Args:
-        text: a run's id or an unambiguous beginning of one, within `root`; ROOT/ID; its folder; a file of that folder,
+        text: a run's id or an unambiguous prefix of one, within `root`; ROOT/ID; its folder; a file of that folder,
             such as summary.json or report.html; or a root, for its newest finished run.
         root: where ids are looked up.
 
     Raises:
-        UsageError: there is no such run, or more than one; the message lists what there is.
+        UsageError: no run or several runs match; the message lists the runs.
     """
     found = _find(text, root)
     if found is None:
@@ -41,13 +41,13 @@ def resolve_run(text: str, root: str = DEFAULT_ROOT) -> RunRecord:
 
 
 def resolve_artifact(text: str, kind: Kind, root: str = DEFAULT_ROOT) -> str:
-    """The URI of an artifact: that of the run which `text` names, or `text` itself where it names none.
+    """The URI of an artifact: the output of the run that `text` names, or `text` itself if it does not name a run.
 
     Raises:
-        UsageError: the run has no such artifact; or `text` is a single word like an id, nothing of that name exists,
+        UsageError: the run has no artifact of this kind; or `text` is like an id, nothing of that name exists,
             and no run of `root` has it.
     """
-    # Looking costs a request for each file of an object store.
+    # Each check is a request to an object store.
     if not text or (storage.is_remote(text) and "/runs/" not in text):
         return text
     if any(storage.exists(storage.join(text, name)) for name in _ARTIFACT_FILES):
@@ -61,10 +61,10 @@ def resolve_artifact(text: str, kind: Kind, root: str = DEFAULT_ROOT) -> str:
 
 
 def artifact_of(run: RunRecord, kind: Kind) -> str:
-    """The URI of what a run made.
+    """The URI of an artifact of a run.
 
     Raises:
-        UsageError: it made none.
+        UsageError: the run has no artifact of this kind.
     """
     for output in _OUTPUTS[kind]:
         if output in run.outputs:
@@ -79,7 +79,7 @@ def artifact_of(run: RunRecord, kind: Kind) -> str:
 
 
 def _find(text: str, root: str) -> RunRecord | None:
-    """The run that a path or an id names; None where there is none."""
+    """The run that a path or an id names; None if it does not exist."""
     folder, _, last = text.rstrip("/").rpartition("/")
     if last in _FILES:
         path = folder or "."
@@ -114,7 +114,7 @@ def _runs_of(root: str) -> list[RunRecord]:
 
 
 def _unknown(text: str, root: str) -> UsageError:
-    """The error for a run that does not exist; it lists the runs that do."""
+    """The error for a run that does not exist, with a list of those that do."""
     folder = text.rstrip("/").rpartition("/")[0]
     place = next((each for each in (folder, folder.removesuffix("/runs"), root) if each and _runs_of(each)), root)
     if runs := _runs_of(place):

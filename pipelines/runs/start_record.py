@@ -1,4 +1,4 @@
-"""Start record: run.json in a run's folder, which tells of a run before its summary does."""
+"""Start record: run.json in a run's folder, which describes a run until its summary exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.core import storage
 
 NAME = "run.json"
 FORMAT = 1
-# A webhook's URL often carries its secret.
+# A webhook's URL often contains a secret.
 _NOT_KEPT = frozenset({"webhook"})
 
 
@@ -23,16 +23,16 @@ def recording(
     arguments: Mapping[str, Any],
     listener: Callable[[dict[str, Any]], None],
 ) -> Callable[[dict[str, Any]], None]:
-    """Writes the start record of a run, and returns a listener that keeps the running step in it.
+    """Writes the start record of a run, and returns a listener that updates the running step in it.
 
     Args:
         folder: the run's folder, whose lock the caller holds.
-        pipeline: its name, as `compile_to` accepts it.
+        pipeline: its name, as of `compile_to`.
         problem: the problem's name.
         run_id: the run's name.
         started: seconds since 1970.
         arguments: the pipeline's parameters.
-        listener: hears every event too.
+        listener: receives every event too.
     """
     kept = {name: value for name, value in arguments.items() if name not in _NOT_KEPT}
     record: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""Compiled pipelines on a platform of someone else: submitted once, scheduled, followed, cancelled, and their logs."""
+"""Submission of compiled pipelines to a remote platform: runs, schedules, progress, cancellation and logs."""

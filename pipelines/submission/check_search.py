@@ -1,4 +1,4 @@
-"""A search is looked at before it is submitted: what the platform would refuse is refused here."""
+"""Search check before submission: refuses what the platform would reject."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from headrace.pipelines.submission.parameters import declared
 
 
 def check(spec: Spec, problem: str, values: Mapping[str, Any], platform: str) -> None:
-    """Refuses a pipeline that searches where the Problem says nothing to search, or what the platform does not take.
+    """Refuses a pipeline with a search if the Problem has no `tuning`, or one that the platform does not support.
 
     Args:
-        spec: a compiled pipeline; one without a search is not looked at.
-        problem: the Problem file, or "" where none is given.
+        spec: a compiled pipeline; one without a search is not checked.
+        problem: the Problem file, or "".
         values: the pipeline's parameters.
         platform: "vertex" or "kubeflow".
 
     Raises:
-        ProblemError, UsageError: with what is wrong, and the rule.
+        ProblemError, UsageError: the search is not valid; the message has the rule.
     """
     searching = {
         task.component_name: task for task in spec.tasks() if task.component_name in ("comp-study", "comp-tune")

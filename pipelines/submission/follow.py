@@ -1,4 +1,4 @@
-"""Following a run: its tasks' progress as events, until it has ended."""
+"""Run follower: reports the progress of a run's tasks as events, until the run has ended."""
 
 from __future__ import annotations
 
@@ -7,62 +7,62 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.submission.retry import Patience, asking
+from headrace.core.retry import RetryPolicy, retry
 from headrace.pipelines.submission.run import Run, Service, Task
 from headrace.pipelines.submission.tasks import leaves
 
-# Called with each event of a task, as `platforms.local.Listener` is.
+# Called with each event of a task, as `platforms.local.Listener`.
 Listener = Callable[[dict[str, Any]], None]
 
 _OVER = {"succeeded": "finished", "failed": "failed", "cancelled": "failed", "cached": "cached"}
 
 
-def find(service: Service, run_id: str, patience: Patience) -> Run:
-    """A run, with its tasks.
+def find(service: Service, run_id: str, policy: RetryPolicy) -> Run:
+    """Finds a run, with its tasks.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: the run does not exist.
     """
-    found = asking(lambda: service.find(run_id), patience)
+    found = retry(lambda: service.find(run_id), policy)
     if found is None:
         raise UsageError(
-            f"there is no such run on {service.name}", where=run_id, fix="`headrace status` without a run lists them"
+            f"the run does not exist on {service.name}", where=run_id, fix="`headrace status` without a run lists them"
         )
     return found
 
 
-def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, patience: Patience) -> Run:
-    """Tells a listener of each task, until the run has ended.
+def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, policy: RetryPolicy) -> Run:
+    """Reports each task to a listener, until the run has ended.
 
     Args:
-        service: where it runs.
+        service: of the run.
         run: that was submitted.
-        listener: hears started, finished, cached and failed of each task.
-        poll_s: seconds between two looks.
-        patience: with a platform that does not answer. The run itself does not end when this does.
+        listener: receives the events started, finished, cached and failed of each task.
+        poll_s: seconds between two requests.
+        policy: retry policy of requests. The run continues when it gives up.
 
     Returns:
-        The run as it ended.
+        The ended run.
     """
-    told: dict[str, str] = {}
+    states: dict[str, str] = {}
     while True:
         for name in leaves(run.spec):
             if name in run.tasks:
-                _tell(run.tasks[name], told, listener)
+                _tell(run.tasks[name], states, listener)
         if run.ended:
             return run
         time.sleep(poll_s)
-        run = find(service, run.reference, patience)
+        run = find(service, run.reference, policy)
 
 
-def _tell(task: Task, told: dict[str, str], listener: Listener) -> None:
-    before = told.get(task.name)
+def _tell(task: Task, states: dict[str, str], listener: Listener) -> None:
+    before = states.get(task.name)
     if task.state == before or task.state in ("waiting", "skipped"):
         return
-    told[task.name] = task.state
+    states[task.name] = task.state
     if before is None and task.state != "cached":
         listener({"event": "started", "step": task.name, "message": f"{task.name} started"})
     if task.state in _OVER:
-        # The platform knows how long it took; what came of it, the run's summary tells at the end.
+        # The platform reports the duration; results are in the run's summary at the end.
         record = {"step": task.name, "status": task.state, "seconds": task.seconds, "result": {}}
         listener({"event": _OVER[task.state], "step": task.name, "message": task.message, "record": record})

@@ -1,4 +1,4 @@
-"""What our pipelines' parameters are on a platform: what follows from the Problem file, the data and the root."""
+"""Pipeline parameters on a platform, derived from the Problem file, the data and the root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.core.problem import copies, places
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.steps import workspace
 
-# The options of the command by the parameters that follow from them, for a message about one that is missing.
+# The command's options by the parameters derived from them, for a message about a missing one.
 OPTIONS = {
     "problem": "--problem FILE",
     "problem_digest": "--problem FILE",
@@ -32,26 +32,26 @@ OPTIONS = {
     "destination": "--problem FILE and --root PATH",
     "endpoint": "--problem FILE and --root PATH",
 }
-# What a platform's tasks read by themselves, wherever they run.
+# URIs that tasks on a platform can read.
 _REMOTE = re.compile(r"[a-z0-9]+://")
-# What Vertex AI's registry finds a model by: its name, a version or an alias; or the bucket's folder in every task.
+# A model in Vertex AI's registry: a name, a version or an alias; or the mount of buckets in every task.
 _REGISTERED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z|[A-Za-z0-9][A-Za-z0-9-]*\Z|/gcs/")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user gives.
+    """Inputs of the user.
 
     Attributes:
-        problem: the Problem file, here or on gs://.
-        data: the rows, as the tasks will read them.
-        root: where the run's records are kept, as the tasks will reach it.
+        problem: the Problem file, local or on gs://.
+        data: the rows, as paths or URIs of the tasks.
+        root: pipeline root, as a path or URI of the tasks.
         data_version: of data that cannot be read from here; measured if "".
-        data_later: whether it is left to each run to measure the data that is there then.
-        champion, baseline: as `headrace run static` takes them, on gs:// or as the tasks see them; on Vertex AI a
-            champion may be a name in the Model Registry.
-        csv: how CSV is written, as NAME=VALUE.
-        given: parameters that are given as they are, which win.
+        data_later: whether each run measures the data that exists then.
+        champion, baseline: as of `headrace run static`, on gs:// or as paths of the tasks; on Vertex AI a champion
+            may be a name in the Model Registry.
+        csv: dialect of CSV, as NAME=VALUE.
+        given: explicit parameters, which take precedence.
     """
 
     problem: str = ""
@@ -67,7 +67,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run's model goes.
+    """Platform and location of a run.
 
     Attributes:
         platform: "vertex" or "kubeflow".
@@ -86,9 +86,9 @@ class Filled:
     """The parameters of a run.
 
     Attributes:
-        values: by name; all that the pipeline declares and that is known.
-        name: the problem's, or "" without one.
-        upload: what has to be written before the run starts, by URI: the Problem file and the modules that it imports.
+        values: by name; all known parameters that the pipeline declares.
+        name: of the problem, or "".
+        upload: files to write before the run starts, by URI: the Problem file and the modules that it imports.
     """
 
     values: dict[str, Any]
@@ -97,15 +97,15 @@ class Filled:
 
 
 def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Filled:
-    """The parameters that follow from the inputs, of those that a pipeline declares.
+    """Derives the parameters that a pipeline declares from the inputs.
 
     Args:
-        inputs: what the user gives.
-        target: where the model goes.
+        inputs: of the user.
+        target: platform and location.
         definitions: the pipeline's parameters.
 
     Raises:
-        UserError: the Problem file or the data is wrong, or is where the platform does not reach it.
+        UserError: the Problem file or the data is wrong, or the platform cannot read it.
     """
     _check_reach(inputs, target)
     known: dict[str, Any] = {
@@ -118,15 +118,15 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
     file = load_problem(inputs.problem) if inputs.problem else None
     upload: Mapping[str, bytes] = {}
     if file is not None:
-        if "problem_digest" in definitions:
-            known["problem"], upload = _problem_place(inputs, file)
-        else:
-            # A pipeline that reads no Problem file is told its name.
+        if "destination" in definitions:
+            # Batch scoring reads no Problem file, and has the problem's name as a parameter.
             known["problem"] = file.problem.name
+        else:
+            known["problem"], upload = _problem_place(inputs, file)
         known |= file.digests
         if inputs.root:
             known["registry"], endpoint = _destinations(inputs.root, target, file.problem.name)
-            # Where a pipeline can do without one, it is no place that its model goes to.
+            # A registry that is optional for a pipeline is not the target of its model.
             if "defaultValue" not in definitions.get("endpoint", {}):
                 known["endpoint"] = endpoint
             known["destination"] = workspace.predictions_uri(inputs.root, file.problem.name)
@@ -135,13 +135,13 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
         known["data_version"] = inputs.data_version or measured
     if inputs.baseline and "baseline_version" in definitions:
         known["baseline_version"] = _baseline_version(inputs.baseline)
-    # No version of the data is what lets the run measure it; other parameters have defaults for what is not given.
+    # Without a data version the run measures the data; other omitted parameters have defaults.
     values = {n: value for n, value in known.items() if n in definitions and (value or n == "data_version")}
     unused = [name for name in ("data", "problem", "champion", "baseline", "csv") if known.get(name)]
     unused = [name for name in unused if name not in definitions]
     if unused:
         raise UsageError(
-            "the pipeline has no such input",
+            "the pipeline does not have this input",
             where=", ".join(f"--{name}" for name in unused),
             expected=f"one of its parameters: {', '.join(sorted(definitions)) or 'none'}",
         )
@@ -153,16 +153,16 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
 
 
 def pipeline_root(root: str, pipeline: Mapping[str, Any], platform: str) -> str:
-    """Where the platform keeps the tasks' outputs; "" for its own place.
+    """Where the platform stores the tasks' outputs; "" for its default.
 
     Raises:
-        UsageError: Vertex AI is told of no bucket.
+        UsageError: no bucket is given for Vertex AI.
     """
     place = storage.join(root, "pipeline") if _REMOTE.match(root) else ""
     place = place or str(pipeline.get("defaultPipelineRoot", ""))
     if platform == "vertex" and not place.startswith("gs://"):
         raise UsageError(
-            "Vertex AI needs a bucket for the tasks' outputs",
+            "Vertex AI requires a bucket for the tasks' outputs",
             where="--root",
             expected="gs://BUCKET/FOLDER, in the region of --region",
             received=repr(root),
@@ -171,7 +171,7 @@ def pipeline_root(root: str, pipeline: Mapping[str, Any], platform: str) -> str:
 
 
 def _check_reach(inputs: Inputs, target: Target) -> None:
-    """Refuses what only this machine can read, before it is read."""
+    """Refuses inputs that only this machine can read, before they are read."""
     for option in ("data", "root", "champion", "baseline"):
         value = getattr(inputs, option)
         if option == "champion" and target.platform == "vertex" and _REGISTERED.match(value):
@@ -179,11 +179,11 @@ def _check_reach(inputs: Inputs, target: Target) -> None:
         local = bool(value) and not _REMOTE.match(value)
         if local and target.platform == "vertex":
             raise UsageError(
-                "Vertex AI does not reach it", where=f"--{option}", expected="gs://...", received=repr(value)
+                "Vertex AI cannot read the path", where=f"--{option}", expected="gs://...", received=repr(value)
             )
         if local and not posixpath.isabs(value):
             raise UsageError(
-                "a path of the cluster is absolute",
+                "a path of the cluster must be absolute",
                 where=f"--{option}",
                 expected="a path below the claim's mount, or in an object store",
                 received=repr(value),
@@ -191,21 +191,21 @@ def _check_reach(inputs: Inputs, target: Target) -> None:
 
 
 def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, Mapping[str, bytes]]:
-    """Where the tasks find the Problem file; one that is here, or imports what is here, goes below the root."""
+    """URI of the Problem file for the tasks; a local one, or one with local imports, is copied below the root."""
     if "problem" in inputs.given or (storage.is_remote(inputs.problem) and file.is_together):
         return inputs.problem, {}
     if not storage.is_remote(inputs.root):
         raise UsageError(
-            "the Problem file cannot be put where the tasks find it",
+            "the Problem file cannot be copied to a place that the tasks can read",
             where="--root",
-            expected="gs://...; or --parameter problem=PATH, where the tasks see the same file",
+            expected="gs://...; or --parameter problem=PATH, where the tasks can read the same file",
             received=repr(inputs.root),
         )
     return places.template(inputs.root), copies.contents(file, inputs.root)
 
 
 def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
-    """The registry and the endpoint."""
+    """Registry and endpoint of a problem on a platform."""
     if target.platform == "vertex":
         from headrace.pipelines.platforms.vertex import resource_name
         from headrace.pipelines.platforms.vertex_options import VertexOptions
@@ -217,7 +217,7 @@ def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
 
 
 def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
-    """The data's version, after a look at its first rows where a Problem says what they are."""
+    """Measures the data's version; with a Problem, the first rows are checked too."""
     from headrace.components.preprocess.check import check_data
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version, list_paths
@@ -226,9 +226,9 @@ def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
         raise UsageError(
             "the data's version cannot be measured from here",
             where="--data",
-            expected="gs://..., bigquery://... or a path that is here too",
+            expected="gs://..., bigquery://... or a path that exists here too",
             received=inputs.data,
-            fix="Give --data-version: any text that is another one when the data is, such as its date",
+            fix="Set --data-version: any text that changes with the data, such as its date",
         )
     dialect = CsvDialect.parse(tuple(inputs.csv))
     files = list_paths(inputs.data) if file is None else check_data(file.problem, inputs.data, dialect)

@@ -1,4 +1,4 @@
-"""What a run came to: done, the user's mistake, refused by the gate, or the platform's failure."""
+"""Run outcome: success, an error of the user, a refusal by the gate, or a failure of the platform."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headrace.core.steps.workspace import summary_uri
 from headrace.pipelines.submission.run import Run, Task
 from headrace.pipelines.submission.tasks import gated, leaves
 
-# What the gate says is the output of this task, on which the condition around registering and deploying stands.
+# The gate's decision is an output of this task, which the condition around register and deploy reads.
 _GATE, _SAID = "evaluate", "Output"
 
 
 def read_summary(run: Run) -> dict[str, Any] | None:
-    """The summary that the run's exit task wrote, or None where there is none, or none that can be read from here."""
+    """Reads the summary of the run's exit task; None if it does not exist or cannot be read from here."""
     root, run_id, started = (run.parameters.get(name) for name in ("root", "run_id", "started"))
     if not root or not run_id:
         return None
@@ -25,26 +25,26 @@ def read_summary(run: Run) -> dict[str, Any] | None:
         uri = summary_uri(str(root), str(run_id))
         summary: dict[str, Any] | None = storage.read_json(uri) if storage.exists(uri) else None
     except HeadraceError:
-        # The root may be a cluster's own, or this account may not read it: the platform's word then stands alone.
+        # The root may be local to a cluster, or access denied: then only the platform's status is known.
         return None
-    # Another attempt at the same run writes to the same place, and so did the run before of the same schedule, whose
-    # parameters are the same.
+    # Other attempts of the same run, and other runs of the same schedule, write to the same path, as their parameters
+    # are equal.
     if summary is None or summary.get("started") != started or summary.get("finished", math.inf) < (run.created or 0.0):
         return None
     return summary
 
 
 def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None:
-    """Raises what a run that ended came to; returns where all is done.
+    """Raises the error of an ended run; returns if it succeeded.
 
     Args:
-        run: that ended.
-        summary: what `read_summary` gave.
-        logs: the command that shows its logs.
+        run: that has ended.
+        summary: from `read_summary`.
+        logs: command that shows its logs.
 
     Raises:
         GateRefused: the gate refused the model.
-        UserError: a task ended with the status of a user's mistake, or the platform says that it refused the task.
+        UserError: a task exited with the status of a user's error, or the platform rejected the task.
         PlatformError: anything else, or the run was cancelled.
     """
     if run.state == "cancelled":
@@ -52,10 +52,10 @@ def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None
             "the run was cancelled",
             where=run.run_id,
             received=", ".join(f"{task.name} {task.state}" for task in run.tasks.values()) or None,
-            fix="Submit it again: finished tasks are taken from the cache",
+            fix="Submit it again: finished tasks are cached",
         )
     if summary is not None:
-        # A summary knows of a job that failed only that nothing came of it.
+        # A summary has no details about a failed job.
         if (summary["error"] or {}).get("exit_status") == PlatformError.exit_status:
             _raise_refusal(run, logs)
         raise_for_summary(summary, fix=f"The logs: {logs}")
@@ -69,11 +69,11 @@ def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None
 
 
 def raise_for_summary(summary: Mapping[str, Any], *, fix: str) -> None:
-    """Raises what a summary says, unless it says that the run succeeded.
+    """Raises the error in a summary, unless the run succeeded.
 
     Args:
         summary: of a run.
-        fix: said of a platform's failure that has no advice of its own.
+        fix: for a platform's failure without a fix of its own.
     """
     if summary["status"] == "failed":
         error = HeadraceError.from_json(summary["error"])
@@ -91,7 +91,7 @@ def raise_for_summary(summary: Mapping[str, Any], *, fix: str) -> None:
 
 
 def refused_by_gate(run: Run) -> bool:
-    """Whether a run that succeeded left out what the gate's condition is around."""
+    """Whether a successful run skipped the tasks within the gate's condition."""
     evaluated = run.tasks.get(_GATE)
     if evaluated is not None and _SAID in evaluated.outputs:
         return evaluated.outputs[_SAID] is False
@@ -106,7 +106,7 @@ def _first_failure(run: Run) -> Task | None:
 
 
 def _raise_refusal(run: Run, logs: str) -> None:
-    """Raises what the platform refused of the task that failed first; returns where it is not the caller's fault."""
+    """Raises the platform's rejection of the task that failed first; returns if it is not the user's error."""
     first = _first_failure(run)
     if first is not None and first.refusal is not None:
         error = HeadraceError.from_json(first.refusal)

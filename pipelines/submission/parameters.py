@@ -1,4 +1,4 @@
-"""A pipeline's parameters from the command line: what is given, what follows from it, and what is missing."""
+"""Pipeline parameters from the command line: parsed, and checked for completeness."""
 
 from __future__ import annotations
 
@@ -13,46 +13,48 @@ _TRUE_FALSE = {"true": True, "false": False}
 
 
 def declared(pipeline: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters that a compiled pipeline takes: each one's type, and its default where it has one."""
+    """The parameters of a compiled pipeline: types and defaults."""
     found: Mapping[str, Any] = pipeline.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
     return found
 
 
 def parse(texts: Sequence[str], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of NAME=VALUE, each of the type that the pipeline declares.
+    """Parses NAME=VALUE to values of the types that the pipeline declares.
 
     Raises:
-        UsageError: a name that the pipeline does not have, or a value of another type.
+        UsageError: the pipeline does not have the name, or the value has another type.
     """
     values: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
-            raise UsageError("it is not a parameter", where="--parameter", expected="NAME=VALUE", received=repr(text))
+            raise UsageError(
+                "the option is not a parameter", where="--parameter", expected="NAME=VALUE", received=repr(text)
+            )
         if name in values:
-            raise UsageError("it is given twice", where="--parameter", expected="each name once", received=name)
+            raise UsageError("the parameter is repeated", where="--parameter", expected="each name once", received=name)
         if name not in definitions:
             close = difflib.get_close_matches(name, definitions, n=1)
             raise UsageError(
                 f"the pipeline has no parameter {name!r}",
                 where="--parameter",
                 expected=f"one of {', '.join(sorted(definitions))}" if definitions else "none",
-                fix=f"Perhaps {close[0]!r} is meant" if close else None,
+                fix=f"Did you mean {close[0]!r}?" if close else None,
             )
         values[name] = _value(name, value, str(definitions[name].get("parameterType", "STRING")))
     return values
 
 
 def check_complete(values: Mapping[str, Any], definitions: Mapping[str, Any], options: Mapping[str, str]) -> None:
-    """Refuses a submission that the platform would refuse, or fail, for want of a parameter.
+    """Refuses a submission with missing parameters.
 
     Args:
-        values: the parameters that there are.
-        definitions: what the pipeline declares.
-        options: the command's options, each by the parameter that follows from it.
+        values: the parameters.
+        definitions: of the pipeline's parameters.
+        options: the command's options by the parameters derived from them.
 
     Raises:
-        UsageError: with the options that are missing.
+        UsageError: a parameter is missing; the message has the options.
     """
     missing = [
         name
@@ -62,9 +64,9 @@ def check_complete(values: Mapping[str, Any], definitions: Mapping[str, Any], op
     if missing:
         wanted = list(dict.fromkeys(options.get(name, f"--parameter {name}=...") for name in missing))
         raise UsageError(
-            "the pipeline needs more parameters",
+            "the pipeline has missing parameters",
             where=", ".join(missing),
-            fix=f"Give {', '.join(wanted)}",
+            fix=f"Set {', '.join(wanted)}",
         )
 
 
@@ -83,7 +85,7 @@ def _value(name: str, text: str, kind: str) -> Any:
         return read(text)
     except (ValueError, KeyError) as error:
         raise UsageError(
-            f"the value of {name} is wrong", where="--parameter", expected=expected, received=repr(text)
+            f"the value of {name} is not valid", where="--parameter", expected=expected, received=repr(text)
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a platform says of a run, in the words that are the same for all platforms."""
+"""Run model: runs, tasks, schedules and logs in one form for all platforms, and the interface of their services."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-# Of a run: waiting, running, paused, cancelling, and the ends succeeded, failed, cancelled.
+# States of a run: waiting, running, paused, cancelling, and the final ones succeeded, failed, cancelled.
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -17,12 +17,12 @@ class Task:
     Attributes:
         name: as in the compiled spec.
         state: waiting, running, succeeded, cached, skipped (its condition was not met), failed or cancelled.
-        started, finished: in seconds since 1970, where the platform knows them.
-        message: what the platform says of a failure.
-        exit_status: of its process, where the platform tells it.
-        outputs: parameters that it gave, where the platform tells them.
-        jobs: what its log is found by.
-        refusal: of a task that failed, what the platform says is the caller's fault, as `HeadraceError.to_json`.
+        started, finished: in seconds since 1970, if known.
+        message: of a failure, from the platform.
+        exit_status: of its process, if known.
+        outputs: output parameters, if known.
+        jobs: ids of its jobs, by which its log is found.
+        refusal: the platform's rejection of a failed task, as `HeadraceError.to_json`.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Task:
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 where the platform does not know."""
+        """Duration in seconds; 0 if not known."""
         if self.started is None or self.finished is None:
             return 0.0
         return max(0.0, self.finished - self.started)
@@ -50,13 +50,13 @@ class Run:
     Attributes:
         run_id: its name.
         state: waiting, running, paused, cancelling, succeeded, failed or cancelled.
-        reference: the platform's own name of it.
-        page: where a browser shows it.
+        reference: the platform's own name of the run.
+        page: URL for a browser.
         created, finished: in seconds since 1970.
-        message: what the platform says of a failure.
-        parameters: that it was submitted with.
+        message: of a failure, from the platform.
+        parameters: of its submission.
         spec: the compiled pipeline; empty in a list of runs.
-        tasks: by name, those that the platform has got to.
+        tasks: by name, those that the platform has reached.
     """
 
     run_id: str
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the state is final."""
         return self.state in ENDED
 
 
@@ -82,11 +82,11 @@ class Schedule:
 
     Attributes:
         name: of the schedule.
-        state: active or paused, or what else the platform calls it.
+        state: active, paused, or another state of the platform.
         cron: minute, hour, day of the month, month, day of the week.
-        timezone: that the cron expression is in.
-        reference: the platform's own name of it.
-        next_run: when it runs next, in RFC 3339, where the platform tells it.
+        timezone: of the cron expression.
+        reference: the platform's own name of the schedule.
+        next_run: time of the next run, in RFC 3339, if known.
     """
 
     name: str
@@ -99,15 +99,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Submission:
-    """What is submitted.
+    """A submission of a compiled pipeline.
 
     Attributes:
-        documents: the compiled spec: the pipeline, and what there is of platforms.
+        documents: of the compiled spec: the pipeline, and settings of platforms.
         name: the pipeline's name.
         parameters: of the pipeline.
-        pipeline_root: where the platform keeps the tasks' outputs; "" for its own place.
-        labels: of the run, for the bill.
-        service_account: what tasks run as; "" for the platform's own.
+        pipeline_root: where the platform stores the tasks' outputs; "" for its default.
+        labels: of the run, for billing.
+        service_account: of the tasks; "" for the platform's default.
     """
 
     documents: Sequence[Mapping[str, Any]]
@@ -120,7 +120,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of a log: when, in RFC 3339; of which task; how severe; what."""
+    """A line of a log: time in RFC 3339, task, severity and text."""
 
     when: str
     task: str
@@ -129,39 +129,39 @@ class LogLine:
 
 
 class Service(Protocol):
-    """A platform's pipeline engine. Each method asks it once: `patience` says when it is asked again.
+    """A platform's pipeline engine. Each method sends one request, which callers retry by a `RetryPolicy`.
 
-    Errors of the platform come as ours; `Transient` marks those after which asking again may help.
+    Errors of the platform are raised as headrace's errors; `Transient` marks those that a retry may fix.
     """
 
     name: str
 
     def run_id(self, text: str) -> str:
-        """A run's name in the letters that the platform takes."""
+        """Converts text to a run's name with characters that the platform accepts."""
 
     def find(self, run_id: str) -> Run | None:
-        """A run by its name or the platform's reference, with its tasks; None where there is none."""
+        """Finds a run by its name or the platform's reference, with its tasks; None if it does not exist."""
 
     def create(self, run_id: str, submission: Submission) -> Run:
-        """Starts a run. Where another one of that name appeared in the meantime, that one is returned."""
+        """Starts a run. If another one of that name was created in the meantime, that one is returned."""
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs, without their tasks."""
 
     def cancel(self, run: Run) -> None:
-        """Asks for a run to be ended."""
+        """Requests the cancellation of a run."""
 
     def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
-        """The lines of a run's log, oldest first: of one task or of all (""), those after a time or all ("")."""
+        """Reads a run's log, oldest lines first: of one task or of all (""), after a time or from the start ("")."""
 
     def schedules(self) -> list[Schedule]:
-        """All schedules."""
+        """Lists all schedules."""
 
     def schedule(self, name: str, cron: str, timezone: str, submission: Submission) -> Schedule:
-        """Makes a schedule."""
+        """Creates a schedule."""
 
     def change(self, schedule: Schedule, cron: str, timezone: str, submission: Submission) -> Schedule:
-        """Puts another pipeline, other parameters or other times into a schedule."""
+        """Updates the pipeline, the parameters or the times of a schedule."""
 
     def set_paused(self, schedule: Schedule, paused: bool) -> None:
         """Pauses or resumes a schedule."""

@@ -1,4 +1,4 @@
-"""A run's name follows from what is run: the pipeline, its parameters and the data's version."""
+"""Run id, derived from the pipeline, its parameters and the data's version."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 from headrace.core.steps.step import identity
 
-# What differs from one submission of the same run to the next.
+# Parameters that differ between submissions of the same run.
 _OF_THE_SUBMISSION = ("run_id", "started")
-# What a digest adds to a name, and what attempts may add to that.
+# Characters reserved for the digest and the number of the attempt.
 _RESERVED = 24
 _LONGEST = 128
 
 
 def derive(documents: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], name: str) -> str:
-    """The name of a run.
+    """Derives the name of a run.
 
     Args:
-        documents: the compiled spec, images and all: another image is another run.
-        parameters: of the pipeline, the data's version among them.
-        name: what it starts with, such as the problem's name.
+        documents: of the compiled spec, including images: another image is another run.
+        parameters: of the pipeline, including the data's version.
+        name: prefix, such as the problem's name.
 
     Returns:
-        NAME-DIGEST, in a-z, 0-9 and -, beginning with a letter: platforms take it as a name and as a label.
+        NAME-DIGEST, in a-z, 0-9 and -, starting with a letter: platforms accept it as a name and as a label.
     """
     facts = {key: value for key, value in parameters.items() if key not in _OF_THE_SUBMISSION}
     digest = identity("submission", spec=[dict(document) for document in documents], parameters=facts)

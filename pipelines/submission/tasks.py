@@ -1,4 +1,4 @@
-"""The tasks of a compiled spec that do work: those that are not graphs of others."""
+"""Leaf tasks of a compiled spec: those that do work, and are not graphs of others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def leaves(pipeline: Mapping[str, Any]) -> list[str]:
-    """The names of a pipeline's tasks in an order in which they may run; exit tasks come last."""
+    """The names of a pipeline's tasks in topological order; exit tasks are last."""
     return list(dict.fromkeys(_below(pipeline, pipeline.get("root", {}), frozenset())))
 
 

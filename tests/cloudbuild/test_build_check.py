@@ -70,7 +70,7 @@ def test_a_value_that_is_wrong(name: str, value: str, tmp_path: Path) -> None:
 
 def test_a_submission_needs_data(tmp_path: Path) -> None:
     status, said, _ = check(tmp_path, _ACTION="submit")
-    assert (status, said.splitlines()[1:]) == (2, ["  _DATA must be given where something is submitted"])
+    assert (status, said.splitlines()[1:]) == (2, ["  _DATA is required to submit a run"])
     assert check(tmp_path, _ACTION="submit", _DATA="gs://bucket/births*.csv")[0] == 0
 
 

@@ -152,7 +152,7 @@ def test_the_spec_names_the_digests_that_were_pushed(built: Cloud) -> None:
     assert set(re.findall(r"[a-z0-9./-]+@sha256:[0-9a-f]{64}", spec)) == {
         digest(n) for n in ("beam", "trainer", "server")
     }
-    assert "vertex takes it" in built.workspace.outputs["compile"]
+    assert "OK for Vertex AI" in built.workspace.outputs["compile"]
 
 
 def test_the_spec_is_in_the_registry_and_in_the_bucket(built: Cloud) -> None:
@@ -189,7 +189,7 @@ def test_the_same_build_again_is_the_same_run(built: Cloud) -> None:
     before = len(built.resources("pipelineJobs"))
     given = {**built.given, "_ACTION": "submit"}
     assert built.workspace.run("cloudbuild.yaml", given, only="submit") == 0
-    assert "is on vertex already" in built.workspace.outputs["submit"]
+    assert ": already on vertex" in built.workspace.outputs["submit"]
     assert len(built.resources("pipelineJobs")) == before
 
 
@@ -201,13 +201,13 @@ def test_a_tag_names_the_release_and_takes_over_the_schedule(built: Cloud) -> No
     assert "us-central1-docker.pkg.dev/demo-project/headrace/server:v1.2.3" in tagged
     assert json.loads(built.objects("releases/v1.2.3/")["release.json"])["tag"] == "v1.2.3"
     assert "static-training/v1.2.3" in built.registry.tags
-    assert built.workspace.outputs["submit"].startswith("made: ")
+    assert built.workspace.outputs["submit"].startswith("created: ")
     (schedule,) = built.resources("schedules")
     assert schedule.cron == "TZ=UTC 0 3 * * 1"
     # The next tag changes the schedule that is there.
     given |= {"_CRON": "30 4 * * *", "_TIME_ZONE": "Europe/Berlin"}
     assert built.workspace.run("cloudbuild.yaml", {**built.given, **given}, only="submit") == 0
-    assert built.workspace.outputs["submit"].startswith("changed: ")
+    assert built.workspace.outputs["submit"].startswith("updated: ")
     (schedule,) = built.resources("schedules")
     assert schedule.cron == "TZ=Europe/Berlin 30 4 * * *"
 
@@ -243,7 +243,7 @@ def test_an_image_that_is_not_built_ends_it_before_anything_is_uploaded(built: C
     assert built.run(_ACTION="none", _IMAGES="beam server") == 2
     assert list(built.workspace.outputs) == ["check", "test", "images", "compile"]
     assert "IMAGE_TRAINER" in built.workspace.outputs["compile"]
-    assert "An image has to be in _IMAGES" in built.workspace.outputs["compile"]
+    assert "An image must be in _IMAGES" in built.workspace.outputs["compile"]
     assert len(built.registry.versions) == versions
 
 

@@ -49,7 +49,7 @@ def test_it_goes_on_where_one_image_cannot_be_built_and_says_why(stub: Path, tmp
     assert ended.returncode == 1
     beam, worker, server = ended.stdout.splitlines()
     assert beam.endswith("headrace/beam:t  1,235 MB")
-    assert "not built: an image that it starts from cannot be had: Error: lookup registry-1.docker.io" in worker
+    assert "not built: the base image cannot be pulled: Error: lookup registry-1.docker.io" in worker
     assert server.endswith("headrace/server:t  1,235 MB")
     told = (tmp_path / "logs" / "beam.log").read_text()
     assert "--file containers/Dockerfile --target beam --tag headrace/beam:t --build-arg VERSION=" in told
@@ -60,15 +60,15 @@ def test_it_goes_on_where_one_image_cannot_be_built_and_says_why(stub: Path, tmp
 def test_without_an_engine_it_says_how_to_get_one(tmp_path: Path) -> None:
     ended = run_build(tmp_path / "nowhere", tmp_path)
     assert ended.returncode == 2
-    assert "no container engine answers" in ended.stderr
-    assert "Install Docker, or name the command of another engine" in ended.stderr
+    assert "no container engine responds" in ended.stderr
+    assert "Install Docker, or set HEADRACE_CONTAINER_ENGINE to the command of another engine" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 def test_an_image_that_there_is_not(stub: Path, tmp_path: Path) -> None:
     ended = run_build(stub, tmp_path, "bean")
     assert ended.returncode == 2
-    assert "there is no image bean; there are beam, beam-worker, trainer" in ended.stderr
+    assert "the image bean does not exist; valid ones are beam, beam-worker, trainer" in ended.stderr
 
 
 def test_requirements_are_those_of_the_extras_with_another_tensorflow() -> None:

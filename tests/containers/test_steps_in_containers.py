@@ -20,7 +20,7 @@ import yaml
 from peers.container_engine import ROOT, Ended, Engine
 from peers.local_cluster import free_ports
 
-from headrace.pipelines.commands.run import plan_static
+from headrace.pipelines.local_run import plan_static
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -69,7 +69,7 @@ def test_what_a_run_may_leave_out(compiled: dict[str, Any]) -> None:
         "problem", "data", "data_version", "root", "registry", "destination", "run_id", "started",
     }  # fmt: skip
     assert (given["sink"]["defaultValue"], given["approach"]["defaultValue"]) == ("parquet", "auto")
-    assert (given["batch_rows"]["defaultValue"], given["most_divergence"]["defaultValue"]) == (0.0, 0.0)
+    assert (given["batch_rows"]["defaultValue"], given["max_divergence"]["defaultValue"]) == (0.0, 0.0)
 
 
 def test_the_release_is_in_the_image_and_nothing_is_installed(compiled: dict[str, Any]) -> None:

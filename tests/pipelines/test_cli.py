@@ -81,7 +81,7 @@ def test_help_imports_only_the_command_line() -> None:
     ("problem", "data", "said"),
     [
         ("nowhere.py", "births.csv", "there is no such Problem file"),
-        ("natality.py", "nowhere.csv", "there is no such file"),
+        ("natality.py", "nowhere.csv", "no file, folder or match of the pattern exists"),
         ("births.csv", "births.csv", "the Problem file is not Python"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
         str(tmp_path / "file"),
     )
     assert done.returncode == 2
-    assert "Expected a new place, or a root written by headrace. Received: a file." in done.stderr
+    assert "Expected a new path, or a root written by headrace. Received: a file." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""The commands and options files in the documentation of platforms: each is one that there is."""
+"""The commands, options files and links of the documentation: each is valid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ import pytest
 from headrace.pipelines.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("docs/vertex.md", "docs/kubeflow.md", "docs/platforms.md", "docs/runs.md", "cloudbuild/README.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/vertex.md",
+    "docs/kubeflow.md",
+    "docs/platforms.md",
+    "docs/runs.md",
+    "docs/batch_scoring.md",
+    "docs/on_call.md",
+    "docs/platform_engineer.md",
+    "cloudbuild/README.md",
+)
 _LINE = re.compile(r"^headrace [^#\n]+", re.MULTILINE)
 
 
@@ -43,6 +53,8 @@ def test_there_are_commands() -> None:
         "evaluate",
         "score",
         "serve",
+        "run",
+        "endpoint",
     }
 
 

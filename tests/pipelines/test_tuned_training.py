@@ -13,10 +13,10 @@ from support.compiled_spec import compile_spec, tasks
 
 from headrace.components.train.request import Request
 from headrace.core.errors import ProblemError, UsageError
-from headrace.pipelines.commands.compile import compile_to
-from headrace.pipelines.commands.run_tuned import plan_tuned
+from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import read_spec
+from headrace.pipelines.local_run import plan_tuned
 from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 from headrace.pipelines.submission import check_search
 
@@ -123,7 +123,7 @@ def test_a_problem_with_nothing_to_search_is_refused_before_any_work(tmp_path: P
         ({"parallel": 5}, "vertex", ""),
         ({"parallel": 0}, "vertex", "0 of 4 at a time"),
         ({"parallel": 5}, "kubeflow", ""),
-        ({"training": {"max_hours": 2.0}}, "vertex", "has no budget of hours or money"),
+        ({"training": {"max_hours": 2.0}}, "vertex", "does not support a budget of hours or money"),
         ({"training": {"learning_rate": 0.1}}, "kubeflow", "the search chooses learning_rate"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_grid_of_what_has_no_steps_is_refused_before_it_is_submitted(problem: 
     assert "stopping_spec" not in spec.executor_of(job)["args"][3]
     with pytest.raises(ProblemError) as refused:
         check_search.check(spec, str(problem), {}, "vertex")
-    assert "A grid search takes INTEGER, CATEGORICAL and DISCRETE" in refused.value.paragraph
+    assert "A grid search accepts only INTEGER, CATEGORICAL and DISCRETE" in refused.value.paragraph
     with pytest.raises(ProblemError, match="nothing to tune"):
         check_search.check(spec, str(NATALITY / "natality.py"), {}, "vertex")
 
@@ -159,7 +159,7 @@ def test_a_grid_of_what_has_no_steps_is_refused_before_it_is_submitted(problem: 
     [("algorithm", "annealing"), ("stopping", "hyperband"), ("max_failed_trials", -1), ("retries", 11)],
 )
 def test_options_of_a_search_check_themselves(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"{name} is wrong"):
+    with pytest.raises(UsageError, match=f"{name} is not valid"):
         TuningOptions(**{name: value})
     assert name in inspect.signature(TuningOptions).parameters
 

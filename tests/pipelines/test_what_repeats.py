@@ -128,11 +128,11 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         changed(baseline="b" * 16),
         changed(csv=("delimiter=;",)),
     ),
-    "a budget (`--max-hours`, `--max-cost` with its price, `--target`)": (
+    "a budget (`--max-hours`, `--max-cost` with its price)": (
         asked(Options(budget=Budget(max_hours=1.0))),
         asked(Options(budget=Budget(max_cost=1.0, price_per_hour=2.0))),
-        asked(Options(budget=Budget(target="root_mean_squared_error=1.1"))),
     ),
+    "`--target`": (asked(Options(budget=Budget(target="root_mean_squared_error=1.1"))),),
     "a price alone, how often checkpoints are written": (
         asked(Options(budget=Budget(price_per_hour=2.0))),
         asked(Options(checkpointing=Checkpointing(minutes=1.0))),
@@ -154,8 +154,8 @@ def identities(state: State, folder: Path, monkeypatch: pytest.MonkeyPatch) -> d
     return {
         "preprocess": examples,
         "train": model,
-        # A search ends by its trials, and takes no budget.
-        "tune": search_identity(file, examples, dataclasses.replace(state.request.options, budget=Budget())),
+        # A search ends by its trials: of the budget only the target is theirs.
+        "tune": search_identity(file, examples, state.request),
         "evaluate": identity.evaluate_identity(file, examples, model, ""),
     }
 
@@ -191,7 +191,7 @@ DIGESTS = {"preprocess": "schema_digest", "train": "training_digest", "evaluate"
 def test_an_engine_is_given_the_same_where_nothing_is_to_be_repeated(
     row: str, helper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headrace.pipelines.commands.run import plan_static
+    from headrace.pipelines.local_run import plan_static
 
     def arguments(state: State) -> dict[str, object]:
         problem, data = tmp_path / "problem", tmp_path / "births.csv"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.compiler import compile_to
 
 
 def compile_spec(pipeline: str, folder: Path) -> dict[str, Any]:

@@ -112,7 +112,10 @@ class Search:
         folder = str(job.trial_job_spec.base_output_directory.output_uri_prefix)
         told: dict[str, Any] = {"number": number, "parameters": parameters, "epochs": 3, "seconds": 1.5}
         if ended == "done":
-            storage.write_json(f"{model_uri(folder, number)}/training.json", training(number, parameters, loss))
+            model = model_uri(folder, number)
+            storage.write_bytes(f"{model}/saved_model/saved_model.pb", b"a SavedModel")
+            storage.write_json(f"{model}/problem.json", self.file.problem.to_json())
+            storage.write_json(f"{model}/training.json", training(number, parameters, loss))
             told |= {"state": "complete", "eval_loss": loss, "error": None, "model_version": f"{number:016x}"}
         elif ended == "failed":
             error = {"kind": "ProblemError", "what": "the loss is not finite", "where": "step 7"}

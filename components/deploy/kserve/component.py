@@ -1,4 +1,4 @@
-"""The KFP face of deployment to KServe."""
+"""KServe deployment component: its interface for KFP."""
 
 from kfp import dsl
 
@@ -7,20 +7,20 @@ from kfp import dsl
 def deploy(
     model: str,
     endpoint_name: str,
-    root: str,
     endpoint: dsl.Output[dsl.Artifact],
     settings: dict,  # type: ignore[type-arg]
+    root: str = "",
 ) -> None:
-    """Applies an InferenceService whose server is ours, and waits until it answers with the model.
+    """Applies an InferenceService with headrace's server, and waits until it serves the model.
 
-    KServe keeps the revision before it; with less than all of the traffic that one has the rest.
+    KServe keeps the previous revision; if this revision gets part of the traffic, the previous one gets the rest.
 
     Args:
-        model: what `register` gave: the Model in the registry, on gs:// or below the claim's mount.
+        model: output of `register`: the Model in the registry, on gs:// or below the claim's mount.
         endpoint_name: kserve://NAMESPACE/NAME.
-        root: where the run's records are kept.
+        root: pipeline root, where the run's records are stored; "" for no records.
         endpoint: where it answers, and the manifest that was applied.
-        settings: the server, as `kserve.ServiceConfig` takes it.
+        settings: fields of `kserve.ServiceConfig`.
     """
     from headrace.components.deploy.kserve import deploy as kserve
 

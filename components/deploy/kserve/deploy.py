@@ -1,4 +1,4 @@
-"""Deployment to KServe: an InferenceService whose predictor is our server, applied and waited for."""
+"""KServe deployment: applies an InferenceService with headrace's server, and waits until it is ready."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.core.steps.step import running
 
 _ENDPOINT = re.compile(r"kserve://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/([a-z]([-a-z0-9]{0,38}[a-z0-9])?)\Z")
 _GROUP, _VERSION, _PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
-# Where KServe's storage initializer leaves what STORAGE_URI names.
+# Where KServe's storage initializer puts the files of STORAGE_URI.
 _MOUNTED = "/mnt/models"
 _PORT = 8080
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -28,19 +28,19 @@ class ServiceConfig:
     """The server of an InferenceService.
 
     Attributes:
-        image: our serving image.
-        service_account: of its pods, which may read the registry; "" for the namespace's own.
-        cpu, memory: of each replica, requested and at most.
-        accelerator, accelerator_count: a resource such as nvidia.com/gpu, and how many.
-        min_replicas, max_replicas: 0 at least lets KServe take away a server that nobody calls.
-        traffic: percent of the requests that this revision gets; where all do, the field is left out.
-        mode: Serverless (Knative) or Standard (a plain Deployment, which knows no shares of traffic).
-        claim, mount: a PersistentVolumeClaim, and where the registry's path has it; "" for gs://.
+        image: headrace's serving image.
+        service_account: of its pods, with read access to the registry; "" for the namespace's default.
+        cpu, memory: of each replica, as request and limit.
+        accelerator, accelerator_count: a resource such as nvidia.com/gpu, and the number of devices.
+        min_replicas, max_replicas: bounds of autoscaling; with a minimum of 0 KServe scales an idle server to zero.
+        traffic: percentage of the requests for this revision; at 100 the field is omitted.
+        mode: Serverless (Knative) or Standard (a plain Deployment, which cannot split traffic).
+        claim, mount: a PersistentVolumeClaim, and its mount path within the registry's path; "" for gs://.
         node_selector: labels of the nodes.
-        tolerations: taints that are no hindrance, as Kubernetes has them.
-        image_pull_policy, image_pull_secrets: as Kubernetes has them.
+        tolerations: of taints, in the form of Kubernetes.
+        image_pull_policy, image_pull_secrets: in the form of Kubernetes.
         labels: of the InferenceService.
-        timeout_minutes: until it answers.
+        timeout_minutes: maximum time until it is ready, in minutes.
     """
 
     image: str
@@ -64,7 +64,7 @@ class ServiceConfig:
 
 
 class Services(Protocol):
-    """The InferenceServices of a cluster, as `kubernetes.client.CustomObjectsApi` has them."""
+    """Client of a cluster's InferenceServices, with methods of `kubernetes.client.CustomObjectsApi`."""
 
     def get_namespaced_custom_object(self, group: str, version: str, namespace: str, plural: str, name: str) -> Any: ...
 
@@ -78,38 +78,38 @@ class Services(Protocol):
 
 
 def config_of(settings: Mapping[str, Any]) -> ServiceConfig:
-    """The server, from what a pipeline's task is given: JSON's lists, and numbers that came through a protobuf.
+    """Creates a ServiceConfig from an input of a task: JSON lists, and numbers that protobuf made floats.
 
     Raises:
-        UsageError: a setting that there is not, or one that is missing.
+        UsageError: a setting is unknown or missing.
     """
     whole = {key: int(value) if isinstance(value, float) else value for key, value in settings.items()}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in whole.items()}
     try:
         return ServiceConfig(**values)
     except TypeError as error:
-        raise UsageError("the server's settings are wrong", where="settings", received=str(error)) from error
+        raise UsageError("the server settings are not valid", where="settings", received=str(error)) from error
 
 
 def names_of(endpoint: str) -> tuple[str, str]:
-    """Namespace and name of kserve://NAMESPACE/NAME.
+    """Splits kserve://NAMESPACE/NAME.
 
     Raises:
-        UsageError: it is none; a name has 40 characters at most, for KServe makes host names of it.
+        UsageError: the name is not valid; it has at most 40 characters, because KServe derives host names from it.
     """
     found = _ENDPOINT.match(endpoint)
     if found is None:
         raise UsageError(
-            "the endpoint's name is wrong",
+            "the endpoint name is not valid",
             where="endpoint",
-            expected="kserve://NAMESPACE/NAME in a-z, 0-9 and -, the name 40 characters at most",
+            expected="kserve://NAMESPACE/NAME in a-z, 0-9 and -, NAME at most 40 characters",
             received=repr(endpoint),
         )
     return found[1], found[3]
 
 
 def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfig) -> dict[str, Any]:
-    """The InferenceService that serves a Model.
+    """The manifest of an InferenceService that serves a Model.
 
     Args:
         endpoint: kserve://NAMESPACE/NAME.
@@ -118,7 +118,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
         config: the server.
 
     Raises:
-        UsageError: a name that is wrong, or a model that the server's pods cannot reach.
+        UsageError: the name is not valid, or the server's pods cannot reach the model.
     """
     namespace, name = names_of(endpoint)
     resources = {"cpu": config.cpu, "memory": config.memory}
@@ -165,10 +165,10 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
 
 
 def storage_uri(model: str, config: ServiceConfig) -> str:
-    """Where KServe's storage initializer finds a Model.
+    """The URI of a Model for KServe's storage initializer.
 
     Raises:
-        UsageError: it is neither in a bucket nor below the claim's mount.
+        UsageError: the Model is neither in a bucket nor below the claim's mount.
     """
     if storage.is_remote(model):
         return model
@@ -192,14 +192,14 @@ def apply(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Creates or changes an InferenceService, and waits until the cluster serves it.
+    """Creates or updates an InferenceService, and waits until it is ready.
 
     Returns:
-        Where it answers.
+        Its URL.
 
     Raises:
-        UsageError: not allowed, no KServe in the cluster, or a manifest that it refuses.
-        PlatformError: it did not answer in time.
+        UsageError: access denied, no KServe in the cluster, or a rejected manifest.
+        PlatformError: it was not ready in time.
     """
     from kubernetes.client import ApiException
 
@@ -214,7 +214,7 @@ def apply(
                 raise
             applied = services.create_namespaced_custom_object(*address, dict(wanted))
         else:
-            # A merge keeps what is not named: a share of the traffic that this revision does not ask for goes by null.
+            # A merge patch keeps fields that it does not name: null removes an earlier share of the traffic.
             predictor = {"canaryTrafficPercent": None, **wanted["spec"]["predictor"]}
             applied = services.patch_namespaced_custom_object(
                 *address, name, {**wanted, "spec": {"predictor": predictor}}
@@ -228,12 +228,12 @@ def apply(
                 return str(status.get("url", ""))
             if clock() > ends:
                 raise PlatformError(
-                    f"it did not answer within {timeout_s:.0f} s",
+                    f"the InferenceService was not ready within {timeout_s:.0f} s",
                     where=where,
-                    received=ready.get("message") or ready.get("reason") or "nothing said",
+                    received=ready.get("message") or ready.get("reason") or "no condition",
                     fix=f"kubectl describe inferenceservice {name} --namespace {namespace}",
                 )
-            report(f"waiting for {where}: {ready.get('reason') or 'no word yet'}")
+            report(f"waiting for {where}: {ready.get('reason') or 'no status yet'}")
             sleep(_SECONDS_BETWEEN_LOOKS)
     except ApiException as error:
         raise _refused(error, where) from error
@@ -243,22 +243,25 @@ def _refused(error: Any, where: str) -> UsageError | PlatformError:
     received = f"{error.status} {error.reason}"
     if error.status == 404:
         return UsageError(
-            "the cluster has no KServe, or not this namespace", where=where, received=received, fix="Install KServe"
+            "the cluster has no KServe, or the namespace does not exist",
+            where=where,
+            received=received,
+            fix="Install KServe",
         )
     if error.status in (401, 403):
         return UsageError(
-            "the pipeline's service account may not apply it",
+            "the pipeline's service account is not allowed to apply the InferenceService",
             where=where,
             received=received,
             fix=f"Give it a Role with get, create and patch on {_PLURAL}.{_GROUP}",
         )
     if error.status in (400, 422):
-        return UsageError("KServe refuses the InferenceService", where=where, received=f"{received}: {error.body}")
-    return PlatformError("the cluster did not answer as it should", where=where, received=received)
+        return UsageError("KServe rejected the InferenceService", where=where, received=f"{received}: {error.body}")
+    return PlatformError("the cluster failed or did not respond", where=where, received=received)
 
 
 def run(model: str, endpoint_name: str, root: str, endpoint: Any, settings: Mapping[str, Any]) -> None:
-    """Does the work of `kserve_component.deploy`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version = identity.model_version_of(model)
         step.identity = identity.publish_identity("deploy", version, endpoint_name)
@@ -271,7 +274,10 @@ def run(model: str, endpoint_name: str, root: str, endpoint: Any, settings: Mapp
             cluster.load_incluster_config()
         except cluster.ConfigException as error:
             raise UsageError(
-                "this is not a pod of a cluster", where="deploy", received=str(error), fix="Run it as a pipeline's task"
+                "the step does not run in a pod of a cluster",
+                where="deploy",
+                received=str(error),
+                fix="Run it as a task of a pipeline",
             ) from error
         url = apply(client.CustomObjectsApi(), wanted, timeout_s=config.timeout_minutes * 60.0, report=step.progress)
         what = {"version": version, "url": url, "traffic": config.traffic, "manifest": wanted}

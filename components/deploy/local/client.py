@@ -1,4 +1,4 @@
-"""Asks a server on this machine, within bounds of time and size, and compares its answers with the model's own."""
+"""Client of a local server: bounded requests, and the comparison of its responses with the model's golden rows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _OF_LARGEST = 1e-6
 def request(
     url: str, path: str, *, body: Any = None, timeout_s: float = 10.0, max_bytes: int = _MAX_BYTES
 ) -> tuple[int, Any]:
-    """Sends a GET, or a POST with a JSON body, and reads a JSON answer; proxies are not asked.
+    """Sends a GET, or a POST with a JSON body, and reads a JSON response; proxies are not used.
 
     Returns:
-        The status, and the value in the answer.
+        The HTTP status, and the value in the response.
 
     Raises:
-        PlatformError: no answer in time, one that is too big, or one that is not JSON.
+        PlatformError: no response in time, or a response that is too large or not JSON.
     """
     where = f"{url}{path}"
     headers = {} if body is None else {"Content-Type": "application/json"}
@@ -42,54 +42,57 @@ def request(
             )
         except http.ResponseTooLarge as error:
             raise PlatformError(
-                "the answer is too big", where=where, expected=f"at most {max_bytes} bytes", received=str(error)
+                "the response is too large", where=where, expected=f"at most {max_bytes} bytes", received=str(error)
             ) from error
         except http.RequestFailed as error:
-            raise PlatformError("the server does not answer", where=where, received=str(error)) from error
+            raise PlatformError("the server does not respond", where=where, received=str(error)) from error
     try:
         return response.status, json.loads(response.content)
     except ValueError as error:
-        raise PlatformError("the answer is not JSON", where=where, received=repr(response.content[:80])) from error
+        raise PlatformError("the response is not JSON", where=where, received=repr(response.content[:80])) from error
 
 
 def healthy(url: str, version: str) -> bool:
-    """Whether the server is there and serves `version`."""
+    """Whether the server responds and serves `version`."""
     try:
-        status, said = request(url, "/health", timeout_s=5.0)
+        status, content = request(url, "/health", timeout_s=5.0)
     except PlatformError:
         return False
-    return status == 200 and isinstance(said, dict) and said.get("model_version") == version
+    return status == 200 and isinstance(content, dict) and content.get("model_version") == version
 
 
 def check_golden(url: str, name: str, golden: Mapping[str, Any]) -> int:
-    """Sends the model's golden rows and compares the server's answers with the model's own.
+    """Sends the model's golden rows and compares the predictions with those in the Model.
 
     Returns:
-        How many rows agreed: all of them.
+        The number of rows compared; all agree.
 
     Raises:
-        PlatformError: an answer that is missing, or differs.
+        PlatformError: a prediction is missing or differs.
     """
     instances, expected = golden["instances"], golden["predictions"]
     path = f"/v1/models/{name}:predict"
-    status, said = request(url, path, body={"instances": instances}, timeout_s=60.0)
-    if status != 200 or not isinstance(said, dict) or not isinstance(said.get("predictions"), list):
-        raise PlatformError("the server refused the model's own rows", where=url + path, received=_short(said))
-    compare(said["predictions"], expected, where=url + path)
+    status, content = request(url, path, body={"instances": instances}, timeout_s=60.0)
+    if status != 200 or not isinstance(content, dict) or not isinstance(content.get("predictions"), list):
+        raise PlatformError("the server rejected the model's golden rows", where=url + path, received=_short(content))
+    compare(content["predictions"], expected, where=url + path)
     return len(expected)
 
 
 def compare(received: Sequence[Any], expected: Sequence[Mapping[str, Any]], *, where: str) -> None:
-    """Compares predictions by row and output: numbers to 1e-5 of their size, texts exactly.
+    """Compares predictions by row and output: numbers with a relative tolerance of 1e-5, texts exactly.
 
-    Outputs that `expected` does not name are not looked at.
+    Outputs that `expected` does not name are ignored.
 
     Raises:
-        PlatformError: with the first row and output that differs.
+        PlatformError: a row differs; the message has the first row and output.
     """
     if len(received) != len(expected):
         raise PlatformError(
-            "the server did not answer every row", where=where, expected=str(len(expected)), received=str(len(received))
+            "the server returned a different number of predictions",
+            where=where,
+            expected=str(len(expected)),
+            received=str(len(received)),
         )
     largest: dict[str, float] = {}
     for row in expected:
@@ -100,7 +103,7 @@ def compare(received: Sequence[Any], expected: Sequence[Mapping[str, Any]], *, w
             answer = theirs.get(output) if isinstance(theirs, dict) else None
             if not _close(answer, value, _OF_LARGEST * largest[output]):
                 raise PlatformError(
-                    "the server's answer is not the model's own",
+                    "the server's prediction differs from the model's golden row",
                     where=f"{where}, predictions[{index}].{output}",
                     expected=_short(value),
                     received=_short(answer),

@@ -1,19 +1,19 @@
-"""The KFP face of deployment to a local endpoint."""
+"""Local deployment component: its interface for KFP."""
 
 from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def deploy(model: str, endpoint_folder: str, root: str, endpoint: dsl.Output[dsl.Artifact]) -> None:
-    """Publishes a registered model, starts its server, checks real rows over HTTP, and switches the endpoint to it.
+def deploy(model: str, endpoint_folder: str, endpoint: dsl.Output[dsl.Artifact], root: str = "") -> None:
+    """Publishes a registered model, starts its server, checks golden rows over HTTP, and switches the endpoint to it.
 
-    The version before it is kept for going back. When a check fails, the endpoint stays as it was.
+    The previous version is kept for a rollback. When a check fails, the endpoint does not change.
 
     Args:
-        model: where the registry keeps the model.
+        model: URI of the model in the registry.
         endpoint_folder: the endpoint's folder.
-        root: where the run's records are kept.
-        endpoint: where it answers, and the versions behind it.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        endpoint: URL and versions of the endpoint.
     """
     from headrace.components.deploy.local import step
 

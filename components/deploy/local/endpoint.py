@@ -1,4 +1,4 @@
-"""The folder of an endpoint: its versions, what is live, and what was."""
+"""Endpoint folder: its versions, and the state of the live and previous ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.storage.output import publishing
 
 Action = Literal["deploy", "rollback"]
 
-# What went live longer ago is in the registry.
+# Length of the history; older versions are in the registry.
 _HISTORY = 100
 
 
@@ -24,9 +24,9 @@ class Change:
     """A version that went live.
 
     Attributes:
-        version: which one.
-        action: why.
-        at: when, ISO 8601 in UTC.
+        version: of the Model.
+        action: deploy or rollback.
+        at: time, ISO 8601 in UTC.
     """
 
     version: str
@@ -36,14 +36,14 @@ class Change:
 
 @dataclass(frozen=True)
 class EndpointState:
-    """What endpoint.json says.
+    """Content of endpoint.json.
 
     Attributes:
         name: the model's name in URLs.
         live: the version that is served.
         previous: the version that a rollback goes to.
-        url: where the server answers; None when it was stopped.
-        pid: the server's process; None when it was stopped.
+        url: of the server; None when it was stopped.
+        pid: process id of the server; None when it was stopped.
         history: the versions that went live, latest last.
     """
 
@@ -62,7 +62,7 @@ class EndpointState:
 
 
 class EndpointFolder:
-    """Where things are in an endpoint's folder. Writers hold its lock.
+    """Layout and files of an endpoint's folder. Writers hold its lock.
 
     Args:
         uri: the folder.
@@ -70,59 +70,59 @@ class EndpointFolder:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        # The server is started elsewhere, and must find it too.
+        # An absolute path, as the server starts in another working folder.
         self.path = storage.local_path(uri).absolute()
         self.servers = self.path / "servers"
         self.log = self.path / "server.log"
         self._state = str(self.path / "endpoint.json")
 
     def version_path(self, version: str) -> Path:
-        """Where a version is, or would be."""
+        """The folder of a version, whether or not it exists."""
         return self.path / "versions" / check_version(version, self.uri)
 
     def versions(self) -> list[str]:
-        """The versions that are there, sorted by name."""
+        """The existing versions, sorted by name."""
         folder = self.path / "versions"
         return sorted(e.name for e in folder.iterdir() if e.name[0] != ".") if folder.is_dir() else []
 
     def read(self) -> EndpointState | None:
-        """The state, or None where nothing was ever live.
+        """Reads the state; None where no version was ever live.
 
         Raises:
             DataError: endpoint.json is damaged.
         """
         if not storage.exists(self._state):
             return None
-        said = storage.read_json(self._state)
+        content = storage.read_json(self._state)
         try:
             return EndpointState(
-                name=said["name"],
-                live=check_version(said["live"], self._state, DataError),
-                previous=said["previous"],
-                url=said["url"],
-                pid=said["pid"],
-                history=tuple(Change(c["version"], c["action"], c["at"]) for c in said["history"]),
+                name=content["name"],
+                live=check_version(content["live"], self._state, DataError),
+                previous=content["previous"],
+                url=content["url"],
+                pid=content["pid"],
+                history=tuple(Change(c["version"], c["action"], c["at"]) for c in content["history"]),
             )
         except (KeyError, TypeError) as error:
             raise DataError("endpoint.json is damaged", where=self._state, received=repr(error)) from error
 
     def write(self, state: EndpointState) -> None:
-        """Makes `state` the state, at once."""
-        said: dict[str, Any] = {"format": 1, **asdict(state)}
-        storage.write_json(self._state, said)
+        """Writes the state atomically."""
+        content: dict[str, Any] = {"format": 1, **asdict(state)}
+        storage.write_json(self._state, content)
 
     def publish(self, model: str, version: str) -> None:
-        """Copies a Model under its version, whole or not at all; a copy that is there is replaced."""
+        """Copies a Model under its version, atomically; an existing copy is replaced."""
         target = self.version_path(version)
         with publishing(str(target), None) as temporary, storage.writing(str(target)):
             shutil.copytree(storage.local_path(model), temporary, dirs_exist_ok=True)
 
     def remove(self, version: str) -> None:
-        """Removes a version, if it is there."""
+        """Removes a version, if it exists."""
         shutil.rmtree(self.version_path(version), ignore_errors=True)
 
     def clean(self, state: EndpointState | None, keep: int) -> None:
-        """Removes what killed deployments left, and all but the last `keep` of the versions that are not in use."""
+        """Removes leftovers of killed deployments, and all but the last `keep` of the unused versions."""
         folder = self.path / "versions"
         for left in folder.glob(".*") if folder.is_dir() else ():
             shutil.rmtree(left, ignore_errors=True)
@@ -130,7 +130,7 @@ class EndpointFolder:
             return
         in_use = {state.live, state.previous}
         last_live = {change.version: order for order, change in enumerate(state.history)}
-        # A version that never went live failed its checks, or was killed before them: it goes first.
+        # A version that never went live failed its checks, or was killed before them: it is removed first.
         unused = sorted((v for v in self.versions() if v not in in_use), key=lambda v: (last_live.get(v, -1), v))
         for version in unused[: max(0, len(unused) - keep)]:
             self.remove(version)

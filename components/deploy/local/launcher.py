@@ -1,4 +1,4 @@
-"""Starts and stops servers as processes that outlive the one that started them."""
+"""Server launcher: starts and stops servers as processes that outlive the command that started them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.core import storage
 from headrace.core.errors import PlatformError
 
 _SECONDS_BETWEEN_LOOKS = 0.05
-# An orderly end finishes the requests that are there; the server's own limit for one is 30 s.
+# A graceful shutdown finishes running requests; the server's time limit per request is 30 s.
 _STOP_TIMEOUT_S = 35.0
 _LOG_LIMIT_BYTES = 10 << 20
 _TAIL_LINES = 20
@@ -35,23 +35,23 @@ def start(
     timeout_s: float,
     waiting: Callable[[], None],
 ) -> Announcement:
-    """Starts a server for a Model on a free port of this machine, and waits until it answers.
+    """Starts a server for a Model on a free port of this machine, and waits until it responds.
 
-    The server holds `lock` until it has said in `servers` that it runs. Whoever gets the lock after this process was
-    killed therefore finds the server there.
+    The server holds `lock` until it has announced itself in `servers`, so that the next holder of the lock finds it
+    there, even if this process was killed.
 
     Args:
         model: the Model's folder.
-        name: what it is called in URLs.
-        version: what the server must say that it serves.
+        name: of the model in URLs.
+        version: that the server must report.
         servers: the folder where servers announce themselves.
-        log: what the server writes goes here.
+        log: file of the server's output.
         lock: the endpoint's lock.
-        timeout_s: for the whole start.
+        timeout_s: maximum time of the start, in seconds.
         waiting: called while it waits.
 
     Raises:
-        PlatformError: the server ended, or did not answer in time; with the end of its log.
+        PlatformError: the server exited, or did not respond in time; the message has the end of its log.
     """
     deadline = time.monotonic() + timeout_s
     with storage.writing(str(log)):
@@ -62,7 +62,7 @@ def start(
     with output:
         begin = output.tell()
         process = subprocess.Popen(
-            # -P: a folder `components` or a file `numpy.py` where the user stands is not what is meant.
+            # -P: a folder `components` or a file `numpy.py` in the working folder must not be imported.
             [
                 *(sys.executable, "-P", "-m", processes.MODULE, str(model), "--name", name, "--port", "0"),
                 *("--host", "127.0.0.1", "--announce", str(servers), "--inherited-lock", str(lock)),
@@ -70,22 +70,22 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # A caller that reads this process's output would otherwise wait for the server's end.
+            # A caller that reads this process's output would otherwise wait until the server exits.
             close_fds=True,
             pass_fds=(lock,),
-            # The terminal's Ctrl-C is for this process, and its hang-up too.
+            # The terminal's Ctrl-C and hang-up are for this process only.
             start_new_session=True,
             cwd=model.parent,
-            # Inside Vertex these are about another server.
+            # Inside Vertex AI these variables describe another server.
             env={key: value for key, value in os.environ.items() if not key.startswith("AIP_")},
         )
-    # Should the server end while this process is still there, somebody must take its exit status.
+    # If the server exits while this process still runs, its exit status must be collected.
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()
     try:
         while time.monotonic() < deadline:
             if process.returncode is not None:
                 raise PlatformError(
-                    f"the server ended with status {process.returncode}", where=str(log), received=_tail(log, begin)
+                    f"the server exited with status {process.returncode}", where=str(log), received=_tail(log, begin)
                 )
             server = processes.read(str(servers), process.pid)
             if server is not None and server.url is not None and client.healthy(server.url, version):
@@ -93,9 +93,9 @@ def start(
             waiting()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         raise PlatformError(
-            "the server did not answer in time",
+            "the server did not respond in time",
             where=str(log),
-            expected=f"an answer within {timeout_s:g} s",
+            expected=f"a response within {timeout_s:g} s",
             received=_tail(log, begin),
         )
     except BaseException:
@@ -106,10 +106,10 @@ def start(
 
 
 def stop(server: Announcement, servers: Path, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Ends a server: first asks, and when that takes longer than `timeout_s`, kills. One that is gone is no fault.
+    """Stops a server: sends SIGTERM, and SIGKILL after `timeout_s`. A server that is gone is no error.
 
     Raises:
-        PlatformError: the system does not let this process end it.
+        PlatformError: this process is not allowed to stop it.
     """
     try:
         for number, patience in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 10.0)):
@@ -126,7 +126,9 @@ def stop(server: Announcement, servers: Path, *, timeout_s: float = _STOP_TIMEOU
             "the server cannot be stopped", where=f"process {server.pid}", fix="Stop it as the user who started it"
         ) from error
     if processes.runs(server):
-        raise PlatformError("the server cannot be stopped", where=f"process {server.pid}", received="it goes on")
+        raise PlatformError(
+            "the server cannot be stopped", where=f"process {server.pid}", received="the process still runs"
+        )
     processes.withdraw(str(servers), server.pid)
 
 
@@ -134,4 +136,4 @@ def _tail(log: Path, begin: int) -> str:
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - 8192))
         lines = file.read().decode(errors="replace").strip().splitlines()
-    return "\n".join(lines[-_TAIL_LINES:]) or "nothing in its log"
+    return "\n".join(lines[-_TAIL_LINES:]) or "an empty log"

@@ -1,7 +1,7 @@
-"""Deployment to a local endpoint: publish, start, check real rows over HTTP, switch, and go back.
+"""Local deployment: publish a version, start its server, check golden rows over HTTP, switch, and roll back.
 
-Everything happens under the endpoint's lock, and `endpoint.json` is what counts: a process that is killed leaves it as
-it was or as it should be, and what else it left - half a copy, a server that nobody switched to - the next one removes.
+Everything happens under the endpoint's lock, and `endpoint.json` is the state: a killed process leaves the old or the
+new one, and the next process removes other leftovers, such as half a copy or a server without traffic.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from headrace.core.storage.output_check import check_output
 
 __all__ = ["DeployConfig", "DeployResult", "EndpointStatus", "deploy", "rollback", "status", "stop"]
 
-# It becomes a part of URLs and an argument of a command.
+# The name becomes a part of URLs and an argument of a command.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 @dataclass(frozen=True)
 class DeployConfig:
-    """What is deployed, and where.
+    """Options of a local deployment.
 
     Args:
         model: a Model artifact.
-        endpoint: the endpoint's folder; made if it is not there.
-        name: the model's name in URLs; None takes the problem's.
-        start_timeout_s: how long the server may take to answer.
-        lock_timeout_s: how long to wait for another deployment to the same endpoint.
-        keep_versions: versions to keep besides the live and the previous one.
+        endpoint: the endpoint's folder; created if it does not exist.
+        name: of the model in URLs; None for the problem's name.
+        start_timeout_s: maximum time until the server responds, in seconds.
+        lock_timeout_s: maximum time to wait for another deployment to the same endpoint, in seconds.
+        keep_versions: number of versions to keep besides the live and the previous one.
 
     Raises:
         UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions.
@@ -52,14 +52,14 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if self.name is not None and not _NAME.match(self.name):
             raise UsageError(
-                "the name is wrong",
+                "the model name is not valid",
                 where="DeployConfig.name",
                 expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
                 received=repr(self.name),
             )
         if not self.start_timeout_s > 0:
             raise UsageError(
-                "start_timeout_s is wrong", expected="a positive number", received=repr(self.start_timeout_s)
+                "start_timeout_s is not valid", expected="a positive number", received=repr(self.start_timeout_s)
             )
         if self.lock_timeout_s < 0 or self.keep_versions < 0:
             raise UsageError("lock_timeout_s and keep_versions are not below 0", where="DeployConfig")
@@ -67,16 +67,16 @@ class DeployConfig:
 
 @dataclass(frozen=True)
 class EndpointStatus:
-    """How an endpoint is.
+    """Status of an endpoint.
 
     Attributes:
-        name: the model's name in URLs; None where nothing was ever live.
+        name: of the model in URLs; None where no version was ever live.
         live: the version that is served.
-        previous: the version that a rollback would go to.
-        url: where the server answers; None when it was stopped.
-        pid: the server's process; None when it was stopped.
-        healthy: the server answers, and serves `live`.
-        versions: the versions that are kept.
+        previous: the version that a rollback would restore.
+        url: of the server; None when it was stopped.
+        pid: process id of the server; None when it was stopped.
+        healthy: whether the server responds and serves `live`.
+        versions: the versions that are stored.
         history: the versions that went live, latest last.
     """
 
@@ -93,14 +93,14 @@ class EndpointStatus:
 def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     """Makes a Model live: publishes it, starts its server, checks its golden rows over HTTP, and switches to it.
 
-    The version that was live becomes `previous`, and its server is stopped last. When anything fails before the
-    switch, the endpoint stays as it was. A deployment that was killed is finished by running it again; the version
-    that is live and healthy is left as it is.
+    The version that was live becomes `previous`, and its server is stopped last. A failure before the switch leaves
+    the endpoint unchanged. A killed deployment is finished by running it again; a version that is already live and
+    healthy is left unchanged.
 
     Raises:
         UsageError: the folder holds no Model, or the endpoint's folder cannot be written.
         DataError: the Model is damaged.
-        PlatformError: the server does not start, its answers are not the model's own, or the lock is held.
+        PlatformError: the server does not start, its predictions differ from the golden rows, or the lock is held.
     """
     check_output(config.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": config.model})
     version = model_version(config.model)
@@ -118,7 +118,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         try:
             result = switch.to(version, name, "deploy", state)
         except PlatformError:
-            # Another try publishes it again: what failed may be the copy. After the switch it is in use.
+            # Another attempt publishes it again, as the copy may be at fault. After the switch it is in use.
             after = folder.read()
             if after is None or version not in (after.live, after.previous):
                 folder.remove(version)
@@ -135,21 +135,21 @@ def rollback(
     start_timeout_s: float = 120.0,
     lock_timeout_s: float = 300.0,
 ) -> DeployResult:
-    """Goes back to the previous version: starts its server, checks its golden rows, and switches to it.
+    """Rolls back to the previous version: starts its server, checks its golden rows, and switches to it.
 
-    What was live before is not `previous` afterwards, and a rollback that is run again changes nothing: a second
-    press of the button, or a retry, never brings back the version that somebody fled from. `to` goes further back.
+    The version that was live does not become `previous`, so a repeated rollback or a retry changes nothing, and never
+    restores the version that was rolled back. `to` selects an older version.
 
     Args:
         endpoint: the endpoint's folder.
-        report: told what is being done.
-        to: a version that is kept; None takes the previous one.
-        start_timeout_s: how long the server may take to answer.
-        lock_timeout_s: how long to wait for another deployment.
+        report: receives progress.
+        to: a stored version; None for the previous one.
+        start_timeout_s: maximum time until the server responds, in seconds.
+        lock_timeout_s: maximum time to wait for another deployment, in seconds.
 
     Raises:
-        UsageError: there is no endpoint, no previous version, or no version `to`.
-        PlatformError: the server does not start, its answers are not the model's own, or the lock is held.
+        UsageError: the endpoint, the previous version or the version `to` does not exist.
+        PlatformError: the server does not start, its predictions differ from the golden rows, or the lock is held.
     """
     folder = EndpointFolder(endpoint)
     _state_of(folder)
@@ -161,14 +161,14 @@ def rollback(
             target = state.live
         if target is None:
             raise UsageError(
-                "there is no previous version to go back to",
+                "there is no previous version to roll back to",
                 where=endpoint,
                 expected=f"one of {', '.join(folder.versions())} as `to`",
-                received=f"{state.live} is the first",
+                received=f"{state.live} is the first version",
             )
         if not folder.version_path(target).is_dir():
             raise UsageError(
-                "there is no such version",
+                "the version does not exist",
                 where=endpoint,
                 expected=f"one of {', '.join(folder.versions())}",
                 received=repr(target),
@@ -177,10 +177,10 @@ def rollback(
 
 
 def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:
-    """Stops the endpoint's servers; deploying or rolling back starts one again. What is stopped stays so.
+    """Stops the endpoint's servers until the next deployment or rollback.
 
     Raises:
-        UsageError: there is no endpoint.
+        UsageError: the endpoint does not exist.
         PlatformError: a server cannot be stopped, or the lock is held.
     """
     folder = EndpointFolder(endpoint)
@@ -189,17 +189,17 @@ def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:
     check_output(endpoint, ENDPOINT, option="ENDPOINT")
     with locked(endpoint, timeout_s=lock_timeout_s):
         state = folder.read()
-        # First said, then done: nobody is sent to a server that is about to end.
+        # The state is written first, so that no client is sent to a server that is about to stop.
         if state is not None and state.pid is not None:
             folder.write(replace(state, url=None, pid=None))
         stop_strays(folder, None)
 
 
 def status(endpoint: str) -> EndpointStatus:
-    """How an endpoint is; asks its server.
+    """The status of an endpoint, including the health of its server.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the endpoint does not exist.
         DataError: endpoint.json is damaged.
     """
     folder = EndpointFolder(endpoint)
@@ -232,4 +232,4 @@ def _state_of(folder: EndpointFolder) -> EndpointState:
 
 
 def _no_endpoint(uri: str) -> UsageError:
-    return UsageError("there is no endpoint", where=uri, expected="a folder that `headrace deploy` made")
+    return UsageError("the endpoint does not exist", where=uri, expected="a folder that `headrace deploy` created")

@@ -1,4 +1,4 @@
-"""Deployment as a step of a pipeline."""
+"""Local deployment as a step of a pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.core.steps.step import running
 
 
 def run(model: str, endpoint_folder: str, root: str, endpoint: Any) -> None:
-    """Does the work of `component.deploy`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint_folder)
         result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint_folder), step.progress)
@@ -31,6 +31,6 @@ def run(model: str, endpoint_folder: str, root: str, endpoint: Any) -> None:
 
 
 def _curl(url: str, model: str) -> str:
-    """A command line that asks the endpoint for the prediction of a real row."""
+    """A command line that requests the prediction of a golden row from the endpoint."""
     body = json.dumps({"instances": read_golden(model)["instances"][:1]})
     return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

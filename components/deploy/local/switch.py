@@ -1,4 +1,4 @@
-"""The switch of an endpoint from one version's server to another's, under the endpoint's lock."""
+"""Endpoint switch from one version's server to another's, under the endpoint's lock."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headrace.core.progress import Progress
 
 @dataclass(frozen=True)
 class DeployResult:
-    """What came of a deployment or a rollback.
+    """Result of a deployment or a rollback.
 
     Attributes:
         version: the version that is live now.
-        previous: the version that a rollback would go to.
-        url: where the server answers.
-        pid: the server's process.
-        checked_rows: rows whose answers over HTTP were the model's own.
+        previous: the version that a rollback would restore.
+        url: of the server.
+        pid: process id of the server.
+        checked_rows: number of golden rows whose predictions over HTTP agreed.
     """
 
     version: str
@@ -45,7 +45,7 @@ class Switch:
         self._report = report
 
     def to(self, version: str, name: str, action: Action, state: EndpointState | None) -> DeployResult:
-        """Makes `version` live; when it is live and answers as the model does, nothing is changed."""
+        """Makes `version` live; if it is live and its golden rows agree, nothing changes."""
         golden = read_golden(str(self._folder.version_path(version)))
         if state is not None and state.live == version and state.name == name:
             rows = self._live_rows(state, golden)
@@ -53,25 +53,25 @@ class Switch:
                 return DeployResult(version, state.previous, state.url, state.pid, rows)
         server = self._start(version, name)
         if server.url is None:
-            raise PlatformError("the server does not say where it answers", where=str(self._folder.log))
+            raise PlatformError("the server did not announce its URL", where=str(self._folder.log))
         try:
-            self._report("checking the model's own rows over HTTP")
+            self._report("checking golden rows over HTTP")
             rows = client.check_golden(server.url, name, golden)
             self._report("switching to the new server")
             after = _after(state, name, version, action, server.url, server.pid)
             self._folder.write(after)
         except BaseException:
-            # Unless it was switched to a moment ago, and a signal came after that.
+            # Unless the switch had happened before a signal arrived.
             written = self._folder.read()
             if written is None or written.pid != server.pid:
                 launcher.stop(server, self._folder.servers)
             raise
-        self._report("stopping the server before it")
+        self._report("stopping the previous server")
         stop_strays(self._folder, after)
         return DeployResult(version, after.previous, server.url, server.pid, rows)
 
     def _live_rows(self, state: EndpointState, golden: Mapping[str, Any]) -> int | None:
-        """Rows that the live server answers as the model does, or None if it does not."""
+        """Number of golden rows that agree on the live server, or None if any differs."""
         if state.url is None or not client.healthy(state.url, state.live):
             return None
         try:
@@ -94,18 +94,18 @@ class Switch:
 
 
 def stop_strays(folder: EndpointFolder, state: EndpointState | None) -> None:
-    """Stops every server of the endpoint but the live one."""
+    """Stops every server of the endpoint except the live one."""
     for server in processes.running(str(folder.servers)):
         if state is None or server.pid != state.pid:
             launcher.stop(server, folder.servers)
 
 
 def read_golden(model: str) -> Mapping[str, Any]:
-    """The rows that a Model brings along, and its own answers to them.
+    """The golden rows of a Model, with its predictions for them.
 
     Raises:
         UsageError: the folder holds no Model.
-        DataError: there are none.
+        DataError: the Model has no golden rows.
     """
     golden = open_model(model).golden() or {}
     instances: Any = golden.get("instances")
@@ -113,7 +113,7 @@ def read_golden(model: str) -> Mapping[str, Any]:
     lists = isinstance(instances, list) and isinstance(predictions, list)
     if not lists or not 1 <= len(instances) == len(predictions):
         raise DataError(
-            "there are no rows to check the server with",
+            "the Model has no golden rows to check the server with",
             where=storage.join(model, "golden.json"),
             expected='{"instances": [...], "predictions": [...]}, as many of each, one or more',
         )
@@ -124,7 +124,7 @@ def _after(state: EndpointState | None, name: str, version: str, action: Action,
     if state is None:
         return EndpointState(name, version, None, None, None).switched(version, action, previous=None, url=url, pid=pid)
     if state.live == version:
-        # Its server was gone: the same version answers again, and nothing went live.
+        # Its server was gone: the same version is served again, and nothing new went live.
         return replace(state, name=name, url=url, pid=pid)
     previous = state.live if action == "deploy" else None
     return replace(state, name=name).switched(version, action, previous=previous, url=url, pid=pid)

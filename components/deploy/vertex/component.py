@@ -1,4 +1,4 @@
-"""The KFP face of deployment to a Vertex AI endpoint."""
+"""Vertex AI deployment component: its interface for KFP."""
 
 from kfp import dsl
 
@@ -7,37 +7,37 @@ from kfp import dsl
 def deploy(
     model: str,
     endpoint_name: str,
-    root: str,
     endpoint: dsl.Output[dsl.Artifact],
-    machine_type: str,
-    traffic: int,
-    min_replicas: int,
-    max_replicas: int,
-    labels: dict,  # type: ignore[type-arg]
+    root: str = "",
+    machine_type: str = "n1-standard-4",
+    traffic: int = 100,
+    min_replicas: int = 1,
+    max_replicas: int = 1,
+    labels: dict = {},  # type: ignore[type-arg]  # noqa: B006 - kfp reads the value
     accelerator: str = "",
     accelerator_count: int = 0,
     service_account: str = "",
     encryption_key: str = "",
     timeout_minutes: int = 60,
 ) -> None:
-    """Deploys a registered model to an endpoint with a stated share of its traffic; the first one makes the endpoint.
+    """Deploys a registered model to an endpoint with a given percentage of its traffic; creates the endpoint if needed.
 
-    A model is deployed once: a task that is tried again finds the deployment that it made. With all of the traffic the
-    version before it stays, with none of it, for going back; those before that are taken away.
+    A model is deployed once: a retried task finds the deployment that it created. If the model gets all of the
+    traffic, the previous version stays deployed without traffic for a rollback; older ones are undeployed.
 
     Args:
-        model: what `register` gave.
+        model: output of `register`.
         endpoint_name: projects/PROJECT/locations/REGION/endpoints/ID.
-        root: where the run's records are kept.
-        endpoint: where it answers, the versions behind it and their traffic.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        endpoint: name, versions and traffic of the endpoint.
         machine_type: of each replica.
-        traffic: percent of the requests; the first model gets all.
-        min_replicas, max_replicas: at all times, and at most.
-        labels: of the endpoint, for the bill.
+        traffic: percentage of the requests; the first model gets all.
+        min_replicas, max_replicas: bounds of autoscaling.
+        labels: of the endpoint, for billing.
         accelerator, accelerator_count: in each replica, or "" and 0.
-        service_account: what the server runs as, or "".
+        service_account: of the server, or "".
         encryption_key: a key of Cloud KMS, or "".
-        timeout_minutes: until the model answers.
+        timeout_minutes: maximum time until the model is served, in minutes.
     """
     from headrace.components.deploy.vertex import deploy as vertex
 

@@ -1,4 +1,4 @@
-"""Deployment to a Vertex AI endpoint: made once, found again by its id, and given a stated share of the traffic."""
+"""Vertex AI deployment: created once, found again by its id, with a given percentage of the endpoint's traffic."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/endpoints/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-# How the service calls the model that a request deploys, in that request's traffic split.
+# The key of the model being deployed in a request's traffic split.
 _THIS = "0"
 _ROLE = "the role roles/aiplatform.user"
 
 
 @dataclass(frozen=True)
 class DeployConfig:
-    """What is deployed, and where; `vertex_component.deploy` says what each one is.
+    """Options of a deployment; fields as the arguments of `component.deploy`.
 
     Raises:
-        UsageError: a name or a number that the service refuses.
+        UsageError: a name or a number that the service would reject.
     """
 
     model: str
@@ -47,28 +47,30 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if not _NAME.match(self.endpoint):
             raise UsageError(
-                "the endpoint's name is wrong",
+                "the endpoint name is not valid",
                 where="endpoint",
                 expected="projects/PROJECT/locations/REGION/endpoints/ID, the id in a-z, 0-9 and -",
                 received=repr(self.endpoint),
             )
         if not 0 <= self.traffic <= 100:
-            raise UsageError("traffic is wrong", expected="a percentage, 0 to 100", received=str(self.traffic))
+            raise UsageError("traffic is not valid", expected="a percentage, 0 to 100", received=str(self.traffic))
         if not 1 <= self.min_replicas <= self.max_replicas:
             raise UsageError(
-                "the replicas are wrong", expected="1 <= min_replicas <= max_replicas", received=str(self.min_replicas)
+                "the numbers of replicas are not valid",
+                expected="1 <= min_replicas <= max_replicas",
+                received=str(self.min_replicas),
             )
 
 
 @dataclass(frozen=True)
 class DeployResult:
-    """What came of it.
+    """Result of a deployment.
 
     Attributes:
-        deployed: the service's id of the deployment.
-        traffic: percent of the requests, by such ids.
-        previous: the deployment that had most of the traffic before, or None.
-        removed: deployments that were taken away.
+        deployed: id of the deployment.
+        traffic: percentage of the requests by id of deployment.
+        previous: id of the deployment that had most of the traffic before, or None.
+        removed: ids of deployments that were undeployed.
     """
 
     deployed: str
@@ -78,11 +80,11 @@ class DeployResult:
 
 
 def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
-    """Deploys a model, unless it is deployed already, and shares the traffic.
+    """Deploys a model, unless it is already deployed, and splits the traffic.
 
     Raises:
-        UsageError: not allowed, no quota, or a request that is wrong.
-        PlatformError: the service failed, or another run made the endpoint at the same moment.
+        UsageError: access denied, no quota, or an invalid request.
+        PlatformError: the service failed, or another run created the endpoint at the same time.
     """
     from google.cloud import aiplatform
 
@@ -114,10 +116,10 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
                 )
             except RuntimeError as error:
                 raise PlatformError(
-                    "the deployment did not finish", where=config.endpoint, received=errors.said(error)
+                    "the deployment did not finish", where=config.endpoint, received=errors.message_of(error)
                 ) from error
         elif split != before:
-            report(f"{config.model} is deployed already: sharing the traffic anew")
+            report(f"{config.model} is already deployed: updating the traffic split")
             endpoint.update(traffic_split=split)
         after = dict(endpoint.traffic_split)
         models = endpoint.list_models()
@@ -127,13 +129,13 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
 
 
 def shared(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
-    """The traffic of an endpoint once one deployment has `percent` of it; the others keep their proportions.
+    """The traffic split of an endpoint in which one deployment has `percent`; the others keep their proportions.
 
-    Where no other has any, the new one has all: the service refuses shares that do not add up to 100.
+    Where no other has traffic, the new one gets all: the service rejects percentages that do not sum to 100.
 
     Args:
-        others: percent by deployment, without the new one.
-        new: its id.
+        others: percentage by id of deployment, without the new one.
+        new: id of the new deployment.
         percent: 0 to 100.
     """
     total = sum(others.values())
@@ -142,24 +144,24 @@ def shared(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
     left = 100 - percent
     exact = {key: value * left / total for key, value in others.items()}
     split = {key: int(value) for key, value in exact.items()}
-    # Whole percents by the largest remainder, so that they add up.
+    # Whole percentages by the largest remainder, so that they sum to 100.
     for key in sorted(exact, key=lambda k: (split[k] - exact[k], k))[: left - sum(split.values())]:
         split[key] += 1
     return {**split, new: percent}
 
 
 def _endpoint(config: DeployConfig, report: Progress) -> Any:
-    """The endpoint of that id, made if it is not there."""
+    """The endpoint of the configured id, created if it does not exist."""
     from google.cloud import aiplatform
 
     project, location, endpoint_id = config.endpoint.split("/")[1::2]
     endpoint = aiplatform.Endpoint(config.endpoint)
     try:
-        # It asks the service when it is asked itself.
+        # The client sends the request at the first access.
         endpoint.list_models()
         return endpoint
     except api.NotFound:
-        report(f"making the endpoint {endpoint_id}")
+        report(f"creating the endpoint {endpoint_id}")
     try:
         return aiplatform.Endpoint.create(
             display_name=endpoint_id,
@@ -170,12 +172,12 @@ def _endpoint(config: DeployConfig, report: Progress) -> Any:
             encryption_spec_key_name=config.encryption_key or None,
         )
     except api.Conflict:
-        # Another run made it a moment ago.
+        # Another run has just created it.
         return aiplatform.Endpoint(config.endpoint)
 
 
 def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: str | None) -> tuple[str, ...]:
-    """Undeploys what has no traffic, but for the deployment to go back to: each costs its machines."""
+    """Undeploys deployments without traffic, except the one for a rollback: each costs its machines."""
     idle = sorted({d.id for d in endpoint.list_models()} - {now, previous})
     idle = [one for one in idle if not traffic.get(one)] if previous is not None else []
     for one in idle:
@@ -184,7 +186,7 @@ def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: st
 
 
 def run(config: DeployConfig, root: str, endpoint: Any) -> None:
-    """Does the work of `vertex_component.deploy`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version = version_of(config.model)
         step.identity = identity.publish_identity("deploy", version, config.endpoint)

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from headrace.components.preprocess.draft.infer import Inferred
 from headrace.components.preprocess.draft.read import FirstRows
 from headrace.core.errors import DataError, UsageError
-from headrace.core.rows.validate import as_text, listed
+from headrace.core.rows.validate import listed
 from headrace.core.text import counted
+from headrace.core.values.columns import as_text
 
 # A class label has at most so many values; one that is proposed has this many rows of each at least.
 _CLASSES, _CLASS_ROWS = 50, 5

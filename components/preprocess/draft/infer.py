@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.rows.validate import as_text, parse_numbers, without_missing
 from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
+from headrace.core.values.columns import as_text, blank, is_text, logical
+from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
+from headrace.core.values.numbers import parse_numbers
 
 # So many distinct whole numbers at most, each of them in so many rows on average at least, are categories.
 _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
@@ -28,10 +30,6 @@ _INDEX = re.compile(r"(unnamed: ?[0-9]+|index|rownames?|row[ ._]?(number|nr|no)|
 _TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}([T ].*)?)$"
 # Numbers in another notation than 1234.5, which are text as they stand.
 _NOTATION = r"^[+-]?[0-9]{1,3}([.,' ][0-9]{3})*([.,][0-9]+)?$"
-# How R, pandas, databases and spreadsheets write a missing value, besides an empty field. The first ones are a missing
-# value in a column of categories too.
-_MISSING = ("NA", "N/A", "#N/A", "NaN", "nan", "-NaN", "-nan", "null", "NULL", "<NA>", "-", "--", "?", ".")
-_MISSING_NUMBERS = (*_MISSING, "na", "n/a", "None", "none", "Null", "unknown", "Unknown", "UNKNOWN")
 _CODE = r"^[A-Z]{2,3}$"
 _FLOAT32 = float(np.finfo(np.float32).max)
 Kind = Literal["numeric", "categorical", "neither"]
@@ -85,25 +83,25 @@ class Inferred:
 
 
 def missing_texts(columns: Iterable[pa.ChunkedArray]) -> tuple[str, ...]:
-    """The texts that stand for missing values in a table, in the order of `_MISSING`.
+    """The texts that stand for missing values in a table.
 
     In a column of numbers it is any text of the known ones; in one of categories only those that are hardly a category,
     and none in a column of codes such as countries (NA is Namibia).
     """
     found: set[str] = set()
     for column in columns:
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        if not is_text(column.type):
             continue
-        text = pc.utf8_trim_whitespace(column.combine_chunks())
-        used = [word for word in pc.unique(text).to_pylist() if word in _MISSING_NUMBERS]
+        text = pc.utf8_trim_whitespace(logical(pa.concat_arrays(column.chunks)))
+        used = LOOKS_MISSING.intersection(pc.unique(text).to_pylist())
         if not used:
             continue
-        rest = without_missing([*used, ""], text).drop_null()
+        rest = blank(text, [*used, ""]).drop_null()
         if len(rest) and not parse_numbers(rest)[2].any():
             found.update(used)
         elif not _are_codes(rest):
-            found.update(word for word in used if word in _MISSING)
-    return tuple(word for word in _MISSING_NUMBERS if word in found)
+            found.update(used & HARDLY_A_CATEGORY)
+    return tuple(sorted(found))
 
 
 def _are_codes(text: pa.Array) -> bool:
@@ -112,7 +110,7 @@ def _are_codes(text: pa.Array) -> bool:
 
 def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferred:
     """What a column seems to be, given the texts of missing values."""
-    values = without_missing(missing, pa.concat_arrays(column.chunks) if column.num_chunks else column.combine_chunks())
+    values = blank(pa.concat_arrays(column.chunks) if column.num_chunks else column.combine_chunks(), missing)
     text = as_text(values)
     text = pc.if_else(pc.equal(text, ""), None, text)
     measured = CategoricalStatistics.measure(text)

@@ -12,10 +12,11 @@ import pyarrow as pa
 from headrace.components.preprocess.check import separator_hint
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
-from headrace.core.rows.validate import as_text, listed
+from headrace.core.rows.validate import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, list_paths, read_part, source_of
 from headrace.core.text import counted
+from headrace.core.values.columns import as_text
 
 _BATCH_ROWS = 8192
 # More rows than this fraction that are no rows: the file is not written as it is read.

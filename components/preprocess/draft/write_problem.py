@@ -16,8 +16,9 @@ from headrace.components.preprocess.draft.infer import Inferred, infer, missing_
 from headrace.components.preprocess.draft.read import FirstRows, first_rows
 from headrace.components.preprocess.draft.source_text import SourceText
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import as_text, parse_numbers, without_missing
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.values.columns import as_text, blank
+from headrace.core.values.numbers import parse_numbers
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class _Target:
 
 
 def _values(read: FirstRows, column: Inferred, missing: Sequence[str]) -> pa.Array:
-    return without_missing(missing, pa.concat_arrays(read.table.column(column.name).chunks))
+    return blank(pa.concat_arrays(read.table.column(column.name).chunks), missing)
 
 
 def _codes(values: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -1,4 +1,4 @@
-"""The KFP face of the folder registry."""
+"""Folder registry components: their interfaces for KFP."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact]) -> str:
-    """Keeps a blessed model under its version, and makes it the champion; the former champion becomes `previous`.
+def register(registry: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], root: str = "") -> str:
+    """Registers a blessed model under its version, and makes it the champion; the former champion becomes `previous`.
 
     Args:
         registry: the registry's folder.
-        root: where the run's records are kept.
-        model: what training made.
-        evaluation: what evaluation made.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        model: the Model.
+        evaluation: its Evaluation.
 
     Returns:
-        Where the registry keeps the model.
+        URI of the model in the registry.
     """
     from headrace.components.registry.folder import step
 
@@ -26,7 +26,7 @@ def register(registry: str, root: str, model: dsl.Input[dsl.Model], evaluation: 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def champion(
     registry: str,
-    root: str,
+    root: str = "",
     version: str = "",
     data: str = "",
     data_version: str = "",
@@ -35,21 +35,21 @@ def champion(
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Champion", [("model", str), ("data_version", str), ("attempt", str)]
 ):
-    """Finds the model that is in use: the champion of a registry, or a version that was asked for; and the data's.
+    """Looks up the champion of a registry, or a given version, and the version of the data.
 
-    It is never taken from a cache, so what it says of the data is true now.
+    The step is never cached, so the version of the data is current.
 
     Args:
         registry: the registry's folder.
-        root: where the run's records are kept.
+        root: pipeline root, where the run's records are stored; "" for no records.
         version: a registered version; "" for the champion.
-        data, csv: as `score` takes them.
+        data, csv: as of `score`.
         data_version: fingerprint of the data; measured if "".
         cache: False makes every later task run again.
 
     Returns:
-        Where the registry keeps the model, the data's version, and the input `attempt` of later tasks, by which the
-        engine's cache knows them.
+        URI of the model in the registry, the data's version, and the input `attempt` of later tasks, which is part of
+        the engine's cache key.
     """
     from headrace.components.registry.folder import step
 
@@ -59,7 +59,7 @@ def champion(
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def resolve(
     registry: str,
-    root: str,
+    root: str = "",
     champion: str = "",
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     data: str = "",
@@ -69,21 +69,21 @@ def resolve(
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Resolved", [("data_version", str), ("attempt", str)]
 ):
-    """Finds what a training's inputs mean now: the version of the data.
+    """Resolves the inputs of a training: the version of the data.
 
-    It is never taken from a cache, so what it returns is true now.
+    The step is never cached, so its outputs are current.
 
     Args:
         registry: the registry's folder.
-        root: where the run's records are kept.
-        champion: a Model; a folder has no names for models, so it is left as it is.
-        training: the options of the training, whose `warm_start` is the same.
-        data, csv: as `preprocess` takes them.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        champion: a Model; a folder has no names for models, so it is not changed.
+        training: the options of the training; its `warm_start` is not changed either.
+        data, csv: as of `preprocess`.
         data_version: fingerprint of the data; measured if "".
         cache: False makes every later task run again.
 
     Returns:
-        The data's version, and the input `attempt` of later tasks, by which the engine's cache knows them.
+        The data's version, and the input `attempt` of later tasks, which is part of the engine's cache key.
     """
     from headrace.components.registry.folder import step
 

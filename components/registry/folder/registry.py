@@ -1,4 +1,4 @@
-"""The folder registry: every registered version of a model, whole, and aliases that say which one is in use."""
+"""Folder registry: a copy of every registered version of a model, and aliases such as the champion."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _MODEL_FILES = ("saved_model/saved_model.pb", "schema.json", "problem.json", "go
 
 
 class Registered(NamedTuple):
-    """A registered version, and where its Model is."""
+    """A registered version, and the URI of its Model."""
 
     version: str
     uri: str
 
 
 class Registry:
-    """Versions of one problem's model in a folder, safe for several processes at a time.
+    """Versions of one problem's model in a folder, safe for concurrent processes.
 
     `versions/VERSION/` is a Model artifact with its `evaluation.json`; `aliases.json` maps aliases to versions.
 
     Args:
-        folder: where it is; made at the first registration.
+        folder: of the registry; created at the first registration.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def register(self, model_dir: str, evaluation_dir: str | None = None) -> str:
-        """Copies a Model, and its Evaluation beside it, under the model's version.
+        """Copies a Model and its Evaluation under the model's version.
 
         A version is registered once: registering it again changes nothing.
 
@@ -55,7 +55,7 @@ class Registry:
             The version.
 
         Raises:
-            DataError: the Model is damaged, or the Evaluation is of another model.
+            DataError: the Model is damaged, or the Evaluation belongs to another model.
             UsageError: the folder holds no Model, or the registry cannot be written.
             PlatformError: another process held the registry's lock for too long, or the disk failed.
         """
@@ -67,7 +67,7 @@ class Registry:
             judged = evaluation.get("model_version") if isinstance(evaluation, dict) else None
             if judged != version:
                 raise DataError(
-                    "the evaluation is of another model",
+                    "the evaluation belongs to another model",
                     where=storage.join(evaluation_dir, "evaluation.json"),
                     expected=f"model_version {version}",
                     received=str(judged),
@@ -76,7 +76,7 @@ class Registry:
             target = self._version_uri(version)
             if storage.exists(target):
                 return version
-            # Whoever holds the lock is the only one that copies: these were left by registrations that were killed.
+            # Only the holder of the lock copies: these were left by killed registrations.
             for left in storage.local_path(storage.join(self.folder, "versions")).glob(".*"):
                 shutil.rmtree(left, ignore_errors=True)
             with publishing(target, None) as temporary, storage.writing(target):
@@ -90,30 +90,30 @@ class Registry:
         folder = storage.local_path(storage.join(self.folder, "versions"))
         if not folder.is_dir():
             return []
-        # A registration that was killed leaves a folder whose name starts with `.`.
+        # A killed registration leaves a folder whose name starts with `.`.
         return sorted(entry.name for entry in folder.iterdir() if _VERSION.match(entry.name) and entry.is_dir())
 
     def path(self, version: str) -> str:
-        """Where the Model of a registered version is.
+        """The URI of a registered version's Model.
 
         Raises:
-            UsageError: there is no such version.
+            UsageError: the version does not exist.
         """
         target = self._version_uri(version)
         if not storage.exists(target):
             raise UsageError(
-                "there is no such version in the registry",
+                "the version does not exist in the registry",
                 where=self.folder,
-                expected=f"one of {', '.join(self.versions()) or 'none: nothing is registered yet'}",
+                expected=f"one of {', '.join(self.versions()) or 'no version: nothing is registered yet'}",
                 received=repr(version),
             )
         return target
 
     def champion(self, version: str = "") -> Registered:
-        """The champion, or a version that is asked for.
+        """The champion, or a given version.
 
         Raises:
-            UsageError: there is no champion, or no such version.
+            UsageError: there is no champion, or the version does not exist.
             DataError: aliases.json was damaged.
         """
         chosen = version or self.aliases().get("champion")
@@ -122,12 +122,12 @@ class Registry:
                 "the registry has no champion",
                 where=self.folder,
                 expected="a model that a training run registered",
-                fix="Run `headrace run static` with this root, or name a version",
+                fix="Run `headrace run static` with this root, or specify a version",
             )
         return Registered(chosen, self.path(chosen))
 
     def aliases(self) -> dict[str, str]:
-        """Each alias and the version that it stands for.
+        """The version of each alias.
 
         Raises:
             DataError: aliases.json was damaged.
@@ -141,19 +141,19 @@ class Registry:
         return dict(found)
 
     def set_aliases(self, changes: Mapping[str, str | None]) -> dict[str, str]:
-        """Points aliases to versions, all at once; an alias with None is removed, others stay.
+        """Sets aliases to versions, atomically; an alias with None is removed, others do not change.
 
         Returns:
             All aliases after the change.
 
         Raises:
-            UsageError: an alias that is no name, or a version that is not registered.
+            UsageError: an alias that is not a valid name, or a version that is not registered.
             PlatformError: another process held the registry's lock for too long.
         """
         for alias, version in changes.items():
             if not isinstance(alias, str) or not _ALIAS.match(alias):
                 raise UsageError(
-                    "the alias is wrong",
+                    "the alias is not valid",
                     where=self.folder,
                     expected="1 to 64 lower-case letters, digits, - and _, starting with a letter",
                     received=repr(alias),
@@ -166,7 +166,7 @@ class Registry:
     def promote(self, version: str) -> dict[str, str]:
         """Makes a version the champion, and the former champion `previous`; promoting the champion changes nothing.
 
-        A challenger that is promoted is a challenger no longer.
+        A promoted challenger loses the alias challenger.
 
         Returns:
             All aliases after the change.
@@ -199,11 +199,11 @@ class Registry:
 
 
 def model_version(model_dir: str) -> str:
-    """The version of a Model artifact, after a look at whether the artifact is whole.
+    """The version of a Model artifact, which is checked to be complete.
 
     Raises:
-        UsageError: the folder holds no Model, or not all files of one.
-        DataError: its version is no name.
+        UsageError: the folder holds no Model, or an incomplete one.
+        DataError: its version is not a valid name.
     """
     missing = [name for name in _MODEL_FILES if not storage.exists(storage.join(model_dir, name))]
     if missing:
@@ -213,14 +213,14 @@ def model_version(model_dir: str) -> str:
 
 
 def check_version(version: object, where: str, kind: type[DataError] | type[UsageError] = UsageError) -> str:
-    """`version`, when it can be the name of a folder and a part of a URL.
+    """Returns `version` if it can be the name of a folder and a part of a URL.
 
     Raises:
-        DataError or UsageError, as `kind` says: it cannot.
+        DataError or UsageError, by `kind`: it cannot.
     """
     if not isinstance(version, str) or not _VERSION.match(version):
         raise kind(
-            "the version is wrong",
+            "the model version is not valid",
             where=where,
             expected="1 to 64 letters, digits, ., - and _, starting with a letter or a digit",
             received=repr(version),

@@ -1,4 +1,4 @@
-"""Registration as a step of a pipeline."""
+"""Folder registry steps of a pipeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.core.steps.step import running
 
 
 def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
-    """Does the work of `component.register`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
         step.identity = identity.publish_identity("register", identity.model_version_of(model.path), registry)
         folder = Registry(registry)
@@ -32,7 +32,7 @@ def champion(
     csv: str = "",
     cache: bool = True,
 ) -> tuple[str, str, str]:
-    """Does the work of `component.champion`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.champion`."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
         found = Registry(registry).champion(version)
@@ -51,7 +51,7 @@ def resolve(
     csv: str,
     cache: bool,
 ) -> tuple[str, str]:
-    """Does the work of `component.resolve`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.resolve`."""
     with running("resolve", root=root) as step:
         step.identity = identity.resolve_identity(registry, champion, str(training.get("warm_start", "")), data)
         measured = version_of(data, data_version, csv)

@@ -1,4 +1,4 @@
-"""The KFP face of Vertex AI's Model Registry."""
+"""Vertex AI Model Registry components: their interfaces for KFP."""
 
 from typing import NamedTuple
 
@@ -8,26 +8,26 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def register(
     registry: str,
-    root: str,
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     serving_image: str,
-    aliases: list,  # type: ignore[type-arg]
-    labels: dict,  # type: ignore[type-arg]
+    root: str = "",
+    aliases: list = ["champion"],  # type: ignore[type-arg]  # noqa: B006 - kfp reads the value
+    labels: dict = {},  # type: ignore[type-arg]  # noqa: B006
     encryption_key: str = "",
 ) -> str:
-    """Uploads a blessed model as a version of its entry in the Model Registry; the first one makes the entry.
+    """Uploads a blessed model as a version of its entry in the Model Registry; creates the entry if needed.
 
-    A version is uploaded once: a task that is tried again finds the one that it made.
+    A version is uploaded once: a retried task finds the version that it created.
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
-        root: where the run's records are kept.
-        model: what training made.
-        evaluation: what evaluation made.
-        serving_image: the image of the server that answers for the model.
-        aliases: of the version; they move from the one that had them.
-        labels: of the model, for the bill.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        model: the Model.
+        evaluation: its Evaluation.
+        serving_image: container image of the model's server.
+        aliases: of the version; other versions lose them.
+        labels: of the model, for billing.
         encryption_key: a key of Cloud KMS, or "".
 
     Returns:
@@ -41,7 +41,7 @@ def register(
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def champion(
     registry: str,
-    root: str,
+    root: str = "",
     version: str = "",
     data: str = "",
     data_version: str = "",
@@ -50,22 +50,22 @@ def champion(
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Champion", [("model", str), ("registered", str), ("data_version", str), ("attempt", str)]
 ):
-    """Finds the model that is in use: the version that is called champion now, or one that was asked for.
+    """Looks up the version with the alias champion, or a given version, and the version of the data.
 
-    It is never taken from a cache, so what it says of the data is true now.
+    The step is never cached, so the version of the data is current.
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
-        root: where the run's records are kept.
-        version: a version's number, an alias, the version that headrace gave the model, or a whole name with one of
-            them; "" for the alias champion.
-        data, csv: as `score` takes them.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        version: a version's number, an alias, the Model's headrace version, or a full resource name with one of them;
+            "" for the alias champion.
+        data, csv: as of `score`.
         data_version: fingerprint of the data; measured if "".
         cache: False makes every later task run again.
 
     Returns:
-        Where the model is, on gs://, its name in the registry with the version's number, the data's version, and the
-        input `attempt` of later tasks, by which the engine's cache knows them.
+        The gs:// URI of the model, its resource name with the version's number, the data's version, and the input
+        `attempt` of later tasks, which is part of the engine's cache key.
     """
     from headrace.components.registry.vertex import lookup
 
@@ -75,7 +75,7 @@ def champion(
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def resolve(
     registry: str,
-    root: str,
+    root: str = "",
     champion: str = "",
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     data: str = "",
@@ -86,23 +86,23 @@ def resolve(
     "Resolved",
     [("champion", str), ("training", dict), ("data_version", str), ("attempt", str)],
 ):
-    """Finds what a training's inputs mean now: models that are given by their names, and the version of the data.
+    """Resolves the inputs of a training: models by their names in the registry, and the version of the data.
 
-    It is never taken from a cache, so what it returns is true now.
+    The step is never cached, so its outputs are current.
 
     Args:
         registry: the entry, as projects/PROJECT/locations/REGION/models/ID.
-        root: where the run's records are kept.
-        champion: a place on gs:// or a path below /gcs, or an alias, a version, or a whole name in the registry, with @
-            and one of them; "" for none.
-        training: the options of the training, whose `warm_start` is the same.
-        data, csv: as `preprocess` takes them.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        champion: a gs:// URI or a path below /gcs, or an alias, a version, or a full resource name with @ and one of
+            them; "" for no champion.
+        training: the options of the training; its `warm_start` accepts the same.
+        data, csv: as of `preprocess`.
         data_version: fingerprint of the data; measured if "".
         cache: False makes every later task run again.
 
     Returns:
-        The champion and the options with both as paths that every task and job sees and with the warm start's version,
-        the data's version, and the input `attempt` of later tasks, by which the engine's cache knows them.
+        The champion and the options, with models as paths that every task and job can read and with the warm start's
+        version; the data's version; and the input `attempt` of later tasks, which is part of the engine's cache key.
     """
     from headrace.components.registry.vertex import lookup
 

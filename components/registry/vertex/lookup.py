@@ -1,4 +1,4 @@
-"""Finds models in Vertex AI's Model Registry by their names, with a version or an alias."""
+"""Vertex AI Model Registry lookup: finds models by their names, with a version or an alias."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from headrace.core.steps.step import running
 
 CHAMPION = "champion"
 _MODEL = r"projects/[^/@]+/locations/[^/@]+/models/[A-Za-z0-9_-]+"
-# A version's number, an alias, or the version that headrace gave the model.
+# A version's number, an alias, or the Model's headrace version.
 _WHICH = r"[A-Za-z0-9][A-Za-z0-9-]{0,127}"
 _FULL = re.compile(rf"{_MODEL}(@{_WHICH})?\Z")
 _OURS = re.compile(r"[0-9a-f]{16}\Z")
-# Where Vertex AI shows a bucket to tasks and custom jobs alike.
+# Where Vertex AI mounts buckets for tasks and custom jobs.
 _MOUNT = "/gcs/"
 
 
@@ -36,7 +36,7 @@ class Found:
 
     Attributes:
         name: projects/PROJECT/locations/REGION/models/ID@VERSION, the version a number.
-        uri: where its files are, on gs://.
+        uri: of its files, on gs://.
     """
 
     name: str
@@ -44,22 +44,22 @@ class Found:
 
 
 def full_name(text: str, registry: str) -> str:
-    """The name that a version, an alias or a whole name stands for.
+    """The full resource name of a version, an alias or a resource name.
 
     Args:
-        text: "champion", "3", the version that headrace gave a model, or projects/.../models/ID, perhaps with @ and one
-            of these.
-        registry: the entry that a version or an alias is one of, as projects/PROJECT/locations/REGION/models/ID.
+        text: "champion", "3", a Model's headrace version, or projects/.../models/ID, optionally with @ and one of
+            these.
+        registry: the entry of a version or an alias, as projects/PROJECT/locations/REGION/models/ID.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: the text has none of these forms.
     """
     if _FULL.match(text):
         return text
     if re.fullmatch(_WHICH, text) and re.fullmatch(_MODEL, registry):
         return f"{registry}@{text}"
     raise UsageError(
-        "that names no model in Vertex AI's registry",
+        "the name is not a model in Vertex AI's Model Registry",
         where="registry" if re.fullmatch(_WHICH, text) else "model",
         expected="projects/PROJECT/locations/REGION/models/ID, with @VERSION or @ALIAS, or one of these two alone",
         received=repr(registry if re.fullmatch(_WHICH, text) else text),
@@ -67,14 +67,14 @@ def full_name(text: str, registry: str) -> str:
 
 
 def find(name: str) -> Found:
-    """The model that a name means now.
+    """Looks up a model by its name.
 
     Args:
-        name: as `full_name` gives it.
+        name: from `full_name`.
 
     Raises:
-        UsageError: there is none, or it may not be seen.
-        DataError: its files are not known to the registry.
+        UsageError: the model does not exist, or access is denied.
+        DataError: the registry has no URI of its files.
         PlatformError: the service failed.
     """
     from google.cloud import aiplatform
@@ -88,15 +88,15 @@ def find(name: str) -> Found:
             found = Found(f"{entry}@{model.version_id}", str(model.uri or "").rstrip("/"))
         except api.NotFound as error:
             raise UsageError(
-                "there is no such model in the registry",
+                "the model does not exist in the registry",
                 where=name,
                 expected="a version or an alias that the registry has",
-                received=errors.said(error),
-                fix=f"Look at them: gcloud ai models list-version {entry.rpartition('/')[2]} --region={_region(entry)}",
+                received=errors.message_of(error),
+                fix=f"List them: gcloud ai models list-version {entry.rpartition('/')[2]} --region={_region(entry)}",
             ) from error
     if not storage.is_remote(found.uri):
         raise DataError(
-            "the registry does not know where the model's files are",
+            "the registry has no URI of the model's files",
             where=name,
             expected="gs://...",
             received=found.uri,
@@ -105,11 +105,11 @@ def find(name: str) -> Found:
 
 
 def place_of(text: str, registry: str) -> str:
-    """Where the Model that a text stands for is, on gs:// or as a path; "" for "".
+    """The gs:// URI or path of a Model; "" for "".
 
     Args:
-        text: a place, or what `full_name` takes.
-        registry: as `full_name` takes it.
+        text: a URI, a path, or a name as of `full_name`.
+        registry: as of `full_name`.
     """
     if not text or "://" in text or text.startswith("/"):
         return text
@@ -119,7 +119,7 @@ def place_of(text: str, registry: str) -> str:
 def champion(
     registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = "", cache: bool = True
 ) -> tuple[str, str, str, str]:
-    """Does the work of `vertex_component.champion`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.champion`."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
         found = find(full_name(version or CHAMPION, registry))
@@ -139,7 +139,7 @@ def resolve(
     csv: str = "",
     cache: bool = True,
 ) -> tuple[str, dict[str, Any], str, str]:
-    """Does the work of `vertex_component.resolve`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.resolve`."""
     with running("resolve", root=root) as step:
         request = Request.from_json(training)
         step.identity = identity.resolve_identity(registry, champion, request.warm_start, data)
@@ -157,19 +157,19 @@ def resolve(
 
 
 def _number(registry: Any, version: str) -> str:
-    """The registry's number of a version of headrace's.
+    """The registry's number of a headrace version.
 
     Raises:
-        google.api_core.exceptions.NotFound: there is none.
+        google.api_core.exceptions.NotFound: the version does not exist.
     """
     for known in registry.list_versions():
         if known.version_description == description_of(version):
             return str(known.version_id)
-    raise api.NotFound(f"No version is described as {description_of(version)!r}")  # type: ignore[no-untyped-call]
+    raise api.NotFound(f"No version has the description {description_of(version)!r}")  # type: ignore[no-untyped-call]
 
 
 def _mounted(uri: str) -> str:
-    """A place in a bucket as the path that tasks and custom jobs see it at: TensorFlow reads it as any other file."""
+    """The path of a gs:// URI in the mounts of tasks and custom jobs: TensorFlow reads it as any other file."""
     return _MOUNT + uri.removeprefix("gs://") if storage.is_remote(uri) else uri
 
 

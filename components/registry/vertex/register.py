@@ -1,4 +1,4 @@
-"""Vertex AI's Model Registry: a blessed model becomes a version under its parent model, with aliases."""
+"""Vertex AI Model Registry upload: a blessed model becomes a version of its entry, with aliases."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/models/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-# A version is known by its description, which the service keeps with each and never changes.
+# A version is found by its description, which the service stores per version and never changes.
 _DESCRIPTION = "headrace {}"
-# What our server answers on, whatever image it is in.
+# Routes of headrace's server, in whatever image it is.
 _PORT = 8080
 ROLE = "the role roles/aiplatform.user"
 
 
 @dataclass(frozen=True)
 class UploadConfig:
-    """A model to register, and where.
+    """Options of an upload.
 
     Attributes:
         registry: projects/PROJECT/locations/REGION/models/ID.
         model_uri: the Model artifact on gs://.
-        version: the model's version, by which an upload that was tried before is found.
-        serving_image: the image of its server.
+        version: the model's version, by which an earlier upload is found.
+        serving_image: container image of its server.
         aliases: of the version.
         labels: of the model.
         encryption_key: of Cloud KMS, or "".
 
     Raises:
-        UsageError: a name that the service refuses, or a model that it cannot read.
+        UsageError: a name that the service would reject, or a model that it cannot read.
     """
 
     registry: str
@@ -51,7 +51,7 @@ class UploadConfig:
     def __post_init__(self) -> None:
         if not _NAME.match(self.registry):
             raise UsageError(
-                "the registry's name is wrong",
+                "the registry name is not valid",
                 where="registry",
                 expected="projects/PROJECT/locations/REGION/models/ID, the id in a-z, 0-9 and -",
                 received=repr(self.registry),
@@ -63,14 +63,14 @@ class UploadConfig:
 
 
 def upload(config: UploadConfig) -> str:
-    """Registers a version, unless it is there already, and gives it the aliases.
+    """Registers a version, unless it is already registered, and sets its aliases.
 
     Returns:
         Its resource name, as .../models/ID@VERSION.
 
     Raises:
-        UsageError: not allowed, or a request that is wrong.
-        PlatformError: the service failed, or another run registered at the same moment.
+        UsageError: access denied, or an invalid request.
+        PlatformError: the service failed, or another run registered a model at the same time.
     """
     from google.cloud import aiplatform
 
@@ -107,16 +107,16 @@ def upload(config: UploadConfig) -> str:
             )
         except api.Conflict as error:
             raise PlatformError(
-                "another run registered a model at the same moment",
+                "another run registered a model at the same time",
                 where=config.registry,
-                received=errors.said(error),
+                received=errors.message_of(error),
                 fix="Try again: the model becomes a version of that one",
             ) from error
     return f"{config.registry}@{model.version_id}"
 
 
 def description_of(version: str) -> str:
-    """What the registry describes a version of headrace's by."""
+    """The description of a headrace version in the registry."""
     return _DESCRIPTION.format(version)
 
 
@@ -127,7 +127,7 @@ def version_of(registered: str) -> str:
         registered: .../models/ID@VERSION.
 
     Raises:
-        DataError: headrace did not register it.
+        DataError: headrace did not register the model.
     """
     from google.cloud import aiplatform
 
@@ -149,14 +149,14 @@ def run(
     labels: Mapping[str, str],
     encryption_key: str,
 ) -> str:
-    """Does the work of `vertex_component.register`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
         version = identity.model_version_of(storage.place_of(model))
         step.identity = identity.publish_identity("register", version, registry)
         judged = storage.read_json(storage.join(storage.place_of(evaluation), "evaluation.json"))
         if judged.get("model_version") != version:
             raise DataError(
-                "the evaluation is of another model",
+                "the evaluation belongs to another model",
                 where=evaluation.uri,
                 expected=f"model_version {version}",
                 received=str(judged.get("model_version")),

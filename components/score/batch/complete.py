@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from pathlib import PurePath
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -23,7 +22,7 @@ from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifes
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
 from headrace.core.sources.open import size_of, sources_of
-from headrace.core.sources.source import Part
+from headrace.core.sources.source import Part, file_name
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 
@@ -118,7 +117,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
         ),
         distribution={"predictions": distribution, "training": scored.learned.compared(distribution)},
         files_quarantined=tuple(
-            QuarantinedFile(PurePath(path).name, size_of(path), "file_unreadable", error.paragraph)
+            QuarantinedFile(file_name(path), size_of(path), "file_unreadable", error.paragraph)
             for path, error in damaged.items()
         ),
         notes=scored.notes,

@@ -21,7 +21,7 @@ from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
 from headrace.core.artifacts.kinds import PREDICTIONS
-from headrace.core.beam.counters import quarantined, told
+from headrace.core.beam.counters import format_counters, quarantined
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
@@ -106,7 +106,7 @@ def score(
         )
         storage.remove(context.work)
         manifest.write(folder)
-    report(told(metrics, _UNITS))
+    report(format_counters(metrics, _UNITS))
     report(f"wrote {manifest.rows_out:,} predictions", done=manifest.rows_in, total=manifest.rows_in)
     return ScoreResult(
         identity=manifest.identity,

@@ -20,7 +20,7 @@ from headrace.components.score.batch.thread_stages import ahead, in_order
 from headrace.components.score.sinks.blocks import PartWriter, same_rows
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
-from headrace.core.errors import DataError, HeadraceError, PlatformError
+from headrace.core.errors import DataError, EmptyFile, HeadraceError, PlatformError
 from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
@@ -64,7 +64,11 @@ def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     Raises:
         DataError: a column is not there that must be, or stands there twice.
     """
-    available = [name for name, _ in source_of(part.path, part.csv).columns(part.path)]
+    try:
+        available = [name for name, _ in source_of(part.path, part.csv).columns(part.path, scorer.takes.columns)]
+    except EmptyFile:
+        # No row of it will be read.
+        return list(scorer.takes.columns)
     columns = list(scorer.takes.columns_among(available))
     given = {output.name for output in scorer.takes.outputs}
     if partition_by and partition_by not in columns and partition_by not in given:

@@ -12,12 +12,13 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from headrace.components.score.endpoint.not_finite import NotFinite, rows_said
-from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds, backoff_seconds
+from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds
 from headrace.components.score.endpoint.tokens import FixedToken, GoogleTokens, Tokens
 from headrace.components.score.endpoint.wire import BrokenReply
 from headrace.components.score.options import EndpointOptions
 from headrace.core import http
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.retry import backoff_seconds
 from headrace.core.scoring.bisect import RowsFailed
 
 Answer = TypeVar("Answer")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import random
 import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-# The first wait is up to this long; each one after it up to twice as long, to _LONGEST_SECONDS.
-_FIRST_SECONDS = 0.25
-_LONGEST_SECONDS = 30.0
 # What a server may ask for, at most.
 _MOST_ASKED_SECONDS = 600.0
 
@@ -54,18 +50,6 @@ class TokenBucket:
         """Lets no turn come for so many seconds: who is asked to wait waits with all requests."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
-
-
-def backoff_seconds(tries: int, chance: Callable[[], float] = random.random) -> float:
-    """Seconds to wait after `tries` failed tries, 1 or more: exponential back-off with full jitter.
-
-    The method is that of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
-
-    Args:
-        tries: that have failed.
-        chance: a number from 0 up to 1.
-    """
-    return chance() * min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(tries - 1, 30))
 
 
 def asked_seconds(retry_after: str | None, now: Callable[[], float] = time.time) -> float:

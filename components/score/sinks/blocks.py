@@ -18,10 +18,9 @@ from headrace.components.score.config import FILE_ROWS
 from headrace.components.score.sinks.sink import ROW_NUMBER, WAITING, BlockWriter, PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import DataError
-from headrace.core.rows.validate import as_text
+from headrace.core.sources.partitions import NO_VALUE
+from headrace.core.values.columns import as_text
 
-# Hive's name for the partition of rows without a value.
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # Each partition of a part has a file open while the part is written.
 _MAX_PARTITIONS = 500
 _MAX_FOLDER_BYTES = 200
@@ -263,7 +262,7 @@ def _types(schema: pa.Schema) -> str:
 def _folder_name(column: str, value: str | None) -> str:
     """A value as part of a folder's name, as Hive, Spark and Arrow write and read it."""
     if not value:
-        return _NO_VALUE
+        return NO_VALUE
     name = quote(value, safe=" -_.,:;+@")
     if len(name) > _MAX_FOLDER_BYTES:
         raise DataError(

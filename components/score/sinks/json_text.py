@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.rows.validate import as_text
 from headrace.core.tfrecord.conversion import is_list
+from headrace.core.values.columns import as_text
 
 _TEXT = pa.large_string()
 

@@ -27,7 +27,7 @@ from headrace.components.score.sinks.sink import ROW_NUMBER, BlockWriter, Pendin
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.errors import DataError, PlatformError
-from headrace.core.rows.validate import as_text
+from headrace.core.values.columns import as_text
 
 FILE = "table/predictions.lmdb"
 _PREDICTIONS, _ABOUT, _HEADRACE = b"predictions", b"about", b"headrace"

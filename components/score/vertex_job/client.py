@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -16,14 +15,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.aiplatform_v1 import JobServiceClient, ModelServiceClient
 from google.cloud.aiplatform_v1.types import BatchPredictionJob, JobState, Model
 
-from headrace.components.score.endpoint.pacing import backoff_seconds
 from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.core.cloud import errors
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress
+from headrace.core.retry import RetryPolicy, retry
 
 _ROLE = "the role Vertex AI User"
-_TRIES = 8
+_POLICY = RetryPolicy(first_s=0.25, total_s=600.0, attempts=8)
 _REQUEST_SECONDS = 60.0
 _TRANSIENT = (api.TooManyRequests, api.ServerError, requests.exceptions.RequestException, auth.TransportError)
 _RUNNING = (
@@ -90,7 +89,7 @@ class Jobs:
                 "there is no such model",
                 where=name,
                 expected=f"a model in the registry of {self._parent}",
-                received=errors.said(error),
+                received=errors.message_of(error),
                 fix="List models by `gcloud ai models list`",
             ) from error
         formats = list(model.supported_input_storage_formats)
@@ -133,7 +132,7 @@ class Jobs:
             return self._ask(self._parent, once)
         except api.NotFound as error:
             raise UsageError(
-                "Vertex AI does not find what the job needs", where=self._parent, received=errors.said(error)
+                "Vertex AI does not find what the job needs", where=self._parent, received=errors.message_of(error)
             ) from error
 
     def wait(self, name: str, report: Progress) -> BatchPredictionJob:
@@ -149,7 +148,7 @@ class Jobs:
             try:
                 job = self._ask(name, lambda: self._jobs.get_batch_prediction_job(name=name, timeout=_REQUEST_SECONDS))
             except api.NotFound as error:
-                raise PlatformError("the job is gone", where=name, received=errors.said(error)) from error
+                raise PlatformError("the job is gone", where=name, received=errors.message_of(error)) from error
             if job.state in _SUCCEEDED:
                 return job
             if job.state not in _RUNNING:
@@ -190,17 +189,10 @@ class Jobs:
             PlatformError: the service failed each time.
         """
         with errors.translate_errors("Vertex AI", where, _ROLE):
-            for tries in itertools.count(1):
-                try:
-                    return call()
-                except _TRANSIENT as error:
-                    if tries < _TRIES:
-                        self._sleep(backoff_seconds(tries))
-                        continue
-                    if isinstance(error, api.TooManyRequests):
-                        raise _quota(where, errors.said(error)) from error
-                    raise
-        raise AssertionError("the last try returns or raises")
+            try:
+                return retry(call, _POLICY, transient=_TRANSIENT, wait=self._sleep)
+            except api.TooManyRequests as error:
+                raise _quota(where, errors.message_of(error)) from error
 
 
 def failure(job: BatchPredictionJob) -> HeadraceError:

@@ -23,7 +23,7 @@ from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.model import version_of
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.signals import Terminated, told_to_end
+from headrace.core.signals import Terminated, raise_on_sigterm
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_paths
 from headrace.core.steps.gcp_resources import write_batch_prediction_job
@@ -58,7 +58,7 @@ def score(
     """
     from headrace.components.score.vertex_job.client import Jobs
 
-    with Jobs(options) as jobs, told_to_end():
+    with Jobs(options) as jobs, raise_on_sigterm():
         work, scorer, instances = prepared(jobs, config, options, report, source=source)
         works, results, notes = [work], Results(), []
         if not instances.empty:

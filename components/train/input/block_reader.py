@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.input.records import Rows, labelled
+from headrace.components.train.input.records import Rows, labelled, numeric_names
 from headrace.components.train.model.distinct_values import Strings
+from headrace.components.train.model.wide_and_deep import NUMBERS
 from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
@@ -20,7 +21,7 @@ Plan = Callable[..., Sequence[Run]]
 
 
 class BlockReader:
-    """Reads blocks of rows: features by name and labels, see `records.labelled`, strings as `Strings`.
+    """Reads blocks of rows: features and labels, see `records.labelled`; strings as `Strings`, numbers as `NUMBERS`.
 
     Args:
         problem: what was declared.
@@ -53,7 +54,12 @@ class BlockReader:
         numbers.set_shape([len(self._numbers), None])
         codes.set_shape([len(self._strings), None])
         values.set_shape([None])
-        columns = dict(zip(self._numbers, tf.unstack(numbers), strict=True)) if self._numbers else {}
+        columns: dict[str, Any] = {}
+        features = len(numeric_names(self._problem))
+        if features:
+            columns[NUMBERS] = tf.transpose(numbers[:features])
+        if isinstance(self._problem.label, Numeric):
+            columns[self._problem.label.name] = numbers[features]
         if self._strings:
             sizes.set_shape([len(self._strings)])
             parts = zip(tf.unstack(codes), tf.split(values, sizes, num=len(self._strings)), strict=True)

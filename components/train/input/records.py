@@ -24,6 +24,11 @@ BLOCK_ROWS = 16_384
 _STRING_BYTES = 48
 
 
+def numeric_names(problem: Problem) -> list[str]:
+    """The names of the features that are numbers, in the order declared."""
+    return [column.name for column in problem.columns if isinstance(column, Numeric)]
+
+
 def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
     """The features and the label of parsed rows.
 
@@ -45,21 +50,24 @@ def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
     return parsed, label
 
 
-def preparing(prepare: Prepare) -> Callable[[Any, Any], Rows]:
-    """Raw features and labels -> prepared rows. It is traced once, for all datasets that call it."""
+def preparing(problem: Problem, prepare: Prepare) -> Callable[[Any, Any], Rows]:
+    """Features and labels of `BlockReader` -> prepared rows. It is traced once, for all datasets that call it."""
+    numbers = numeric_names(problem)
 
     # Without autograph: converting Keras' code would take longer than tracing it.
     @tf.function(autograph=False)
     def prepared(features: Any, labels: Any) -> Rows:
-        return prepare(features if isinstance(prepare, ByValue) else decoded(features)), labels
+        return prepare(features if isinstance(prepare, ByValue) else decoded(features, numbers)), labels
 
     traced: Callable[[Any, Any], Rows] = prepared
     return traced
 
 
 def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
-    """The features and the key (as "key", strings) of the first `limit` rows of a split, as numpy arrays."""
-    kinds: dict[str, Kind] = {c.name: "float_list" if isinstance(c, Numeric) else "bytes_list" for c in problem.columns}
+    """Features, inputs of derived ones and the key (as "key") of the first `limit` rows of a split, as numpy arrays."""
+    kinds: dict[str, Kind] = {
+        c.name: "float_list" if isinstance(c, Numeric) else "bytes_list" for c in problem.derivation.stored
+    }
     runs, left = [], min(limit, split.rows)
     for file, rows in enumerate(split.shard_rows):
         runs.append(Run(file, 0, min(rows, left)))

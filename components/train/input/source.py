@@ -176,7 +176,7 @@ def open_source(
     seed %= 1 << 63  # TensorFlow's seeds are int64.
     train, evaluation = examples.train, examples.eval
     shards, eval_shards = (Shards.of(problem, split, seed) for split in (train, evaluation))
-    prepared = preparing(prepare)
+    prepared = preparing(problem, prepare)
     blocks, eval_blocks = (
         each.in_order().map(prepared, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2) for each in (shards, eval_shards)
     )

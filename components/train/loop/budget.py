@@ -12,6 +12,8 @@ from headrace.core.problem import METRICS
 
 # The first steps are slower than the rest; what is measured in the first minute is good enough to warn.
 FORECAST_AFTER_SECONDS = 60.0
+# Entries of the budget in training.json that end no training: what was used, and a price.
+NOT_LIMITS = frozenset({"hours", "cost", "price_per_hour"})
 
 _HIGHER_IS_BETTER = {name: higher for metrics in METRICS.values() for name, higher in metrics.items()}
 
@@ -130,13 +132,7 @@ class Meter:
 
     def _limits(self) -> list[tuple[float, str]]:
         """Seconds in all, and the option that bounds them."""
-        limits = [(math.inf, "")]
-        budget = self.budget
-        if budget.max_hours is not None:
-            limits.append((budget.max_hours * 3600, f"max_hours {budget.max_hours:g}"))
-        if budget.max_cost is not None and budget.price_per_hour is not None:
-            limits.append((budget.max_cost / budget.price_per_hour * 3600, f"max_cost {budget.max_cost:g}"))
-        return limits
+        return [(math.inf, ""), *((hours * 3600, option) for hours, option in self.budget.limits)]
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from headrace.components.train.loop.hooks import Hooks
-from headrace.components.train.model.build import blaming
+from headrace.components.train.model.users.code import blaming
 from headrace.core.errors import ProblemError
 from headrace.core.problem.file import ProblemFile
 

@@ -163,10 +163,10 @@ def _columns(
     """Names and values, [rows], of the numeric columns in a batch, in their own units."""
     numbers = [column for column in problem.columns if isinstance(column, Numeric)]
     for column in numbers:
-        if column.name in features:
+        if column.name in features and len(features[column.name].shape) == 1:
             yield column.name, np.reshape(features[column.name].numpy(), -1)
     joined = features.get(_NUMBERS)
-    if _NUMBERS not in {column.name for column in numbers} and joined is not None and joined.shape[-1] == len(numbers):
+    if joined is not None and len(joined.shape) > 1 and joined.shape[-1] == len(numbers):
         for number, column in enumerate(numbers):
             measured = statistics[column.name]
             mean, deviation = float(measured["mean"] or 0.0), float(measured["standard_deviation"] or 1.0)

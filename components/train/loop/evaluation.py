@@ -117,7 +117,7 @@ def _outcomes(objective: Objective, labels: Any, outputs: Any) -> Outcomes:
         return Outcomes("regression", (), labels.astype(np.float64), outputs[:, 0].astype(np.float64))
     labels = labels.astype(np.int64)
     if objective.task == "binary":
-        probability = np.asarray(tf.sigmoid(outputs[:, 0]))
+        probability = np.asarray(objective.probabilities(outputs))
         return Outcomes("binary", objective.classes, labels, (probability >= 0.5).astype(np.int64), probability)
-    probability = np.asarray(tf.nn.softmax(outputs))
+    probability = np.asarray(objective.probabilities(outputs))
     return Outcomes("multiclass", objective.classes, labels, outputs.argmax(axis=1).astype(np.int64), probability)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from headrace.components.train.model.wide_and_deep import Statistics, build_preprocessing, indices_of
+from headrace.components.train.model.wide_and_deep import (
+    NUMBERS,
+    Statistics,
+    build_preprocessing,
+    cross_layer,
+    hash_layer,
+    indices_of,
+    preprocessing_inputs,
+    vocabulary_layer,
+)
 from headrace.core.problem import Categorical, ModelKind, Problem
 
 _MOST_PAIRS = 4096
@@ -29,9 +38,17 @@ class Strings(NamedTuple):
         return tf.gather(self.values, self.codes)
 
 
-def decoded(features: Mapping[str, Any]) -> dict[str, Any]:
-    """The features with every column of strings as a tensor."""
-    return {name: each.decoded() if isinstance(each, Strings) else each for name, each in features.items()}
+def decoded(features: Mapping[str, Any], numbers: Sequence[str] = ()) -> dict[str, Any]:
+    """The features with every column of strings as a tensor.
+
+    Args:
+        features: by name; `NUMBERS` among them, [rows, numbers], is as many columns.
+        numbers: names of these columns.
+    """
+    found = {name: each.decoded() if isinstance(each, Strings) else each for name, each in features.items()}
+    if numbers and NUMBERS in found:
+        found.update(zip(numbers, tf.unstack(found.pop(NUMBERS), num=len(numbers), axis=1), strict=True))
+    return found
 
 
 class ByValue:
@@ -44,6 +61,7 @@ class ByValue:
     """
 
     def __init__(self, problem: Problem, statistics: Statistics, kind: ModelKind = "wide_and_deep") -> None:
+        self._problem = problem
         self.model = build_preprocessing(problem, statistics, kind)
         layers = {layer.name: layer for layer in self.model.layers}
         strings = {column.name for column in problem.columns if isinstance(column, Categorical)}
@@ -51,11 +69,11 @@ class ByValue:
         self._crossed = {
             cross.name: cross.features
             for cross in problem.crosses
-            if cross.name in layers and len(cross.features) == 2 and strings.issuperset(cross.features)
+            if cross_layer(cross.name) in layers and len(cross.features) == 2 and strings.issuperset(cross.features)
         }
-        self._layers = {name: layers[name] for name in self._crossed}
+        self._layers = {name: layers[cross_layer(name)] for name in self._crossed}
         for name in strings:
-            found = layers.get(f"{name}_vocabulary") or layers.get(f"{name}_hash")
+            found = layers.get(vocabulary_layer(name)) or layers.get(hash_layer(name))
             if found is not None:
                 self._layers[name] = found
         self._rest = build_preprocessing(problem, statistics, kind, sorted(self._layers))
@@ -63,9 +81,9 @@ class ByValue:
     def __call__(self, features: Mapping[str, Any]) -> Any:
         """Prepares [rows] tensors, of which all strings or none are `Strings`."""
         if not any(isinstance(each, Strings) for each in features.values()):
-            return self.model(dict(features))
+            return self.model(preprocessing_inputs(self._problem, features))
         indices = {indices_of(name): self._looked_up(name, features) for name in self._layers}
-        known = {**decoded(features), **indices}
+        known = preprocessing_inputs(self._problem, {**decoded(features), **indices})
         return self._rest({name: known[name] for name in self._rest.input})
 
     def _looked_up(self, name: str, features: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from headrace.components.train.model.objective import Objective
@@ -24,7 +25,8 @@ class Criterion:
 
     def __init__(self, core: Any, objective: Objective, replicas: int) -> None:
         self._core, self._objective, self._replicas = core, objective, replicas
-        self._own_loss = bool(core.compiled) and core.loss is not None
+        own = type(core).compute_loss is not keras.Model.compute_loss
+        self._own_loss = bool(core.compiled) and (own or core.loss is not None)
         self.measures = bool(core.compiled)
         self.scale = 1.0 if self._own_loss else objective.loss_scale
 

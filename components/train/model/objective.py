@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from headrace.core.problem import Problem, Task
+
+OutputKind = Literal["logits", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Objective:
         mean: of the label on the train split; 0 for classes.
         deviation: of the label on the train split, 1 where it does not vary; 1 for classes.
         shares: of the classes on the train split, none of them 0; empty for regression.
+        outputs: what a model of classes gives; a model of a user's may end in a sigmoid or a softmax.
     """
 
     task: Task
@@ -30,6 +34,7 @@ class Objective:
     mean: float
     deviation: float
     shares: tuple[float, ...]
+    outputs: OutputKind = "logits"
 
     @property
     def units(self) -> int:
@@ -66,13 +71,18 @@ class Objective:
 
         Args:
             labels: [batch], float32 for regression, else int32 indices into `classes`.
-            outputs: [batch, units] float32, values or logits.
+            outputs: [batch, units] float32: values, or what `outputs` says.
 
         Returns:
             [batch] float32.
         """
         if self.task == "regression":
             return tf.square((outputs[:, 0] - labels) / self.deviation)
+        if self.outputs == "probabilities":
+            # Where they come from a sigmoid or softmax, Keras computes with what that was given.
+            if self.task == "binary":
+                return keras.losses.binary_crossentropy(tf.cast(labels, tf.float32)[:, None], outputs)
+            return keras.losses.sparse_categorical_crossentropy(labels, outputs)
         if self.task == "binary":
             return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(labels, tf.float32), logits=outputs[:, 0])
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
@@ -83,11 +93,18 @@ class Objective:
             return {"prediction": outputs[:, 0]}
         names = tf.constant(self.classes)
         if self.task == "binary":
-            probability = tf.sigmoid(outputs[:, 0])
+            probability = self.probabilities(outputs)
             # A NaN is on neither side; it is found by the check for finite numbers, not hidden as a class.
             return {"prediction": tf.gather(names, tf.cast(probability >= 0.5, tf.int32)), "probability": probability}
-        probabilities = tf.nn.softmax(outputs)
-        return {"prediction": tf.gather(names, tf.argmax(outputs, axis=1)), "probabilities": probabilities}
+        predicted = tf.gather(names, tf.argmax(outputs, axis=1))
+        return {"prediction": predicted, "probabilities": self.probabilities(outputs)}
+
+    def probabilities(self, outputs: Any) -> Any:
+        """The probability of the second class, [batch], or of each, [batch, classes], for [batch, units] outputs."""
+        chosen = outputs[:, 0] if self.task == "binary" else outputs
+        if self.outputs == "probabilities":
+            return chosen
+        return tf.sigmoid(chosen) if self.task == "binary" else tf.nn.softmax(chosen)
 
     def baseline(self, labels: Any) -> dict[str, Any]:
         """How well a constant does: the train split's mean, or its shares of the classes, on `labels` ([rows])."""

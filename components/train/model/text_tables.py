@@ -23,8 +23,12 @@ from headrace.components.train.model.wide_and_deep import (
     bucket_indices,
     build_preprocessing,
     cross_indices,
+    cross_layer,
+    hash_layer,
     indices_of,
+    preprocessing_inputs,
     sparse_features,
+    vocabulary_layer,
 )
 from headrace.core.problem import Categorical, Crossed, ModelKind, Numeric, Problem
 from headrace.core.saved_model.signatures import (
@@ -34,12 +38,13 @@ from headrace.core.saved_model.signatures import (
     Group,
     code_input,
     number_input,
+    table_name,
     texts_input,
 )
 
 # Buckets that a combination of texts is crossed with, all of which are hashed for each combination.
 _MAX_BUCKETS = 16
-_ONE_HOT = "table_one_hot"
+_ONE_HOT = "one_hot"
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,16 @@ class _Table:
     """Row numbers of a category or a cross, for each combination of its texts and, within it, of its buckets.
 
     Attributes:
+        name: in the signatures.
         feature: the Categorical, or the Crossed.
         group: its text columns, by their places.
         bucketized: its numeric columns.
     """
 
+    name: str
     feature: Categorical | Crossed
     group: Group
     bucketized: tuple[Numeric, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """In the signatures."""
-        return f"table_{self.feature.name}"
 
     @property
     def buckets(self) -> list[int]:
@@ -107,19 +109,19 @@ class TextTables:
         """
         columns = _text_columns(problem)
         layers = {layer.name: layer for layer in preprocessing.layers}
-        found = {name: layers.get(f"{name}_vocabulary", layers.get(f"{name}_hash")) for name in columns}
+        found = {name: layers.get(vocabulary_layer(name), layers.get(hash_layer(name))) for name in columns}
         lookups = {name: layer for name, layer in found.items() if layer is not None}
         by_name = {column.name: column for column in problem.columns}
         tables = [
-            _Table(column, (columns.index(column.name),))
-            for column in problem.columns
-            if isinstance(column, Categorical) and column.name in lookups
+            _Table(table_name(place), column, (columns.index(column.name),))
+            for place, column in enumerate(each for each in _texts(problem) if each.name in lookups)
         ]
         for cross in problem.crosses:
             group = tuple(sorted(columns.index(name) for name in cross.features if name in columns))
-            if cross.name in layers and group:
+            if cross_layer(cross.name) in layers and group:
                 parts = [by_name[name] for name in cross.features]
-                tables.append(_Table(cross, group, tuple(part for part in parts if isinstance(part, Numeric))))
+                bucketized = tuple(part for part in parts if isinstance(part, Numeric))
+                tables.append(_Table(table_name(len(tables)), cross, group, bucketized))
         if not tables or any(math.prod(table.buckets) > _MAX_BUCKETS for table in tables):
             return None
         return cls(problem, statistics, kind, core, tuple(tables), lookups)
@@ -144,7 +146,7 @@ class TextTables:
             for name, tensor in tables.structured_outputs.items()
         }
         specs |= {code_input(table.group): tf.TensorSpec([None], tf.int32) for table in self._tables}
-        specs |= {number_input(column.name): tf.TensorSpec([None], tf.float32) for column in _numbers(self._problem)}
+        specs |= {number_input(at): tf.TensorSpec([None], tf.float32) for at in range(len(_numbers(self._problem)))}
         predict = tf.function(predict_by_code, autograph=False).get_concrete_function(**specs)
         return {TEXT_TABLES: tables, PREDICT_BY_CODE: predict}
 
@@ -175,11 +177,12 @@ class TextTables:
 
     def _outputs(self, inputs: Mapping[str, Any]) -> Any:
         """[rows, units] for the inputs of `PREDICT_BY_CODE`."""
-        features = {column.name: inputs[number_input(column.name)] for column in _numbers(self._problem)}
+        numbers = {column.name: inputs[number_input(at)] for at, column in enumerate(_numbers(self._problem))}
+        features = preprocessing_inputs(self._problem, numbers)
         for table in self._tables:
             code = inputs[code_input(table.group)]
             for column, size in zip(table.bucketized, table.buckets, strict=True):
-                bucket = bucket_indices(column, features[column.name], self._statistics)
+                bucket = bucket_indices(column, numbers[column.name], self._statistics)
                 code = code * size + tf.cast(bucket, tf.int32)
             features[indices_of(table.feature.name)] = tf.gather(inputs[table.name], code)
         prepared = self._rest({name: features[name] for name in self._rest.input})
@@ -251,9 +254,14 @@ class _OneHot:
         return np.cumsum([0, *self.sizes[:-1]])
 
 
+def _texts(problem: Problem) -> list[Categorical]:
+    texts = [column for column in problem.columns if isinstance(column, Categorical)]
+    return sorted(texts, key=lambda each: each.name)
+
+
 def _text_columns(problem: Problem) -> list[str]:
-    return sorted(column.name for column in problem.columns if isinstance(column, Categorical))
+    return [column.name for column in _texts(problem)]
 
 
 def _numbers(problem: Problem) -> list[Numeric]:
-    return [column for column in problem.columns if isinstance(column, Numeric)]
+    return sorted((column for column in problem.columns if isinstance(column, Numeric)), key=lambda each: each.name)

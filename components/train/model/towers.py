@@ -35,6 +35,11 @@ class Sparse:
     unseen: tuple[int, ...] = ()
 
 
+def embedding_input(name: str) -> str:
+    """What the row numbers of an embedded feature are called: no layer can bear that name."""
+    return f"{name}.embedding"
+
+
 def one_hot_of(tables: Sequence[Sparse]) -> list[Sparse]:
     """The tables that the deep part sees as one-hot."""
     return [table for table in tables if table.embedding is None and not table.crossed]
@@ -62,11 +67,13 @@ def dense_parts(inputs: Mapping[str, Any], tables: Sequence[Sparse], seeds: rand
     for table in tables:
         if table.embedding is not None:
             initializer = keras.initializers.RandomUniform(-0.05, 0.05, seed=_seed(seeds))
-            name = f"embedding_{table.name}"
             layer = keras.layers.Embedding(
-                table.rows, table.embedding, embeddings_initializer=initializer, name=f"{name}_table"
+                table.rows,
+                table.embedding,
+                embeddings_initializer=initializer,
+                name=f"embedding_{table.name}_table",
             )
-            parts.append(layer(inputs[name]))
+            parts.append(layer(inputs[embedding_input(table.name)]))
     return parts
 
 

@@ -17,8 +17,9 @@ import keras
 import numpy as np
 
 from headrace.components.train.model import warm_layouts
-from headrace.components.train.model.build import Model
+from headrace.components.train.model.trained_model import Model
 from headrace.components.train.model.warm_layouts import Axis
+from headrace.components.train.model.wide_and_deep import CORE
 from headrace.core import storage
 from headrace.core.artifacts import model as model_artifact
 from headrace.core.errors import UsageError
@@ -117,7 +118,7 @@ def carry(
         new = warm_layouts.Declared(problem, statistics)
         notes += warm_layouts.differences(old, new)
         axes = warm_layouts.axes(old), warm_layouts.axes(new)
-        old_weights = dict(_named(earlier.get_layer("core")))
+        old_weights = dict(_named(earlier.get_layer(CORE)))
         weights = dict(_named(model.core))
     else:
         old_weights, weights = dict(_named(earlier)), dict(_named(model.core))

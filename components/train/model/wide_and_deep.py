@@ -14,16 +14,22 @@ nothing, so it runs once in the input pipeline. `core` is what is trained. Both 
 - A cross is the hash of the categories' text and the numbers' buckets, so it does not depend on a vocabulary's order.
 
 One-hot columns times a kernel is the sum of the kernel's rows: tables of rows stand for both, without the zeros.
+
+Keras wants every name of a graph once, and numbers the operations that nobody named ("stack", "where_1"). A column may
+bear any such name, so a graph that has the columns' names has no others without a dot, which no column's name has.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras.src.ops.numpy import Stack
 
 from headrace.components.train.model import towers
 from headrace.components.train.model.objective import Objective
@@ -31,6 +37,17 @@ from headrace.components.train.model.towers import Sparse as Sparse
 from headrace.core.problem import Categorical, Crossed, ModelKind, Numeric, Problem, Training
 
 Statistics = Mapping[str, Mapping[str, Any]]
+
+# The layers of a whole model.
+PREPROCESSING = "model.preprocessing"
+CORE = "model.core"
+# All numbers side by side, [batch, n] float32: as columns of their own they take TensorFlow milliseconds each.
+NUMBERS = "numbers.raw"
+# Keras' normalization divides by 1e-7 at least, and squares what it divides by. Of deviations beyond these powers of 2
+# a column is scaled by a power of 2 first, which rounds nothing.
+_PLAIN_EXPONENT = 20
+# 2 ** 127 is the largest that float32 holds, and 2 ** -126 the smallest that processors do not take for 0.
+_MAX_EXPONENT = 126
 
 # Crosses of three and more are hashed in pairs; what is between is kept apart by this many values.
 _INTERMEDIATE_BUCKETS = (1 << 31) - 1
@@ -85,16 +102,15 @@ def build_preprocessing(
         kind: of the model.
         known: categories and crosses whose row numbers are given, as inputs of the name `indices_of`, and not found.
     """
-    inputs = raw_inputs(problem)
     given = {name: keras.Input(shape=(), name=indices_of(name), dtype="int32") for name in known}
+    texts = [feature for feature in problem.columns if isinstance(feature, Categorical)]
+    inputs = {text.name: keras.Input(shape=(), name=_text_input(text.name), dtype="string") for text in texts}
     numbers = [feature for feature in problem.columns if isinstance(feature, Numeric)]
+    places = {feature.name: place for place, feature in enumerate(numbers)}
+    stacked = keras.Input(shape=(len(numbers),), name=NUMBERS, dtype="float32") if numbers else None
     outputs: dict[str, Any] = {}
     if numbers:
-        moments = [_moments(statistics[feature.name]) for feature in numbers]
-        normalize = keras.layers.Normalization(
-            mean=[mean for mean, _ in moments], variance=[deviation**2 for _, deviation in moments], name="normalize"
-        )
-        values = normalize(keras.ops.stack([inputs[feature.name] for feature in numbers], axis=1))
+        values = _normalized(stacked, [_moments(statistics[feature.name]) for feature in numbers])
         outputs["numeric"] = keras.ops.where(keras.ops.isnan(values), 0.0, values)
     indices: dict[str, Any] = dict(given)
     for feature in problem.columns:
@@ -102,19 +118,21 @@ def build_preprocessing(
             continue
         if isinstance(feature, Numeric):
             if feature.buckets is not None:
-                indices[feature.name] = bucket_indices(feature, inputs[feature.name], statistics)
+                # A slice would not be known to have as many rows, which decides how sums are optimized.
+                value = keras.ops.take(stacked, places[feature.name], axis=1)
+                indices[feature.name] = bucket_indices(feature, value, statistics)
         elif feature.hash_buckets is not None:
-            hashing = keras.layers.Hashing(feature.hash_buckets + 1, mask_value="", name=f"{feature.name}_hash")
+            hashing = keras.layers.Hashing(feature.hash_buckets + 1, mask_value="", name=hash_layer(feature.name))
             indices[feature.name] = hashing(inputs[feature.name])
         else:
             lookup = keras.layers.StringLookup(
-                vocabulary=vocabulary_of(feature, statistics), mask_token="", name=f"{feature.name}_vocabulary"
+                vocabulary=vocabulary_of(feature, statistics), mask_token="", name=vocabulary_layer(feature.name)
             )
             indices[feature.name] = lookup(inputs[feature.name])
     for cross in problem.crosses:
         if cross.name in given:
             continue
-        parts = [indices[n] if _is_bucketized(problem, n) else inputs[n] for n in cross.features]
+        parts = [indices[n] if n in places else inputs[n] for n in cross.features]
         indices[cross.name] = cross_indices(cross, parts)
 
     tables = sparse_features(problem, statistics)
@@ -125,18 +143,50 @@ def build_preprocessing(
         outputs["deep"] = _rows(indices, one_hot)
     for table in tables:
         if table.embedding is not None and kind != "linear":
-            outputs[f"embedding_{table.name}"] = keras.ops.cast(indices[table.name], "int32")
+            outputs[towers.embedding_input(table.name)] = keras.ops.cast(indices[table.name], "int32")
     # A category that is known need not be there as text, unless a cross is made of it.
     taken = [cross for cross in problem.crosses if _is_wide(kind) or cross.embedding is not None]
     crossed = {part for cross in taken if cross.name not in given for part in cross.features}
-    inputs = {name: tensor for name, tensor in inputs.items() if name not in given or name in crossed}
-    inputs.update((indices_of(name), tensor) for name, tensor in given.items())
-    return keras.Model(inputs, outputs, name="preprocessing")
+    taken_inputs = [tensor for name, tensor in inputs.items() if name not in given or name in crossed]
+    taken_inputs += [stacked] if numbers else []
+    return keras.Model({each.name: each for each in (*taken_inputs, *given.values())}, outputs, name=PREPROCESSING)
+
+
+def preprocessing_inputs(problem: Problem, features: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model of `build_preprocessing` takes, for raw features by name: tensors, [rows] each.
+
+    Args:
+        problem: what was declared.
+        features: all numbers, or `NUMBERS`, [rows, numbers]; as many of the texts as there are; row numbers under the
+            name of `indices_of`.
+    """
+    texts = {column.name for column in problem.columns if isinstance(column, Categorical)}
+    found = {_text_input(name): each for name, each in features.items() if name in texts}
+    found.update((name, each) for name, each in features.items() if "." in name)
+    numbers = [column.name for column in problem.columns if isinstance(column, Numeric)]
+    if numbers and NUMBERS not in found:
+        found[NUMBERS] = tf.stack([features[name] for name in numbers], axis=1)
+    return found
 
 
 def indices_of(name: str) -> str:
     """What the row numbers of a category or cross are called where they are an input."""
-    return f"{name}_indices"
+    return f"{name}.indices"
+
+
+def vocabulary_layer(name: str) -> str:
+    """The name of the layer that looks a category up."""
+    return f"{name}.vocabulary"
+
+
+def hash_layer(name: str) -> str:
+    """The name of the layer that hashes a category."""
+    return f"{name}.hash"
+
+
+def cross_layer(name: str) -> str:
+    """The name of the layer that gives a cross, the last one where it is made in several."""
+    return f"{name}.cross"
 
 
 def build_core(
@@ -168,7 +218,7 @@ def build_core(
     outputs = towers.add(terms, "logits")
     if objective.task == "regression":
         outputs = keras.layers.Rescaling(objective.deviation, objective.mean, name="label_scale")(outputs)
-    core = keras.Model(inputs, outputs, name="core")
+    core = keras.Model(inputs, outputs, name=CORE)
     _begin_at_what_is_known(core, tables, objective)
     return core
 
@@ -176,7 +226,29 @@ def build_core(
 def join(problem: Problem, preprocessing: keras.Model, core: keras.Model) -> keras.Model:
     """Raw features by name -> [batch, units]: what is exported."""
     inputs = raw_inputs(problem)
-    return keras.Model(inputs, core(preprocessing(inputs)), name=problem.name.replace("-", "_"))
+    numbers = [inputs[column.name] for column in problem.columns if isinstance(column, Numeric)]
+    taken = {_text_input(name): tensor for name, tensor in inputs.items() if tensor.dtype == "string"}
+    if numbers:
+        # keras.ops.stack takes no name.
+        taken[NUMBERS] = Stack(axis=1, name="numbers.stack")(numbers)
+    return keras.Model(inputs, core(preprocessing(taken)), name=problem.name.replace("-", "_"))
+
+
+def _text_input(name: str) -> str:
+    return f"{name}.raw"
+
+
+def _normalized(values: Any, moments: Sequence[tuple[float, float]]) -> Any:
+    """[batch, n] less the means and divided by the deviations, of any scale that float32 holds."""
+    exponents = [math.frexp(deviation)[1] for _, deviation in moments]
+    exponents = [max(-_MAX_EXPONENT, min(_MAX_EXPONENT, n)) if abs(n) > _PLAIN_EXPONENT else 0 for n in exponents]
+    if any(exponents):
+        values = keras.layers.Rescaling([2.0**-n for n in exponents], name="numbers.scale")(values)
+    return keras.layers.Normalization(
+        mean=[mean * 2.0**-n for (mean, _), n in zip(moments, exponents, strict=True)],
+        variance=[(deviation * 2.0**-n) ** 2 for (_, deviation), n in zip(moments, exponents, strict=True)],
+        name="numbers.normalize",
+    )(values)
 
 
 def _unseen(vocabulary: Sequence[str], measured: Mapping[str, Any]) -> tuple[int, ...]:
@@ -201,11 +273,7 @@ def bucket_indices(feature: Numeric, value: Any, statistics: Statistics) -> Any:
     mean, _ = _moments(statistics[feature.name])
     known = keras.ops.where(keras.ops.isnan(value), mean, value)
     boundaries = [float(boundary) for boundary in feature.buckets or ()]
-    return keras.layers.Discretization(bin_boundaries=boundaries, name=f"{feature.name}_bucket")(known)
-
-
-def _is_bucketized(problem: Problem, name: str) -> bool:
-    return any(isinstance(feature, Numeric) and feature.name == name for feature in problem.columns)
+    return keras.layers.Discretization(bin_boundaries=boundaries, name=f"{feature.name}.bucket")(known)
 
 
 def cross_indices(cross: Crossed, parts: list[Any]) -> Any:
@@ -214,7 +282,7 @@ def cross_indices(cross: Crossed, parts: list[Any]) -> Any:
     for number, part in enumerate(parts[1:], start=1):
         last = number == len(parts) - 1
         buckets = cross.hash_buckets if last else _INTERMEDIATE_BUCKETS
-        name = cross.name if last else f"{cross.name}_{number}"
+        name = cross_layer(cross.name) if last else f"{cross_layer(cross.name)}.{number}"
         crossed = keras.layers.HashedCrossing(buckets, name=name)((crossed, part))
     return crossed
 

@@ -1,6 +1,6 @@
-"""The KFP faces of the search on Vertex AI: what to search, and the best trial's Model.
+"""Components of a search on Vertex AI, their interfaces for KFP: the study, a trial, and the best trial's Model.
 
-Between the two is a hyperparameter tuning job, whose trials run `vertex_trial`.
+Between the first and the last is a hyperparameter tuning job, whose trials run `vertex.trial`.
 """
 
 from typing import NamedTuple
@@ -18,20 +18,20 @@ def study(
     parallel: int = 1,
     algorithm: str = "",
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> NamedTuple("Study", [("search", str), ("folder", str), ("parameters", list), ("trials", int)]):  # type: ignore[valid-type]
-    """Says what a hyperparameter tuning job searches: the Problem's `tuning`, as Vertex AI takes it.
+    """Prepares the study of a hyperparameter tuning job: the Problem's `tuning` in Vertex AI's format.
 
     Args:
         problem: URI of the Problem file.
-        tuning_digest: Digest of what a search reads of the Problem file as it was submitted: all but the gate.
-        root: where the run's records are kept, and the trials' outputs.
-        examples: what preprocessing made.
-        trials: how many; 0 takes what the Problem says.
-        parallel: trials at a time.
-        algorithm: the service's name of it, or "".
-        training: options of each trial, as `train` takes them.
-        attempt: any text; another one makes the step run again where nothing else changed.
+        tuning_digest: digest of the submitted Problem file without its gate.
+        root: pipeline root, where the run's records and the trials' outputs are stored.
+        examples: the Examples.
+        trials: number of trials; 0 for the Problem's number.
+        parallel: maximum trials at a time.
+        algorithm: the service's name of the algorithm, or "".
+        training: options of each trial, as of `train`.
+        attempt: any text; another text makes the step run again where nothing else changed.
 
     Returns:
         The search's identity, the folder of the trials' outputs, the study's parameters, and the number of trials.
@@ -50,15 +50,15 @@ def trial(
     search: str,
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
 ) -> None:
-    """Trains with the parameters that the service chose. Only its inputs are used: the job runs `vertex_trial`.
+    """Trains with the parameters that the service chose. Only its inputs are used: the job runs `vertex.trial`.
 
     Args:
         problem: URI of the Problem file.
-        tuning_digest: likewise.
-        root: where the run's records are kept.
-        examples: what preprocessing made.
-        search: the search's identity, by which the job is labelled.
-        training: options of each trial, as `train` takes them.
+        tuning_digest: digest of the submitted Problem file without its gate.
+        root: pipeline root, where the run's records are stored.
+        examples: the Examples.
+        search: identity of the search, a label of the job.
+        training: options of each trial, as of `train`.
     """
 
 
@@ -74,18 +74,18 @@ def best(
     search: str = "",
     gcp_resources: str = "",
 ) -> None:
-    """Takes the Model of the trial with the least eval loss from a hyperparameter tuning job that has ended.
+    """Publishes the Model of the trial with the minimum eval loss of a hyperparameter tuning job that has ended.
 
-    It runs also where the job failed, to say why in one paragraph.
+    It also runs after a failed job, to report the cause in one paragraph.
 
     Args:
         problem: URI of the Problem file.
-        tuning_digest: likewise.
-        root: where the run's records are kept.
-        model: as `train` makes it; its training.json tells of the search.
+        tuning_digest: digest of the submitted Problem file without its gate.
+        root: pipeline root, where the run's records are stored.
+        model: the Model, as from `train`; its training.json describes the search.
         project, location: of the job.
-        trials: how many were asked for; 0 for what the Problem says.
-        search: the search's identity; "" where there is none, since a step before failed.
+        trials: number of trials; 0 for the Problem's number.
+        search: identity of the search; "" if an earlier step failed.
         gcp_resources: the job; "" where the task that started it failed.
     """
     from headrace.components.tune.vertex import steps

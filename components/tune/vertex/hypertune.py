@@ -1,7 +1,7 @@
-"""What a trial tells Vertex AI of its metric: a JSON object a line, in a file that the service reads.
+"""Metric reports of a trial to Vertex AI: one JSON object per line, in a file that the service reads.
 
-The format is that of the package `cloudml-hypertune` 0.1.0.dev6, the last of 2019, which is to be had as a source
-archive alone: the last 100 measurements, numbers as texts, in the file that CLOUD_ML_HP_METRIC_FILE names.
+The format is that of the package `cloudml-hypertune` 0.1.0.dev6, the last of 2019, which is only available as a source
+archive: the last 100 measurements, numbers as texts, in the file that CLOUD_ML_HP_METRIC_FILE names.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_DEFAULT_PATH = "/tmp/hypertune/output.metrics"  # noqa: S108 - where the service looks
+_DEFAULT_PATH = "/tmp/hypertune/output.metrics"  # noqa: S108 - where the service reads
 _KEPT = 100
 
 
 class MetricFile:
-    """The file of one trial.
+    """Metric file of one trial.
 
     Args:
         environment: of the process; CLOUD_ML_HP_METRIC_FILE and CLOUD_ML_TRIAL_ID are read.
@@ -34,20 +34,20 @@ class MetricFile:
         """Adds a measurement.
 
         Args:
-            metric: the id of one of the study's metrics.
-            value: what was measured.
-            step: of which moment: early stopping compares trials by it, or by the time.
+            metric: id of a metric of the study.
+            value: of the metric.
+            step: of the measurement: early stopping compares trials at equal steps, or at equal times.
 
         Raises:
             OSError: the file cannot be written.
         """
-        told = {
+        measurement = {
             "timestamp": self._clock(),
             "trial": self._trial,
             metric: str(float(value)),
             "global_step": str(step),
             "checkpoint_path": "",
         }
-        self._lines.append(json.dumps(told, sort_keys=True) + "\n")
+        self._lines.append(json.dumps(measurement, sort_keys=True) + "\n")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text("".join(self._lines), encoding="utf-8")

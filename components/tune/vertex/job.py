@@ -1,4 +1,4 @@
-"""A hyperparameter tuning job that has ended: its trials, and the best one's Model."""
+"""Hyperparameter tuning job that has ended: its trials, and the best one's Model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from headrace.core.steps import identity
 
 _ROLE = "the role roles/aiplatform.user"
 _UNDER_WAY = ("QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING")
-_ENDED_ITSELF = "its process ended without a word: it was killed, or ran out of memory"
+_ENDED_ITSELF = "its process exited without an error message: it was killed, or ran out of memory"
 
 
 @dataclass(frozen=True)
 class BestResult:
-    """What a search came to; as `search.TuneResult`."""
+    """Result of a search; fields as of `search.TuneResult`."""
 
     best: Tried
     trials: tuple[Tried, ...]
@@ -40,15 +40,15 @@ class BestResult:
 
 @dataclass(frozen=True)
 class Job:
-    """What the service says of a job.
+    """Description of a job by the service.
 
     Attributes:
         name: projects/PROJECT/locations/REGION/hyperparameterTuningJobs/ID.
         state: such as SUCCEEDED.
-        begun: when, as the service writes it.
-        message: why it failed, or "".
+        begun: start time, in the service's format.
+        message: cause of a failure, or "".
         folder: of the trials' outputs.
-        trials: as the service describes them.
+        trials: in the service's format.
     """
 
     name: str
@@ -60,20 +60,20 @@ class Job:
 
 
 def find(gcp_resources: str, search: str, trials: int, project: str, location: str) -> Job:
-    """The job of a search.
+    """Finds the job of a search.
 
-    Without `gcp_resources` it is the newest of the same search with as many trials, whichever run began it: what it
-    came to is what this run's would have come to.
+    Without `gcp_resources` it is the newest job of the same search with the same number of trials, of any run: its
+    result equals that of this run's job.
 
     Args:
-        gcp_resources: as the task that started the job gave it; "" where that failed.
-        search: the search's identity.
-        trials: how many it has.
-        project, location: where to look without `gcp_resources`.
+        gcp_resources: output of the task that started the job; "" where that failed.
+        search: identity of the search.
+        trials: number of trials.
+        project, location: of the job, used without `gcp_resources`.
 
     Raises:
-        UsageError: it may not be looked at.
-        PlatformError: there is no such job, or the service did not answer.
+        UsageError: access is denied.
+        PlatformError: the job does not exist, or the service did not respond.
     """
     from google.cloud import aiplatform
 
@@ -88,32 +88,32 @@ def find(gcp_resources: str, search: str, trials: int, project: str, location: s
             newest = max(as_many, key=lambda one: one.create_time, default=None)
             name = newest.resource_name if newest is not None else ""
         try:
-            told = jobs.get(name, **there).to_dict() if name else None
+            description = jobs.get(name, **there).to_dict() if name else None
         except api.NotFound:
-            told = None
-    if told is None:
+            description = None
+    if description is None:
         raise PlatformError(
-            "there is no job of this search",
+            "the job of this search does not exist",
             where=where,
-            received="the task tune ended before Vertex AI took the job, or somebody deleted it",
-            fix="The log of the task tune says why",
+            received="the task tune failed before Vertex AI accepted the job, or the job was deleted",
+            fix="Read the log of the task tune",
         )
     return Job(
-        name=str(told["name"]),
-        state=str(told.get("state", "")).removeprefix("JOB_STATE_"),
-        begun=str(told.get("createTime", ""))[:16].replace("T", " "),
-        message=str(told.get("error", {}).get("message", "")),
-        folder=str(told["trialJobSpec"]["baseOutputDirectory"]["outputUriPrefix"]).rstrip("/"),
-        trials=tuple(told.get("trials", ())),
+        name=str(description["name"]),
+        state=str(description.get("state", "")).removeprefix("JOB_STATE_"),
+        begun=str(description.get("createTime", ""))[:16].replace("T", " "),
+        message=str(description.get("error", {}).get("message", "")),
+        folder=str(description["trialJobSpec"]["baseOutputDirectory"]["outputUriPrefix"]).rstrip("/"),
+        trials=tuple(description.get("trials", ())),
     )
 
 
 def publish_best(job: Job, file: ProblemFile, output: str, search: str, report: Progress = silent) -> BestResult:
-    """Publishes the Model of the job's best trial at `output`; of the trials' own, only that one is kept.
+    """Publishes the Model of the job's best trial at `output`, and removes the Models of other trials.
 
     Raises:
-        ProblemError: every trial failed by the problem's fault.
-        PlatformError: the job failed or was cancelled, or no trial left a Model.
+        ProblemError: every trial failed because of the problem.
+        PlatformError: the job failed or was cancelled, or no trial wrote a Model.
     """
     tried = tried_of(job, trial.tuning_of(file))
     for each in tried:
@@ -134,34 +134,34 @@ def tried_of(job: Job, tuning: Tuning) -> list[Tried]:
     return sorted((_tried(job, each, tuning) for each in job.trials), key=lambda each: each.number)
 
 
-def _tried(job: Job, told: Mapping[str, Any], tuning: Tuning) -> Tried:
-    number = int(told["id"])
-    given = {str(one["parameterId"]): one.get("value") for one in told.get("parameters", ())}
-    parameters = space.parameters_of(tuning, given)
+def _tried(job: Job, description: Mapping[str, Any], tuning: Tuning) -> Tried:
+    number = int(description["id"])
+    chosen = {str(one["parameterId"]): one.get("value") for one in description.get("parameters", ())}
+    parameters = space.parameters_of(tuning, chosen)
     kept = _kept(job.folder, number, parameters)
-    state = _state(str(told.get("state", "")), kept)
-    measured = told.get("finalMeasurement", {})
+    state = _state(str(description.get("state", "")), kept)
+    measured = description.get("finalMeasurement", {})
     values = {str(one.get("metricId")): float(one.get("value", 0.0)) for one in measured.get("metrics", ())}
     error: Mapping[str, Any] | None = None
     if state == "failed":
-        said = told.get("infeasibleReason") or _ENDED_ITSELF
-        error = kept.get("error") or PlatformError("the trial failed", where=job.name, received=str(said)).to_json()
+        reason = description.get("infeasibleReason") or _ENDED_ITSELF
+        error = kept.get("error") or PlatformError("the trial failed", where=job.name, received=str(reason)).to_json()
     return Tried(
         number=number,
         state=state,
-        # As they were trained with, to the last digit.
+        # The exact parameters of the training, to the last digit.
         parameters=kept.get("parameters", parameters),
         eval_loss=values.get(space.METRIC, kept.get("eval_loss")),
         epochs=int(kept.get("epochs") or measured.get("stepCount", 0)),
-        seconds=kept.get("seconds") or _seconds(told),
+        seconds=kept.get("seconds") or _seconds(description),
         error=error,
     )
 
 
 def _kept(folder: str, number: int, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a trial said of itself; nothing where it said nothing.
+    """The record of a trial; empty where it wrote none.
 
-    Another job of the same search writes to the same places: what is of its trial, or its Model, is not of this one.
+    Another job of the same search writes to the same paths: records of its trials and Models are ignored.
     """
     uri, model = record_uri(folder, number), model_uri(folder, number)
     try:
@@ -174,60 +174,60 @@ def _kept(folder: str, number: int, parameters: Mapping[str, Any]) -> Mapping[st
     return kept if whole else {}
 
 
-def _state(said: str, kept: Mapping[str, Any]) -> str:
-    if kept.get("state") == "complete" and said in ("SUCCEEDED", "STOPPING"):
+def _state(state: str, kept: Mapping[str, Any]) -> str:
+    if kept.get("state") == "complete" and state in ("SUCCEEDED", "STOPPING"):
         return "complete"
-    # The service ended it early: it has measurements, and no Model.
-    if said in ("SUCCEEDED", "STOPPING"):
+    # The service stopped it early: it has measurements, and no Model.
+    if state in ("SUCCEEDED", "STOPPING"):
         return "pruned"
-    return "failed" if said == "INFEASIBLE" or kept.get("state") == "failed" else "unfinished"
+    return "failed" if state == "INFEASIBLE" or kept.get("state") == "failed" else "unfinished"
 
 
-def _seconds(told: Mapping[str, Any]) -> float | None:
-    if not told.get("startTime") or not told.get("endTime"):
+def _seconds(description: Mapping[str, Any]) -> float | None:
+    if not description.get("startTime") or not description.get("endTime"):
         return None
-    began, ended = (datetime.datetime.fromisoformat(str(told[name])) for name in ("startTime", "endTime"))
+    began, ended = (datetime.datetime.fromisoformat(str(description[name])) for name in ("startTime", "endTime"))
     return round((ended - began).total_seconds(), 3)
 
 
 def _error(job: Job, file: ProblemFile, tried: list[Tried]) -> HeadraceError:
-    """Why there is no best trial."""
+    """The error for a search without a best trial."""
     common = common_error(tried)
     if common is not None and not isinstance(common, PlatformError):
         return ProblemError(
             "every trial failed", where=file.path, received=common.paragraph, fix="Narrow Tuning(space=...)"
         )
-    counts = counted_states(tried) or "no trial was begun"
+    counts = counted_states(tried) or "no trial was started"
     if job.state in _UNDER_WAY:
         location, number = job.name.split("/")[3::2]
         return PlatformError(
-            "the search goes on, but the task that waited for it has ended",
+            "the search is still running, but the task that waited for it has ended",
             where=job.name,
-            received=f"{counts}; begun at {job.begun} UTC",
-            fix=f"End it before another one is begun: gcloud ai hp-tuning-jobs cancel {number} --region={location}",
+            received=f"{counts}; started at {job.begun} UTC",
+            fix=f"Cancel it before you start another one: gcloud ai hp-tuning-jobs cancel {number} --region={location}",
         )
     reason = f"; {common.paragraph}" if common is not None else ""
-    what = {"CANCELLED": "the search was cancelled", "SUCCEEDED": "no trial left a Model"}
+    what = {"CANCELLED": "the search was cancelled", "SUCCEEDED": "no trial wrote a Model"}
     return PlatformError(
         what.get(job.state, f"the search failed ({job.state.lower()})"),
         where=job.name,
-        received=f"{job.message.rstrip('.') + '; ' if job.message else ''}{counts}; begun at {job.begun} UTC{reason}",
-        fix="Submit the run again: finished steps are not done twice, and the search begins anew",
+        received=f"{job.message.rstrip('.') + '; ' if job.message else ''}{counts}; started at {job.begun} UTC{reason}",
+        fix="Submit the run again: finished steps are not repeated, and the search starts again",
     )
 
 
 def _name_in(gcp_resources: str) -> str:
-    """The job in what a launcher of google-cloud-pipeline-components wrote.
+    """The name of the job in the output of a launcher of google-cloud-pipeline-components.
 
     Raises:
-        PlatformError: it wrote something else.
+        PlatformError: the output has another form.
     """
     try:
         (resource,) = json.loads(gcp_resources)["resources"]
         return "projects/" + str(resource["resourceUri"]).partition("/projects/")[2]
     except (ValueError, KeyError, TypeError) as error:
         raise PlatformError(
-            "the task that started the search does not say which job it is",
+            "the task that started the search did not output the job's name",
             where="gcp_resources",
             expected="a JSON object with one resource",
             received=gcp_resources[:200],

@@ -1,7 +1,7 @@
-"""The search space of a Problem as the study of a hyperparameter tuning job, and what of it Vertex AI would refuse.
+"""Search space of a Problem as the study of a hyperparameter tuning job, checked by Vertex AI's rules.
 
-The parameters are what `serialize_parameters` of google-cloud-pipeline-components makes, with names for its numbers;
-that package takes seconds to import and is in no image of ours.
+The parameters equal the output of `serialize_parameters` of google-cloud-pipeline-components, with names for its
+numbers; that package takes seconds to import and is in none of headrace's images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headrace.components.train.request import Request
 from headrace.core.errors import DataError, ProblemError, UsageError
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
-# What a trial reports and the job minimizes.
+# The metric that a trial reports and the job minimizes.
 METRIC = "eval_loss"
 GRID = "GRID_SEARCH"
 
@@ -27,38 +27,38 @@ _SCALES = (_UNSPECIFIED, _LINEAR, _LOG, "UNIT_REVERSE_LOG_SCALE")
 _USUAL_PARAMETERS, _MOST_DISCRETE = 16, 1000
 _LEAST_APART = 1e-10
 _INT64 = range(-(2**63), 2**63)
-# The service hands numbers on as texts or as doubles: what differs by less is the same.
+# The service passes numbers as texts or as doubles: a smaller difference is rounding.
 _SAME = 1e-6
 
 _STUDY = "google.cloud.aiplatform_v1.StudySpec"
 _JOB = "google.cloud.aiplatform_v1.HyperparameterTuningJob"
-_UNVERIFIED = "unverified: on 2026-11-21 neither a page of the service nor its messages were found to say so"
+_UNVERIFIED = "unverified: on 2026-11-21 no page or message of the service was found to state it"
 RULES = {
     "parameters": f"A study has 1 parameter or more ({_STUDY}.parameters)",
     "many_parameters": f"A study has at most {_USUAL_PARAMETERS} parameters ({_UNVERIFIED})",
-    "parameter_id": f"A parameter's id has no whitespace, and is no other's ({_STUDY}.ParameterSpec)",
-    "bounds": f"A range is from its least value to a greater or equal one ({_STUDY}.ParameterSpec)",
-    "integer": f"An INTEGER is one of 64 bits ({_STUDY}.ParameterSpec.IntegerValueSpec)",
+    "parameter_id": f"A parameter's id has no whitespace, and is unique ({_STUDY}.ParameterSpec)",
+    "bounds": f"The maximum of a range is greater than or equal to its minimum ({_STUDY}.ParameterSpec)",
+    "integer": f"An INTEGER has 64 bits ({_STUDY}.ParameterSpec.IntegerValueSpec)",
     "discrete": f"A DISCRETE parameter has at most {_MOST_DISCRETE:,} values, in increasing order and at least 1e-10"
     f" apart ({_STUDY}.ParameterSpec.DiscreteValueSpec)",
     "categorical": f"A CATEGORICAL parameter has texts as values, and no scale ({_STUDY}.ParameterSpec)",
     "logarithm": f"On a logarithmic scale every value is greater than 0 ({_STUDY}.ParameterSpec.ScaleType)",
-    "grid": f"A grid search takes INTEGER, CATEGORICAL and DISCRETE parameters only ({_STUDY}.Algorithm)",
+    "grid": f"A grid search accepts only INTEGER, CATEGORICAL and DISCRETE parameters ({_STUDY}.Algorithm)",
     "trials": f"A job has 1 trial or more, and 1 or more of them at a time ({_JOB})",
     "parallel": f"A job has at most as many trials at a time as in all ({_UNVERIFIED})",
 }
-# Worth a warning, and no reason to refuse a search.
+# Rules that are warnings, and no reason to refuse a search.
 UNVERIFIED = ("many_parameters", "parallel")
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A rule that a study breaks.
+    """A broken rule of a study.
 
     Attributes:
         rule: its name in RULES.
-        where: the parameter, or what else.
-        received: what is there.
+        where: the parameter or field.
+        received: its value.
     """
 
     rule: str
@@ -78,30 +78,33 @@ def parameter_specs(tuning: Tuning) -> list[dict[str, Any]]:
 
 
 def metric_specs() -> list[dict[str, Any]]:
-    """The study's metric: least is best, as everywhere in a search."""
+    """The study's metric, which is minimized, as in every search."""
     return [{"metric_id": METRIC, "goal": "MINIMIZE"}]
 
 
 def check(tuning: Tuning, *, trials: int, parallel: int, algorithm: str = "") -> None:
-    """Refuses what Vertex AI would refuse, or fail; a rule that no source was found for refuses nothing.
+    """Refuses a search that Vertex AI would reject; rules without a source refuse nothing.
 
     Args:
-        tuning: what is searched.
-        trials: how many in all.
-        parallel: how many at a time.
-        algorithm: the service's name of it, or "".
+        tuning: of the Problem.
+        trials: number of trials.
+        parallel: maximum trials at a time.
+        algorithm: the service's name of the algorithm, or "".
 
     Raises:
-        ProblemError: the space is none for Vertex AI.
-        UsageError: the numbers of trials are wrong.
+        ProblemError: Vertex AI does not support the space.
+        UsageError: the numbers of trials are not valid.
     """
     for broken in _verified(broken_numbers(trials, parallel)):
         raise UsageError(
-            "the trials are wrong", where=broken.where, expected=RULES[broken.rule], received=broken.received
+            "the numbers of trials are not valid",
+            where=broken.where,
+            expected=RULES[broken.rule],
+            received=broken.received,
         )
     for broken in _verified(broken_parameters(parameter_specs(tuning), algorithm)):
         raise ProblemError(
-            "Vertex AI does not take this search",
+            "Vertex AI does not support this search",
             where=f'Tuning.space["{broken.where}"]' if broken.where in tuning.space else "Tuning.space",
             expected=RULES[broken.rule],
             received=broken.received,
@@ -109,7 +112,7 @@ def check(tuning: Tuning, *, trials: int, parallel: int, algorithm: str = "") ->
 
 
 def broken_numbers(trials: int, parallel: int) -> Iterator[Broken]:
-    """Whether so many trials, so many of them at a time, break a rule."""
+    """The rules that the numbers of trials break."""
     if trials < 1 or parallel < 1 or parallel > trials:
         rule = "trials" if min(trials, parallel) < 1 else "parallel"
         yield Broken(rule, "trials, parallel", f"{parallel} of {trials} at a time")
@@ -119,8 +122,8 @@ def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -
     """The rules that a study's parameters break.
 
     Args:
-        specs: as `parameter_specs` gives them, whoever wrote them.
-        algorithm: the service's name of it, or "".
+        specs: in the form of `parameter_specs`.
+        algorithm: the service's name of the algorithm, or "".
     """
     if not 1 <= len(specs) <= _USUAL_PARAMETERS:
         yield Broken("many_parameters" if specs else "parameters", "parameters", f"{len(specs)}")
@@ -136,19 +139,19 @@ def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -
 
 
 def parameters_of(tuning: Tuning, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that the service chose, as Training and `hyperparameters` take them.
+    """Converts values that the service chose to those of Training and `hyperparameters`.
 
     Args:
-        tuning: what is searched.
-        given: by name: texts, as a trial is told them on its command line, or numbers, as the job says them.
+        tuning: of the Problem.
+        given: values by name: texts from a trial's command line, or numbers from the job.
 
     Raises:
-        DataError: one is missing, or is none of those that may be tried.
+        DataError: a value is missing, or is not in the space.
     """
     missing = [name for name in tuning.space if name not in given]
     if missing:
         raise DataError(
-            "a trial has no value for what is searched",
+            "a trial has no value of a parameter",
             where=", ".join(missing),
             received=", ".join(given) or "nothing",
         )
@@ -156,7 +159,7 @@ def parameters_of(tuning: Tuning, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two sets of parameters are the same, as far as the service keeps a number's digits."""
+    """Whether two sets of parameters are equal, to the digits of a number that the service preserves."""
     return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
 
 
@@ -171,14 +174,14 @@ def _spec(values: Range | Choice) -> dict[str, Any]:
     if values.step is not None and not (values.whole and values.step == 1):
         return {"discrete_value_spec": {"values": [float(step) for step in _steps(values)]}, "scale_type": scale}
     if values.whole:
-        # As protocol buffers write 64 bits in JSON.
+        # Protocol buffers write 64-bit integers as strings in JSON.
         bounds = {"min_value": str(values.low), "max_value": str(values.high)}
         return {"integer_value_spec": bounds, "scale_type": scale}
     return {"double_value_spec": {"min_value": float(values.low), "max_value": float(values.high)}, "scale_type": scale}
 
 
 def _texts(choice: Choice) -> dict[str, Any]:
-    """The options by the texts that stand for them: texts as they are, unless one could be taken for another."""
+    """The options by their texts in the study: strings unchanged, unless two options would have the same text."""
     plain = [option if isinstance(option, str) else json.dumps(option) for option in choice.options]
     if len(set(plain)) < len(plain) or "" in plain:
         plain = [json.dumps(option) for option in choice.options]
@@ -186,7 +189,7 @@ def _texts(choice: Choice) -> dict[str, Any]:
 
 
 def _steps(values: Range) -> list[int | float]:
-    """What a range with a step holds; of too many, one more than may be."""
+    """The values of a range with a step; at most one more than the limit."""
     low, high, step = (Decimal(str(value)) for value in (values.low, values.high, values.step))
     count = min(int((high - low) // step) + 1, _MOST_DISCRETE + 1)
     return [_plain(low + number * step, whole=values.whole) for number in range(count)]
@@ -208,15 +211,15 @@ def _value(name: str, values: Range | Choice, given: Any) -> Any:
     if not inside:
         raise _foreign(name, f"{values.low!r} to {values.greatest!r}", given)
     nearest = _nearest(values, number)
-    # Whole numbers are exact; of others the service keeps some digits.
+    # Whole numbers are exact; of others the service preserves some digits.
     if number != nearest if values.whole else not _equal(float(nearest), float(number)):
         raise _foreign(name, f"steps of {values.step}" if values.step else "a whole number", given)
-    # A logarithm there and back may leave a bound by a last digit.
+    # A logarithm and its inverse may exceed a bound by a last digit.
     return nearest if values.whole else min(max(nearest, values.low), values.greatest)
 
 
 def _nearest(values: Range, number: Decimal) -> int | float:
-    """What a range holds next to a number."""
+    """The value of a range that is nearest to a number."""
     if values.step is None:
         return _plain(number, whole=values.whole)
     low, step = Decimal(str(values.low)), Decimal(str(values.step))
@@ -238,12 +241,14 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _foreign(name: str, expected: str, given: Any) -> DataError:
-    return DataError("a trial has a value that is not searched", where=name, expected=expected, received=repr(given))
+    return DataError(
+        "a trial has a value outside the search space", where=name, expected=expected, received=repr(given)
+    )
 
 
 def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[Broken]:
     scale = spec.get("scale_type") or _UNSPECIFIED
-    # A number in what the helpers of google-cloud-pipeline-components write.
+    # The helpers of google-cloud-pipeline-components write an enum as a number.
     scale = _SCALES[int(scale)] if isinstance(scale, int | float) else scale
     values: Sequence[Any] = ()
     if "categorical_value_spec" in spec:
@@ -276,14 +281,14 @@ def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[Broken]:
 
 
 def check_budget(request: Request) -> None:
-    """Refuses a budget that a hyperparameter tuning job does not know.
+    """Refuses a budget that a hyperparameter tuning job does not support.
 
     Raises:
-        UsageError: hours or money for the whole search.
+        UsageError: there is a budget of hours or money for the whole search.
     """
     if request.options.budget.hours is not None:
         raise UsageError(
-            "a search on Vertex AI has no budget of hours or money",
+            "a search on Vertex AI does not support a budget of hours or money",
             where="training",
             expected="trials and parallel, and [vertex.training] timeout_hours of each trial",
             received=f"{request.options.budget.hours:g} hours",

@@ -1,6 +1,6 @@
-"""The search on Vertex AI as steps of a pipeline: what to search, before the job, and the best trial's Model after it.
+"""Steps of a search on Vertex AI: the study before the job, and the best trial's Model after it.
 
-Both are parts of the step `tune`: a failure of either is what is told of it, success is told by `best` alone.
+Both are parts of the step `tune`: a failure of either is its failure; its success is recorded by `best` alone.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from headrace.core.steps.step import running
 
 
 class Study(NamedTuple):
-    """What a job searches.
+    """Inputs of a tuning job.
 
     Attributes:
-        search: the search's identity, by which the job is labelled.
+        search: identity of the search, a label of the job.
         folder: of the trials' outputs.
         parameters: of the study.
-        trials: how many.
+        trials: number of trials.
     """
 
     search: str
@@ -46,7 +46,7 @@ def plan(
     algorithm: str,
     training: Mapping[str, Any],
 ) -> Study:
-    """Does the work of `vertex_component.study`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.study`."""
     with running("tune", root=root) as step:
         file = load_problem(problem, digest=tuning_digest, part="tuning")
         request = Request.from_json(training)
@@ -56,7 +56,7 @@ def plan(
         space.check_budget(request)
         count = trials or tuning.trials
         space.check(tuning, trials=count, parallel=parallel, algorithm=algorithm)
-        # The job is still to come.
+        # The job starts after this step.
         step.writes = False
     folder = storage.join(workspace.searches_uri(root), name)
     return Study(name, folder, space.parameter_specs(tuning), count)
@@ -73,10 +73,12 @@ def take_best(
     project: str,
     location: str,
 ) -> None:
-    """Does the work of `vertex_component.best`, whose docstring says what the arguments are."""
+    """Runs the step; arguments as of `component.best`."""
     with running("tune", root=root) as step:
         if not search:
-            raise PlatformError("there is no search whose best trial could be taken", fix="A step before says why")
+            raise PlatformError(
+                "there is no search to choose the best trial of", fix="Read the error of the step that failed before"
+            )
         step.identity = step_identity(search, trials, Request())
         file = load_problem(problem, digest=tuning_digest, part="tuning")
         with step.importing():

@@ -1,8 +1,7 @@
-"""A trial of a hyperparameter tuning job: `python -m headrace.components.tune.vertex.trial`, in the trainer's image.
+"""Trial of a hyperparameter tuning job: `python -m headrace.components.tune.vertex.trial`, in the trainer's image.
 
-Vertex AI adds what it chose as --NAME=VALUE to the command, reads the eval loss from a file after each epoch, and ends
-a trial that others outdo. KFP's own way into a component is not taken: each of the trials would write the same file of
-outputs.
+Vertex AI appends its parameters as --NAME=VALUE to the command, reads the eval loss from a file after each epoch, and
+stops a trial that is worse than others. KFP's own entry point is not used: all trials would write the same output file.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from headrace.core.steps.step import Step, running
 from headrace.core.tensorflow_import import import_tensorflow
 
 _TOLD = "--executor_input"
-# Buckets as Vertex AI shows them.
+# Where Vertex AI mounts buckets.
 _BUCKETS = "/gcs/"
 
 
 def record_uri(folder: str, number: int) -> str:
-    """Where a trial says what came of it.
+    """URI of a trial's record.
 
     Args:
         folder: of the job's outputs.
@@ -46,18 +45,18 @@ def record_uri(folder: str, number: int) -> str:
 
 
 def model_uri(folder: str, number: int) -> str:
-    """Where a trial leaves its Model: the service's AIP_MODEL_DIR."""
+    """URI of a trial's Model: the service's AIP_MODEL_DIR."""
     return storage.join(folder, str(number), "model")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial keeps things, as the service tells it.
+    """Folders of a trial, from the service's variables.
 
     Attributes:
         number: of the trial.
         folder: of the job's outputs.
-        checkpoints: of this trial alone; a machine that was taken back goes on from there.
+        checkpoints: of this trial alone; a preempted trial resumes from there.
     """
 
     number: int
@@ -66,10 +65,10 @@ class Place:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Place:
-        """What the process' environment says.
+        """Reads the process's environment variables.
 
         Raises:
-            UsageError: it is none of a trial.
+            UsageError: the process is not a trial.
         """
         names = ("CLOUD_ML_TRIAL_ID", "AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR")
         missing = [name for name in names if not environment.get(name)]
@@ -77,7 +76,7 @@ class Place:
         end = f"/{number}/model"
         if missing or not number.isdigit() or not model.endswith(end):
             raise UsageError(
-                "this is no trial of a hyperparameter tuning job",
+                "the process is not a trial of a hyperparameter tuning job",
                 where="environment",
                 expected="CLOUD_ML_TRIAL_ID, AIP_MODEL_DIR and AIP_CHECKPOINT_DIR as Vertex AI sets them for a job with"
                 " a base_output_directory",
@@ -87,23 +86,23 @@ class Place:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Runs a trial to its end, and leaves its Model and a record of it.
+    """Runs a trial to its end, and writes its Model and its record.
 
     Raises:
         SystemExit: with the error's exit status, after it was reported.
     """
-    told = _told(arguments)
-    given = told["inputs"]["parameterValues"]
-    with running("trial", root=given["root"]) as step:
-        # Each has a record of its own, beside its Model.
+    inputs = _job_inputs(arguments)
+    values = inputs["inputs"]["parameterValues"]
+    with running("trial", root=values["root"]) as step:
+        # Each trial has its own record, next to its Model.
         step.writes = False
         place = Place.of(environment)
-        file = load_problem(given["problem"], digest=given["tuning_digest"], part="tuning")
-        request = Request.from_json(given.get("training") or {}).of_trials()
+        file = load_problem(values["problem"], digest=values["tuning_digest"], part="tuning")
+        request = Request.from_json(values.get("training") or {}).of_trials()
         tuning = trial.tuning_of(file, request)
         config = TrialConfig(
             parameters=space.parameters_of(tuning, flags(arguments)),
-            examples=_examples(told),
+            examples=_examples(inputs),
             output=model_uri(place.folder, place.number),
             checkpoints=place.checkpoints,
             request=request,
@@ -122,13 +121,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def flags(arguments: Sequence[str]) -> dict[str, str]:
-    """What the service chose: --NAME=VALUE, by name."""
+    """Parses the service's parameters, --NAME=VALUE, by name."""
     pairs = (argument.removeprefix("--").partition("=") for argument in arguments if argument.startswith("--"))
     return {name: value for name, sign, value in pairs if sign}
 
 
 class _Reporter:
-    """Tells the service of a trial's eval loss, and `best` of what came of it; None for a file tells nobody."""
+    """Reports a trial's eval loss to the service, and its result to `best`; without a file it reports nothing."""
 
     def __init__(self, file: MetricFile | None, tuning: Tuning, place: Place) -> None:
         self._file, self._tuning, self._place = file, tuning, place
@@ -136,10 +135,10 @@ class _Reporter:
         self._epoch = 0
 
     def judge(self, epoch: int, eval_loss: float) -> bool:
-        """Reports the eval loss of an epoch; the service judges, and ends the process where it says no."""
+        """Reports the eval loss of an epoch; the service judges, and ends the process to prune the trial."""
         self._loss = eval_loss if self._loss is None else min(eval_loss, self._loss)
         self._epoch = epoch
-        # What is not reported is never judged.
+        # An unreported value is never judged.
         if self._file is not None and epoch > self._tuning.warmup_epochs:
             self._file.report(space.METRIC, eval_loss, epoch)
         return True
@@ -152,13 +151,13 @@ class _Reporter:
         error: HeadraceError | None = None,
         result: TrainResult | None = None,
     ) -> None:
-        """Says what came of the trial, after its Model is there."""
+        """Writes the trial's record, after its Model exists."""
         if self._file is None:
             return
         if result is not None:
-            # Of the epochs before a checkpoint that it went on from, the process itself knows nothing.
+            # A resumed process has no data about the epochs before its checkpoint.
             self._loss, self._epoch = result.eval_loss, result.epochs
-            # A step of its own, lest it be taken for the last epoch's.
+            # A separate step, so that it is distinct from the last epoch's.
             self._file.report(space.METRIC, self._loss, self._epoch + 1)
         tried = Tried(
             number=self._place.number,
@@ -170,22 +169,22 @@ class _Reporter:
             error=None if error is None else error.to_json(),
         )
         version = None if result is None else result.model_version
-        told = {**tried.to_json(), "model_version": version}
-        storage.write_json(record_uri(self._place.folder, self._place.number), told)
+        record = {**tried.to_json(), "model_version": version}
+        storage.write_json(record_uri(self._place.folder, self._place.number), record)
 
 
-def _told(arguments: Sequence[str]) -> dict[str, Any]:
-    """What the pipeline told the job that the trial is one of."""
+def _job_inputs(arguments: Sequence[str]) -> dict[str, Any]:
+    """Parses the pipeline's inputs of the job."""
     try:
-        told: dict[str, Any] = json.loads(arguments[list(arguments).index(_TOLD) + 1])
+        inputs: dict[str, Any] = json.loads(arguments[list(arguments).index(_TOLD) + 1])
     except (ValueError, IndexError) as error:
         sys.stderr.write(f"usage: {_TOLD} JSON --NAME=VALUE ...: {error}\n")
         raise SystemExit(UsageError.exit_status) from error
-    return told
+    return inputs
 
 
-def _examples(told: Mapping[str, Any]) -> str:
-    uri = str(told["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"])
+def _examples(inputs: Mapping[str, Any]) -> str:
+    uri = str(inputs["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"])
     return uri.replace("gs://", _BUCKETS, 1) if storage.is_remote(uri) else uri
 
 

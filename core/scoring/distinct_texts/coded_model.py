@@ -17,7 +17,7 @@ from headrace.core.saved_model.signatures import (
     TEXT_TABLES,
     code_input,
     groups_of,
-    numbers_of,
+    number_input,
     texts_input,
 )
 from headrace.core.scoring.distinct_texts.vocabulary import Vocabulary
@@ -34,7 +34,6 @@ class CodedModel:
         self._predict = predict
         inputs = predict.structured_input_signature[1]
         self._groups = groups_of(inputs)
-        self._numbers = numbers_of(inputs)
         self._columns = len(text_tables.structured_input_signature[1])
         self._vocabularies = [Vocabulary() for _ in range(self._columns)]
         self._made: tuple[tuple[pa.Array, ...], Mapping[str, Any]] = (), {}
@@ -74,8 +73,9 @@ class CodedModel:
             codes = [words[at].codes for at in group]
             joined = codes[0] if len(group) == 1 else np.ravel_multi_index(codes, [sizes[at] for at in group])
             inputs[code_input(group)] = tf.constant(joined.astype(np.int32, copy=False))
-        for column, name in self._numbers.items():
-            inputs[name] = tf.constant(filled_up(by_name[column].numbers, filled - rows))
+        numbers = [by_name[name].numbers for name in sorted(by_name) if by_name[name].numbers is not None]
+        for at, column in enumerate(numbers):
+            inputs[number_input(at)] = tf.constant(filled_up(column, filled - rows))
         outputs: dict[str, Any] = self._predict(**inputs)
         return outputs
 

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines on a cluster of one's own: runs and schedules, by kfp.Client."""
+"""Kubeflow Pipelines client: runs and schedules on a self-hosted cluster, by kfp.Client."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _TASK_STATES = {**_RUN_STATES, "SKIPPED": "skipped", "CANCELING": "running"}
 
 
 class KubeflowService:
-    """Kubeflow Pipelines behind one address.
+    """Kubeflow Pipelines at one URL.
 
     Args:
-        host: of its API, such as http://127.0.0.1:8888; "" for the cluster that this is in, or that kubectl knows.
-        namespace: of the runs, where the cluster has several users; "" otherwise.
-        token: that says who asks; "" for none.
-        service_account: of Kubernetes, that tasks run as; "" for the cluster's own.
-        experiment: that runs are kept under.
+        host: URL of its API, such as http://127.0.0.1:8888; "" for the cluster of this pod, or of kubectl.
+        namespace: of the runs, on a cluster with several users; "" otherwise.
+        token: bearer token; "" for none.
+        service_account: Kubernetes service account of the tasks; "" for the cluster's default.
+        experiment: of the runs.
     """
 
     name = "kubeflow"
@@ -66,11 +66,11 @@ class KubeflowService:
         self._service_account, self._experiment = service_account, experiment
 
     def run_id(self, text: str) -> str:
-        """As it is: a run may be called anything."""
+        """Returns the text unchanged: a run may have any name."""
         return text
 
     def find(self, run_id: str) -> Run | None:
-        """A run by its name, or by the id that the cluster gave it; of several of one name, the first that was made."""
+        """Finds a run by its name, or by the cluster's id; of several runs with one name, the first created."""
         with self._asking(run_id):
             if not _UUID.match(run_id):
                 named = self._named(run_id)
@@ -84,7 +84,7 @@ class KubeflowService:
                 return None
 
     def create(self, run_id: str, submission: Submission) -> Run:
-        """Starts a run. The cluster lets two runs have one name: of two that come at once, the first is kept."""
+        """Starts a run. The cluster allows duplicate names: of two concurrent runs, the first is kept."""
         with self._asking(run_id), _spec_file(submission) as package:
             made = self._client.run_pipeline(
                 experiment_id=self._made_experiment(),
@@ -120,12 +120,12 @@ class KubeflowService:
             return found[:limit]
 
     def cancel(self, run: Run) -> None:
-        """Asks the cluster to terminate a run."""
+        """Requests the termination of a run."""
         with self._asking(run.run_id):
             self._client.terminate_run(run.reference)
 
     def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
-        """What the pods of the tasks wrote, task by task, as the API server keeps it."""
+        """Reads the logs of the tasks' pods, task by task, from the API server."""
         for name in leaves(run.spec):
             for pod in run.tasks[name].jobs if name in run.tasks and task in ("", name) else ():
                 yield from (line for line in self._pod_log(run, name, pod) if not after or line.when > after)
@@ -145,23 +145,23 @@ class KubeflowService:
             return found
 
     def schedule(self, name: str, cron: str, timezone: str, submission: Submission) -> Schedule:
-        """Makes a recurring run, whose runs do not overlap.
+        """Creates a recurring run, whose runs do not overlap.
 
         Raises:
-            UsageError: a time zone: the cluster has one for all.
+            UsageError: a time zone other than UTC: the cluster has one for all schedules.
         """
         if timezone != "UTC":
             raise UsageError(
                 "Kubeflow Pipelines has one time zone for all schedules",
                 where="--timezone",
-                expected="UTC, or what CRON_SCHEDULE_TIMEZONE of its controller says, written as UTC here",
+                expected="UTC; the controller's CRON_SCHEDULE_TIMEZONE applies instead, if set",
                 received=timezone,
             )
         with self._asking(name), _spec_file(submission) as package:
             made = self._client.create_recurring_run(
                 experiment_id=self._made_experiment(),
                 job_name=name,
-                # Seconds come first.
+                # The first field is seconds.
                 cron_expression=f"0 {cron}",
                 max_concurrency=1,
                 no_catchup=True,
@@ -173,7 +173,7 @@ class KubeflowService:
             return _schedule(made)
 
     def change(self, schedule: Schedule, cron: str, timezone: str, submission: Submission) -> Schedule:
-        """Makes the new one, then deletes the old: the interface has no update. For a moment there are two."""
+        """Creates the new one, then deletes the old: the API has no update. For a moment both exist."""
         made = self.schedule(schedule.name, cron, timezone, submission)
         if schedule.state == "paused":
             self.set_paused(made, True)
@@ -181,7 +181,7 @@ class KubeflowService:
         return made
 
     def set_paused(self, schedule: Schedule, paused: bool) -> None:
-        """Disables or enables; what was missed in between is not made up for."""
+        """Disables or enables a schedule; missed runs are not caught up."""
         with self._asking(schedule.name):
             if paused:
                 self._client.disable_recurring_run(schedule.reference)
@@ -210,7 +210,7 @@ class KubeflowService:
             )
 
     def _made_experiment(self) -> str:
-        """The experiment's id; it is made where there is none."""
+        """The experiment's id; created if it does not exist."""
         made = self._client.create_experiment(self._experiment, namespace=self._namespace or None)
         return str(made.experiment_id)
 
@@ -226,7 +226,7 @@ class KubeflowService:
             yield
 
     def _named(self, name: str) -> list[Any]:
-        """The runs of a name, those that were archived left out, in the order in which they were made."""
+        """The runs of a name without archived ones, in the order of their creation."""
         wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
         page = self._client.list_runs(
             page_size=_PAGE,
@@ -236,19 +236,19 @@ class KubeflowService:
         )
         return [one for one in page.runs or [] if one.storage_state != "ARCHIVED"]
 
-    def _run(self, told: Any) -> Run:
-        spec = told.pipeline_spec or {}
+    def _run(self, response: Any) -> Run:
+        spec = response.pipeline_spec or {}
         spec = spec.get("pipeline_spec", spec)
-        details = (told.run_details.task_details if told.run_details else None) or []
+        details = (response.run_details.task_details if response.run_details else None) or []
         return Run(
-            run_id=told.display_name,
-            state=_RUN_STATES.get(told.state or "PENDING", "waiting"),
-            reference=told.run_id,
-            page=f"{self._host}/#/runs/details/{told.run_id}",
-            created=_seconds(told.created_at),
-            finished=_seconds(told.finished_at),
-            message=(told.error.message if told.error else "") or "",
-            parameters=(told.runtime_config.parameters if told.runtime_config else None) or {},
+            run_id=response.display_name,
+            state=_RUN_STATES.get(response.state or "PENDING", "waiting"),
+            reference=response.run_id,
+            page=f"{self._host}/#/runs/details/{response.run_id}",
+            created=_seconds(response.created_at),
+            finished=_seconds(response.finished_at),
+            message=(response.error.message if response.error else "") or "",
+            parameters=(response.runtime_config.parameters if response.runtime_config else None) or {},
             spec=spec,
             tasks=_tasks(details),
         )
@@ -257,7 +257,7 @@ class KubeflowService:
         api_client = self._client._run_api.api_client
         try:
             with self._asking(f"the log of {task}"):
-                # No method of kfp.Client reads logs; this is what the web interface asks.
+                # kfp.Client has no method for logs; this is the request of the web interface.
                 answer = api_client.call_api(
                     "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log",
                     "GET",
@@ -266,7 +266,7 @@ class KubeflowService:
                     _preload_content=False,
                 )
         except NotThere:
-            # A pod that has not started, or whose log nobody kept.
+            # A pod that has not started, or whose log was not archived.
             return
         for line in answer.data.decode("utf-8", "replace").splitlines():
             found = _STAMP.match(line)
@@ -274,7 +274,7 @@ class KubeflowService:
 
 
 def _line(task: str, when: str, text: str) -> LogLine:
-    """A line of a pod; our own events are JSON."""
+    """Parses a line of a pod's log; headrace's own events are JSON."""
     if text.startswith('{"severity"'):
         try:
             event = json.loads(text)
@@ -286,15 +286,15 @@ def _line(task: str, when: str, text: str) -> LogLine:
 
 def _tasks(details: list[Any]) -> dict[str, Task]:
     found: dict[str, Task] = {}
-    for told in sorted(details, key=lambda one: _seconds(one.create_time) or 0.0):
-        message = (told.error.message if told.error else "") or ""
+    for detail in sorted(details, key=lambda one: _seconds(one.create_time) or 0.0):
+        message = (detail.error.message if detail.error else "") or ""
         status = _EXIT_STATUS.search(message)
-        pods = [told.pod_name, *(child.pod_name for child in told.child_tasks or [])]
-        found[told.display_name] = Task(
-            name=told.display_name,
-            state=_TASK_STATES.get(told.state or "PENDING", "waiting"),
-            started=_seconds(told.start_time),
-            finished=_seconds(told.end_time),
+        pods = [detail.pod_name, *(child.pod_name for child in detail.child_tasks or [])]
+        found[detail.display_name] = Task(
+            name=detail.display_name,
+            state=_TASK_STATES.get(detail.state or "PENDING", "waiting"),
+            started=_seconds(detail.start_time),
+            finished=_seconds(detail.end_time),
             message=message,
             exit_status=int(status[1]) if status else None,
             jobs=tuple(pod for pod in pods if pod),
@@ -303,25 +303,25 @@ def _tasks(details: list[Any]) -> dict[str, Task]:
 
 
 def _seconds(moment: Any) -> float | None:
-    # A time that there is none of comes as the year 1970, or not at all.
+    # An unset time is the year 1970, or missing.
     return moment.timestamp() if moment is not None and moment.year > 1970 else None
 
 
-def _schedule(told: Any) -> Schedule:
-    cron = told.trigger.cron_schedule.cron
-    enabled = told.status == "ENABLED" or (told.status is None and told.mode == "ENABLE")
+def _schedule(response: Any) -> Schedule:
+    cron = response.trigger.cron_schedule.cron
+    enabled = response.status == "ENABLED" or (response.status is None and response.mode == "ENABLE")
     return Schedule(
-        name=told.display_name,
+        name=response.display_name,
         state="active" if enabled else "paused",
         cron=cron.partition(" ")[2] if len(cron.split()) == 6 else cron,
         timezone="UTC",
-        reference=told.recurring_run_id,
+        reference=response.recurring_run_id,
     )
 
 
 @contextmanager
 def _spec_file(submission: Submission) -> Iterator[str]:
-    """The spec as a file, which is how kfp.Client takes it."""
+    """Writes the spec to a file, as kfp.Client requires."""
     documents: list[Mapping[str, Any]] = [dict(one) for one in submission.documents]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "pipeline.yaml"
@@ -331,7 +331,7 @@ def _spec_file(submission: Submission) -> Iterator[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lets kfp.Client neither print links, nor warn of its own future, nor log tracebacks of what it asks again."""
+    """Suppresses kfp.Client's links, deprecation warnings, and tracebacks of requests that it retries."""
     disabled = logging.root.manager.disable
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

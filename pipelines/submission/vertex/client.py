@@ -1,4 +1,4 @@
-"""Vertex AI Pipelines: runs and schedules, by the service's own client."""
+"""Vertex AI Pipelines client: runs and schedules, by the service's own client library."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as vertex
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.submission.retry import Transient
+from headrace.core.retry import Transient
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission
 from headrace.pipelines.submission.vertex import failures
 from headrace.pipelines.submission.vertex import logs as vertex_logs
 from headrace.pipelines.submission.vertex.errors import Account, explained
 from headrace.pipelines.submission.vertex.messages import run_of, schedule_of
 
-# By which our runs are found among others.
+# Label by which headrace's runs are found among others.
 _LABEL = "headrace-pipeline"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _RUN_ID = re.compile(r"[a-z][-a-z0-9]{0,127}\Z")
@@ -34,12 +34,12 @@ class VertexService:
     Args:
         project: its id.
         location: a region.
-        api_endpoint: another address of the service; one that begins with http:// is a server for tests, which is
-            asked without credentials.
-        network, encryption_key: of the runs, as VertexOptions has them.
+        api_endpoint: another URL of the service; one that starts with http:// is a server for tests, which needs no
+            credentials.
+        network, encryption_key: of the runs, as of VertexOptions.
 
     Raises:
-        UsageError: there are no credentials.
+        UsageError: no credentials were found.
     """
 
     name = "vertex"
@@ -61,21 +61,21 @@ class VertexService:
         self._service_account = service_account
 
     def run_id(self, text: str) -> str:
-        """As it is, where the service takes it.
+        """Returns the text if it is a valid name.
 
         Raises:
-            UsageError: the service takes no such name.
+            UsageError: the service does not accept the name.
         """
         if not _RUN_ID.match(text):
             raise UsageError(
-                "Vertex AI takes no such name of a run",
+                "the run name is not valid on Vertex AI",
                 where=text,
-                expected="1 to 128 of a-z, 0-9 and -, beginning with a letter",
+                expected="1 to 128 of a-z, 0-9 and -, starting with a letter",
             )
         return text
 
     def find(self, run_id: str) -> Run | None:
-        """A run by its id or its resource name."""
+        """Finds a run by its id or its resource name."""
         name = run_id if "/" in run_id else f"{self._parent}/pipelineJobs/{self.run_id(run_id)}"
         try:
             with self._asking(name):
@@ -85,7 +85,7 @@ class VertexService:
         return self._with_refusals(run) if run.state == "failed" else run
 
     def create(self, run_id: str, submission: Submission) -> Run:
-        """Starts a run; the service keeps its name for it alone."""
+        """Starts a run; names of runs are unique in the service."""
         try:
             with self._asking(run_id):
                 job = self._pipelines.create_pipeline_job(
@@ -97,16 +97,16 @@ class VertexService:
                 )
                 return self._as_run(job)
         except api.Conflict as error:
-            # Somebody submitted the same in the meantime, or the answer to our first request was lost.
+            # The same run was submitted in the meantime, or the response to the first request was lost.
             found = self.find(run_id)
             if found is None:
-                raise Transient("the run is there and is not", where=run_id, received=str(error)) from error
+                raise Transient("the run exists but cannot be found", where=run_id, received=str(error)) from error
             return found
         except api.NotFound as error:
             raise self._missing(run_id, error) from error
 
     def runs(self, limit: int) -> list[Run]:
-        """The newest runs that headrace submitted."""
+        """Lists the newest runs that headrace submitted."""
         with self._asking(self._parent):
             request = {
                 "parent": self._parent,
@@ -122,12 +122,12 @@ class VertexService:
             return found
 
     def cancel(self, run: Run) -> None:
-        """Asks the service to cancel a run: its jobs are cancelled too."""
+        """Requests the cancellation of a run and its jobs."""
         with self._asking(run.run_id):
             self._pipelines.cancel_pipeline_job(name=run.reference, timeout=60.0, retry=None)
 
     def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
-        """What Cloud Logging has of the run's jobs."""
+        """Reads the logs of the run's jobs from Cloud Logging."""
         base = self._endpoint if self._for_tests else "https://logging.googleapis.com"
         jobs = {job: one.name for one in run.tasks.values() for job in one.jobs if task in ("", one.name)}
         with self._asking(f"the log of {run.run_id}"):
@@ -138,13 +138,13 @@ class VertexService:
                 session.close()  # type: ignore[no-untyped-call]
 
     def schedules(self) -> list[Schedule]:
-        """All schedules of pipelines."""
+        """Lists all schedules of pipelines."""
         with self._asking(self._parent):
             found = self._schedules.list_schedules(request={"parent": self._parent}, timeout=60.0, retry=None)
             return [schedule_of(one) for one in found if "create_pipeline_job_request" in one]
 
     def schedule(self, name: str, cron: str, timezone: str, submission: Submission) -> Schedule:
-        """Makes a schedule, whose runs do not overlap."""
+        """Creates a schedule, whose runs do not overlap."""
         with self._asking(name):
             made = self._schedules.create_schedule(
                 parent=self._parent,
@@ -155,7 +155,7 @@ class VertexService:
             return schedule_of(made)
 
     def change(self, schedule: Schedule, cron: str, timezone: str, submission: Submission) -> Schedule:
-        """Updates a schedule; its history stays."""
+        """Updates a schedule; its history is kept."""
         wanted = self._scheduled(schedule.name, cron, timezone, submission)
         wanted.name = schedule.reference
         with self._asking(schedule.name):
@@ -169,7 +169,7 @@ class VertexService:
             )
 
     def set_paused(self, schedule: Schedule, paused: bool) -> None:
-        """Pauses or resumes; what was missed in between is not made up for."""
+        """Pauses or resumes a schedule; missed runs are not caught up."""
         with self._asking(schedule.name):
             if paused:
                 self._schedules.pause_schedule(name=schedule.reference, timeout=60.0, retry=None)
@@ -197,7 +197,7 @@ class VertexService:
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         import google.auth
 
-        # Who asks is not known before there are credentials, so what is wrong with them is said without it.
+        # The account is not known before there are credentials, so their errors do not name it.
         with explained(Account(self._project, self._location, "user:ACCOUNT"), "Google Cloud"):
             credentials, _ = google.auth.default(scopes=[_SCOPE])
         return credentials
@@ -221,8 +221,8 @@ class VertexService:
         )
 
     def _with_refusals(self, run: Run) -> Run:
-        """A run that failed, with what of its tasks' failures is the caller's fault."""
-        # Its jobs ask as the run's own account, not as who looks at it.
+        """Adds the rejections of its tasks to a failed run."""
+        # Its jobs use the run's own account, not the account of this command.
         asks = f"serviceAccount:{self._service_account or 'PROJECT_NUMBER-compute@developer.gserviceaccount.com'}"
         account = Account(self._project, self._location, asks, self._service_account)
         found = {
@@ -244,7 +244,7 @@ class VertexService:
             "the project or something that the run names does not exist",
             where=run_id,
             received=str(error),
-            fix="Look at --project, --region, the service account and the network",
+            fix="Check --project, --region, the service account and the network",
         )
 
     def _job(self, run_id: str, submission: Submission) -> Any:
@@ -272,7 +272,7 @@ class VertexService:
         scheduled = {
             "displayName": name,
             "cron": f"TZ={timezone} {cron}",
-            # Two runs at once would register and deploy across one another.
+            # Two concurrent runs would interfere in register and deploy.
             "maxConcurrentRunCount": 1,
             "createPipelineJobRequest": job,
         }

@@ -1,4 +1,4 @@
-"""What Vertex AI refuses, as one paragraph with the command that mends it."""
+"""Vertex AI errors: translates rejections of the service to one paragraph with the command that fixes them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import requests.exceptions  # type: ignore[import-untyped]
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
+from headrace.core.cloud import errors as cloud_errors
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
-from headrace.pipelines.submission.retry import Transient
+from headrace.core.retry import Transient
 
-_DISABLED = re.compile(r"has not been used in project|it is disabled|API .*not enabled|SERVICE_DISABLED")
-_SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 _PERMISSION = re.compile(r"[Pp]ermission '?([a-z]+\.[A-Za-z]+\.[A-Za-z]+)'?")
 _ACT_AS = re.compile(r"act as service[_ ]account:?\s*'?([^\s'(]+)|iam\.serviceAccounts\.actAs")
 _QUOTA = re.compile(r"[Qq]uota (metric|limit|exceeded)|quota metrics exceed|exceed quota")
@@ -24,9 +23,8 @@ _METRIC = re.compile(r"aiplatform\.googleapis\.com/([a-z0-9_]+)")
 _REGION = re.compile(
     r"[Uu]nsupported region|[Ll]ocation [^ ]+ (is not|was not)|not (available|supported) in (region|location)"
 )
-_REQUEST = re.compile(r"\A\d{3} (?:[A-Z]+ https?://\S+?: )?")
 
-# What an account needs, by the service that a permission is of.
+# The role that an account needs, by the service of the missing permission.
 _ROLES = {
     "aiplatform": "roles/aiplatform.user",
     "logging": "roles/logging.viewer",
@@ -37,12 +35,12 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Account:
-    """Who asks, and where.
+    """Account and location of requests.
 
     Attributes:
-        project, location: that are asked about.
-        member: as IAM names it, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com.
-        service_account: what the run is to run as, or "".
+        project, location: of the requests.
+        member: IAM principal, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com.
+        service_account: of the run, or "".
     """
 
     project: str
@@ -53,53 +51,34 @@ class Account:
 
 @contextmanager
 def explained(account: Account, what: str) -> Iterator[None]:
-    """Turns what Google Cloud or the way to it says into our errors.
+    """Translates errors of Google Cloud and of the network.
 
     Args:
-        account: who asks.
-        what: the thing that it is about.
+        account: of the requests.
+        what: subject of the request, for messages.
 
     Raises:
-        google.api_core.exceptions.NotFound, Conflict: the caller knows what they mean.
-        UsageError: with the command that mends it.
-        Transient: asked again, it may answer.
+        google.api_core.exceptions.NotFound, Conflict: passed on, as their meaning depends on the caller.
+        UsageError: a rejection; the message has the command that fixes it.
+        Transient: a retry may succeed.
     """
     try:
         yield
     except (api.NotFound, api.Conflict):
         raise
     except (auth.DefaultCredentialsError, auth.RefreshError) as error:
-        raise UsageError(
-            "there are no credentials for Google Cloud that work",
-            where=what,
-            received=_said(error),
-            fix="Run: gcloud auth application-default login",
-        ) from error
+        raise cloud_errors.no_credentials(error, what) from error
     except (api.GoogleAPIError, requests.exceptions.RequestException, auth.TransportError, OSError) as error:
         raise meaning(error, account, what) from error
 
 
 def meaning(error: Any, account: Account, what: str) -> HeadraceError:
-    """What an error of Google Cloud's clients means, as ours; the arguments are those of `explained`."""
-    text, reason = _said(error), getattr(error, "reason", None) or ""
+    """Translates an error of Google Cloud's clients; arguments as of `explained`."""
+    text = cloud_errors.message_of(error)
+    of_project = cloud_errors.project_error(error, account.project, "aiplatform.googleapis.com")
+    if of_project is not None:
+        return of_project
     project = account.project
-    if reason == "SERVICE_DISABLED" or _DISABLED.search(text):
-        metadata = getattr(error, "metadata", None) or {}
-        found = _SERVICE.search(text)
-        service = metadata.get("service") or (found[1] if found else "aiplatform.googleapis.com")
-        return UsageError(
-            f"the API {service} is not enabled",
-            where=f"project {project}",
-            received=text,
-            fix=f"Run: gcloud services enable {service} --project={project}",
-        )
-    if reason == "BILLING_DISABLED" or "billing account" in text.lower():
-        return UsageError(
-            "the project has no billing account",
-            where=f"project {project}",
-            received=text,
-            fix=f"Run: gcloud billing projects link {project} --billing-account=ACCOUNT_ID",
-        )
     if isinstance(error, (api.Forbidden, api.BadRequest)) and (acting := _ACT_AS.search(text)):
         return _no_act_as(acting[1] or account.service_account, account, what, text)
     if isinstance(error, (api.Forbidden, api.Unauthorized)):
@@ -111,7 +90,7 @@ def meaning(error: Any, account: Account, what: str) -> HeadraceError:
             f"the quota{quota} is used up in {account.location}",
             where=f"project {project}",
             received=text,
-            fix=f"Wait until other jobs have ended, or ask for more: gcloud beta quotas info list"
+            fix=f"Wait until other jobs have ended, or request more: gcloud beta quotas info list"
             f" --service=aiplatform.googleapis.com --project={project} shows the limits, and"
             " gcloud beta quotas preferences create raises one",
         )
@@ -120,14 +99,8 @@ def meaning(error: Any, account: Account, what: str) -> HeadraceError:
     if isinstance(error, api.TooManyRequests) or not isinstance(error, api.ClientError):
         if _unknown_host(error):
             return _no_region(account, text)
-        return Transient("Vertex AI did not answer as it should", where=what, received=text, fix="Try again later")
-    return UsageError("Vertex AI refused the request", where=what, received=text)
-
-
-def _said(error: Exception) -> str:
-    """What the service says, in one line; the request that it says it of is known."""
-    lines = _REQUEST.sub("", str(error).strip()).splitlines()
-    return lines[0][:400].rstrip(".") if lines else type(error).__name__
+        return Transient("Vertex AI failed or did not respond", where=what, received=text, fix="Try again later")
+    return UsageError("Vertex AI rejected the request", where=what, received=text)
 
 
 def _no_permission(account: Account, what: str, text: str) -> UsageError:
@@ -135,10 +108,10 @@ def _no_permission(account: Account, what: str, text: str) -> UsageError:
     service = found[1].partition(".")[0] if found else "aiplatform"
     role = _ROLES.get(service, "roles/aiplatform.user")
     return UsageError(
-        "access is not allowed" + (f": the permission {found[1]} is missing" if found else ""),
+        "access is denied" + (f": the permission {found[1]} is missing" if found else ""),
         where=what,
         received=text,
-        fix=f"Run, with the project's true name: gcloud projects add-iam-policy-binding {account.project}"
+        fix=f"Run, with the project's real id: gcloud projects add-iam-policy-binding {account.project}"
         f" --member={account.member} --role={role}",
     )
 
@@ -146,7 +119,7 @@ def _no_permission(account: Account, what: str, text: str) -> UsageError:
 def _no_act_as(service_account: str, account: Account, what: str, text: str) -> UsageError:
     name = service_account.rstrip(".") or "SERVICE_ACCOUNT"
     return UsageError(
-        f"this account may not submit what runs as {name}",
+        f"this account is not allowed to submit runs as {name}",
         where=what,
         received=text,
         fix=f"Run: gcloud iam service-accounts add-iam-policy-binding {name} --project={account.project}"
@@ -156,11 +129,11 @@ def _no_act_as(service_account: str, account: Account, what: str, text: str) -> 
 
 def _no_region(account: Account, text: str) -> UsageError:
     return UsageError(
-        f"Vertex AI is not to be had in {account.location!r}",
+        f"Vertex AI is not available in {account.location!r}",
         where="--region",
         expected="a region such as us-central1 or europe-west1",
         received=text,
-        fix="Give another --region, and a bucket in the same region; gcloud compute regions list names them",
+        fix="Choose another --region, and a bucket in the same region; gcloud compute regions list names them",
     )
 
 

@@ -1,4 +1,4 @@
-"""The log of a run on Vertex AI: what Cloud Logging has of the run and of its tasks' jobs."""
+"""Run logs on Vertex AI: entries of Cloud Logging for the run and its tasks' jobs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _TIMEOUT_S = 60.0
 
 
 def session(credentials: Any) -> AuthorizedSession:
-    """A connection that says who asks."""
+    """Creates an authorized HTTP session."""
     return AuthorizedSession(credentials, max_refresh_attempts=2)  # type: ignore[no-untyped-call]
 
 
 def read(
     session: AuthorizedSession, base: str, project: str, run_id: str, jobs: Mapping[str, str], after: str
 ) -> Iterator[LogLine]:
-    """The lines, oldest first.
+    """Reads the lines, oldest first.
 
     Args:
         session: to the service.
-        base: its address.
-        project: whose log it is.
+        base: URL of the service.
+        project: of the log.
         run_id: of the pipeline's own events; "" for none of them.
-        jobs: the tasks' names by the ids of their jobs.
-        after: a time in RFC 3339 after which; "" for all.
+        jobs: names of tasks by ids of their jobs.
+        after: time in RFC 3339, exclusive; "" for all lines.
 
     Raises:
-        google.api_core.exceptions.GoogleAPICallError: what the service refused.
+        google.api_core.exceptions.GoogleAPICallError: the service rejected the request.
     """
     if not run_id and not jobs:
         return
@@ -62,7 +62,7 @@ def _filter(run_id: str, jobs: Mapping[str, str], after: str) -> str:
             f'(resource.type="aiplatform.googleapis.com/PipelineJob" AND resource.labels.pipeline_job_id="{run_id}")'
         )
     if jobs:
-        # Of a custom job and of a Dataflow job, whose messages have the id in the same label.
+        # Custom jobs and Dataflow jobs have the id in the same label.
         among = " OR ".join(f'"{job}"' for job in jobs)
         places.append(f'(resource.type=("ml_job" OR "dataflow_step") AND resource.labels.job_id=({among}))')
     return f"({' OR '.join(places)})" + (f' AND timestamp>"{after}"' if after else "")

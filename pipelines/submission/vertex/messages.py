@@ -1,4 +1,4 @@
-"""The service's own messages of runs, tasks and schedules, in the words that are the same for all platforms."""
+"""Message conversion: the service's runs, tasks and schedules to the model of all platforms."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _TASK_STATES = {
     "CANCELLING": "running",
     "CANCELLED": "cancelled",
     "FAILED": "failed",
-    # The service skips what it takes from its cache; a condition that is not met does not trigger.
+    # The service marks a cached task as skipped; a task whose condition is not met is not triggered.
     "SKIPPED": "cached",
     "NOT_TRIGGERED": "skipped",
 }
 
 
 def run_of(job: Any, project: str, location: str) -> Run:
-    """A PipelineJob as a run."""
-    told = json.loads(type(job).to_json(job, use_integers_for_enums=False))
+    """Converts a PipelineJob to a run."""
+    content = json.loads(type(job).to_json(job, use_integers_for_enums=False))
     run_id = job.name.rpartition("/")[2]
     tasks = {one.task_name: _task(one) for one in sorted(job.job_detail.task_details, key=_started)}
     return Run(
@@ -50,8 +50,8 @@ def run_of(job: Any, project: str, location: str) -> Run:
         created=_seconds(job.create_time),
         finished=_seconds(job.end_time),
         message=job.error.message,
-        parameters=told.get("runtimeConfig", {}).get("parameterValues", {}),
-        spec=told.get("pipelineSpec") or {},
+        parameters=content.get("runtimeConfig", {}).get("parameterValues", {}),
+        spec=content.get("pipelineSpec") or {},
         tasks=tasks,
     )
 
@@ -60,29 +60,27 @@ def _started(task: Any) -> float:
     return _seconds(task.start_time) or 0.0
 
 
-def _task(told: Any) -> Task:
-    outputs = {
-        name.removeprefix("output:"): value
-        for name, value in (dict(told.execution.metadata) if told.execution.metadata else {}).items()
-        if name.startswith("output:")
-    }
-    container = told.executor_detail.container_detail
+def _task(detail: Any) -> Task:
+    # As JSON: the client's own containers of a Struct can neither be copied nor be written.
+    metadata = json.loads(type(detail.execution).to_json(detail.execution)).get("metadata") or {}
+    outputs = {name.removeprefix("output:"): value for name, value in metadata.items() if name.startswith("output:")}
+    container = detail.executor_detail.container_detail
     jobs = [container.main_job] if container.main_job else []
     jobs += [one["resourceUri"] for one in resources(outputs.get("gcp_resources"))]
     return Task(
-        name=told.task_name,
-        state=_TASK_STATES.get(told.state.name, "waiting"),
-        started=_seconds(told.start_time),
-        finished=_seconds(told.end_time),
-        message=told.error.message,
-        exit_status=_exit_status(told.error.message),
+        name=detail.task_name,
+        state=_TASK_STATES.get(detail.state.name, "waiting"),
+        started=_seconds(detail.start_time),
+        finished=_seconds(detail.end_time),
+        message=detail.error.message,
+        exit_status=_exit_status(detail.error.message),
         outputs=outputs,
         jobs=tuple(found[1] for job in jobs if (found := _PROJECT_OF_JOB.match(job))),
     )
 
 
 def resources(text: Any) -> list[Mapping[str, str]]:
-    """The jobs that a task gave away, as google-cloud-pipeline-components keeps them."""
+    """The jobs that a task started, from the gcp_resources of google-cloud-pipeline-components."""
     try:
         found = json.loads(text).get("resources", []) if isinstance(text, str) and text else []
     except ValueError:
@@ -99,22 +97,22 @@ def _seconds(moment: Any) -> float | None:
     return moment.timestamp() if moment else None
 
 
-def schedule_of(told: Any) -> Schedule:
-    """A schedule of pipelines."""
+def schedule_of(schedule: Any) -> Schedule:
+    """Converts a schedule of pipelines."""
     zone, _, cron = (
-        told.cron.removeprefix("CRON_").removeprefix("TZ=").partition(" ")
-        if "TZ=" in told.cron
+        schedule.cron.removeprefix("CRON_").removeprefix("TZ=").partition(" ")
+        if "TZ=" in schedule.cron
         else (
             "UTC",
             "",
-            told.cron,
+            schedule.cron,
         )
     )
     return Schedule(
-        name=told.display_name,
-        state=told.state.name.lower(),
+        name=schedule.display_name,
+        state=schedule.state.name.lower(),
         cron=cron,
         timezone=zone,
-        reference=told.name,
-        next_run=told.next_run_time.isoformat() if told.next_run_time else "",
+        reference=schedule.name,
+        next_run=schedule.next_run_time.isoformat() if schedule.next_run_time else "",
     )

@@ -320,7 +320,7 @@ def longer_shard(case: Case) -> None:
         (
             lambda c: (c.examples / "manifest.json").write_text("{"),
             DataError,
-            "does not hold JSON",
+            "is not valid JSON",
             "manifest.json",
         ),
         (lambda c: shutil.rmtree(c.model), UsageError, "this folder holds no Model", "model"),
@@ -500,7 +500,7 @@ def test_an_evaluation_replaces_the_one_before_and_a_failure_leaves_it(damaged: 
 
 def test_an_output_that_cannot_be_written(regression: Case, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="it cannot be written"):
+    with pytest.raises(UsageError, match="the path cannot be written"):
         regression.run(tmp_path / "file" / "evaluation")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,39 @@ def test_files_that_hold_no_rows(tmp_path: Path, content: str | bytes, what: str
     assert (error.what, error.exit_status) == (what, 2)
     assert error.where is not None
     assert error.where.startswith(f"{tmp_path}/births.csv")
+
+
+def test_a_file_without_rows_among_others_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "births.csv").write_text(TEXT)
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert len(check_data(PROBLEM, str(tmp_path))) == 3
+
+
+def test_an_optional_column_may_be_absent_from_json_lines_where_another_file_has_it(tmp_path: Path) -> None:
+    rows = pacsv.read_csv(EXAMPLE / "births.csv").slice(0, 50).to_pylist()
+    without = [{name: value for name, value in row.items() if name != "cigarette_use"} for row in rows]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in without))
+    assert refusal(tmp_path).what == 'there is no column "cigarette_use"'
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(check_data(PROBLEM, str(tmp_path))) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "option"), [("{:,}", "--csv thousands=,"), ("{:.1f}", "--csv decimal=,")], ids=["thousands", "decimal"]
+)
+def test_numbers_with_marks_are_refused_with_the_option_that_reads_them(
+    tmp_path: Path, written: str, option: str
+) -> None:
+    table = pacsv.read_csv(EXAMPLE / "births.csv").slice(0, 100)
+    at = table.schema.names.index("mother_age")
+    ages = [str(age) if n % 10 else written.format(age + 1000.5 if "f" in written else age + 1000) for n, age in
+            enumerate(table.column(at).to_pylist())]  # fmt: skip
+    ages = [age.replace(".", ",") for age in ages]
+    pacsv.write_csv(table.set_column(at, "mother_age", pa.array(ages)), tmp_path / "a.csv")
+    error = refusal(tmp_path)
+    assert error.what == 'the column "mother_age" is of the wrong type'
+    assert option in str(error.fix)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

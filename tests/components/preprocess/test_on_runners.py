@@ -301,7 +301,7 @@ def test_what_beam_refuses_when_it_is_started_is_one_paragraph(tmp_path: Path) -
         environment_type="LOOPBACK",
         beam_options={"environment_options": "process_command=/boot"},
     )
-    with pytest.raises(UsageError, match=r"refuses its options\. Received: Option process_command is not compatible"):
+    with pytest.raises(UsageError, match=r"rejected its options\. Received: Option process_command is not compatible"):
         run(tmp_path, runner=runner)
 
 
@@ -311,6 +311,8 @@ def test_rows_in_a_bucket_become_examples_in_a_bucket(
     """Workers write below a temporary name in the bucket; what is published is what a run on this machine gives."""
     place(tmp_path)
     storage.write_bytes(f"gs://{bucket}/data/births.csv", (tmp_path / "births.csv").read_bytes())
+    # What a run leaves that is killed while it publishes.
+    storage.write_bytes(f"gs://{bucket}/made/out/{gcs.UNFINISHED}", b"")
     storage.write_bytes(f"gs://{bucket}/made/out/train/left-by-an-earlier-run.tfrecord", b"")
     runner = PortableRunner(job_endpoint="embed", environment_type="LOOPBACK")
     config = PreprocessConfig(

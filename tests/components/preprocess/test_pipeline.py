@@ -340,7 +340,7 @@ def test_nothing_is_printed_and_no_runner_is_fetched(tmp_path: Path, capfd: pyte
 
 def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="it cannot be written"):
+    with pytest.raises(UsageError, match="the path cannot be written"):
         run(EXAMPLE / "births.csv", tmp_path / "file" / "out")
 
 

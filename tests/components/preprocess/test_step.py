@@ -51,5 +51,5 @@ def test_what_names_no_runner(text: str) -> None:
 
 
 def test_a_runner_with_an_option_of_another() -> None:
-    with pytest.raises(UsageError, match="FlinkRunner does not take --region"):
+    with pytest.raises(UsageError, match="FlinkRunner does not accept --region"):
         runner_of('{"name": "FlinkRunner", "region": "europe-west1"}')

@@ -75,7 +75,7 @@ def test_drift_from_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the predictions have drifted") as caught:
         check(str(out), 0.2)
     assert caught.value.received == "0.25"
-    with pytest.raises(UsageError, match="most_divergence is wrong"):
+    with pytest.raises(UsageError, match="max_divergence is wrong"):
         check(str(out), 2.0)
 
 

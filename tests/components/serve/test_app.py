@@ -149,10 +149,10 @@ def test_head_and_other_methods(app: App) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/", "there is no such path. Expected one of /health, /predict, /v1/models/natality[:predict]."),
-        ("/v1/models/other", 'there is no such model. Expected "natality".'),
-        ("/v1/models/natality/versions/v2", 'there is no such version of natality. Expected "v1".'),
-        ("/v1/models/natality:classify", "there is no such method. Expected :predict."),
+        ("/", "the path does not exist. Expected one of /health, /predict, /v1/models/natality[:predict]."),
+        ("/v1/models/other", 'the model does not exist. Expected "natality".'),
+        ("/v1/models/natality/versions/v2", 'the version of natality does not exist. Expected "v1".'),
+        ("/v1/models/natality:classify", "the method does not exist. Expected :predict."),
     ],
 )
 def test_unknown_paths(app: App, path: str, message: str) -> None:
@@ -170,16 +170,18 @@ def test_unknown_paths(app: App, path: str, message: str) -> None:
         (b"[" * 100_000, "the body is not JSON"),
         (b"[1]", "the body is not an object"),
         (b"{}", "the body does not hold rows"),
+        (rb'{"\ud800": 1}', "the body has an unknown field"),
+        (rb'{"instances": [{"x\ud800": 1}]}', "instances[0].x\ud800: there is no such feature"),
         (b'{"instance": []}', 'the body has an unknown field. Expected {"instances": ...}'),
-        (b'{"instances": {}}', "instances: it is not an array"),
-        (b'{"instances": []}', "instances: the number of rows is wrong. Expected 1 to 10000. Received: 0."),
+        (b'{"instances": {}}', "instances: the value is not an array"),
+        (b'{"instances": []}', "instances: the number of rows is out of range. Expected 1 to 10000. Received: 0."),
         (b'{"instances": [1]}', "instances[0]: it is not an object"),
         (b'{"instances": [{"mother_age": NaN}]}', "the body is not JSON"),
         (b'{"instances": [{"mother_age": 1' + b"0" * 5000 + b"}]}", "the body is not JSON"),
         (b'{"instances": [{}]}', "instances[0].mother_age: the feature is missing"),
         (b'{"instances": [{"mother_age": "30", "plurality": "1"}]}', "instances[0].mother_age: it is a string"),
-        (b'{"instances": [{}], "parameters": {"top": 3}}', "parameters: the model takes no parameters"),
-        (b'{"instances": [{}], "signature_name": "other"}', "signature_name: there is no such signature"),
+        (b'{"instances": [{}], "parameters": {"top": 3}}', "parameters: the model accepts no parameters"),
+        (b'{"instances": [{}], "signature_name": "other"}', "signature_name: the signature does not exist"),
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])
@@ -237,7 +239,7 @@ def test_a_body_that_is_too_big_is_a_413_whether_it_says_so_or_not(model: Any) -
     untold = call(app, lambda client: client.post("/predict", content=chunks()))[0]
     for response in (told, untold):
         assert response.status_code == 413
-        assert error(response) == "the body is too big. Expected at most 100 bytes."
+        assert error(response) == "the body is too large. Expected at most 100 bytes."
     assert post(app, "/predict", b"x" * 100).status_code == 400
 
 
@@ -253,7 +255,7 @@ def test_too_many_rows_are_a_400(model: Any) -> None:
 def test_a_compressed_body_is_a_415(app: App) -> None:
     response = post(app, "/predict", b"x", headers={"content-encoding": "gzip"})
     assert response.status_code == 415
-    assert error(response) == "a compressed body is not read. Expected no Content-Encoding."
+    assert error(response) == "a compressed body is not supported. Expected no Content-Encoding."
 
 
 class Held:
@@ -361,7 +363,7 @@ def test_a_body_that_does_not_arrive_is_a_408() -> None:
             422,
             "the model failed. Received: no age below 0.",
         ),
-        (RuntimeError("secret"), 500, "the server failed unexpectedly; its log has the cause"),
+        (RuntimeError("secret"), 500, "unexpected internal error; the server's log has the cause"),
     ],
 )
 def test_a_failure_is_a_clean_error(

@@ -53,14 +53,16 @@ def test_doubles_and_one_output(tmp_path: Path) -> None:
     path = save(tmp_path / "m", lambda x: {"y": 2 * x}, tf.TensorSpec([None], tf.float64, "x"))
     model = load(path)
     assert model.signature_def["inputs"]["x"]["dtype"] == "DT_DOUBLE"
-    assert model.predict(columns_from_instances([{"x": 1.5}], model.interface))["y"].tolist() == [3.0]
+    given = [1.5, 1700000059.0, 0.1, 1e39]
+    predicted = model.predict(columns_from_instances([{"x": value} for value in given], model.interface))
+    assert predicted["y"].tolist() == [2 * value for value in given]
 
 
 def test_what_is_not_one_value_a_row_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 
     image = save(tmp_path / "image", lambda x: {"y": x}, tf.TensorSpec([None, 28], tf.float32, "x"))
-    with pytest.raises(DataError, match=r"one value a row\. Received: float32 of shape \(None, 28\)"):
+    with pytest.raises(DataError, match=r"one value per row\. Received: float32 of shape \(None, 28\)"):
         load(image)
     count = save(tmp_path / "count", lambda x: {"y": x}, tf.TensorSpec([None], tf.int64, "x"))
     with pytest.raises(DataError, match=r"Received: int64"):

@@ -175,7 +175,7 @@ def test_it_predicts(server: Running) -> None:
 
 def test_a_body_that_is_too_big_is_refused_and_the_answer_arrives(server: Running) -> None:
     status, said = server.ask("/predict", {"instances": "x" * (9 << 20)})
-    assert (status, said) == (413, {"error": "the body is too big. Expected at most 8388608 bytes."})
+    assert (status, said) == (413, {"error": "the body is too large. Expected at most 8388608 bytes."})
 
 
 def test_health_answers_while_a_prediction_runs(server: Running) -> None:
@@ -194,7 +194,7 @@ def test_a_port_that_is_taken_is_the_users_mistake(server: Running, tmp_path: Pa
         check=False,
     )
     assert second.returncode == 2
-    assert "the server cannot listen there" in second.stderr
+    assert "the server cannot listen on the address" in second.stderr
     assert "Traceback" not in second.stderr
     assert second.stdout == ""
 
@@ -263,7 +263,7 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     )
     assert config == ServeConfig("/models/1", host="0.0.0.0", port=8081, health_route="/h", predict_route="/p")
     assert config_from_environment({}) == ServeConfig("")
-    with pytest.raises(UsageError, match="AIP_HTTP_PORT is wrong"):
+    with pytest.raises(UsageError, match="AIP_HTTP_PORT is not valid"):
         config_from_environment({"AIP_HTTP_PORT": "http"})
 
 
@@ -302,8 +302,8 @@ def test_a_model_in_a_bucket_is_served_and_asked_by_the_health_check(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"port": 70000}, "the port is wrong"),
-        ({"health_route": "health"}, "the route is wrong"),
+        ({"port": 70000}, "the port is not valid"),
+        ({"health_route": "health"}, "the route is not valid"),
         ({"health_route": "/predict"}, "different routes"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.components.score.identity import score_identity
-from headrace.components.summarize import batch
+from headrace.components.summarize.batch import step as batch
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.steps import identity as lineage
@@ -146,18 +146,18 @@ def test_a_run_that_failed_in_the_middle(tmp_path: Path, heard: tuple[str, list[
 def test_a_run_that_never_began(tmp_path: Path) -> None:
     batch.run(facts(tmp_path), engine_succeeded=False)
     assert [step["status"] for step in summary(tmp_path)["steps"]] == ["skipped"] * 4
-    assert summary(tmp_path)["error"]["what"].startswith("champion ended without a word")
+    assert summary(tmp_path)["error"]["what"].startswith("champion exited without an error message")
 
 
 def test_nobody_there_to_be_told_fails_no_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     finished(tmp_path, facts(tmp_path))
     batch.run(facts(tmp_path, webhook="http://127.0.0.1:9/secret"), engine_succeeded=True)
     out = capfd.readouterr().out
-    assert '"severity": "WARNING", "message": "127.0.0.1 could not be told: RequestFailed"' in out
+    assert '"severity": "WARNING", "message": "127.0.0.1 could not be notified: RequestFailed"' in out
     assert "secret" not in out
 
 
 @pytest.mark.parametrize("url", ["ftp://h/x", "hooks.example.com", "https://user:pass@h/x", "https:///x"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(UsageError, match="that is no address to notify"):
+    with pytest.raises(UsageError, match="the webhook URL is not valid"):
         batch.check_webhook(url)

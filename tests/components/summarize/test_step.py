@@ -115,7 +115,7 @@ def test_a_step_that_was_killed_is_named(facts: summarize.RunFacts) -> None:
     keep(facts, "preprocess", started=NOW + 1)
     written = summary(facts, engine_succeeded=False)
     assert written["status"] == "failed"
-    assert written["error"]["what"].startswith("train ended without a word")
+    assert written["error"]["what"].startswith("train exited without an error message")
     assert written["error"]["exit_status"] == 75
 
 
@@ -150,7 +150,7 @@ def test_the_run_before_of_a_schedule_is_not_this_one(
     clock["now"] = NOW + 200
     killed = summary(dataclasses.replace(facts, job="pipelineJobs/2"), engine_succeeded=False)
     assert (statuses(killed), killed["data_version"]) == (["skipped"] * 5, "")
-    assert killed["error"]["what"].startswith("preprocess ended without a word")
+    assert killed["error"]["what"].startswith("preprocess exited without an error message")
     clock["now"] = NOW + 300
     done_at(facts, NOW + 250, "preprocess")
     third = dataclasses.replace(facts, job="pipelineJobs/3")
@@ -167,7 +167,7 @@ def test_a_success_needs_every_step(facts: summarize.RunFacts) -> None:
     keep(facts, "evaluate", started=NOW + 1, blessed=True)
     written = summary(facts, engine_succeeded=True)
     assert written["status"] == "failed"
-    assert written["error"]["what"].startswith("register ended")
+    assert written["error"]["what"].startswith("register exited")
 
 
 def test_the_baseline_and_the_dialect_are_part_of_what_a_step_depends_on(facts: summarize.RunFacts) -> None:

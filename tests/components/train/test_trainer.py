@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.input.examples import open_examples
+from headrace.components.train.input.records import numeric_names
 from headrace.components.train.input.shard_stream import Shards
 from headrace.components.train.model import export
 from headrace.components.train.model.distinct_values import decoded
@@ -158,7 +159,7 @@ def test_serving_prepares_rows_as_training_did(natality_model: Any, natality: Pr
     examples = open_examples(str(natality_model.examples), natality.problem)
     _, serve = signature(natality_model.folder)
     features, labels = next(iter(Shards.of(natality.problem, examples.eval, seed=1).in_order()))
-    served = serve(**decoded(features), key=tf.fill(labels.shape, "k"))["prediction"]
+    served = serve(**decoded(features, numeric_names(natality.problem)), key=tf.fill(labels.shape, "k"))["prediction"]
     assert float(tf.reduce_mean((served - labels) ** 2)) == pytest.approx(natality_model.result.eval_loss, rel=1e-5)
 
 
@@ -313,7 +314,7 @@ def test_a_failure_on_the_last_step_leaves_nothing(
     natality: ProblemFile, natality_examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
-        raise PlatformError("it cannot be written", received="No space left on device")
+        raise PlatformError("the path cannot be written", received="No space left on device")
 
     monkeypatch.setattr(export, "golden", full)
     assert "No space left" in refused(natality, natality_examples, tmp_path, PlatformError, steps=1)
@@ -375,7 +376,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     (tmp_path / "file").write_text("")
     told: list[str] = []
     config = TrainConfig(str(natality_examples), str(tmp_path / "file" / "model"), IDENTITY)
-    with pytest.raises(UsageError, match="it cannot be written"):
+    with pytest.raises(UsageError, match="the path cannot be written"):
         train(natality, config, lambda message, **_: told.append(message))
     assert told == []
 
@@ -384,7 +385,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     ("answers", "said"),
     [
         ([1.0, 2.5], 'output "prediction": the exported model answers other than the trained one'),
-        ([1.0, math.nan], 'output "prediction": a prediction is not finite'),
+        ([1.0, math.nan], 'output "prediction": the exported model answers other'),
     ],
 )
 def test_an_export_that_answers_otherwise_is_not_published(answers: list[float], said: str) -> None:

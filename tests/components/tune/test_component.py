@@ -23,10 +23,10 @@ def tuning(
     problem: str, tuning_digest: str, schema_digest: str, data: str, root: str, trials: int, training: dict
 ) -> None:
     platform = local.LocalPlatform()
-    examples = platform.place(
+    examples = platform.configure_task(
         preprocess(problem=problem, schema_digest=schema_digest, data=data, data_version="v1", root=root)
     )
-    platform.place(
+    platform.configure_task(
         tune(
             problem=problem,
             tuning_digest=tuning_digest,

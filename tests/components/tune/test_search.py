@@ -202,7 +202,7 @@ def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) ->
     natality = load_problem(str(NATALITY / "natality.py"))
     for unfit, said in (
         (natality, "there is nothing to tune. Expected Problem(..., tuning=Tuning("),
-        (dataclasses.replace(file, build_model=print), 'build_model does not see "hidden_units"'),
+        (dataclasses.replace(file, build_model=print), 'build_model does not receive "hidden_units"'),
     ):
         with pytest.raises(ProblemError) as caught:
             trial.tuning_of(unfit)
@@ -266,7 +266,7 @@ def test_a_step_that_does_not_divide_the_range_ends_before_it(tmp_path: Path) ->
 
 def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("[1, 2\n{}\n")
-    with pytest.raises(DataError, match="what the search knows is damaged"):
+    with pytest.raises(DataError, match="the journal of the search is damaged"):
         Study(tmp_path / "log", "s", Tuning({"dropout": Range(0.0, 0.5)}))
 
 

@@ -72,8 +72,8 @@ def test_a_model_is_read_once_and_for_all(tmp_path: Path, make_model: Callable[.
     [
         ("training.json", "[]", "the Model is damaged"),
         ("training.json", '{"format": 1}', "the Model is damaged"),
-        ("training.json", '{"model_version": "../v1"}', "the version is wrong"),
-        ("training.json", '{"model_version": 7}', "the version is wrong"),
+        ("training.json", '{"model_version": "../v1"}', "the model version is not valid"),
+        ("training.json", '{"model_version": 7}', "the model version is not valid"),
         ("problem.json", "{}", "the Model is damaged"),
         ("saved_model/saved_model.pb", None, "the Model holds no SavedModel"),
     ],

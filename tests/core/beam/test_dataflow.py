@@ -140,8 +140,8 @@ def test_faults_of_the_service_are_ridden_out(run: Callable[..., PreprocessResul
     ("code", "kind", "said"),
     [
         (403, UsageError, "Give this account the roles roles/dataflow.developer"),
-        (404, UsageError, "Dataflow does not find what the job needs"),
-        (429, PlatformError, "Dataflow did not answer as it should"),
+        (404, UsageError, "Dataflow did not find something that the job needs"),
+        (429, PlatformError, "Dataflow failed or did not respond"),
     ],
 )
 def test_a_refusal_is_said_in_one_paragraph(
@@ -190,7 +190,7 @@ def test_a_pipeline_that_is_cancelled_cancels_its_job(
     service.endless = True
     if when == "as it starts":
         service.creating = end
-    with pytest.raises(PlatformError, match="the run was asked to end"):
+    with pytest.raises(PlatformError, match="the run was terminated"):
         run(launched=end if when == "as it runs" else lambda: None)
     (held,) = service.jobs.values()
     assert held.job.current_state.name == "JOB_STATE_CANCELLED"
@@ -224,6 +224,6 @@ def test_a_job_of_the_same_name_is_not_doubled(run: Callable[..., PreprocessResu
     assert run().rows_out == 1449
     (held,) = service.jobs.values()
     held.job.current_state = dataflow_v1beta3.JobState.JOB_STATE_RUNNING
-    with pytest.raises(PlatformError, match="a job of this name runs already"):
+    with pytest.raises(PlatformError, match="a job of this name is already running"):
         run()
     assert len(service.jobs) == 1

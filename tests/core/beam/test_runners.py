@@ -43,9 +43,9 @@ def test_options_are_frozen() -> None:
 
 def test_there_is_one_runner_for_each_name() -> None:
     assert list(RUNNERS) == ["DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner", "PortableRunner"]
-    with pytest.raises(UsageError, match=r"there is no such runner\. Expected one of DirectRunner, .*'Prism'"):
+    with pytest.raises(UsageError, match=r"the Beam runner is not valid\. Expected one of DirectRunner, .*'Prism'"):
         runner_options("Prism", {})
-    with pytest.raises(UsageError, match="DirectRunner does not take --project"):
+    with pytest.raises(UsageError, match="DirectRunner does not accept --project"):
         runner_options("DirectRunner", {"project": "my-project", "region": None})
     assert runner_options("DirectRunner", {"project": None, "workers": 2}) == DirectRunner(workers=2)
 
@@ -63,13 +63,13 @@ def test_there_is_one_runner_for_each_name() -> None:
         ("service_account", "me@example.com", "NAME@PROJECT.iam.gserviceaccount.com"),
         ("network", "Default", "a network's name"),
         ("subnetwork", "workers", "regions/REGION/subnetworks/NAME"),
-        ("subnetwork", "regions/us-east1/subnetworks/workers", "the subnetwork is of another region"),
+        ("subnetwork", "regions/us-east1/subnetworks/workers", "the subnetwork is in another region"),
         ("machine_type", "big", "a machine type, such as n2-standard-4"),
         ("machine_type", "g1-small", "a shared core"),
         ("job_name", "My_Job", "lower-case letters"),
         ("max_workers", -1, "a whole number, 0 or more"),
-        ("workers", 9, "there are more workers than the most"),
-        ("labels", {"Team": "x"}, "a label is wrong"),
+        ("workers", 9, "the number of workers exceeds the maximum"),
+        ("labels", {"Team": "x"}, "a label is not valid"),
         ("labels", {f"k{number}": "x" for number in range(65)}, "there are too many labels"),
         ("beam_options", {"num_workers": "3"}, "has an option of its own"),
     ],
@@ -157,9 +157,9 @@ def test_environments_that_are_right() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"experimentz": "x"}, 'Beam knows no option "experimentz".*Perhaps "experiment'),
+        ({"experimentz": "x"}, 'Beam has no option "experimentz".*Did you mean "experiment'),
         ({"direct_num_workers": "2"}, '"direct_num_workers" has an option of its own'),
-        ({"number_of_worker_harness_threads": "many"}, "Beam refuses an option.*invalid int value: 'many'"),
+        ({"number_of_worker_harness_threads": "many"}, "Beam rejected an option.*invalid int value: 'many'"),
         ({"runner": "FlinkRunner"}, '"runner" has an option of its own'),
     ],
 )

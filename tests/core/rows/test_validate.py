@@ -13,8 +13,10 @@ import pytest
 
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
-from headrace.core.rows.validate import Checked, as_text, not_numbers, validate, wanted_columns
+from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.validate import Checked, not_numbers, validate
 from headrace.core.sources.source import Part, Rows
+from headrace.core.values.columns import as_text
 
 PROBLEM = Problem(
     "p",
@@ -55,9 +57,14 @@ def test_columns_are_typed_in_one_order() -> None:
         ({"id": None}, "id", "missing_key", "id is empty, and is the key"),
         ({"id": ""}, "id", "missing_key", "id is empty, and is the key"),
         ({"y": None}, "y", "missing_value", "y is missing, and is not optional"),
-        ({"y": " NA "}, "y", "missing_value", "y is missing, and is not optional"),
-        ({"y": "nan"}, "y", "missing_value", "y is missing, and is not optional"),
-        ({"y": "1,5"}, "y", "not_a_number", 'y is "1,5", which is not a finite number'),
+        ({"y": " "}, "y", "missing_value", "y is missing, and is not optional"),
+        (
+            {"y": "nan"},
+            "y",
+            "not_a_number",
+            'y is "nan", which is not a finite number; missing=["nan"] in the Problem makes it a missing value',
+        ),
+        ({"y": "1,5"}, "y", "not_a_number", 'y is "1,5", which is not a finite number; --csv decimal=, reads it'),
         ({"y": "-inf"}, "y", "not_a_number", 'y is "-inf", which is not a finite number'),
         ({"y": "0x1f"}, "y", "not_a_number", 'y is "0x1f", which is not a finite number'),
         ({"y": "1e400"}, "y", "out_of_range", 'y is "1e400", which is not between -3.40282e+38 and 3.40282e+38'),
@@ -120,7 +127,7 @@ def test_bytes_that_are_not_text_are_refused() -> None:
 @pytest.mark.parametrize(
     ("column", "wrong", "present"),
     [
-        (pa.array(["1", "x", "", None, "nan"]), [False, True, False, False, False], 2),
+        (pa.array(["1", "x", "", None, "nan"]), [False, True, False, False, True], 3),
         (pa.array([1.0, math.nan, math.inf]), [False, False, True], 2),
         (pa.array([True, None]), [False, False], 1),
         (pa.array([decimal.Decimal("1.5")]), [False], 1),

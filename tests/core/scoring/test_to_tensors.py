@@ -78,7 +78,7 @@ def test_the_dtype_is_the_models(dtype: str) -> None:
 def test_what_is_missing_is_nan_if_it_may_be_and_else_a_fault() -> None:
     columns: list[pa.Array] = [
         pa.array([1.0, None, NAN], pa.float32()),
-        pa.array(["1", "", "NA"]),
+        pa.array(["1", "", None]),
         pa.array([1, None, None], pa.int64()),
         pa.array([1, None, None], pa.int64()).dictionary_encode(),
     ]
@@ -302,3 +302,25 @@ def test_any_layout_of_texts_gives_the_same_tensor(values: list[str | None], off
         assert tensor.numpy().tolist() == expected + expected[-1:] * 5
     missing = [i for i, v in enumerate(expected) if not v]
     assert faults(feed(column.slice(offset), "string")) == ({"missing_value": missing} if missing else {})
+
+
+def test_lists_written_as_text_and_what_is_none_among_them() -> None:
+    made = feed(["[1, 9007199254740993]", "7", None, "[1, 2.5]", "[1]", "[", "[3, 4]"], "int64", width=2)
+    assert numbers(made)[[0, 6]].tolist() == [[1, 9007199254740993], [3, 4]]
+    assert faults(made) == {"malformed_row": [1, 5], "missing_value": [2], "too_few_fields": [4], "not_a_number": [3]}
+
+
+def test_integers_do_not_depend_on_their_neighbours() -> None:
+    ids = [str(9007199254740993 + 2 * n) for n in range(3)]
+    for beside, fault in (("7.0", {}), (" 9007199254740999", {}), ("x", {"not_a_number": [3]})):
+        made = feed([*ids, beside], "int64")
+        assert numbers(made)[:3].tolist() == [9007199254740993, 9007199254740995, 9007199254740997]
+        assert faults(made) == fault
+
+
+def test_a_typed_value_is_the_category_that_says_it() -> None:
+    taken = ModelInput("x", "string", None, ("x",), spellings={"true": "True", "2": "2.0", "3": ""})
+    for column, expected in (([True, False], ["True", "false"]), ([2.0, 5.0], ["2.0", "5"]), (["true", "2"],) * 2):
+        assert texts(feeds_of(pa.record_batch({"x": pa.array(column)}), [taken])) == expected
+    with pytest.raises(DataError, match="several of the categories"):
+        feeds_of(pa.record_batch({"x": pa.array([3])}), [taken])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.sources import csv_reader
+from headrace.core.sources.csv import reader
+from headrace.core.sources.csv.reader import CsvSource
 from headrace.core.sources.csv_dialect import CsvDialect
-from headrace.core.sources.csv_reader import CsvSource
 from headrace.core.sources.open import data_version, source_of
 
 
@@ -69,7 +69,7 @@ def test_files_named_tsv_have_tabs(tmp_path: Path) -> None:
 
 
 def test_a_comment_within_quotes_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK", 64)
+    monkeypatch.setattr(reader, "BLOCK", 64)
     lines = ["k,a"]
     for number in range(100):
         lines += [f'{number},"x', "# not a comment", 'y"', "# a comment", "#"]

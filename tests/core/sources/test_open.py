@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzzing import max_examples
 
-from headrace.core.errors import DataError
-from headrace.core.sources import csv_reader
+from headrace.core.errors import DataError, EmptyFile
+from headrace.core.sources.csv import reader
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
@@ -67,7 +67,7 @@ def test_every_row_comes_once_with_its_number(
 
 
 def test_rows_refused_far_apart_over_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK", 256)
+    monkeypatch.setattr(reader, "BLOCK", 256)
     lines = ["k,a", *(f"{number},x" if number % 97 else str(number) for number in range(1, 3001))]
     batches = list(read_part(write(tmp_path, "\n".join(lines)), ["k"], 50))
     assert len(batches) > 60
@@ -98,7 +98,7 @@ def test_parquet_in_batches(tmp_path: Path) -> None:
 
 
 def test_rows_expected_of_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK", 1000)
+    monkeypatch.setattr(reader, "BLOCK", 1000)
     part = write(tmp_path, "k\n" + "1234\n" * 5000)
     assert source_of(part.path).expected_rows(part.path) == pytest.approx(5000, rel=0.02)
 
@@ -106,8 +106,6 @@ def test_rows_expected_of_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("content", "what", "where", "received"),
     [
-        (b"", "the file is empty", "data.csv", "no text"),
-        (b" \n\r\n", "the file is empty", "data.csv", "no text"),
         (b"k,a\n1,caf\xe9\n", "the file is not UTF-8", "data.csv, line 2", "byte 0xe9 at offset 9"),
         ("k,a\n1,2\n".encode("utf-16"), "the file is not UTF-8", "data.csv", "UTF-16"),
     ],
@@ -119,8 +117,17 @@ def test_files_that_are_not_csv(tmp_path: Path, content: bytes, what: str, where
     assert (error.value.what, error.value.where, error.value.received) == (what, f"{tmp_path}/{where}", received)
 
 
+@pytest.mark.parametrize("content", [b"", b" \n\r\n"])
+def test_an_empty_file_has_no_columns_and_no_rows(tmp_path: Path, content: bytes) -> None:
+    part = write(tmp_path, content)
+    with pytest.raises(EmptyFile, match="the file is empty"):
+        source_of(part.path).columns(part.path)
+    assert list(read_part(part, ["k"], 10)) == []
+    assert source_of(part.path).expected_rows(part.path) == 0
+
+
 def test_a_late_byte_that_is_not_utf8_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK", 512)
+    monkeypatch.setattr(reader, "BLOCK", 512)
     part = write(tmp_path, b"k,a\n" + "1,ä\n".encode() * 1000 + b"2,\xff\n")
     with pytest.raises(DataError) as error:
         list(read_part(part, ["k", "a"], 10))
@@ -129,7 +136,7 @@ def test_a_late_byte_that_is_not_utf8_is_found(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_quote_that_is_never_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "BLOCK", 512)
+    monkeypatch.setattr(reader, "BLOCK", 512)
     part = write(tmp_path, 'k,a\n1,"x\n' + "2,y\n" * 1000)
     with pytest.raises(DataError, match="not CSV, or is damaged") as error:
         list(read_part(part, ["k"], 10))

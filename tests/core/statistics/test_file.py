@@ -49,7 +49,7 @@ def test_sketches_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1", to_bytes(measure([(1.0, "a")]))[:-9]])
 def test_something_else_is_refused(content: bytes) -> None:
-    with pytest.raises(DataError, match="no statistics that can be merged"):
+    with pytest.raises(DataError, match="not statistics that can be merged"):
         from_bytes(content)
 
 
@@ -57,5 +57,5 @@ def test_another_format_is_refused() -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, pa.schema([("name", pa.string())])):
         pass
-    with pytest.raises(DataError, match="of another format"):
+    with pytest.raises(DataError, match="unsupported format version"):
         from_bytes(sink.getvalue().to_pybytes())

@@ -108,3 +108,14 @@ def test_parse_event_takes_nothing_else(line: str) -> None:
 def test_identity_follows_every_fact() -> None:
     assert steps.identity("train", a=1, b=2) == steps.identity("train", b=2, a=1)
     assert len({steps.identity("train", a=1), steps.identity("train", a=2), steps.identity("evaluate", a=1)}) == 3
+
+
+def test_a_step_without_a_root_writes_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with steps.running("preprocess", root="") as step:
+        step.identity = "0123456789abcdef"
+    with pytest.raises(SystemExit) as ended, steps.running("preprocess", root="") as step:
+        step.identity = "0123456789abcdef"
+        raise DataError("wrong")
+    assert ended.value.code == 2
+    assert list(tmp_path.iterdir()) == []

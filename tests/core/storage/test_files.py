@@ -29,9 +29,9 @@ def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
 def test_file_uris_are_local_and_other_schemes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("y")
     assert storage.read_bytes(f"file://{tmp_path}/x") == b"y"
-    with pytest.raises(UsageError, match="s3:// is not read"):
+    with pytest.raises(UsageError, match="s3:// is not supported"):
         storage.read_bytes("s3://bucket/x")
-    with pytest.raises(UsageError, match="a place on this machine is needed"):
+    with pytest.raises(UsageError, match="a path on this machine is required"):
         storage.local_path("gs://bucket/x")
     with pytest.raises(UsageError, match="empty"):
         storage.local_path("")
@@ -44,9 +44,9 @@ def test_list_files_of_a_file_a_folder_and_a_pattern(tmp_path: Path) -> None:
     both = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
     assert storage.list_files(str(tmp_path), (".csv",)) == both
     assert storage.list_files(str(tmp_path / "*"), (".csv",)) == both
-    with pytest.raises(DataError, match="no data file"):
+    with pytest.raises(DataError, match="the folder holds no data file"):
         storage.list_files(str(tmp_path), (".parquet",))
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="no file, folder or match of the pattern exists"):
         storage.list_files(str(tmp_path / "nowhere*"), (".csv",))
 
 
@@ -79,10 +79,10 @@ def test_fingerprint_follows_content(tmp_path_factory: pytest.TempPathFactory, f
 
 
 def test_missing_or_broken_json_is_one_paragraph(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="the file does not exist"):
         storage.read_json(str(tmp_path / "x.json"))
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(DataError, match="does not hold JSON"):
+    with pytest.raises(DataError, match="is not valid JSON"):
         storage.read_json(str(tmp_path / "x.json"))
 
 

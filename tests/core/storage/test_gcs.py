@@ -35,7 +35,7 @@ def test_bytes_and_json(bucket: str) -> None:
     storage.remove(f"gs://{bucket}/folder")
     storage.remove(f"gs://{bucket}/folder")
     assert not storage.exists(uri)
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="the file does not exist"):
         storage.read_json(uri)
 
 
@@ -76,7 +76,7 @@ def test_a_folder_at_hand_is_a_copy_that_goes(put: Put, bucket: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["m/../../etc/passwd", "m//etc/passwd", "m/./a"])
 def test_no_object_is_copied_out_of_the_folder(name: str) -> None:
-    with pytest.raises(UsageError, match="no path of a file"):
+    with pytest.raises(UsageError, match="not a path of a file"):
         gcs.path_below("m/", gcs.Object("bucket", name, 1, ""))
 
 
@@ -91,9 +91,9 @@ def test_list_files(put: Put, bucket: str) -> None:
     assert storage.list_files(f"{root}/*.csv", (".csv",)) == both
     assert storage.list_files(f"{root}/[ab].c?v", (".csv",)) == both
     assert storage.list_files(f"gs://{bucket}/**/*.csv", (".csv",)) == [*both, f"{root}/deep/e.csv"]
-    with pytest.raises(DataError, match="no data file"):
+    with pytest.raises(DataError, match="the folder holds no data file"):
         storage.list_files(root, (".parquet",))
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="no file, folder or match of the pattern exists"):
         storage.list_files(f"{root}/nothing*", (".csv",))
 
 
@@ -180,15 +180,15 @@ def test_what_is_not_ours_is_neither_replaced_nor_removed(bucket: str, put: Put)
     put("model/manifest.json", b'{"kind": "Model"}')
     before = [found.uri for found in gcs.below(f"gs://{bucket}")]
     for name in ("mine", "model"):
-        with pytest.raises(UsageError, match="there is something else already"):
+        with pytest.raises(UsageError, match="the output already holds something else"):
             check_output(f"gs://{bucket}/{name}", EXAMPLES)
         with (
-            pytest.raises(UsageError, match="there is something else already"),
+            pytest.raises(UsageError, match="the output already holds something else"),
             publishing(f"gs://{bucket}/{name}", EXAMPLES),
         ):
             pass
     for data in ("out/rows.csv", "out", "out/*.csv"):
-        with pytest.raises(UsageError, match="the place is, or holds, --data"):
+        with pytest.raises(UsageError, match="the output equals or contains --data"):
             check_output(f"gs://{bucket}/out", EXAMPLES, inputs={"--data": f"gs://{bucket}/{data}"})
     check_output(f"gs://{bucket}/out", EXAMPLES, inputs={"--data": f"gs://{bucket}/outside"})
     assert [found.uri for found in gcs.below(f"gs://{bucket}")] == before
@@ -197,13 +197,13 @@ def test_what_is_not_ours_is_neither_replaced_nor_removed(bucket: str, put: Put)
 @pytest.mark.parametrize(
     ("uri", "what"),
     [
-        ("gs://", "the bucket's name is wrong"),
-        ("gs://Bad_Bucket/x", "the bucket's name is wrong"),
-        ("gs://a..b/x", "the bucket's name is wrong"),
-        ("gs://bucket/two\nlines", "the object's name is wrong"),
-        ("gs://bucket//x", "the object's name is wrong"),
-        ("gs://bucket/" + "x" * 1025, "the object's name is wrong"),
-        ("gs://bucket", "an object's name is missing"),
+        ("gs://", "the bucket name is not valid"),
+        ("gs://Bad_Bucket/x", "the bucket name is not valid"),
+        ("gs://a..b/x", "the bucket name is not valid"),
+        ("gs://bucket/two\nlines", "the object name is not valid"),
+        ("gs://bucket//x", "the object name is not valid"),
+        ("gs://bucket/" + "x" * 1025, "the object name is not valid"),
+        ("gs://bucket", "the object name is missing"),
     ],
 )
 def test_names_are_checked_before_anything_is_asked(uri: str, what: str) -> None:
@@ -219,7 +219,7 @@ def test_a_bucket_that_is_not_there(bucket: str) -> None:
         lambda: storage.list_files("gs://headrace-nowhere/*.csv", (".csv",)),
         lambda: storage.write_bytes(missing, b"x"),
     ):
-        with pytest.raises(UsageError, match="there is no such bucket"):
+        with pytest.raises(UsageError, match="the bucket does not exist"):
             act()
 
 
@@ -260,11 +260,11 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("status", "kind", "what"),
     [
-        (503, PlatformError, "Cloud Storage did not answer as it should"),
-        (429, PlatformError, "Cloud Storage did not answer as it should"),
-        (403, UsageError, "access is not allowed"),
-        (401, UsageError, "there are no credentials for Google Cloud that work"),
-        (412, UsageError, "Cloud Storage refused the request"),
+        (503, PlatformError, "Cloud Storage failed or did not respond"),
+        (429, PlatformError, "Cloud Storage failed or did not respond"),
+        (403, UsageError, "access is denied"),
+        (401, UsageError, "no valid credentials for Google Cloud were found"),
+        (412, UsageError, "Cloud Storage rejected the request"),
     ],
 )
 def test_what_the_service_says(
@@ -283,7 +283,7 @@ def test_what_the_service_says(
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(gcs, "_RETRY_SECONDS", 0.5)
-    with pytest.raises(PlatformError, match="did not answer as it should"):
+    with pytest.raises(PlatformError, match="failed or did not respond"):
         storage.read_bytes("gs://some-bucket/x")
 
 

@@ -34,5 +34,5 @@ def test_a_folder_of_a_bucket_is_copied_and_removed(bucket: str) -> None:
 
 
 def test_nothing_there(bucket: str) -> None:
-    with pytest.raises(DataError, match="there is nothing in the folder"):
+    with pytest.raises(DataError, match="the folder is empty or does not exist"):
         LocalCopy(f"gs://{bucket}/gone")

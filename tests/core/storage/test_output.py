@@ -66,7 +66,10 @@ def test_publishing_replaces_an_artifact_of_its_kind_and_keeps_it_until_then(tmp
 
 def test_what_came_there_meanwhile_is_not_removed(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with pytest.raises(UsageError, match="there is something else already"), publishing(str(target), MODEL) as folder:
+    with (
+        pytest.raises(UsageError, match="the output already holds something else"),
+        publishing(str(target), MODEL) as folder,
+    ):
         write(folder, MODEL)
         target.mkdir()
         (target / "thesis.txt").write_text("years")
@@ -131,7 +134,7 @@ def test_a_folder_of_states_that_was_begun_is_one_and_another_is_not(tmp_path: P
 def test_a_root_may_hold_other_things_but_be_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").touch()
     check_output(str(tmp_path), ROOT, inputs={"--data": str(tmp_path / "rows.csv")})
-    assert "the place is --data" in refusal(tmp_path, ROOT, data=str(tmp_path))
+    assert "the output equals --data" in refusal(tmp_path, ROOT, data=str(tmp_path))
     assert "Received: a file." in refusal(tmp_path / "rows.csv", ROOT)
     for kind in ARTIFACTS:
         assert f"Received: {kind.manifest}." in refusal(write(tmp_path / kind.kind, kind), ROOT)
@@ -167,7 +170,7 @@ def test_no_name_of_the_input_is_replaced(
     (tmp_path / "file link").symlink_to("in/rows.csv")
     (tmp_path / "deep" / "up").symlink_to(tmp_path)
     check_output(output.format(tmp_path), PREDICTIONS, inputs={"--data": "other"})
-    assert "the place is, or holds, --data" in refusal(output.format(tmp_path), PREDICTIONS, data=data)
+    assert "the output equals or contains --data" in refusal(output.format(tmp_path), PREDICTIONS, data=data)
 
 
 @pytest.mark.parametrize("output", [".", "..", "./", "../", "../here", "below/..", "/", "file://.", "up"])
@@ -176,12 +179,12 @@ def test_the_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "here" / "up").symlink_to("..")
     monkeypatch.chdir(tmp_path / "here")
     for kind in ARTIFACTS:
-        assert "the place is, or holds, the working folder" in refusal(output, kind)
+        assert "the output equals or contains the working folder" in refusal(output, kind)
 
 
 def test_what_is_not_there_yet_is_kept_too(tmp_path: Path) -> None:
     checkpoints = str(tmp_path / "model" / "checkpoints")
-    assert "holds, --checkpoints" in refusal(tmp_path / "model", MODEL, checkpoints=checkpoints)
+    assert "contains --checkpoints" in refusal(tmp_path / "model", MODEL, checkpoints=checkpoints)
     check_output(str(tmp_path / "model"), MODEL, inputs={"--checkpoints": f"{tmp_path}/model.checkpoints"})
     check_output(str(tmp_path / "model"), MODEL, inputs={"--data": "bigquery://p.d.t", "--model": "gs://b/m"})
 

@@ -176,7 +176,7 @@ def test_types_and_order() -> None:
 def test_a_feature_of_two_kinds_is_refused() -> None:
     rows = [{"x": ("float_list", [1.0])}, {}, {"x": ("int64_list", [1])}]
     with pytest.raises(
-        DataError, match=r"feature 'x' is of two kinds.*float_list, as in record 0.*int64_list in record 2"
+        DataError, match=r"feature 'x' has two different kinds.*float_list, as in record 0.*int64_list in record 2"
     ):
         decode(records_of([message(row).SerializeToString() for row in rows]))
 

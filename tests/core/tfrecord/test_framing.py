@@ -172,7 +172,7 @@ def test_damaged_gzip_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="the file does not exist"):
         list(read_records(tmp_path / "nothing", compressed=False))
     with pytest.raises(DataError, match="cannot be read"):
         list(read_records(tmp_path, compressed=False))

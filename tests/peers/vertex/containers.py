@@ -23,6 +23,8 @@ _SYSTEM = {
     "pipeline_google_cloud_project_id": PROJECT,
     "pipeline_persistent_resource_id": "",
 }
+# What stands within a request as it is, and not as an input's value.
+_OF_THE_JOB = {"pipeline_job_uuid": "1234567890"}
 _REDIRECT = Path(__file__).parent / "redirect"
 
 
@@ -40,7 +42,21 @@ def environment(url: str) -> dict[str, str]:
 def command(call: Call, scratch: Path) -> list[str]:
     """The container's command and arguments, placeholders filled in."""
     told = executor_input(call, scratch)
-    return [fill(part, call, told) for part in (*call.container["command"], *call.container["args"])]
+    parts = (*call.container["command"], *call.container["args"])
+    return [fill(part, call, told) for whole in parts for part in _words(whole, call)]
+
+
+def _words(part: str, call: Call) -> list[str]:
+    """The words of the command line that an argument is: those of {"IfPresent": {...}} may be several, or none."""
+    if not part.startswith('{"IfPresent"'):
+        return [part]
+    choice = json.loads(part)["IfPresent"]
+    words = choice["Then"] if _is_present(choice["InputName"], call) else choice.get("Else", [])
+    return words if isinstance(words, list) else [words]
+
+
+def _is_present(name: str, call: Call) -> bool:
+    return name in call.artifacts or name in call.parameters
 
 
 def executor_input(call: Call, scratch: Path) -> dict[str, Any]:
@@ -79,6 +95,8 @@ def fill(text: str, call: Call, told: Mapping[str, Any]) -> str:
             return str(told["outputs"]["parameters"][wanted[1]]["outputFile"])
         if wanted := _METADATA.match(name):
             return str(call.artifacts[wanted[1]]["metadata"][wanted[2]])
+        if name in _OF_THE_JOB:
+            return _OF_THE_JOB[name]
         raise NotImplementedError(found[0])
 
     return _PLACEHOLDER.sub(value, text)
@@ -93,12 +111,7 @@ def _joined(part: Any, call: Call) -> str:
     if "IfPresent" not in part:
         raise NotImplementedError(str(part))
     choice = part["IfPresent"]
-    present = (
-        call.artifacts
-        if choice["InputName"] in call.component["inputDefinitions"].get("artifacts", {})
-        else call.parameters
-    )
-    return _joined(choice["Then"], call) if choice["InputName"] in present else _joined(choice.get("Else", ""), call)
+    return _joined(choice["Then"] if _is_present(choice["InputName"], call) else choice.get("Else", ""), call)
 
 
 def known(value: Any) -> Any:

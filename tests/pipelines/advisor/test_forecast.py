@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.run_state import Course
-from headrace.components.train.loop.session import Taken, TrainSession
+from headrace.components.train.loop.session import StepsTaken, TrainSession
 from headrace.components.train.model.objective import Objective
 from headrace.core.errors import UsageError
 from headrace.core.progress import silent
@@ -56,10 +56,10 @@ class Slow(TrainSession):
     clock: Clock
     step_seconds = 0.01
 
-    def run(self, count: int) -> Taken:
+    def run(self, count: int) -> StepsTaken:
         taken = super().run(count)
         self.clock.now += self.step_seconds * taken.steps
-        return Taken(taken.steps, taken.loss_sum, self.step_seconds / 4 * taken.steps)
+        return StepsTaken(taken.steps, taken.loss_sum, self.step_seconds / 4 * taken.steps)
 
     def evaluate(self) -> dict[str, float]:
         self.clock.now += 2.0
@@ -144,17 +144,17 @@ def test_the_text_says_what_is_measured_and_what_is_not() -> None:
     lines = forecast_text.text(forecast.plan(COURSE, MEASURED, CPU, TABLE)).splitlines()
     assert lines[0] == (
         "Measured here (2 cores): 300 steps of 64 rows, 250 steps/s, 16,000 rows/s; 25% of the time waiting for "
-        "input, which alone gives 64,000 rows/s; an evaluation takes 2 s."
+        "input, which alone reads 64,000 rows/s; an evaluation takes 2 s."
     )
-    assert lines[1] == "The whole training is 9,000 steps and 9 evaluations at most: early stopping may end it sooner."
+    assert lines[1] == "The whole training is 9,000 steps and 9 evaluations at most: early stopping may end it earlier."
     assert [" ".join(line.split()) for line in lines[3:6]] == [
-        "machine an hour steps/s time cost speed",
+        "machine per hour steps/s time cost speed",
         "this machine ? 250 54 s ? 1x measured",
         "small 0.50 125 to 333 40 s to 2 min 0.0056 to 0.015 USD 0.5x to 1.3x extrapolated",
     ]
     assert lines[-2].startswith("Measured: the first line. Extrapolated: all others")
     assert lines[-1] == (
-        "Prices: USD, 2026-01-01. A price list. For the cost on this machine give --machine-type, or --price-per-hour."
+        "Prices: USD, 2026-01-01. A price list. For the cost on this machine set --machine-type or --price-per-hour."
     )
 
 

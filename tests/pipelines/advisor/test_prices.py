@@ -79,5 +79,5 @@ def test_a_wrong_table_is_refused(tmp_path: Path, changes: dict[str, Any], recei
 
 
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such price table"):
+    with pytest.raises(UsageError, match="the price table does not exist"):
         prices.load(str(tmp_path / "none.json"))

@@ -23,7 +23,7 @@ def test_a_file_to_edit(tmp_path: Path) -> None:
     )
     assert load_problem(str(output)).problem.name == "births"
     output.write_text("mine")
-    with pytest.raises(UsageError, match="there is a file already"):
+    with pytest.raises(UsageError, match="the file already exists"):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert output.read_text() == "mine"
     CliRunner().invoke(cli, [*arguments, "--replace", "--name", "weights"], catch_exceptions=False)

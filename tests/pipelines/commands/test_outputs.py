@@ -49,7 +49,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "score partitions": ((*SCORE[:-1], "--partition-by", "plurality", "--output"), ("data", "model")),
     "score endpoint": (
-        (*SCORE[:-1], "--endpoint", "http://127.0.0.1:9", "--approach", "endpoint", "--output"),
+        (*SCORE[:-1], "--endpoint-url", "http://127.0.0.1:9", "--approach", "endpoint", "--output"),
         ("data", "model"),
     ),
     "score job": (
@@ -71,6 +71,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # What replaces a file.
 FILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "compile": (("compile", "static", "--output"), ()),
+    "compare": (("compare", "one", "two", "--output"), ()),
     "init": (("init", "--data", "data/births.csv", "--output"), ("data/births.csv",)),
     "init replace": (("init", "--data", "data/births.csv", "--replace", "--output"), ("data/births.csv",)),
     "quarantine show": (("quarantine", "show", "quarantine", "--output"), ("quarantine/part-00000-of-00001.jsonl",)),
@@ -90,7 +91,19 @@ ROOTS: dict[str, tuple[str, ...]] = {
 }
 # What writes nothing on this machine, or only where nobody else gives the name: below a run's id or a digest.
 OTHERS = {
-    *("lint", "status", "logs", "serve", "endpoint status", "predictions status", "submit", "cancel", "report"),
+    *(
+        "lint",
+        "runs",
+        "completion",
+        "status",
+        "logs",
+        "serve",
+        "endpoint status",
+        "predictions status",
+        "submit",
+        "cancel",
+        "report",
+    ),
     *("schedule set", "schedule list", "schedule pause", "schedule resume", "schedule delete"),
 }
 
@@ -164,13 +177,13 @@ def test_a_folder_of_the_users_is_refused(here: Path, command: str) -> None:
     arguments, inputs = FOLDERS[command]
     (here / "link").symlink_to("mine")
     for output in ("mine", "mine/", "mine/deep/..", "mine/deep", "link", "thesis.txt", "mine/deep/thesis.txt"):
-        assert "there is something else already" in refused(here, (*arguments, output))
+        assert "the output already holds something else" in refused(here, (*arguments, output))
     for output in (".", "..", "./", "mine/..", "/", "../work"):
-        assert "the place is, or holds" in refused(here, (*arguments, output))
+        assert "the output equals or contains" in refused(here, (*arguments, output))
     for name in inputs:
         (here / f"link-{name}").symlink_to(name)
         for output in (name, f"mine/../{name}", f"{here}/{name}", f"link-{name}", f"file://{here}/{name}"):
-            assert "the place is, or holds" in refused(here, (*arguments, output))
+            assert "the output equals or contains" in refused(here, (*arguments, output))
 
 
 @pytest.mark.parametrize("command", FOLDERS)
@@ -181,7 +194,7 @@ def test_an_artifact_of_another_kind_and_one_with_a_file_of_the_users_are_refuse
         folder.mkdir()
         (folder / kind.manifest).write_text(json.dumps({"kind": kind.kind, "identity": "1" * 16}))
         (folder / "thesis.txt").write_text("years of work")
-        assert "there is something else already" in refused(here, (*arguments, folder.name))
+        assert "the output already holds something else" in refused(here, (*arguments, folder.name))
 
 
 @pytest.mark.parametrize("command", FILES)
@@ -209,7 +222,7 @@ def test_a_root_that_is_something_else_or_where_a_place_is_taken_is_refused(here
     for place in ("registry", "endpoints", "predictions"):
         taken = here / f"root-{place}"
         (taken / place / "natality" / "versions" / "1").mkdir(parents=True)
-        assert "there is something else already" in refused(here, (*ROOTS[command], taken.name))
+        assert "the output already holds something else" in refused(here, (*ROOTS[command], taken.name))
 
 
 def test_what_a_command_wrote_is_written_again(here: Path) -> None:
@@ -227,9 +240,9 @@ def test_what_a_command_wrote_is_written_again(here: Path) -> None:
 
 
 def test_a_report_is_not_written_over_a_page_of_the_users(here: Path) -> None:
-    (here / "mine" / "summary.json").write_text("{}")
+    (here / "mine" / "summary.json").write_text('{"steps": []}')
     (here / "mine" / "report.html").write_text("a page")
-    assert "there is something else already" in refused(here, ("report", "mine"))
+    assert "the output already holds something else" in refused(here, ("report", "mine"))
 
 
 def test_a_file_of_the_users_is_not_taken_for_the_log(here: Path) -> None:
@@ -280,5 +293,5 @@ def test_a_components_work_refuses_likewise(here: Path, output: str) -> None:
     for name, work in _works().items():
         with pytest.raises(UsageError) as caught:
             work(output)
-        assert caught.value.what.startswith(("there is something else", "the place is")), name
+        assert caught.value.what.startswith(("the output already holds", "the output equals")), name
         assert contents(here) == before

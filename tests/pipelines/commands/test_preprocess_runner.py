@@ -65,15 +65,15 @@ def test_options_reach_the_runner() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--runner", "Prism"), "there is no such runner"),
-        (("--project", "my-project"), "DirectRunner does not take --project"),
-        (("--workers", "2"), "DirectRunner does not take --workers. Expected --direct-workers"),
-        ((*DATAFLOW, "--direct-workers", "2"), "DataflowRunner does not take --direct-workers"),
+        (("--runner", "Prism"), "the Beam runner is not valid"),
+        (("--project", "my-project"), "DirectRunner does not accept --project"),
+        (("--workers", "2"), "DirectRunner does not accept --workers. Expected --direct-workers"),
+        ((*DATAFLOW, "--direct-workers", "2"), "DataflowRunner does not accept --direct-workers"),
         (("--runner", "DataflowRunner"), "--project: project is missing"),
         (DATAFLOW, "--data: Dataflow's workers cannot reach the data"),
-        ((*DATAFLOW, "--job-label", "team"), "--job-label: it is not a pair"),
-        (("--beam-option", "a=1", "--beam-option", "a=2"), "--beam-option: it is given twice"),
-        (("--beam-option", "no_such_option=1"), 'Beam knows no option "no_such_option"'),
+        ((*DATAFLOW, "--job-label", "team"), "--job-label: the value is not a KEY=VALUE pair"),
+        (("--beam-option", "a=1", "--beam-option", "a=2"), "--beam-option: the key is repeated"),
+        (("--beam-option", "no_such_option=1"), 'Beam has no option "no_such_option"'),
     ],
 )
 def test_what_is_wrong_is_refused_before_any_work(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

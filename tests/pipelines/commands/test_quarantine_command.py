@@ -52,7 +52,7 @@ def test_reason_and_limit(folder: Path) -> None:
     assert "age is 200" in found
     assert "age is missing" not in found
     assert "... and 2 more; --limit 0 shows all" in show(str(folder), "--limit", "1")
-    with pytest.raises(UsageError, match="no such reason"):
+    with pytest.raises(UsageError, match="the reason does not exist"):
         show(str(folder), "--reason", "bad")
     with pytest.raises(DataError):
         show(str(folder / "none"))
@@ -86,7 +86,7 @@ def test_the_way_of_a_row_there_and_back(tmp_path: Path) -> None:
     # Rows that were put back are not lost unasked.
     with pytest.raises(UsageError, match="1 row was appended to the Examples there"):
         run("--data", str(NATALITY / "births.csv"))
-    with pytest.raises(UsageError, match="--append replaces nothing"):
+    with pytest.raises(UsageError, match="--append and --replace exclude each other"):
         run("--append", "--replace", "--data", str(rows))
     run("--replace", "--data", str(NATALITY / "births.csv"))
     assert Manifest.read(examples).rows_quarantined == 1

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.command import headrace
 
+from headrace import pipelines
 from headrace.components.deploy.local import publisher
 from headrace.pipelines.runs.machine import machine_status
 from headrace.pipelines.runs.records import read_start
@@ -185,6 +186,37 @@ def test_a_refused_model_is_not_deployed(folder: Path, first: subprocess.Complet
     assert refused.stderr.startswith("headrace: natality: the gate refused the model, and nothing was deployed")
     with urllib.request.urlopen(f"{url}/health") as answer:
         assert answer.status == 200
+
+
+def test_a_notebook_gets_the_same_runs_as_results(
+    folder: Path, first: subprocess.CompletedProcess[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the commands above: nothing is trained again."""
+    problem = folder / "natality.py"
+    problem.write_text(SHORT)
+    ended = pipelines.run(problem, BIRTHS, folder / "one")
+    assert "already done, cached" in capsys.readouterr().out
+    assert ended.status == "succeeded"
+    assert ended.steps["train"]["status"] == "cached"
+    assert ended.rows == {"rows_in": 1450, "rows_out": 1449, "rows_quarantined": 1}
+    assert 0.9 < ended.metrics["root_mean_squared_error"] < 1.2
+    assert ended.gate is not None
+    assert ended.gate["blessed"] is True
+    assert ended.model == str(folder / "one" / "registry" / "natality" / "versions" / str(ended.model_version))
+    assert ended.endpoint == ended.steps["deploy"]["result"]["url"]
+    assert f"Report    {ended.report}" in first.stdout
+    assert ended.predictions is None
+    lines = repr(ended).splitlines()
+    assert [line.split()[0] for line in lines][:4] == ["run", "pipeline", "status", "rows"]
+    assert f'<a href="{Path(ended.report).as_uri()}">' in ended._repr_html_()
+    problem.write_text(SHORT.replace("at_most=1.2", "at_most=0.5"))
+    refused = pipelines.run(str(problem), str(BIRTHS), str(folder / "one"), quiet=True)
+    problem.write_text(SHORT)
+    assert capsys.readouterr().out == ""
+    assert (refused.status, refused.endpoint) == ("refused", None)
+    assert refused.gate is not None
+    assert "0.5" in refused.gate["reasons"][0]
+    assert refused.model == refused.steps["train"]["outputs"]["model"]
 
 
 def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subprocess.CompletedProcess[str]) -> None:

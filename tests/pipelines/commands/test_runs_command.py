@@ -46,7 +46,7 @@ def test_the_runs_of_a_root(root: Path, tmp_path: Path) -> None:
     ]
     (tmp_path / "empty").mkdir()
     assert headrace("runs", tmp_path / "empty") == f"no runs in {tmp_path}/empty"
-    assert "there is no such root" in refusal("runs", tmp_path / "nowhere")
+    assert "the root does not exist" in refusal("runs", tmp_path / "nowhere")
 
 
 def test_two_runs_side_by_side(root: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_status_of_this_machine(root: Path) -> None:
     assert headrace("status", "--root", root).splitlines() == [
         f"root {root}",
         "newest run natality-3, failed (train), 2026-11-21T08:36:40Z, 42 s, births.csv",
-        "under way nothing",
+        "running none",
         "endpoint none",
     ]
     folder = EndpointFolder(str(root / "endpoints" / "natality"))
@@ -82,7 +82,7 @@ def test_the_status_of_this_machine(root: Path) -> None:
     with locked(str(running)):
         told = headrace("status", "--root", root).splitlines()
     assert told[1].startswith("newest run natality-4, running (train), 2026-11-21T08:38:20Z, ")
-    assert told[2].startswith("under way natality-4, running (train)")
+    assert told[2].startswith("running natality-4, running (train)")
     assert told[3].startswith(f"endpoint {root}/endpoints/damaged: {root}/endpoints/damaged/endpoint.json: ")
     assert told[4:] == ["endpoint natality: version v1 does not answer"]
 
@@ -97,10 +97,10 @@ def test_the_status_of_a_run_here(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--wait"], "--wait is about a platform"),
-        (["--project", "p"], "--project is about a platform"),
+        (["--wait"], "--wait requires a platform"),
+        (["--project", "p"], "--project requires a platform"),
         (["--to", "vertex", "--root", "out"], "vertex has no root"),
-        (["--root", "nowhere"], "there is no such root"),
+        (["--root", "nowhere"], "the root does not exist"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[str], said: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from support.command import headrace
 
+from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.score.publishing import current
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable
@@ -101,8 +102,14 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
         assert table.about["model_version"] == "v1"
     again = headrace("run", "batch-scoring", *arguments)
     assert again.returncode == 0
-    assert "score       already done, taken from the cache" in again.stdout
+    assert "score       already done, cached" in again.stdout
     assert current(str(place)) == now
+    ended = pipelines.run_batch_scoring(problem, rows, root, sink="table", quiet=True)
+    assert ended.steps["score"]["status"] == "cached"
+    assert (ended.status, ended.model_version) == ("succeeded", "v1")
+    assert ended.rows == {"rows_in": 3, "rows_out": 3, "rows_quarantined": 0}
+    assert ended.predictions == str(place / "versions" / now["current"])
+    assert (ended.metrics, ended.gate, ended.endpoint) == ({}, None, None)
     (summary,) = [
         json.loads(path.read_text())
         for path in root.glob("runs/*/summary.json")
@@ -130,8 +137,11 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
         (("--data", "d", "--output", "o", "--model", "m", "--sink", "bigquery"), "the sink bigquery and its table"),
         (("--data", "d", "--output", "o", "--model", "m", "--approach", "job"), "the approach job needs more"),
         (("--data", "d", "--output", "o", "--model", "m", "--approach", "endpoint"), "the approach endpoint needs"),
-        (("--data", "d", "--output", "o", "--model", "m", "--vertex-region", "europe-west1"), "a job needs more"),
-        (("--data", "d", "--output", "o", "--model", "m", "--endpoint-tries", "3"), "options of an endpoint need"),
+        (
+            ("--data", "d", "--output", "o", "--model", "m", "--vertex-region", "europe-west1"),
+            "options of the job are missing",
+        ),
+        (("--data", "d", "--output", "o", "--model", "m", "--endpoint-tries", "3"), "options of an endpoint require"),
         (("--data", "d", "--output", "o", "--model", "m", "--workers", "3"), "--workers needs a runner"),
         (("--data", "d", "--output", "o", "--model", "m", "--partition-by", "a/b"), "cannot be a folder's"),
     ],
@@ -146,7 +156,7 @@ def test_columns_of_inputs() -> None:
     assert score_options.inputs_of(("a,b", "c")) == ["a", "b", "c"]
     assert score_options.inputs_of(("x=a", "y=b,c")) == {"x": "a", "y": ["b", "c"]}
     for wrong in (("x=a", "b"), ("x=a", "x=b"), ("=a",), ("x=",)):
-        with pytest.raises(UsageError, match="the option is wrong"):
+        with pytest.raises(UsageError, match="the option is not valid"):
             score_options.inputs_of(wrong)
 
 

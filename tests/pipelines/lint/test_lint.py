@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -253,10 +254,71 @@ def test_every_rule_is_told_with_its_source() -> None:
 def test_the_command(plain: str, tmp_path: Path) -> None:
     run = CliRunner()
     right = run.invoke(command, [plain, "--platform", "vertex"])
-    assert (right.exit_code, right.output) == (0, f"{plain}: vertex takes it\n")
+    assert (right.exit_code, right.output) == (0, f"{plain}: OK for Vertex AI\n")
     path = changed(plain, "schemaVersion", value="1.0.0")
     wrong = run.invoke(command, [path, "--platform", "vertex", "--json"])
     assert isinstance(wrong.exception, UsageError)
     assert wrong.exception.exit_status == 2
     (finding,) = json.loads(wrong.output)
     assert finding["rule"] == "V006"
+
+
+@pytest.mark.parametrize(
+    ("image", "wrong"),
+    [
+        ("python:3.11-slim", True),
+        ("docker.io/library/python@sha256:" + "0" * 64, True),
+        ("tensorflow/tensorflow:2.21.0", True),
+        ("europe-docker.pkg.dev/vertex-ai/training/tf-cpu.2-17.py310:latest", True),
+        ("gcr.io/ml-pipeline/google-cloud-pipeline-components:2.22.0", True),
+        ("europe-docker.pkg.dev/p/r/python:3.11", False),
+        ("registry.example.com/python:3.11", False),
+        ("headrace-beam:dev", False),
+    ],
+)
+def test_a_component_of_headrace_starts_from_an_image_that_holds_it(tmp_path: Path, image: str, wrong: bool) -> None:
+    from headrace.components import preprocess
+
+    @dsl.pipeline(name="plain")
+    def pipeline(problem: str, data: str) -> None:
+        preprocess(problem=problem, data=data).set_container_image(image)
+        say(text="a")
+
+    path = compiled(tmp_path, pipeline)
+    for platform in ("vertex", "kubeflow"):
+        judged = [(one.where, one.received, one.refused) for one in lint(path, platform) if one.rule == "A002"]
+        assert judged == ([("exec-preprocess", image, True)] if wrong else [])
+
+
+def test_an_image_that_installs_headrace_when_it_starts_holds_it(tmp_path: Path) -> None:
+    @dsl.component(base_image="python:3.11-slim", packages_to_install=["headrace[beam]"])
+    def installed() -> str:
+        import headrace
+
+        return str(headrace.__version__)
+
+    @dsl.component(base_image="python:3.11-slim")
+    def missing() -> str:
+        from headrace import Problem
+
+        return Problem.__name__
+
+    @dsl.pipeline(name="plain")
+    def pipeline() -> None:
+        installed()
+        missing()
+
+    path = compiled(tmp_path, pipeline)
+    assert [one.where for one in lint(path, "kubeflow") if one.rule == "A002"] == ["exec-missing"]
+
+
+def test_the_workers_of_a_custom_job_start_from_an_image_that_holds_headrace(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "static_training_vertex.yaml"
+    assert not [one for one in lint(str(golden), "vertex") if one.rule == "A002"]
+    spec = golden.read_text()
+    (trainer,) = set(re.findall(r"image_uri: (\S*trainer-gpu\S*)", spec))
+    path = tmp_path / "static.yaml"
+    path.write_text(spec.replace(f"image_uri: {trainer}", "image_uri: tensorflow/tensorflow:2.21.0"))
+    found = [one.where for one in lint(str(path), "vertex") if one.rule == "A002"]
+    assert len(found) == 2
+    assert all(where.endswith(f"train.worker_pool_specs[{n}]") for n, where in enumerate(sorted(found)))

@@ -11,7 +11,7 @@ import yaml
 from headrace.components.deploy.kserve import deploy
 from headrace.core.beam.runners import FlinkRunner, runner_of
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import compile_to, load_platform
+from headrace.pipelines.compiler import compile_to, load_platform
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 from headrace.pipelines.platforms.kubeflow_options import (
@@ -102,7 +102,7 @@ def test_workers_in_docker_start_from_the_image_that_can_start_them(tmp_path: Pa
     own = text[text.index('environment_type = "EXTERNAL"') : text.index("[kubeflow.endpoint]")]
     options = tmp_path / "kubeflow.toml"
     options.write_text(text.replace(own, ""))
-    with pytest.raises(UsageError, match="there is no image for the workers of FlinkRunner"):
+    with pytest.raises(UsageError, match="the image is missing for the workers of FlinkRunner"):
         load_platform("kubeflow", str(options))
     worker = f"registry.example.com/headrace/beam-worker@sha256:{'5' * 64}"
     options.write_text(options.read_text().replace("[images]\n", f'[images]\nworker = "{worker}"\n'))
@@ -139,23 +139,23 @@ def test_the_lint_has_nothing_to_say(path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "values", "what"),
     [
-        (PodOptions, {"accelerator": "NVIDIA_L4", "accelerator_count": 1}, "no resource of Kubernetes"),
+        (PodOptions, {"accelerator": "NVIDIA_L4", "accelerator_count": 1}, "not a Kubernetes resource name"),
         (PodOptions, {"accelerator": "nvidia.com/gpu"}, "do not go together"),
-        (PodOptions, {"memory": "32GB"}, "memory is wrong"),
-        (PodOptions, {"cpu": "two"}, "cpu is wrong"),
+        (PodOptions, {"memory": "32GB"}, "memory is not valid"),
+        (PodOptions, {"cpu": "two"}, "cpu is not valid"),
         (PodOptions, {"node_selector": {"a b": "c"}}, "node_selector has a label"),
-        (PodOptions, {"environment": {"A-B": "c"}}, "a variable's name is wrong"),
+        (PodOptions, {"environment": {"A-B": "c"}}, "the name of a variable is not valid"),
         (Toleration, {"operator": "Equal"}, "tolerates nothing"),
-        (Toleration, {"key": "a", "operator": "Exists", "value": "b"}, "Exists takes no value"),
-        (Toleration, {"key": "a", "effect": "Never"}, "effect is wrong"),
-        (Secret, {"name": "a", "keys": {}}, "a secret's variables are wrong"),
-        (Claim, {"name": "a", "mount": "/gcs"}, "cannot be mounted there"),
-        (BeamOptions, {"runner": "DirectRunner", "job_endpoint": "a:1"}, "no such runner on Kubeflow"),
+        (Toleration, {"key": "a", "operator": "Exists", "value": "b"}, "Exists does not accept a value"),
+        (Toleration, {"key": "a", "effect": "Never"}, "effect is not valid"),
+        (Secret, {"name": "a", "keys": {}}, "a secret's variables are not valid"),
+        (Claim, {"name": "a", "mount": "/gcs"}, "the mount path of the claim is not valid"),
+        (BeamOptions, {"runner": "DirectRunner", "job_endpoint": "a:1"}, "the Beam runner is not valid on Kubeflow"),
         (BeamOptions, {"runner": "FlinkRunner", "job_endpoint": "a:1", "environment_type": "LOOPBACK"}, "environment"),
         (ServingOptions, {"traffic": 20, "mode": "Standard"}, "would be ignored"),
-        (ServingOptions, {"min_replicas": 0, "mode": "Standard"}, "replicas are wrong"),
-        (KubeflowOptions, {"image_pull_policy": "Sometimes"}, "image_pull_policy is wrong"),
-        (KubeflowOptions, {"tasks": {"training": PodOptions()}}, "there is no such task"),
+        (ServingOptions, {"min_replicas": 0, "mode": "Standard"}, "replicas are not valid"),
+        (KubeflowOptions, {"image_pull_policy": "Sometimes"}, "image_pull_policy is not valid"),
+        (KubeflowOptions, {"tasks": {"training": PodOptions()}}, "the task does not exist"),
         (KubeflowOptions, {"labels": {"team": "a/b"}}, "labels has a label"),
     ],
 )

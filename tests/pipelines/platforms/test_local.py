@@ -40,8 +40,8 @@ def second(root: str, fail: bool, before: dsl.Input[dsl.Artifact]) -> None:
 @dsl.pipeline(name="two")
 def two(root: str, fail: bool) -> None:
     platform = local.LocalPlatform()
-    made = platform.place(first(root=root))
-    platform.place(second(root=root, fail=fail, before=made.outputs["out"])).set_caching_options(False)
+    made = platform.configure_task(first(root=root))
+    platform.configure_task(second(root=root, fail=fail, before=made.outputs["out"])).set_caching_options(False)
 
 
 @pytest.fixture(scope="module")

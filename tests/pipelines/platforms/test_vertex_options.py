@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import load_platform
+from headrace.pipelines.compiler import load_platform
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import Images
 from headrace.pipelines.platforms.options import build, read_options
@@ -101,18 +101,18 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
             TrainingOptions,
             {"machine_type": "n2-standard-8", "accelerator": "NVIDIA_L4", "accelerator_count": 1},
             "do not go together",
-            "Each accelerator goes with some machine types only",
+            "Each accelerator is available on some machine types only",
         ),
         (
             TrainingOptions,
             {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x2", "replicas": 2},
-            "a TPU takes no replicas",
+            "a TPU does not support replicas",
             "one replica",
         ),
         (
             TrainingOptions,
             {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "4x4", "spot": True},
-            "not to be had as spot",
+            "not available as spot",
             "Spot VMs with TPU Pods",
         ),
         (
@@ -121,42 +121,42 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
             "needs restart",
             "leaves the others waiting",
         ),
-        (TrainingOptions, {"disk_type": "pd-balanced"}, "disk_type is wrong", "pd-ssd or pd-standard"),
-        (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is wrong", "100 to 64000"),
-        (TrainingOptions, {"timeout_hours": 0.0}, "timeout_hours is wrong", "more than 0"),
+        (TrainingOptions, {"disk_type": "pd-balanced"}, "disk_type is not valid", "pd-ssd or pd-standard"),
+        (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is not valid", "100 to 64000"),
+        (TrainingOptions, {"timeout_hours": 0.0}, "timeout_hours is not valid", "more than 0"),
         (TrainingOptions, {"environment": {"TF_CONFIG": "{}"}}, "sets this variable itself", "TF_CONFIG"),
-        (TrainingOptions, {"environment": {"A": "{{$.x}}"}}, "cannot be carried", "without {{"),
-        (TaskOptions, {"cpu": 128}, "cpu is wrong", "up to 96 CPUs"),
-        (TaskOptions, {"memory": "640G"}, "memory is wrong", "624 GB"),
-        (TaskOptions, {"memory": "lots"}, "memory is wrong", "624 GB"),
+        (TrainingOptions, {"environment": {"A": "{{$.x}}"}}, "cannot be part of the request", "without {{"),
+        (TaskOptions, {"cpu": 128}, "cpu is not valid", "up to 96 CPUs"),
+        (TaskOptions, {"memory": "640G"}, "memory is not valid", "624 GB"),
+        (TaskOptions, {"memory": "lots"}, "memory is not valid", "624 GB"),
         (
             TaskOptions,
             {"accelerator": "nvidia.com/gpu", "accelerator_count": 1},
-            "no such accelerator",
+            "the accelerator does not exist",
             "Each accelerator",
         ),
-        (EndpointOptions, {"traffic": 101}, "traffic is wrong", "add up to 100"),
-        (EndpointOptions, {"min_replicas": 0}, "replicas are wrong", "at least one replica"),
-        (EndpointOptions, {"aliases": ("default",)}, "an alias is wrong", "the service's own"),
-        (EndpointOptions, {"aliases": ("Champion",)}, "an alias is wrong", "[a-z]"),
-        (VertexOptions, {"project": "123456", "location": "europe-west1"}, "project is wrong", "not its number"),
-        (VertexOptions, {"project": "my-project", "location": "europe-west1-b"}, "location is wrong", "a region"),
+        (EndpointOptions, {"traffic": 101}, "traffic is not valid", "add up to 100"),
+        (EndpointOptions, {"min_replicas": 0}, "replicas are not valid", "at least one replica"),
+        (EndpointOptions, {"aliases": ("default",)}, "an alias is not valid", "the service's own"),
+        (EndpointOptions, {"aliases": ("Champion",)}, "an alias is not valid", "[a-z]"),
+        (VertexOptions, {"project": "123456", "location": "europe-west1"}, "project is not valid", "not its number"),
+        (VertexOptions, {"project": "my-project", "location": "europe-west1-b"}, "location is not valid", "a region"),
         (
             VertexOptions,
             {"project": "my-project", "location": "europe-west1", "network": "default"},
-            "network is wrong",
+            "network is not valid",
             "the project's number",
         ),
         (
             VertexOptions,
             {"project": "my-project", "location": "europe-west1", "labels": {"Team": "x"}},
-            "a label is wrong",
+            "a label is not valid",
             "At most 64 labels",
         ),
         (
             VertexOptions,
             {"project": "my-project", "location": "europe-west1", "tasks": {"train": TaskOptions()}},
-            "no task 'train'",
+            "the task 'train' does not exist",
             "evaluate",
         ),
     ],
@@ -187,7 +187,7 @@ def test_every_rule_has_a_source_and_a_text() -> None:
 def test_an_error_says_what_the_machine_takes() -> None:
     with pytest.raises(UsageError) as caught:
         TrainingOptions(machine_type="g2-standard-24", accelerator="NVIDIA_L4", accelerator_count=1)
-    assert caught.value.fix == "g2-standard-24 takes 2 x NVIDIA_L4"
+    assert caught.value.fix == "g2-standard-24 supports 2 x NVIDIA_L4"
 
 
 @pytest.mark.parametrize(
@@ -195,26 +195,26 @@ def test_an_error_says_what_the_machine_takes() -> None:
     [
         (
             {"project": "my-project", "location": "europe-west1", "machin": "x"},
-            "there is no option 'machin'",
+            "the option 'machin' does not exist",
             "[vertex]",
         ),
         ({"location": "europe-west1"}, "project is missing", "[vertex]"),
-        ({"project": 7, "location": "x"}, "the value is of another type", "vertex.project"),
+        ({"project": 7, "location": "x"}, "the value has another type", "vertex.project"),
         (
             {"project": "p", "location": "x", "training": {"replicas": True}},
-            "the value is of another type",
+            "the value has another type",
             "vertex.training.replicas",
         ),
-        ({"project": "p", "location": "x", "training": []}, "the value is of another type", "vertex.training"),
+        ({"project": "p", "location": "x", "training": []}, "the value has another type", "vertex.training"),
         ({"project": "p", "location": "x", "dataflow": {}}, "temp_location is missing", "[vertex.dataflow]"),
         (
             {"project": "p", "location": "x", "tasks": {"evaluate": {"cpus": 2}}},
-            "there is no option 'cpus'",
+            "the option 'cpus' does not exist",
             "[vertex.tasks.evaluate]",
         ),
         (
             {"project": "p", "location": "x", "endpoint": {"aliases": "champion"}},
-            "the value is of another type",
+            "the value has another type",
             "vertex.endpoint.aliases",
         ),
     ],
@@ -232,7 +232,7 @@ def test_images_are_named_by_their_digests() -> None:
     assert images.of("deploy") == images.of("notify") == f"gcr.io/p/light{DIGEST}"
     # What reads rows or predictions needs libraries that an image for light work may do without.
     assert {images.of(role) for role in ("champion", "check", "publish")} == {names["beam"]}
-    with pytest.raises(UsageError, match="named by a tag") as caught:
+    with pytest.raises(UsageError, match="has a tag instead of a digest") as caught:
         Images(**{**names, "train": "gcr.io/p/x:1.0"})
     assert caught.value.where == "images.train"
     assert Images(**{**names, "train": "gcr.io/p/x:1.0"}, allow_tags=True).of("train") == "gcr.io/p/x:1.0"
@@ -244,7 +244,7 @@ def test_images_are_named_by_their_digests() -> None:
 def test_dataflow_is_checked_by_its_own_rules(tmp_path: Path) -> None:
     wrong = tmp_path / "options.toml"
     wrong.write_text(OPTIONS.read_text().replace("regions/europe-west1/", "regions/us-central1/"))
-    with pytest.raises(UsageError, match="the subnetwork is of another region") as caught:
+    with pytest.raises(UsageError, match="the subnetwork is in another region") as caught:
         load_platform("vertex", str(wrong))
     assert "[vertex.dataflow]" in str(caught.value.where)
 
@@ -253,7 +253,7 @@ def test_options_files_that_are_wrong(tmp_path: Path) -> None:
     for text, what in (
         ("[images", "the options file cannot be read"),
         ("[images]\n", "the table [vertex] is missing"),
-        ("[images]\n[vertex]\n[verteks]\n", "there is no table [verteks]"),
+        ("[images]\n[vertex]\n[verteks]\n", "the table [verteks] is not valid"),
     ):
         (tmp_path / "options.toml").write_text(text)
         with pytest.raises(UsageError) as caught:
@@ -261,9 +261,9 @@ def test_options_files_that_are_wrong(tmp_path: Path) -> None:
         assert caught.value.what == what
     with pytest.raises(UsageError, match="options are missing"):
         load_platform("vertex")
-    with pytest.raises(UsageError, match="no such options file"):
+    with pytest.raises(UsageError, match="the options file does not exist"):
         load_platform("vertex", str(tmp_path / "none.toml"))
-    with pytest.raises(UsageError, match="takes no platform options"):
+    with pytest.raises(UsageError, match="the local platform has no options"):
         load_platform("local", str(OPTIONS))
 
 

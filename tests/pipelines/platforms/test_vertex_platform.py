@@ -8,7 +8,7 @@ import yaml
 
 from headrace.core.beam.runners import DataflowRunner, runner_of
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 from headrace.pipelines.platforms.vertex import resource_name
@@ -134,7 +134,7 @@ def test_preprocessing_runs_on_dataflow_with_workers_of_our_image(tasks: dict[st
 
 def test_dataflow_without_an_image_for_its_workers_is_refused(tmp_path: Path) -> None:
     line = next(line for line in OPTIONS.read_text().splitlines(keepends=True) if line.startswith("worker"))
-    with pytest.raises(UsageError, match="there is no image for the workers of DataflowRunner") as refused:
+    with pytest.raises(UsageError, match="the image is missing for the workers of DataflowRunner") as refused:
         compile_with(tmp_path, line, "")
     assert refused.value.where == "[vertex.dataflow], [images]"
     assert "make images IMAGES=beam-worker" in refused.value.text
@@ -217,7 +217,7 @@ def test_names_of_models_and_endpoints() -> None:
     options = VertexOptions(project="my-project", location="europe-west1")
     name = resource_name(options, "endpoints", "birth_weight")
     assert name == "projects/my-project/locations/europe-west1/endpoints/birth-weight"
-    with pytest.raises(UsageError, match="none for Vertex AI"):
+    with pytest.raises(UsageError, match="not valid on Vertex AI"):
         resource_name(options, "models", "weight_")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.core.beam.runners import DataflowRunner, runner_of
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
 
@@ -72,7 +72,7 @@ def test_scoring_is_a_batch_prediction_job_between_two_tasks(tmp_path: Path) -> 
     [
         ("gs://my-bucket/staging", "/tmp/staging", "staging is wrong"),
         ("replicas = 5", "replicas = 0", "replicas is wrong"),
-        ("batch_size = 128", 'machine_type = "n9-standard"', "that is no machine type"),
+        ("batch_size = 128", 'machine_type = "n9-standard"', "the machine type does not exist"),
     ],
 )
 def test_what_a_job_would_be_refused_for_is_refused_when_compiled(

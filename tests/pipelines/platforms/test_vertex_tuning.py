@@ -21,7 +21,7 @@ from headrace.components.tune.identity import step_identity
 from headrace.components.tune.vertex.trial import model_uri
 from headrace.core import storage
 from headrace.core.steps.step import read_record
-from headrace.pipelines.commands.compile import compile_to
+from headrace.pipelines.compiler import compile_to
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality" / "natality.py"
 TUNING = (
@@ -169,7 +169,7 @@ def test_a_job_that_fails_late_is_the_platforms_fault(search: Search) -> None:
     assert error["exit_status"] == 75
     assert error["what"] == "the search failed (failed)"
     assert error["where"] == search.job.name
-    assert error["received"].startswith("no NVIDIA_L4 is to be had; 4 complete; begun at 20")
+    assert error["received"].startswith("no NVIDIA_L4 is to be had; 4 complete; started at 20")
 
 
 def test_a_job_that_somebody_cancels_half_way(search: Search) -> None:
@@ -186,7 +186,7 @@ def test_a_job_that_somebody_cancels_half_way(search: Search) -> None:
     assert search.run(parallel=1).state == "failed"
     error = search.record()["error"]
     assert (error["exit_status"], error["what"]) == (75, "the search was cancelled")
-    assert error["received"].startswith("CANCELLED; 1 complete, 1 unfinished; begun at 20")
+    assert error["received"].startswith("CANCELLED; 1 complete, 1 unfinished; started at 20")
 
 
 @pytest.mark.parametrize(("code", "after"), [(429, False), (503, True)])
@@ -215,7 +215,7 @@ def test_a_service_that_takes_no_job_at_all(search: Search) -> None:
     # A job of the same search with other trials is another one.
     assert search.run().state == "failed"
     error = search.record()["error"]
-    assert (error["exit_status"], error["what"]) == (75, "there is no job of this search")
+    assert (error["exit_status"], error["what"]) == (75, "the job of this search does not exist")
     assert f"headrace-search={search.search}" in error["where"]
 
 

@@ -67,11 +67,11 @@ def write_run(root: Path, task: str = "regression", status: str = "succeeded", c
     error = {
         "kind": "PlatformError",
         "exit_status": 75,
-        "what": "train ended without a word: it was killed, or ran out of memory",
+        "what": "train exited without an error message: it was killed, or ran out of memory",
         "where": str(model),
         "expected": None,
         "received": "signal 9",
-        "fix": "Start the same command again; finished steps are not done twice",
+        "fix": "Run the same command again; finished steps are not repeated",
     }
     steps = []
     for i, name in enumerate(("preprocess", "train", "evaluate", "register", "deploy")):

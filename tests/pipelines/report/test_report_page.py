@@ -25,7 +25,9 @@ MakeRun = Callable[..., dict[str, Any]]
 @pytest.mark.parametrize("cached", [False, True])
 def test_every_kind_of_run_renders(make_run: MakeRun, task: str, status: str, cached: bool) -> None:
     page = Page(render(make_run(task, status, cached=cached)))
-    title = {"succeeded": "Blessed and deployed", "refused": "Refused by the gate", "failed": "Failed in train"}[status]
+    title = {"succeeded": "Blessed and deployed", "refused": "Rejected by the gate", "failed": "Failed in train"}[
+        status
+    ]
     assert title in page.text
     assert page.elements.count("h1") == 1
     assert ("Call the endpoint" in page.text) == (status == "succeeded")
@@ -73,9 +75,9 @@ def test_a_refused_run_says_why_on_top(make_run: MakeRun) -> None:
 def test_a_failed_run_says_what_to_do_on_top(make_run: MakeRun) -> None:
     html = render(make_run(status="failed"))
     banner = html[html.index('class="verdict') : html.index("</section>")]
-    assert "Train ended without a word: it was killed, or ran out of memory." in banner
+    assert "Train exited without an error message: it was killed, or ran out of memory." in banner
     assert "signal 9" in banner
-    assert "Start the same command again; finished steps are not done twice." in banner
+    assert "Run the same command again; finished steps are not repeated." in banner
 
 
 def test_what_was_seen_and_expected_is_a_table_on_top(make_run: MakeRun) -> None:

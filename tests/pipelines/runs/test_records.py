@@ -80,7 +80,7 @@ def test_a_run_of_another_platform_has_no_start_record(tmp_path: Path) -> None:
 def test_a_root_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         list_runs(str(tmp_path / "nowhere"))
-    assert "there is no such root" in caught.value.paragraph
+    assert "the root does not exist" in caught.value.paragraph
     assert list_runs(str(tmp_path)) == []
 
 

@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waiting for a platform takes no time; the seconds that it would have taken are kept."""
     from google.api_core.future import polling
 
-    from headrace.pipelines.submission import retry
+    from headrace.core import retry
 
     # Between two looks of the service's own client at an operation.
     monkeypatch.setattr(polling.DEFAULT_POLLING, "_initial", 0.01)

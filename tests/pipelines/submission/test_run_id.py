@@ -74,8 +74,8 @@ def test_values_have_the_types_that_the_pipeline_declares() -> None:
     ("given", "said"),
     [
         (["text"], "NAME=VALUE"),
-        (["text=a", "text=b"], "given twice"),
-        (["txt=a"], "Perhaps 'text' is meant"),
+        (["text=a", "text=b"], "is repeated"),
+        (["txt=a"], r"Did you mean 'text'\?"),
         (["count=1.5"], "a whole number"),
         (["share=half"], "a number"),
         (["dry=yes"], "true or false"),
@@ -90,6 +90,6 @@ def test_a_wrong_value_is_refused_before_anything_is_asked(given: list[str], sai
 
 
 def test_what_is_missing_is_named_with_the_option_that_gives_it() -> None:
-    with pytest.raises(UsageError, match=r"text, share: .* Give --text FILE, --parameter share=\.\.\."):
+    with pytest.raises(UsageError, match=r"text, share: .* Set --text FILE, --parameter share=\.\.\."):
         parameters.check_complete({}, DEFINITIONS, {"text": "--text FILE"})
     parameters.check_complete({"text": "", "share": 1.0}, DEFINITIONS, {})

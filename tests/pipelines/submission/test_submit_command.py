@@ -13,6 +13,8 @@ import yaml
 from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 
+from headrace.core.errors import UsageError
+
 SUCCEEDS = {"evaluate": {"Output": True}}
 REFUSED = {"evaluate": {"Output": False}}
 
@@ -46,7 +48,7 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
 
 
 def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) -> None:
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     platform.spec = str(tmp_path / "batch.yaml")
     options = Path(__file__).parents[1] / "platforms" / f"{platform.name}.toml"
@@ -75,13 +77,13 @@ def test_what_was_submitted_is_a_problem_file_that_loads(platform: Platform) -> 
 def test_the_same_submission_is_the_same_run(platform: Platform) -> None:
     first, second = platform.submit(), platform.submit()
     assert run_id(first.output) == run_id(second.output)
-    assert re.search(rf": is on {platform.name} already, (waiting|running)\n", second.output)
-    other = platform.submit("--parameter", "max_hours=1")
+    assert re.search(rf": already on {platform.name}, (waiting|running)\n", second.output)
+    other = platform.submit("--parameter", 'training={"max_hours": 1}')
     assert run_id(other.output) != run_id(first.output)
     assert len(platform.made) == 2
     ended = platform.submit("--wait")
     assert (ended.status, run_id(ended.output)) == (0, run_id(first.output))
-    assert platform.submit("--wait").output.splitlines()[0].endswith("already, succeeded")
+    assert platform.submit("--wait").output.splitlines()[0].endswith(f"already on {platform.name}, succeeded")
     assert len(platform.made) == 2
 
 
@@ -163,7 +165,7 @@ def test_a_run_that_failed_is_tried_again_and_takes_what_had_finished_from_the_c
     # It is the same run to all that its tasks write.
     assert platform.do.calls[-1].parameters["run_id"] == run_id(first.output)
     if platform.name == "vertex":
-        assert "preprocess  already done, taken from the cache" in again.output
+        assert "preprocess  already done, cached" in again.output
     assert run_id(platform.submit().output) == f"{run_id(first.output)}-2"
 
 
@@ -189,7 +191,7 @@ def test_a_platform_that_stays_down_ends_with_75(platform: Platform, clock: list
     platform.server.fail(platform.create, 503, times=1000)
     done = platform.submit()
     assert (done.status, runs(platform)) == (75, [])
-    assert "did not answer as it should" in done.error
+    assert "failed or did not respond" in done.error
     assert 100 < sum(clock) <= 180
 
 
@@ -213,7 +215,7 @@ def test_a_run_that_is_cancelled_half_way_leaves_a_record(platform: Platform, bu
     waiting = headrace("status", name, *platform.options, "--wait")
     assert (waiting.status, "the run was cancelled" in waiting.error) == (75, True)
     again = headrace("cancel", name, *platform.options)
-    assert again.output == f"{name}: has ended already, cancelled\n"
+    assert again.output == f"{name}: has already ended, cancelled\n"
     assert run_id(platform.submit().output) == f"{name}-2"
 
 
@@ -239,7 +241,7 @@ def test_status_shows_runs_and_tasks(platform: Platform) -> None:
     as_json = json.loads(headrace("status", name, *platform.options, "--json").output)
     assert (as_json["run_id"], as_json["state"], as_json["parameters"]["run_id"]) == (name, "failed", name)
     missing = headrace("status", "natality-none", *platform.options)
-    assert (missing.status, "there is no such run" in missing.error) == (2, True)
+    assert (missing.status, "the run does not exist" in missing.error) == (2, True)
 
 
 def test_logs_of_a_run_and_of_a_task(platform: Platform) -> None:
@@ -293,6 +295,30 @@ def runs(platform: Platform) -> list[str]:
     if platform.name == "vertex":
         return [name for name in platform.server.vertex.resources if "/pipelineJobs/" in name]
     return [name for name, run in platform.server.runs.items() if run.storage_state != "ARCHIVED"]
+
+
+def test_a_notebook_submits_the_same_run(platform: Platform) -> None:
+    """The function and the command make one run: each finds what the other has made."""
+    from headrace import pipelines
+
+    given = dict(zip(*[iter(platform.options)] * 2, strict=True))
+    where = {
+        name.lstrip("-").replace("-", "_"): value for name, value in given.items() if name not in ("--to", "--platform")
+    }
+    inputs = {name.lstrip("-"): value for name, value in zip(*[iter(platform.inputs)] * 2, strict=True)}
+    run = pipelines.submit(platform.spec, platform.name, **inputs, **where)
+    assert len(platform.made) == 1
+    assert f"{run.run_id}: already on {platform.name}" in platform.submit().output
+    assert len(platform.made) == 1
+
+
+def test_a_notebook_is_told_what_is_wrong() -> None:
+    from headrace import pipelines
+
+    with pytest.raises(UsageError, match="vertex, kubeflow"):
+        pipelines.submit("static.yaml", "airflow")
+    with pytest.raises(UsageError, match="options_file, project, region"):
+        pipelines.submit("static.yaml", "vertex", location="us-central1")
 
 
 @pytest.mark.parametrize("more", [[], ["--no-cache"], ["--parameter", "data_version="], ["--cron", "0 3 * * *"]])

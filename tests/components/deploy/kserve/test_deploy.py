@@ -141,7 +141,7 @@ def test_it_is_made_and_then_changed() -> None:
 
 
 def test_one_that_does_not_answer_is_not_waited_for_for_ever() -> None:
-    with pytest.raises(PlatformError, match="did not answer within 60 s") as caught:
+    with pytest.raises(PlatformError, match="was not ready within 60 s") as caught:
         apply(Cluster(ready_after=1000), manifest())
     assert caught.value.fix == "kubectl describe inferenceservice natality --namespace models"
 
@@ -149,9 +149,9 @@ def test_one_that_does_not_answer_is_not_waited_for_for_ever() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "what"),
     [
-        (403, UsageError, "may not apply it"),
-        (422, UsageError, "KServe refuses"),
-        (500, PlatformError, "did not answer as it should"),
+        (403, UsageError, "is not allowed to apply"),
+        (422, UsageError, "KServe rejected"),
+        (500, PlatformError, "failed or did not respond"),
     ],
 )
 def test_what_a_cluster_refuses(status: int, kind: type[Exception], what: str) -> None:
@@ -161,7 +161,7 @@ def test_what_a_cluster_refuses(status: int, kind: type[Exception], what: str) -
 
 @pytest.mark.parametrize("endpoint", ["natality", "kserve://models", "kserve://Models/n", f"kserve://m/{'n' * 41}"])
 def test_names_that_are_none(endpoint: str) -> None:
-    with pytest.raises(UsageError, match="endpoint's name is wrong"):
+    with pytest.raises(UsageError, match="endpoint name is not valid"):
         deploy.names_of(endpoint)
 
 
@@ -175,5 +175,5 @@ def test_settings_of_a_task() -> None:
     # Numbers come through a protobuf, in which all are floating.
     settings = {"image": IMAGE, "traffic": 20.0, "image_pull_secrets": ["registry"]}
     assert deploy.config_of(settings) == deploy.ServiceConfig(IMAGE, traffic=20, image_pull_secrets=("registry",))
-    with pytest.raises(UsageError, match="settings are wrong"):
+    with pytest.raises(UsageError, match="settings are not valid"):
         deploy.config_of({"image": IMAGE, "trafic": 20})

@@ -66,7 +66,7 @@ def test_a_model_without_golden_rows_is_refused(
 ) -> None:
     model = make_model(tmp_path / "model", "v1")
     (model / "golden.json").write_text(golden)
-    with pytest.raises(DataError, match="no rows to check the server with"):
+    with pytest.raises(DataError, match="no golden rows to check the server with"):
         publisher.deploy(publisher.DeployConfig(str(model), str(tmp_path / "endpoint")))
     assert not (tmp_path / "endpoint" / "endpoint.json").exists()
     assert not (tmp_path / "endpoint" / "versions").exists()
@@ -90,9 +90,9 @@ def test_one_deployment_at_a_time(tmp_path: Path, make_model: Callable[..., Path
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"name": "a/b"}, "the name is wrong"),
-        ({"name": "-x"}, "the name is wrong"),
-        ({"start_timeout_s": 0}, "start_timeout_s is wrong"),
+        ({"name": "a/b"}, "the model name is not valid"),
+        ({"name": "-x"}, "the model name is not valid"),
+        ({"start_timeout_s": 0}, "start_timeout_s is not valid"),
         ({"keep_versions": -1}, "not below 0"),
         ({"lock_timeout_s": -1}, "not below 0"),
     ],
@@ -105,7 +105,7 @@ def test_the_configuration_checks_itself(wrong: dict[str, Any], message: str) ->
 def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     for call in (publisher.rollback, publisher.stop, publisher.status):
-        with pytest.raises(UsageError, match="there is no endpoint"):
+        with pytest.raises(UsageError, match="the endpoint does not exist"):
             call(nowhere)
     assert not (tmp_path / "nowhere").exists()
 
@@ -114,5 +114,5 @@ def test_a_folder_where_nothing_was_ever_live(tmp_path: Path) -> None:
     said = publisher.status(str(tmp_path))
     assert (said.live, said.healthy, said.versions) == (None, False, ())
     publisher.stop(str(tmp_path))
-    with pytest.raises(UsageError, match="there is no endpoint"):
+    with pytest.raises(UsageError, match="the endpoint does not exist"):
         publisher.rollback(str(tmp_path))

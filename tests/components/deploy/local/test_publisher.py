@@ -117,7 +117,7 @@ def test_what_is_live_and_healthy_is_left_as_it_is(case: Case) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        ("wrong", r"predictions\[0\]\.prediction: the server's answer is not the model's own"),
+        ("wrong", r"predictions\[0\]\.prediction: the server's prediction differs from the model's golden row"),
         ("damaged", "cannot be loaded"),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_broken_model_leaves_the_endpoint_as_it_was(case: Case, version: str, 
 
 def test_a_server_that_does_not_answer_in_time_is_ended(case: Case) -> None:
     before = case.state()
-    with pytest.raises(PlatformError, match=r"did not answer in time.*within 0\.5 s"):
+    with pytest.raises(PlatformError, match=r"did not respond in time.*within 0\.5 s"):
         case.deploy("v2", start_timeout_s=0.5)
     assert case.state() == before
     assert case.servers() == [before["pid"]]
@@ -146,7 +146,7 @@ def test_a_deployment_that_is_killed_anywhere_is_finished_by_the_next(case: Case
         "starting the server",
         "waiting for the server",
         "switching to the new server",
-        "stopping the server before it",
+        "stopping the previous server",
     ):
         with subprocess.Popen(
             [sys.executable, "-c", _DEPLOY, str(case.models["v2"]), case.endpoint, moment],
@@ -156,7 +156,7 @@ def test_a_deployment_that_is_killed_anywhere_is_finished_by_the_next(case: Case
             assert process.stdout is not None
             assert process.stdout.readline() == "there\n", moment
             process.kill()
-        if moment != "stopping the server before it":
+        if moment != "stopping the previous server":
             assert case.state() == before, moment
         assert client.healthy(before["url"], "v1"), moment
     # One server waited to be stopped; the one before it was stopped by the last of these deployments.
@@ -197,7 +197,7 @@ def test_rollback_and_a_second_press_of_the_button(case: Case) -> None:
     ]
     with pytest.raises(UsageError, match=r"Expected one of v1, v2\. Received: 'v9'"):
         rollback(case.endpoint, to="v9")
-    with pytest.raises(UsageError, match="the version is wrong"):
+    with pytest.raises(UsageError, match="the model version is not valid"):
         rollback(case.endpoint, to="../v1")
 
 

@@ -152,11 +152,11 @@ def test_shares_add_up(others: dict[str, int], percent: int, expected: dict[str,
 
 
 def test_names_that_the_service_refuses() -> None:
-    with pytest.raises(UsageError, match="registry's name is wrong"):
+    with pytest.raises(UsageError, match="registry name is not valid"):
         registered("aaaa", registry=f"{PARENT}/models/birth_weight")
     with pytest.raises(UsageError, match="cannot read the model"):
         registered("aaaa", model_uri="/gcs/my-bucket/model")
-    with pytest.raises(UsageError, match="endpoint's name is wrong"):
+    with pytest.raises(UsageError, match="endpoint name is not valid"):
         deploy.DeployConfig("m", "natality", "n1-standard-4")
 
 
@@ -191,5 +191,5 @@ def test_an_evaluation_of_another_model_registers_nothing(
     with pytest.raises(SystemExit) as ended:
         registry.run(REGISTRY, model.uri, model, judged, IMAGE, ["champion"], {}, "")
     assert ended.value.code == 2
-    assert "the evaluation is of another model" in capfd.readouterr().out
+    assert "the evaluation belongs to another model" in capfd.readouterr().out
     assert server.requests == []

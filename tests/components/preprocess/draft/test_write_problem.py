@@ -156,7 +156,7 @@ def test_missing_values_as_the_table_writes_them(tmp_path: Path) -> None:
         for n in range(330)
     ]
     file, found = of_csv(tmp_path, "\n".join(["size,sort,country,y", *lines]), label="y")
-    assert file.problem.missing == ("N/A", "-")
+    assert file.problem.missing == ("-", "N/A")
     optional = {column.name: column.optional for column in file.problem.columns}
     assert optional == {"size": True, "sort": True, "country": False}
     assert "How this table writes a missing value" in found.source

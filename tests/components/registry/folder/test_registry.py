@@ -97,13 +97,13 @@ def test_the_evaluation_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../v1", "a/b", ".hidden", "-rf", "a\nb", "v1\n", "a" * 65, 7, None])
 def test_a_version_that_is_no_name_never_reaches_a_path(tmp_path: Path, name: Any) -> None:
     registry = Registry(str(tmp_path / "registry"))
-    with pytest.raises(DataError, match="the version is wrong"):
+    with pytest.raises(DataError, match="the model version is not valid"):
         registry.register(make_model(tmp_path / "model", name))
     for call in (registry.path, registry.promote):
-        with pytest.raises(UsageError, match="the version is wrong"):
+        with pytest.raises(UsageError, match="the model version is not valid"):
             call(name)
     if name is not None:
-        with pytest.raises(UsageError, match="the version is wrong"):
+        with pytest.raises(UsageError, match="the model version is not valid"):
             registry.set_aliases({"champion": name})
     assert not (tmp_path / "registry").exists()
 
@@ -112,7 +112,7 @@ def test_a_version_that_is_no_name_never_reaches_a_path(tmp_path: Path, name: An
 def test_an_alias_that_is_no_name_is_refused(tmp_path: Path, alias: Any) -> None:
     registry = Registry(str(tmp_path / "registry"))
     registry.register(make_model(tmp_path / "model", "v1"))
-    with pytest.raises(UsageError, match="the alias is wrong"):
+    with pytest.raises(UsageError, match="the alias is not valid"):
         registry.set_aliases({alias: "v1"})
     assert registry.aliases() == {}
 
@@ -124,7 +124,7 @@ def test_a_version_that_is_not_registered_is_named_with_those_that_are(tmp_path:
     registry.register(make_model(tmp_path / "model", "v1"))
     with pytest.raises(UsageError, match=r"Expected one of v1\. Received: 'v2'"):
         registry.promote("v2")
-    with pytest.raises(UsageError, match="no such version"):
+    with pytest.raises(UsageError, match="the version does not exist in the registry"):
         registry.set_aliases({"challenger": "v1", "champion": "v2"})
     assert registry.aliases() == {}
 

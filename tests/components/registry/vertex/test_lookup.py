@@ -84,26 +84,26 @@ def test_a_place_is_a_place(server: VertexServer, text: str) -> None:
     ("text", "registry"), [("models/natality", REGISTRY), ("champion", "out/registry"), ("a b", REGISTRY)]
 )
 def test_what_names_none(text: str, registry: str) -> None:
-    with pytest.raises(UsageError, match="names no model in Vertex AI's registry"):
+    with pytest.raises(UsageError, match="is not a model in Vertex AI's Model Registry"):
         full_name(text, registry)
 
 
 def test_a_name_that_there_is_not_says_how_to_look(models: dict[str, str]) -> None:
     for which in ("challenger", "7", "f" * 16):
-        with pytest.raises(UsageError, match="there is no such model") as caught:
+        with pytest.raises(UsageError, match="the model does not exist") as caught:
             find(full_name(which, REGISTRY))
         assert "gcloud ai models list-version natality --region=us-central1" in caught.value.text
 
 
 def test_a_registry_that_may_not_be_read(models: dict[str, str], server: VertexServer) -> None:
     server.fail("GET .*/models/", 403, times=100)
-    with pytest.raises(UsageError, match="access is not allowed"):
+    with pytest.raises(UsageError, match="access is denied"):
         find(f"{REGISTRY}@1")
 
 
 def test_a_model_without_files(server: VertexServer) -> None:
     server.upload("", model_id="empty")
-    with pytest.raises(DataError, match="does not know where the model's files are"):
+    with pytest.raises(DataError, match="has no URI of the model's files"):
         find(f"{PARENT}/models/empty")
 
 

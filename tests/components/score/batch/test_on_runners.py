@@ -141,6 +141,8 @@ def test_rows_in_a_bucket_become_predictions_in_a_bucket(
     """Workers write below a temporary name in the bucket; what is published is what a run on this machine gives."""
     for path in (place(tmp_path) / "data").iterdir():
         storage.write_bytes(f"gs://{bucket}/data/{path.name}", path.read_bytes())
+    # What a run leaves that is killed while it publishes.
+    storage.write_bytes(f"gs://{bucket}/made/out/{gcs.UNFINISHED}", b"")
     storage.write_bytes(f"gs://{bucket}/made/out/predictions/left-by-an-earlier-run.parquet", b"")
     config = ScoreConfig(
         "m", f"gs://{bucket}/data", f"gs://{bucket}/made/out", IDENTITY, runner=EMBEDDED, partition_by="color"
@@ -204,7 +206,7 @@ def test_a_job_on_a_service_is_cancelled_with_the_pipeline(endless: _Endless) ->
     def launched(result: PipelineResult) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(PlatformError, match="the run was asked to end") as caught:
+    with pytest.raises(PlatformError, match="the run was terminated") as caught:
         launch.run(lambda _: None, EMBEDDED, "name", "space", silent, launched=launched)
     assert caught.value.received == "SIGTERM"
     assert endless.cancelled.is_set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds, backoff_seconds
+from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds
 
 
 @dataclass
@@ -53,15 +53,6 @@ def test_a_bucket_that_is_closed_lets_nobody_go_before_it_opens(rate: float) -> 
     assert bucket.take() == 0.5
     clock.now += 0.5
     assert bucket.take() == 0.0
-
-
-def test_back_off_doubles_up_to_half_a_minute_and_jitters_over_all_of_it() -> None:
-    assert [backoff_seconds(tries, lambda: 1.0) for tries in (1, 2, 3, 7, 8, 9, 1000)] == [
-        0.25, 0.5, 1.0, 16.0, 30.0, 30.0, 30.0,
-    ]  # fmt: skip
-    assert backoff_seconds(3, lambda: 0.25) == 0.25
-    assert backoff_seconds(3, lambda: 0.0) == 0.0
-    assert all(0 <= backoff_seconds(2) <= 0.5 for _ in range(100))
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_load_that_fails_leaves_the_earlier_table(
 
     def fail(client: Any, table: str, job: str, what: Any) -> None:
         if job.endswith("-1"):
-            raise PlatformError("BigQuery did not answer as it should")
+            raise PlatformError("BigQuery failed or did not respond")
         real(client, table, job, what)
 
     monkeypatch.setattr(bigquery_sink, "_load", fail)

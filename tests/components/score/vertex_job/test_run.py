@@ -23,8 +23,8 @@ from support.by_hand import VERSION, ByHand, predicted
 
 from headrace.components.score.batch import run as direct
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.vertex_job import client, retry_refused
-from headrace.core import storage
+from headrace.components.score.vertex_job import retry_refused
+from headrace.core import retry, storage
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.storage import gcs
@@ -39,7 +39,7 @@ GET = "GET .*/batchPredictionJobs/[0-9]+$"
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again without a pause."""
-    monkeypatch.setattr(client, "backoff_seconds", lambda _: 0.0)
+    monkeypatch.setattr(retry, "backoff_seconds", lambda *_, **__: 0.0)
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_run_that_is_asked_to_end_cancels_its_job(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 75
-    assert said.strip().endswith("the run was asked to end. Received: SIGTERM.")
+    assert said.strip().endswith("the run was terminated. Received: SIGTERM.")
     (made,) = jobs_of(vertex)
     assert made.state.name == "JOB_STATE_CANCELLED"
 
@@ -322,9 +322,9 @@ def test_a_job_that_somebody_cancels(run: Callable[..., ScoreResult], vertex: Ve
 @pytest.mark.parametrize(
     ("code", "message", "error", "said"),
     [
-        (403, "Permission 'aiplatform.batchPredictionJobs.create' denied", UsageError, "access is not allowed"),
+        (403, "Permission 'aiplatform.batchPredictionJobs.create' denied", UsageError, "access is denied"),
         (429, "Quota exceeded for custom_model_prediction_cpus", PlatformError, "the quota of Vertex AI is used up"),
-        (503, "The service is currently unavailable", PlatformError, "did not answer as it should"),
+        (503, "The service is currently unavailable", PlatformError, "failed or did not respond"),
     ],
 )
 def test_what_the_service_refuses_is_one_paragraph(

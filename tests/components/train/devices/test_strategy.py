@@ -268,7 +268,7 @@ def test_what_it_would_do_is_described() -> None:
     )
     assert told["Cluster"] == "3 processes take steps; this one is not the chief, and writes nothing"
     assert told["XLA"] == "yes: the step is compiled"
-    assert told["Budget"] == "ends at the first of: 2.0 h; 9 at 3 an hour, which is 3.0 h; auc=0.9"
+    assert told["Budget"] == "ends at the first of: max_hours 2 (2.0 h); max_cost 9 (3.0 h); auc=0.9"
     assert lines(machine(tpu="t"))["Batch"] == "64 rows a step, over the cores of the TPU, of static shape"
     with pytest.raises(UsageError, match="the batch cannot be divided evenly"):
         lines(found)

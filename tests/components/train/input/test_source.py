@@ -107,9 +107,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (records, shard_stream, row_order, row_cache, batches, input_pipeline):
         if hasattr(module, "BLOCK_ROWS"):
             monkeypatch.setattr(module, "BLOCK_ROWS", 32)
-    for module in (interleaving, shard_stream):
-        monkeypatch.setattr(module, "PIECE_ROWS", 4)
-        monkeypatch.setattr(module, "INTERLEAVED_SHARDS", 3)
+    monkeypatch.setattr(interleaving, "PIECE_ROWS", 4)
+    monkeypatch.setattr(interleaving, "INTERLEAVED_SHARDS", 3)
     monkeypatch.setattr(row_order, "RUN_ROWS", 4)
     monkeypatch.setattr(row_order, "_RUNS", 8)
 

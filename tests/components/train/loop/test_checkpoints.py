@@ -95,7 +95,7 @@ def test_the_newest_are_kept(place: str) -> None:
         ("arrays.bin", lambda content: content[:9] + bytes([content[9] ^ 1]) + content[10:], "arrays.bin is damaged"),
         ("arrays.bin", None, "there is no arrays.bin"),
         ("manifest.json", None, "there is no such file"),
-        ("manifest.json", lambda content: content[:50], "the file does not hold JSON"),
+        ("manifest.json", lambda content: content[:50], "the file is not valid JSON"),
         ("manifest.json", lambda _: b"{}", "of another format"),
         ("manifest.json", lambda _: b'{"format": 1}', "KeyError"),
         ("manifest.json", lambda content: content.replace(IDENTITY.encode(), OTHER.encode()), "of another run"),

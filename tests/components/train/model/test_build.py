@@ -150,12 +150,12 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
         (
             f"{X}    return keras.Model([x], keras.layers.Dense(2)({COLUMN}))",
             "binary",
-            'Expected shape [None, 1], float32: the logit of "yes". Received: shape [None, 2]',
+            'Expected shape [None, 1], float32: the logit or the probability of "yes"',
         ),
         (
             f"{X}    return keras.Model([x], keras.layers.Dense(1)({COLUMN}))",
             "multiclass",
-            "Expected shape [None, 3], float32: a logit for each class",
+            "Expected shape [None, 3], float32: a logit or a probability for each class",
         ),
         (
             f"{X}    y = keras.layers.Dense(1)({COLUMN})\n    return keras.Model([x], [y, y])",

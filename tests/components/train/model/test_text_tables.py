@@ -90,7 +90,7 @@ def test_predictions_have_the_bits_of_the_whole_model(training: Training) -> Non
         }
         predict = signatures[PREDICT_BY_CODE]
         names = predict.structured_input_signature[1]
-        inputs = {f"number_{name}": values for name, values in numbers.items()} | tables
+        inputs = {f"number_{at}": values for at, values in enumerate(numbers.values())} | tables
         for name in names:
             if name.startswith("code_"):
                 group = [int(at) for at in name.removeprefix("code_").split("_")]
@@ -117,7 +117,7 @@ def test_one_hot_features_with_too_many_combinations_are_added_up_row_by_row() -
     _, text_tables, predictions = made(problem(*features), Training(hidden_units=[4]))
     assert text_tables is not None
     outputs = text_tables.signatures(predictions)[TEXT_TABLES].structured_outputs
-    assert sorted(outputs) == ["table_color", "table_word"]
+    assert sorted(outputs) == ["table_0", "table_1"]
     _, text_tables, predictions = made(problem(features[0], features[2]), Training(hidden_units=[4]))
     assert text_tables is not None
-    assert text_tables.signatures(predictions)[TEXT_TABLES].structured_outputs["table_one_hot"].shape == [4, 4]
+    assert text_tables.signatures(predictions)[TEXT_TABLES].structured_outputs["one_hot"].shape == [4, 4]

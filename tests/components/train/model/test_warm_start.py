@@ -120,7 +120,7 @@ def test_other_declarations_are_listed_and_start_without_effect(
     weights = {variable.path: np.asarray(variable.value) for variable in built.core.weights}
     earlier = {
         variable.path: np.asarray(variable.value)
-        for variable in keras.models.load_model(natality_model.folder / "model.keras").get_layer("core").weights
+        for variable in keras.models.load_model(natality_model.folder / "model.keras").get_layer("model.core").weights
     }
     # Columns of numbers by name: age and weeks are the first two of the three that were.
     np.testing.assert_array_equal(weights["wide_numeric/kernel"], earlier["wide_numeric/kernel"][:2])

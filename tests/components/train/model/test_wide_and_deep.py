@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from headrace.components.train.model import wide_and_deep
+from headrace.components.train.model.distinct_values import ByValue
 from headrace.components.train.model.objective import Objective, objective_of
 from headrace.core.errors import ProblemError
 from headrace.core.problem import Categorical, Crossed, Feature, Numeric, Problem, Training
@@ -31,17 +32,17 @@ def problem(*features: Feature, label: Any = None) -> Problem:
 
 
 def preprocess(declared: Problem, **columns: Any) -> dict[str, Any]:
-    model = wide_and_deep.build_preprocessing(declared, STATISTICS)
+    prepare = ByValue(declared, STATISTICS)
     tensors = {n: tf.constant(v, tf.string if isinstance(v[0], str) else tf.float32) for n, v in columns.items()}
-    return {name: tensor.numpy() for name, tensor in model(tensors).items()}
+    return {name: tensor.numpy() for name, tensor in prepare(tensors).items()}
 
 
 def core_of(declared: Problem, training: Training | None = None) -> tuple[Any, Any, Objective]:
     objective = objective_of(declared, STATISTICS)
     training = training or Training(hidden_units=[8, 4])
-    preprocessing = wide_and_deep.build_preprocessing(declared, STATISTICS, training.model)
-    core = wide_and_deep.build_core(declared, STATISTICS, preprocessing, objective, training)
-    return preprocessing, core, objective
+    prepare = ByValue(declared, STATISTICS, training.model)
+    core = wide_and_deep.build_core(declared, STATISTICS, prepare.model, objective, training)
+    return prepare, core, objective
 
 
 def test_numbers_are_normalized_and_missing_ones_are_the_mean() -> None:
@@ -55,6 +56,14 @@ def test_bucket_boundaries_belong_to_the_bucket_above() -> None:
     found = preprocess(problem(AGE), age=[-9, 19.9, 20, 29.9, 30, 39.9, 40, 1e9, np.nan])
     # A missing age stands for the mean, 30.
     assert found["wide"][:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 2]
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-20, 1e-12, 1e-9, 1.0, 1e6, 1e20, 1e36])
+def test_numbers_of_any_scale_are_normalized(scale: float) -> None:
+    statistics = {"x": {"mean": 3.0 * scale, "standard_deviation": 2.0 * scale}}
+    prepare = ByValue(problem(Numeric("x")), statistics)
+    found = prepare({"x": tf.constant(np.array([1.0, 3.0, 5.0, np.nan, 9.0]) * scale, tf.float32)})["numeric"]
+    np.testing.assert_allclose(found, [[-1], [0], [1], [0], [3]], atol=1e-5)
 
 
 def test_categories_are_missing_unknown_and_then_the_vocabulary() -> None:
@@ -86,7 +95,7 @@ def test_tables_lie_one_below_the_other() -> None:
     np.testing.assert_array_equal(found["wide"][:, :3], [[2, 6, 11], [0, 8, 10]])
     assert ((found["wide"][:, 3] >= 21) & (found["wide"][:, 3] < 31)).all()
     np.testing.assert_array_equal(found["deep"], [[2, 6], [0, 8]])
-    np.testing.assert_array_equal(found["embedding_city"], [2, 1])
+    np.testing.assert_array_equal(found["city.embedding"], [2, 1])
 
 
 def test_a_cross_depends_on_each_part_and_not_on_the_vocabulary() -> None:
@@ -112,8 +121,8 @@ def test_it_begins_at_what_is_known_of_the_label() -> None:
     rows = {"age": tf.constant([31.0, 12.0]), "color": tf.constant(["red", "x"])}
 
     def outputs(label: Any, training: Training) -> Any:
-        preprocessing, core, _ = core_of(problem(AGE, COLOR, label=label), training)
-        return core(preprocessing(rows)).numpy()
+        prepare, core, _ = core_of(problem(AGE, COLOR, label=label), training)
+        return core(prepare(rows)).numpy()
 
     # The hidden layers begin at random, and move a label of deviation 20 by little.
     assert np.abs(outputs(Numeric("y"), Training(hidden_units=[])) - 100).max() == 0
@@ -129,9 +138,9 @@ def test_it_begins_at_what_is_known_of_the_label() -> None:
 @pytest.mark.parametrize("embedding", [None, 3])
 def test_a_category_that_was_never_seen_adds_nothing(embedding: int | None) -> None:
     declared = problem(Numeric("age"), Categorical("sex", vocabulary=["f", "m", "x"], embedding=embedding))
-    preprocessing, core, _ = core_of(declared)
+    prepare, core, _ = core_of(declared)
     rows = {"age": tf.fill([5], 33.0), "sex": tf.constant(["", "unknown", "x", "f", "m"])}
-    outputs = core(preprocessing(rows)).numpy()[:, 0]
+    outputs = core(prepare(rows)).numpy()[:, 0]
     assert outputs[0] == outputs[1] == outputs[2]
     assert len({outputs[0], outputs[3], outputs[4]}) == 3
 
@@ -147,8 +156,8 @@ def test_weights_follow_from_the_seed() -> None:
 
 
 def test_one_hot_times_a_kernel_is_what_the_tables_do() -> None:
-    preprocessing, core, _ = core_of(problem(AGE, COLOR), Training(hidden_units=[8]))
-    rows = preprocessing({"age": tf.constant([25.0, np.nan]), "color": tf.constant(["blue", ""])})
+    prepare, core, _ = core_of(problem(AGE, COLOR), Training(hidden_units=[8]))
+    rows = prepare({"age": tf.constant([25.0, np.nan]), "color": tf.constant(["blue", ""])})
     layers = {layer.name: layer for layer in core.layers}
     one_hot = np.zeros([2, 9])
     for row, places in enumerate(rows["deep"].numpy()):
@@ -163,11 +172,11 @@ def test_it_consists_of_keras_own_layers() -> None:
     declared = problem(
         AGE, COLOR, Categorical("city", hash_buckets=8, embedding=2), Crossed("age", "color", hash_buckets=8)
     )
-    preprocessing, core, _ = core_of(declared)
-    whole = wide_and_deep.join(declared, preprocessing, core)
+    prepare, core, _ = core_of(declared)
+    whole = wide_and_deep.join(declared, prepare.model, core)
     again = keras.Model.from_config(whole.get_config())
     assert [w.shape for w in again.weights] == [w.shape for w in whole.weights]
-    assert all(type(layer).__module__.startswith("keras.") for layer in (*preprocessing.layers, *core.layers))
+    assert all(type(layer).__module__.startswith("keras.") for layer in (*prepare.model.layers, *core.layers))
 
 
 EVERYTHING = (
@@ -190,23 +199,23 @@ ROWS = {
     ("kind", "inputs", "layers"),
     [
         ("linear", {"numeric", "wide"}, {"wide_numeric", "wide_one_hot"}),
-        ("deep", {"numeric", "deep", "embedding_city", "embedding_color_x_city"}, {"hidden_1_one_hot", "deep_out"}),
+        ("deep", {"numeric", "deep", "city.embedding", "color_x_city.embedding"}, {"hidden_1_one_hot", "deep_out"}),
         (
             "deep_and_cross",
-            {"numeric", "deep", "embedding_city", "embedding_color_x_city"},
+            {"numeric", "deep", "city.embedding", "color_x_city.embedding"},
             {"deep_out", "hidden_1_one_hot", "cross_1_dense", "cross_2_dense", "cross_one_hot", "cross_out"},
         ),
         (
             "wide_and_deep",
-            {"numeric", "wide", "deep", "embedding_city", "embedding_color_x_city"},
+            {"numeric", "wide", "deep", "city.embedding", "color_x_city.embedding"},
             {"wide_numeric", "wide_one_hot", "hidden_1_one_hot", "deep_out"},
         ),
     ],
 )
 def test_one_word_chooses_the_model(kind: Any, inputs: set[str], layers: set[str]) -> None:
     declared = problem(*EVERYTHING)
-    preprocessing, core, _ = core_of(declared, Training(model=kind, hidden_units=[8, 4]))
-    prepared = preprocessing(ROWS)
+    prepare, core, _ = core_of(declared, Training(model=kind, hidden_units=[8, 4]))
+    prepared = prepare(ROWS)
     assert set(prepared) == inputs == set(core.input)
     # No strings get to the device, and nothing but the batch is of unknown size.
     assert all(tensor.dtype in ("float32", "int32") and None not in tensor.shape[1:] for tensor in core.inputs)
@@ -214,17 +223,17 @@ def test_one_word_chooses_the_model(kind: Any, inputs: set[str], layers: set[str
     parts = {"wide_numeric", "wide_one_hot", "hidden_1_one_hot", "deep_out", "cross_1_dense", "cross_out"}
     assert found & parts == layers & parts
     assert layers <= found
-    whole = wide_and_deep.join(declared, preprocessing, core)
+    whole = wide_and_deep.join(declared, prepare.model, core)
     np.testing.assert_array_equal(whole(ROWS), core(prepared))
     again = keras.Model.from_config(whole.get_config())
     assert [w.shape for w in again.weights] == [w.shape for w in whole.weights]
-    assert all(type(layer).__module__.startswith("keras.") for layer in (*preprocessing.layers, *core.layers))
+    assert all(type(layer).__module__.startswith("keras.") for layer in (*prepare.model.layers, *core.layers))
 
 
 def test_cross_layers_multiply() -> None:
     training = Training(model="deep_and_cross", hidden_units=[], cross_layers=2)
-    preprocessing, core, _ = core_of(problem(AGE, Numeric("fixed"), COLOR), training)
-    rows = preprocessing({name: ROWS[name] for name in ("age", "fixed", "color")})
+    prepare, core, _ = core_of(problem(AGE, Numeric("fixed"), COLOR), training)
+    rows = prepare({name: ROWS[name] for name in ("age", "fixed", "color")})
     layers = {layer.name: layer for layer in core.layers}
     table = layers["cross_one_hot"].embeddings.value.numpy()
     base = np.concatenate([rows["numeric"].numpy(), table[rows["deep"].numpy()].reshape(3, -1)], axis=1)
@@ -239,9 +248,9 @@ def test_cross_layers_multiply() -> None:
 @pytest.mark.parametrize("kind", ["linear", "deep", "deep_and_cross"])
 def test_each_begins_at_what_is_known_of_the_label(kind: Any) -> None:
     label = Categorical("kind", vocabulary=["a", "b"])
-    preprocessing, core, _ = core_of(problem(*EVERYTHING, label=label), Training(model=kind, hidden_units=[4]))
+    prepare, core, _ = core_of(problem(*EVERYTHING, label=label), Training(model=kind, hidden_units=[4]))
     # 7 and 1 rows, and one imagined row each; what begins at random moves it by little.
-    np.testing.assert_allclose(core(preprocessing(ROWS)), np.full([3, 1], np.log(2 / 8)), atol=1.6)
+    np.testing.assert_allclose(core(prepare(ROWS)), np.full([3, 1], np.log(2 / 8)), atol=1.6)
 
 
 def test_a_deep_model_has_layers() -> None:

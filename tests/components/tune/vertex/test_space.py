@@ -145,7 +145,7 @@ def test_numbers_of_trials() -> None:
     tuning = Tuning({"learning_rate": Range(1e-4, 1e-1)})
     check(tuning, trials=2, parallel=2)
     for trials, parallel in ((0, 1), (0, 0), (3, 0)):
-        with pytest.raises(UsageError, match="the trials are wrong"):
+        with pytest.raises(UsageError, match="the numbers of trials are not valid"):
             check(tuning, trials=trials, parallel=parallel)
 
 
@@ -203,7 +203,7 @@ def test_the_file_of_metrics_is_that_of_cloudml_hypertune(tmp_path: Path) -> Non
     ],
 )
 def test_what_is_no_trial_is_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="no trial of a hyperparameter tuning job"):
+    with pytest.raises(UsageError, match="not a trial of a hyperparameter tuning job"):
         Place.of(environment)
     told = {"CLOUD_ML_TRIAL_ID": "3", "AIP_MODEL_DIR": "gs://b/s/3/model/", "AIP_CHECKPOINT_DIR": "gs://b/s/3/c/"}
     assert Place.of(told) == Place(3, "gs://b/s", "gs://b/s/3/c")

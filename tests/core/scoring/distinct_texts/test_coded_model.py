@@ -87,7 +87,7 @@ def test_rows_of_every_kind_have_the_bits_of_an_earlier_model(coded: Scorer, who
     columns["plurality"][3:9] = ["never seen", "größer", " ", "single", "n" * 500, "Single"]
     columns["mother_race"][5] = "another"
     columns["cigarette_use"][:4] = [None, "", None, "true"]
-    columns["weight_gain_pounds"][:4] = [None, "", "nan", "-0.0"]
+    columns["weight_gain_pounds"][:4] = [None, "", " ", "-0.0"]
     columns["mother_age"][:6] = ["20", "25", "19.999999", "-7", "1e30", "40"]
     every = Rows(rows.part, pa.RecordBatch.from_pydict(columns), rows.numbers[:96])
     assert bits(coded, every) == bits(whole, every)
@@ -115,12 +115,12 @@ def test_combinations_that_are_too_many_are_left_to_the_whole_model(monkeypatch:
         first, second = (tf.strings.length(texts[f"texts_{at}"]) for at in range(2))
         return {"table_sum": tf.repeat(first, tf.size(second)) + tf.tile(second, tf.shape(first))}
 
-    specs = {"code_0_1": tf.TensorSpec([None], tf.int32), "number_n": tf.TensorSpec([None], tf.float32)}
+    specs = {"code_0_1": tf.TensorSpec([None], tf.int32), "number_0": tf.TensorSpec([None], tf.float32)}
     specs["table_sum"] = tf.TensorSpec([None], tf.int32)
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def predict(**inputs: Any) -> dict[str, Any]:
-        return {"out": tf.cast(tf.gather(inputs["table_sum"], inputs["code_0_1"]), tf.float32) + inputs["number_n"]}
+        return {"out": tf.cast(tf.gather(inputs["table_sum"], inputs["code_0_1"]), tf.float32) + inputs["number_0"]}
 
     signatures = {
         "text_tables": tables.get_concrete_function(

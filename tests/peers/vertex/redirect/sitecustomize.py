@@ -7,6 +7,7 @@ them is changed.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -15,7 +16,7 @@ def _redirect(said: str) -> None:
     import requests
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
-    from google_cloud_pipeline_components.container.v1.gcp_launcher import job_remote_runner
+    from google_cloud_pipeline_components.container.v1.gcp_launcher import job_remote_runner, lro_remote_runner
 
     def url() -> str:
         # "@FILE" lets a process that lives longer than a server be told of the next one.
@@ -36,16 +37,19 @@ def _redirect(said: str) -> None:
     )
     google.auth.default = lambda *_, **__: (Credentials(), "demo-project")
     job_remote_runner._POLLING_INTERVAL_IN_SECONDS = 0.01
-    post = requests.post
+    lro_remote_runner._POLLING_INTERVAL_IN_SECONDS = 0.01
 
-    def posted(**request: object) -> object:
-        address = str(request["url"])
-        marker = "-aiplatform.googleapis.com/"
-        if marker in address:
-            request["url"] = f"{url()}/{address.partition(marker)[2]}"
-        return post(**request)
+    def redirected(send: Callable[..., object]) -> Callable[..., object]:
+        def to_server(*positional: object, **request: object) -> object:
+            address = str(request.get("url", ""))
+            marker = "-aiplatform.googleapis.com/"
+            if marker in address:
+                request["url"] = f"{url()}/{address.partition(marker)[2]}"
+            return send(*positional, **request)
 
-    requests.post = posted
+        return to_server
+
+    requests.get, requests.post = redirected(requests.get), redirected(requests.post)
     if said.startswith("@"):
         return
     aiplatform.init(

@@ -19,7 +19,7 @@ CRON = ["--cron", "0 3 * * *"]
             "User 'ann@example.com' is not authorized with reason: (request: Verb:create Resource: runs)",
             "kubectl create rolebinding headrace --clusterrole=kubeflow-edit --user=ann@example.com",
         ),
-        (400, "Invalid input error: the pipeline spec is invalid", "Kubeflow Pipelines refused the request"),
+        (400, "Invalid input error: the pipeline spec is invalid", "Kubeflow Pipelines rejected the request"),
     ],
 )
 def test_a_refusal_says_what_mends_it(
@@ -76,7 +76,7 @@ def test_paths_of_the_cluster(kubeflow: Platform) -> None:
         "--data", "/mnt/headrace/births.csv", "--root", "/mnt/headrace/root",
     ]  # fmt: skip
     unmeasured = headrace("submit", kubeflow.spec, *kubeflow.options, *given)
-    assert (unmeasured.status, "Give --data-version" in unmeasured.error) == (2, True)
+    assert (unmeasured.status, "Set --data-version" in unmeasured.error) == (2, True)
     done = headrace("submit", kubeflow.spec, *kubeflow.options, *given, "--data-version", "2026-11-21")
     assert done.status == 0
     (run,) = kubeflow.server.runs.values()
@@ -86,7 +86,7 @@ def test_paths_of_the_cluster(kubeflow: Platform) -> None:
     assert parameters["data_version"] == "2026-11-21"
     assert parameters["registry"] == "/mnt/headrace/root/registry/natality"
     relative = headrace("submit", kubeflow.spec, *kubeflow.options, *given[:-1], "root")
-    assert (relative.status, "--root: a path of the cluster is absolute" in relative.error) == (2, True)
+    assert (relative.status, "--root: a path of the cluster must be absolute" in relative.error) == (2, True)
 
 
 def test_what_kubernetes_is_told_is_submitted_too(kubeflow: Platform) -> None:
@@ -101,7 +101,7 @@ def test_a_recurring_run_is_made_changed_paused_and_deleted(kubeflow: Platform) 
     spec, options = kubeflow.spec, kubeflow.options
     assert headrace("schedule", "list", *options).output == ""
     made = headrace("schedule", "set", spec, *options, *kubeflow.inputs, *CRON)
-    assert made.output == 'made: natality: active, "0 3 * * *" UTC\n'
+    assert made.output == 'created: natality: active, "0 3 * * *" UTC\n'
     (held,) = kubeflow.server.recurring_runs.values()
     assert (held.trigger.cron_schedule.cron, held.max_concurrency, held.no_catchup) == ("0 0 3 * * *", "1", True)
     # Each of its runs measures the data.
@@ -138,9 +138,9 @@ def test_any_other_pipeline_is_submitted_with_its_parameters(kubeflow: Platform,
     path = tmp_path / "count.yaml"
     compiler.Compiler().compile(pipeline, str(path))
     missing = headrace("submit", str(path), *kubeflow.options)
-    assert (missing.status, "Give --parameter rows=..." in missing.error) == (2, True)
+    assert (missing.status, "Set --parameter rows=..." in missing.error) == (2, True)
     wrong = headrace("submit", str(path), *kubeflow.options, "--data", "/mnt/x", "-p", "rows=3")
-    assert (wrong.status, "--data: the pipeline has no such input" in wrong.error) == (2, True)
+    assert (wrong.status, "--data: the pipeline does not have this input" in wrong.error) == (2, True)
     dry = headrace("submit", str(path), *kubeflow.options, "-p", "rows=3", "--dry-run")
     assert (dry.status, '"rows": 3' in dry.output, kubeflow.server.requests) == (0, True, [])
     done = headrace("submit", str(path), *kubeflow.options, "-p", "rows=3", "--wait", "--poll-seconds", "0.01")

@@ -68,7 +68,7 @@ class Scoring:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The spec for a bucket of the name my-bucket, and the options that it was compiled with."""
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     folder = tmp_path_factory.mktemp("spec")
     text = VERTEX_TOML.read_text().replace("my-project", "demo-project").replace("europe-west1", "us-central1")
@@ -98,7 +98,7 @@ def scoring(
     from headrace.components.score.component import check, publish, score
     from headrace.components.score.vertex_job import run as job
     from headrace.components.score.vertex_job.component import prepare
-    from headrace.components.summarize.batch_component import notify
+    from headrace.components.summarize.batch.component import notify
 
     url, service = vertex.server.url, vertex.server.vertex
     aiplatform.init(
@@ -190,8 +190,8 @@ def test_a_table_is_read_by_the_job_itself(
 @pytest.mark.parametrize(
     ("code", "reason", "status", "said"),
     [
-        (429, "RESOURCE_EXHAUSTED", 75, "the batch prediction job did not end well"),
-        (400, "INVALID_ARGUMENT", 2, "Vertex AI refused the request. Received: no n2-standard-4 is to be had"),
+        (429, "RESOURCE_EXHAUSTED", 75, "the batch prediction job failed"),
+        (400, "INVALID_ARGUMENT", 2, "Vertex AI rejected the request. Received: no n2-standard-4 is to be had"),
     ],
 )
 def test_a_job_that_fails_late_fails_the_run(scoring: Scoring, code: int, reason: str, status: int, said: str) -> None:

@@ -24,7 +24,7 @@ PARENT = "projects/demo-project/locations/us-central1"
 @pytest.fixture
 def ours(vertex: Platform, tmp_path: Path) -> Platform:
     """Static training, compiled for the test server's project and region."""
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     options = tmp_path / "vertex.toml"
     text = VERTEX_TOML.read_text().replace("my-project", "demo-project").replace("europe-west1", "us-central1")
@@ -123,7 +123,7 @@ def test_a_training_that_fails_late_fails_the_run(ours: Platform, launching: Lau
 @pytest.mark.parametrize(
     ("late", "code", "status", "message", "said"),
     [
-        (False, 400, "INVALID_ARGUMENT", "no g2-standard-24 is offered here", "Vertex AI refused the request"),
+        (False, 400, "INVALID_ARGUMENT", "no g2-standard-24 is offered here", "Vertex AI rejected the request"),
         (
             False,
             403,
@@ -131,8 +131,8 @@ def test_a_training_that_fails_late_fails_the_run(ours: Platform, launching: Lau
             "Permission 'storage.objects.get' denied",
             "--member=serviceAccount:headrace@demo-project.iam.gserviceaccount.com --role=roles/storage.objectAdmin",
         ),
-        (True, 404, "NOT_FOUND", "there is no key ring", "Vertex AI refused the request"),
-        (True, 400, "FAILED_PRECONDITION", "the network has no peering", "Vertex AI refused the request"),
+        (True, 404, "NOT_FOUND", "there is no key ring", "Vertex AI rejected the request"),
+        (True, 400, "FAILED_PRECONDITION", "the network has no peering", "Vertex AI rejected the request"),
     ],
 )
 def test_a_job_that_is_refused_is_the_callers_fault(
@@ -160,7 +160,7 @@ def test_a_job_that_is_refused_is_the_callers_fault(
     else:
         ours.server.fail("POST .*/customJobs$", code, message=message)
     # The step left no record, so that is all that the summary knows.
-    unknown = PlatformError("train ended without a word: it was killed, or ran out of memory")
+    unknown = PlatformError("train exited without an error message: it was killed, or ran out of memory")
     ours.on_end(write_summary("failed", error=unknown.to_json()))
     done = ours.submit("--wait")
     assert (done.status, message in done.error, said in done.error) == (2, True, True)

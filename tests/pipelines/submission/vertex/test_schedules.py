@@ -39,12 +39,12 @@ def fired(platform: Platform, schedule: str) -> tuple[dict[str, Any], dict[str, 
 def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None:
     spec, options = vertex.spec, vertex.options
     made = headrace("schedule", "set", spec, *options, *vertex.inputs, *CRON)
-    assert made.output == 'made: natality: active, "0 3 * * *" Europe/Berlin\n'
+    assert made.output == 'created: natality: active, "0 3 * * *" Europe/Berlin\n'
     (name,) = [name for name in vertex.server.vertex.resources if "/schedules/" in name]
     held = vertex.server.vertex.resources[name]
     assert (held.cron, held.max_concurrent_run_count) == ("TZ=Europe/Berlin 0 3 * * *", 1)
     changed = headrace("schedule", "set", spec, *options, *vertex.inputs, "--cron", "30 4 * * 1")
-    assert changed.output == 'changed: natality: active, "30 4 * * 1" UTC\n'
+    assert changed.output == 'updated: natality: active, "30 4 * * 1" UTC\n'
     assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
     assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
     (told,) = json.loads(headrace("schedule", "list", *options, "--json").output)
@@ -56,7 +56,7 @@ def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None
     assert headrace("schedule", "delete", "natality", *options).status == 0
     assert headrace("schedule", "list", *options).output == ""
     missing = headrace("schedule", "pause", "natality", *options)
-    assert (missing.status, "there is no such schedule" in missing.error) == (2, True)
+    assert (missing.status, "the schedule does not exist" in missing.error) == (2, True)
 
 
 def test_each_run_of_a_schedule_takes_the_data_that_is_there_then(
@@ -139,7 +139,7 @@ def test_a_schedule_of_batch_scoring_is_cached_by_the_data_that_is_there_then(
     vertex: Platform, put: Callable[[str, bytes], str], tmp_path: Path
 ) -> None:
     from headrace.components.registry.vertex.component import champion
-    from headrace.pipelines.commands.compile import compile_to
+    from headrace.pipelines.compiler import compile_to
 
     vertex.server.be_asked_from_here()
     place = put("model/saved_model.pb", b"").rpartition("/")[0]
@@ -181,7 +181,7 @@ def test_an_operation_that_fails_late_is_the_platforms_fault(vertex: Platform) -
     ("more", "said"),
     [
         (["--cron", "0 3 * *"], "five fields"),
-        (["--cron", "0 3 * * *", "--timezone", "Mars/Olympus"], "no such time zone"),
+        (["--cron", "0 3 * * *", "--timezone", "Mars/Olympus"], "the time zone does not exist"),
     ],
 )
 def test_wrong_times_are_refused(vertex: Platform, more: list[str], said: str) -> None:

@@ -61,8 +61,8 @@ def job(platform: Platform) -> Any:
             75,
             "gcloud beta quotas info list --service=aiplatform.googleapis.com --project=demo-project",
         ),
-        (400, "Unsupported region for Vertex AI, 'mars-central1'.", 2, "Give another --region"),
-        (400, "Invalid value for runtime_config", 2, "Vertex AI refused the request"),
+        (400, "Unsupported region for Vertex AI, 'mars-central1'.", 2, "Choose another --region"),
+        (400, "Invalid value for runtime_config", 2, "Vertex AI rejected the request"),
     ],
 )
 def test_a_refusal_says_what_mends_it(
@@ -108,7 +108,7 @@ def test_what_the_platform_cannot_reach_is_refused_before_it_is_asked(vertex: Pl
         vertex.inputs, kept = given, vertex.inputs
         done = vertex.submit()
         vertex.inputs = kept
-        assert (done.status, f"{option}: Vertex AI does not reach it" in done.error) == (2, True)
+        assert (done.status, f"{option}: Vertex AI cannot read the path" in done.error) == (2, True)
     assert vertex.server.requests == []
 
 
@@ -137,7 +137,7 @@ def test_the_services_own_word_of_a_task_says_whose_fault_it_is(vertex: Platform
     vertex.do.by_task = {"train": TaskFailed(f"com.google.cloud.ai.platform.common.errors.{said}")}
     done = vertex.submit("--wait")
     assert (done.status, "no such machine" in done.error, "--task train" in done.error) == (status, True, True)
-    assert ("train: Vertex AI refused the request. Received: no such machine." in done.error) is (status == 2)
+    assert ("train: Vertex AI rejected the request. Received: no such machine." in done.error) is (status == 2)
 
 
 def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
@@ -147,13 +147,13 @@ def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
     from headrace.pipelines.submission.vertex.errors import Account, explained
 
     account = Account("demo-project", "mars-central1", "user:a@b.c")
-    with pytest.raises(UsageError, match=r"not to be had in 'mars-central1'"), explained(account, "a run"):
+    with pytest.raises(UsageError, match=r"not available in 'mars-central1'"), explained(account, "a run"):
         raise requests.ConnectionError("Failed to resolve: [Errno -2] Name or service not known")
 
 
 def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
     done = headrace("status", *vertex.options, "--host", "http://127.0.0.1:1")
-    assert (done.status, "vertex takes no --host" in done.error) == (2, True)
+    assert (done.status, "vertex does not accept --host" in done.error) == (2, True)
     missing = headrace("status", "--platform", "vertex", "--project", "demo-project")
     assert (missing.status, "--region is missing" in missing.error) == (2, True)
 

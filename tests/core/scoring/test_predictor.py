@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from headrace.components.score.predictor import BLOCK_ROWS, Fault, Predictor, Texts, filled_rows
 from headrace.core.errors import PlatformError
 from headrace.core.saved_model.loaded import SavedModel
+from headrace.core.scoring.predictor import BLOCK_ROWS, Fault, Predictor, Texts, filled_rows
 
 Made = Callable[..., Predictor]
 
@@ -120,7 +120,9 @@ def test_what_the_trainer_image_lacks_is_not_imported() -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from headrace.components.evaluate import evaluator, predict\n"
-        "from headrace.components.score import predictor, saved_model\n"
-        "from headrace.components.train import records, shards, trainer\n"
+        "from headrace.core.saved_model import loaded\n"
+        "from headrace.core.scoring import predictor\n"
+        "from headrace.components.train import trainer\n"
+        "from headrace.components.train.input import records, shard_stream\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

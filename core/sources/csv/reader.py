@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ import pyarrow.csv as pacsv
 
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
-from headrace.core.errors import DataError, UnreadableFile
-from headrace.core.sources.csv_comments import WithoutComments
+from headrace.core.errors import DataError, EmptyFile, UnreadableFile
+from headrace.core.sources.csv.comments import WithoutComments
+from headrace.core.sources.csv.numbers import with_points
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open_file import opened, reading, split_name
+from headrace.core.sources.source import file_name
 from headrace.core.sources.text_damage import WatchedText, check_beginning, check_quotes
 
 # Arrow reads a file in blocks of this many bytes, and a row may not be longer.
@@ -35,7 +37,7 @@ class CsvSource:
 
     dialect: CsvDialect = RFC_4180
 
-    def columns(self, path: str) -> list[tuple[str, pa.DataType]]:
+    def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The header's names; every column is text.
 
         Raises:
@@ -53,7 +55,10 @@ class CsvSource:
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, the rows' numbers, and the rows refused before or among them."""
         dialect = self._dialect_of(path)
-        header = self._header(path)
+        try:
+            header = self._header(path)
+        except EmptyFile:
+            return
         refused: list[QuarantinedRow] = []
 
         def refuse(row: pacsv.InvalidRow) -> str:
@@ -66,7 +71,7 @@ class CsvSource:
             numbers = _numbers(first, batch.num_rows, [row.row for row in refused])
             first = int(numbers[-1]) + 1 if len(numbers) else first
             for start in range(0, batch.num_rows, batch_rows):
-                piece_of = batch.slice(start, batch_rows)
+                piece_of = with_points(batch.slice(start, batch_rows), dialect)
                 kept = numbers[start : start + batch_rows]
                 passed = tuple(row for row in refused if row.row < kept[-1])
                 del refused[: len(passed)]
@@ -77,14 +82,24 @@ class CsvSource:
 
     def expected_rows(self, path: str) -> int:
         """From the length of the rows in the first block, and of compressed files from a usual rate."""
-        block = _first_block(path, self._dialect_of(path))
+        try:
+            block = _first_block(path, self._dialect_of(path))
+        except EmptyFile:
+            return 0
         lines = max(block.count(b"\n") - 1, 1)
         rate = 1 if split_name(path)[1] is None else _USUAL_RATE
         return max(1, round(lines * max(storage.size(path) * rate, len(block)) / len(block)))
 
     def _dialect_of(self, path: str) -> CsvDialect:
-        tabs = split_name(path)[0] == ".tsv" and self.dialect.delimiter == ","
-        return replace(self.dialect, delimiter="\t") if tabs else self.dialect
+        dialect = self.dialect
+        if dialect.delimiter != "," or dialect.skip_rows or dialect.header:
+            return dialect
+        if split_name(path)[0] == ".tsv":
+            return replace(dialect, delimiter="\t")
+        # Spreadsheets state the separator on a line of its own, which is no header.
+        with reading(path, "CSV"), opened(path) as file:
+            stated = _SEPARATOR.match(file.read(16))
+        return replace(dialect, delimiter=stated[1].decode(), skip_rows=1) if stated else dialect
 
     def _header(self, path: str) -> list[str]:
         """The names given, or those in the first line that is not blank."""
@@ -103,6 +118,7 @@ class CsvSource:
             raise DataError("the file has no header that can be read", where=path, received=str(error)) from error
 
 
+_SEPARATOR = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([\x09\x20-\x7e])"?\r?\n')
 # Text in columns shrinks to about a fifth.
 _USUAL_RATE = 5
 
@@ -219,19 +235,20 @@ def _refused(
     # Arrow counts the lines skipped and the header too.
     number = row.number - dialect.skip_rows - (0 if dialect.header else 1)
     fault = Fault(None, "too_few_fields" if few else "too_many_fields", message)
-    return QuarantinedRow(PurePath(path).name, number, fault, values)
+    return QuarantinedRow(file_name(path), number, fault, values)
 
 
 def _first_block(path: str, dialect: CsvDialect) -> bytes:
     """The first BLOCK bytes.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or it is empty.
+        DataError: there is no such file, or it cannot be read.
+        EmptyFile: it is empty.
         UnreadableFile: it is compressed, and damaged.
     """
     with reading(path, "CSV"), opened(path) as file:
         text = WithoutComments(file, dialect, BLOCK) if dialect.comment else file
         block: bytes = text.read(BLOCK)
     if not block.strip():
-        raise DataError("the file is empty", where=path, expected="a header and one row or more", received="no text")
+        raise EmptyFile("the file is empty", where=path, expected="a header and one row or more", received="no text")
     return block

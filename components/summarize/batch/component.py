@@ -1,4 +1,4 @@
-"""The KFP face of the exit task of batch scoring."""
+"""Notify component, the exit task of batch scoring: its interface for KFP."""
 
 from kfp import dsl
 
@@ -21,10 +21,10 @@ def notify(
     partition_by: str = "",
     approach: str = "auto",
     csv: str = "",
-    most_divergence: float = 0.0,
+    max_divergence: float = 0.0,
     webhook: str = "",
 ) -> None:
-    """Writes the run's summary, whether it succeeded or failed, and tells a webhook.
+    """Writes the run's summary, whether it succeeded or failed, and notifies a webhook.
 
     Args:
         pipeline: the pipeline's name.
@@ -33,24 +33,24 @@ def notify(
         problem: the problem's name.
         data: the rows.
         data_version: fingerprint of the data.
-        root: where the run's records are kept.
+        root: pipeline root, where the run's records are stored.
         registry: the registry's folder, or its entry in the Model Registry.
         destination: the folder of the problem's published Predictions.
-        final_status: what the pipeline engine says of the run.
+        final_status: status of the run from the pipeline engine.
         version: of the model, or "" for the champion.
-        sink: what predictions were written as.
+        sink: output format of the predictions.
         table: of BigQuery, or "".
         partition_by: the column whose values are folders, or "".
-        approach: that was asked for.
-        csv: how CSV was read, as a JSON list of NAME=VALUE, or "".
-        most_divergence: of the predictions from the label in training, or 0.
-        webhook: an address that JSON is posted to, whose "text" says how the run ended; it is in the run's parameters
-            for everybody to read, so it must hold no secret.
+        approach: execution mode, as requested.
+        csv: dialect of CSV, as a JSON list of NAME=VALUE, or "".
+        max_divergence: of the predictions from the label in training, or 0.
+        webhook: URL that JSON is posted to, with the outcome of the run in "text"; it is visible in the run's
+            parameters, so it must contain no secret.
     """
     facts = dict(locals())
     status = facts.pop("final_status")
 
-    from headrace.components.summarize import batch
+    from headrace.components.summarize.batch import step
 
-    told = batch.BatchFacts(job=status.pipeline_job_resource_name, **facts)
-    batch.run(told, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))
+    inputs = step.BatchFacts(job=status.pipeline_job_resource_name, **facts)
+    step.run(inputs, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

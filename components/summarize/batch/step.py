@@ -1,4 +1,4 @@
-"""Collects the records of a batch scoring run into its summary, and tells whoever wants to know how it ended."""
+"""Summary of a batch scoring run, collected from step records, and its notification to a webhook."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import emit, read_record
 from headrace.core.steps.workspace import summary_uri
 
-# What was scored may be an earlier run's; all else is done, or looked at, each time.
+# The scoring may be an earlier run's; all other steps run each time.
 _CACHED = frozenset({"prepare", "score"})
 _SECONDS = 10.0
 _MAX_BYTES = 1 << 20
@@ -28,7 +28,7 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """What `batch_component.notify` is given; its docstring says what each one is."""
+    """Inputs of `component.notify`, which documents each one."""
 
     pipeline: str
     run_id: str
@@ -46,12 +46,12 @@ class BatchFacts:
     partition_by: str = ""
     approach: str = "auto"
     csv: str = ""
-    most_divergence: float = 0.0
+    max_divergence: float = 0.0
     webhook: str = ""
 
 
 def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
-    """Writes the summary of a run however it ended, and tells the webhook, if there is one."""
+    """Writes the summary of a run, whatever its outcome, and notifies the webhook, if there is one."""
     since = begun(facts.root, facts.run_id, facts.job, facts.started)
     steps = collect(dataclasses.replace(facts, started=since))
     summary = {
@@ -73,16 +73,16 @@ def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
         "steps": steps,
     }
     storage.write_json(summary_uri(facts.root, facts.run_id), summary)
-    told = message(summary)
-    emit("progress", "notify", told["text"], severity="INFO" if summary["status"] == "succeeded" else "ERROR")
+    payload = message(summary)
+    emit("progress", "notify", payload["text"], severity="INFO" if summary["status"] == "succeeded" else "ERROR")
     if facts.webhook:
-        notify(facts.webhook, told)
+        notify(facts.webhook, payload)
 
 
 def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     """Each step's record in the pipeline's order, followed from one identity to the next.
 
-    A step that did not run has the status `skipped`; one that the engine took from its cache, `cached`.
+    A step that did not run has the status `skipped`; one that was a cache hit has `cached`.
     """
     steps: list[dict[str, Any]] = []
 
@@ -117,28 +117,28 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     prepared = lineage.prepare_identity(scored) if scored else ""
     record = read_record(facts.root, "prepare", prepared) if prepared else None
     job = False
-    # Only where the pipeline itself runs a batch prediction job there is such a step before scoring.
+    # Only pipelines that run a batch prediction job themselves have this step before scoring.
     if record is not None and (record["status"] == "succeeded" or record["started"] >= facts.started):
         reached = job = add("prepare", prepared)
     reached = add("score", scored if reached else "") and reached
     if job and steps[-1]["status"] == "skipped":
         steps[-1] |= {"status": "failed", "error": _job_failed(steps[-2]).to_json()}
-    reached = add("check", lineage.check_identity(scored, facts.most_divergence) if reached else "") and reached
+    reached = add("check", lineage.check_identity(scored, facts.max_divergence) if reached else "") and reached
     add("publish", lineage.publish_identity("publish", scored, facts.destination) if reached else "")
     return steps
 
 
 def _job_failed(prepared: Mapping[str, Any]) -> PlatformError:
-    """What is known of a job after which nobody collected its results: the task that ran it keeps no record."""
+    """The error for a job whose results were not collected: the task that ran it writes no record."""
     return PlatformError(
-        "the batch prediction job did not end well, or its results were not collected",
+        "the batch prediction job failed, or its results were not collected",
         where=f"the job with the label {JOB_LABEL}={prepared['result'].get('job', '')}",
-        fix="Its page in the console of Google Cloud says why; then start the same command again",
+        fix="Read the cause on its page in the Google Cloud console, then run the same command again",
     )
 
 
 def message(summary: dict[str, Any]) -> dict[str, Any]:
-    """What a webhook is told: a text to read, which is what chat services show, and the facts behind it."""
+    """The JSON for a webhook: a text, which chat services show, and the facts behind it."""
     results = {step["step"]: step["result"] for step in summary["steps"]}
     scored = results["score"]
     text = f"{summary['pipeline']} of {summary['problem']} {summary['status']}"
@@ -159,23 +159,23 @@ def message(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_webhook(url: str) -> None:
-    """Refuses an address that nothing can be posted to.
+    """Refuses a URL that nothing can be posted to.
 
     Raises:
-        UsageError: it is none, or holds a user and password.
+        UsageError: the URL is not valid, or contains credentials.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not url.isprintable():
-        raise UsageError("that is no address to notify", where="--notify", expected="https://HOST/...")
+        raise UsageError("the webhook URL is not valid", where="--notify", expected="https://HOST/...")
 
 
-def notify(url: str, told: dict[str, Any]) -> None:
-    """Posts JSON to a webhook. That nobody could be told fails no run: it is in the log, as a warning."""
+def notify(url: str, payload: dict[str, Any]) -> None:
+    """Posts JSON to a webhook. A failure does not fail the run: it is logged as a warning."""
     try:
         check_webhook(url)
         with http.pool(proxies=True) as connections:
             headers = {"Content-Type": "application/json"}
-            body = json.dumps(told).encode()
+            body = json.dumps(payload).encode()
             response = http.send(
                 connections, "POST", url, body=body, headers=headers, timeout_s=_SECONDS, max_bytes=_MAX_BYTES
             )
@@ -183,6 +183,6 @@ def notify(url: str, told: dict[str, Any]) -> None:
     except (UsageError, http.RequestFailed, http.ResponseTooLarge, ValueError) as error:
         failed = type(error).__name__
     if failed:
-        # Neither the path nor what the client says of it: a webhook's address is its secret.
+        # Neither the path nor the client's message: a webhook's URL is its secret.
         host = urlsplit(url).hostname
-        emit("progress", "notify", f"{host} could not be told: {failed}", severity="WARNING")
+        emit("progress", "notify", f"{host} could not be notified: {failed}", severity="WARNING")

@@ -1,0 +1,1 @@
+"""Summary of a batch scoring run: the exit task, which also notifies a webhook."""

@@ -1,0 +1,42 @@
+"""Calls of the user's own code: with seeds, and with errors that show the user's own line."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+from headrace.core.errors import ProblemError
+from headrace.core.problem.file import ProblemFile
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds what build_model may draw from; the caller's own random numbers go on as if nothing had been."""
+    python, numbers = random.getstate(), np.random.get_state()
+    # numpy's seeds are uint32.
+    keras.utils.set_random_seed(seed % (1 << 32))
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
+
+
+@contextmanager
+def blaming(problem_file: ProblemFile, what: str, function: str = "build_model") -> Iterator[None]:
+    """Turns what the user's code raises into an error that shows the user's own line.
+
+    Raises:
+        ProblemError: whatever was raised.
+    """
+    try:
+        yield
+    except ProblemError as error:
+        raise error.at(problem_file.path) from error
+    except Exception as error:
+        where = problem_file.own_line(error.__traceback__) or f"{problem_file.path}, {function}"
+        raise ProblemError(what, where=where, received=f"{type(error).__name__}: {error}") from error

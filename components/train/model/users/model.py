@@ -1,0 +1,144 @@
+"""The model of a user's build_model: built, and checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from headrace.components.train.model.objective import Objective
+from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.users.code import blaming, seeded
+from headrace.components.train.model.users.output_kind import output_kind
+from headrace.core.errors import ProblemError
+from headrace.core.problem import Numeric, Problem, Training
+from headrace.core.problem.file import ProblemFile
+
+
+def build(
+    problem_file: ProblemFile,
+    statistics: Mapping[str, Mapping[str, Any]],
+    objective: Objective,
+    training: Training,
+    sample: Mapping[str, Any],
+) -> Model:
+    """The model of a user's build_model; see `build.build`, whose arguments and errors these are."""
+    problem = problem_file.problem
+    where = f"{problem_file.path}, build_model"
+    with seeded(training.seed), blaming(problem_file, "build_model failed"):
+        built = problem_file.build_model(problem.trained, statistics, dict(problem.hyperparameters))  # type: ignore[misc]
+    if not isinstance(built, keras.Model):
+        raise ProblemError(
+            "build_model did not return a model", where=where, expected="a keras.Model", received=_describe(built)
+        )
+    _check_methods(built, where)
+    inputs = _check_inputs(built, problem, where)
+    model = Model(lambda features: {name: features[name] for name in inputs}, built, built, inputs, [built], objective)
+    with seeded(training.seed), blaming(problem_file, "the model fails on raw features"):
+        outputs = model.outputs(sample)
+        # Only traced: it would otherwise fail in the loop, far from the user's line.
+        traced = tf.function(lambda features: built(features, training=True), autograph=False)
+        traced.get_concrete_function({name: tf.TensorSpec([None], sample[name].dtype) for name in inputs})
+    _check_outputs(outputs, objective, int(next(iter(sample.values())).shape[0]), where)
+    if not built.trainable_variables:
+        raise ProblemError("the model has nothing to train", where=where, expected="weights", received="none")
+    _check_missing(model, problem, sample, where)
+    kind = output_kind(built, lambda: model.outputs(sample), objective, where)
+    return dataclasses.replace(model, objective=dataclasses.replace(objective, outputs=kind))
+
+
+def _check_methods(built: Any, where: str) -> None:
+    """Refuses methods of the model's own that Keras would call, and that this loop does not."""
+    for name in ("train_step", "test_step", "predict_step"):
+        if getattr(type(built), name) is not getattr(keras.Model, name):
+            raise ProblemError(
+                f"the model has a {name} of its own",
+                where=where,
+                expected=f"Keras' {name}: the same loop trains on every kind of device",
+                received=f"{type(built).__name__}.{name}",
+                fix="Put what it adds into the loss, compute_loss, or callbacks",
+            )
+    if type(built).compute_loss is not keras.Model.compute_loss and not built.compiled:
+        raise ProblemError(
+            "the model has a compute_loss of its own, and is not compiled",
+            where=where,
+            expected="model.compile(optimizer=...) before it is returned: then that loss is trained",
+            received=f"{type(built).__name__}.compute_loss",
+        )
+
+
+def _check_inputs(built: Any, problem: Problem, where: str) -> tuple[str, ...]:
+    """The features that the model takes.
+
+    A subclassed model does not say, and gets all of them.
+    """
+    expected = {c.name: "float32" if isinstance(c, Numeric) else "string" for c in problem.columns}
+    declared = getattr(built, "input", None) if getattr(built, "inputs", None) else None
+    if declared is None:
+        return tuple(expected)
+    if isinstance(declared, dict):
+        named = dict(declared)
+    else:
+        named = {tensor.name: tensor for tensor in keras.tree.flatten(declared)}
+    for name, tensor in named.items():
+        shape = tuple(tensor.shape)
+        if name not in expected:
+            raise ProblemError(
+                f'the model takes an input "{name}", which is no feature',
+                where=where,
+                expected=f"names among {', '.join(expected)}",
+                received=f'"{name}"',
+            )
+        if tensor.dtype != expected[name] or shape not in ((None,), (None, 1)):
+            raise ProblemError(
+                f'the input "{name}" is wrong',
+                where=where,
+                expected=f'keras.Input(shape=(), name="{name}", dtype="{expected[name]}")',
+                received=f'shape={shape[1:]}, dtype="{tensor.dtype}"',
+            )
+    return tuple(name for name in expected if name in named)
+
+
+def _check_outputs(outputs: Any, objective: Objective, rows: int, where: str) -> None:
+    second = objective.classes[-1] if objective.classes else ""
+    meaning = {
+        "regression": "the value",
+        "binary": f'the logit or the probability of "{second}", as of Dense(1) or Dense(1, activation="sigmoid")',
+        "multiclass": "a logit or a probability for each class, in the order of the label's vocabulary",
+    }[objective.task]
+    received = _describe(outputs)
+    if tf.is_tensor(outputs):
+        if outputs.dtype.is_floating and tuple(outputs.shape) == (rows, objective.units):
+            return
+        received = f"shape {[None, *outputs.shape[1:]]}, {outputs.dtype.name}"
+    raise ProblemError(
+        "the model's output is wrong",
+        where=where,
+        expected=f"shape [None, {objective.units}], float32: {meaning}",
+        received=received,
+    )
+
+
+def _check_missing(model: Model, problem: Problem, sample: Mapping[str, Any], where: str) -> None:
+    """A model that answers NaN for a missing value would fail in training at the first such row, or when it serves."""
+    for column in problem.columns:
+        if not column.optional or column.name not in model.inputs:
+            continue
+        missing = np.nan if isinstance(column, Numeric) else ""
+        features = dict(sample)
+        features[column.name] = tf.fill(sample[column.name].shape, missing)
+        if not np.isfinite(model.outputs(features)).all():
+            raise ProblemError(
+                f'the model gives no finite number where "{column.name}" is missing',
+                where=where,
+                expected=f'a model that replaces {missing!r}, since "{column.name}" is optional',
+                received="NaN or infinity",
+            )
+
+
+def _describe(value: object) -> str:
+    return "nothing" if value is None else f"type {type(value).__name__}"

@@ -1,0 +1,51 @@
+"""Derived columns of rows: computed on whole batches, before the rows are checked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.core.expressions.lower_arrow import derive
+from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.sources.source import Rows
+from headrace.core.values.columns import blank, texts
+from headrace.core.values.numbers import parse_numbers
+
+# As the model gets them, online too: what is rounded there is rounded here.
+_SINGLE_MAXIMUM = float(np.finfo(np.float32).max)
+
+
+def with_derived(problem: Problem, rows: Rows) -> Rows:
+    """Rows with the derived features, and the label if it is derived, as further columns: float64, or text.
+
+    A value of the table that is not what its column is declared as is missing here; that row has its own fault.
+    Features are computed from float32, as the endpoint gets numbers; the label, which no endpoint computes, from the
+    numbers as they are.
+
+    Args:
+        problem: whose columns they are.
+        rows: with the columns of `problem.derivation.read` at least.
+    """
+    derivation, batch = problem.derivation, rows.batch
+    if not derivation.features and derivation.label is None:
+        return rows
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    present = {name: blank(column, problem.missing) for name, column in columns.items()}
+    if derivation.features:
+        read = {column.name: _values(column, present[column.name], single=True) for column in problem.derivation.served}
+        columns |= derive(derivation.features, read, batch.num_rows)
+    if derivation.label is not None:
+        read = {column.name: _values(column, present[column.name], single=False) for column in derivation.label_inputs}
+        columns |= derive({problem.label.name: derivation.label}, read, batch.num_rows)
+    return dataclasses.replace(rows, batch=pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)))
+
+
+def _values(declared: Numeric | Categorical, column: pa.Array, *, single: bool) -> pa.Array:
+    if isinstance(declared, Categorical):
+        return texts(column)[0]
+    values, missing, wrong = parse_numbers(column)
+    missing |= wrong | (np.abs(values) > _SINGLE_MAXIMUM)
+    values = np.where(missing, np.nan, values)
+    return pa.array(values.astype(np.float32) if single else values)

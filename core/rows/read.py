@@ -1,0 +1,53 @@
+"""Rows of a table under the names that a Problem declares for its columns, which may be called otherwise there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+
+from headrace.core.problem import Problem
+from headrace.core.sources.open import read_part
+from headrace.core.sources.source import Part, Rows
+
+
+def wanted_columns(problem: Problem) -> list[str]:
+    """The columns of the table that a Problem reads, each once: key, label, features, and what derived ones need."""
+    return list(dict.fromkeys(_sources(problem).values()))
+
+
+def read_rows(problem: Problem, part: Part, batch_rows: int) -> Iterator[Rows]:
+    """The rows of a part, in batches of at most `batch_rows`; see `as_declared`.
+
+    Raises: as `read_part` does.
+    """
+    for rows in read_part(part, wanted_columns(problem), batch_rows):
+        yield as_declared(problem, rows)
+
+
+def as_declared(problem: Problem, rows: Rows) -> Rows:
+    """Rows of the table with the columns of `problem.derivation.read` by their names in the Problem.
+
+    The key keeps its name, which no other column can have: what Examples call it may be a column's.
+    """
+    sources = _sources(problem)
+    if all(name == source for name, source in sources.items()):
+        return rows
+    return _selected(rows, sources)
+
+
+def as_in_table(problem: Problem, rows: Rows) -> Rows:
+    """Rows with the columns of `wanted_columns` by their names in the table, as quarantine holds them."""
+    return _selected(rows, {source: name for name, source in _sources(problem).items()})
+
+
+def _sources(problem: Problem) -> dict[str, str]:
+    """The table's column of each that is read, by its name in the Problem."""
+    key = {} if problem.key is None else {problem.key: problem.key}
+    return key | {column.name: column.source_column for column in problem.derivation.read}
+
+
+def _selected(rows: Rows, columns: Mapping[str, str]) -> Rows:
+    arrays = [rows.batch.column(column) for column in columns.values()]
+    return dataclasses.replace(rows, batch=pa.RecordBatch.from_arrays(arrays, names=list(columns)))

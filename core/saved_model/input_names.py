@@ -1,0 +1,78 @@
+"""Input names of a signature: any name, though TensorFlow passes inputs as arguments of a Python function.
+
+An argument cannot be called `class` or `self`, and two of them must differ in more than case. An input with such a
+name is exported under an alias, and renamed in the SignatureDef, which is what TensorFlow Serving, Vertex AI and
+`headrace` read. In Python, `tf.saved_model.load(...).signatures[...]` is called with the alias.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tensorflow.core.protobuf import saved_model_pb2
+
+_ALIAS = "column_"
+
+
+def argument_names(names: Iterable[str]) -> dict[str, str]:
+    """The argument of each input: its own name wherever that can be one.
+
+    Args:
+        names: of the inputs, each once.
+    """
+    names = list(names)
+    taken = {name.lower() for name in names}
+    free = (alias for alias in (f"{_ALIAS}{number}" for number in range(2 * len(names))) if alias not in taken)
+    found: dict[str, str] = {}
+    lower: set[str] = set()
+    for name in names:
+        fits = name.isidentifier() and not keyword.iskeyword(name) and name != "self" and name.lower() not in lower
+        found[name] = name if fits else next(free)
+        lower.add(name.lower())
+    return found
+
+
+def rename_inputs(folder: Path, signature: str, arguments: Mapping[str, str]) -> None:
+    """Gives the inputs of a SavedModel's signature their names.
+
+    Args:
+        folder: of the SavedModel, which was exported with the arguments.
+        signature: its name.
+        arguments: of `argument_names`.
+    """
+    if all(name == argument for name, argument in arguments.items()):
+        return
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for graph in saved.meta_graphs:
+        inputs = graph.signature_def[signature].inputs
+        named = {name: inputs[argument].SerializeToString() for name, argument in arguments.items()}
+        inputs.clear()
+        for name, tensor in named.items():
+            inputs[name].ParseFromString(tensor)
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+    # It is a digest of the file as it was; TensorFlow does without.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def names_of_arguments(folder: Path, signature: str, arguments: Iterable[str]) -> dict[str, str]:
+    """The name of the input that each argument is.
+
+    Args:
+        folder: of any SavedModel.
+        signature: its name.
+        arguments: as TensorFlow gives them.
+    """
+    names = {argument: argument for argument in arguments}
+    if not any(argument.startswith(_ALIAS) for argument in names):
+        return names
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for graph in saved.meta_graphs:
+        if signature in graph.signature_def:
+            for name, tensor in graph.signature_def[signature].inputs.items():
+                argument = tensor.name.removesuffix(":0").removeprefix(f"{signature}_")
+                if argument.startswith(_ALIAS) and argument in names:
+                    names[argument] = name
+    return names

@@ -1,0 +1,87 @@
+"""Avro schemas: the Arrow types of their fields, and how many bytes a record takes at the least."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+TYPES: Mapping[str, pa.DataType] = {
+    "null": pa.null(),
+    "boolean": pa.bool_(),
+    "int": pa.int64(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "bytes": pa.binary(),
+    "fixed": pa.binary(),
+    "string": pa.string(),
+    "enum": pa.string(),
+    "date": pa.date32(),
+    "timestamp-millis": pa.timestamp("ms", "UTC"),
+    "timestamp-micros": pa.timestamp("us", "UTC"),
+    "local-timestamp-millis": pa.timestamp("ms"),
+    "local-timestamp-micros": pa.timestamp("us"),
+    "time-millis": pa.time32("ms"),
+    "time-micros": pa.time64("us"),
+    "uuid": pa.string(),
+}
+_WIDTHS = {"null": 0, "float": 4, "double": 8}
+
+
+def type_of(kind: Any) -> pa.DataType:
+    """The Arrow type of an Avro one; text where values of several types may come."""
+    if isinstance(kind, list):
+        others = [type_of(other) for other in kind if other != "null"]
+        if not others:
+            return pa.null()
+        # Integers and fractions of one column are texts: neither is rounded for the other.
+        return others[0] if len(set(others)) == 1 else pa.string()
+    if isinstance(kind, dict):
+        logical = str(kind.get("logicalType"))
+        if logical == "decimal":
+            precision = int(kind["precision"])
+            return (pa.decimal128 if precision <= 38 else pa.decimal256)(precision, kind.get("scale", 0))
+        if logical in TYPES:
+            return TYPES[logical]
+        if kind["type"] == "array":
+            return pa.list_(type_of(kind["items"]))
+        if kind["type"] == "record":
+            return pa.struct([(field["name"], type_of(field["type"])) for field in kind["fields"]])
+        if kind["type"] == "map":
+            return pa.map_(pa.string(), type_of(kind["values"]))
+        return type_of(kind["type"])
+    return TYPES.get(str(kind), pa.string())
+
+
+def minimum_width(kind: Any, names: dict[str, int] | None = None) -> int:
+    """The bytes that a value of an Avro type takes at the least.
+
+    Raises:
+        ValueError: an array's items may take none, so that any number of them costs nothing.
+    """
+    names = {} if names is None else names
+    if isinstance(kind, str):
+        return names.get(kind, _WIDTHS.get(kind, 1))
+    if isinstance(kind, list):
+        # A union says first which of its types comes.
+        return 1 + min((minimum_width(other, names) for other in kind), default=0)
+    form = kind["type"]
+    if form == "record":
+        # A type within itself is behind a union, an array or a map, which take a byte.
+        names[kind["name"]] = 1
+        width = sum(minimum_width(field["type"], names) for field in kind["fields"])
+        names[kind["name"]] = width
+        return width
+    if form == "array":
+        if minimum_width(kind["items"], names) == 0:
+            raise ValueError("an array's items are of a type without content")
+        return 1
+    if form == "map":
+        minimum_width(kind["values"], names)
+        return 1
+    if form == "fixed":
+        names[kind["name"]] = int(kind["size"])
+        return int(kind["size"])
+    return 1 if form == "enum" else minimum_width(form, names)

@@ -1,0 +1,1 @@
+"""CSV: comments, numbers in other notations, and the reader."""

@@ -1,0 +1,119 @@
+"""Lines of JSON text: the rows of JSON lines, or of one array of objects, each bounded before it is held in memory."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.core.errors import UnreadableFile
+from headrace.core.sources.open_file import opened, reading
+
+# A row may not be longer: one line of a small compressed file can be larger than any memory.
+MAXIMUM_LINE = 16 << 20
+_BLANK_LINES = re.compile(rb"\n[ \t\r\n]*\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
+# What stands between two values of an array.
+_NO_VALUE = re.compile(r"[ \t\r\n,]*")
+
+
+def line_blocks(path: str, size: int) -> Iterator[list[bytes]]:
+    """Lines that are not blank, by about `size` bytes, with their line feeds; the objects of an array as one each.
+
+    Raises:
+        DataError: there is no such file.
+        UnreadableFile: it is damaged, or a line is longer than MAXIMUM_LINE.
+    """
+    with reading(path, "JSON lines"), opened(path) as file:
+        begun = False
+        rest = b""
+        while content := file.read(size):
+            if b"\0" in content:
+                raise UnreadableFile(
+                    "the file holds zero bytes, as a damaged disk or a broken transfer leaves them",
+                    where=path,
+                    fix="Restore the file; rows may be missing where the zeros are",
+                )
+            if not begun:
+                content = (rest + content).removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+                rest = b""
+                if not content:
+                    continue
+                begun = True
+                if content.startswith(b"["):
+                    yield from _array(path, file, content, size)
+                    return
+            whole, end, tail = content.rpartition(b"\n")
+            if not end:
+                rest += tail
+                _check_length(path, rest)
+                continue
+            lines = _lines(rest + whole + end)
+            rest = tail
+            if lines:
+                yield lines
+        if rest := rest.strip(_BLANKS):
+            yield [rest + b"\n"]
+
+
+def _lines(content: bytes) -> list[bytes]:
+    if b"\n\n" in content or b"\n\r" in content:
+        content = _BLANK_LINES.sub(b"\n", b"\n" + content).lstrip(b"\n")
+    return [line for line in content.splitlines(keepends=True) if not line.isspace()] if content.strip() else []
+
+
+def _check_length(path: str, line: bytes) -> None:
+    if len(line) > MAXIMUM_LINE:
+        raise UnreadableFile(
+            "a row is too long",
+            where=path,
+            expected=f"rows of at most {MAXIMUM_LINE >> 20} MiB, each on a line of its own",
+            received=f"one that begins with {line[:60].decode('utf-8', 'replace')!a}",
+        )
+
+
+def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[list[bytes]]:
+    """The values of one array, which may stand on any number of lines, each as one line."""
+    decoder, scanner = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder()
+    lines: list[bytes] = []
+    held = 0
+    ended = False
+    try:
+        text, at = decoder.decode(content), 1
+        while True:
+            at = _NO_VALUE.match(text, at).end()  # type: ignore[union-attr]
+            if text[at : at + 1] == "]":
+                break
+            try:
+                end = scanner.raw_decode(text, at)[1]
+            except json.JSONDecodeError as error:
+                if ended:
+                    raise _not_closed(path, text[at:], str(error)) from error
+                text, at = text[at:], 0
+                _check_length(path, text.encode())
+                more = file.read(max(size, len(text)))
+                ended = not more
+                text += decoder.decode(more, final=ended)
+                continue
+            lines.append(text[at:end].replace("\n", " ").replace("\r", " ").encode() + b"\n")
+            held += end - at
+            at = end
+            if held >= size:
+                yield lines
+                lines, held = [], 0
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise _not_closed(path, "", str(error)) from error
+    if lines:
+        yield lines
+
+
+def _not_closed(path: str, text: str, received: str) -> UnreadableFile:
+    return UnreadableFile(
+        "the file begins as an array, and is none",
+        where=path,
+        expected="an array of objects, or one object on each line",
+        received=f"{received} at {text[:60]!a}" if text else received,
+    )

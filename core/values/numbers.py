@@ -1,0 +1,164 @@
+"""Numbers and integers of a column of Arrow: text that says a number is that number, and 64 bits of an integer stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.core.values.columns import Mask, is_text, logical
+
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_INFINITY = r"^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$"
+# Digits that fit in any 64 bits; a larger integer is read one by one.
+_DIGITS = r"^[+-]?[0-9]{1,18}$"
+# Powers of ten above it are beyond every integer, and would be written out.
+_MAXIMUM_EXPONENT = 40
+
+
+@dataclass(frozen=True)
+class Integers:
+    """The integers in a column.
+
+    Attributes:
+        values: [rows] of int64, or uint64 where that was asked for; 0 where a mask holds.
+        missing: values that are null, NaN or blank text.
+        wrong: values that are no whole numbers.
+        beyond: whole numbers that are outside the type's range.
+    """
+
+    values: npt.NDArray[np.int64 | np.uint64]
+    missing: Mask
+    wrong: Mask
+    beyond: Mask
+
+
+def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask]:
+    """The numbers in a column, each the nearest float64, which values are missing, and which are no finite numbers.
+
+    Raises:
+        pa.ArrowNotImplementedError: the type holds neither numbers nor text.
+    """
+    column = logical(column)
+    kind = column.type
+    missing = _mask(pc.is_null(column))
+    wrong = np.zeros(len(column), np.bool_)
+    textual = is_text(kind)
+    if textual:
+        try:
+            parsed = column.cast(pa.float64())
+        except pa.ArrowInvalid:
+            # One value or more is not a number as Arrow reads it; only now is every value looked at.
+            text, missing, numeric = _numeric_texts(column)
+            wrong = ~missing & ~numeric
+            parsed = pc.if_else(pa.array(numeric), text, None).cast(pa.float64())
+    elif pa.types.is_decimal(kind):
+        # Arrow's own cast multiplies by a power of ten, which rounds twice.
+        parsed = column.cast(pa.string()).cast(pa.float64())
+    else:
+        parsed = column.cast(pa.float64(), safe=False)
+    values = parsed.to_numpy(zero_copy_only=False)
+    # The text "NaN" is no number: the Problem says which texts are missing.
+    wrong = wrong | (np.isnan(values) & ~missing & textual)
+    missing = missing | (np.isnan(values) & ~wrong)
+    infinite = np.isinf(values)
+    if infinite.any():
+        # 1e400 is a number, if one out of every range, and becomes infinite too; "inf" is not.
+        wrong = wrong | (_mask(pc.match_substring_regex(column, _INFINITY)) if textual else infinite)
+    return np.where(missing | wrong, 0.0, values), missing, wrong
+
+
+def parse_integers(column: pa.Array, dtype: str) -> Integers:
+    """The integers in a column: whole numbers of any type, or text that says them, each exact whatever its neighbours.
+
+    Args:
+        column: numbers, booleans, decimals or text.
+        dtype: of numpy, such as "int64".
+    """
+    column = logical(column)
+    kind = column.type
+    bounds = np.iinfo(dtype)
+    wide: np.dtype[np.int64 | np.uint64] = np.dtype(np.uint64 if dtype == "uint64" else np.int64)
+    nothing = np.zeros(len(column), np.bool_)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        missing = _mask(pc.is_null(column))
+        plain = column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column
+        values = plain.fill_null(0).to_numpy(zero_copy_only=False)
+        beyond = (values < bounds.min) | (values > bounds.max)
+        return Integers(np.where(beyond, 0, values).astype(wide), missing, nothing, beyond)
+    if pa.types.is_floating(kind):
+        return _whole_floats(column, bounds, wide)
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.string())
+    elif (quick := _plain_digits(column, wide)) is not None:
+        beyond = (quick < bounds.min) | (quick > bounds.max)
+        return Integers(np.where(beyond, 0, quick), _mask(pc.is_null(column)), nothing, beyond)
+    text, missing, numeric = _numeric_texts(column)
+    if _mask(pc.ends_with(text, "0")).any() or _mask(pc.ends_with(text, ".")).any():
+        text = pc.replace_substring_regex(text, r"^([+-]?[0-9]+)\.0*$", r"\1")
+    values = np.zeros(len(column), wide)
+    digits = _mask(pc.match_substring_regex(text, _DIGITS))
+    unsigned = pc.utf8_ltrim(text, "+") if _mask(pc.starts_with(text, "+")).any() else text
+    short = pc.if_else(pa.array(digits), unsigned, None).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    beyond = digits & ((short < bounds.min) | (short > bounds.max))
+    values[:] = np.where(beyond, 0, short)
+    wrong = ~missing & ~numeric
+    for row in np.flatnonzero(numeric & ~digits).tolist():
+        whole = _whole(text[row].as_py())
+        if whole is None:
+            wrong[row] = True
+        elif bounds.min <= whole <= bounds.max:
+            values[row] = whole
+        else:
+            beyond[row] = True
+    return Integers(values, missing, wrong, beyond)
+
+
+def _plain_digits(column: pa.Array, wide: np.dtype[np.int64 | np.uint64]) -> npt.NDArray[np.int64 | np.uint64] | None:
+    """The integers of a column whose texts are all digits; None where one is not. Arrow reads 0x10 as 16."""
+    try:
+        values = column.cast(pa.from_numpy_dtype(wide))
+    except pa.ArrowInvalid:
+        return None
+    if pc.any(pc.match_substring(column, "x", ignore_case=True)).as_py():
+        return None
+    integers: npt.NDArray[np.int64 | np.uint64] = values.fill_null(0).to_numpy(zero_copy_only=False)
+    return integers
+
+
+def _whole_floats(column: pa.Array, bounds: np.iinfo[Any], wide: np.dtype[np.int64 | np.uint64]) -> Integers:
+    plain = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    missing = np.isnan(plain)
+    plain = np.where(missing, 0.0, plain)
+    wrong = (np.floor(plain) != plain) | np.isinf(plain)
+    # No float64 is exactly the greatest int64: the next one is above it.
+    beyond = ~wrong & ((plain < bounds.min) | (plain >= float(bounds.max) + 1))
+    return Integers(np.where(wrong | beyond, 0.0, plain).astype(wide), missing, wrong, beyond)
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a number's text says; one beyond every integer for a larger one, None for a fraction."""
+    value = Decimal(text)
+    if not value or value.adjusted() >= _MAXIMUM_EXPONENT:
+        return 0 if not value else 10**_MAXIMUM_EXPONENT * (-1 if value < 0 else 1)
+    if value.adjusted() < 0:
+        return None
+    whole = int(value)
+    return whole if value == whole else None
+
+
+def _numeric_texts(column: pa.Array) -> tuple[pa.Array, Mask, Mask]:
+    """Texts without blanks around them, which are missing, and which of the others are numbers."""
+    text = pc.ascii_trim_whitespace(column)
+    missing = _mask(pc.is_null(column)) | _mask(pc.equal(text, ""))
+    return text, missing, _mask(pc.match_substring_regex(text, _NUMBER)) & ~missing
+
+
+def _mask(values: pa.Array) -> Mask:
+    mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask

@@ -1,0 +1,289 @@
+"""Local runs: a plan that is checked before any work, the compiled pipeline, and its outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.components.train.request import Request, warm_start_version
+from headrace.core import storage
+from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
+from headrace.core.artifacts.model import version_of
+from headrace.core.errors import PlatformError, UsageError
+from headrace.core.problem import copies, places
+from headrace.core.problem.file import load_problem
+from headrace.core.steps import workspace
+from headrace.core.steps.identity import model_version_of, release
+from headrace.core.steps.step import identity
+from headrace.core.storage.lock import locked
+from headrace.core.storage.output_check import check_output
+from headrace.pipelines.runs.start_record import recording
+from headrace.pipelines.submission.outcome import raise_for_summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STEPS = {
+    "static": ("preprocess", "train", "evaluate", "register", "deploy"),
+    "tuned": ("preprocess", "tune", "evaluate", "register", "deploy"),
+    "batch-scoring": ("champion", "score", "check", "publish"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that was checked and may start.
+
+    Attributes:
+        pipeline: one of `compiler.PIPELINES`.
+        problem_name: the problem's name.
+        run_id: derived from the pipeline, its parameters and the data's version: an equal command is the same run.
+        root: absolute path of the pipeline root.
+        arguments: the pipeline's parameters, without `started`.
+    """
+
+    pipeline: str
+    problem_name: str
+    run_id: str
+    root: str
+    arguments: dict[str, Any]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the pipeline's steps, in order."""
+        return _STEPS[self.pipeline]
+
+
+def plan_static(
+    problem: str,
+    data: str,
+    root: str,
+    champion: str = "",
+    baseline: str = "",
+    csv: Sequence[str] = (),
+    training: Request | None = None,
+) -> Plan:
+    """Checks all that can be checked before any work.
+
+    Raises:
+        UserError: the Problem file, the data or an option is not valid.
+    """
+    from headrace.components.preprocess.check import check_data
+    from headrace.components.preprocess.limits import baseline_version as measure_baseline
+    from headrace.core.sources.csv_dialect import CsvDialect
+    from headrace.core.sources.open import data_version as measure_version
+
+    problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
+    if not data.startswith(("gs://", "bigquery://")):
+        data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
+    if baseline and not storage.is_remote(baseline):
+        baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100
+    file = load_problem(problem)
+    read = {"--data": data, "--problem": problem, "--baseline": baseline, "--champion": champion}
+    check_root(root, file.problem.name, inputs=read)
+    dialect = CsvDialect.parse(csv)
+    files = check_data(file.problem, data, dialect)
+    baseline_version = measure_baseline(baseline)
+    if champion:
+        champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
+        version_of(champion, option="--champion")
+    request = training or Request()
+    if request.warm_start:
+        start = os.path.abspath(storage.local_path(request.warm_start))  # noqa: PTH100
+        request = dataclasses.replace(request, warm_start=start, warm_start_version=warm_start_version(start))
+    request.check(file.problem)
+    data_version = measure_version(files, dialect)
+    run_id = identity(
+        "static-training",
+        problem=file.digest,
+        data=data_version,
+        champion=model_version_of(champion) if champion else None,
+        baseline=baseline_version,
+        csv=list(csv),
+        release=release(),
+        **({"training": chosen} if (chosen := request.facts()) else {}),
+    )
+    run_id = f"{file.problem.name}-{run_id[:12]}"
+    check_writable(root)
+    if not file.is_together:
+        # The steps run in separate processes, which find modules next to the Problem file only.
+        copies.write(copies.contents(file, root))
+    return Plan(
+        pipeline="static",
+        problem_name=file.problem.name,
+        run_id=run_id,
+        root=root,
+        arguments={
+            "problem": problem if file.is_together else places.template(root),
+            **{name: digest for name, digest in file.digests.items() if name != "tuning_digest"},
+            "data": data,
+            "data_version": data_version,
+            "root": root,
+            "registry": workspace.registry_uri(root, file.problem.name),
+            "endpoint": workspace.endpoint_uri(root, file.problem.name),
+            "run_id": run_id,
+            "champion": champion,
+            "training": request.to_json(),
+            "baseline": baseline,
+            "baseline_version": baseline_version,
+            "csv": json.dumps(list(csv)) if csv else "",
+        },
+    )
+
+
+def plan_tuned(
+    problem: str,
+    data: str,
+    root: str,
+    champion: str = "",
+    baseline: str = "",
+    csv: Sequence[str] = (),
+    training: Request | None = None,
+    trials: int = 0,
+    parallel: int = 1,
+) -> Plan:
+    """Checks all that can be checked before any work; `trials` of 0 uses the Problem's number.
+
+    Raises:
+        UserError: the Problem file, the data or an option is not valid.
+    """
+    from headrace.components.tune.trial import tuning_of
+
+    plan = plan_static(problem, data, root, champion, baseline, csv, training)
+    file = load_problem(problem)
+    tuning_of(file, training)
+    run_id = f"{plan.problem_name}-{identity('tuned-training', training=plan.run_id, trials=trials)[:12]}"
+    kept = {name: value for name, value in plan.arguments.items() if name != "training_digest"}
+    arguments = {**kept, "tuning_digest": file.tuning_digest, "run_id": run_id, "trials": trials, "parallel": parallel}
+    return dataclasses.replace(plan, pipeline="tuned", run_id=run_id, arguments=arguments)
+
+
+def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
+    """Compiles and runs a pipeline on this machine, and shows each of its steps.
+
+    Args:
+        plan: of the run.
+        console: where the steps are shown.
+
+    Returns:
+        The run's summary, as its exit task wrote it.
+
+    Raises:
+        PlatformError: the engine failed, or the exit task wrote no summary.
+    """
+    from headrace.pipelines.compiler import compile_to
+    from headrace.pipelines.console import display
+    from headrace.pipelines.platforms import local
+
+    folder = workspace.run_uri(plan.root, plan.run_id)
+    with locked(folder, timeout_s=0):
+        spec = storage.join(folder, "pipeline.yaml")
+        compile_to(plan.pipeline, "local", spec)
+        started = time.time()
+        logs = storage.join(folder, "logs")
+        with display(console, plan.steps) as shown:
+            listener = recording(
+                folder,
+                pipeline=plan.pipeline,
+                problem=plan.problem_name,
+                run_id=plan.run_id,
+                started=started,
+                arguments=plan.arguments,
+                listener=shown,
+            )
+            local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
+        written = workspace.summary_uri(plan.root, plan.run_id)
+        summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
+        if summary is None or summary["started"] != started:
+            raise PlatformError(
+                "the run ended without a summary",
+                where=logs,
+                fix="Read the last lines of the logs there, then run the same command again",
+            )
+        return summary
+
+
+def finish(summary: dict[str, Any], console: Console) -> None:
+    """Writes the report, prints the summary, and raises the run's error.
+
+    Raises:
+        GateRefused: the gate refused the model.
+        HeadraceError: a step failed.
+    """
+    from headrace.pipelines.console import print_scoring, print_summary
+
+    page = publish_report(summary)
+    show = print_scoring if "publish" in {step["step"] for step in summary["steps"]} else print_summary
+    show(console, summary, page)
+    raise_for(summary)
+
+
+def publish_report(summary: dict[str, Any]) -> str:
+    """Writes the report page of a run, and returns its path."""
+    from headrace.pipelines.report.page import write_report
+
+    page = report_path(summary)
+    write_report(summary, page)
+    return page
+
+
+def report_path(summary: Mapping[str, Any]) -> str:
+    """Path of a run's report page."""
+    return storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "report.html")
+
+
+def raise_for(summary: Mapping[str, Any]) -> None:
+    """Raises the error of a run, unless it succeeded.
+
+    Raises:
+        GateRefused: the gate refused the model.
+        HeadraceError: a step failed.
+    """
+    logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
+    raise_for_summary(summary, fix=f"Read the steps' logs in {logs}")
+
+
+def check_root(root: str, problem_name: str, *, inputs: Mapping[str, str]) -> None:
+    """Refuses a root that is an artifact or an input, or where a path of the run holds something else.
+
+    Args:
+        root: local; its other content does not change.
+        problem_name: name of the registry and the endpoint.
+        inputs: paths that the run reads, by their name for messages.
+
+    Raises:
+        UsageError: the root is not valid.
+    """
+    check_output(root, ROOT, option="--root", inputs=inputs)
+    for place, kind in (
+        (workspace.registry_uri, REGISTRY),
+        (workspace.endpoint_uri, ENDPOINT),
+        (workspace.predictions_uri, PUBLISHED),
+    ):
+        check_output(place(root, problem_name), kind, option="--root")
+
+
+def check_writable(root: str) -> None:
+    """Refuses a root in which no file can be created.
+
+    Raises:
+        UsageError: the root cannot be written.
+        PlatformError: the disk failed.
+    """
+    try:
+        with storage.writing(root):
+            Path(root).mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
+                pass
+    except PlatformError as error:
+        # A path like /proc fails with "no such file": before any work, that too is an error of the root.
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UsageError(error.what, where=root, received=error.received) from error
+        raise

@@ -1,0 +1,71 @@
+"""Derived columns of rows: what validation then sees of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headrace import Categorical, Numeric, Problem
+from headrace.core.rows.derive import with_derived
+from headrace.core.rows.validate import Checked, validate
+from headrace.core.sources.source import Part, Rows
+from headrace.expressions import col, hour, log1p, timestamp
+
+PROBLEM = Problem(
+    "p",
+    "id",
+    Categorical("high", vocabulary=["false", "true"]),
+    [Categorical("hour"), Numeric("log_fare", maximum=3), Numeric("per_km", optional=True)],
+    derive={
+        "high": col("tips") > 0.2 * col("fare"),
+        "hour": hour(timestamp("start", unit="s")),
+        "log_fare": log1p("fare"),
+        "per_km": col("fare") / col("km"),
+    },
+)
+GOOD = {"id": "k", "tips": "3", "fare": "10", "start": "7200", "km": "4"}
+
+
+def checked(*rows: dict[str, Any]) -> Checked:
+    batch = pa.RecordBatch.from_pydict({name: [(GOOD | row)[name] for row in rows] for name in GOOD})
+    read = Rows(Part(0, "data.csv"), batch, np.arange(1, len(rows) + 1))
+    return validate(PROBLEM, with_derived(PROBLEM, read))
+
+
+def test_examples_hold_derived_columns_and_what_the_endpoint_is_asked_with() -> None:
+    found = checked({}, {"km": "0", "tips": "2"}).batch
+    assert found.to_pydict() == {
+        "id": ["k", "k"],
+        "high": ["true", "false"],
+        "hour": ["2", "2"],
+        "log_fare": [np.float32(np.log1p(10))] * 2,
+        "per_km": [2.5, None],
+        "fare": [10.0, 10.0],
+        "km": [4.0, 0.0],
+        "start": ["7200", "7200"],
+    }
+    assert found.schema.field("log_fare").type == pa.float32()
+
+
+def test_a_row_has_the_faults_of_what_was_read_and_of_what_was_derived() -> None:
+    found = checked({"start": "soon"}, {"fare": "much"}, {"fare": "100"}, {"tips": ""}, {"km": "far"}, {"km": ""}, {})
+    assert found.batch.num_rows == 2
+    faults = [[(fault.column, fault.reason) for fault in (row.fault, *row.also)] for row in found.quarantined]
+    assert faults == [
+        [("hour", "missing_value")],
+        [("fare", "not_a_number"), ("high", "missing_value"), ("log_fare", "missing_value")],
+        [("log_fare", "out_of_range")],
+        [("high", "missing_value")],
+        [("km", "not_a_number")],
+    ]
+    # What is put right and appended later are the columns of the table.
+    assert json.loads(json.dumps(found.quarantined[0].values)) == GOOD | {"start": "soon"}
+
+
+def test_the_label_is_of_the_numbers_as_they_are() -> None:
+    # In float32, 1.49 is more than a fifth of 7.45.
+    assert np.float32(1.49) > 0.2 * np.float64(np.float32(7.45))
+    assert checked({"tips": "1.49", "fare": "7.45"}).batch["high"].to_pylist() == ["false"]

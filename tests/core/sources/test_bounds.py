@@ -1,0 +1,119 @@
+"""Files whose counts, schemas or texts are not to be believed: refused in little time and memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from headrace.core.errors import UnreadableFile
+from headrace.core.sources.avro_schema import minimum_width
+from headrace.core.sources.open import list_parts, read_part, source_of
+
+
+def avro(fields: list[dict[str, Any]], rows: list[dict[str, Any]]) -> bytes:
+    content = io.BytesIO()
+    fastavro.writer(content, {"type": "record", "name": "row", "fields": fields}, rows)
+    return content.getvalue()
+
+
+def read(path: Path) -> int:
+    parts = list_parts(str(path))
+    return sum(rows.count for part in parts for rows in read_part(part, ["id"], 100))
+
+
+def test_records_without_content_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(avro([{"name": "id", "type": "null"}], [{"id": None}] * 100_000))
+    with pytest.raises(UnreadableFile, match="no content"):
+        read(tmp_path)
+
+
+def test_a_block_has_no_more_rows_than_its_bytes(tmp_path: Path) -> None:
+    content = avro([{"name": "id", "type": "long"}], [{"id": 1}] * 3)
+    # The block: 3 rows (zigzag 6) in 3 bytes.
+    assert content.count(b"\x06\x06\x02\x02\x02") == 1
+    (tmp_path / "a.avro").write_bytes(content.replace(b"\x06\x06\x02\x02\x02", b"\xfe\xff\xff\x7f\x06\x02\x02\x02"))
+    with pytest.raises(UnreadableFile, match="more rows than its bytes"):
+        read(tmp_path)
+
+
+def test_an_array_of_nothing_is_refused(tmp_path: Path) -> None:
+    fields = [{"name": "id", "type": "long"}, {"name": "n", "type": {"type": "array", "items": "null"}}]
+    (tmp_path / "a.avro").write_bytes(avro(fields, [{"id": 1, "n": [None] * 1000}]))
+    with pytest.raises(UnreadableFile, match="without content"):
+        read(tmp_path)
+
+
+def test_a_schema_that_is_nested_too_deeply_is_a_damaged_file(tmp_path: Path) -> None:
+    kind = '"long"'
+    for _ in range(20_000):
+        kind = f'{{"type":"array","items":{kind}}}'
+    schema = f'{{"type":"record","name":"row","fields":[{{"name":"id","type":{kind}}}]}}'.encode()
+    content = avro([{"name": "id", "type": "long"}], [{"id": 1}])
+    header = b"Obj\x01" + b"\x02" + b"\x16avro.schema" + fastavro_long(len(schema)) + schema + b"\x00" + content[-16:]
+    (tmp_path / "a.avro").write_bytes(header)
+    with pytest.raises(UnreadableFile, match="not Avro, or is damaged"):
+        source_of("a.avro").columns(str(tmp_path / "a.avro"))
+
+
+def fastavro_long(value: int) -> bytes:
+    zigzag, out = value << 1, bytearray()
+    while zigzag > 0x7F:
+        out.append(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    return bytes([*out, zigzag])
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [
+        ("null", 0),
+        ("long", 1),
+        ("double", 8),
+        (["null", "long"], 1),
+        ({"type": "fixed", "name": "f", "size": 16}, 16),
+        ({"type": "record", "name": "r", "fields": [{"name": "a", "type": "float"}, {"name": "b", "type": ["r"]}]}, 6),
+        ({"type": "map", "values": "null"}, 1),
+        ({"type": "enum", "name": "e", "symbols": ["a"]}, 1),
+    ],
+)
+def test_minimum_width(kind: Any, width: int) -> None:
+    assert minimum_width(json.loads(json.dumps(kind))) == width
+
+
+def test_text_of_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:
+    text = pa.array([b"a", b"\xff\xfe"]).view(pa.string())
+    for column in (text, pa.array([0, 1, 0]).cast(pa.int32()), pa.DictionaryArray.from_arrays([0, 1], text)):
+        pq.write_table(pa.table({"id": column}), tmp_path / "a.parquet")
+        if pa.types.is_integer(column.type):
+            assert read(tmp_path) == 3
+            continue
+        with pytest.raises(UnreadableFile, match=r"UTF-?8"):
+            read(tmp_path)
+
+
+def test_physical_types_of_parquet_are_read_as_what_they_say(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "view": pa.array(["a", None], pa.string_view()),
+            "fixed": pa.array([b"abc", b"def"], pa.binary(3)),
+            "uuid": pa.array([bytes(range(16)), None], pa.uuid()),
+            "code": pa.array(["x", "y"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    (part,) = list_parts(str(tmp_path))
+    kinds = dict(source_of(part.path).columns(part.path))
+    assert kinds == {"view": pa.string(), "fixed": pa.binary(), "uuid": pa.string(), "code": pa.string()}
+    (rows,) = read_part(part, ["view", "uuid", "fixed"], 10)
+    assert rows.batch.to_pydict() == {
+        "view": ["a", None],
+        "uuid": ["00010203-0405-0607-0809-0a0b0c0d0e0f", None],
+        "fixed": [b"abc", b"def"],
+    }

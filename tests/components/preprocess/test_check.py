@@ -98,9 +98,9 @@ def test_numbers_with_marks_are_refused_with_the_option_that_reads_them(
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.csv").what == "there is no such file, folder or pattern"
-    assert refusal(tmp_path / "*.csv").what == "there is no such file, folder or pattern"
-    assert refusal(tmp_path).what == "there is no data file in it"
+    assert refusal(tmp_path / "none.csv").what == "no file, folder or match of the pattern exists"
+    assert refusal(tmp_path / "*.csv").what == "no file, folder or match of the pattern exists"
+    assert refusal(tmp_path).what == "the folder holds no data file"
 
 
 def test_a_column_that_is_missing(tmp_path: Path) -> None:

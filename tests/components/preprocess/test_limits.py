@@ -101,7 +101,7 @@ def test_a_baseline_of_another_problem(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(DataError, match=r"not a statistics\.json"):
         read_baseline(str(path))
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="the file does not exist"):
         read_baseline(str(tmp_path / "none.json"))
 
 

@@ -46,7 +46,7 @@ def test_a_job_of_dataflow_gets_the_labels_of_its_run(said: str, labels: dict[st
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "7"])
 def test_what_names_no_runner(text: str) -> None:
-    with pytest.raises(UsageError, match="not said as it should be"):
+    with pytest.raises(UsageError, match="the runner is not a valid JSON object"):
         runner_of(text)
 
 

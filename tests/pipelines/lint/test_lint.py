@@ -113,7 +113,7 @@ def test_vertex_on_kubeflow(tmp_path: Path) -> None:
     assert ("K003", "exec-say", "google_cloud_pipeline_components.container.v1.custom_job.launcher") in on_kubeflow
     on_vertex = found(path, "vertex")
     assert [one[:2] for one in on_vertex] == [("V007", "say.worker_pool_specs[0]"), ("A001", "exec-say")]
-    assert on_vertex[0][2].startswith("n2-standard-8 with 1 x NVIDIA_L4 (Each accelerator goes with")
+    assert on_vertex[0][2].startswith("n2-standard-8 with 1 x NVIDIA_L4 (Each accelerator is available on")
 
 
 def test_a_family_of_machines_that_is_not_known(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_spans_that_are_refused(tmp_path: Path, births: Path) -> None:
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "none"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="something else already"):
+    with pytest.raises(UsageError, match="already holds something else"):
         add(tmp_path, "1", PARTS[0], "other")
     with pytest.raises(UsageError, match="a folder on this machine"):
         add_span(PROBLEM_FILE, PreprocessConfig(str(tmp_path / "1.csv"), "gs://bucket/examples", "0" * 16), "1")

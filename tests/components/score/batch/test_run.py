@@ -231,7 +231,7 @@ def test_data_that_cannot_be_scored(tmp_path: Path, change: Callable[[pa.Table],
 
 
 def test_what_is_not_there(tmp_path: Path, data: Path) -> None:
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="no file, folder or match of the pattern exists"):
         run(tmp_path, tmp_path / "gone")
     with pytest.raises(DataError, match="there is no such column to partition by"):
         run(tmp_path, data, partition_by="size")

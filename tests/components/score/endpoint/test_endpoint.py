@@ -589,7 +589,7 @@ def test_google_s_tokens_are_renewed_when_they_are_refused(proxy: Proxy, ask: Ca
 
 
 def test_credentials_that_do_not_work(proxy: Proxy, ask: Callable[..., Scored]) -> None:
-    with pytest.raises(UsageError, match="no credentials for Google Cloud that work"):
+    with pytest.raises(UsageError, match="no valid credentials for Google Cloud were found"):
         ask(options(proxy), tokens=GoogleTokens("http://h", Account(fails=True)))
     proxy.fault = lambda asked: Answer(401, b'{"error": "not you"}') if asked.number >= 0 else None
     account = Account()

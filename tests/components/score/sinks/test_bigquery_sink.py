@@ -121,7 +121,7 @@ def test_a_load_that_fails_leaves_the_earlier_table(
         real(client, table, job, what)
 
     monkeypatch.setattr(bigquery_sink, "_load", fail)
-    with pytest.raises(PlatformError, match="did not answer"):
+    with pytest.raises(PlatformError, match="failed or did not respond"):
         run(tmp_path, data, uri)
     assert tables(dataset) == ["predictions"]
     assert query(f"SELECT COUNT(*) AS rows FROM {dataset}.predictions") == [{"rows": 598}]

@@ -252,8 +252,8 @@ def test_what_it_would_do_is_described() -> None:
         "Strategy": "OneDevice: no accelerator was found: the CPU, with 4 cores",
         "Devices": "CPU:0",
         "Precision": "float32: a CPU does not gain from less; weights, and the exported model, are float32",
-        "XLA": "no: it was not asked for",
-        "Batch": "64 rows a step; learning rate 0.001",
+        "XLA": "no: not requested",
+        "Batch": "64 rows per step; learning rate 0.001",
         "Budget": "none",
     }
     found = machine(2, cluster=cluster(WORKERS))
@@ -264,12 +264,12 @@ def test_what_it_would_do_is_described() -> None:
         budget=Budget(max_hours=2, max_cost=9, price_per_hour=3, target="auc=0.9"),
     )
     assert told["Batch"] == (
-        "1,200 rows a step: 200 on each of 6 replicas; learning rate 0.006 (0.001, scaled: linear)"
+        "1,200 rows per step: 200 on each of 6 replicas; learning rate 0.006 (0.001, scaled: linear)"
     )
-    assert told["Cluster"] == "3 processes take steps; this one is not the chief, and writes nothing"
+    assert told["Cluster"] == "3 processes train; this one is a worker, which writes nothing"
     assert told["XLA"] == "yes: the step is compiled"
     assert told["Budget"] == "ends at the first of: max_hours 2 (2.0 h); max_cost 9 (3.0 h); auc=0.9"
-    assert lines(machine(tpu="t"))["Batch"] == "64 rows a step, over the cores of the TPU, of static shape"
+    assert lines(machine(tpu="t"))["Batch"] == "64 rows per step, over the cores of the TPU, of static shape"
     with pytest.raises(UsageError, match="the batch cannot be divided evenly"):
         lines(found)
     assert Strategy("OneDevice", "", "CPU:0").to_json()["devices"] == ["CPU:0"]

@@ -94,7 +94,7 @@ def test_the_newest_are_kept(place: str) -> None:
         ("arrays.bin", lambda content: content[:-1], "arrays.bin is damaged"),
         ("arrays.bin", lambda content: content[:9] + bytes([content[9] ^ 1]) + content[10:], "arrays.bin is damaged"),
         ("arrays.bin", None, "there is no arrays.bin"),
-        ("manifest.json", None, "there is no such file"),
+        ("manifest.json", None, "the file does not exist"),
         ("manifest.json", lambda content: content[:50], "the file is not valid JSON"),
         ("manifest.json", lambda _: b"{}", "of another format"),
         ("manifest.json", lambda _: b'{"format": 1}', "KeyError"),
@@ -263,7 +263,7 @@ def test_the_time_of_writing_is_part_of_the_interval(tmp_path: Path, monkeypatch
 
 
 def test_a_step_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="the file does not exist"):
         opened(tmp_path).read(3)
 
 

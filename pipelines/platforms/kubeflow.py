@@ -86,7 +86,7 @@ class KubeflowPlatform(FolderRegistry):
         """Deploys an InferenceService with headrace's server."""
         from headrace.components.deploy.kserve.component import deploy
 
-        task = deploy(model=registered, endpoint_name=endpoint, root=root, settings=self._serving())
+        task = deploy(model=registered, endpoint=endpoint, root=root, settings=self._serving())
         return self.configure_task(task, cache=False)
 
     def _serving(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class LocalPlatform(FolderRegistry):
         """Deploys to an endpoint folder with a server on this machine."""
         from headrace.components.deploy.local.component import deploy
 
-        return self.configure_task(deploy(model=registered, endpoint_folder=endpoint, root=root), cache=False)
+        return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root), cache=False)
 
 
 def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:

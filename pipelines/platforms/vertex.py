@@ -191,7 +191,7 @@ class VertexPlatform:
         options = self._options.endpoint
         task = deploy(
             model=registered,
-            endpoint_name=endpoint,
+            endpoint=endpoint,
             root=root,
             machine_type=options.machine_type,
             traffic=options.traffic,

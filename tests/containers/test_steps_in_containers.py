@@ -141,7 +141,7 @@ def both(engine: Engine, image: Callable[..., str], tmp_path_factory: pytest.Tem
         launcher.launch("train")
         assert launcher.launch("evaluate") is True
         registered = launcher.launch("register")
-        launcher.launch("deploy", model=registered, endpoint_folder=plan.arguments["endpoint"])
+        launcher.launch("deploy", model=registered, endpoint=plan.arguments["endpoint"])
         launcher.launch("summarize", pipeline="static-training", final_status={"state": "SUCCEEDED"})
         engine.give_back(image("beam"), contained)
         ours = summary(local)

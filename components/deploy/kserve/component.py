@@ -6,8 +6,8 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def deploy(
     model: str,
-    endpoint_name: str,
-    endpoint: dsl.Output[dsl.Artifact],
+    endpoint: str,
+    deployment: dsl.Output[dsl.Artifact],
     settings: dict,  # type: ignore[type-arg]
     root: str = "",
 ) -> None:
@@ -17,11 +17,11 @@ def deploy(
 
     Args:
         model: output of `register`: the Model in the registry, on gs:// or below the claim's mount.
-        endpoint_name: kserve://NAMESPACE/NAME.
+        endpoint: kserve://NAMESPACE/NAME.
         root: pipeline root, where the run's records are stored; "" for no records.
-        endpoint: where it answers, and the manifest that was applied.
+        deployment: URL of the endpoint, and the manifest that was applied.
         settings: fields of `kserve.ServiceConfig`.
     """
     from headrace.components.deploy.kserve import deploy as kserve
 
-    kserve.run(model, endpoint_name, root, endpoint, settings)
+    kserve.run(model, endpoint, root, deployment, settings)

@@ -260,13 +260,13 @@ def _refused(error: Any, where: str) -> UsageError | PlatformError:
     return PlatformError("the cluster failed or did not respond", where=where, received=received)
 
 
-def run(model: str, endpoint_name: str, root: str, endpoint: Any, settings: Mapping[str, Any]) -> None:
+def run(model: str, endpoint: str, root: str, deployment: Any, settings: Mapping[str, Any]) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version = identity.model_version_of(model)
-        step.identity = identity.publish_identity("deploy", version, endpoint_name)
+        step.identity = identity.publish_identity("deploy", version, endpoint)
         config = config_of(settings)
-        wanted = manifest(endpoint_name, model, version, config)
+        wanted = manifest(endpoint, model, version, config)
         with step.importing():
             from kubernetes import client
             from kubernetes import config as cluster
@@ -281,8 +281,6 @@ def run(model: str, endpoint_name: str, root: str, endpoint: Any, settings: Mapp
             ) from error
         url = apply(client.CustomObjectsApi(), wanted, timeout_s=config.timeout_minutes * 60.0, report=step.progress)
         what = {"version": version, "url": url, "traffic": config.traffic, "manifest": wanted}
-        storage.write_json(endpoint.path, what)
-        endpoint.metadata.update(version=version, url=url, traffic=config.traffic)
-        step.finish(
-            outputs={"endpoint": endpoint_name}, result={key: what[key] for key in ("version", "url", "traffic")}
-        )
+        storage.write_json(deployment.path, what)
+        deployment.metadata.update(version=version, url=url, traffic=config.traffic)
+        step.finish(outputs={"endpoint": endpoint}, result={key: what[key] for key in ("version", "url", "traffic")})

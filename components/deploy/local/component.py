@@ -4,17 +4,17 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def deploy(model: str, endpoint_folder: str, endpoint: dsl.Output[dsl.Artifact], root: str = "") -> None:
+def deploy(model: str, endpoint: str, deployment: dsl.Output[dsl.Artifact], root: str = "") -> None:
     """Publishes a registered model, starts its server, checks golden rows over HTTP, and switches the endpoint to it.
 
     The previous version is kept for a rollback. When a check fails, the endpoint does not change.
 
     Args:
         model: URI of the model in the registry.
-        endpoint_folder: the endpoint's folder.
+        endpoint: the endpoint's folder.
         root: pipeline root, where the run's records are stored; "" for no records.
-        endpoint: URL and versions of the endpoint.
+        deployment: URL and versions of the endpoint.
     """
     from headrace.components.deploy.local import step
 
-    step.run(model, endpoint_folder, root, endpoint)
+    step.run(model, endpoint, root, deployment)

@@ -13,11 +13,11 @@ from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(model: str, endpoint_folder: str, root: str, endpoint: Any) -> None:
+def run(model: str, endpoint: str, root: str, deployment: Any) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
-        step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint_folder)
-        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint_folder), step.progress)
+        step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
+        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), step.progress)
         what = {
             "version": result.version,
             "previous": result.previous,
@@ -25,9 +25,9 @@ def run(model: str, endpoint_folder: str, root: str, endpoint: Any) -> None:
             "checked_rows": result.checked_rows,
             "curl": _curl(result.url, model),
         }
-        storage.write_json(endpoint.path, what)
-        endpoint.metadata.update(what)
-        step.finish(outputs={"endpoint": endpoint_folder}, result=what)
+        storage.write_json(deployment.path, what)
+        deployment.metadata.update(what)
+        step.finish(outputs={"endpoint": endpoint}, result=what)
 
 
 def _curl(url: str, model: str) -> str:

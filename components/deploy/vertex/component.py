@@ -6,8 +6,8 @@ from kfp import dsl
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def deploy(
     model: str,
-    endpoint_name: str,
-    endpoint: dsl.Output[dsl.Artifact],
+    endpoint: str,
+    deployment: dsl.Output[dsl.Artifact],
     root: str = "",
     machine_type: str = "n1-standard-4",
     traffic: int = 100,
@@ -27,9 +27,9 @@ def deploy(
 
     Args:
         model: output of `register`.
-        endpoint_name: projects/PROJECT/locations/REGION/endpoints/ID.
+        endpoint: projects/PROJECT/locations/REGION/endpoints/ID.
         root: pipeline root, where the run's records are stored; "" for no records.
-        endpoint: name, versions and traffic of the endpoint.
+        deployment: name, versions and traffic of the endpoint.
         machine_type: of each replica.
         traffic: percentage of the requests; the first model gets all.
         min_replicas, max_replicas: bounds of autoscaling.
@@ -43,7 +43,7 @@ def deploy(
 
     config = vertex.DeployConfig(
         model=model,
-        endpoint=endpoint_name,
+        endpoint=endpoint,
         machine_type=machine_type,
         traffic=traffic,
         min_replicas=min_replicas,
@@ -55,4 +55,4 @@ def deploy(
         encryption_key=encryption_key,
         timeout_minutes=timeout_minutes,
     )
-    vertex.run(config, root, endpoint)
+    vertex.run(config, root, deployment)

@@ -185,7 +185,7 @@ def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: st
     return tuple(idle)
 
 
-def run(config: DeployConfig, root: str, endpoint: Any) -> None:
+def run(config: DeployConfig, root: str, deployment: Any) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version = version_of(config.model)
@@ -200,6 +200,6 @@ def run(config: DeployConfig, root: str, endpoint: Any) -> None:
             "deployed": result.deployed,
             "removed": list(result.removed),
         }
-        storage.write_json(endpoint.path, what)
-        endpoint.metadata.update(what)
+        storage.write_json(deployment.path, what)
+        deployment.metadata.update(what)
         step.finish(outputs={"endpoint": config.endpoint}, result=what)

@@ -33,10 +33,10 @@ NAMES = {"once": "texts once per distinct text", "whole": "the whole Model on ev
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a million rows instead of three")
+    parser.add_argument("--quick", action="store_true", help="two million rows instead of three")
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (default: 7)")
     arguments = parser.parse_args()
-    rows = 1_000_000 if arguments.quick else 3_000_000
+    rows = 2_000_000 if arguments.quick else 3_000_000
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     DATA.mkdir(parents=True, exist_ok=True)

@@ -245,4 +245,5 @@ def _json(value: Any, *, missing: bool = True) -> Any:
         return value.decode() if value or not missing else None
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return None if math.isnan(value) else float(value)
+    # The shortest number that is read as the same float32: 0.1, not 0.10000000149011612.
+    return None if math.isnan(value) else float(str(value) if missing else value)

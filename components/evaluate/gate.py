@@ -188,9 +188,7 @@ def _against_baseline(gate: Gate, metrics: Mapping[str, float | None], baseline:
     verdict = "passed" if passed else "not clearly better, failed"
     reason = f"{known}; {interval}: {verdict}."
     if not passed and gate.metric == "accuracy" and value >= base:
-        reason += (
-            " Where a class is rare, a gate on log_loss or auc suits better."
-        )
+        reason += " Where a class is rare, a gate on log_loss or auc suits better."
     return Check(ALL_ROWS, gate.metric, value, asked, passed, reason)
 
 

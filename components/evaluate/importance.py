@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.artifacts import Model, TestSplit
-from headrace.components.evaluate.predict import BATCH_ROWS, Asker, classes_of, keys_of, labels_of, read_rows
+from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
+from headrace.components.evaluate.predict import BATCH_ROWS, Asker, classes_of, keys_of, labels_of, read_rows, take
 from headrace.core import metrics
 from headrace.core.errors import PlatformError
-from headrace.core.metrics import Outcomes, Task
-from headrace.core.problem import Problem
+from headrace.core.metrics import Outcomes
+from headrace.core.problem import Problem, Task
 from headrace.core.progress import Progress, silent
 from headrace.core.scoring.predictor import Column, Texts
 
@@ -89,7 +89,7 @@ class Importance:
 
 
 def importance(
-    problem: Problem, split: TestSplit, model: Model, *, seed: int, report: Progress = silent
+    problem: Problem, split: EvaluatedSplit, model: Model, *, seed: int, report: Progress = silent
 ) -> Importance:
     """Measures the importance of every input of a model; the same arguments give the same numbers on any machine.
 
@@ -103,7 +103,7 @@ def importance(
     Raises: as `predict.predict`.
     """
     asker = Asker(model, problem)
-    names = [name for name in asker.features]
+    names = asker.features
     rows, repeats = _sizes(split.shards.rows, len(names))
     sample = _sample(problem, split, rows, seed)
     work = [(name, repeat) for name in names for repeat in range(repeats)]
@@ -129,7 +129,7 @@ def _sizes(rows: int, columns: int) -> tuple[int, int]:
     return rows, _REPEATS if rows * columns * _REPEATS <= MOST_PREDICTIONS else 1
 
 
-def _sample(problem: Problem, split: TestSplit, rows: int, seed: int) -> dict[str, Column]:
+def _sample(problem: Problem, split: EvaluatedSplit, rows: int, seed: int) -> dict[str, Column]:
     """Columns of rows that are drawn without replacement, in the order of the split."""
     chosen: NDArray[np.int64] = np.arange(split.shards.rows)
     if rows < split.shards.rows:
@@ -143,9 +143,10 @@ def _joined(parts: Sequence[Column]) -> Column:
     if not isinstance(parts[0], Texts):
         return np.concatenate(cast(Sequence[NDArray[Any]], parts))
     place: dict[bytes, int] = {}
-    codes = []
-    for part in cast(Sequence[Texts], parts):
-        codes.append(np.array([place.setdefault(value, len(place)) for value in part.values], np.int32)[part.codes])
+    codes = [
+        np.array([place.setdefault(value, len(place)) for value in part.values], np.int32)[part.codes]
+        for part in cast(Sequence[Texts], parts)
+    ]
     return Texts(np.concatenate(codes), list(place))
 
 
@@ -156,7 +157,7 @@ def _shuffle(rows: int, seed: int, name: str, repeat: int) -> NDArray[np.int64]:
 
 def _losses(
     problem: Problem,
-    split: TestSplit,
+    split: EvaluatedSplit,
     asker: Asker,
     sample: Mapping[str, Column],
     shuffles: Sequence[tuple[str, NDArray[np.int64]] | None],
@@ -174,21 +175,17 @@ def _losses(
             if shuffles[0] is None:
                 raise
             return [None]
-        return [
-            loss for shuffle in shuffles for loss in _losses(problem, split, asker, sample, [shuffle], rows)
-        ]
+        return [loss for shuffle in shuffles for loss in _losses(problem, split, asker, sample, [shuffle], rows)]
     outcomes = Outcomes(problem.task, tuple(classes), label, prediction, probability)
     blocks = np.arange(len(keys)).reshape(len(shuffles), rows)
     return [metrics.measure(outcomes, block)[METRIC[problem.task]] for block in blocks]
 
 
-def _stacked(
-    name: str, column: Column, shuffles: Sequence[tuple[str, NDArray[np.int64]] | None], rows: int
-) -> Column:
+def _stacked(name: str, column: Column, shuffles: Sequence[tuple[str, NDArray[np.int64]] | None], rows: int) -> Column:
     """A column once per shuffle, shuffled where the shuffle is its own."""
     own = np.arange(rows)
     at = np.concatenate([shuffle[1] if shuffle is not None and shuffle[0] == name else own for shuffle in shuffles])
-    return Texts(column.codes[at], column.values) if isinstance(column, Texts) else column[at]
+    return take(column, at)
 
 
 def _feature(name: str, increases: Sequence[float | None]) -> FeatureImportance:

@@ -130,8 +130,8 @@ class Gate:
             classes (auc where the Problem declares a threshold).
         at_most: maximum value. For a metric where more is better, use at_least.
         at_least: minimum value.
-        beats_baseline: whether a model must be better than the baseline; None where at_most or at_least is given: no,
-            otherwise: yes.
+        beats_baseline: whether a model must be better than the baseline; by default, where neither at_most nor at_least
+            is given.
         slices: features; the bounds, though not the baseline, hold for each of their values too.
         minimum_slice_size: slices of fewer test rows are reported, and not judged.
         champion_tolerance: how much worse than the champion, as a fraction of the champion's value, still passes;
@@ -167,7 +167,8 @@ class Gate:
                 "beats_baseline is wrong", where=where, expected="True or False", received=repr(self.beats_baseline)
             )
         if self.beats_baseline is None:
-            object.__setattr__(self, "beats_baseline", not bounded)
+            against_champion = self.champion_tolerance is not None and self.metric in NOT_COMPARED
+            object.__setattr__(self, "beats_baseline", not bounded and not against_champion)
         if not (bounded or self.beats_baseline or self.champion_tolerance is not None):
             raise ProblemError(
                 "the gate judges nothing",

@@ -171,6 +171,8 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
     lines: list[tuple[str, str]] = []
     if results["preprocess"]:
         lines += _row_lines(results["preprocess"])
+    if idle := summary.get("nothing_to_do"):
+        lines.append(("Ended", idle))
     if "examples" in outputs:
         lines.append(("Examples", outputs["examples"]))
     if results.get("tune"):
@@ -228,7 +230,7 @@ def _row_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     reasons = ", ".join(f"{name} {count:,}" for name, count in result["reasons"].items())
     splits = ", ".join(f"{name} {rows:,}" for name, rows in result["splits"].items())
     total = f"{result['rows_in']:,} in = {result['rows_out']:,} out + {result['rows_quarantined']:,} quarantined"
-    return [("Rows", total + (f" ({reasons})" if reasons else "")), ("Rows", splits)]
+    return [("Rows", total + (f" ({reasons})" if reasons else "")), *([("Rows", splits)] if splits else [])]
 
 
 def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -244,8 +246,10 @@ def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
             text += f"  baseline {result['baseline'][name]:.4g}"
         if gate is not None and gate["metric"] == name:
             bounds = [f"{b.replace('_', ' ')} {gate[b]:g}" for b in ("at_most", "at_least") if gate.get(b) is not None]
+            bounds += ["better than the baseline"] if gate.get("beats_baseline") else []
             text += f"  gate: {', '.join(bounds) or 'against the champion'}"
         lines.append(("Metrics", text))
+    lines += [("Warning", warning) for warning in result.get("warnings") or []]
     checks = result["checks"]
     judged = [check for check in checks if check["passed"] is not None]
     failed = [reason for check, reason in zip(checks, result["reasons"], strict=False) if check["passed"] is False]
@@ -256,7 +260,7 @@ def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         if len(failed) > _REASONS_SHOWN:
             lines.append(("Gate", f"... and {len(failed) - _REASONS_SHOWN} more, in the report"))
     elif gate is None:
-        lines.append(("Gate", "the problem has no gate: every model is blessed"))
+        lines.append(("Gate", "ungated: the problem declares gate=None, so every model is blessed"))
     else:
         unjudged = f", {len(checks) - len(judged)} not judged (too few rows)" if len(checks) > len(judged) else ""
         lines.append(("Gate", f"blessed: {passed} of {len(judged)} checks passed{unjudged}"))

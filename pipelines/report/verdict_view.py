@@ -47,6 +47,8 @@ def verdict(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
     status = summary.get("status")
     if status == "refused":
         return _refused(artifacts)
+    if idle := text(summary.get("nothing_to_do")):
+        return Verdict("warning", "skipped", "Nothing to do", _sentence(idle))
     if status == "succeeded":
         return _published(artifacts) if artifacts.counted == "score" else _succeeded(artifacts)
     return _failed(summary, artifacts)
@@ -63,7 +65,7 @@ def _succeeded(artifacts: Artifacts) -> Verdict:
         sentence += f" Version {previous} is kept for a rollback."
     blessed = artifacts.evaluation.get("blessed") is True
     judged = artifacts.evaluation.get("gate") is not None
-    title = "Blessed and deployed" if blessed and judged else "Deployed"
+    title = "Blessed and deployed" if blessed and judged else "Deployed, ungated" if blessed else "Deployed"
     return Verdict("good", "check", title, sentence)
 
 

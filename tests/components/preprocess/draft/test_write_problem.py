@@ -201,7 +201,7 @@ def test_types_that_differ_in_files(tmp_path: Path) -> None:
         ({"id": list("abcdefghijkl"), "b": [1, 2] * 6}, {}, "no column can be a feature.*no other columns"),
         ({"id": ["a", "b"], "b": [1, 2]}, {}, "too few rows"),
         ({"id": pa.array([], pa.string())}, {}, "there are no rows"),
-        ({"id": [[1]] * 12}, {}, "no column can be read.*more than one value a row"),
+        ({"id": [[1]] * 12}, {}, "no column can be read.*several values per row"),
     ],
 )
 def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, str], said: str) -> None:

@@ -1,5 +1,5 @@
-"""Derived columns: expressions that a Problem declares once, and each step computes by the library that it runs on.
+"""Derived columns: expressions that a Problem declares once, and that each step computes with its own library.
 
-`functions` and `nodes` are what a Problem file writes; `binding` puts derived columns together; `evaluate` says what
-each operation means, and the `lower_` modules compute it on Arrow, numpy and TensorFlow.
+Problem files use `functions` and `nodes`; `binding` combines derived columns; `evaluate` defines each operation, and
+the `lower_` modules compute it on Arrow, numpy and TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Derived columns put together: expressions that read only columns of the table, typed as their features need them."""
+"""Binding of derived columns: inlines expressions until they read only columns of the table, and types them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ RawKind = Word["number", "text"]
 
 
 def inlined(derive: Mapping[str, Expression], kinds: Mapping[str, RawKind]) -> dict[str, Expression]:
-    """The derived columns in terms of the table's own columns alone.
+    """The derived columns as expressions of the table's columns only.
 
     Args:
         derive: expressions by the derived column's name, which may read each other.
-        kinds: of the features, by name, whether columns of the table or derived. Of other columns their use tells.
+        kinds: of the features, by name, for columns of the table and derived ones. Others are typed by their use.
 
     Raises:
-        ProblemError: a column depends on itself, is read as what it is not, or the whole becomes too large.
+        ProblemError: a column depends on itself, is read as another kind, or an expression becomes too large.
     """
     used = {n.name: n.kind for e in derive.values() for n in nodes(e) if isinstance(n, Column) and n.kind is not None}
-    # A column of which nothing is known is as good as text where it only may be missing, or has a new name.
+    # A column of unknown kind can be text if it is only renamed or tested for missing values.
     known: dict[str, RawKind] = {name: "text" if kind == "text" else "number" for name, kind in used.items()}
     done: dict[str, Expression] = {}
     for name in derive:
@@ -42,7 +42,7 @@ def _inline(
         raise ProblemError(
             f'the derived column "{name}" depends on itself',
             where="Problem.derive",
-            expected="columns of the table under other names than the derived ones",
+            expected="columns of the table with other names than the derived ones",
             received=" reads ".join([*above[above.index(name) :], name]),
         )
     if name not in done:
@@ -73,17 +73,17 @@ def _inline(
 
 
 def coerced_column(inner: Expression, node: Column) -> Expression:
-    """A derived column where another one reads it; casts around it find that it is of their kind already."""
+    """A derived column that another one reads; casts around it detect that it already has their kind."""
     if node.kind == "text" and inner.kind in ("time", "boolean", "number", "integer"):
         return inner
     return coerced(inner, node.kind, f'col("{node.name}")')
 
 
 def raw_columns(expressions: Mapping[str, Expression]) -> dict[str, RawKind]:
-    """The table's columns that inlined expressions read, in the order in which they are met.
+    """The table's columns that inlined expressions read, in order of occurrence.
 
     Raises:
-        ProblemError: one is read as a number and as text.
+        ProblemError: a column is read as a number and as text.
     """
     found: dict[str, RawKind] = {}
     for name, expression in expressions.items():
@@ -115,7 +115,7 @@ def nodes(expression: Expression) -> Iterator[Expression]:
 
 
 def needed(expression: Expression) -> frozenset[str]:
-    """The columns without which the expression is missing, whatever the others hold."""
+    """The columns without which the expression is missing, for any values of the others."""
     known: dict[int, frozenset[str]] = {}
 
     def of(node: Expression) -> frozenset[str]:
@@ -139,7 +139,7 @@ def needed(expression: Expression) -> frozenset[str]:
 
 
 def for_feature(expression: Expression, categorical: bool, where: str) -> Expression:
-    """An inlined expression as what a feature or a label holds: a number, or text.
+    """An inlined expression with the kind of a feature or a label: a number, or text.
 
     Raises:
         ProblemError: it is neither.
@@ -152,7 +152,7 @@ def for_feature(expression: Expression, categorical: bool, where: str) -> Expres
         return expression
     if not categorical and kind not in ("text", "time"):
         return coerced(expression, "number", where)
-    fix = "Put it into intervals by bucket(..., [...]), round it, or declare a Numeric"
+    fix = "Divide it into intervals with bucket(..., [...]), round it, or declare a Numeric"
     raise ProblemError(
         f"a {'category' if categorical else 'number'} cannot be derived from {KIND_NAMES[kind]}",
         where=where,

@@ -1,7 +1,7 @@
-"""Calendar arithmetic on arrays of int64, by operators that numpy's arrays and TensorFlow's tensors have alike.
+"""Calendar arithmetic on arrays of int64, with operators that numpy arrays and TensorFlow tensors share.
 
 Dates are proleptic Gregorian. The algorithms are Howard Hinnant's (chrono-Compatible Low-Level Date Algorithms): years
-begin in March, so that the leap day is the last one.
+begin in March, so that the leap day is the last day.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def date_of(days: Any) -> tuple[Any, Any, Any]:
 
 
 def part_of(part: str, local: Any) -> Any:
-    """A part of times, given as microseconds since 1970 in local time; `part` is one of DATE_PARTS."""
+    """A part of times, which are microseconds since 1970 in local time; `part` is one of DATE_PARTS."""
     days = local // DAY
     seconds = (local - days * DAY) // MICROSECONDS
     if part in ("hour", "minute", "second"):

@@ -1,14 +1,14 @@
-"""Evaluation of expressions: what every operation means, for whichever library computes it.
+"""Evaluation of expressions: the definition of each operation, for all libraries.
 
-The meaning, in all lowerings:
-- What is missing stays missing: of an operation with a missing operand the result is missing. But `false & missing` is
-  false and `true | missing` is true (as in SQL), `is_missing` and `coalesce` ask for it, and `if_else` looks at the
-  branch that is chosen.
+In all lowerings:
+- Missing values propagate: the result of an operation with a missing operand is missing. Exceptions: `false & missing`
+  is false and `true | missing` is true (as in SQL), `is_missing` and `coalesce` accept missing operands, and `if_else`
+  depends on the chosen branch only.
 - A result that is not a finite number is missing: division by zero, the logarithm of 0, an overflow. NaN is missing.
 - Empty text is missing.
-- Numbers are float64. What libraries round differently in the last digits - logarithms, exponentials, general powers,
-  sines, distances - is rounded to single precision, which all of them agree on.
-- Numbers nearer to zero than the smallest normal one are zero: TensorFlow's kernels make them so.
+- Numbers are float64. Logarithms, exponentials, general powers, sines and distances, whose last digits differ between
+  libraries, are rounded to single precision, in which they agree.
+- Numbers closer to zero than the smallest normal number are zero, as in TensorFlow's kernels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EARTH_RADIUS = 6371.0088
 _LAST_SECOND = 253_402_300_799
 _FIRST_SECOND = -62_135_596_800
 
-# Fragments in order; those with a name are captured, as whole numbers.
+# Fragments in order; named fragments are captured as whole numbers.
 Pattern = Sequence[tuple[str | None, str]]
 _ISO: Pattern = (
     ("year", "[0-9]{4}"), (None, "-"), ("month", "[0-9]{2}"), (None, "-"), ("day", "[0-9]{2}"),
@@ -41,7 +41,7 @@ _ISO: Pattern = (
 )  # fmt: skip
 _WEST = ".*:.*-[0-9]{2}:?(?:[0-9]{2})?"
 _COUNT: Pattern = ((None, "[+-]?"), ("whole", "[0-9]{1,18}"), (None, r"(?:\."), ("fraction", "[0-9]*"), (None, ")?"))
-# No more digits than every library reads alike, and no exponent that can overflow.
+# The number of digits that all libraries parse equally, and exponents that cannot overflow.
 _NUMBER = r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?"
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": calendar.MICROSECONDS}
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
@@ -61,15 +61,15 @@ class Evaluated:
 
 
 class Evaluator(ABC):
-    """Evaluates expressions over columns; subclasses say how a library does what operators do not.
+    """Evaluates expressions over columns; subclasses implement the functions that differ between libraries.
 
     Args:
-        columns: those that the expressions read, by name: float64 or text.
+        columns: the columns that the expressions read, by name: float64 or text.
     """
 
     def __init__(self, columns: Mapping[str, Evaluated]) -> None:
         self._columns = columns
-        # With the expression itself, whose id would otherwise be that of another one later.
+        # With the expression itself, so that its id is not reused for another one.
         self._known: dict[int, tuple[Expression, Evaluated]] = {}
 
     def __call__(self, expression: Expression) -> Evaluated:
@@ -128,7 +128,7 @@ class Evaluator(ABC):
         missing = first.missing | self.where(first.values, then.missing, second.missing)
         values = chosen(first.values, then.values, second.values)
         if textual:
-            # Where the condition is missing, a text of the other branch stands there.
+            # If the condition is missing, the text of the other branch is used as a placeholder.
             return self._text(values, missing)
         return Evaluated(values if kind != "boolean" else values & ~missing, missing)
 
@@ -230,7 +230,7 @@ class Evaluator(ABC):
     def _parsed_time(self, texts: Any, missing: Any, unit: str) -> Evaluated:
         if unit:
             proper, found = self.captured(texts, _COUNT)
-            # So many microseconds would not fit into 64 bits; they are out of range before they are multiplied.
+            # Checked before the multiplication, because so large a number of microseconds would overflow 64 bits.
             per_second = _PER_SECOND[unit]
             proper = proper & (found["whole"] // per_second <= _LAST_SECOND + 1)
             whole = self.where(proper, found["whole"], self.filled(0))
@@ -249,7 +249,7 @@ class Evaluator(ABC):
         year, month, day = found["year"], found["month"], found["day"]
         days = calendar.days_of(year, month, day)
         back = calendar.date_of(days)
-        # 30 February is another day when it comes back.
+        # 30 February is converted to another date.
         good = (year >= 1) & (month >= 1) & (month <= 12)
         good = good & self.equal(back[0], year) & self.equal(back[1], month) & self.equal(back[2], day)
         good = good & (found["hour"] < 24) & (found["minute"] < 60) & (found["second"] < 60)
@@ -265,23 +265,23 @@ class Evaluator(ABC):
 
     @abstractmethod
     def where(self, condition: Any, then: Any, otherwise: Any) -> Any:
-        """Of arrays other than text."""
+        """Selects by a condition, for arrays other than text."""
 
     @abstractmethod
     def where_texts(self, condition: Any, then: Any, otherwise: Any) -> Any:
-        """Of text."""
+        """Selects texts by a condition."""
 
     @abstractmethod
     def equal(self, left: Any, right: Any) -> Any:
-        """Of arrays other than text."""
+        """Compares arrays other than text."""
 
     @abstractmethod
     def equal_texts(self, left: Any, right: Any) -> Any:
-        """Of text."""
+        """Compares texts."""
 
     @abstractmethod
     def finite(self, values: Any) -> Any:
-        """Which float64 are neither NaN nor infinite."""
+        """Which float64 are finite."""
 
     @abstractmethod
     def to_double(self, values: Any) -> Any:
@@ -297,15 +297,15 @@ class Evaluator(ABC):
 
     @abstractmethod
     def search(self, boundaries: Any, values: Any) -> Any:
-        """How many of the boundaries are not above each value, int64."""
+        """The number of boundaries that are not above each value, int64."""
 
     @abstractmethod
     def search_times(self, starts: Sequence[int], values: Any) -> Any:
-        """The same of int64."""
+        """The same for int64."""
 
     @abstractmethod
     def look_up(self, table: Sequence[int], places: Any) -> Any:
-        """int64 of a table at places."""
+        """The int64 of a table at indices."""
 
     @abstractmethod
     def text_function(self, name: str, *values: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Functions of expressions: what `headrace.expressions` offers beside the operators and methods of an expression.
+"""Functions of expressions, which `headrace.expressions` exports in addition to the operators and methods.
 
-Where a number or a time is expected, text is the name of a column: `hour("trip_start")` is `hour(col("trip_start"))`.
+If a number or a time is expected, text is the name of a column: `hour("trip_start")` is `hour(col("trip_start"))`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Time = Expression | str
 
 
 def col(name: str) -> Expression:
-    """A column of the table, or another derived column; whether it is a number, text or a time, its use tells.
+    """A column of the table, or another derived column; its use determines whether it is a number, text or a time.
 
     Raises:
         ProblemError: the name is not text, or is empty.
@@ -88,7 +88,7 @@ def maximum(a: Number, b: Number) -> Expression:
 
 
 def bucket(x: Number, boundaries: Sequence[float]) -> Expression:
-    """Which of the intervals between boundaries a number lies in: how many boundaries are not above it."""
+    """The index of a number's interval between boundaries: the number of boundaries that are not above it."""
     return call("bucket", _operand(x), boundaries=tuple(boundaries))
 
 
@@ -108,7 +108,7 @@ def if_else(condition: Any, then: Any, otherwise: Any) -> Expression:
 
 
 def number(x: Any) -> Expression:
-    """The number that text is, with a decimal point, as float64; missing where it is none. Truth is 1 or 0."""
+    """Text parsed as a number with a decimal point, float64; missing if it is not a number. Booleans are 1 or 0."""
     x = _operand(x)
     if x.kind == "boolean":
         return call("number_of_boolean", x)
@@ -116,7 +116,7 @@ def number(x: Any) -> Expression:
 
 
 def as_text(x: Any) -> Expression:
-    """A whole number as its digits, truth as "true" or "false"; missing for whole numbers beyond 2^53."""
+    """A whole number as its digits, a boolean as "true" or "false"; missing for whole numbers beyond 2^53."""
     operand = _operand(x)
     if operand.kind == "text":
         return operand
@@ -128,10 +128,10 @@ def timestamp(x: Time, unit: str = "") -> Expression:
 
     Args:
         x: text, or a column: `2026-05-16`, `2026-05-16 17:28`, `2026-05-16T17:28:20.5Z`, `2026-05-16 17:28:20+02:00`;
-            what has no offset is in UTC. A column of dates or timestamps is read as such a text.
+            times without an offset are in UTC. A column of dates or timestamps is converted to such text.
         unit: "s", "ms" or "us" for numbers since 1970 in UTC; "" for text as above.
 
-    A text that is no time, or not of the years 1 to 9999, is missing.
+    Text that is not a time, or outside the years 1 to 9999, is missing.
     """
     x = _operand(x)
     if isinstance(x, Column) and x.kind is None:

@@ -10,7 +10,7 @@ from headrace.core.expressions.signatures import OPERATIONS
 
 
 def to_json(expression: Expression) -> dict[str, Any]:
-    """An expression as JSON values; equal expressions give equal ones."""
+    """An expression as JSON values; equal expressions have equal JSON values."""
     if isinstance(expression, Column):
         return {"column": expression.name, **({} if expression.kind is None else {"kind": expression.kind})}
     if isinstance(expression, Literal):
@@ -26,10 +26,10 @@ def to_json(expression: Expression) -> dict[str, Any]:
 
 
 def from_json(plain: Any, depth: int = 0) -> Expression:
-    """The expression that `to_json` gave.
+    """Reads the expression from the result of `to_json`.
 
     Raises:
-        ProblemError: it is not of that form, or the expression is not allowed.
+        ProblemError: the JSON has another form, or the expression is not valid.
     """
     if isinstance(plain, dict) and depth <= MAXIMUM_DEPTH:
         if isinstance(plain.get("column"), str) and plain.get("kind") in (None, "number", "text"):
@@ -41,7 +41,7 @@ def from_json(plain: Any, depth: int = 0) -> Expression:
             parameters = {name: value for name, value in plain.items() if name not in ("call", "of")}
             return call(plain["call"], *(from_json(argument, depth + 1) for argument in of), **parameters)
     raise ProblemError(
-        "an expression is not of the form expected",
+        "an expression does not have the expected form",
         expected='{"column": NAME}, {"literal": VALUE} or {"call": OPERATION, "of": [...]}',
         received=repr(plain)[:120],
     )

@@ -1,4 +1,4 @@
-"""Expressions on columns of Arrow: text by Arrow's kernels, numbers and times by numpy on the same memory."""
+"""Expressions on Arrow columns: text by Arrow's kernels, numbers and times by numpy on the same memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.expressions.nodes import Expression
 
 
 class ArrowEvaluator(NumpyEvaluator):
-    """Evaluates on Arrow; text is arrays of strings without nulls, everything else arrays of numpy."""
+    """Evaluates on Arrow; text is Arrow arrays of strings without nulls, other kinds are numpy arrays."""
 
     def filled(self, value: bool | int | float | str) -> Any:
         return pa.repeat(pa.scalar(value, pa.string()), self.rows) if isinstance(value, str) else super().filled(value)
@@ -64,12 +64,12 @@ class ArrowEvaluator(NumpyEvaluator):
 
 
 def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array], rows: int) -> dict[str, pa.Array]:
-    """Derived columns of Arrow's.
+    """Derived columns as Arrow arrays.
 
     Args:
         expressions: inlined, by name.
-        columns: those that they read: of a float type, or strings; null, NaN or "" for missing.
-        rows: how many.
+        columns: the columns that they read: of a float type, or strings; null, NaN or "" for missing.
+        rows: number of rows.
 
     Returns:
         By name: float64, or strings; null where missing.

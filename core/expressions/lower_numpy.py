@@ -1,6 +1,6 @@
-"""Expressions on numpy's arrays: numbers by numpy, text by Python, one value at a time.
+"""Expressions on numpy arrays: numbers by numpy, text by Python, one value at a time.
 
-It is what the other lowerings are held to, and computes the numbers and times of the one for Arrow.
+It is the reference for the other lowerings, and computes the numbers and times of the one for Arrow.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NumpyEvaluator(Evaluator):
         self.rows = rows
 
     def _evaluate(self, node: Expression) -> Evaluated:
-        # What overflows or is undefined is missing, and not a matter for a warning.
+        # Overflows and undefined results are missing values, without a warning.
         with np.errstate(all="ignore"):
             return super()._evaluate(node)
 
@@ -82,7 +82,7 @@ class NumpyEvaluator(Evaluator):
         if name == "cut":
             start, stop = values[1:]
             return self._objects([text[start:stop] for text in first])
-        # Of bytes, these know ASCII only.
+        # These methods of bytes change ASCII only.
         change = bytes.lower if name == "lower" else bytes.strip
         return self._objects([change(text.encode()).decode() for text in first])
 
@@ -128,14 +128,14 @@ def _whole(name: str, match: re.Match[str] | None) -> int:
 def derive(
     expressions: Mapping[str, Expression], columns: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Derived columns of arrays.
+    """Derived columns as numpy arrays.
 
     Args:
         expressions: inlined, by name.
-        columns: those that they read, [rows]: of a float type, NaN for missing; or objects, str, "" for missing.
+        columns: the columns that they read, [rows]: of a float type, NaN for missing; or objects, str, "" for missing.
 
     Returns:
-        By name [rows]: float64 with NaN, or objects, str with "". Truth is 0 and 1; there are no times.
+        By name [rows]: float64 with NaN, or objects, str with "". Booleans are 0 and 1; there are no times.
     """
     rows = len(next(iter(columns.values()))) if columns else 0
     inputs = {
@@ -147,7 +147,7 @@ def derive(
 
 
 def result_of(found: Evaluated, expression: Expression) -> npt.NDArray[Any]:
-    """Evaluated values with what is missing among them."""
+    """Evaluated values, with NaN or "" for missing ones."""
     if expression.kind == "text":
         return np.asarray(found.values)
     return np.where(found.missing, np.nan, found.values.astype(np.float64))

@@ -1,4 +1,4 @@
-"""Expressions as operations of a TensorFlow graph: what an exported model computes from the raw columns it is given."""
+"""Expressions as operations of a TensorFlow graph, with which an exported model computes derived columns."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TensorFlowEvaluator(Evaluator):
             return tf.strings.join(values)
         if name == "cut":
             text, start, stop = values
-            # Beyond a text's end is an error to TensorFlow.
+            # TensorFlow raises an error for positions beyond the end of a text.
             begin = tf.minimum(tf.strings.length(text, unit="UTF8_CHAR"), start)
             return tf.strings.substr(text, begin, tf.fill(self._shape, max(0, stop - start)), unit="UTF8_CHAR")
         return {"lower": tf.strings.lower, "strip": tf.strings.strip}[name](values[0])
@@ -103,11 +103,11 @@ class TensorFlowEvaluator(Evaluator):
 
 
 def derive(expressions: Mapping[str, Expression], columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Derived columns of tensors.
+    """Derived columns as tensors.
 
     Args:
         expressions: inlined, by name.
-        columns: those that they read: [rows] float32, NaN for missing; or strings, "" for missing.
+        columns: the columns that they read: [rows] float32, NaN for missing; or strings, "" for missing.
 
     Returns:
         By name, [rows]: float32 with NaN, or strings with "".
@@ -133,5 +133,5 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, Any]) ->
 
 
 def _escaped(text: str) -> str:
-    """A text as a pattern of RE2 that matches it alone."""
+    """An RE2 pattern that matches only this text."""
     return "".join(c if c.isalnum() or not c.isascii() else f"\\x{{{ord(c):x}}}" for c in text)

@@ -1,7 +1,7 @@
-"""Expressions: what a derived column is computed from, as an immutable tree whose types are checked as it is built.
+"""Expressions of derived columns: immutable trees, whose types are checked when they are built.
 
 A tree has three kinds of nodes: a column of the table, a literal, and a call of one of `signatures.OPERATIONS`. The
-operators and methods of `Expression` build calls; `functions` has the rest. Nothing is computed here.
+operators and methods of `Expression` build calls; `functions` has the rest. This module computes no values.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from headrace.core.expressions.signatures import CAST_HINTS, KIND_NAMES, OPERATI
 # Deeper or larger trees are refused: each lowering walks the tree, and a graph has several operations per node.
 MAXIMUM_DEPTH = 64
 MAXIMUM_SIZE = 1000
-# Whole numbers up to here are exact in float64.
+# Whole numbers up to this are exact in float64.
 EXACT = 1 << 53
 
-# Operations that leave alone what is of their kind already, as where one derived column reads another.
+# Operations that return an operand of their kind unchanged, for derived columns that read other ones.
 _CASTS = {"number": ("number", "integer"), "boolean": ("boolean",), "timestamp": ("time",)}
 
 Value = bool | int | float | str
@@ -30,9 +30,9 @@ class Expression(Operators["Expression"]):
     """A value per row. Use `&`, `|` and `~` for and, or and not, and parentheses around comparisons.
 
     Attributes:
-        kind: of its values; None for a column whose use has not told it yet.
-        depth: nodes on the longest way to a leaf.
-        size: nodes, each as often as it is used.
+        kind: of its values; None for a column of unknown kind.
+        depth: number of nodes on the longest path to a leaf.
+        size: number of nodes, each counted as often as it is used.
     """
 
     kind: Kind | None
@@ -52,7 +52,7 @@ class Column(Expression):
 
     Attributes:
         name: of the column.
-        kind: number or text; None until its use tells.
+        kind: number or text; None until its use determines it.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Literal(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Call(Expression):
-    """An operation on other expressions; made by `call`, which checks it.
+    """An operation on other expressions; created and checked by `call`.
 
     Attributes:
         operation: a key of OPERATIONS.
-        arguments: what it is applied to.
-        parameters: what is the same for all rows, in the order of the operation's declaration.
+        arguments: the operands.
+        parameters: constants for all rows, in the order of the operation's declaration.
     """
 
     operation: str
@@ -86,7 +86,7 @@ class Call(Expression):
 
 
 def call(operation: str, *operands: Any, **parameters: Parameter) -> Expression:
-    """A checked call; where an operand is of the kind already that it would be made into, that operand.
+    """A checked call; a conversion of an operand that already has the kind returns the operand.
 
     Args:
         operation: a key of OPERATIONS.
@@ -123,8 +123,8 @@ def call(operation: str, *operands: Any, **parameters: Parameter) -> Expression:
         raise ProblemError(
             "the expression is too large",
             where=f"{where[:80]}...",
-            expected=f"at most {MAXIMUM_SIZE} parts, and {MAXIMUM_DEPTH} within each other, derived columns included",
-            received=f"{size} parts, {depth} within each other",
+            expected=f"at most {MAXIMUM_SIZE} parts and a depth of {MAXIMUM_DEPTH}, including derived columns",
+            received=f"{size} parts, depth {depth}",
         )
     return Call(operation, made, values, result, depth, size)
 
@@ -150,17 +150,17 @@ def as_expression(operand: object, where: str) -> Expression:
         where=where,
         expected="an expression, a finite number (whole ones up to 2^53), True, False, or text that is not empty",
         received=repr(operand)[:80],
-        fix="is_missing() tells whether a value is missing" if operand is None or operand == "" else None,
+        fix="Use is_missing() to test for a missing value" if operand is None or operand == "" else None,
     )
 
 
 def coerced(operand: Expression, wanted: Kind | None, where: str) -> Expression:
-    """An operand as the kind that an operation takes.
+    """Converts an operand to the kind that an operation accepts.
 
-    A column whose kind is not known becomes it; truth becomes 0 or 1 for a number; text becomes a time.
+    A column of unknown kind gets this kind; a boolean becomes 0 or 1 for a number; text becomes a time.
 
     Raises:
-        ProblemError: it is of another kind.
+        ProblemError: it has another kind.
     """
     kind = operand.kind
     if wanted is None or kind == wanted or (wanted == "number" and kind == "integer"):
@@ -174,7 +174,7 @@ def coerced(operand: Expression, wanted: Kind | None, where: str) -> Expression:
     if kind == "text" and wanted == "time":
         return call("timestamp", operand, unit="")
     raise ProblemError(
-        f"{where} takes {KIND_NAMES[wanted]}",
+        f"{where} requires {KIND_NAMES[wanted]}",
         where=shown(operand)[:120],
         expected=KIND_NAMES[wanted],
         received=KIND_NAMES[kind],
@@ -183,7 +183,7 @@ def coerced(operand: Expression, wanted: Kind | None, where: str) -> Expression:
 
 
 def shown(expression: object) -> str:
-    """An expression as text, to be read in messages; not more than 200 characters."""
+    """An expression as text for messages, at most 200 characters."""
     return _shown(expression, 6)[:200]
 
 
@@ -201,7 +201,7 @@ def _shown(expression: object, depth: int) -> str:
 
 
 def _common(kinds: list[Kind | None], operation: str) -> Kind:
-    """The kind that all operands of a comparison or a choice are made into."""
+    """The common kind of all operands of a comparison or a choice."""
     if operation == "if_else":
         kinds = kinds[1:]
     known = {kind for kind in kinds if kind is not None}

@@ -1,4 +1,4 @@
-"""Operators and methods of expressions, in terms of one: a call of an operation."""
+"""Operators and methods of expressions, implemented as calls of operations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from headrace.core.errors import ProblemError
 
 E = TypeVar("E", bound="Operators[Any]")
 
-# Powers that are products: exact, where the general power is rounded to single precision.
+# Powers computed as products: exact, while the general power is rounded to single precision.
 _PRODUCTS = 8
 _MAXIMUM_VALUES = 100
 
 
 class Operators(ABC, Generic[E]):
-    """What can be written of an expression of type E, which has a `kind` and a text."""
+    """Operators and methods of an expression of type E, which has a `kind` and a text."""
 
     @abstractmethod
     def _call(self, operation: str, *operands: Any, **parameters: Any) -> E:
         """A checked call of an operation; see `nodes.call`."""
 
-    # Otherwise numpy would build an array of calls from `array + expression`.
+    # Without this, numpy would build an array of calls from `array + expression`.
     __array_ufunc__: ClassVar[None] = None
 
     def __add__(self, other: Any) -> E:
@@ -110,7 +110,7 @@ class Operators(ABC, Generic[E]):
 
     def __bool__(self) -> bool:
         raise ProblemError(
-            "an expression is neither true nor false before there are rows",
+            "an expression has no truth value, only one per row",
             where=str(self),
             expected="&, | and ~ with parentheses around comparisons, and if_else(condition, a, b)",
             received="and, or, not, if, in, or a comparison of three (0 < x < 1)",
@@ -120,16 +120,16 @@ class Operators(ABC, Generic[E]):
         raise ProblemError("an expression is one value per row, and cannot be iterated", where=str(self))
 
     def clip(self, minimum: float | None = None, maximum: float | None = None) -> E:
-        """The nearest number from `minimum` to `maximum`; None is no bound."""
+        """The nearest number from `minimum` to `maximum`; None for no bound."""
         low = self._call("multiply", self, 1) if minimum is None else self._call("maximum", self, minimum)
         return low if maximum is None else self._call("minimum", low, maximum)
 
     def is_missing(self) -> E:
-        """Whether there is no value; itself never missing."""
+        """Whether the value is missing; the result is never missing."""
         return self._call("is_missing", self)
 
     def fill_missing(self, value: Any) -> E:
-        """`value` where there is none; `value` may be another expression."""
+        """Replaces missing values by `value`, which may be another expression."""
         return self._call("coalesce", self, value)
 
     def isin(self, values: Sequence[bool | int | float | str]) -> E:
@@ -146,7 +146,7 @@ class Operators(ABC, Generic[E]):
         return level[0]
 
     def lower(self) -> E:
-        """Text with the letters A to Z in lower case; other letters stay as they are."""
+        """Text with the letters A to Z in lower case; other letters are unchanged."""
         return self._call("lower", self)
 
     def strip(self) -> E:
@@ -162,7 +162,7 @@ class Operators(ABC, Generic[E]):
         return self._call("cut", self, start=start, stop=stop)
 
     def contains(self, part: str) -> E:
-        """Whether text contains `part`, as it is written."""
+        """Whether text contains `part`, case-sensitive."""
         return self._call("contains", self, part=part)
 
     def startswith(self, part: str) -> E:

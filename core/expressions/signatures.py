@@ -1,6 +1,6 @@
-"""Operations of expressions: what each takes and gives, and the checks of its parameters.
+"""Operations of expressions: the kinds of their arguments and results, and the checks of their parameters.
 
-All lowerings have exactly these operations; `evaluate` says what each one means.
+All lowerings have exactly these operations; `evaluate` defines them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.zones import zone_exists
 
-# number: float64. integer: a number known to be whole. time: microseconds since 1970 in UTC.
+# number: float64. integer: a number that is always whole. time: microseconds since 1970 in UTC.
 Kind = Literal["number", "integer", "boolean", "text", "time"]
 # A word, a whole number, or boundaries.
 Parameter = str | int | tuple[float, ...]
@@ -27,13 +27,13 @@ KIND_NAMES: Mapping[Kind | None, str] = {
     "time": "a time",
     None: "a column",
 }
-# How to make one kind of another, where that is not done unasked.
+# Conversions between kinds that are not automatic.
 CAST_HINTS: Mapping[tuple[Kind | None, Kind], str] = {
     ("text", "number"): "number(...) reads a number from text",
-    ("integer", "text"): "as_text(...) makes text of a whole number",
-    ("number", "text"): "Round it, then make it text: as_text(round_half_even(...))",
-    ("boolean", "text"): "as_text(...) makes text of true and false",
-    ("time", "number"): "Take a part of it, such as hour(...), or the difference of two times, which is seconds",
+    ("integer", "text"): "as_text(...) converts a whole number to text",
+    ("number", "text"): "Round it, then convert it to text: as_text(round_half_even(...))",
+    ("boolean", "text"): "as_text(...) converts true and false to text",
+    ("time", "number"): "Use a part of it, such as hour(...), or the difference of two times in seconds",
 }
 
 UNITS = ("", "s", "ms", "us")
@@ -43,12 +43,12 @@ _MAXIMUM_BOUNDARIES = 1000
 
 @dataclass(frozen=True)
 class Signature:
-    """What an operation takes and gives.
+    """The kinds of an operation's arguments and of its result.
 
     Attributes:
-        arguments: their kinds; "same" for any number of one kind, "any" for whatever there is.
-        result: its kind; "same" as the arguments, or "arithmetic": integer where all arguments are.
-        parameters: checks by name, each of which gives the parameter as it is kept, or None for a wrong one.
+        arguments: kinds; "same" for any number of arguments of one kind, "any" for one argument of any kind.
+        result: its kind; "same" as the arguments, or "arithmetic": integer if all arguments are.
+        parameters: checks by name, each of which returns the normalized parameter, or None for a wrong one.
         expected: what a parameter must be, by name.
     """
 

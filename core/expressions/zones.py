@@ -1,6 +1,6 @@
-"""Time zones as tables of offsets from UTC, which every lowering looks times up in, so that all agree.
+"""Time zones as tables of offsets from UTC, which all lowerings share, so that their results agree.
 
-The tables come from the package `tzdata` rather than from the system: images and machines then have the same ones.
+The tables come from the package `tzdata` instead of the system: all images and machines have the same ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 from zoneinfo import ZoneInfo
 
-# Times outside have no local time: laws change, and rules that repeat for ever are not kept in the tables.
+# Times outside these years have no local time: laws change, and the tables do not hold rules without an end.
 FIRST_YEAR = 1900
 LAST_YEAR = 2100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ def zone_exists(name: str) -> bool:
 def zone(name: str) -> Zone:
     """The table of a zone that exists.
 
-    Changes are found by comparing the offsets of successive days: no zone changed twice within one.
+    Changes are found by comparing the offsets of successive days: no zone changed twice within a day.
     """
     with _file(name).open("rb") as file:
         rules = ZoneInfo.from_file(file)

@@ -1,7 +1,7 @@
-"""Code digests: what a Problem file's code does, whatever its comments, docstrings and layout say.
+"""Code digests: of a Problem file's code, without comments, docstrings and layout.
 
-The statement that declares the Problem is left out where all that it says is in the Problem's own values: then an
-edited gate is no edited code.
+The statement that declares the Problem is excluded if its whole effect is in the Problem's values: an edited gate then
+does not change the digest.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from headrace.core.problem.user_modules import UserModule
 
 _NAME = "problem"
 _DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-# Calls of these give values, and do nothing else.
+# Functions whose calls return values and have no side effects.
 _PURE = frozenset({"dict", "float", "frozenset", "int", "len", "list", "max", "min", "range", "round", "set", "sorted"})
 _PURE |= frozenset({"str", "sum", "tuple", "zip", "enumerate"})
 _EFFECTS = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom, ast.Lambda)
-# Ways to a module's values that no name shows.
+# Access to a module's values without their names.
 _HIDDEN_NAMES = frozenset({"globals", "vars", "locals", "eval", "exec", "__import__"})
 _HIDDEN_ATTRIBUTES = frozenset({"__globals__", "f_globals", "modules"})
 
 
 def code_digest(source: str, namespace: Mapping[str, Any], modules: Sequence[UserModule]) -> str:
-    """SHA-256, in hexadecimal, of what a Problem file and the user's modules do; the same in every version of Python.
+    """SHA-256, in hexadecimal, of the code of a Problem file and the user's modules; equal in all versions of Python.
 
     Args:
         source: the Problem file's text.
-        namespace: what it defines, by name.
-        modules: of the user's, which it imports.
+        namespace: the names that it defines.
+        modules: the user's modules that it imports.
     """
     source = _unified(source)
     tree = ast.parse(source)
@@ -56,9 +56,9 @@ def _unified(source: str) -> str:
 
 
 def _declaration(tree: ast.Module, namespace: Mapping[str, Any], others: Sequence[ast.Module]) -> ast.stmt | None:
-    """The statement `problem = Problem(...)`, where the Problem's values are all that comes of it; else None.
+    """The statement `problem = Problem(...)` if its whole effect is in the Problem's values; else None.
 
-    No other code may read the name, for what it then reads of the Problem would be in no digest.
+    No other code may read the name, because the values that it reads would be in no digest.
     """
     statements = [statement for statement in tree.body if _assigns_problem(statement)]
     if len(statements) != 1:
@@ -87,7 +87,7 @@ def _assigns_problem(statement: ast.stmt) -> bool:
 
 
 def _is_plain(node: ast.AST, namespace: Mapping[str, Any]) -> bool:
-    """Whether a part of an expression does no more than make a value."""
+    """Whether a part of an expression only computes a value."""
     if not isinstance(node, ast.Call):
         return not isinstance(node, _EFFECTS)
     called = _named(node.func, namespace)
@@ -97,7 +97,7 @@ def _is_plain(node: ast.AST, namespace: Mapping[str, Any]) -> bool:
 
 
 def _named(node: ast.expr, namespace: Mapping[str, Any]) -> Any:
-    """What a name, or an attribute of a module, stands for; None for any other expression."""
+    """The value of a name or of an attribute of a module; None for any other expression."""
     if isinstance(node, ast.Name):
         return namespace.get(node.id, getattr(builtins, node.id, None))
     if isinstance(node, ast.Attribute):
@@ -113,7 +113,7 @@ def _is_hidden_way(node: ast.AST) -> bool:
 
 
 def _reads_problem(table: symtable.SymbolTable) -> bool:
-    """Whether any scope uses the module's own name `problem`; an argument of that name is another."""
+    """Whether any scope uses the module's name `problem`; an argument of that name is ignored."""
     if _NAME in table.get_identifiers():
         symbol = table.lookup(_NAME)
         if table.get_type() == "module" or symbol.is_global():
@@ -122,10 +122,10 @@ def _reads_problem(table: symtable.SymbolTable) -> bool:
 
 
 def _tokens(tree: ast.Module, source: str) -> Iterator[str]:
-    """The tree as lines of text, without docstrings and places.
+    """The tree as lines of text, without docstrings and positions.
 
-    `ast.dump` is another text in each version of Python, and so are the parts of an f-string, which stands here as it
-    is written.
+    The text of `ast.dump` and the parts of an f-string differ between versions of Python; an f-string is represented by
+    its source text.
     """
     lines = source.encode().split(b"\n")
     pending: list[Any] = [tree]
@@ -153,7 +153,7 @@ def _tokens(tree: ast.Module, source: str) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A field's value; a string, which would be taken for a token, in the form of a constant."""
+    """A field's value; a string has the form of a constant, to distinguish it from a token."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return f"str {value!a}" if isinstance(value, str) else value

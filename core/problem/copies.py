@@ -11,21 +11,21 @@ from headrace.core.problem.places import DIGITS, filled, template
 
 
 def contents(file: ProblemFile, root: str) -> dict[str, bytes]:
-    """What has to be written below `root` before a run starts: the content by URI, in the order of writing."""
+    """The files to write below `root` before a run starts: content by URI, in the order of writing."""
     folder = storage.join(root, "problems", file.digest[:DIGITS])
     place = storage.join(folder, file.path.rsplit("/", 1)[-1])
     written = {storage.join(folder, name): text.encode() for name, text in file.files.items()}
-    # A file that says where another one is comes after it.
+    # A file that points to another one is written after it.
     written[place] = file.source.encode()
-    said = json.dumps({"format": 1, "problem": place}).encode()
-    return written | {filled(template(root), digest): said for digest in file.digests.values()}
+    pointer = json.dumps({"format": 1, "problem": place}).encode()
+    return written | {filled(template(root), digest): pointer for digest in file.digests.values()}
 
 
 def write(contents: Mapping[str, bytes]) -> None:
-    """Writes what `contents` gives.
+    """Writes the result of `contents`.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the root is not writable.
         PlatformError: the disk is full, or the service failed.
     """
     for uri, content in contents.items():

@@ -1,4 +1,4 @@
-"""Derivation: what the derived columns of a Problem are computed from, and the columns of the table that this takes."""
+"""Derivation: the expressions of a Problem's derived columns, and the columns of the table that they read."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Derivation:
         for column in (*columns, label):
             if column.name in derive and column.column is not None:
                 raise ProblemError(
-                    "a derived column is no column of the table",
+                    "a derived column cannot also be a column of the table",
                     where=f'{_WHERE}["{column.name}"], {type(column).__name__}("{column.name}")',
                     expected="derive, or column",
                     received=f"both, column={column.column!r}",

@@ -1,4 +1,4 @@
-"""Problem digests: of what preprocessing, training and evaluation each read of a declaration, and of nothing else."""
+"""Problem digests: of the parts of a declaration that preprocessing, training and evaluation read."""
 
 from __future__ import annotations
 

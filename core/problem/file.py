@@ -1,4 +1,4 @@
-"""Problem files: the only code of the user's that is executed, and only from where the user said."""
+"""Problem file: loads and checks the user's code. No other user code is executed, and only from the given path."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from headrace.core.problem import Problem, places
 from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
 
-# What of a Problem file a step reads: all of it, or no more than decides its own result.
+# The part of a Problem file that a step reads: the whole file, or the part that determines its result.
 Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
 
 @dataclass(frozen=True)
 class ProblemFile:
-    """A Problem file that was read, executed and found right.
+    """A Problem file that was executed and checked.
 
     Attributes:
-        problem: what it declares.
-        path: where it was read from.
+        problem: the declared problem.
+        path: the path of the file.
         source: its text.
-        digest: SHA-256 of its text and of its modules', in hexadecimal.
+        digest: SHA-256 of its text and of its modules' texts, in hexadecimal.
         build_model: its `build_model(problem, statistics, hyperparameters)`, or None for the default model.
-        callbacks: its `callbacks(problem, hyperparameters)`, which gives Keras callbacks, or None.
-        modules: of the user's own, which it imports.
-        code: digest of what its code and its modules do, but for the declaration of the problem.
+        callbacks: its `callbacks(problem, hyperparameters)`, which returns Keras callbacks, or None.
+        modules: the user's modules that it imports.
+        code: digest of its code and its modules, without the declaration of the problem.
     """
 
     problem: Problem
@@ -45,12 +45,12 @@ class ProblemFile:
 
     @property
     def training_digest(self) -> str:
-        """Digest of what training reads: the problem without its gate and its search, and the code."""
+        """Digest of the parts that training reads: the problem without its gate and its search, and the code."""
         return _digest_of(self.problem.training_digest, self.code)
 
     @property
     def tuning_digest(self) -> str:
-        """Digest of what a search reads: what training reads, and what to try."""
+        """Digest of the parts that a search reads: those of training, and the search space."""
         tuning = self.problem.tuning
         return _digest_of(self.training_digest, None if tuning is None else tuning.to_json())
 
@@ -66,50 +66,50 @@ class ProblemFile:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digests of all parts, by the pipelines' parameters that take them."""
+        """The digests of all parts, by the pipelines' parameters."""
         return {f"{part}_digest": self.digest_of(part) for part in get_args(Part)}
 
     @property
     def files(self) -> dict[str, str]:
-        """The texts of the modules by their paths beside the Problem file."""
+        """The texts of the modules, by their paths relative to the Problem file's folder."""
         return {module.file: module.source for module in self.modules}
 
     @property
     def is_together(self) -> bool:
-        """Whether all modules lie beside or below the Problem file, so that a task that reads it there finds them."""
+        """Whether all modules are in the Problem file's folder or below it, so that a task that reads it finds them."""
         folder = folder_of(self.path)
         return all(module.place == storage.join(folder, module.file) for module in self.modules)
 
     def own_line(self, trace: TracebackType | None) -> str | None:
-        """The last line of the user's own code that an error passed through, as `PLACE, line N (TEXT)`."""
+        """The last line of the user's code in a traceback, as `PLACE, line N (TEXT)`."""
         texts = {self.path: self.source, **{module.place: module.source for module in self.modules}}
         return _own_line(trace, texts)
 
 
 def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> ProblemFile:
-    """Reads and executes a Problem file. The modules of the user's own that it imports are found beside it first.
+    """Reads and executes a Problem file. The user's modules are searched in its folder first.
 
     Args:
-        path: a Python file that defines `problem`, and `build_model` and `callbacks` if it likes; or the template of
+        path: a Python file that defines `problem`, and optionally `build_model` and `callbacks`; or the template of
             `places`, in which `digest` is filled in.
-        digest: what the digest of the part must be: what was submitted is what runs. "" takes any.
-        part: that the caller reads.
+        digest: the required digest of the part, so that the submitted file is the one that runs. "" accepts any.
+        part: the part that the caller reads.
 
     Raises:
-        ProblemError: the file is missing, is not Python, fails, or does not define a `problem`; the user's own line
-            is in the message.
+        ProblemError: the file is missing, is not Python, fails, or does not define a `problem`; the message has the
+            line in the user's file.
     """
     path = places.resolve(path, digest)
     try:
         source = storage.read_bytes(path).decode("utf-8")
     except FileNotFoundError as error:
-        raise ProblemError("there is no such Problem file", where=path, expected="a Python file") from error
+        raise ProblemError("the Problem file does not exist", where=path, expected="a Python file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError("the Problem file cannot be read", where=path, received=str(error)) from error
     modules = UserModules(path)
     modules.scan(source)
     if part == "problem":
-        # Before it is executed: what was not submitted does not run.
+        # Checked before execution, so that code that was not submitted does not run.
         _check_unchanged(path, digest, _digest_of_texts(source, modules.found))
     namespace = _execute(path, source, modules)
     problem = namespace.get("problem")
@@ -140,7 +140,7 @@ def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
     def texts() -> dict[str, str]:
         return {path: source, **{module.place: module.source for module in modules.found}}
 
-    # The same code has the same name, wherever it lies: saved models have it in their configuration.
+    # Equal code has an equal name at any path, because saved models hold the name in their configuration.
     name = f"headrace_problem_{_digest_of_texts(source, modules.found)[:16]}"
     try:
         return modules.execute(source, name)
@@ -182,7 +182,7 @@ def _check_unchanged(path: str, submitted: str, found: str) -> None:
         raise ProblemError(
             "the Problem file changed after the run was submitted",
             where=path,
-            expected=f"SHA-256 {submitted[:12]} of it and of the modules of yours that it imports",
+            expected=f"SHA-256 {submitted[:12]} of it and of your modules that it imports",
             received=found[:12],
             fix="Submit the run again",
         )
@@ -193,7 +193,7 @@ def _digest_of(*facts: Any) -> str:
 
 
 def _digest_of_texts(source: str, modules: tuple[UserModule, ...]) -> str:
-    """Without modules, that of `sha256sum FILE`."""
+    """The digest of the file and its modules; without modules, that of `sha256sum FILE`."""
     total = hashlib.sha256(source.encode())
     for module in modules:
         total.update(f"\0{module.file}\0".encode() + hashlib.sha256(module.source.encode()).digest())
@@ -201,12 +201,12 @@ def _digest_of_texts(source: str, modules: tuple[UserModule, ...]) -> str:
 
 
 def _own_line(trace: TracebackType | None, texts: Mapping[str, str]) -> str | None:
-    found = None
+    line = None
     while trace is not None:
         place = trace.tb_frame.f_code.co_filename
         if place in texts:
             lines = texts[place].splitlines()
             text = lines[trace.tb_lineno - 1].strip() if trace.tb_lineno <= len(lines) else ""
-            found = f"{place}, line {trace.tb_lineno} ({text})"
+            line = f"{place}, line {trace.tb_lineno} ({text})"
         trace = trace.tb_next
-    return found
+    return line

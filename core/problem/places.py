@@ -1,10 +1,10 @@
-"""Places of submitted Problem files: below a run's root, where each step finds the file by a digest of what it reads.
+"""Paths of submitted Problem files below a pipeline root, from which each step reads the file by a digest of its part.
 
-    ROOT/problems/DIGEST/natality.py   a Problem file, and beside it the user's modules; never changed
-    ROOT/problems/DIGEST.json          which of them a step reads, by the digest of the part that it reads
+    ROOT/problems/DIGEST/natality.py   a Problem file, with the user's modules in its folder; never changed
+    ROOT/problems/DIGEST.json          the Problem file that a step reads, by the digest of the step's part
 
-The steps of a run get one text, ROOT/problems/{digest}.json, and a digest each. So an edited gate changes no input of
-the step that trains, and an engine's cache answers for it.
+The steps of a run receive one text, ROOT/problems/{digest}.json, and a digest each. An edited gate therefore changes no
+input of the training step, which is a cache hit.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from headrace.core import storage
 from headrace.core.errors import DataError, ProblemError
 
 _PLACEHOLDER = "{digest}"
-# Digits that tell one file from another in a name.
+# Number of digits of a digest in a name.
 DIGITS = 16
 
 
 def template(root: str) -> str:
-    """What the steps of a run below `root` get for the Problem file."""
+    """The path of the Problem file that the steps of a run below `root` receive."""
     return storage.join(root, "problems", f"{_PLACEHOLDER}.json")
 
 
 def resolve(path: str, digest: str) -> str:
-    """Where the Problem file is.
+    """Finds the Problem file.
 
     Args:
-        path: a place, or a template.
-        digest: of what the step reads.
+        path: a path, or a template.
+        digest: of the part that the step reads.
 
     Raises:
-        ProblemError: nothing was submitted under that digest.
+        ProblemError: no file was submitted with that digest.
     """
     if _PLACEHOLDER not in path:
         return path
@@ -39,7 +39,7 @@ def resolve(path: str, digest: str) -> str:
         return str(storage.read_json(where)["problem"])
     except (DataError, KeyError, TypeError) as error:
         raise ProblemError(
-            "there is no such Problem file",
+            "the Problem file does not exist",
             where=where,
             expected="the file that `headrace submit` wrote",
             received="no file" if isinstance(error, DataError) else "another file",

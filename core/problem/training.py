@@ -18,15 +18,15 @@ class Training:
     """How the model is trained.
 
     Args:
-        batch_size: rows a step, over all replicas.
-        epochs: passes over the train split at most; early stopping may end sooner.
-        steps: steps at most; None leaves the end to epochs.
+        batch_size: rows per step, over all replicas.
+        epochs: maximum passes over the train split; early stopping may end sooner.
+        steps: maximum number of steps; None for no limit other than epochs.
         learning_rate: of Adam, in (0, 1].
         patience: epochs without a better loss on the eval split after which training stops.
         model: the model to train, where the Problem file has no build_model.
         hidden_units: widths of the deep part's layers; without any, a wide and deep model is linear.
         cross_layers: of a deep and cross model.
-        dropout: share of each hidden layer dropped while training, in [0, 1).
+        dropout: fraction of each hidden layer dropped while training, in [0, 1).
         learning_rate_scaling: how the rate grows with the number of replicas, over which batch_size is divided.
         seed: the same input, seed and version give the same weights on the same hardware.
 

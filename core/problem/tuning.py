@@ -1,4 +1,4 @@
-"""What a search for better parameters may try: the part of a Problem that `headrace tune` reads."""
+"""Tuning section of a Problem: the search space and the trials of `headrace tune`."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem.training import Training
 
-# How good a trial is, is judged on the same eval split by the same seed; where training ends is the trial's own.
+# Arguments of Training that are equal for all trials: all are judged on the same eval split with the same seed.
 TUNABLE = ("batch_size", "cross_layers", "dropout", "epochs", "hidden_units", "learning_rate", "model", "patience")
 _HYPERPARAMETER = "hyperparameters."
-# What Training is asked about another value is asked with the others as they are by default.
+# Each value is checked by Training with the other arguments at their defaults.
 _DEFAULT = Training()
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from `low` to `high`, both included: whole numbers where both are whole, unless `step` is not.
+    """The numbers from `low` to `high`, both included: whole numbers if both are whole, unless `step` is not.
 
     Args:
-        low: the least value.
-        high: the greatest value.
-        step: try only low, low + step, ...; None tries any.
-        log: try as many values between 0.001 and 0.01 as between 0.01 and 0.1; for rates and sizes.
+        low: the minimum.
+        high: the maximum.
+        step: only low, low + step, ...; None for all values.
+        log: a logarithmic scale, with as many values between 0.001 and 0.01 as between 0.01 and 0.1.
 
     Raises:
-        ProblemError: bounds that hold nothing, a logarithm of what is not positive, a step together with one.
+        ProblemError: an empty range, a logarithmic scale of numbers that are not positive, or one with a step.
     """
 
     low: float
@@ -50,12 +50,12 @@ class Range:
             raise ProblemError(
                 "step is wrong",
                 where=where,
-                expected=f"a number greater than 0, and {self.high - self.low:g} at most",
+                expected=f"a number greater than 0, at most {self.high - self.low:g}",
                 received=repr(self.step),
             )
         if self.log and self.low <= 0:
             raise ProblemError(
-                "a logarithmic range is of positive numbers", where=where, expected="low > 0", received=repr(self.low)
+                "a logarithmic range must be positive", where=where, expected="low > 0", received=repr(self.low)
             )
         if self.log and self.step is not None:
             raise ProblemError(
@@ -64,16 +64,16 @@ class Range:
 
     @property
     def greatest(self) -> float:
-        """The greatest value that is tried: `high`, or the last that whole steps reach."""
+        """The maximum value: `high`, or the last multiple of the step."""
         if self.step is None:
             return self.high
-        # As they are written: in binary, 0.1 goes not ten times into 1.
+        # Computed in decimal: in binary, 0.1 is not exactly a tenth of 1.
         low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
         return float(low + (high - low) // step * step)
 
     @property
     def whole(self) -> bool:
-        """Whether it holds whole numbers only."""
+        """Whether it contains whole numbers only."""
         return all(isinstance(value, int) for value in (self.low, self.high, 1 if self.step is None else self.step))
 
     def to_json(self) -> dict[str, Any]:
@@ -83,13 +83,13 @@ class Range:
 
 @dataclass(frozen=True, init=False)
 class Choice:
-    """One of some values, in no order.
+    """One of several values without an order.
 
     Args:
         options: two or more different JSON values.
 
     Raises:
-        ProblemError: fewer, equal ones, or values that JSON cannot hold.
+        ProblemError: there are fewer than two values, equal values, or values that are not JSON.
     """
 
     options: tuple[Any, ...]
@@ -104,7 +104,7 @@ class Choice:
             ) from error
         if len(distinct) < 2 or len(distinct) != len(listed):
             raise ProblemError(
-                "there is nothing to choose",
+                "there are not enough options",
                 where="Choice",
                 expected="a list of two or more different values",
                 received=repr(options),
@@ -118,16 +118,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A search for the parameters whose model has the least loss on the eval split.
+    """A search for the parameters of the model with the minimum loss on the eval split.
 
     Args:
-        space: what to try: a Range or a Choice by name, which is that of an argument of Training, or
-            "hyperparameters.NAME" of the problem's hyperparameters.
-        trials: how many trainings, those that were pruned included.
-        warmup_epochs: epochs of a trial that are never judged.
-        pruning_trials: trials that are chosen at random, and complete, before one is pruned. From then on a trial is
-            pruned when its best eval loss so far is worse than the median of what others had after the same epoch.
-        seed: what is tried next follows from it and from the trials before.
+        space: the search space: a Range or a Choice by the name of an argument of Training, or
+            "hyperparameters.NAME" for the problem's hyperparameters.
+        trials: number of trainings, including pruned ones.
+        warmup_epochs: epochs of a trial after which it is never pruned.
+        pruning_trials: number of trials that are chosen at random, and complete, before one is pruned. Later a trial is
+            pruned if its best eval loss so far is worse than the median of the others after the same epoch.
+        seed: the choice for a trial depends on the seed and on the trials before it.
 
     Raises:
         ProblemError: a name that cannot be tuned, or a value that Training refuses.
@@ -161,20 +161,20 @@ class Tuning:
             _check_dimension(name, values)
 
     def check_hyperparameters(self, hyperparameters: Mapping[str, Any]) -> None:
-        """Checks that each hyperparameter to tune is one that the problem has: another would be read by nobody.
+        """Checks that the problem declares each hyperparameter of the space: others would have no effect.
 
         Raises:
-            ProblemError: one is not.
+            ProblemError: the problem does not declare one.
         """
         for name in self.space:
             inner = name.removeprefix(_HYPERPARAMETER)
             if name != inner and inner not in hyperparameters:
                 raise ProblemError(
-                    f'there is no hyperparameter "{inner}"',
+                    f'the hyperparameter "{inner}" does not exist',
                     where="Problem.tuning",
                     expected=f"one of {', '.join(hyperparameters)}" if hyperparameters else "hyperparameters={...}",
                     received=f'"{name}"',
-                    fix=f'Give the Problem hyperparameters={{"{inner}": ...}}, the value without a search',
+                    fix=f'Add hyperparameters={{"{inner}": ...}} to the Problem, as the value without a search',
                 )
 
     def to_json(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Tuning:
 
 
 def split_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A trial's parameters as arguments of Training, and as hyperparameters by their own names."""
+    """A trial's parameters, split into arguments of Training and hyperparameters by name."""
     training = {name: value for name, value in parameters.items() if not name.startswith(_HYPERPARAMETER)}
     rest = {n.removeprefix(_HYPERPARAMETER): v for n, v in parameters.items() if n.startswith(_HYPERPARAMETER)}
     return training, rest
@@ -198,7 +198,7 @@ def split_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 def _check_dimension(name: str, values: Range | Choice) -> None:
     where = f'Tuning.space["{name}"]'
     if not isinstance(values, Range | Choice):
-        raise ProblemError("what to try is wrong", where=where, expected="a Range or a Choice", received=repr(values))
+        raise ProblemError("the space is wrong", where=where, expected="a Range or a Choice", received=repr(values))
     if isinstance(name, str) and name.startswith(_HYPERPARAMETER) and name != _HYPERPARAMETER:
         return
     if name not in TUNABLE:
@@ -208,17 +208,17 @@ def _check_dimension(name: str, values: Range | Choice) -> None:
             expected=f'one of {", ".join(TUNABLE)}, or "{_HYPERPARAMETER}NAME"',
             received=repr(name),
         )
-    # Every option, and both ends of a range, must be what Training takes.
+    # Training must accept all options, and both ends of a range.
     ends = values.options if isinstance(values, Choice) else (values.low, values.high)
     for value in ends:
         try:
             dataclasses.replace(_DEFAULT, **{name: value})
         except (ProblemError, TypeError) as error:
-            expected = error.expected if isinstance(error, ProblemError) else f"a value that Training({name}=...) takes"
+            expected = error.expected if isinstance(error, ProblemError) else f"a value for Training({name}=...)"
             raise ProblemError(f"{name} is wrong", where=where, expected=expected, received=repr(value)) from error
     if isinstance(values, Range) and isinstance(getattr(_DEFAULT, name), int) and not values.whole:
         raise ProblemError(
-            f"{name} is a whole number",
+            f"{name} must be a whole number",
             where=where,
             expected=f"Range({math.ceil(values.low)}, {math.floor(values.high)})",
             received=f"Range({values.low!r}, {values.high!r})",

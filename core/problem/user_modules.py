@@ -1,8 +1,8 @@
-"""User modules: the Python files of the user's own that a Problem file imports.
+"""User modules: the user's Python files that a Problem file imports.
 
-They lie beside or below the Problem file, or on the import path outside of what is installed. They are imported under
-names of their own: two Problem files with a helper of the same name do not meet, and what other code imports does not
-change. Wherever the Problem file goes they go with it, beside it, so that no task needs a PYTHONPATH.
+They are in the Problem file's folder, below it, or on the import path outside of installed packages. Their names in
+sys.modules are unique: helpers of the same name of two Problem files do not conflict, and imports of other code do not
+change. They are copied together with the Problem file, into its folder, so that no task needs a PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from headrace.core.text import counted
 
 MAX_MODULES = 200
 MAX_BYTES = 4 << 20
-# Never a user's, though a folder beside the Problem file may have the name.
+# Never the user's modules, although a folder next to the Problem file may have the name.
 _OURS = frozenset({"headrace", "__future__", "__main__", *sys.builtin_module_names})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True)
 class UserModule:
-    """A module of the user's own.
+    """A user's module.
 
     Attributes:
-        name: as it is imported, such as `helpers` or `parts.layers`.
-        file: its path beside the Problem file, such as `helpers.py` or `parts/__init__.py`.
-        place: where it was read.
+        name: in import statements, such as `helpers` or `parts.layers`.
+        file: its path relative to the Problem file's folder, such as `helpers.py` or `parts/__init__.py`.
+        place: the path from which it was read.
         source: its text.
     """
 
@@ -56,10 +56,10 @@ class UserModule:
 
 
 class UserModules:
-    """The modules that one Problem file imports, and the way in which its code imports them.
+    """The modules that one Problem file imports, and the import function of its code.
 
     Args:
-        path: the Problem file, whose folder comes first on the import path of its code.
+        path: the Problem file, whose folder is the first on the import path of its code.
     """
 
     def __init__(self, path: str) -> None:
@@ -69,23 +69,23 @@ class UserModules:
         self._known: dict[str, UserModule | None] = {}
         self._loaded: dict[str, ModuleType] = {}
         self._prefix, self._scanned = "", False
-        # A function of the user's may import when it is called, in any thread.
+        # A user's function may import modules when it is called, in any thread.
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     @property
     def found(self) -> tuple[UserModule, ...]:
-        """The modules that were found so far, by name."""
+        """The modules found so far, by name."""
         with self._lock:
             return tuple(module for _, module in sorted(self._known.items()) if module is not None)
 
     def scan(self, source: str) -> None:
-        """Finds the modules that a Problem file, and what it imports, name in import statements.
+        """Finds the modules in the import statements of a Problem file and of the modules that it imports.
 
-        Statements within functions count, since a function is called long after the file was loaded.
+        Statements within functions are included, because a function may be called after the file is loaded.
 
         Raises:
-            ProblemError: there are too many, or one cannot be read.
+            ProblemError: there are too many modules, or one cannot be read.
         """
         pending: list[tuple[str, str]] = [(source, "")]
         while pending:
@@ -105,13 +105,13 @@ class UserModules:
 
         Args:
             source: its text.
-            name: of its module, which the names of the user's modules begin with.
+            name: of its module, the prefix of the user's modules' names.
 
         Returns:
-            What the file defines, by name.
+            The names that the file defines.
 
         Raises:
-            BaseException: whatever the user's code raises.
+            BaseException: the exception of the user's code.
         """
         self._prefix = name
         module = ModuleType(name)
@@ -120,7 +120,7 @@ class UserModules:
         return module.__dict__
 
     def _run(self, module: ModuleType, source: str, place: str) -> None:
-        # inspect, tracebacks and Keras' serialization look source up here; the file may not be a local one.
+        # inspect, tracebacks and Keras' serialization read source from here; the file may be remote.
         linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)
         # Libraries look a class's module up by its name, as dataclasses do.
         sys.modules[module.__name__] = module
@@ -134,7 +134,7 @@ class UserModules:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """What an import statement of the user's code calls; see `builtins.__import__`."""
+        """The `builtins.__import__` of the user's code."""
         wanted = name
         if level:
             package = str((globals or {}).get("__package__") or "").removeprefix(self._prefix).removeprefix(".")
@@ -156,7 +156,7 @@ class UserModules:
             return module
 
     def _load(self, name: str) -> ModuleType | None:
-        """A module of the user's, imported now or before; None where it is none of the user's."""
+        """Imports a user's module, if it is not yet imported; None for other modules."""
         if name in self._loaded:
             return self._loaded[name]
         parent, _, last = name.rpartition(".")
@@ -198,7 +198,7 @@ class UserModules:
                 found = self._look_up(name)
                 if found is not None and self._scanned:
                     raise ImportError(
-                        f"{name} is a module of yours that no import statement names, and would not travel with the"
+                        f"{name} is your module, and no import statement names it, so it would not be copied with the"
                         f" Problem file: write `import {name}`",
                         name=name,
                     )
@@ -224,24 +224,24 @@ class UserModules:
         size = sum(len(module.source) for module in others) + storage.size(place)
         if len(others) >= MAX_MODULES or size > MAX_BYTES:
             raise ProblemError(
-                "the Problem file imports too much code of yours",
+                "the Problem file imports too many of your modules",
                 where=self._path,
-                expected=f"{MAX_MODULES} modules of {MAX_BYTES:,} bytes together at most",
+                expected=f"at most {MAX_MODULES} modules of {MAX_BYTES:,} bytes in total",
                 received=f"{counted(len(others) + 1, 'module')} of {size:,} bytes, {place} the last",
-                fix="Install it as a package, in the images too",
+                fix="Install the code as a package, also in the images",
             )
         try:
             return storage.read_bytes(place).decode("utf-8")
         except UnicodeDecodeError as error:
             raise ProblemError(
-                "a module of yours cannot be read", where=place, expected="UTF-8", received=str(error)
+                "your module cannot be read", where=place, expected="UTF-8", received=str(error)
             ) from error
 
     def _refuse(self, name: str) -> None:
-        """Says why a file beside the Problem file that has the name cannot be imported.
+        """Explains why a file of this name next to the Problem file cannot be imported.
 
         Raises:
-            ImportError: there is one, and nothing that is installed has the name.
+            ImportError: there is such a file, and no installed module has the name.
         """
         if name in _OURS or storage.is_remote(self._folder):
             return
@@ -250,10 +250,10 @@ class UserModules:
         if spec is not None and spec.origin not in (None, "namespace") and Path(spec.origin).parent != beside.parent:
             return
         if beside.is_dir():
-            raise ModuleNotFoundError(f"the folder {beside} is no package: it has no __init__.py", name=name)
+            raise ModuleNotFoundError(f"the folder {beside} is not a package: it has no __init__.py", name=name)
         for suffix in EXTENSION_SUFFIXES:
             if beside.with_name(name + suffix).is_file():
-                raise ImportError(f"{name}{suffix} is compiled: install it as a package, in the images too", name=name)
+                raise ImportError(f"{name}{suffix} is compiled: install it as a package, also in the images", name=name)
 
 
 def folder_of(path: str) -> str:
@@ -262,15 +262,15 @@ def folder_of(path: str) -> str:
 
 
 def check_places(path: str, source: str, modules: Sequence[UserModule]) -> None:
-    """Refuses modules whose names a Model, which keeps them beside the Problem file, uses otherwise.
+    """Refuses modules whose names a Model uses for other files: it stores them next to the Problem file.
 
     Raises:
-        ProblemError: one has such a name.
+        ProblemError: a module has such a name.
     """
     for module in modules:
         if module.file == "saved_model/__init__.py" or (module.file == "problem.py" and module.source != source):
             raise ProblemError(
-                "a module of yours has a name that a Model uses",
+                "your module has a name that a Model uses",
                 where=path,
                 expected="another name than problem and saved_model",
                 received=module.place,
@@ -279,11 +279,11 @@ def check_places(path: str, source: str, modules: Sequence[UserModule]) -> None:
 
 
 def _imported(source: str, package: str) -> Iterator[str]:
-    """The names in import statements: of modules, and of what may be a module of a package."""
+    """The names in import statements: of modules, and of attributes that may be modules of a package."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        # Running it says what is wrong, with its line.
+        # Executing it reports the syntax error with its line.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -314,7 +314,7 @@ def _spec_of(top: str) -> ModuleSpec | None:
 
 
 def _on_import_path(top: str) -> list[str]:
-    """The folder that holds a module of the import path, where it is none of Python's own and not installed."""
+    """The folder of a module on the import path, if it is neither of Python's library nor installed."""
     if top in sys.stdlib_module_names:
         return []
     spec = _spec_of(top)

@@ -1,4 +1,4 @@
-"""Reads Avro, block by block, into columns typed as the file's schema says."""
+"""Avro source: reads files block by block into columns, with the types of the file's schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headrace.core.sources.open_file import damaged, reading
 from headrace.core.values.columns import texts
 from headrace.core.values.scalars import text_of
 
-# What fastavro raises from within a block that is damaged, besides what is said of every file.
+# Exceptions of fastavro for a damaged block, in addition to those for any file.
 _BROKEN = (
     ValueError,
     IndexError,
@@ -80,7 +80,7 @@ class AvroSource:
                     del waiting[:batch_rows]
                     yield batch, np.arange(first, first + batch.num_rows), ()
                     first += batch.num_rows
-            # A block cut off within its first bytes looks like the end.
+            # A block that is truncated within its first bytes looks like the end of the file.
             if end and end != file.seek(0, 2):
                 raise UnreadableFile("the file ends within a block", where=path, received=f"the block at byte {end}")
             if waiting:
@@ -88,7 +88,7 @@ class AvroSource:
                 yield batch, np.arange(first, first + batch.num_rows), ()
 
     def expected_rows(self, path: str) -> int:
-        """From the number of rows in the first block."""
+        """Estimates the rows from those of the first block."""
         with _opened(path) as (_, blocks):
             for block in blocks:
                 share = storage.size(path) / max(int(block.size), 1)
@@ -106,7 +106,7 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _record_width(path: str, schema: Any) -> int:
-    """The bytes that each record takes at the least, one or more."""
+    """The minimum size of a record in bytes, 1 or more."""
     try:
         width = minimum_width(schema)
     except ValueError as error:

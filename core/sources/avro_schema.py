@@ -1,4 +1,4 @@
-"""Avro schemas: the Arrow types of their fields, and how many bytes a record takes at the least."""
+"""Avro schemas: the Arrow types of their fields, and the minimum size of a record in bytes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _WIDTHS = {"null": 0, "float": 4, "double": 8}
 
 
 def type_of(kind: Any) -> pa.DataType:
-    """The Arrow type of an Avro one; text where values of several types may come."""
+    """The Arrow type of an Avro type; text for a union of several types."""
     if isinstance(kind, list):
         others = [type_of(other) for other in kind if other != "null"]
         if not others:
             return pa.null()
-        # Integers and fractions of one column are texts: neither is rounded for the other.
+        # Integers and fractions of one column are read as texts, so that neither is rounded.
         return others[0] if len(set(others)) == 1 else pa.string()
     if isinstance(kind, dict):
         logical = str(kind.get("logicalType"))
@@ -56,20 +56,20 @@ def type_of(kind: Any) -> pa.DataType:
 
 
 def minimum_width(kind: Any, names: dict[str, int] | None = None) -> int:
-    """The bytes that a value of an Avro type takes at the least.
+    """The minimum size of a value of an Avro type in bytes.
 
     Raises:
-        ValueError: an array's items may take none, so that any number of them costs nothing.
+        ValueError: an array's items may have no bytes, so a few bytes may declare any number of items.
     """
     names = {} if names is None else names
     if isinstance(kind, str):
         return names.get(kind, _WIDTHS.get(kind, 1))
     if isinstance(kind, list):
-        # A union says first which of its types comes.
+        # A union starts with the index of its type.
         return 1 + min((minimum_width(other, names) for other in kind), default=0)
     form = kind["type"]
     if form == "record":
-        # A type within itself is behind a union, an array or a map, which take a byte.
+        # A recursive type is within a union, an array or a map, which have at least one byte.
         names[kind["name"]] = 1
         width = sum(minimum_width(field["type"], names) for field in kind["fields"])
         names[kind["name"]] = width

@@ -1,11 +1,11 @@
-"""Reads BigQuery through the Storage Read API: a table, or what a query gives, as streams of Arrow record batches.
+"""BigQuery source: reads a table or the result of a query as streams of Arrow record batches (Storage Read API).
 
-`bigquery://PROJECT.DATASET.TABLE`, with `?project=PROJECT` where another project than the table's is to pay, or
-`bigquery://PROJECT[.DATASET]?query=SELECT ...`, all after `query=` being GoogleSQL as it stands. A query's result is
-read from a table that is kept for a day: one of BigQuery's own, which the same query gives again while its tables do
-not change, or, where a DATASET is named, one that is made there anew each time.
+The URI is `bigquery://PROJECT.DATASET.TABLE`, with `?project=PROJECT` if another project than the table's pays, or
+`bigquery://PROJECT[.DATASET]?query=SELECT ...`; the text after `query=` is GoogleSQL. A query's result is a table that
+expires after a day: BigQuery's cached result, which an equal query reuses while its tables do not change, or, if a
+DATASET is named, a new table in that dataset.
 
-BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_GRPC, read at each call, name servers of one's own, without credentials.
+BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_GRPC, read at each call, set other servers, without credentials.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from headrace.core.cloud import bigquery
 from headrace.core.errors import UsageError
 from headrace.core.sources.source import BIGQUERY
 
-# As many streams as BigQuery thinks fit, up to this; each is one piece.
+# Maximum number of streams; BigQuery decides the number. Each stream is one piece.
 _MAX_STREAMS = 100
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
@@ -77,13 +77,13 @@ class Table:
 
     @property
     def uri(self) -> str:
-        """As `parse` reads it."""
+        """The URI that `parse` accepts."""
         return f"{BIGQUERY}{self.name}" + (f"?project={self.payer}" if self.payer != self.project else "")
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query, the project in which it runs and that pays for it, and the dataset for its result, or "" for none."""
+    """A query, the project in which it runs and which pays, and the dataset of its result, or "" for none."""
 
     payer: str
     sql: str
@@ -91,16 +91,16 @@ class Query:
 
     @property
     def result(self) -> Table:
-        """The table in the dataset that the result is kept in."""
+        """The table of the result in the dataset."""
         digest = hashlib.sha256(self.sql.encode()).hexdigest()[:16]
         return Table(self.payer, self.dataset, f"headrace_{digest}", self.payer)
 
 
 def parse(uri: str) -> Table | Query:
-    """What a bigquery:// URI names.
+    """Parses a bigquery:// URI.
 
     Raises:
-        UsageError: it is not of either form, or a name in it is not one that BigQuery allows.
+        UsageError: it has neither form, or a name in it is not valid in BigQuery.
     """
     what, _, option = uri.removeprefix(BIGQUERY).partition("?")
     if option.startswith("query="):
@@ -126,12 +126,12 @@ def parse(uri: str) -> Table | Query:
 
 
 def resolve(uri: str) -> str:
-    """The URI of the table that `uri` names; a query is run, and names its result.
+    """The URI of a table; a query is run and replaced by its result.
 
-    BigQuery answers a query that it has answered within a day, over tables that did not change, with the same table.
+    BigQuery returns the cached result of an equal query of the last day if the tables did not change.
 
     Raises:
-        UsageError: the query is wrong, or may not be run.
+        UsageError: the query is wrong, or access is denied.
         PlatformError: BigQuery failed.
     """
     named = parse(uri)
@@ -148,12 +148,12 @@ def resolve(uri: str) -> str:
             return named.result.uri
     result = job.destination
     if result is None:
-        raise UsageError("the query gives no rows", where=uri, expected="SELECT", received=str(job.statement_type))
+        raise UsageError("the query returns no rows", where=uri, expected="SELECT", received=str(job.statement_type))
     return Table(result.project, result.dataset_id, result.table_id, named.payer).uri
 
 
 def version(uri: str) -> str:
-    """SHA-256 over a table's name, columns, rows and time of the last change."""
+    """SHA-256 of a table's name, columns, rows and time of the last change."""
     table = about(uri)
     columns = [field.to_api_repr() for field in table.schema]
     known = f"{table.project}.{table.dataset_id}.{table.table_id}\0{table.modified}\0{table.num_rows}\0{columns}"
@@ -166,9 +166,9 @@ def size(uri: str) -> int:
 
 
 class BigQuerySource:
-    """Tables of BigQuery. Every row is a row here, so none is refused.
+    """BigQuery tables. No row is refused.
 
-    A row's number is its place in a stream; which rows a stream has, BigQuery decides anew for each reading.
+    A row's number is its position in a stream; BigQuery assigns rows to streams anew for each read session.
     """
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
@@ -176,7 +176,7 @@ class BigQuerySource:
         return [(field.name, _type(field)) for field in about(path).schema]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[str]:
-        """The streams of a new reading of `columns` (or all), which is of one moment and can be read for some hours."""
+        """The streams of a new read session for `columns` (or all): a snapshot that can be read for some hours."""
         from google.cloud.bigquery_storage_v1 import types
 
         table = _table(path)
@@ -211,7 +211,7 @@ class BigQuerySource:
                 first += whole.num_rows
 
     def expected_rows(self, path: str) -> int:
-        """How many rows BigQuery says there are."""
+        """The number of rows in the table's metadata."""
         return int(about(path).num_rows or 0)
 
 
@@ -219,7 +219,7 @@ def _stream(path: str, stream: str) -> Iterator[pa.RecordBatch]:
     with translate_errors(path), _read_client() as client:
         schema = None
         for answer in client.read_rows(stream, retry=_grpc_retry()):
-            # The first answer of a stream tells the schema.
+            # The first response of a stream holds the schema.
             if answer.arrow_schema.serialized_schema:
                 schema = pa.ipc.read_schema(pa.py_buffer(answer.arrow_schema.serialized_schema))
             yield pa.ipc.read_record_batch(pa.py_buffer(answer.arrow_record_batch.serialized_record_batch), schema)
@@ -233,11 +233,11 @@ def _table(uri: str) -> Table:
 
 
 def about(uri: str) -> Any:
-    """A table's metadata, as BigQuery's client has it.
+    """A table's metadata, in the form of BigQuery's client.
 
     Raises:
-        DataError: there is no such table.
-        UsageError: the URI names none, or access is not allowed.
+        DataError: the table does not exist.
+        UsageError: the URI is not of a table, or access is denied.
         PlatformError: BigQuery failed.
     """
     table = _table(uri)
@@ -254,7 +254,7 @@ def _type(field: Any) -> pa.DataType:
 
 
 def translate_errors(uri: str) -> AbstractContextManager[None]:
-    """Turns what BigQuery says about `uri` into one of our errors, as `bigquery.translate_errors` does."""
+    """Translates BigQuery's errors about `uri`, as `bigquery.translate_errors` does."""
     return bigquery.translate_errors(uri, "the roles BigQuery Data Viewer, Job User and Read Session User")
 
 
@@ -284,7 +284,7 @@ def _grpc_retry() -> Any:
 
 
 def _checked(name: str, value: str, allowed: re.Pattern[str], uri: str) -> str:
-    _check(name, value, allowed.fullmatch(value) is not None, f"a name that BigQuery allows for a {name}", uri)
+    _check(name, value, allowed.fullmatch(value) is not None, f"a valid name of a {name} in BigQuery", uri)
     return value
 
 

@@ -1,4 +1,4 @@
-"""How a CSV file is written: what separates its fields, what its columns are called, and what stands for nothing."""
+"""CSV dialect: delimiters, column names, encoding and missing values of a CSV file."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _NAMES = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """How CSV files are written. The default is RFC 4180, in UTF-8, with a header.
+    """The dialect of CSV files. The default is RFC 4180, in UTF-8, with a header.
 
     Attributes:
-        delimiter: one ASCII character between fields; files named .tsv have a tab where this is a comma.
-        quote: one ASCII character around fields that hold others of these; "" for none.
-        escape: one ASCII character that takes the next one's meaning away; "" for none.
+        delimiter: one ASCII character between fields; files named .tsv have a tab if this is a comma.
+        quote: one ASCII character around fields that contain special characters; "" for none.
+        escape: one ASCII character before a character without its special meaning; "" for none.
         double_quote: whether a quote within a quoted field is written twice.
-        header: the columns' names, where the first row does not tell them.
-        encoding: of the text, as Python calls it.
-        null_values: fields that stand for a missing value.
-        comment: lines that begin with this are left out, but not within a quoted field; "" for none.
-        skip_rows: lines above the header (or the first row) that are left out.
-        decimal: the decimal mark of numbers, one ASCII character that is no digit.
+        header: the columns' names, if the first row does not hold them.
+        encoding: of the text, by its name in Python.
+        null_values: fields that are missing values.
+        comment: lines that begin with this text are skipped, except within a quoted field; "" for none.
+        skip_rows: number of lines to skip above the header (or the first row).
+        decimal: the decimal mark of numbers, one ASCII character that is not a digit.
         thousands: the mark between groups of three digits; "" for none. A field that is a number in this notation is
-            read as one with a point: with decimal=, and thousands=. the field 1.234,50 is 1234.50.
+            rewritten with a point: with decimal=, and thousands=. the field 1.234,50 is 1234.50.
 
     Raises:
-        UsageError: a value outside its range, or two that contradict each other.
+        UsageError: a value is outside its range, or two values contradict each other.
     """
 
     delimiter: str = ","
@@ -59,17 +59,17 @@ class CsvDialect:
             if (name == "decimal" or value) and (
                 len(value) != 1 or not value.isascii() or value.isalnum() or value in "+-\r\n"
             ):
-                raise _wrong(name, "one ASCII character that is no letter, digit or sign", value)
+                raise _wrong(name, "one ASCII character that is not a letter, digit or sign", value)
         if self.decimal == self.thousands:
             raise _wrong("decimal and thousands", "characters that differ", self.decimal)
         used = [value for value in (self.delimiter, self.quote, self.escape) if value]
-        # An escape that is the quote itself is what double_quote says.
+        # If the escape is the quote itself, double_quote has the same meaning.
         if len(set(used)) < len(used):
-            raise _wrong("delimiter, quote and escape", "characters that differ", used)
+            raise _wrong("delimiter, quote and escape", "different characters", used)
         try:
             codecs.lookup(self.encoding)
         except LookupError as error:
-            raise _wrong("encoding", "an encoding that Python knows, such as latin-1", self.encoding) from error
+            raise _wrong("encoding", "an encoding of Python, such as latin-1", self.encoding) from error
         if len(set(self.header)) < len(self.header) or "" in self.header:
             raise _wrong("header", "names that differ, and none of them empty", self.header)
         if isinstance(self.skip_rows, bool) or not isinstance(self.skip_rows, int) or self.skip_rows < 0:
@@ -77,7 +77,7 @@ class CsvDialect:
         if "\n" in self.comment or "\r" in self.comment or not self.comment.isascii():
             raise _wrong("comment", "ASCII characters on one line", self.comment)
         if self.comment and codecs.lookup(self.encoding).name.startswith(("utf-16", "utf-32")):
-            raise _wrong("comment", "an encoding of which ASCII is a part, where comments are left out", self.encoding)
+            raise _wrong("comment", "an encoding that contains ASCII", self.encoding)
 
     @property
     def is_utf8(self) -> bool:
@@ -86,13 +86,13 @@ class CsvDialect:
 
     @classmethod
     def parse(cls, options: Sequence[str]) -> Self:
-        """From texts of the form name=value, as given to `--csv`.
+        """Parses texts of the form name=value, the values of `--csv`.
 
-        Lists (header, null_values) are separated by commas; a character may also be called tab, space, comma,
-        semicolon, pipe or none.
+        Lists (header, null_values) are separated by commas; tab, space, comma, semicolon, pipe and none are names of
+        characters.
 
         Raises:
-            UsageError: an option that is not there, is given twice, or whose value is wrong.
+            UsageError: an option does not exist, occurs twice, or its value is wrong.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
         values: dict[str, object] = {}
@@ -112,10 +112,10 @@ RFC_4180 = CsvDialect()
 
 
 def options_of(text: str) -> list[str]:
-    """The options that one parameter of a pipeline holds: a JSON list of NAME=VALUE; "" for none.
+    """Parses the options in one parameter of a pipeline: a JSON list of NAME=VALUE; "" for none.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the parameter is not such a list.
     """
     try:
         options = json.loads(text or "[]")

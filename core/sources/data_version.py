@@ -1,4 +1,4 @@
-"""The version of the data that a step of a pipeline works on, where nobody told it one."""
+"""Data version of a pipeline step, computed from the data if no version is passed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from headrace.core.sources.csv_dialect import CsvDialect, options_of
 
 
 def version_of(data: str, given: str, csv: str) -> str:
-    """The version that was given, or else that of what is there now.
+    """The passed version, or else the fingerprint of the present data.
 
     Args:
-        data: as `sources.list_paths` takes it; "" has no version.
+        data: as in `sources.list_paths`; "" has no version.
         given: the version, or "".
-        csv: how CSV is written, as a JSON list.
+        csv: options of the CSV dialect, as a JSON list.
     """
     if given or not data:
         return given
-    # Where the version is given, as `headrace submit` does, the libraries that read rows need not be there.
+    # With a passed version, as from `headrace submit`, the libraries that read rows need not be installed.
     from headrace.core.sources import open as sources
 
     return sources.data_version(sources.list_paths(data), CsvDialect.parse(options_of(csv)))

@@ -1,4 +1,4 @@
-"""Columns of JSON values: each of one type where its values are, or else of their texts; no value is rounded."""
+"""Columns of JSON values: typed if all values have one type, else text; no value is rounded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from headrace.core.values.scalars import text_of
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _UINT64_MAXIMUM = (1 << 64) - 1
-# Integers up to it are exact as float64.
+# Integers up to this are exact in float64.
 _EXACT = 1 << 53
 
 
 def column_of(values: Sequence[Any], known: pa.DataType | None = None) -> pa.Array:
-    """Values of one type as that, integers beside fractions as float64 where all are exact; others as their texts.
+    """A column of values: typed if they have one type; float64 for integers and fractions if all are exact; else text.
 
     Args:
-        values: of JSON; None where there is none.
-        known: the column's type in earlier rows: lists among single values, and single values among lists, are texts.
+        values: JSON values; None for missing ones.
+        known: the column's type in earlier rows: lists mixed with single values become text.
     """
     array = _typed(values)
     nested = pa.types.is_nested(array.type)
@@ -33,7 +33,7 @@ def column_of(values: Sequence[Any], known: pa.DataType | None = None) -> pa.Arr
 
 
 def later_type(known: pa.DataType, found: pa.DataType) -> pa.DataType:
-    """The type that a column is read with after rows of the type `found`: fractions make integers float64."""
+    """The type of a column after rows of the type `found`: fractions change integers to float64."""
     if pa.types.is_list(known) and pa.types.is_list(found):
         return pa.list_(later_type(known.value_type, found.value_type))
     if pa.types.is_null(known) or (pa.types.is_int64(known) and pa.types.is_float64(found)):

@@ -1,7 +1,7 @@
-"""Reads JSON lines: one object a line, its members as columns; a line that is none costs one row, and not the file.
+"""JSON lines source: reads one object per line, with its members as columns; a bad line affects one row only.
 
-Arrow parses whole blocks of lines, and skips the members that are not read. What it would round or refuse - an integer
-beside a fraction, a member of several types, half of a surrogate pair - is read line by line, with the same values.
+Arrow parses blocks of lines and skips the members that are not read. Blocks with values that it would round or refuse
+- integers mixed with fractions, a member of several types, half of a surrogate pair - are parsed line by line.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from headrace.core.sources.jsonl_lines import line_blocks
 from headrace.core.sources.open_file import split_name
 from headrace.core.sources.source import file_name
 
-# Lines are read by about so many bytes, and parsed together.
+# Bytes per block of lines, approximately.
 BLOCK = 1 << 20
 _USUAL_RATE = 5
 _SHOWN = 200
-# Different members in the first block: each would be a column.
+# Maximum number of different members in the first block: each is a column.
 _MAXIMUM_MEMBERS = 10_000
-# Rows that a member's type is learned from when it is met first.
+# Number of rows from which the type of a new member is inferred.
 _SAMPLE = 20
-# An integer that a float64 may not hold.
+# The smallest integer that may not be exact in float64.
 _LONG_INTEGER = re.compile(rb"[:,\[\s]-?[0-9]{16,}\s*[,}\]]")
 _EXACT = float(1 << 53)
-# Types of a member on a line that is nested too deeply for Python.
+# Types to try for a member on a line that is nested too deeply for Python.
 _SCALARS = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 
 
 class JsonLinesSource:
-    """Files of one JSON object a line, in UTF-8, or of one array of objects. Blank lines are no rows."""
+    """Files of one JSON object per line, in UTF-8, or of one array of objects. Blank lines are not rows."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The members in the first block of lines, and those of `wanted` that are met first in a later one.
+        """The members in the first block of lines, and those of `wanted` that first occur in a later one.
 
         Raises:
-            DataError: there is no such file.
+            DataError: the file does not exist.
             EmptyFile: it has no rows, or none with a member.
-            UnreadableFile: it is damaged, or its first lines are no objects.
+            UnreadableFile: it is damaged, or its first lines are not objects.
         """
         found: dict[str, pa.DataType] = {}
         for number, lines in enumerate(line_blocks(path, BLOCK)):
@@ -64,7 +64,7 @@ class JsonLinesSource:
                 raise UnreadableFile(
                     "the file is not JSON lines",
                     where=path,
-                    expected="one JSON object a line, or an array of objects",
+                    expected="one JSON object per line, or an array of objects",
                     received=lines[0][:60].decode("utf-8", "replace").strip(),
                 )
             names = dict.fromkeys(name for row in rows for name in row if not number or name in late)
@@ -81,7 +81,7 @@ class JsonLinesSource:
         return list(found.items())
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
-        """The whole file: how many rows there are before a byte is known only from the beginning."""
+        """The whole file: the number of rows before a byte can only be counted from the beginning."""
         return [None]
 
     def read(
@@ -97,7 +97,7 @@ class JsonLinesSource:
                 first += len(lines)
 
     def expected_rows(self, path: str) -> int:
-        """From the length of the first lines."""
+        """Estimates the rows from the length of the first lines."""
         for lines in line_blocks(path, BLOCK):
             rate = _USUAL_RATE if split_name(path)[1] else 1
             length = sum(map(len, lines))
@@ -106,9 +106,9 @@ class JsonLinesSource:
 
 
 class _Reader:
-    """Lines of one file as batches of columns, whose types are learned on the way.
+    """Converts lines of one file to batches of columns, and infers their types.
 
-    A column's values have the same text and number whichever of its types a batch has.
+    A column's values have the same text and number for each of the types that its batches may have.
     """
 
     def __init__(self, path: str, columns: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ class _Reader:
     def read(
         self, lines: Sequence[bytes], first: int
     ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
-        """The columns of some lines, the numbers of their rows from `first` on, and the lines that are no rows."""
+        """The columns of some lines, the numbers of their rows from `first` on, and the lines that are not rows."""
         content = b"".join(lines)
         self._learn(lines, content)
         batch = self._parse(content, lines)
@@ -129,7 +129,7 @@ class _Reader:
         return self._one_by_one(lines, first)
 
     def _learn(self, lines: Sequence[bytes], content: bytes) -> None:
-        """The types of columns that are met for the first time, from the first lines that name them."""
+        """Infers the types of new columns from the first lines that have them."""
         for name, quoted in self._quoted.items():
             if name not in self._types and quoted in content:
                 naming = [line for line in lines if quoted in line][:_SAMPLE]
@@ -142,7 +142,7 @@ class _Reader:
             self._types[name] = kind if known is None else later_type(known, kind)
 
     def _parse(self, content: bytes, lines: Sequence[bytes]) -> pa.RecordBatch | None:
-        """All lines at once; None where they have to be read one by one."""
+        """Parses all lines at once; None if they must be parsed one by one."""
         named = [name for name, quoted in self._quoted.items() if quoted in content or b"\\u" in content]
         try:
             content.decode()
@@ -156,7 +156,7 @@ class _Reader:
             )
         except (pa.ArrowException, UnicodeDecodeError):
             return None
-        # Two objects on a line would be two rows here, and one there.
+        # Two objects on a line would be two rows for Arrow, and are one bad line in the other parser.
         if table.num_rows != len(lines):
             return None
         arrays = {name: table.column(name).combine_chunks() for name in named}
@@ -196,7 +196,7 @@ def _quoted(name: str) -> bytes:
 
 
 def _may_be_rounded(array: pa.Array) -> bool:
-    """Whether an integer may have been read as a float64 that is another number."""
+    """Whether an integer may have been rounded to a float64."""
     while pa.types.is_list(array.type):
         array = array.flatten()
     if not pa.types.is_floating(array.type):
@@ -206,13 +206,13 @@ def _may_be_rounded(array: pa.Array) -> bool:
 
 
 def _object(line: bytes, columns: Sequence[str] = ()) -> dict[str, Any] | str:
-    """The object on a line, or what is wrong with it; of one that is nested too deeply, the members `columns`."""
+    """The object on a line, or its error; for a line that is nested too deeply, the members `columns` only."""
     try:
         value = json.loads(line)
         if b"\\ud" in line.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return "half of a surrogate pair is no character"
+        return "half of a surrogate pair is not a character"
     except UnicodeDecodeError as error:
         return f"it is not UTF-8: {error}"
     except ValueError as error:
@@ -223,7 +223,7 @@ def _object(line: bytes, columns: Sequence[str] = ()) -> dict[str, Any] | str:
 
 
 def _members(line: bytes, columns: Sequence[str]) -> dict[str, Any] | str:
-    """As Arrow reads a line, which skips other members whatever their depth."""
+    """Parses a line with Arrow, which skips other members at any depth."""
     found: dict[str, Any] = {}
     for name in columns:
         for kind in _SCALARS:

@@ -1,4 +1,4 @@
-"""Lines of JSON text: the rows of JSON lines, or of one array of objects, each bounded before it is held in memory."""
+"""Lines of JSON text: the rows of JSON lines, or of one array of objects, with a maximum length per row."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
 
-# A row may not be longer: one line of a small compressed file can be larger than any memory.
+# Maximum length of a row: one line of a small compressed file can exceed the memory.
 MAXIMUM_LINE = 16 << 20
 _BLANK_LINES = re.compile(rb"\n[ \t\r\n]*\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
-# What stands between two values of an array.
+# Text between two values of an array.
 _NO_VALUE = re.compile(r"[ \t\r\n,]*")
 
 
 def line_blocks(path: str, size: int) -> Iterator[list[bytes]]:
-    """Lines that are not blank, by about `size` bytes, with their line feeds; the objects of an array as one each.
+    """Blocks of about `size` bytes of non-blank lines with their line feeds; an object of an array is one line.
 
     Raises:
-        DataError: there is no such file.
+        DataError: the file does not exist.
         UnreadableFile: it is damaged, or a line is longer than MAXIMUM_LINE.
     """
     with reading(path, "JSON lines"), opened(path) as file:
@@ -33,9 +33,9 @@ def line_blocks(path: str, size: int) -> Iterator[list[bytes]]:
         while content := file.read(size):
             if b"\0" in content:
                 raise UnreadableFile(
-                    "the file holds zero bytes, as a damaged disk or a broken transfer leaves them",
+                    "the file contains zero bytes, a sign of a damaged disk or a broken transfer",
                     where=path,
-                    fix="Restore the file; rows may be missing where the zeros are",
+                    fix="Restore the file; rows may be missing at the zero bytes",
                 )
             if not begun:
                 content = (rest + content).removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
@@ -70,13 +70,13 @@ def _check_length(path: str, line: bytes) -> None:
         raise UnreadableFile(
             "a row is too long",
             where=path,
-            expected=f"rows of at most {MAXIMUM_LINE >> 20} MiB, each on a line of its own",
-            received=f"one that begins with {line[:60].decode('utf-8', 'replace')!a}",
+            expected=f"rows of at most {MAXIMUM_LINE >> 20} MiB, each on a separate line",
+            received=f"a row that begins with {line[:60].decode('utf-8', 'replace')!a}",
         )
 
 
 def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[list[bytes]]:
-    """The values of one array, which may stand on any number of lines, each as one line."""
+    """The values of one array, each as one line; the array may have any number of lines."""
     decoder, scanner = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder()
     lines: list[bytes] = []
     held = 0
@@ -112,7 +112,7 @@ def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[list[byt
 
 def _not_closed(path: str, text: str, received: str) -> UnreadableFile:
     return UnreadableFile(
-        "the file begins as an array, and is none",
+        "the file begins as an array and is not a valid one",
         where=path,
         expected="an array of objects, or one object on each line",
         received=f"{received} at {text[:60]!a}" if text else received,

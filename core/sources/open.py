@@ -1,4 +1,4 @@
-"""Source factory: the parts of a file, folder, glob, table or query, and what reads each."""
+"""Source factory: the parts of a file, folder, glob, table or query, and the source of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.core.sources.partitions import PartitionedSource, partition_values
 from headrace.core.sources.source import BIGQUERY, Part, Rows, Source
 
 _FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".avro", ".tfrecord", ".tfrecords")
-# These hold compressed blocks, and would have to be unpacked whole to be sought in; TFRecords come as gzip alone.
+# These formats compress blocks and need seeking, for which a compressed file would be unpacked completely.
 _NEVER_COMPRESSED = (".parquet", ".avro")
 _ONLY_GZIP = (".tfrecord", ".tfrecords")
 _WITHOUT_SCHEMA = (".jsonl", ".ndjson", ".json")
@@ -28,13 +28,13 @@ def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] 
     """The parts of a file, a folder, a glob, a table or a query, in the order of their paths.
 
     Args:
-        data: what is read; a query is run.
-        csv: how CSV files are written.
-        columns: those that will be read, which tables need to know; all by default.
+        data: the input; a query is run.
+        csv: the dialect of CSV files.
+        columns: the columns to read, which sessions of tables require; all by default.
 
     Raises:
-        DataError: nothing is there, or nothing of a format that is read.
-        UsageError: a name or the query is wrong, or access is not allowed.
+        DataError: there are no files, or none of a supported format.
+        UsageError: a name or the query is wrong, or access is denied.
         PlatformError: the service failed.
     """
     parts: list[Part] = []
@@ -47,7 +47,7 @@ def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] 
 
 
 def list_paths(data: str) -> list[str]:
-    """The files, or the table, that `data` names, in order. Raises as `list_parts` does."""
+    """The files, or the table, of `data`, in order. Raises the errors of `list_parts`."""
     if data.startswith(BIGQUERY):
         from headrace.core.sources import bigquery
 
@@ -59,15 +59,15 @@ def list_paths(data: str) -> list[str]:
 
 
 def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()) -> Source:
-    """The format of a file, by the end of its name, with the columns of folders COLUMN=VALUE.
+    """The source of a file's format, by the suffix of its name, with the columns of folders COLUMN=VALUE.
 
     Args:
         path: the file.
-        csv: how CSV files are written.
-        coded: columns that may come as dictionaries, where that is how the file has them.
+        csv: the dialect of CSV files.
+        coded: columns that may be returned as dictionaries if the file stores them this way.
 
     Raises:
-        DataError: it is not one that is read.
+        DataError: the format is not supported.
     """
     source = _format_of(path, csv, coded)
     values = {} if path.startswith(BIGQUERY) else partition_values(path)
@@ -75,7 +75,7 @@ def source_of(path: str, csv: CsvDialect = RFC_4180, coded: Collection[str] = ()
 
 
 def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
-    """What reads a format is imported only where one is met."""
+    """Imports a format's source only if a file of that format is read."""
     if path.startswith(BIGQUERY):
         from headrace.core.sources.bigquery import BigQuerySource
 
@@ -83,10 +83,10 @@ def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
     form, compression = split_name(path)
     if form not in _FORMATS or (compression and PurePath(path).suffix.lower() not in _compressions(form)):
         raise DataError(
-            "the file is of a format that is not read",
+            "the file's format is not supported",
             where=path,
             expected=f"a name ending in {', '.join(_FORMATS)}, text also in {', '.join(COMPRESSIONS)}",
-            received="".join(PurePath(path).suffixes[-2:] if compression else [form]) or "a name without an ending",
+            received="".join(PurePath(path).suffixes[-2:] if compression else [form]) or "a name without a suffix",
         )
     if form == ".parquet":
         from headrace.core.sources.parquet import ParquetSource
@@ -110,7 +110,7 @@ def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
 
 
 def states_columns(path: str) -> bool:
-    """Whether a file of this format states its columns: where it does not, each row may have others."""
+    """Whether files of this format declare their columns; in other formats each row may have different ones."""
     return path.startswith(BIGQUERY) or split_name(path)[0] not in _WITHOUT_SCHEMA
 
 
@@ -127,11 +127,11 @@ def _endings() -> Iterator[str]:
 
 
 def read_part(part: Part, columns: Sequence[str], batch_rows: int, coded: Collection[str] = ()) -> Iterator[Rows]:
-    """The rows of a part, in order; of its columns, `coded` may come as dictionaries.
+    """The rows of a part, in order; the columns `coded` may be dictionaries.
 
     Raises:
         UnreadableFile: the file is damaged.
-        DataError: it is not what its name says, or lacks a column.
+        DataError: its format differs from its name, or it lacks a column.
     """
     source = source_of(part.path, part.csv, coded)
     for batch, numbers, refused in source.read(part.path, columns, batch_rows, part.piece):
@@ -139,7 +139,7 @@ def read_part(part: Part, columns: Sequence[str], batch_rows: int, coded: Collec
 
 
 def expected_rows(parts: Sequence[Part]) -> int:
-    """About how many rows there are in all; a damaged file counts as none."""
+    """The estimated total number of rows; a damaged file counts as empty."""
     total = 0
     for path, part in {part.path: part for part in parts}.items():
         try:
@@ -150,7 +150,7 @@ def expected_rows(parts: Sequence[Part]) -> int:
 
 
 def size_of(path: str) -> int:
-    """Bytes of a file, or of a table as its service counts them."""
+    """The size in bytes of a file, or of a table by its metadata."""
     if path.startswith(BIGQUERY):
         from headrace.core.sources import bigquery
 
@@ -159,7 +159,7 @@ def size_of(path: str) -> int:
 
 
 def data_version(paths: Sequence[str], csv: CsvDialect = RFC_4180) -> str:
-    """SHA-256 of what the rows depend on: the files' contents, or the table's last change, and how CSV is read."""
+    """SHA-256 of the files' contents or the table's last change, and of the CSV dialect."""
     tables = [path for path in paths if path.startswith(BIGQUERY)]
     if tables:
         from headrace.core.sources import bigquery
@@ -176,7 +176,7 @@ def data_version(paths: Sequence[str], csv: CsvDialect = RFC_4180) -> str:
 
 
 def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[examples.Source, ...]:
-    """The files, each once, with the rows of all its parts, which are given by index."""
+    """The files, each once, with the sum of the rows of its parts, which are passed by index."""
     rows: Counter[str] = Counter()
     names = {}
     for part in parts:

@@ -1,4 +1,4 @@
-"""Opens a source file, wherever it is and however it is compressed, and tells a damaged one from one not there."""
+"""Source files: opens local, remote and compressed files, and distinguishes damaged files from missing ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
 def split_name(path: str) -> tuple[str, str | None]:
-    """The ending that names a file's format, and its compression: ("rows.csv.gz") is (".csv", "gzip")."""
+    """The suffix of a file's format, and its compression: ("rows.csv.gz") is (".csv", "gzip")."""
     name = PurePath(path)
     compression = COMPRESSIONS.get(name.suffix.lower())
     return (PurePath(name.stem).suffix if compression else name.suffix).lower(), compression
@@ -24,7 +24,7 @@ def split_name(path: str) -> tuple[str, str | None]:
 
 @contextmanager
 def opened(path: str) -> Iterator[pa.NativeFile]:
-    """The uncompressed bytes of a file, as Arrow reads them; one that is not compressed can be sought in."""
+    """The uncompressed bytes of a file as an Arrow file; it is seekable if the file is not compressed."""
     remote = storage.is_remote(path)
     with pa.PythonFile(storage.open_input(path), "r") if remote else pa.OSFile(str(storage.local_path(path))) as file:
         compression = split_name(path)[1]
@@ -37,21 +37,21 @@ def opened(path: str) -> Iterator[pa.NativeFile]:
 
 @contextmanager
 def reading(path: str, form: str) -> Iterator[None]:
-    """Turns what is said of a file that cannot be read as a `form`, such as Parquet, into one of our errors.
+    """Translates errors of reading a file of the format `form`, such as Parquet.
 
     Raises:
-        DataError: there is no such file, or it may not be read.
+        DataError: the file does not exist, or access is denied.
         PlatformError: the disk or the service failed.
-        UnreadableFile: the file is damaged, or not what its name says.
+        UnreadableFile: the file is damaged, or has another format.
     """
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError("there is no such file", where=path) from error
+        raise DataError("the file does not exist", where=path) from error
     except (PermissionError, IsADirectoryError) as error:
         raise DataError("the file cannot be read", where=path, received=str(error)) from error
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        # Arrow's own words about a damaged file are an OSError too, but one without a number.
+        # Arrow also raises OSError for a damaged file, but without an error number.
         if isinstance(error, OSError) and error.errno is not None:
             raise PlatformError("the file cannot be read", where=path, received=str(error)) from error
         raise damaged(path, form, error) from error

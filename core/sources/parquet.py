@@ -1,4 +1,4 @@
-"""Reads Parquet: the columns asked for, as the file types them; row groups are pieces of their own."""
+"""Parquet source: reads the requested columns with the file's types; groups of row groups are the pieces."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
 from headrace.core.values.columns import is_text, logical
 
-# Row groups that follow each other make one piece up to this many rows: a piece has to be worth its start.
+# Consecutive row groups are one piece up to this many rows, because starting a piece takes time.
 PIECE_ROWS = 500_000
 
 RowGroups = tuple[int, int]
 
 
-# A text that is written out takes 4 bytes and its own; a column of texts that is smaller is codes of a dictionary.
+# A plain text takes 4 bytes and its characters; a smaller column of texts is dictionary-encoded.
 _CODED_BYTES = 4.0
 
 
 class ParquetSource:
-    """Parquet files. Every row is a row here, so none is refused."""
+    """Parquet files. No row is refused."""
 
     def __init__(self, coded: Collection[str] = ()) -> None:
-        """Prepares to read.
+        """Creates a source.
 
         Args:
-            coded: columns of text that come as dictionaries where the file has them so, which makes no text of each
-                value.
+            coded: columns of text that are returned as dictionaries if the file stores them this way, without a text
+                per value.
         """
         self._coded = coded
 
@@ -64,7 +64,7 @@ class ParquetSource:
         with _opened(path, self._coded, batch_rows) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
             first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
-            # Without threads memory stays at one row group, and the order is the file's; workers are Beam's to add.
+            # Without threads memory is bounded by one row group and the order is the file's; Beam adds parallelism.
             for batch in file.iter_batches(
                 batch_rows, row_groups=range(begin, end), columns=list(columns), use_threads=False
             ):
@@ -74,14 +74,14 @@ class ParquetSource:
                 first += batch.num_rows
 
     def expected_rows(self, path: str) -> int:
-        """How many rows the footer says there are."""
+        """The number of rows in the footer."""
         with _opened(path) as file:
             rows: int = file.metadata.num_rows
             return rows
 
 
 def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
-    """A column in its plain physical form, dictionaries as they are; its texts are checked once, here."""
+    """A column in its plain physical form, except dictionaries; checks that its texts are UTF-8."""
     coded = pa.types.is_dictionary(column.type)
     plain = column if coded else logical(column)
     words = column.dictionary if coded else plain
@@ -93,14 +93,14 @@ def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
                 f'text in the column "{name}" is not UTF-8',
                 where=path,
                 received=str(error).splitlines()[0][:200].rstrip("."),
-                fix="Write the column as text, or as binary where it is none",
+                fix="Write the column as UTF-8 text, or as binary",
             ) from error
     return plain
 
 
 @contextmanager
 def _opened(path: str, coded: Collection[str] = (), batch_rows: int = 0) -> Iterator[pq.ParquetFile]:
-    # Page checksums are compared where the file has them.
+    # Page checksums are compared if the file has them.
     with reading(path, "Parquet"), opened(path) as plain:
         metadata = pq.read_metadata(plain) if coded else None
         with pq.ParquetFile(
@@ -113,9 +113,9 @@ def _opened(path: str, coded: Collection[str] = (), batch_rows: int = 0) -> Iter
 
 
 def _held_as_codes(metadata: pq.FileMetaData, coded: Collection[str], batch_rows: int) -> list[str]:
-    """Those of the columns that are text, and throughout the file so small that most of it are codes."""
+    """The text columns that are so small in the whole file that most of their values are codes."""
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    # Each row group has a dictionary of its own, so that no batch would hold rows of two.
+    # Each row group has its own dictionary, so a batch must not contain rows of two.
     if any(group.num_rows < batch_rows for group in groups[:-1]):
         return []
     found = []

@@ -22,7 +22,7 @@ _FOLDER = re.compile(r"(?P<name>[^=/._][^=/]*)=(?P<value>[^/]*)")
 
 
 def partition_values(path: str) -> dict[str, str | None]:
-    """The columns that the innermost folders of a path state, from the outermost on; values are text as it stands."""
+    """The columns of the innermost folders of a path, outermost first; values are text."""
     found: list[tuple[str, str | None]] = []
     for folder in reversed(PurePosixPath(path).parts[:-1]):
         match = _FOLDER.fullmatch(folder)
@@ -35,10 +35,10 @@ def partition_values(path: str) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class PartitionedSource:
-    """A file with the columns of its folders; a column that the file has itself is the file's.
+    """A file with the columns of its folders; the file's own columns take precedence.
 
     Attributes:
-        file: reads the file.
+        file: the source of the file.
         values: of the folders' columns.
     """
 
@@ -46,7 +46,7 @@ class PartitionedSource:
     values: Mapping[str, str | None]
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """Those of the file, then those of its folders, which are text."""
+        """The columns of the file, then those of its folders, which are text."""
         own = self.file.columns(path, [name for name in wanted if name not in self.values])
         names = {name for name, _ in own}
         return [*own, *((name, pa.string()) for name in self.values if name not in names)]
@@ -58,13 +58,13 @@ class PartitionedSource:
     def read(
         self, path: str, columns: Sequence[str], batch_rows: int, piece: Piece = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
-        """The file's batches with the folders' columns among them."""
+        """The file's batches with the folders' columns."""
         try:
             names = [name for name, _ in self.file.columns(path, columns)]
         except EmptyFile:
             return
         added = {name: value for name, value in self.values.items() if name not in names}
-        # A column of the file's tells how many rows there are.
+        # A column of the file has the number of rows.
         own = [name for name in columns if name not in added] or names[:1]
         for batch, numbers, refused in self.file.read(path, own, batch_rows, piece):
             arrays = [

@@ -14,15 +14,15 @@ import pyarrow as pa
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 
-# What the addresses of tables and queries begin with.
+# Prefix of the URIs of tables and queries.
 BIGQUERY = "bigquery://"
 
-# What of a file a part is, in the words of its format; None for the whole.
+# The piece of a file, in a form of its format; None for the whole file.
 Piece = Any
 
 
 def file_name(path: str) -> str:
-    """A file's name without folders, but those that are partitions, as in "year=2019/rows.parquet"."""
+    """A file's name without folders except partitions, as in "year=2019/rows.parquet"."""
     parts = PurePath(path).parts
     first = len(parts) - 1
     while first > 0 and "=" in parts[first - 1]:
@@ -32,14 +32,14 @@ def file_name(path: str) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the input that is read in one go: a whole file, row groups of one, or a stream of a table.
+    """A unit of the input: a whole file, row groups of a file, or a stream of a table.
 
     Attributes:
-        index: its place in the input, which decides the order of its rows among all.
-        path: where it is.
-        piece: what of that it is; None for all.
-        csv: how it is written, if it is CSV.
-        stream: which of several streams of a table it is, from 1; 0 where rows are numbered through the file.
+        index: its position in the input, which determines the order of rows.
+        path: the file or the table.
+        piece: the piece of it; None for all.
+        csv: the dialect, if it is CSV.
+        stream: the number of a table's stream, from 1; 0 if rows are numbered through the file.
     """
 
     index: int
@@ -57,19 +57,19 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What its rows are numbered in: the file, or a stream of a table."""
+        """The unit in which its rows are numbered: the file, or a stream of a table."""
         return f"{self.file}, stream {self.stream}" if self.stream else self.file
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as they were read: what moves through the pipeline.
+    """Rows as read from a source; the elements of the pipeline.
 
     Attributes:
-        part: what they were read from.
-        batch: the columns asked for: text (CSV), or as the file types them (Parquet).
-        numbers: for each row of the batch, its place among the file's data rows, from 1.
-        refused: rows between these that could not be read as rows at all.
+        part: their part of the input.
+        batch: the requested columns: text (CSV), or the file's types (Parquet).
+        numbers: the number of each row among the file's data rows, from 1.
+        refused: rows between these that could not be parsed.
     """
 
     part: Part
@@ -79,27 +79,27 @@ class Rows:
 
     @property
     def position(self) -> tuple[int, int]:
-        """The place of its first row among all: index of the part, number of the row."""
+        """The position of its first row: index of the part, number of the row."""
         first = [int(number) for number in self.numbers[:1]] + [row.row for row in self.refused]
         return self.part.index, min(first)
 
     @property
     def count(self) -> int:
-        """Rows read, refused ones too."""
+        """Number of rows, including refused ones."""
         return len(self.numbers) + len(self.refused)
 
 
 class Source(Protocol):
-    """A format that rows are stored in. Every method raises DataError for a file that is not of the format."""
+    """A storage format of rows. All methods raise DataError for a file of another format."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The names of a file's columns, as they stand there, and the types that `read` gives them.
+        """The names of a file's columns, and the types that `read` returns.
 
-        A format without a schema is read further for those of `wanted` that its first rows do not have.
+        In a format without a schema, later rows are searched for those of `wanted` that the first rows lack.
         """
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> Sequence[Piece]:
-        """What a file can be read in, one or more; of `columns`, or all. A file that is damaged is one piece."""
+        """The pieces of a file, one or more, for `columns` or all. A damaged file is one piece."""
 
     def read(
         self, path: str, columns: Sequence[str], batch_rows: int, piece: Piece = None
@@ -107,4 +107,4 @@ class Source(Protocol):
         """Batches of at most `batch_rows` rows, the rows' numbers in the file, and the rows refused."""
 
     def expected_rows(self, path: str) -> int:
-        """About how many rows the file has, from its first block or its footer."""
+        """The estimated number of rows, from the file's first block or its footer."""

@@ -1,6 +1,6 @@
-"""Sees while text is read whether it is damaged: bytes that no text has, and a quote that takes in the file's rest.
+"""Damage check of text while it is read: bytes that are not text, and a quote that is never closed.
 
-A parser goes on over either, and makes one row of what were many: rows would be gone, and nothing would tell.
+A parser accepts both and merges many rows into one: rows would be lost without a message.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from headrace.core.sources.csv_dialect import CsvDialect
 from headrace.core.sources.open_file import opened
 
 _BLOCK = 1 << 20
-# Of these, zero bytes are a part.
+# These encodings contain zero bytes.
 _WIDE = ("utf-16", "utf-32")
 
 
 class WatchedText(io.RawIOBase):
-    """A stream that refuses what is not text of the dialect, and counts its quotes.
+    """A stream that refuses bytes that are not text of the dialect, and counts its quotes.
 
     Args:
-        file: what is read.
+        file: the file.
         path: its name, for errors.
-        dialect: what its encoding and its quote are.
+        dialect: with its encoding and its quote.
     """
 
     def __init__(self, file: Any, path: str, dialect: CsvDialect) -> None:
@@ -38,14 +38,14 @@ class WatchedText(io.RawIOBase):
         self.quotes = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fills `buffer` as far as there is text.
+        """Fills `buffer` with text.
 
         Raises:
-            UnreadableFile: a byte is zero, or not UTF-8 where the text should be.
+            UnreadableFile: a byte is zero, or not UTF-8 in a dialect of UTF-8.
         """
         content = self._file.read(len(buffer))
         if self._zeros_are_damage and b"\0" in content:
@@ -63,15 +63,15 @@ class WatchedText(io.RawIOBase):
 
 
 def check_quotes(path: str, lines: Iterable[bytes], dialect: CsvDialect) -> None:
-    """Looks whether a quoted field is open at the end; to be asked only where the quotes are odd in number.
+    """Checks that no quoted field is open at the end; only necessary if the number of quotes is odd.
 
     Args:
         path: of the file, for errors.
-        lines: its text, without what the dialect leaves out.
-        dialect: how it is written.
+        lines: its text, without the lines that the dialect skips.
+        dialect: of the file.
 
     Raises:
-        UnreadableFile: one is, and took in all lines to the end.
+        UnreadableFile: a field is open and contains all lines to the end.
     """
     quote, escape, delimiter = (text.encode() for text in (dialect.quote, dialect.escape, dialect.delimiter))
     number = opened_in = 0
@@ -83,7 +83,7 @@ def check_quotes(path: str, lines: Iterable[bytes], dialect: CsvDialect) -> None
             if escape and _is_escaped(line, at, escape):
                 pass
             elif not inside:
-                # Only at a field's beginning does a quote open it.
+                # A quote opens a field only at its beginning.
                 inside = at == 0 or line[at - 1 : at] == delimiter
                 opened_in = number if inside else opened_in
             elif dialect.double_quote and line[after : after + 1] == quote:
@@ -96,8 +96,8 @@ def check_quotes(path: str, lines: Iterable[bytes], dialect: CsvDialect) -> None
             "a quote is opened and never closed",
             where=f"{path}, line {opened_in}{' without the comments' if dialect.comment else ''}",
             expected="a closing quote in the same row",
-            received=f"none in the {number - opened_in + 1:,} lines to the file's end",
-            fix="Restore the file or correct the row; where quotes have no meaning, give --csv quote=none",
+            received=f"no closing quote in the {number - opened_in + 1:,} lines to the file's end",
+            fix="Restore the file or correct the row; if quotes have no special meaning, use --csv quote=none",
         )
 
 
@@ -107,10 +107,10 @@ def _is_escaped(line: bytes, at: int, escape: bytes) -> bool:
 
 
 def check_beginning(path: str, block: bytes) -> None:
-    """Refuses what is not UTF-8, from the file's beginning.
+    """Refuses a file whose beginning is not UTF-8.
 
     Raises:
-        UnreadableFile: it is not.
+        UnreadableFile: it is not UTF-8.
     """
     if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UnreadableFile(
@@ -118,24 +118,24 @@ def check_beginning(path: str, block: bytes) -> None:
             where=path,
             expected="text in UTF-8",
             received="UTF-16",
-            fix="Give its encoding by --csv encoding=utf-16",
+            fix="Set its encoding with --csv encoding=utf-16",
         )
     try:
-        # A character that the block's end cuts in two is no fault.
+        # A character that is split by the end of the block is no error.
         codecs.getincrementaldecoder("utf-8")().decode(block)
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error.start, block.count(b"\n", 0, error.start) + 1, block[error.start]) from error
 
 
 def check_utf8(path: str) -> None:
-    """Finds the first byte of a whole file that is not UTF-8.
+    """Finds the first byte of a file that is not UTF-8.
 
     Raises:
-        UnreadableFile: there is one.
+        UnreadableFile: there is such a byte.
     """
     with opened(path) as file:
         offset = line = 0
-        # No byte of a UTF-8 character but the last is a line break, so a line is decoded as a whole.
+        # A line break is never part of a longer UTF-8 character, so each line can be decoded separately.
         for line, content in enumerate(io.BufferedReader(file, _BLOCK), 1):
             try:
                 content.decode("utf-8")
@@ -150,12 +150,12 @@ def _not_utf8(path: str, offset: int, line: int, byte: int) -> UnreadableFile:
         where=f"{path}, line {line}",
         expected="text in UTF-8",
         received=f"byte 0x{byte:02x} at offset {offset}",
-        fix="Save the file as UTF-8, convert it with iconv, or give its encoding by --csv, such as encoding=latin-1",
+        fix="Save the file as UTF-8, convert it with iconv, or set its encoding with --csv, such as encoding=latin-1",
     )
 
 
 def _zeros(path: str) -> UnreadableFile:
-    """The error for a file with a zero byte, with the place of the first."""
+    """The error for a file with a zero byte, with the position of the first."""
     where, offset = path, 0
     with opened(path) as file:
         for line, content in enumerate(io.BufferedReader(file, _BLOCK), 1):
@@ -164,9 +164,9 @@ def _zeros(path: str) -> UnreadableFile:
                 break
             offset += len(content)
     return UnreadableFile(
-        "the file holds zero bytes, as a damaged disk or a broken transfer leaves them",
+        "the file contains zero bytes, a sign of a damaged disk or a broken transfer",
         where=where,
         expected="text",
         received=f"byte 0x00 at offset {offset}",
-        fix="Restore the file; rows may be missing where the zeros are",
+        fix="Restore the file; rows may be missing at the zero bytes",
     )

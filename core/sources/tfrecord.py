@@ -1,4 +1,4 @@
-"""Reads TFRecords of tf.train.Example, every checksum compared: their features as columns."""
+"""TFRecord source: reads the features of tf.train.Examples as columns, and verifies all checksums."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from headrace.core.sources.open_file import reading, split_name
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
 
-# Bytes read to learn the columns and the length of a record.
+# Bytes to read for the columns and the length of a record.
 _SAMPLE = 1 << 20
 _USUAL_RATE = 5
 
 
 class TFRecordSource:
-    """TFRecord files of tf.train.Example. A file with a record that is none is unreadable."""
+    """TFRecord files of tf.train.Example. A file with a record of another type is unreadable."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The features in the first records, by name; where all are bytes that are UTF-8, text."""
+        """The features of the first records, by name; text if all values are bytes in UTF-8."""
         for records in self._records(path, _SAMPLE):
             batch = _decoded(path, records, None)
             return [(field.name, _as_text(batch.column(field.name)).type) for field in batch.schema]
         return []
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
-        """The whole file: a record is found only from the one before it."""
+        """The whole file: the start of a record is only known from the record before it."""
         return [None]
 
     def read(
@@ -47,7 +47,7 @@ class TFRecordSource:
                 first += batch.num_rows
 
     def expected_rows(self, path: str) -> int:
-        """From the length of the first records."""
+        """Estimates the rows from the length of the first records."""
         for records in self._records(path, _SAMPLE):
             length: float = records.nbytes / len(records)
             rate = _USUAL_RATE if split_name(path)[1] else 1
@@ -70,7 +70,7 @@ def _decoded(path: str, records: pa.LargeBinaryArray, columns: Sequence[str] | N
 
 
 def _unreadable(path: str, error: DataError) -> DataError:
-    """What is wrong with a record is wrong with the file; a file that is not there stays that."""
+    """Converts the error of a record to that of its file; the error of a missing file is unchanged."""
     if isinstance(error, UnreadableFile) or isinstance(error.__cause__, FileNotFoundError | PermissionError):
         return error
     return UnreadableFile(
@@ -79,7 +79,7 @@ def _unreadable(path: str, error: DataError) -> DataError:
 
 
 def _as_text(column: pa.Array) -> pa.Array:
-    """Bytes as text where they are, for text is what categories and keys are written as."""
+    """Bytes as text if they are UTF-8, because categories and keys are text."""
     if not pa.types.is_binary(column.type):
         return column
     try:

@@ -1,4 +1,4 @@
-"""Columns of Arrow as texts, numbers and integers, and their values as JSON holds them: whole columns at a time."""
+"""Arrow columns converted to texts, and their values to JSON, a column at a time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from headrace.core.values.scalars import text_of
 
 Mask = npt.NDArray[np.bool_]
 
-# Between these Arrow writes a fraction as Python does; it changes to an exponent elsewhere.
+# Between these limits Arrow formats a fraction as Python does; outside them it uses an exponent.
 _PLAIN_MINIMUM, _PLAIN_MAXIMUM = 1e-4, 1e14
 _HEXADECIMAL = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), "S2")
-# Where the 16 bytes of a UUID stand in its text of 36 characters.
+# Positions of the 16 bytes of a UUID in its text of 36 characters.
 _UUID_PLACES = (0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34)
 
 
 def logical(column: pa.Array) -> pa.Array:
-    """A column without its physical form: no dictionary, runs, views or extension, and UUIDs as their text."""
+    """A column in its logical type: without dictionaries, runs, views or extensions, and UUIDs as text."""
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
         storage = column.storage
@@ -44,7 +44,7 @@ def logical(column: pa.Array) -> pa.Array:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type is text, in whichever physical form."""
+    """Whether a column of this type is text, in any physical form."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return is_text(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
@@ -53,7 +53,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def blank(column: pa.Array, words: Collection[str]) -> pa.Array:
-    """A column without the texts that stand for missing values, blanks around them or not, which become null."""
+    """A column in which the texts for missing values, with or without blanks around them, are null."""
     if not words or not is_text(column.type):
         return column
     plain = logical(column)
@@ -65,7 +65,7 @@ def texts(column: pa.Array) -> tuple[pa.Array, Mask]:
     """The text of each value of a scalar column, and which values are bytes that are not UTF-8.
 
     Returns:
-        [rows] of strings, null where a value is missing (NaN too) or has no text; and [rows].
+        [rows] of strings, null for missing values (including NaN) and values without text; and [rows].
 
     Raises:
         pa.ArrowNotImplementedError: the type has no text, such as a list.
@@ -92,7 +92,7 @@ def texts(column: pa.Array) -> tuple[pa.Array, Mask]:
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """As `texts`, where bytes that are not UTF-8 are an error.
+    """The texts of `texts`; bytes that are not UTF-8 are an error.
 
     Raises:
         DataError: bytes are not UTF-8.
@@ -108,10 +108,10 @@ def as_text(column: pa.Array) -> pa.Array:
 
 
 def respell(name: str, text: pa.Array, spellings: Mapping[str, str]) -> pa.Array:
-    """The texts of a typed column as the categories that say the same values; see `values.spellings`.
+    """The texts of a typed column, replaced by categories with the same values; see `values.spellings`.
 
     Raises:
-        DataError: a value is several of the categories.
+        DataError: a value matches several categories.
     """
     if not spellings or not len(text):
         return text
@@ -122,18 +122,18 @@ def respell(name: str, text: pa.Array, spellings: Mapping[str, str]) -> pa.Array
     ambiguous = pc.equal(spelled, "").fill_null(False)
     if pc.any(ambiguous).as_py():
         raise DataError(
-            f'a value of the column "{name}" is several of the categories',
-            expected="one category a value, or a column of text",
+            f'a value of the column "{name}" matches several categories',
+            expected="one category per value, or a column of text",
             received=str(text.filter(ambiguous)[0].as_py()),
-            fix="Write the column as text, as it was when the categories were learned",
+            fix="Write the column as text, as in the data from which the categories were learned",
         )
     return pc.coalesce(spelled, text)
 
 
 def json_value(scalar: pa.Scalar) -> Any:
-    """A value as JSON holds it, such that its text and its number are the same when it is read back.
+    """A value as a JSON value with the same text and number when it is read back.
 
-    What JSON has no form for is its text; bytes that are not UTF-8 are shown with escapes.
+    Values without a JSON type are text; bytes that are not UTF-8 are shown with escapes.
     """
     value = scalar.as_py()
     if value is None or isinstance(value, bool | int | str):
@@ -187,7 +187,7 @@ def _float_texts(column: pa.Array) -> pa.Array:
     with np.errstate(invalid="ignore"):
         values = narrow.astype(np.float64)
         absent = np.isnan(values)
-        # Each is exact in 64 bits; what is larger is one of the few.
+        # Each is exact in 64 bits; larger numbers are rare.
         whole = (np.floor(values) == values) & (np.abs(values) < float(1 << 63))
         size = np.abs(values)
         plain = (size >= _PLAIN_MINIMUM) & (size < _PLAIN_MAXIMUM) & (not pa.types.is_float16(kind))
@@ -207,12 +207,12 @@ def _float_texts(column: pa.Array) -> pa.Array:
 
 def _fraction(value: Any, shortest: Callable[[Any], float]) -> str:
     wide = float(value)
-    # A whole number is exact; of a fraction, the shortest text at its own width says which it is.
+    # A whole number is exact; a fraction is the shortest text that identifies it at its width.
     return text_of(wide if wide.is_integer() or math.isinf(wide) else shortest(value))
 
 
 def _replaced(text: pa.Array, at: Mask, values: npt.NDArray[Any], write: Callable[[Any], str]) -> pa.Array:
-    """`text` with that of each distinct one of `values` at the rows `at`."""
+    """Replaces `text` at the rows `at` by the text of `values`, computed once per distinct value."""
     distinct, codes = np.unique(values, return_inverse=True)
     written = pa.array([write(value) for value in distinct], pa.string())
     return pc.replace_with_mask(text, pa.array(at), written.take(pa.array(codes.reshape(-1))))

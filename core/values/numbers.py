@@ -1,4 +1,4 @@
-"""Numbers and integers of a column of Arrow: text that says a number is that number, and 64 bits of an integer stay."""
+"""Numbers and integers of an Arrow column: text is parsed as numbers, and integers are exact to 64 bits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from headrace.core.values.columns import Mask, is_text, logical
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INFINITY = r"^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$"
-# Digits that fit in any 64 bits; a larger integer is read one by one.
+# Number of digits that always fit in 64 bits; larger integers are parsed one by one.
 _DIGITS = r"^[+-]?[0-9]{1,18}$"
-# Powers of ten above it are beyond every integer, and would be written out.
+# Powers of ten above this exceed all integer types, and would be expanded to digits.
 _MAXIMUM_EXPONENT = 40
 
 
@@ -26,10 +26,10 @@ class Integers:
     """The integers in a column.
 
     Attributes:
-        values: [rows] of int64, or uint64 where that was asked for; 0 where a mask holds.
+        values: [rows] of int64, or uint64 if requested; 0 where a mask is set.
         missing: values that are null, NaN or blank text.
-        wrong: values that are no whole numbers.
-        beyond: whole numbers that are outside the type's range.
+        wrong: values that are not whole numbers.
+        beyond: whole numbers outside the type's range.
     """
 
     values: npt.NDArray[np.int64 | np.uint64]
@@ -39,7 +39,7 @@ class Integers:
 
 
 def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask]:
-    """The numbers in a column, each the nearest float64, which values are missing, and which are no finite numbers.
+    """The numbers in a column as the nearest float64; which values are missing; and which are not finite numbers.
 
     Raises:
         pa.ArrowNotImplementedError: the type holds neither numbers nor text.
@@ -53,28 +53,28 @@ def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask
         try:
             parsed = column.cast(pa.float64())
         except pa.ArrowInvalid:
-            # One value or more is not a number as Arrow reads it; only now is every value looked at.
+            # Arrow refuses at least one value, so each value is checked.
             text, missing, numeric = _numeric_texts(column)
             wrong = ~missing & ~numeric
             parsed = pc.if_else(pa.array(numeric), text, None).cast(pa.float64())
     elif pa.types.is_decimal(kind):
-        # Arrow's own cast multiplies by a power of ten, which rounds twice.
+        # Arrow's cast multiplies by a power of ten, which rounds twice.
         parsed = column.cast(pa.string()).cast(pa.float64())
     else:
         parsed = column.cast(pa.float64(), safe=False)
     values = parsed.to_numpy(zero_copy_only=False)
-    # The text "NaN" is no number: the Problem says which texts are missing.
+    # The text "NaN" is not a number: the Problem declares which texts are missing.
     wrong = wrong | (np.isnan(values) & ~missing & textual)
     missing = missing | (np.isnan(values) & ~wrong)
     infinite = np.isinf(values)
     if infinite.any():
-        # 1e400 is a number, if one out of every range, and becomes infinite too; "inf" is not.
+        # 1e400 is a number out of range and also becomes infinite; "inf" is not a number.
         wrong = wrong | (_mask(pc.match_substring_regex(column, _INFINITY)) if textual else infinite)
     return np.where(missing | wrong, 0.0, values), missing, wrong
 
 
 def parse_integers(column: pa.Array, dtype: str) -> Integers:
-    """The integers in a column: whole numbers of any type, or text that says them, each exact whatever its neighbours.
+    """The integers in a column: whole numbers of any type, or their text, each exact independent of other values.
 
     Args:
         column: numbers, booleans, decimals or text.
@@ -120,7 +120,7 @@ def parse_integers(column: pa.Array, dtype: str) -> Integers:
 
 
 def _plain_digits(column: pa.Array, wide: np.dtype[np.int64 | np.uint64]) -> npt.NDArray[np.int64 | np.uint64] | None:
-    """The integers of a column whose texts are all digits; None where one is not. Arrow reads 0x10 as 16."""
+    """The integers of a column whose texts are all digits; None if one is not, because Arrow reads 0x10 as 16."""
     try:
         values = column.cast(pa.from_numpy_dtype(wide))
     except pa.ArrowInvalid:
@@ -136,13 +136,13 @@ def _whole_floats(column: pa.Array, bounds: np.iinfo[Any], wide: np.dtype[np.int
     missing = np.isnan(plain)
     plain = np.where(missing, 0.0, plain)
     wrong = (np.floor(plain) != plain) | np.isinf(plain)
-    # No float64 is exactly the greatest int64: the next one is above it.
+    # The maximum int64 is not a float64: the nearest one is above it.
     beyond = ~wrong & ((plain < bounds.min) | (plain >= float(bounds.max) + 1))
     return Integers(np.where(wrong | beyond, 0.0, plain).astype(wide), missing, wrong, beyond)
 
 
 def _whole(text: str) -> int | None:
-    """The whole number that a number's text says; one beyond every integer for a larger one, None for a fraction."""
+    """The whole number of a text; a number beyond all integer types for a larger one; None for a fraction."""
     value = Decimal(text)
     if not value or value.adjusted() >= _MAXIMUM_EXPONENT:
         return 0 if not value else 10**_MAXIMUM_EXPONENT * (-1 if value < 0 else 1)
@@ -153,7 +153,7 @@ def _whole(text: str) -> int | None:
 
 
 def _numeric_texts(column: pa.Array) -> tuple[pa.Array, Mask, Mask]:
-    """Texts without blanks around them, which are missing, and which of the others are numbers."""
+    """Texts without surrounding blanks; which are missing; and which of the others are numbers."""
     text = pc.ascii_trim_whitespace(column)
     missing = _mask(pc.is_null(column)) | _mask(pc.equal(text, ""))
     return text, missing, _mask(pc.match_substring_regex(text, _NUMBER)) & ~missing

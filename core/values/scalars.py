@@ -1,16 +1,16 @@
-"""Text of one value of Python, as JSON and Avro give them; `columns` writes the same for columns of Arrow."""
+"""Text of a Python value from JSON or Avro; `columns` has the same rules for Arrow columns."""
 
 from __future__ import annotations
 
 import math
 from decimal import Decimal
 
-# Below it Python writes a fraction with an exponent: 0.0001, but 1e-05.
+# Below this Python formats a fraction with an exponent: 0.0001, but 1e-05.
 _SMALLEST_EXPONENT = -4
 
 
 def text_of(value: bool | int | float | str | Decimal) -> str:
-    """The text of a value: its category and its key; see the package. An infinite number is "inf" or "-inf".
+    """The text of a value, by the rules of the package: its category and its key. Infinity is "inf" or "-inf".
 
     Raises:
         TypeError: it is none of these types, or NaN, which is a missing value.
@@ -22,7 +22,7 @@ def text_of(value: bool | int | float | str | Decimal) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float) and not math.isnan(value):
-        # JSON has one kind of number: 1.0 is what some writers make of 1.
+        # JSON has one type of numbers: some writers write 1 as 1.0.
         return str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, Decimal) and value.is_finite():
         return _decimal_text(value)

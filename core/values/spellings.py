@@ -1,8 +1,8 @@
 """Spellings of values in categories learned from text: a typed value is matched by value, text as it is written.
 
-A column of booleans or numbers has one text a value ("true", "2"). Where the categories come from text, they may be
-spelled otherwise ("True", "2.0"): the typed value is then the category that says it. Text with zeros before its digits
-says no number ("007"), and text is never changed.
+A column of booleans or numbers has one text per value ("true", "2"). Categories learned from text may have another
+spelling ("True", "2.0"): the typed value is then matched with the category of equal value. Text with leading zeros
+("007") is not a number, and text is never changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BOOLEANS = {"true": "true", "false": "false"}
 
 
 def typed_text(text: str) -> str | None:
-    """The text that a boolean or a number has which `text` says: "true" of "True", "2" of "2.0"; None of other text."""
+    """The text of the boolean or number that `text` spells: "true" for "True", "2" for "2.0"; None for other text."""
     if text.lower() in _BOOLEANS:
         return text.lower()
     if _NUMBER.fullmatch(text) and any(character.isdigit() for character in text.lower().partition("e")[0]):
@@ -28,9 +28,9 @@ def typed_text(text: str) -> str | None:
 
 
 def spellings(categories: Iterable[str]) -> Mapping[str, str]:
-    """By the text of a typed value, the category that says it, where that is spelled otherwise.
+    """The category with another spelling, by the text of its typed value.
 
-    A category that is the value's own text comes first; of several others no one is the value's, and it is "".
+    A category equal to the value's text takes precedence; for several other spellings the result is "".
     """
     known = set(categories)
     found: defaultdict[str, list[str]] = defaultdict(list)
@@ -42,7 +42,7 @@ def spellings(categories: Iterable[str]) -> Mapping[str, str]:
 
 
 def several_spellings(categories: Iterable[str]) -> list[tuple[str, ...]]:
-    """The categories that say the same value, each group in order: ("True", "true"), ("2", "2.0")."""
+    """Groups of categories with equal values, each in order: ("True", "true"), ("2", "2.0")."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for category in categories:
         text = typed_text(category)

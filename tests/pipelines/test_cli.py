@@ -80,7 +80,7 @@ def test_help_imports_only_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("problem", "data", "said"),
     [
-        ("nowhere.py", "births.csv", "there is no such Problem file"),
+        ("nowhere.py", "births.csv", "the Problem file does not exist"),
         ("natality.py", "nowhere.csv", "no file, folder or match of the pattern exists"),
         ("births.csv", "births.csv", "the Problem file is not Python"),
     ],

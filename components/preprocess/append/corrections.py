@@ -1,4 +1,4 @@
-"""Rows that take the place of quarantined ones: which they are, and the quarantine without these."""
+"""Corrections: rows that replace quarantined ones, and their removal from the quarantine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.sources.open import list_parts, read_part, source_of
 
 
 def origins(data: str, batch_rows: int, csv: CsvDialect = RFC_4180) -> dict[str, str]:
-    """The quarantined rows that the data names, by id, and the file that names each."""
+    """The quarantined rows that the data replaces, by id, with the file of each replacement."""
     found: dict[str, str] = {}
     for part in list_parts(data, csv=csv):
         if ORIGIN in {name for name, _ in source_of(part.path, csv).columns(part.path)}:
@@ -27,7 +27,7 @@ def origins(data: str, batch_rows: int, csv: CsvDialect = RFC_4180) -> dict[str,
 
 
 def take_out(folder: Path, base: Manifest, named: dict[str, str]) -> tuple[list[str], Counter[str], Counter[str]]:
-    """Takes rows out of the quarantine: the files that are left, and how many were taken by reason and by new file."""
+    """Removes rows from the quarantine; returns the remaining files, and the removed rows by reason and by new file."""
     left = dict(named)
     files: list[str] = []
     removed: Counter[str] = Counter()
@@ -37,7 +37,7 @@ def take_out(folder: Path, base: Manifest, named: dict[str, str]) -> tuple[list[
         count = 0
         for row in read_rows(str(folder / file)):
             count += 1
-            # An id is used up, so that two equal lines are two rows.
+            # Each id is removed once, so that two equal lines are two rows.
             by = left.pop(row.id, None)
             if by is None:
                 held.append(row)
@@ -54,7 +54,7 @@ def take_out(folder: Path, base: Manifest, named: dict[str, str]) -> tuple[list[
 
 
 def new_rows(sources: Iterable[Source], corrected: Counter[str]) -> list[Source]:
-    """The files with the rows in them that had not been counted before."""
+    """The files with their number of rows that were not counted before."""
     left = Counter(corrected)
     found = []
     for source in sources:

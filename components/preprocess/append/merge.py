@@ -1,4 +1,4 @@
-"""Puts the parts of Examples together: spans to one artifact, and appended rows to what they were appended to."""
+"""Merge of Examples: combines spans into one artifact, and appended rows with their Examples."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
     """Writes schema, statistics and, last, the manifest of Examples made of spans.
 
     Args:
-        problem: what the Examples are for.
-        folder: a copy of them that is changed in place.
-        where: what they are called, for errors.
+        problem: of the Examples.
+        folder: a copy of them, which is changed in place.
+        where: their URI, for errors.
 
     Raises:
         DataError: a split has no rows, or a column of the train split no value; or a file of a span is damaged.
@@ -75,31 +75,31 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
 
 
 def completed(problem: Problem, folder: Path) -> dict[str, Manifest]:
-    """The manifests of all spans, in order, by their folders; sketches that one lacks are measured and kept."""
+    """The manifests of all spans, in order, by their folders; missing sketches are computed and stored."""
     names = [place.parent.name for place in (folder / "spans").glob("*/manifest.json")]
     names.sort(key=lambda name: (len(name), name))
     return {str(folder / "spans" / name): complete(problem, folder / "spans" / name) for name in names}
 
 
 def place_of(base: Manifest) -> str:
-    """Where the rows that are appended next to Examples are, within them."""
+    """The subfolder for the next appended rows."""
     return f"appended/{len(base.appended) + 1:05d}"
 
 
 def merge_appended(
     problem: Problem, config: PreprocessConfig, folder: Path, base: Manifest, added: Manifest
 ) -> Manifest:
-    """Makes Examples that were appended a part of those in `folder`, a copy that is changed in place.
+    """Merges appended Examples with those in `folder`, a copy that is changed in place.
 
     Args:
-        problem: whose quarantine budget all rows together must keep.
-        config: where the rows came from, and what the Examples are called.
-        folder: the Examples; the appended ones are where `place_of` says.
+        problem: with the quarantine budget for all rows.
+        config: the source of the rows, and the URI of the Examples.
+        folder: the Examples; the appended ones are in the folder of `place_of`.
         base: the manifest of the Examples.
-        added: the manifest of the appended ones, which is complete.
+        added: the complete manifest of the appended ones.
 
     Raises:
-        DataError: the quarantine budget of all rows together is spent.
+        DataError: all rows together exceed the quarantine budget.
     """
     name = place_of(base)
     place = folder / name
@@ -150,7 +150,7 @@ def merge_appended(
 
 
 def _moved(shards: Iterable[Shard], folder: str) -> list[Shard]:
-    """Those with rows, by their path from above the folder."""
+    """The shards with rows, with paths relative to the parent folder."""
     return [dataclasses.replace(shard, file=f"{folder}/{shard.file}") for shard in shards if shard.rows]
 
 

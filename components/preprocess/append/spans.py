@@ -1,7 +1,7 @@
-"""Adds to Examples that are there: a span of the data, or rows that were corrected, without redoing the others.
+"""Spans and appends: adds a span of data, or corrected rows, to existing Examples without processing the others again.
 
-The Examples of several spans hold each of them as Examples of its own, in spans/NAME, and put their manifests and
-statistics together. Appended rows are in appended/NUMBER of the Examples, or of the span, that they belong to.
+Examples of several spans hold each span as separate Examples in spans/NAME, with merged manifests and statistics.
+Appended rows are in appended/NUMBER of their Examples or of their span.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from headrace.core.storage.edit_folder import check_local, exclusive, swapping
 
 @dataclass(frozen=True)
 class Update:
-    """What came of adding to Examples.
+    """The result of adding to Examples.
 
     Attributes:
-        status: "unchanged" where the same data was there already.
-        rows: rows read now.
-        corrected: how many of these took the place of a quarantined row.
-        manifest: of the Examples as they are now.
+        status: "unchanged" if the same data was already present.
+        rows: number of rows read.
+        corrected: number of these that replaced a quarantined row.
+        manifest: the new manifest of the Examples.
     """
 
     status: Literal["added", "replaced", "unchanged"]
@@ -48,7 +48,7 @@ class Update:
 
 
 def span_name(text: str) -> str:
-    """A span's name as it is written: a whole number without leading zeros, or a date.
+    """Normalizes a span's name: a whole number without leading zeros, or a date.
 
     Raises:
         UsageError: it is neither.
@@ -68,22 +68,22 @@ def span_name(text: str) -> str:
 def add_span(
     problem_file: ProblemFile, config: PreprocessConfig, span: str, *, replace: bool = False, report: Progress = silent
 ) -> Update:
-    """Turns rows into a span of the Examples at `config.output`, which are made if they are not there.
+    """Adds a span to the Examples at `config.output`, which are created if they do not exist.
 
-    A key that another span has already is a duplicate, and so is, where the Problem asks for it, a row that equals one
-    of another span in all but its key: what came first stays. The other spans' shards are not read for it.
+    A key of another span is a duplicate. If the Problem requires it, a row that equals one of another span except for
+    its key is a duplicate too. The first row is retained. The other spans' shards are not read.
 
     Args:
-        problem_file: the Problem that the rows are for, and the other spans were made for.
-        config: where from, where to, and how; its identity is the span's.
-        span: a whole number or a date; all spans of Examples are of one kind.
-        replace: put the rows in the place of a span of this name that was made of other data.
-        report: told how many rows have been read.
+        problem_file: the Problem of the rows and of the other spans.
+        config: input, output and options; its identity is the span's.
+        span: a whole number or a date; all spans of Examples have one kind.
+        replace: replaces a span of this name that has other data.
+        report: called with the number of rows read.
 
     Raises:
-        DataError: what `beam_job.preprocess` finds.
-        UsageError: the span's name is wrong; it is there with other data; the Examples are not made of spans, or for
-            another Problem.
+        DataError: an error of `beam_job.preprocess`.
+        UsageError: the span's name is wrong; it exists with other data; the Examples have no spans, or are for another
+            Problem.
         PlatformError: another process writes to the Examples, or the disk is full or failed.
     """
     span = span_name(span)
@@ -101,11 +101,11 @@ def add_span(
                 return Update("unchanged", 0, 0, current)
             if not replace:
                 raise UsageError(
-                    f"span {span} is there already, made of other data",
+                    f"span {span} exists already, with other data",
                     where=config.output,
                     expected=f"data of version {same.data_version[:12]}",
                     received=config.data_version[:12],
-                    fix="Give --replace to put the new data in its place, or --append to add to it",
+                    fix="Use --replace to replace it with the new data, or --append to add to it",
                 )
         with swapping(folder) as copy:
             place = copy / "spans" / span
@@ -122,19 +122,19 @@ def add_span(
 def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "", report: Progress = silent) -> Update:
     """Adds rows to Examples as further shards.
 
-    A row that names a quarantined one in the column `quarantine_id`, as `headrace quarantine show --output` writes
-    it, takes that one's place: the old one leaves the quarantine, and the row is counted once, wherever it is now. So
-    rows in grow by the other rows only. A key that the Examples have already is a duplicate.
+    A row with the id of a quarantined row in the column `quarantine_id`, as in the output of `headrace quarantine show
+    --output`, replaces it: the quarantined row is removed, and the row is counted once. The number of input rows
+    therefore grows by the other rows only. A key that the Examples contain is a duplicate.
 
     Args:
-        problem_file: the Problem that the rows are for, and the Examples were made for.
-        config: where from, where to, and how; its identity is that of the added rows.
-        span: the span to add to, where the Examples are made of spans.
-        report: told how many rows have been read.
+        problem_file: the Problem of the rows and of the Examples.
+        config: input, output and options; its identity is that of the added rows.
+        span: the span to add to, if the Examples have spans.
+        report: called with the number of rows read.
 
     Raises:
-        DataError: what `beam_job.preprocess` finds; or the quarantine budget of all rows together is spent.
-        UsageError: there are no Examples, no such span, or they are for another Problem.
+        DataError: an error of `beam_job.preprocess`; or all rows together exceed the quarantine budget.
+        UsageError: the Examples or the span do not exist, or the Examples are for another Problem.
         PlatformError: another process writes to the Examples, or the disk is full or failed.
     """
     problem = problem_file.problem
@@ -145,14 +145,14 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         current = _current(folder, problem, config.output)
         if current is None:
             raise UsageError(
-                "there are no Examples to append to", where=config.output, expected="what `headrace preprocess` made"
+                "there are no Examples to append to", where=config.output, expected="Examples of `headrace preprocess`"
             )
         names = [s.span for s in current.spans]
         if (names or span) and (not span or span_name(span) not in names):
             raise UsageError(
-                "there is no such span to append to" if span else "the Examples are made of spans",
+                "the span does not exist" if span else "the Examples have spans",
                 where=config.output,
-                expected=f"--span with one of {', '.join(names)}" if names else "no --span: there are none",
+                expected=f"--span with one of {', '.join(names)}" if names else "no --span: the Examples have no spans",
                 received=f"--span {span}" if span else "no --span",
             )
         inside = f"spans/{span_name(span)}" if span else "."
@@ -182,11 +182,11 @@ def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
     current = Manifest.read(str(folder))
     if current.schema_digest != problem.schema_digest:
         raise UsageError(
-            "the Examples were made for another declaration of the problem",
+            "the Examples are for another declaration of the problem",
             where=where,
             expected=f"schema digest {problem.schema_digest[:12]}",
             received=current.schema_digest[:12],
-            fix="Preprocess all the data again, or take back what changed in the Problem file",
+            fix="Preprocess all the data again, or undo the changes of the Problem file",
         )
     return current
 
@@ -194,7 +194,7 @@ def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
 def _check_spans(current: Manifest, span: str, where: str) -> None:
     if not current.spans:
         raise UsageError(
-            "the Examples are not made of spans", where=where, expected="Examples that `--span` made, or a new folder"
+            "the Examples have no spans", where=where, expected="Examples written with `--span`, or a new folder"
         )
     dated = "-" in span
     if any(dated != ("-" in other.span) for other in current.spans):
@@ -207,7 +207,7 @@ def _check_spans(current: Manifest, span: str, where: str) -> None:
 
 
 def _append(problem_file: ProblemFile, config: PreprocessConfig, folder: Path, report: Progress) -> Manifest:
-    """Adds rows to the Examples in `folder`, a copy that is complete, and is changed in place."""
+    """Adds rows to the Examples in `folder`, a complete copy, which is changed in place."""
     problem = problem_file.problem
     base = Manifest.read(str(folder))
     place = folder / place_of(base)

@@ -1,4 +1,4 @@
-"""Bounds of a number for rows that are still to come, wider than those of the rows that were seen."""
+"""Bounds of a number for future rows, wider than the range of the present rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 
 from headrace.components.preprocess.draft.infer import Inferred
 
-# A skewed column's maximum, in multiples of its median, and how far tomorrow's may go.
+# A skewed column has a maximum of this multiple of its median; its upper bound is this multiple of its maximum.
 _SKEWED, _SKEWED_ROOM = 20.0, 10.0
 
 
 def bounds(column: Inferred) -> tuple[str, str]:
-    """Bounds that tomorrow's rows keep: as far again as what was seen, more where it is skewed, and not across zero."""
+    """Bounds for future rows: twice the present range, more for skewed columns, and without a change of sign."""
     low, high = column.low, column.high
     room = min(max(high - low, abs(high) if high == low else 0.0), sys.float_info.max)
     bottom, top = low - room, high + room
@@ -24,18 +24,18 @@ def bounds(column: Inferred) -> tuple[str, str]:
 
 
 def outward(low: float, high: float) -> tuple[str, str]:
-    """Bounds that are round and no narrower, in as few digits as say them; finite ones."""
+    """Rounds bounds outward, to the minimum of digits; the results are finite."""
     largest, smallest = sys.float_info.max, sys.float_info.min
     low, high = max(low, -largest), min(high, largest)
-    # The width of the widest range overflows, and half of the narrowest one is 0.
+    # The width of the largest range overflows, and half of the smallest one is 0.
     width = min(max(high - low, smallest), largest)
     step = 10.0 ** math.floor(math.log10(width)) / 2
     bottom = max(math.floor(low / step) * step, -largest)
     top = min(math.ceil(high / step) * step, largest)
-    # Rounding to the step's digits removes what binary fractions add, but not what keeps the values inside.
+    # Rounding to the step's digits removes the error of binary fractions, and keeps the values inside.
     return as_number(min(float(f"{bottom:.12g}"), low)), as_number(max(float(f"{top:.12g}"), high))
 
 
 def as_number(value: float) -> str:
-    """A number in as few digits as say it exactly: 10, not 10.0."""
+    """A number in the minimum of digits: 10, not 10.0."""
     return repr(value + 0.0).removesuffix(".0")

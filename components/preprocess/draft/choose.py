@@ -1,4 +1,4 @@
-"""Key and label of a table: the columns that may be one, in the order in which they are proposed."""
+"""Choice of key and label: the columns of a table that are candidates, in the order of preference."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from headrace.core.rows.validate import listed
 from headrace.core.text import counted
 from headrace.core.values.columns import as_text
 
-# A class label has at most so many values; one that is proposed has this many rows of each at least.
+# Maximum number of classes of a label, and minimum rows per class of a proposed label.
 _CLASSES, _CLASS_ROWS = 50, 5
-# Of a label that is proposed, more rows have a value than this fraction.
+# Minimum fraction of rows with a value, for a proposed label.
 _LABELLED = 0.95
 _LABEL_NAMES = re.compile(
     r"^(label|target|class|outcome|survived|y)$|[^A-Za-z](label|target|class|outcome)$", re.IGNORECASE
 )
-# When and where something was is seldom what is asked of it.
+# Names of times and places, which are rarely predicted.
 _WHEN_OR_WHERE = re.compile(
     r"(^|[^A-Za-z])(year|month|week|weekday|day|hour|minute|quarter|season|time|date|lat|latitude|lon|long|longitude|zip|"
     r"zipcode|postcode|fips)([^A-Za-z]|$)",
@@ -31,7 +31,7 @@ _WHEN_OR_WHERE = re.compile(
 
 
 def key_candidates(columns: Sequence[Inferred]) -> list[Inferred]:
-    """The columns that identify rows: those called so, then those of text. A column without a name is none."""
+    """The columns that identify rows: first those with such a name, then columns of text; all must have a name."""
     named = [c for c in columns if c.unique and c.name and (c.called_identifier or c.kind == "categorical")]
     return sorted(named, key=lambda column: not column.called_identifier)
 
@@ -39,10 +39,10 @@ def key_candidates(columns: Sequence[Inferred]) -> list[Inferred]:
 def choose_key(
     columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, rows: FirstRows
 ) -> Inferred | None:
-    """The key: the column asked for, the first candidate, or none.
+    """The key: the requested column, the first candidate, or none.
 
     Raises:
-        UsageError: there is no such column, or it has equal or missing values, with the rows that have them.
+        UsageError: the column does not exist, or has equal or missing values; the message has their rows.
     """
     if not asked:
         return candidates[0] if candidates else None
@@ -66,14 +66,14 @@ def _no_key(asked: str, received: str) -> UsageError:
     return UsageError(
         f'the column "{asked}" does not identify rows',
         where="--key",
-        expected="a value of its own in every row",
+        expected="a unique value in every row",
         received=received,
-        fix="Leave --key out: rows are then numbered by their content (key=None)",
+        fix="Remove --key: rows are then numbered by their content (key=None)",
     )
 
 
 def label_candidates(columns: Sequence[Inferred], key: Inferred | None) -> list[Inferred]:
-    """The columns that can be predicted: those called so first, then from the last on, those with all values first.
+    """The columns that can be predicted: first those with such a name, then complete columns, the last one first.
 
     Times and places come last.
     """
@@ -96,17 +96,17 @@ def _why_no_label(column: Inferred) -> str:
         return column.note
     if column.kind == "categorical" and column.distinct > _CLASSES:
         return f"{column.distinct:,} classes"
-    return column.note or "a value of its own in every row" if column.identifies else ""
+    return column.note or "a unique value in every row" if column.identifies else ""
 
 
 def choose_label(
     columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, key: Inferred | None, data: str
 ) -> Inferred:
-    """The label: the column asked for, or the first candidate.
+    """The label: the requested column, or the first candidate.
 
     Raises:
-        UsageError: there is no such column, or it cannot be the label.
-        DataError: none can.
+        UsageError: the column does not exist, or cannot be the label.
+        DataError: no column can be the label.
     """
     expected = f"a number, or 2 to {_CLASSES} classes"
     if asked:
@@ -126,5 +126,5 @@ def _named(columns: Sequence[Inferred], name: str, option: str) -> Inferred:
         if column.name == name:
             return column
     raise UsageError(
-        "there is no such column", where=option, expected=listed([column.name for column in columns]), received=name
+        "the column does not exist", where=option, expected=listed([column.name for column in columns]), received=name
     )

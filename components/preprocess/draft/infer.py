@@ -1,4 +1,4 @@
-"""Columns of a table as what they mean: numbers, categories, identifiers, times; and the texts of missing values."""
+"""Inference of a column's meaning: number, category, identifier or time; and of the texts for missing values."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from headrace.core.values.columns import as_text, blank, is_text, logical
 from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
 from headrace.core.values.numbers import parse_numbers
 
-# So many distinct whole numbers at most, each of them in so many rows on average at least, are categories.
+# Whole numbers are categories up to this many distinct values, with this many rows per value on average.
 _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
-# A column of text of which at most this fraction is no number is one of numbers, with rows for the quarantine.
+# A column of text is numeric if at most this fraction of it is not a number; these rows are quarantined.
 _WRONG = 0.01
-# Text of which more than this fraction of the rows has a value of its own is a name, a remark or an identifier.
+# Text is a name, a remark or an identifier if more than this fraction of the rows has a unique value.
 _OWN_VALUES, _FEW_VALUES = 0.5, 20
-# A column with values in fewer rows than this fraction, or than so many, has nothing to learn from.
+# A column with values in a smaller fraction of the rows, or in fewer rows, is not useful as a feature.
 _PRESENT, _PRESENT_ROWS = 0.02, 5
 _IDENTIFIER = re.compile(r"(^|[^A-Za-z])([iI][dD]|[kK]ey|KEY|[uU]uid|UUID|[gG]uid|GUID)$|[a-z](Id|ID)$")
 _INDEX = re.compile(r"(unnamed: ?[0-9]+|index|rownames?|row[ ._]?(number|nr|no)|)$", re.IGNORECASE)
 _TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}([T ].*)?)$"
-# Numbers in another notation than 1234.5, which are text as they stand.
+# Numbers in another notation than 1234.5, which would be read as text.
 _NOTATION = r"^[+-]?[0-9]{1,3}([.,' ][0-9]{3})*([.,][0-9]+)?$"
 _CODE = r"^[A-Z]{2,3}$"
 _FLOAT32 = float(np.finfo(np.float32).max)
@@ -37,22 +37,22 @@ Kind = Literal["numeric", "categorical", "neither"]
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a column seems to be.
+    """The inferred meaning of a column.
 
     Attributes:
-        name: the column's.
-        kind: what it can be declared as.
-        rows: rows looked at.
-        missing: those without a value.
-        distinct: different values.
-        unique: whether every row has a value of its own, which is not a measured number.
-        identifies: whether it is one of those by its name or values, so that it may be the key and is no feature.
-        values: the values of a category; the numbers of a column of whole numbers in their order, others by frequency.
+        name: of the column.
+        kind: the declaration that fits it.
+        rows: number of rows read.
+        missing: number of rows without a value.
+        distinct: number of distinct values.
+        unique: whether every row has a unique value that is not a measured number.
+        identifies: whether its name or its values identify rows, so that it can be the key and is not a feature.
+        values: of a category: whole numbers in their order, others by frequency.
         rarest: rows of the rarest value, of a category.
         low, high, middle: the minimum, maximum and median, of a number.
         whole: whether its numbers, or the names of its categories, are whole numbers.
-        wrong: values that are no numbers, of a number.
-        note: why it is neither, or no feature; or what to look at.
+        wrong: number of values that are not numbers, of a number.
+        note: why it has no kind, or is not a feature; or a point to check.
     """
 
     name: str
@@ -83,10 +83,10 @@ class Inferred:
 
 
 def missing_texts(columns: Iterable[pa.ChunkedArray]) -> tuple[str, ...]:
-    """The texts that stand for missing values in a table.
+    """The texts for missing values in a table.
 
-    In a column of numbers it is any text of the known ones; in one of categories only those that are hardly a category,
-    and none in a column of codes such as countries (NA is Namibia).
+    In a column of numbers, all known texts are accepted; in a column of categories, only those that are rarely a
+    category; in a column of codes such as countries, none (NA is Namibia).
     """
     found: set[str] = set()
     for column in columns:
@@ -109,7 +109,7 @@ def _are_codes(text: pa.Array) -> bool:
 
 
 def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferred:
-    """What a column seems to be, given the texts of missing values."""
+    """Infers the meaning of a column, with the texts for missing values."""
     values = blank(pa.concat_arrays(column.chunks) if column.num_chunks else column.combine_chunks(), missing)
     text = as_text(values)
     text = pc.if_else(pc.equal(text, ""), None, text)
@@ -130,7 +130,7 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     own = number is None and not pa.types.is_boolean(values.type) and distinct > _FEW_VALUES
     own = own and distinct > _OWN_VALUES * (rows - absent)
     why = (
-        f"{distinct:,} values in {rows:,} rows: it would be learned by heart"
+        f"{distinct:,} values in {rows:,} rows: a model would memorize it"
         if own
         else ""
         if number is not None
@@ -190,7 +190,7 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
     if whole and _IDENTIFIER.search(found.name) and not _few_whole_numbers(number):
         return dataclasses.replace(number, identifies=True, note="an identifier, by its name")
     consecutive = unique and number.high - number.low + 1 == found.rows
-    # A table of years has them in order too, and they are no row numbers.
+    # A column of years may be in order too, and does not number the rows.
     if consecutive and (_INDEX.match(found.name) or (number.low in (0, 1) and _ascending(parsed))):
         return dataclasses.replace(number, identifies=True, note="it numbers the rows")
     return number
@@ -201,7 +201,7 @@ def _ascending(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
 
 
 def _few_whole_numbers(number: Inferred) -> bool:
-    """Whether its numbers name categories: two whole numbers, or few that many rows share."""
+    """Whether its numbers are categories: two whole numbers, or few ones with many rows each."""
     if not number.whole or number.wrong or number.high - number.low > 1000:
         return False
     few = number.distinct <= _WHOLE_CATEGORIES and number.rows - number.missing >= _ROWS_A_CATEGORY * number.distinct
@@ -214,6 +214,6 @@ def _all_match(text: pa.Array, pattern: str) -> bool:
 
 
 def quoted(value: str) -> str:
-    """A Python string, in double quotes where it can be."""
+    """A Python string literal, in double quotes if possible."""
     plain = repr(value)
     return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in plain and "\\'" not in plain else plain

@@ -1,4 +1,4 @@
-"""Names of features: identifiers made of the names of columns, each once."""
+"""Names of features: unique identifiers derived from the names of columns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LENGTH = 63
 
 
 def feature_names(columns: Iterable[str], *, taken: Iterable[str] = ()) -> dict[str, str]:
-    """A name for each column: its own where that can be a feature's, and otherwise one that is like it.
+    """The feature name of each column: the column's name if it is valid, else a similar one.
 
     "Body Mass (g)" becomes "body_mass_g". No two names differ in case only.
 
     Args:
-        columns: names, each once.
-        taken: names that no feature may have.
+        columns: unique names.
+        taken: names that are already in use.
     """
     used = {name.lower() for name in taken}
     found: dict[str, str] = {}

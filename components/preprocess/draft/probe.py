@@ -1,8 +1,7 @@
-"""Leak probe: how well one column alone predicts the label, on rows that it was not fitted on; and the baseline.
+"""Leak probe: how well a single column predicts the label, on rows that were not used for its fit; and the baseline.
 
-A column from which the label follows almost perfectly is usually the label in other words: in another unit, as a
-code, or what was written down after the fact. It makes every model look perfect, and is not there when a prediction is
-needed.
+A column that predicts the label almost perfectly usually contains it: in another unit, as a code, or as a value that is
+recorded afterwards. Every model with it looks perfect, and it is not available when a prediction is needed.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# A single column that explains more than this of what the baseline leaves open is suspected to hold the label.
+# A single column that removes more than this fraction of the baseline's error is suspected to contain the label.
 SUSPECT = 0.98
-# Fewer rows show nothing.
+# Minimum number of rows for a meaningful result.
 _ROWS = 40
 _BINS = 200
 
@@ -36,21 +35,21 @@ class Label:
 
     @property
     def baseline(self) -> float:
-        """Of the commonest class its fraction of the rows; the root mean squared error of predicting the mean."""
+        """The fraction of rows of the most frequent class; for numbers, the root mean squared error of the mean."""
         if self.classes:
             return float(np.bincount(self.values.astype(np.int64)).max() / len(self.values))
         return float(self.values.std())
 
 
 def explained(label: Label, column: Floats | Codes) -> float:
-    """What of the baseline's error a column alone removes: 1 is all of it, 0 nothing.
+    """The fraction of the baseline's error that a single column removes, at most 1.
 
-    It is fitted on one half of the rows and measured on the other. Of a number's error the squared one is meant
-    (r_squared), of a class the fraction of rows in another than the commonest one.
+    It is fitted on one half of the rows and measured on the other. The error is the squared error for a number
+    (r_squared), and the fraction of wrong rows for a class.
 
     Args:
         label: of the rows.
-        column: [rows], float64 numbers with NaN where one is missing, or int64 codes of categories.
+        column: [rows], float64 numbers with NaN for missing ones, or int64 codes of categories.
     """
     if len(label.values) < _ROWS:
         return 0.0
@@ -64,7 +63,7 @@ def explained(label: Label, column: Floats | Codes) -> float:
 
 
 def _binned(column: Floats, half: npt.NDArray[np.bool_], bins: int) -> Codes:
-    """Numbers as the quantile that they fall into, of at most `bins`; a missing one is a bin of its own."""
+    """Numbers as indices of at most `bins` quantiles; missing numbers have a separate bin."""
     present = column[half & ~np.isnan(column)]
     if not len(present):
         return np.zeros(len(column), np.int64)

@@ -1,4 +1,4 @@
-"""First rows of a table as one Arrow table, whatever its files are, and why a table cannot be read as it is."""
+"""First rows of a table as one Arrow table, from any file format, and the diagnosis of tables that cannot be read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from headrace.core.text import counted
 from headrace.core.values.columns import as_text
 
 _BATCH_ROWS = 8192
-# More rows than this fraction that are no rows: the file is not written as it is read.
+# Above this fraction of malformed rows, the file probably has another dialect.
 _REFUSED = 0.05
-# With fewer rows, a split would often be empty.
+# Minimum number of rows: with fewer rows, a split would often be empty.
 _ROWS = 10
 _FRACTION = re.compile(r"\s*[+-]?[0-9]*\.[0-9]+\s*\Z")
 
@@ -31,10 +31,10 @@ class FirstRows:
     """The first rows of all files.
 
     Attributes:
-        table: the columns that can be read of every file, each of one type.
-        complete: whether these are all rows.
-        unusable: why each other column cannot be read, by name.
-        ends: by file in order, its name and how many rows of the table end with it.
+        table: the columns that all files have, each of one type.
+        complete: whether the table has no further rows.
+        unusable: by name of each other column, the reason why it cannot be read.
+        ends: name of each file in order, and the number of rows up to its end.
     """
 
     table: pa.Table
@@ -43,7 +43,7 @@ class FirstRows:
     ends: tuple[tuple[str, int], ...]
 
     def place(self, row: int) -> str:
-        """Where a row of the table stands, by its index: "row 3 of a.csv"."""
+        """The position of a row of the table, by its index: "row 3 of a.csv"."""
         start = 0
         for file, end in self.ends:
             if row < end:
@@ -53,11 +53,11 @@ class FirstRows:
 
 
 def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> FirstRows:
-    """Reads the first `limit` rows of all files at most.
+    """Reads at most the first `limit` rows of all files.
 
     Raises:
-        DataError: there are no rows, the header is none, or most lines are no rows of it.
-        UnreadableFile: every file is damaged.
+        DataError: there are no rows, the header is not valid, or most lines do not fit it.
+        UnreadableFile: all files are damaged.
     """
     names, unusable, unreadable = _columns(data, csv)
     batches: list[pa.RecordBatch] = []
@@ -95,7 +95,7 @@ def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> FirstRows:
 
 
 def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set[str]]:
-    """The columns that can be read, why each other one cannot, and the files that are damaged."""
+    """The readable columns, the reasons why other columns are not readable, and the damaged files."""
     names: dict[str, None] = {}
     unusable: dict[str, str] = {}
     unreadable: dict[str, UnreadableFile] = {}
@@ -114,7 +114,7 @@ def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set
             if found.count(name) > 1:
                 unusable[name] = f"{found.count(name)} columns have this name"
             elif pa.types.is_nested(kind):
-                unusable[name] = f"its values are of the type {kind}, which is more than one value a row"
+                unusable[name] = f"its values have the type {kind}, with several values per row"
     if not every:
         raise next(iter(unreadable.values()))
     for path, held in every.items():
@@ -126,7 +126,7 @@ def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set
         raise DataError(
             "no column can be read",
             where=data,
-            expected="columns of single values, of different names, that every file has",
+            expected="columns of single values with unique names, in all files",
             received="; ".join(f'"{name}": {why}' for name, why in list(unusable.items())[:3]),
         )
     return usable, unusable, set(unreadable)
@@ -141,16 +141,16 @@ def _check_header(path: str, names: Sequence[str]) -> None:
     fractions = sum(bool(_FRACTION.match(name)) for name in names)
     if fractions and 2 * fractions >= len(names):
         raise DataError(
-            "the first line is no header",
+            "the first line is not a header",
             where=path,
             expected="the columns' names",
             received=listed(names),
-            fix=f"Give the names of the {counted(len(names), 'column')}: --csv header=NAME,NAME,...",
+            fix=f"Set the names of the {counted(len(names), 'column')}: --csv header=NAME,NAME,...",
         )
 
 
 def _check_blanks(data: str, names: Sequence[str], rows: pa.RecordBatch) -> None:
-    """Checks that a lone column is not several that are separated by blanks."""
+    """Checks that a single column is not several columns separated by blanks."""
     words = len(names[0].split())
     if len(names) > 1 or words == 1 or not pa.types.is_string(rows.schema.field(0).type):
         return
@@ -161,28 +161,28 @@ def _check_blanks(data: str, names: Sequence[str], rows: pa.RecordBatch) -> None
             where=data,
             expected="a name for each field",
             received=names[0][:80],
-            fix="The fields seem to be separated by blanks: give --csv delimiter=space, or write commas",
+            fix="The fields seem to be separated by blanks: use --csv delimiter=space, or write commas",
         )
 
 
 def _no_rows(data: str, refused: Sequence[QuarantinedRow], rows: int) -> DataError:
     first = refused[0]
     return DataError(
-        f"{len(refused):,} of {counted(len(refused) + rows, 'line')} are no rows",
+        f"{len(refused):,} of {counted(len(refused) + rows, 'line')} are not rows",
         where=data,
-        expected="one JSON object a line"
+        expected="one JSON object per line"
         if first.fault.reason == "malformed_row"
         else "as many fields in each row as in the header",
         received=f"{first.file}, row {first.row}: {first.fault.message}",
         fix=None
         if first.fault.reason == "malformed_row"
-        else "If the first line is no header, name every column: --csv skip_rows=1 --csv header=NAME,NAME,...; if the "
-        "fields are separated by something else than a comma: --csv delimiter=",
+        else "If the first line is not a header, name all columns: --csv skip_rows=1 --csv header=NAME,NAME,...; if "
+        "the fields are not separated by commas: --csv delimiter=",
     )
 
 
 def _one_type(pieces: Sequence[pa.Array]) -> pa.ChunkedArray:
-    """The values of all files and batches in one type: numbers where all are, text otherwise."""
+    """The values of all files and batches in one type: numbers if all are numbers, else text."""
     kinds = list(dict.fromkeys(piece.type for piece in pieces if not pa.types.is_null(piece.type)))
     if len(kinds) > 1:
         if all(pa.types.is_integer(kind) and kind != pa.uint64() for kind in kinds):

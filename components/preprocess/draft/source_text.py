@@ -1,4 +1,4 @@
-"""Text of a Problem file: what a table seems to be, as Python with comments."""
+"""Source text of a Problem file: the inferred declaration of a table, as Python with comments."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from headrace.components.preprocess.draft.read import FirstRows
 from headrace.core.rows.validate import listed
 
 _WIDTH = 120
-# Up to so many values are written out as a vocabulary; more are hashed and embedded.
+# Maximum number of values in a vocabulary; columns with more are hashed and embedded.
 _VOCABULARY = 50
-# The fraction of tomorrow's rows that may have values which are not in a vocabulary.
+# The fraction of future rows that may have values outside a vocabulary.
 _MAX_UNKNOWN = 0.05
-# Of two classes, those that mean no: the other one is the positive class.
+# Names of the negative of two classes; the other one is the positive class.
 _NEGATIVE = ("0", "false", "no", "n", "f", "negative", "none")
-# With fewer rows, eval and test get more of them; with fewer than so many, training gets more epochs.
+# With fewer rows, eval and test have larger fractions; below the second limit, training has more epochs.
 _TINY, _SMALL, _FEW_ROWS = 40, 200, 5_000
-# The default quarantine budget, which rows without a label must leave room in.
+# The default quarantine budget; it must also cover rows without a label.
 _BUDGET = 0.05
-# Fewer rows of a class on the test split make its area under the curve worthless.
+# With fewer rows of a class on the test split, the area under the curve is too inaccurate.
 _CLASS_ROWS = 5
 _IMPORTS = ("Categorical", "Gate", "Numeric", "Splits", "Training")
 
@@ -47,7 +47,7 @@ class SourceText:
         self._key, self._label, self._target, self._suspects = key, label, target, suspects
         usable = [column.name for column in columns if column is not key and (column.usable or column is label)]
         self.names = feature_names(usable, taken=[key.name] if key is not None else [])
-        # Where nothing else is left, they are what there is to learn from.
+        # If there are no other columns, these are the features.
         self.keeps_suspects = {c.name for c in columns if c.usable and c not in (key, label)} == set(suspects)
 
     def text(
@@ -99,7 +99,7 @@ class SourceText:
         if column is self._key or column is self._label:
             return []
         if not column.usable:
-            why = column.note or "every row has a value of its own: it would be learned by heart"
+            why = column.note or "every row has a unique value: a model would memorize it"
             return [f"        # {quoted(column.name)} is left out: {why}"]
         lines = self._declaration(column, "    ")
         share = self._suspects.get(column.name)
@@ -135,7 +135,7 @@ class SourceText:
                 arguments.append(f"max_unknown={_MAX_UNKNOWN}")
         else:
             buckets = min(1 << (2 * column.distinct - 1).bit_length(), 1 << 20)
-            # The fourth root of the number of categories: a rule of thumb of TensorFlow's feature columns.
+            # The fourth root of the number of categories: a rule of thumb from TensorFlow's feature columns.
             arguments += [f"hash_buckets={buckets}", f"embedding={max(4, math.ceil(column.distinct**0.25))}"]
             notes.append(f"{column.distinct:,} values")
         if column.missing:
@@ -189,7 +189,7 @@ class SourceText:
         ]
 
     def _gate(self) -> list[str]:
-        """The gate that a model must pass: to be better than predicting one value for every row."""
+        """The gate of the model: it must be better than a constant prediction."""
         label, rows = self._target, self._read.table.num_rows
         test = rows * (0.1 if rows >= _SMALL else 0.2)
         if not label.classes:
@@ -202,7 +202,7 @@ class SourceText:
                 *_comment(f"{common} and an auc of 0.5. A model must be better."),
                 '    gate=Gate(metric="auc", at_least=0.5),',
             ]
-        # What chance makes of the baseline on the test split: its standard error.
+        # The random variation of the baseline on the test split: its standard error.
         chance = math.sqrt(label.baseline * (1 - label.baseline) / max(test, 1))
         bound = max(0.0, math.floor(100 * (label.baseline - chance)) / 100)
         return [
@@ -212,7 +212,7 @@ class SourceText:
 
 
 def _list(name: str, values: Sequence[str]) -> str:
-    """An argument that is a list of strings, on lines of their own where one does not hold them."""
+    """An argument that is a list of strings, wrapped to several lines if necessary."""
     line = f"{name}=[{', '.join(map(quoted, values))}]"
     if len(line) <= 90:
         return line
@@ -233,7 +233,7 @@ def _classes(values: Sequence[str]) -> list[str]:
 
 
 def _class_order(value: str) -> tuple[bool, float, str]:
-    """Numbers first, in their order."""
+    """Sort key: numbers first, in their order."""
     try:
         return False, float(value), value
     except ValueError:

@@ -1,4 +1,4 @@
-"""Draft of a Problem file from a table, with what was seen and chosen as comments: it runs as it is, and is edited."""
+"""Draft of a Problem file from a table, with the observations and choices as comments; it can run without an edit."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from headrace.core.values.numbers import parse_numbers
 
 @dataclass(frozen=True)
 class FirstProblem:
-    """A Problem file and how it came about.
+    """A drafted Problem file and its choices.
 
     Attributes:
         source: the text of the file.
         key: the key's column, or None.
         label: the label's name in the file.
-        rows: rows looked at.
-        complete: whether these are all.
+        rows: number of rows read.
+        complete: whether the table has no further rows.
         suspects: features that are commented out, because each predicts the label almost perfectly.
     """
 
@@ -51,20 +51,20 @@ def draft(
     rows: int = 100_000,
     csv: CsvDialect = RFC_4180,
 ) -> FirstProblem:
-    """Looks at the first rows of a table, and writes a Problem that fits them.
+    """Reads the first rows of a table, and writes a Problem that fits them.
 
     Args:
         data: a file, a folder or a glob.
-        label: the column to predict; chosen by its name and place if "".
-        key: the column that identifies a row; if "", one that is called so or is a text of its own in every row, or
-            none: rows are then numbered by their content.
-        name: the problem's name; the file's if "".
-        rows: look at so many rows at most.
-        csv: how CSV files are written.
+        label: the column to predict; chosen by its name and position if "".
+        key: the column that identifies a row; if "", a column with such a name or a unique text in every row, or none:
+            rows are then numbered by their content.
+        name: the problem's name; from the file's name if "".
+        rows: maximum number of rows to read.
+        csv: the dialect of CSV files.
 
     Raises:
-        DataError: there are no rows, the header is none, or no column can be the label or a feature.
-        UsageError: there is no such column, or it cannot be what is asked.
+        DataError: there are no rows, the header is not valid, or no column can be the label or a feature.
+        UsageError: a requested column does not exist, or cannot be the key or the label.
     """
     read = first_rows(data, rows, csv)
     missing = missing_texts(read.table.columns)
@@ -79,7 +79,7 @@ def draft(
         raise DataError(
             "no column can be a feature",
             where=data,
-            expected=f'numbers or categories beside the label "{the_label.name}"',
+            expected=f'numbers or categories in addition to the label "{the_label.name}"',
             received=seen,
         )
     target = _Target.of(read, the_label, missing)
@@ -99,7 +99,7 @@ def draft(
 
 @dataclass(frozen=True)
 class _Target:
-    """The label's values: of the rows at `rows`, which have one."""
+    """The label's values, of the rows that have one."""
 
     label: probe.Label
     rows: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -128,7 +128,7 @@ def _values(read: FirstRows, column: Inferred, missing: Sequence[str]) -> pa.Arr
 
 
 def _codes(values: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Categories by number, from 1; 0 where one is missing."""
+    """Categories as numbers from 1; 0 for missing ones."""
     coded = as_text(values).dictionary_encode()
     empty = coded.dictionary.index("").as_py()
     codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)

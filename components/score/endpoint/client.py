@@ -1,4 +1,4 @@
-"""Asks a prediction server over HTTP: tries again what may yet succeed, keeps the pace, and says what cannot."""
+"""Prediction client over HTTP: retries, limits the request rate, and reports requests that cannot succeed."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from headrace.core.scoring.bisect import RowsFailed
 
 Answer = TypeVar("Answer")
 
-# Of an answer. A larger one is not read: fewer rows are asked about at a time.
+# Maximum size of a response. A larger one is not read: the next requests have fewer rows.
 LARGEST_REPLY = 64 << 20
-# Where an error that is JSON says what happened.
+# Fields of a JSON error that hold its message.
 _SAYING = ("error", "message", "detail")
-# The request may be right, and the server or the way to it is not; every 5xx is one of these too.
+# Statuses of failures of the server or the network, for which a retry may succeed; every 5xx is retried too.
 _AGAIN = (408, 425, 429)
 _ROWS_ARE_WRONG = (400, 422)
 
 
 class TooLarge(Exception):
-    """The request, or the answer to it, is larger than is taken."""
+    """The request or its response exceeds a size limit."""
 
 
 class Stopped(Exception):
-    """Others failed meanwhile, so that this answer is no longer wanted."""
+    """Another request of the batch failed, so this response is no longer needed."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer with status 200.
+    """A response with status 200.
 
     Attributes:
         content: its body.
-        version: of the model, as our server's header says it; or "".
+        version: of the model, from the header of headrace's server; or "".
     """
 
     content: bytes
@@ -55,12 +55,12 @@ class Response:
 
 @dataclass(frozen=True)
 class Timing:
-    """What time it is, and how it passes; tests have one of their own.
+    """Clock, waiting and randomness; tests inject their own.
 
     Attributes:
-        clock: seconds that have passed since any moment.
-        wait: waits for so many seconds, or until the event comes, and says whether it came.
-        chance: a number from 0 up to 1.
+        clock: seconds from any origin.
+        wait: waits for a number of seconds or for the event; returns whether the event is set.
+        chance: a random number in [0, 1).
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -69,7 +69,7 @@ class Timing:
 
 
 class Client:
-    """Asks one server; safe to use from several threads at a time, which share its connections and its pace."""
+    """Client of one server; safe to use from several threads at a time, which share its connections and rate limit."""
 
     def __init__(
         self,
@@ -81,55 +81,55 @@ class Client:
         """Opens no connection yet.
 
         Args:
-            options: how to ask.
-            tokens: where the token comes from; by default what the options say.
-            begun: seconds since 1970 from which the deadline counts; 0 for now.
-            timing: what time it is.
+            options: address, retries, rate and token.
+            tokens: the source of the token; by default from the options.
+            begun: start of the deadline, in seconds since 1970; 0 for now.
+            timing: clock and waiting.
 
         Raises:
-            UsageError: there is no token where one is to be.
+            UsageError: the token is missing.
         """
         self._options = options
         self._timing = timing or Timing()
         passed = time.time() - begun if begun else 0.0
         self._deadline = self._timing.clock() + (options.deadline_seconds or math.inf) - passed
         self._bucket = TokenBucket(options.requests_per_second, self._timing.clock)
-        # Redirections would take the rows, and the token, to where nobody meant them to go.
+        # Redirections would send the rows and the token to another server.
         self._pool = http.pool(options.concurrency)
         if tokens is None:
             tokens = GoogleTokens(options.url) if options.google else FixedToken(options.token_variable)
         self._tokens = tokens
 
     def get(self, url: str, read: Callable[[Response], Answer]) -> Answer | None:
-        """What `read` makes of the answer; None where the server has none. Raises what `post` does."""
+        """Gets a URL and returns the result of `read`; None for status 404. Raises the errors of `post`."""
         try:
             return self._ask("GET", url, None, read, threading.Event())
         except (_Absent, RowsFailed, TooLarge):
             return None
 
     def post(self, url: str, body: bytes, read: Callable[[Response], Answer], stop: threading.Event) -> Answer:
-        """What `read` makes of the answer.
+        """Posts a body and returns the result of `read`.
 
         Args:
             url: of the server.
             body: JSON.
-            read: raises BrokenReply for an answer that is none, which is asked for again.
-            stop: comes when the answer is no longer wanted.
+            read: parses the response; if it raises BrokenReply, the request is retried.
+            stop: set when the response is no longer needed.
 
         Raises:
-            RowsFailed: the server says that the request is wrong; NotFinite, that predictions are not finite.
-            TooLarge: the request or the answer is larger than is taken.
-            UsageError: not allowed, not there, or not to be asked in this way.
-            PlatformError: the server failed at each try, or the deadline has passed.
-            Stopped: the answer is no longer wanted.
+            RowsFailed: the server refuses the request; NotFinite, because predictions are not finite.
+            TooLarge: the request or the response exceeds a size limit.
+            UsageError: access is denied, or the address or the method is wrong.
+            PlatformError: the server failed at each attempt, or the deadline has passed.
+            Stopped: the response is no longer needed.
         """
         try:
             return self._ask("POST", url, body, read, stop)
         except _Absent as error:
             raise UsageError(
-                "there is no such model or address at the endpoint",
+                "the endpoint has no model at this address",
                 where=url,
-                expected="an address that predictions can be posted to",
+                expected="an address that accepts prediction requests",
                 received=str(error),
             ) from None
 
@@ -151,19 +151,19 @@ class Client:
             except _Unauthorized as error:
                 if renewed or not self._tokens.renew(token):
                     raise UsageError(
-                        "the endpoint does not know who asks",
+                        "the endpoint refuses the token",
                         where=url,
                         received=str(error),
-                        fix="Give a token that is valid",
+                        fix="Provide a valid token",
                     ) from None
                 renewed = True
                 continue
             tries += 1
             if tries >= self._options.tries:
                 raise PlatformError(
-                    "the endpoint did not answer as it should",
+                    "the endpoint returned no valid response",
                     where=url,
-                    expected=f"an answer within {tries} {'try' if tries == 1 else 'tries'}",
+                    expected=f"a response within {tries} {'attempt' if tries == 1 else 'attempts'}",
                     received=str(failure),
                 ) from None
             chance = self._timing.chance
@@ -173,11 +173,11 @@ class Client:
     def _pause(self, seconds: float, stop: threading.Event, url: str, last: str | None = None) -> None:
         if self._remaining() <= seconds:
             raise PlatformError(
-                "the time for all answers has passed",
+                "the deadline for all responses has passed",
                 where=url,
-                expected=f"them within {self._options.deadline_seconds:g} s",
+                expected=f"all responses within {self._options.deadline_seconds:g} s",
                 received=last,
-                fix="Give it more time, or more requests per second",
+                fix="Increase the deadline or the requests per second",
             )
         if stop.is_set() or (seconds > 0 and self._timing.wait(stop, seconds)):
             raise Stopped
@@ -186,7 +186,7 @@ class Client:
         return self._deadline - self._timing.clock()
 
     def _try(self, method: str, url: str, body: bytes | None, token: str) -> Response:
-        """One request, and its answer if it is one."""
+        """Makes one request, and checks its response."""
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -198,7 +198,7 @@ class Client:
                 self._pool, method, url, body=body, headers=headers, timeout_s=seconds, max_bytes=LARGEST_REPLY
             )
         except http.UntrustedServer as error:
-            raise UsageError("the endpoint does not prove who it is", where=url, received=str(error)) from None
+            raise UsageError("the endpoint's certificate is not valid", where=url, received=str(error)) from None
         except http.ResponseTooLarge as error:
             raise TooLarge(f"its response has {error}") from None
         except http.RequestFailed as error:
@@ -207,11 +207,11 @@ class Client:
         return Response(response.content, response.headers.get("x-model-version", ""))
 
     def _check(self, response: http.Response, url: str, token: str) -> None:
-        """Raises what a status other than 200 means."""
+        """Raises the error of a status other than 200."""
         status = response.status
         if status == 200:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise BrokenReply("it is compressed, which nobody asked for")
+                raise BrokenReply("it is compressed, which was not requested")
             return
         said = f"status {status}: {_message(response.content, token)}"
         rows = rows_said(response.content.decode("utf-8", "replace")) if status == 422 else None
@@ -231,18 +231,18 @@ class Client:
             to = urlsplit(response.headers.get("location", ""))
             address = f", {to.scheme}://{to.hostname}{to.path}" if to.hostname else ""
             raise UsageError(
-                "the endpoint sends elsewhere, where no rows are sent",
+                "the endpoint redirects, and rows are not sent to another address",
                 where=url,
                 expected="an answer",
                 received=f"status {status}{address}",
-                fix="Give the address that answers",
+                fix="Use the address to which it redirects",
             )
-        what = "the endpoint does not let this account ask" if status == 403 else "the endpoint refuses the request"
+        what = "the endpoint denies access to this account" if status == 403 else "the endpoint refuses the request"
         raise UsageError(what, where=url, expected="an answer", received=said)
 
 
 class _Again(Exception):
-    """A try failed that may succeed later."""
+    """A failed attempt for which a retry may succeed."""
 
     def __init__(self, message: str, asked: float = 0.0) -> None:
         super().__init__(message)
@@ -258,7 +258,7 @@ class _Absent(Exception):
 
 
 def _message(content: bytes, token: str) -> str:
-    """What an error's body says, in one line and without the token: a text, or "error" or "message" of JSON."""
+    """The message of an error's body, in one line and without the token: text, or "error" or "message" of JSON."""
     text = content.decode("utf-8", "replace")
     try:
         value = json.loads(text)

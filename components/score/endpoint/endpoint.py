@@ -1,4 +1,4 @@
-"""A model behind an HTTP endpoint, found out about once and told to all who score rows with it."""
+"""Endpoint description: signature and version of a model behind an HTTP endpoint, requested once for all workers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _PREDICT = ":predict"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind an endpoint, as whoever starts the work found it; workers are told, and do not ask again.
+    """A model behind an endpoint, as described when the work started; workers do not request the description again.
 
-    No token is in it: each process that asks reads its own.
+    It holds no token: each process reads its own.
 
     Attributes:
-        options: how it is asked.
-        takes: what it takes and gives, and from which columns.
-        model_version: which model answers.
-        answers_as: what each answer is to say of the model's version; "" where it is not known before.
-        begun: seconds since 1970, from which its deadline counts.
+        options: address, retries, rate and token.
+        takes: the model's inputs and outputs, and the columns of its inputs.
+        model_version: version of the model.
+        answers_as: the version that each response must name; "" if unknown.
+        begun: start of the deadline, in seconds since 1970.
     """
 
     options: EndpointOptions
@@ -44,19 +44,19 @@ class Endpoint:
 
     @classmethod
     def of(cls, config: ScoreConfig, options: EndpointOptions) -> Self:
-        """Asks the endpoint what its model takes, as TensorFlow Serving and our server say it.
+        """Requests the model's signature from the endpoint, in the form of TensorFlow Serving and of headrace's server.
 
-        One that does not say it needs the model at hand, a Model or a SavedModel, which is loaded to be looked at.
+        For an endpoint without this metadata, the signature is read from the configured Model or SavedModel.
 
         Args:
-            config: of the work: the model if it is at hand, the signature, the key and the inputs' columns.
-            options: how to ask.
+            config: of the work: the model if it is available, the signature, the key and the inputs' columns.
+            options: address, retries, rate and token.
 
         Raises:
-            UsageError: it does not say it and no model is given; there is none where one is said to be; another version
-                of the Model answers; or no token.
-            DataError: what it takes cannot be held against columns.
-            PlatformError: it does not answer.
+            UsageError: neither metadata nor a model is available; the model does not exist; the endpoint serves another
+                version of the Model; or the token is missing.
+            DataError: an input cannot be fed from columns.
+            PlatformError: the endpoint does not respond.
         """
         begun = time.time()
         source = find_source(config.model, name="model") if config.model else None
@@ -65,10 +65,10 @@ class Endpoint:
         if found is None:
             if source is None:
                 raise UsageError(
-                    "the endpoint does not say what its model takes",
+                    "the endpoint does not describe its model",
                     where=options.url,
-                    expected="http(s)://HOST/v1/models/NAME:predict of a server that answers its metadata",
-                    fix="Give the Model that it serves by --model",
+                    expected="http(s)://HOST/v1/models/NAME:predict of a server with model metadata",
+                    fix="Pass the Model that it serves as --model",
                 )
             from headrace.components.score.batch.run import model_of
 
@@ -76,20 +76,20 @@ class Endpoint:
             return cls(options, model.takes, model.model_version, begun=begun)
         takes, version, answers_as = found
         if not answers_as and "/versions/" not in options.url:
-            # Nothing in its answers tells versions apart, so that one is asked for by name.
+            # Its responses do not name the version, so requests name it in the address.
             stem = options.url.removesuffix(_PREDICT)
             options = replace(options, url=f"{stem}/versions/{quote(version, safe='')}{_PREDICT}")
         return cls(options, _bound(takes, config, source, answers_as), version, answers_as, begun)
 
     def load(self) -> Scores:
-        """The scorer of this process: connections, budget and deadline are all its threads'."""
+        """The scorer of this process; its threads share connections, rate limit and deadline."""
         from headrace.components.score.endpoint.scorer import EndpointScorer
 
         return load_once(self, lambda: EndpointScorer(self))
 
 
 def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple[Takes, str, str] | None:
-    """What the model takes, its version, and the version that answers name; None where the endpoint does not say."""
+    """The model's signature, its version, and the version that responses name; None if the endpoint has no metadata."""
     stem = options.url.removesuffix(_PREDICT)
     if stem == options.url or "/v1/models/" not in stem:
         return None
@@ -109,16 +109,16 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
 
 
 def _bound(takes: Takes, config: ScoreConfig, source: Source | None, answers_as: str) -> Takes:
-    """What the endpoint takes, bound to columns as a Model at hand and the configuration say."""
+    """Binds the endpoint's inputs to columns, by the configured Model and the configuration."""
     takes = with_key_input(takes)
     if source is not None and source.interface is not None:
         if answers_as and answers_as != source.version:
             raise UsageError(
-                "the endpoint serves another version than the Model that was given",
+                "the endpoint serves another version than the configured Model",
                 where=config.endpoint.url if config.endpoint else None,
                 expected=f"version {source.version}",
                 received=f"version {answers_as}",
-                fix="Give the Model that it serves, or none",
+                fix="Pass the Model that it serves, or no --model",
             )
         takes = declared(takes, source)
     if config.inputs is not None:

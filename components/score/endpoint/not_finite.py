@@ -1,4 +1,4 @@
-"""Rows whose prediction is not finite, which JSON cannot hold: how our server says it, and what stands in for them."""
+"""Predictions that are not finite, which JSON cannot hold: parses the server's message and substitutes NaN."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.bisect import RowsFailed
 from headrace.core.scoring.to_columns import Answer
 
-# `serve.protocol.refusal`, which a batch prediction job puts into a sentence of its own.
+# The message of `serve.protocol.refusal`, which a batch prediction job embeds in its own message.
 _SAID = re.compile(r'"not_finite":\s*(\{[^{}]*\})')
 
 Rows = Mapping[str, Sequence[int]]
@@ -24,7 +24,7 @@ class NotFinite(RowsFailed):
     """A server refuses rows because their prediction is not finite.
 
     Args:
-        message: what it says.
+        message: the server's message.
         rows: by output, the indices of those rows in the request.
     """
 
@@ -34,7 +34,7 @@ class NotFinite(RowsFailed):
 
 
 def rows_said(text: str) -> Rows | None:
-    """The rows, by output, of which a text says what our server does; None where it does not."""
+    """Parses the rows, by output, from a message of headrace's server; None for other messages."""
     found = _SAID.search(text)
     try:
         rows = json.loads(found[1]) if found else None
@@ -55,19 +55,19 @@ def answers_around(
     rows: int,
     outputs: Sequence[ModelOutput],
 ) -> dict[str, Answer]:
-    """The answers to all rows: NaN where the server says that the prediction is not finite, as the model gave it.
+    """Predicts all rows, with NaN for predictions that the server reports as not finite.
 
-    The request is made again with copies of another row in the place of such rows, so that two requests are enough
-    however many there are, and the others' predictions come from a batch of the same size.
+    The request is repeated with copies of another row in place of such rows. Two requests suffice for any number of
+    them, and the other rows are predicted in a batch of the same size.
 
     Args:
-        ask: answers columns of JSON values.
+        ask: requests predictions for columns of JSON values.
         columns: by input.
-        rows: of them; an index that the server names beyond is of a copy of the last one.
+        rows: number of rows; a larger index in the server's message is of a copy of the last row.
         outputs: of the model.
 
     Raises:
-        RowsFailed: the server refuses the rows for another reason, or says it of what cannot be NaN.
+        RowsFailed: the server refuses the rows for another reason, or names an output that cannot be NaN.
     """
     bad: dict[str, set[int]] = {}
     guilty: set[int] = set()
@@ -100,17 +100,17 @@ def answers_around(
 
 
 def are_real(names: Collection[str], outputs: Sequence[ModelOutput]) -> bool:
-    """Whether these are outputs of real numbers, which alone can be NaN."""
+    """Whether all of these outputs are floats, which can be NaN."""
     return set(names) <= {given.name for given in outputs if "float" in given.dtype}
 
 
 def can_be_blank(outputs: Sequence[ModelOutput]) -> bool:
-    """Whether it is known how wide every output is, so that an answer can be made up."""
+    """Whether the width of each output is known, so that a placeholder can be created."""
     return all(given.width != 0 for given in outputs)
 
 
 def blank(outputs: Sequence[ModelOutput], rows: int, nan: Collection[str] = ()) -> dict[str, Answer]:
-    """Answers that mean nothing, to rows that go to quarantine for those of the outputs `nan`, which are NaN."""
+    """Placeholder predictions for rows that will be quarantined because the outputs `nan` are NaN."""
     made: dict[str, Answer] = {}
     for given in outputs:
         if given.dtype == "string":

@@ -1,4 +1,4 @@
-"""When requests may go: a budget per second, and how long to wait before one is tried again."""
+"""Rate limit of requests, and the delay before a retry."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-# What a server may ask for, at most.
+# Maximum delay that a server may request, in seconds.
 _MOST_ASKED_SECONDS = 600.0
 
 
 class TokenBucket:
-    """Says when each request may go: so many a second, and up to a second's worth at once after a pause.
+    """Token bucket: limits requests per second, with bursts of up to one second's requests after a pause.
 
     Safe to use from several threads at a time.
     """
@@ -22,8 +22,8 @@ class TokenBucket:
         """Starts full.
 
         Args:
-            per_second: requests; 0 for as many as there can be.
-            clock: seconds that have passed since any moment.
+            per_second: maximum requests per second; 0 for no limit.
+            clock: seconds from any origin.
         """
         self._rate = per_second
         self._most = max(1.0, per_second)
@@ -34,26 +34,26 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def take(self) -> float:
-        """Takes a turn, and says in how many seconds it comes. Turns come in the order in which they are taken."""
+        """Reserves a request; returns the seconds to wait before it. Requests are sent in the order of reservation."""
         with self._lock:
             now = self._clock()
             wait = self._closed_until - now
             if self._rate:
                 self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
                 self._at = now
-                # A debt is a place in the queue.
+                # A negative balance is a position in the queue.
                 self._tokens -= 1.0
                 wait = max(wait, -self._tokens / self._rate)
             return max(0.0, wait)
 
     def close(self, seconds: float) -> None:
-        """Lets no turn come for so many seconds: who is asked to wait waits with all requests."""
+        """Delays all requests by a number of seconds, after a server requested a delay."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
 
 def asked_seconds(retry_after: str | None, now: Callable[[], float] = time.time) -> float:
-    """Seconds that a Retry-After header asks to wait, to 600; 0 where it is missing or says nothing.
+    """The delay of a Retry-After header in seconds, at most 600; 0 if the header is missing or not valid.
 
     Args:
         retry_after: the header's value: seconds, or a date.

@@ -1,4 +1,4 @@
-"""How many rows a request may have: as many as it may hold bytes, which a server that refuses one lowers for good."""
+"""Request size: rows per request, limited by bytes; the limit drops permanently when a server refuses a request."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ class RequestSize:
     """The size of requests; safe to use from several threads at a time.
 
     Attributes:
-        rows: of a request, at most; whole blocks, if that many are allowed.
+        rows: maximum per request; a multiple of the block size if that is allowed.
     """
 
     def __init__(self, rows: int, nbytes: int) -> None:
-        """Begins with the most that is allowed.
+        """Starts with the maximum size.
 
         Args:
-            rows: of a request, at most.
-            nbytes: of a body, at most.
+            rows: maximum rows per request.
+            nbytes: maximum bytes per body.
         """
         self.rows = _whole_blocks(rows)
         self._bytes = nbytes
-        # The last body: its bytes, and its rows.
+        # Bytes and rows of the last body.
         self._last = (0, 1)
         self._lock = threading.Lock()
 
     def next(self, rows: int) -> int:
-        """How many of so many rows the next request is to ask about, 1 or more, by what rows took until now."""
+        """Rows of the next request, 1 to `rows`, estimated from the bytes per row so far."""
         with self._lock:
             nbytes, of = self._last
             fitting = self._bytes * of // nbytes if nbytes else self.rows
@@ -36,18 +36,18 @@ class RequestSize:
         return rows if rows <= most else _whole_blocks(most)
 
     def filled(self, rows: int) -> int:
-        """So many rows filled up to whole blocks, where that many are allowed."""
+        """`rows` rounded up to a multiple of the block size, if that is allowed."""
         filled = filled_rows(rows)
         return filled if filled <= self.rows else rows
 
     def fits(self, rows: int, nbytes: int) -> bool:
-        """Whether a body may be sent; takes note of what its rows take."""
+        """Whether a body is small enough; records its bytes per row."""
         with self._lock:
             self._last = nbytes, rows
             return nbytes <= self._bytes
 
     def lower(self, nbytes: int) -> None:
-        """Takes note that a body was refused for its size."""
+        """Records that a server refused a body because of its size."""
         with self._lock:
             self._bytes = min(self._bytes, nbytes // 2)
 

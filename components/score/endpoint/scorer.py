@@ -1,4 +1,4 @@
-"""Scores rows by requests to an HTTP endpoint: the slow way for a batch, for a model that is only reachable there."""
+"""Endpoint scorer: scores rows by requests to an HTTP endpoint, for a model that is not available as a SavedModel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace.core.scoring.to_tensors import Feed
 
 Made = TypeVar("Made")
 
-# An endpoint that refused so many rows alone, and has answered none, refuses them all.
+# An endpoint that refused this number of single rows and accepted none is assumed to refuse all rows.
 _REFUSED_ROWS = 100
 
 
@@ -45,39 +45,39 @@ class ServedModel(Protocol):
 
     @property
     def answers_as(self) -> str:
-        """Version that each answer must name; "" where it is not known before."""
+        """The version that each response must name; "" if unknown."""
 
     @property
     def begun(self) -> float:
-        """Seconds since 1970, from which its deadline counts."""
+        """Start of the deadline, in seconds since 1970."""
 
 
 class EndpointScorer(RowScorer):
     """Scores batches of rows by requests to an endpoint; safe to call from several threads at a time.
 
-    A request has as many rows as the options say, and the last one of a batch is filled up to whole blocks with its
-    last row, as the direct approach does it: the same model on the same kind of machine then gives the same bits.
+    The options set the rows per request. The last request of a batch is padded with its last row to a multiple of the
+    block size, as in the direct approach: the same model on the same kind of machine then returns the same bits.
 
     Attributes:
-        takes: what the model takes and gives, and from which columns.
-        model_version: which model it is.
+        takes: the model's inputs and outputs, and the columns of its inputs.
+        model_version: version of the model.
     """
 
     def __init__(self, endpoint: ServedModel, tokens: Tokens | None = None, timing: Timing | None = None) -> None:
-        """Prepares to ask.
+        """Creates the client.
 
         Args:
-            endpoint: whom.
-            tokens: where the bearer token comes from; by default what the options say.
-            timing: what time it is, and how it passes.
+            endpoint: the model behind an endpoint.
+            tokens: the source of the bearer token; by default from the options.
+            timing: clock and waiting.
 
         Raises:
-            UsageError: there is no token where one is to be.
+            UsageError: the token is missing.
         """
         options, takes = endpoint.options, endpoint.takes
         inputs = and_key(takes)
         if inputs != takes.inputs:
-            # What is wrong with a key is said of it already.
+            # Errors of the key are reported elsewhere.
             inputs = (*takes.inputs, replace(inputs[-1], optional=True))
         super().__init__(takes, inputs, endpoint.model_version)
         self._options = options
@@ -91,7 +91,7 @@ class EndpointScorer(RowScorer):
         self._refused = 0
 
     def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], dict[int, str]]:
-        """What the endpoint answers the rows, in pieces that are asked about side by side."""
+        """Predicts the rows, in pieces with concurrent requests."""
         stop = threading.Event()
         step = self._size.rows
         begins = range(0, rows, step)
@@ -114,7 +114,7 @@ class EndpointScorer(RowScorer):
     def _piece(
         self, feeds: list[Feed], rows: int, stop: threading.Event
     ) -> tuple[list[dict[str, Answer]], dict[int, str]]:
-        """The answers to the rows of a piece that are not refused, and what was said of those that are."""
+        """The predictions for the accepted rows of a piece, and the messages for the refused rows."""
 
         def call(begin: int, end: int) -> dict[str, Answer]:
             return self._asked([feed.slice(begin, end) for feed in feeds], end - begin, stop)
@@ -122,15 +122,15 @@ class EndpointScorer(RowScorer):
         try:
             return answered(call, rows)
         except BaseException:
-            # It ends the batch: whatever else is asked for it, is asked for in vain.
+            # The error ends the batch, so the other requests are stopped.
             stop.set()
             raise
 
     def _asked(self, feeds: list[Feed], rows: int, stop: threading.Event) -> dict[str, Answer]:
-        """The answers to rows, in as many requests as their size asks for.
+        """Predicts rows, in as many requests as their size requires.
 
         Raises:
-            RowsFailed: the endpoint refuses them, perhaps for the sake of some.
+            RowsFailed: the endpoint refuses them, perhaps because of some of them.
         """
         answers = []
         begin, most = 0, rows
@@ -152,11 +152,11 @@ class EndpointScorer(RowScorer):
         return joined(answers, self.takes.outputs)
 
     def _request(self, feeds: list[Feed], rows: int, stop: threading.Event) -> dict[str, Answer]:
-        """The answers to one request.
+        """Predicts rows in one request.
 
         Raises:
             RowsFailed: the endpoint refuses it.
-            TooLarge: it, or its answer, is larger than is taken.
+            TooLarge: the request or its response exceeds a size limit.
         """
         columns = wire.columns_to_json(feeds)
         if self._blank is not None:
@@ -164,7 +164,7 @@ class EndpointScorer(RowScorer):
         return answers_around(lambda asked: self._posted(asked, rows, stop), columns, rows, self.takes.outputs)
 
     def _posted(self, columns: Mapping[str, list[Any]], rows: int, stop: threading.Event) -> dict[str, Answer]:
-        """The answers to rows of JSON values; raises what `_request` does."""
+        """Predicts rows of JSON values; raises the errors of `_request`."""
         body, filled = self._body(columns, rows)
         keys = None
         if self.takes.key_input is not None and self._blank is None:
@@ -184,10 +184,10 @@ class EndpointScorer(RowScorer):
             raise
 
     def _body(self, columns: Mapping[str, list[Any]], rows: int) -> tuple[bytes, int]:
-        """A body, and for how many rows it asks: filled up to whole blocks, if there is room.
+        """A body and its number of rows, padded to a multiple of the block size if the size limit allows.
 
         Raises:
-            TooLarge: it is larger than may be sent, and not of one row, which only the endpoint can refuse.
+            TooLarge: it exceeds the size limit, and has more than one row; a single row is sent in any case.
         """
         body = wire.body(columns, self._options.form, self.takes.signature)
         if not self._size.fits(rows, len(body)) and rows > 1:
@@ -201,25 +201,25 @@ class EndpointScorer(RowScorer):
         return body, rows
 
     def _check_version(self, said: str) -> None:
-        """Raises PlatformError if another model answers than did before."""
+        """Raises PlatformError if the version differs from that of earlier responses."""
         if not said:
             return
         with self._lock:
             self._answers_as = self._answers_as or said
         if said != self._answers_as:
             raise PlatformError(
-                "the model behind the endpoint changed while it was asked",
+                "the model behind the endpoint changed during scoring",
                 where=self._options.url,
-                expected=f"answers of version {self._answers_as}",
-                received=f"one of version {said}",
-                fix="Ask again when it stays, or ask for one version by its own address",
+                expected=f"responses of version {self._answers_as}",
+                received=f"a response of version {said}",
+                fix="Score again after the deployment, or use the address of one version",
             )
 
     def _note_refusal(self, said: str) -> None:
-        """Counts a row that was refused alone.
+        """Counts a row that was refused in a request of its own.
 
         Raises:
-            DataError: so many were refused, and none answered, that it is not for the rows.
+            DataError: too many rows were refused and none accepted, so the rows are not the cause.
         """
         with self._lock:
             self._refused += 1
@@ -227,22 +227,22 @@ class EndpointScorer(RowScorer):
             raise DataError(
                 "the endpoint refuses the rows",
                 where=self._options.url,
-                expected=f"an answer to one of the first {_REFUSED_ROWS} rows that were sent alone",
+                expected=f"a prediction for one of the first {_REFUSED_ROWS} rows that were sent one by one",
                 received=said,
-                fix="See that each input is fed from the right column, in the form that the endpoint takes",
+                fix="Check that each input is fed from the right column, in the form that the endpoint accepts",
             )
 
 
 def _filled(values: list[Any], rows: int) -> list[Any]:
-    """Values for so many rows: the last one fills what is left."""
+    """Pads values to a number of rows with the last one."""
     return values + values[-1:] * (rows - len(values))
 
 
 def _results(futures: Sequence[Future[Made]]) -> list[Made]:
-    """What came of all of them, or the error that ended them."""
+    """The results of all futures, or the error that ended them."""
     ended = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
     for error in ended:
-        # Those that stopped, did so for the sake of another.
+        # Stopped futures were ended by the error of another one.
         if not isinstance(error, Stopped):
             raise error
     return [future.result() for future in futures]

@@ -1,4 +1,4 @@
-"""Where the bearer token of an endpoint comes from: each process finds its own, and shows it to nobody else."""
+"""Bearer tokens of an endpoint. Each process reads its own token, which is never logged or passed on."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class Tokens(Protocol):
-    """Where a bearer token comes from. Safe to use from several threads at a time."""
+    """A source of bearer tokens. Safe to use from several threads at a time."""
 
     def get(self) -> str:
         """A token, or "" for none."""
 
     def renew(self, refused: str) -> bool:
-        """Whether there is another one than that which was refused."""
+        """Whether a token other than the refused one is available."""
 
 
 class FixedToken:
-    """The token of an environment variable, which is read once; or none."""
+    """The token of an environment variable, which is read once; or no token."""
 
     def __init__(self, variable: str) -> None:
-        """Reads it.
+        """Reads the variable.
 
         Args:
             variable: its name, or "".
 
         Raises:
-            UsageError: it is not set, or holds what no token is.
+            UsageError: the variable is not set, or its value is not a token.
         """
         self._token = os.environ.get(variable, "").strip() if variable else ""
         if variable and not (self._token.isascii() and self._token.isprintable() and self._token):
             raise UsageError(
-                "the endpoint's token is not there",
+                "the endpoint's token is missing",
                 where=variable,
                 expected="an environment variable that holds it, on one line",
-                received="nothing" if not self._token else "characters that no token has",
+                received="nothing" if not self._token else "characters that are not allowed in a token",
             )
 
     def get(self) -> str:
@@ -50,22 +50,22 @@ class FixedToken:
         return self._token
 
     def renew(self, refused: str) -> bool:
-        """There is no other."""
+        """False: there is one token only."""
         return False
 
 
 class GoogleTokens:
-    """Access tokens of Google Cloud's credentials, each for as long as it is valid."""
+    """Access tokens of Google Cloud credentials, renewed when they expire."""
 
     def __init__(self, where: str, credentials: Any = None) -> None:
-        """Finds the credentials.
+        """Reads the credentials.
 
         Args:
-            where: what they are for, for messages.
+            where: the endpoint, for messages.
             credentials: of google.auth; by default those of this account.
 
         Raises:
-            UsageError: there are none.
+            UsageError: there are no credentials.
         """
         from headrace.core.cloud import errors
 
@@ -79,11 +79,11 @@ class GoogleTokens:
         self._credentials = credentials
 
     def get(self) -> str:
-        """A token that is valid.
+        """A valid token.
 
         Raises:
-            UsageError: the credentials do not work.
-            PlatformError: the service that gives tokens failed.
+            UsageError: the credentials are not valid.
+            PlatformError: the token service failed.
         """
         with self._lock:
             if not self._credentials.valid:
@@ -91,7 +91,7 @@ class GoogleTokens:
             return str(self._credentials.token)
 
     def renew(self, refused: str) -> bool:
-        """Whether there is another one than that which was refused; it may have been revoked before its time."""
+        """Whether a token other than the refused one is available; a token may be revoked before it expires."""
         with self._lock:
             if self._credentials.token == refused:
                 self._refresh()

@@ -1,4 +1,4 @@
-"""What a model behind HTTP is sent and what it answers: columns to JSON and back, in Vertex' and TF Serving's forms."""
+"""Request and response bodies of prediction servers: columns to JSON and back, for Vertex AI and TF Serving."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from headrace.core.scoring.to_columns import Answer
 from headrace.core.scoring.to_tensors import Feed
 
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "HALF": "float16"}
-# What numbers and booleans are in JSON, by numpy's kinds of them; whole numbers are what is not here.
+# Python types of JSON values, by numpy's kind; kinds that are missing here are integers.
 _JSON_KINDS: Mapping[str, set[type]] = {"f": {int, float, type(None)}, "b": {bool}}
-# What Vertex says of the model that answered.
+# Fields with which Vertex AI names the model of a response.
 _VERTEX_VERSION = ("deployedModelId", "modelVersionId")
 
 
 class BrokenReply(Exception):
-    """The answer is not one; the message says why."""
+    """The response is not valid; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a prediction server answered.
+    """The response of a prediction server.
 
     Attributes:
-        predictions: one value a row; of "inputs", an array for each output, or the array of the only one.
-        deployed: which deployed model answered, where the server says it as Vertex does; or "".
+        predictions: one value per row; for the form "inputs", an array per output, or the array of the only output.
+        deployed: the deployed model, if the server names it as Vertex AI does; or "".
     """
 
     predictions: Any
@@ -42,7 +42,7 @@ class Reply:
 
 
 def columns_to_json(feeds: Sequence[Feed]) -> dict[str, list[Any]]:
-    """The values of each input as JSON has them; NaN, a missing value, is null.
+    """The values of each input as JSON values; NaN, a missing value, is null.
 
     Raises:
         RowsFailed: a text is not UTF-8, which JSON cannot hold.
@@ -51,23 +51,23 @@ def columns_to_json(feeds: Sequence[Feed]) -> dict[str, list[Any]]:
 
 
 def instances(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """An object a row."""
+    """One object per row."""
     names = tuple(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def body(columns: Mapping[str, list[Any]], form: Form, signature: str) -> bytes:
-    """A request's body: an object a row as `instances`, or the columns as `inputs`."""
+    """The body of a request: one object per row as `instances`, or the columns as `inputs`."""
     rows: Any = instances(columns) if form == "instances" else columns
     more = {} if signature == SERVING_DEFAULT else {"signature_name": signature}
     return json.dumps({form: rows, **more}, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def reply_of(content: bytes, form: Form) -> Reply:
-    """A response's body, read.
+    """Parses the body of a response.
 
     Raises:
-        BrokenReply: it is not what a prediction server answers.
+        BrokenReply: it is not the response of a prediction server.
     """
     name, kinds = ("predictions", (list,)) if form == "instances" else ("outputs", (dict, list))
     try:
@@ -83,17 +83,17 @@ def reply_of(content: bytes, form: Form) -> Reply:
 def answers_of(
     predictions: Any, takes: Takes, rows: int, keys: Sequence[str] | None = None, kept: int | None = None
 ) -> dict[str, Answer]:
-    """Predictions as what a model in this process would have answered.
+    """Converts predictions to the outputs of a model in this process.
 
     Args:
         predictions: of a reply.
-        takes: what the model gives.
-        rows: that were sent.
-        keys: that were sent; the answer's are held against them, where it has any.
-        kept: rows of which the answers are wanted, the first ones; all of them if None.
+        takes: the model's outputs.
+        rows: number of rows of the request.
+        keys: of the request; compared with the keys of the response, if it has any.
+        kept: number of rows to return, from the first; None for all.
 
     Raises:
-        BrokenReply: there are more or fewer than rows, one lacks an output, or it is of another type or key.
+        BrokenReply: the number of predictions is wrong, one lacks an output, or a type or a key is wrong.
     """
     columns = _by_output(predictions, takes, rows)
     echoed = columns.get(takes.key_input or "")
@@ -108,10 +108,10 @@ def answers_of(
 
 
 def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes, str]:
-    """What TensorFlow Serving's metadata says that a model takes and gives, and its version.
+    """Reads a model's inputs and outputs, and its version, from TensorFlow Serving's metadata.
 
     Raises:
-        DataError: there is no such signature, or one that cannot be held against columns.
+        DataError: the signature does not exist, or an input cannot be fed from columns.
     """
     try:
         definition = metadata["metadata"]["signature_def"]["signature_def"][signature]
@@ -120,7 +120,7 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
         version = str(metadata["model_spec"]["version"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            "the endpoint does not say what its model takes",
+            "the endpoint does not describe its model",
             where=where,
             expected=f"the metadata of a signature {signature}",
             received=f"{type(error).__name__}: {error}",
@@ -135,9 +135,9 @@ def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
     sizes = [int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])]
     if info["tensor_shape"].get("unknown_rank") or len(sizes) not in (1, 2) or sizes[0] != -1 or dtype not in DTYPES:
         raise DataError(
-            f"the signature's {name} cannot be held against columns",
+            f"the signature's {name} cannot be fed from columns",
             where=where,
-            expected="one value a row, or as many for every row, of numbers, booleans or strings",
+            expected="one value per row, or a fixed number of values per row, of numbers, booleans or strings",
             received=f"{kind} of shape {sizes}",
         )
     return ModelInput(name, dtype, None if len(sizes) == 1 else max(sizes[1], 0), (name,))
@@ -193,20 +193,20 @@ def _by_output(predictions: Any, takes: Takes, rows: int) -> dict[str, list[Any]
 
 
 def _answer(given: ModelOutput, values: list[Any]) -> Answer:
-    """Values of the output's type: numbers [rows] or [rows, n], text flat."""
+    """Values in the output's type: numbers [rows] or [rows, n], text flat."""
     flat, width = _flat(given, values)
     kinds = set(map(type, flat))
     if given.dtype == "string":
         if not kinds <= {str}:
-            raise BrokenReply(f"the output {given.name} holds what is not text")
+            raise BrokenReply(f"the output {given.name} has values that are not text")
         try:
             return pa.array([text.encode() for text in flat], pa.binary())
         except UnicodeEncodeError as error:
-            raise BrokenReply(f"the output {given.name} holds what is not Unicode") from error
+            raise BrokenReply(f"the output {given.name} has text that is not Unicode") from error
     dtype = np.dtype("float32" if given.dtype == "bfloat16" else given.dtype)
-    # A number that is not finite is the row's fault, however the server writes it, and not the reply's.
+    # A number that is not finite is an error of the row, not of the reply, in any notation of the server.
     if not kinds <= _JSON_KINDS.get(dtype.kind, {int}):
-        raise BrokenReply(f"the output {given.name} holds what is not {dtype}")
+        raise BrokenReply(f"the output {given.name} has values that are not {dtype}")
     try:
         with np.errstate(over="ignore"):
             array = np.array(flat, np.float64 if dtype.kind == "f" else dtype).astype(dtype)
@@ -216,12 +216,12 @@ def _answer(given: ModelOutput, values: list[Any]) -> Answer:
 
 
 def _flat(given: ModelOutput, values: list[Any]) -> tuple[list[Any], int]:
-    """The values of all rows one after the other, and how many a row has."""
+    """The concatenated values of all rows, and the number of values per row."""
     if given.width is None and not any(isinstance(value, list) for value in values):
         return values, 1
     if not all(isinstance(value, list) for value in values):
         raise BrokenReply(f"the output {given.name} is not an array in every row")
-    # One value a row may come as an array of it: the model gives [rows, 1].
+    # One value per row may be an array of one element: the model's output is [rows, 1].
     width = 1 if given.width is None else given.width or (len(values[0]) if values else 0)
     if any(len(value) != width for value in values):
         raise BrokenReply(f"the output {given.name} is not {width} values wide in every row")

@@ -1,1 +1,1 @@
-"""Where predictions go: files of several formats, a table of BigQuery, or a table to look keys up in."""
+"""Sinks: output formats of predictions, as files of several formats, a BigQuery table or a lookup table."""

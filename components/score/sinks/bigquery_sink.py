@@ -1,7 +1,7 @@
-"""Predictions as a table of BigQuery, which is replaced when all of them are there: by load jobs, which cost nothing.
+"""BigQuery sink: writes predictions to a table with load jobs, which are free of charge.
 
-They are loaded beside the table first, and copied over it in one step: readers see the earlier table or the new one,
-and a run that is killed leaves at most a table that expires.
+Predictions are first loaded into a temporary table, and then copied over the target in one step. Readers see either the
+earlier table or the new one, and a killed run leaves at most a temporary table that expires.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from headrace.core.sources.bigquery import Query, Table, parse
 from headrace.core.tfrecord.conversion import is_list
 
 _LOADS_AT_ONCE = 4
-# As many files as one job takes.
+# Maximum number of files per load job.
 _FILES_OF_A_JOB = 10_000
 _ROLES = "the roles BigQuery Data Editor on the dataset and BigQuery Job User"
-_NO_DATASET = "there is no such dataset, or a file to load is gone"
+_NO_DATASET = "the dataset does not exist, or a file to load is missing"
 _TYPES = (
     (pa.types.is_boolean, "BOOLEAN"),
     (pa.types.is_integer, "INTEGER"),
@@ -47,14 +47,14 @@ _TYPES = (
 
 @dataclass(frozen=True)
 class BigQuerySink(Sink):
-    """A table of BigQuery; predictions wait in Parquet files.
+    """A BigQuery table; predictions are staged in Parquet files.
 
     Attributes:
         key: the column that identifies a row.
         table: bigquery://PROJECT.DATASET.TABLE.
 
     Raises:
-        UsageError: that is not a table's name.
+        UsageError: `table` is not the name of a table.
     """
 
     key: str | None
@@ -67,15 +67,15 @@ class BigQuerySink(Sink):
     def _target(self) -> Table:
         named = parse(self.table)
         if isinstance(named, Query):
-            raise UsageError("predictions go to a table", where="--table", expected="PROJECT.DATASET.TABLE")
+            raise UsageError("the output table is wrong", where="--table", expected="PROJECT.DATASET.TABLE")
         return named
 
     def check(self) -> None:
-        """Looks whether the dataset is there.
+        """Checks that the dataset exists.
 
         Raises:
-            DataError: there is no such dataset.
-            UsageError: no credentials, or not allowed.
+            DataError: the dataset does not exist.
+            UsageError: credentials or permissions are missing.
             PlatformError: the service failed.
         """
         target = self._target()
@@ -90,17 +90,17 @@ class BigQuerySink(Sink):
         return ParquetSink(self.key).writer(file, schema)
 
     def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
-        """Replaces the table by the predictions.
+        """Replaces the table with the predictions.
 
         Raises:
-            DataError: there is no such dataset.
-            UsageError: no credentials, or not allowed.
-            PlatformError: the service failed, or does not have every row.
+            DataError: the dataset does not exist.
+            UsageError: credentials or permissions are missing.
+            PlatformError: the service failed, or lacks rows.
         """
         target = self._target()
         rows = sum(file.rows for file in waiting)
         uris = [storage.join(folder, file.file) for file in waiting]
-        # Job names are used once: what a client sends again, not knowing whether it was heard, is done once.
+        # A job name can be used once only: a request that the client repeats after a lost response runs once.
         run = secrets.token_hex(8)
         with (
             bigquery.translate_errors(self.table, _ROLES, _NO_DATASET),
@@ -119,7 +119,7 @@ class BigQuerySink(Sink):
                 loaded = int(client.get_table(beside, retry=bigquery.retry()).num_rows or 0)
                 if loaded != rows:
                     raise PlatformError(
-                        "BigQuery does not have every row", where=beside, expected=f"{rows:,}", received=f"{loaded:,}"
+                        "rows are missing in BigQuery", where=beside, expected=f"{rows:,} rows", received=f"{loaded:,}"
                     )
                 _replace(client, beside, target.name, f"headrace-{run}-copy")
             finally:
@@ -131,9 +131,9 @@ def _make_table_beside(client: Any, target: Table, run: str, columns: list[Any])
     from google.cloud.bigquery import Table as NewTable
 
     name = f"{target.project}.{target.dataset}.{target.table}_headrace_{run}"
-    made = client.create_table(NewTable(name, schema=columns), retry=bigquery.retry())
-    made.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-    client.update_table(made, ["expires"], retry=bigquery.retry())
+    table = client.create_table(NewTable(name, schema=columns), retry=bigquery.retry())
+    table.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    client.update_table(table, ["expires"], retry=bigquery.retry())
     return name
 
 
@@ -185,4 +185,4 @@ def _type(name: str, kind: pa.DataType) -> str:
     for is_kind, of_bigquery in _TYPES:
         if is_kind(kind):
             return of_bigquery
-    raise DataError("BigQuery has no type for a column", where=name, received=str(kind))
+    raise DataError("a column has a type that BigQuery does not support", where=name, received=str(kind))

@@ -1,4 +1,4 @@
-"""Writes the predictions of one part: in blocks of a fixed number of rows, to files of a fixed number, by partition."""
+"""Part writer: writes the predictions of one part in blocks and files of a fixed number of rows, by partition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.core.errors import DataError
 from headrace.core.sources.partitions import NO_VALUE
 from headrace.core.values.columns import as_text
 
-# Each partition of a part has a file open while the part is written.
+# Each partition of a part has an open file while the part is written.
 _MAX_PARTITIONS = 500
 _MAX_FOLDER_BYTES = 200
 
@@ -38,17 +38,17 @@ class _Rows:
 
 
 class PartWriter:
-    """Writes predictions of a part into files that wait to be published; they are there when it is closed well.
+    """Writes predictions of a part into files that are published later; a file exists after a successful `close`.
 
-    A file takes FILE_ROWS of the part's rows, over all partitions, before the next is begun.
+    After FILE_ROWS of the part's rows, over all partitions, new files are started.
     """
 
     def __init__(self, folder: str, sink: Sink, part: int, partition_by: str = "") -> None:
-        """Begins.
+        """Creates a writer without files.
 
         Args:
-            folder: where the artifact is made.
-            sink: what the files are.
+            folder: the folder of the artifact in progress.
+            sink: the format of the files.
             part: the index of the part.
             partition_by: the column whose values are the partitions; "" for none.
         """
@@ -67,15 +67,15 @@ class PartWriter:
     def write(
         self, predictions: pa.RecordBatch, numbers: npt.NDArray[np.int64], partition: pa.Array | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Adds rows, and yields each block of them that was written meanwhile.
+        """Adds rows, and yields the blocks that are complete and written.
 
         Args:
-            predictions: of one schema throughout.
+            predictions: all calls have one schema.
             numbers: the rows' numbers in the part.
-            partition: the values of the column that partitions them; where it is a prediction itself, it is left out.
+            partition: the values of the partition column; if that column is a prediction, it is not written.
 
         Raises:
-            DataError: there are too many partitions, or a value cannot be a folder's name.
+            DataError: there are too many partitions, or a value is not valid as a folder's name.
         """
         self._rows.append(_Rows(predictions, numbers, partition))
         self._gathered += predictions.num_rows
@@ -83,7 +83,7 @@ class PartWriter:
             yield self._write_block(self._sink.block_rows)
 
     def close(self) -> Iterator[pa.RecordBatch]:
-        """Writes the rest, which it yields, and closes the files."""
+        """Writes and yields the last block, and closes the files."""
         if self._gathered:
             yield self._write_block(self._gathered)
         self._close_files()
@@ -92,7 +92,7 @@ class PartWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # What was not closed well gets no name. Writers are closed all the same: some write when they are forgotten.
+        # Files of a failed part are not renamed. Their writers are closed too: some write when they are deleted.
         if self._open:
             for file in self._open.values():
                 with suppress(OSError, pa.ArrowException):
@@ -122,7 +122,7 @@ class PartWriter:
         return whole
 
     def _take(self, rows: int) -> list[_Rows]:
-        """The first `rows` rows that were gathered."""
+        """Removes and returns the first `rows` buffered rows."""
         taken = []
         self._gathered -= rows
         while rows:
@@ -138,7 +138,7 @@ class PartWriter:
         """The rows of each partition, by its folder, in the folders' order."""
         encoded = values.dictionary_encode(null_encoding="encode")
         codes = encoded.indices.to_numpy()
-        # Null and "" are one folder's.
+        # Null and "" share one folder.
         found: dict[str, list[int]] = {}
         for code, value in enumerate(encoded.dictionary.to_pylist()):
             found.setdefault(f"{self._partition_by}={_folder_name(self._partition_by, value)}", []).append(code)
@@ -148,7 +148,7 @@ class PartWriter:
                 where=self._partition_by,
                 expected=f"at most {_MAX_PARTITIONS} different values in a file or row group",
                 received=f"{len(found.keys() | self._open.keys()):,} or more",
-                fix="Choose a column of fewer values",
+                fix="Use a column with fewer distinct values",
             )
         return {folder: pa.array(np.flatnonzero(np.isin(codes, found[folder]))) for folder in sorted(found)}
 
@@ -177,7 +177,7 @@ class PartWriter:
                 )
             )
         self._open.clear()
-        # Only now do the files get their names.
+        # Files are renamed only after all are closed.
         self._stack.close()
         self._index += 1
         self._in_files = 0
@@ -196,7 +196,7 @@ class _OpenFile:
 
 
 class MeasuredFile:
-    """A file to write that counts its bytes and their checksum as they come."""
+    """A writable file that counts its bytes and computes their checksum."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -205,7 +205,7 @@ class MeasuredFile:
         self.closed = False
 
     def write(self, content: bytes | pa.Buffer) -> int:
-        """Writes all of it."""
+        """Writes all bytes."""
         plain = content if isinstance(content, bytes) else bytes(content)
         self._file.write(plain)
         self._crc = google_crc32c.extend(self._crc, plain)
@@ -213,17 +213,17 @@ class MeasuredFile:
         return len(plain)
 
     def tell(self) -> int:
-        """Bytes written."""
+        """Number of bytes written."""
         return self.bytes
 
     def flush(self) -> None:
-        """Leaves that to whoever closes the file."""
+        """Does nothing; closing the underlying file flushes it."""
 
     def close(self) -> None:
-        """Leaves that to whoever opened the file."""
+        """Does nothing; the code that opened the underlying file closes it."""
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readable(self) -> bool:
@@ -236,18 +236,18 @@ class MeasuredFile:
 
     @property
     def crc32c(self) -> str:
-        """In 8 hexadecimal digits."""
+        """The checksum as 8 hexadecimal digits."""
         return f"{self._crc:08x}"
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Batches of one schema as one, in memory as one piece."""
+    """Concatenates batches of one schema, in contiguous memory."""
     if len(batches) == 1:
         return batches[0]
     for batch in batches[1:]:
         if batch.schema != batches[0].schema:
             raise DataError(
-                "the columns change their types within the file",
+                "the types of the columns change within the file",
                 expected=_types(batches[0].schema),
                 received=_types(batch.schema),
             )
@@ -260,13 +260,13 @@ def _types(schema: pa.Schema) -> str:
 
 
 def _folder_name(column: str, value: str | None) -> str:
-    """A value as part of a folder's name, as Hive, Spark and Arrow write and read it."""
+    """A value as part of a folder's name, in the notation of Hive, Spark and Arrow."""
     if not value:
         return NO_VALUE
     name = quote(value, safe=" -_.,:;+@")
     if len(name) > _MAX_FOLDER_BYTES:
         raise DataError(
-            "a value is too long for a folder's name",
+            "a value of the partition column is too long for a folder's name",
             where=column,
             expected=f"at most {_MAX_FOLDER_BYTES} bytes",
             received=f"{value[:40]!r}...",
@@ -275,7 +275,7 @@ def _folder_name(column: str, value: str | None) -> str:
 
 
 def same_rows(numbers: npt.NDArray[np.int64], kept: npt.NDArray[np.int64], column: pa.Array) -> pa.Array:
-    """The values of a column for those rows that were kept, by the rows' numbers, which increase."""
+    """The values of a column for the remaining rows, found by row number; numbers increase."""
     if len(kept) == len(numbers):
         return column
     return pc.take(column, pa.array(np.searchsorted(numbers, kept)))

@@ -1,4 +1,4 @@
-"""Predictions as CSV files (RFC 4180, UTF-8, a header in each); a list is one field that holds a JSON array."""
+"""CSV sink: writes CSV files (RFC 4180, UTF-8, with a header each); a list is one field that holds a JSON array."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from headrace.core.tfrecord.conversion import is_list
 
 @dataclass(frozen=True)
 class CsvSink(FileSink):
-    """CSV files. A number is written in as few digits as give the same number back when it is read as its type."""
+    """CSV files. A number has the minimum of digits that restore it when it is read as its type."""
 
     ending: ClassVar[str] = "csv"
 
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
-        """Begins a file."""
+        """Starts a file."""
         return _Writer(file)
 
 
@@ -41,7 +41,7 @@ class _Writer:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """A column of one value a row, as the CSV writer takes it."""
+    """A column with one value per row, in a type that the CSV writer accepts."""
     if pa.types.is_dictionary(column.type):
         return column.dictionary_decode()
     return json_text(column) if is_list(column.type) else column

@@ -1,4 +1,4 @@
-"""Sink factory: what writes predictions in each format."""
+"""Sink factory: creates the sink of an output format."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from headrace.core.errors import UsageError
 
 
 def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str, Any] | None = None) -> Sink:
-    """The sink of that name. What writes a format is imported only where it is used.
+    """Creates the sink of a name. The modules of a format are imported only if it is used.
 
     Args:
         name: one of SINKS.
-        key: the column that identifies a row, if there is one.
+        key: the column that identifies a row; None if there is none.
         table: bigquery://PROJECT.DATASET.TABLE, for that sink.
-        about: what a lookup table says of itself.
+        about: the description that a lookup table holds.
 
     Raises:
-        UsageError: there is no such sink, or it needs a key.
+        UsageError: the name is not a sink, or the sink needs a key.
     """
     if name == "parquet":
         from headrace.components.score.sinks.parquet_sink import ParquetSink
@@ -43,4 +43,4 @@ def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str
         from headrace.components.score.sinks.table_sink import TableSink
 
         return TableSink(key, about or {})
-    raise UsageError("there is no such sink", expected=f"one of {', '.join(get_args(SinkName))}", received=repr(name))
+    raise UsageError("the sink is wrong", expected=f"one of {', '.join(get_args(SinkName))}", received=repr(name))

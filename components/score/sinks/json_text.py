@@ -1,4 +1,4 @@
-"""Arrow columns as JSON text, by columns: what the JSON lines and the lookup table are written with."""
+"""JSON text of Arrow columns, computed by column, for the JSON lines sink and the lookup table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXT = pa.large_string()
 
 
 def json_objects(batch: pa.RecordBatch, end: str = "}") -> pa.Array:
-    """Each row as a JSON object with the batch's columns in their order, and `end` as its last characters.
+    """Formats each row as a JSON object with the batch's columns in their order, and `end` as its last characters.
 
     Returns:
         large_string [rows], without nulls.
@@ -29,10 +29,10 @@ def json_objects(batch: pa.RecordBatch, end: str = "}") -> pa.Array:
 
 
 def json_text(column: pa.Array) -> pa.Array:
-    """Each value as JSON: null, a number, true or false, an array of these, or a string for all else.
+    """Formats each value as JSON: null, a number, true or false, an array of these, or a string for other types.
 
-    A float has as few digits as give the same one back when they are read as its type, and a point or an exponent, so
-    that no reader takes a column of floats for one of integers.
+    A float has the minimum of digits that restore it when they are read as its type, and a point or an exponent, so
+    that no reader infers integers for a column of floats.
 
     Args:
         column: any type that has a text, lists of these, dictionaries of these. Numbers are finite.
@@ -75,7 +75,7 @@ def _floats(column: pa.Array) -> pa.Array:
 
 
 def _escaped(text: pa.Array) -> pa.Array:
-    """Text as it stands between quotes in JSON."""
+    """Text escaped for a JSON string, without quotes."""
     if not _has_special(text):
         return text
     special = pc.match_substring_regex(text, r'["\\\x00-\x1f]').fill_null(False)
@@ -84,7 +84,7 @@ def _escaped(text: pa.Array) -> pa.Array:
 
 
 def _has_special(text: pa.Array) -> bool:
-    """Whether any text may have a character that JSON escapes; a look at all bytes is cheaper than at each text."""
+    """Whether any text may have a character that JSON escapes; one scan of all bytes is faster than a scan per text."""
     content = text.buffers()[2]
     if content is None:
         return False

@@ -1,4 +1,4 @@
-"""Predictions as JSON lines: one object a row, made by columns."""
+"""JSON lines sink: writes one object per row, formatted by column."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class JsonLinesSink(FileSink):
     ending: ClassVar[str] = "jsonl"
 
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
-        """Begins a file."""
+        """Starts a file."""
         return _Writer(file)
 
 
@@ -28,7 +28,7 @@ class _Writer:
 
     def write(self, block: pa.RecordBatch) -> None:
         lines = json_objects(block, end="}\n")
-        # The lines lie one behind the other in memory, as they do in the file.
+        # The lines are contiguous in memory, as in the file.
         offsets = pa.Array.from_buffers(pa.int64(), len(lines) + 1, [None, lines.buffers()[1]], offset=lines.offset)
         begin, end = offsets[0].as_py(), offsets[len(lines)].as_py()
         if end > begin:

@@ -1,4 +1,4 @@
-"""Predictions as Parquet files: encodings that cost little to write, and the same bytes for the same rows."""
+"""Parquet sink: writes Parquet files with fast encodings, and equal bytes for equal rows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ParquetSink(FileSink):
     """Parquet files; a block is a row group.
 
     Attributes:
-        key: the column that identifies a row, whose values a dictionary would not shorten.
+        key: the column that identifies a row; dictionary encoding does not reduce its size.
     """
 
     key: str | None
     ending: ClassVar[str] = "parquet"
 
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
-        """Begins a file."""
+        """Starts a file."""
         return _Writer(file, schema, self.key)
 
 
@@ -33,12 +33,12 @@ class _Writer:
         self._writer = pq.ParquetWriter(
             file,
             schema,
-            # A prediction's last digits are noise to a compressor: on floats it takes time and saves nothing.
+            # The last digits of predictions are noise: compression of floats takes time and saves no space.
             compression=dict.fromkeys(textual, "zstd"),
             compression_level=dict.fromkeys(textual, 1),
             # Classes and the model's version repeat, keys and numbers do not.
             use_dictionary=[name for name in textual if name != key],
-            # Predictions are read whole: a block's extremes would cost as much as writing it, and skip nothing.
+            # Predictions are read completely: statistics take as long as writing a block, and let readers skip nothing.
             write_statistics=False,
             write_page_checksum=True,
         )

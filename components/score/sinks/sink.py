@@ -1,4 +1,4 @@
-"""What every sink has in common: predictions come in blocks, wait in files, and are published when all are whole."""
+"""Sink interface: predictions arrive in blocks, are staged in files, and are published after all files are complete."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 
-# Rows of a block: what is written at once. A block is cut by counting rows alone, so that the bytes of a file do not
-# depend on the batches that the model was given.
+# Rows per block, the unit of writing. Blocks are split by row count only, so that the bytes of a file do not depend on
+# the model's batches.
 BLOCK_ROWS = 1 << 17
-# Where predictions wait for their names.
+# Subfolder of the staged files.
 WAITING = ".work/predictions"
 
 
 @dataclass(frozen=True)
 class PendingFile:
-    """A file of predictions that is whole, and waits for the others.
+    """A complete, staged file of predictions.
 
     Attributes:
-        part: the part of the input whose rows it has.
-        index: which of that part's files it is, from 0, within its partition.
-        partition: its folder, such as "country=DE"; "" where there are no partitions.
-        file: where it waits, within the output's folder.
-        rows, bytes: what it has.
-        crc32c: in 8 hexadecimal digits.
+        part: the index of the part of the input with its rows.
+        index: its number among that part's files in its partition, from 0.
+        partition: its folder, such as "country=DE"; "" without partitions.
+        file: its path within the output's folder.
+        rows, bytes: its number of rows and its size.
+        crc32c: its checksum, 8 hexadecimal digits.
     """
 
     part: int
@@ -42,14 +42,14 @@ class PendingFile:
 
 @dataclass(frozen=True)
 class Published:
-    """What became of the files that waited.
+    """The result of publishing.
 
     Attributes:
         files: of the artifact, in order.
-        rows: predictions that are there now.
-        destination: where they are, if not in the artifact's files.
-        rejected: rows that a lookup table has no place for: part, row, key, its bytes, and part and row of the first
-            one with that key; None where it has for all.
+        rows: number of published predictions.
+        destination: where the predictions are, if not in the artifact's files.
+        rejected: rows that a lookup table cannot hold: part, row, key, its bytes, and part and row of the first one
+            with that key; None if there are none.
     """
 
     files: tuple[Shard, ...]
@@ -62,19 +62,19 @@ class BlockWriter(Protocol):
     """Writes one file."""
 
     def write(self, block: pa.RecordBatch) -> None:
-        """Adds rows, which are of the schema that the writer was made for, and in memory as one piece."""
+        """Adds rows, which have the writer's schema and are contiguous in memory."""
 
     def close(self) -> None:
-        """Writes what comes at the end of a file; whoever opened the file closes it."""
+        """Writes the end of the file; the code that opened the file closes it."""
 
 
 class Sink(Protocol):
-    """A way to keep predictions.
+    """An output format of predictions.
 
     Attributes:
-        ending: of the files that predictions wait in.
-        block_rows: rows that are written at once.
-        numbered: blocks have the rows' numbers within their part, as a first column ROW_NUMBER.
+        ending: suffix of the staged files.
+        block_rows: rows per block.
+        numbered: whether blocks have a first column ROW_NUMBER with the rows' numbers in their part.
     """
 
     ending: ClassVar[str]
@@ -82,26 +82,26 @@ class Sink(Protocol):
     numbered: ClassVar[bool] = False
 
     def check(self) -> None:
-        """Looks whether predictions can go there at all, before any are made.
+        """Checks that the destination is writable, before any prediction is computed.
 
         Raises:
-            UserError: they cannot.
+            UserError: it is not writable.
             PlatformError: the service failed.
         """
         return
 
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
-        """Begins a file of blocks of a schema."""
+        """Starts a file of blocks with a schema."""
 
     def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
-        """Gives the predictions their place, in the order of the parts; the same ones, the same bytes.
+        """Publishes the predictions in the order of the parts; equal predictions give equal bytes.
 
         Args:
-            folder: where the artifact is made.
-            waiting: all files, in order.
+            folder: the folder of the artifact in progress.
+            waiting: all staged files, in order.
 
         Raises:
-            UserError: the place cannot be written.
+            UserError: the destination is not writable.
             PlatformError: the disk or the service failed.
         """
 
@@ -113,7 +113,7 @@ class FileSink(Sink, Protocol):
     """A sink whose files are the predictions."""
 
     def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
-        """Gives the files their names below predictions/, numbered in each partition."""
+        """Renames the files to predictions/, numbered in each partition."""
         shards = []
         partitions: dict[str, list[PendingFile]] = {}
         for file in waiting:

@@ -1,7 +1,7 @@
-"""Predictions as a table to look keys up in: one LMDB file, built from sorted keys, for serving without a model.
+"""Lookup table sink: one LMDB file, built from sorted keys, for serving predictions without a model.
 
-In the database "predictions", the key's text gives the row as a JSON object of the outputs. In "about", `headrace`
-gives what the table says of itself, as JSON.
+The database "predictions" maps the key's text to a JSON object of the outputs. In the database "about", the key
+`headrace` holds the description of the table as JSON.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from headrace.core.values.columns import as_text
 
 FILE = "table/predictions.lmdb"
 _PREDICTIONS, _ABOUT, _HEADRACE = b"predictions", b"about", b"headrace"
-# LMDB's own limit.
+# LMDB's limit.
 MAX_KEY_BYTES = 511
-# Rows of a run: sorted in memory, and one file to merge.
+# Rows per run, which is sorted in memory and written to one file.
 _RUN_ROWS = 1 << 19
-# Rows of a run that are in memory while runs are merged.
+# Rows of each run that are in memory while runs are merged.
 _MERGE_ROWS = 8192
-# Rows of a transaction: what it changed is in memory until it ends.
+# Rows per transaction: its changes are in memory until it ends.
 _TRANSACTION_ROWS = 1 << 17
-# A page has 4 KiB and is filled to the end where keys come in order; interior pages and the last of each take little.
+# A page has 4 KiB and is filled completely by keys in order; interior pages and last pages add little.
 _ROOM = 1 << 26
 _MODEL_VERSION = "model_version"
 
@@ -56,7 +56,7 @@ class TableSink(Sink):
 
     Attributes:
         key: the column that identifies a row.
-        about: what the table says of itself.
+        about: the description of the table.
     """
 
     key: str
@@ -66,21 +66,21 @@ class TableSink(Sink):
     numbered: ClassVar[bool] = True
 
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
-        """Begins a run."""
+        """Starts a run."""
         return _RunWriter(file, self.key)
 
     def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
-        """Merges the runs into the table. Of rows with one key the first has its place there."""
+        """Merges the runs into the table. Of several rows with one key, the first is stored."""
         total = sum(file.rows for file in waiting)
         with storage.open_output(storage.join(folder, FILE)) as output, tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "predictions.lmdb"
             runs = [(file.part, storage.join(folder, file.file)) for file in waiting]
-            # What is built is never larger than this; a map only takes the disk that is written.
+            # An upper bound of the table's size; the map uses only the disk space that is written.
             room = 4 * sum(file.bytes for file in waiting) + 256 * total + _ROOM
             try:
                 rows, rejected = _build(path, _merged(runs), self.about, room)
             except lmdb.Error as error:
-                raise PlatformError("the table cannot be built", where=folder, received=str(error)) from error
+                raise PlatformError("the lookup table cannot be built", where=folder, received=str(error)) from error
             crc = 0
             with path.open("rb") as built:
                 while chunk := built.read(1 << 22):
@@ -115,7 +115,7 @@ class _RunWriter:
 
 
 class _Run:
-    """A sorted run that is read as it is merged: the rows of it that are in memory."""
+    """A sorted run during the merge: its rows in memory."""
 
     def __init__(self, part: int, file: BinaryIO) -> None:
         self._part = part
@@ -130,7 +130,7 @@ class _Run:
         return batch.set_column(2, _RUN.field("part"), pa.array(np.full(batch.num_rows, self._part)))
 
     def up_to(self, bound: bytes) -> pa.RecordBatch | None:
-        """Takes out the rows in memory whose keys are not above `bound`."""
+        """Removes and returns the rows in memory with keys up to `bound`."""
         rows = self.rows
         if rows is None or _key(rows, 0) > bound:
             return None
@@ -145,10 +145,10 @@ def _key(rows: pa.RecordBatch, row: int) -> bytes:
 
 
 def _merged(runs: Sequence[tuple[int, str]]) -> Iterator[pa.RecordBatch]:
-    """The rows of all runs, in the order of their keys, and of one key in that of parts and rows.
+    """The rows of all runs in the order of keys; rows with one key are in the order of parts and rows.
 
-    Of each run some rows are in memory. Up to the least of their last keys nothing can come from what is still in
-    files - but for more rows of that very key, which then come from later rows of a run that was taken from already.
+    Some rows of each run are in memory. Rows up to the minimum of their last keys are complete: the rows still in files
+    have larger keys, except further rows with that key, which are later rows of a run already read.
     """
     with ExitStack() as stack:
         alive = [_Run(part, stack.enter_context(storage.open_input(uri))) for part, uri in runs]
@@ -162,13 +162,13 @@ def _merged(runs: Sequence[tuple[int, str]]) -> Iterator[pa.RecordBatch]:
 def _build(
     path: Path, merged: Iterator[pa.RecordBatch], about: dict[str, Any], room: int
 ) -> tuple[int, pa.Table | None]:
-    """Writes the table, and returns how many rows it has, and those that it has no place for."""
+    """Writes the table; returns its number of rows, and the rows that it cannot hold."""
     rejected: list[pa.RecordBatch] = []
     rows = 0
     with _opened(path, map_size=room, max_dbs=2, sync=False) as environment:
         predictions = environment.open_db(_PREDICTIONS)
         for batch in _placed(merged, rejected):
-            # What a transaction changed is in memory until it ends.
+            # The changes of a transaction are in memory until it ends.
             for begin in range(0, batch.num_rows, _TRANSACTION_ROWS):
                 part = batch.slice(begin, _TRANSACTION_ROWS)
                 with environment.begin(write=True, db=predictions) as transaction:
@@ -182,10 +182,10 @@ def _build(
 
 
 def _placed(merged: Iterator[pa.RecordBatch], rejected: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The rows that have a place in the table: the first of each key that is not too long; the others are rejected."""
+    """The rows to store: the first of each key that is not too long; the others are rejected."""
     before = pa.RecordBatch.from_pylist([], _RUN)
     for batch in merged:
-        # The last key so far may go on: its first row comes along.
+        # The next rows may have the last key too: its first row is compared with them.
         (rows,) = pa.Table.from_batches([before, batch]).combine_chunks().to_batches()
         keys = rows.column("key")
         again = np.zeros(rows.num_rows, np.bool_)
@@ -211,13 +211,13 @@ def _rejected(
 
 
 class PredictionTable:
-    """Looks keys up in a table; safe to use from several threads and processes at a time."""
+    """Reader of a lookup table; safe to use from several threads and processes at a time."""
 
     def __init__(self, path: str | Path) -> None:
-        """Opens it.
+        """Opens a table.
 
         Raises:
-            DataError: it is not a table of predictions.
+            DataError: the file is not a table of predictions.
         """
         self._stack = ExitStack()
         try:
@@ -230,13 +230,13 @@ class PredictionTable:
             raise DataError("the file is not a table of predictions", where=str(path), received=str(error)) from error
 
     def get(self, key: str) -> bytes | None:
-        """The prediction of a key as a JSON object in UTF-8, or None where there is none."""
+        """The prediction of a key as a JSON object in UTF-8; None if the key is not in the table."""
         content = key.encode()
         if not 0 < len(content) <= MAX_KEY_BYTES:
             return None
         with self._environment.begin(db=self._predictions) as transaction:
-            found: bytes | None = transaction.get(content)
-        return found
+            prediction: bytes | None = transaction.get(content)
+        return prediction
 
     def __len__(self) -> int:
         return int(self.about["rows"])
@@ -250,7 +250,7 @@ class PredictionTable:
 
 @contextmanager
 def _opened(path: str | Path, **options: Any) -> Iterator[lmdb.Environment]:
-    # Nobody writes once it is published, so that readers need no table of who reads, which would be a second file.
+    # A published table is never written, so readers need no lock table, which would be a second file.
     environment = lmdb.open(str(path), subdir=False, lock=False, **options)
     try:
         yield environment

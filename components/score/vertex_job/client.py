@@ -1,4 +1,4 @@
-"""The way to Vertex AI's batch prediction jobs: what is tried again, and what it says turned into our errors."""
+"""Client of Vertex AI's batch prediction jobs, with retries and translated errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RUNNING = (
     JobState.JOB_STATE_UPDATING,
 )
 _SUCCEEDED = (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_PARTIALLY_SUCCEEDED)
-# google.rpc.Code: what a job can end with that a second try ends with again.
+# google.rpc.Code: errors of a job that a retry does not fix.
 _INVALID = (3, 5, 6, 9, 11, 12)
 _DENIED = (7, 16)
 _EXHAUSTED = 8
@@ -48,8 +48,8 @@ class Jobs:
         """Opens the connection.
 
         Args:
-            options: where, and how long to wait.
-            sleep: waits for so many seconds.
+            options: project, region and timeouts.
+            sleep: waits for a number of seconds.
 
         Raises:
             UsageError: there are no credentials.
@@ -75,10 +75,10 @@ class Jobs:
         self._stack.close()
 
     def model(self) -> Model:
-        """The model of the options, with the version that its name means now.
+        """The model of the options, with the current version of its name.
 
         Raises:
-            UsageError: there is none, it may not be seen, or it cannot read JSON lines.
+            UsageError: it does not exist, access is denied, or it does not accept JSON lines.
             PlatformError: the service failed.
         """
         name = self._options.model
@@ -86,16 +86,16 @@ class Jobs:
             model = self._ask(name, lambda: self._models.get_model(name=name, timeout=_REQUEST_SECONDS))
         except api.NotFound as error:
             raise UsageError(
-                "there is no such model",
+                "the model does not exist",
                 where=name,
                 expected=f"a model in the registry of {self._parent}",
                 received=errors.message_of(error),
-                fix="List models by `gcloud ai models list`",
+                fix="List the models: gcloud ai models list",
             ) from error
         formats = list(model.supported_input_storage_formats)
         if formats and "jsonl" not in formats:
             raise UsageError(
-                "the model takes no JSON lines in a batch prediction job",
+                "the model does not accept JSON lines in a batch prediction job",
                 where=name,
                 expected="jsonl",
                 received=", ".join(formats),
@@ -103,44 +103,44 @@ class Jobs:
         return model
 
     def start(self, job: BatchPredictionJob, has_results: Callable[[str], bool]) -> tuple[BatchPredictionJob, bool]:
-        """Starts a job, unless one of the same label runs, or has ended well and its results are there.
+        """Starts a job, unless a job with the same label is running, or has succeeded and its results still exist.
 
         Args:
-            job: what to start.
-            has_results: whether a folder still holds the results of a job.
+            job: the job to start.
+            has_results: whether a folder holds the results of a job.
 
         Returns:
-            The job, and whether it was found.
+            The job, and whether it existed already.
 
         Raises:
-            UsageError: the service refuses it.
-            PlatformError: the service failed, or the quota is used up.
+            UsageError: the service refuses the job.
+            PlatformError: the service failed, or the quota is exhausted.
         """
 
         def once() -> tuple[BatchPredictionJob, bool]:
-            # A request whose answer was lost may have started one.
+            # A request whose response was lost may have started one.
             for there in self._labelled(job.labels[JOB_LABEL]):
                 ended_well = there.state in _SUCCEEDED and has_results(there.output_info.gcs_output_directory)
                 if there.state in _RUNNING or ended_well:
                     return there, True
-            made = self._jobs.create_batch_prediction_job(
+            created = self._jobs.create_batch_prediction_job(
                 parent=self._parent, batch_prediction_job=job, timeout=_REQUEST_SECONDS
             )
-            return made, False
+            return created, False
 
         try:
             return self._ask(self._parent, once)
         except api.NotFound as error:
             raise UsageError(
-                "Vertex AI does not find what the job needs", where=self._parent, received=errors.message_of(error)
+                "Vertex AI does not find a resource of the job", where=self._parent, received=errors.message_of(error)
             ) from error
 
     def wait(self, name: str, report: Progress) -> BatchPredictionJob:
-        """A job that has ended well, once it has.
+        """Waits until a job has succeeded, and returns it.
 
         Raises:
-            UsageError: it failed for what it was given, or for what its account may not do.
-            PlatformError: it failed otherwise, was cancelled, or takes longer than the options let it.
+            UsageError: it failed because of its input or of the permissions of its account.
+            PlatformError: it failed for another reason, was cancelled, or exceeded the deadline of the options.
         """
         until = time.monotonic() + self._options.deadline_seconds
         state = None
@@ -148,7 +148,7 @@ class Jobs:
             try:
                 job = self._ask(name, lambda: self._jobs.get_batch_prediction_job(name=name, timeout=_REQUEST_SECONDS))
             except api.NotFound as error:
-                raise PlatformError("the job is gone", where=name, received=errors.message_of(error)) from error
+                raise PlatformError("the job does not exist", where=name, received=errors.message_of(error)) from error
             if job.state in _SUCCEEDED:
                 return job
             if job.state not in _RUNNING:
@@ -158,16 +158,16 @@ class Jobs:
                 report(f"the job is {state.name.removeprefix('JOB_STATE_').lower()}: {name}")
             if self._options.deadline_seconds and time.monotonic() > until:
                 raise PlatformError(
-                    "the job has not ended in time",
+                    "the job did not finish before the deadline",
                     where=name,
                     expected=f"at most {self._options.deadline_seconds:g} seconds",
                     received=job.state.name,
-                    fix="Run it again to go on waiting, or cancel the job",
+                    fix="Run it again to continue waiting, or cancel the job",
                 )
             self._sleep(self._options.poll_seconds)
 
     def cancel(self, digest: str) -> None:
-        """Cancels the jobs of a label that run; what the service says to that is not worth a failure."""
+        """Cancels the running jobs of a label; errors of the service are ignored."""
         with suppress(HeadraceError, api.NotFound):
             for job in self._ask(self._parent, lambda: self._labelled(digest)):
                 if job.state in _RUNNING:
@@ -175,18 +175,18 @@ class Jobs:
                     self._ask(job.name, cancel)
 
     def _labelled(self, digest: str) -> list[BatchPredictionJob]:
-        """The jobs of a label, the latest first."""
-        asked = {"parent": self._parent, "filter": f'labels.{JOB_LABEL}="{digest}"'}
-        found = list(self._jobs.list_batch_prediction_jobs(request=asked, timeout=_REQUEST_SECONDS))
-        return sorted(found, key=lambda job: job.create_time, reverse=True)
+        """The jobs with a label, latest first."""
+        query = {"parent": self._parent, "filter": f'labels.{JOB_LABEL}="{digest}"'}
+        jobs = list(self._jobs.list_batch_prediction_jobs(request=query, timeout=_REQUEST_SECONDS))
+        return sorted(jobs, key=lambda job: job.create_time, reverse=True)
 
     def _ask(self, where: str, call: Callable[[], Answer]) -> Answer:
-        """What a call gives, which is tried again where the service or the network fails.
+        """The result of a call, with retries on failures of the service or the network.
 
         Raises:
-            google.api_core.exceptions.NotFound: there is no such thing.
-            UsageError: it is not allowed, or the request is wrong.
-            PlatformError: the service failed each time.
+            google.api_core.exceptions.NotFound: the resource does not exist.
+            UsageError: access is denied, or the request is wrong.
+            PlatformError: the service failed at each attempt.
         """
         with errors.translate_errors("Vertex AI", where, _ROLE):
             try:
@@ -196,32 +196,32 @@ class Jobs:
 
 
 def failure(job: BatchPredictionJob) -> HeadraceError:
-    """What a job ended with that did not end well."""
+    """The error of a failed job."""
     code, name = job.error.code, job.name
-    said = [job.error.message, *(partial.message for partial in job.partial_failures)]
-    received = "; ".join(dict.fromkeys(text.strip().rstrip(".") for text in said if text)) or job.state.name
+    messages = [job.error.message, *(partial.message for partial in job.partial_failures)]
+    received = "; ".join(dict.fromkeys(text.strip().rstrip(".") for text in messages if text)) or job.state.name
     if job.state in (JobState.JOB_STATE_CANCELLING, JobState.JOB_STATE_CANCELLED):
         return PlatformError(
             "the job was cancelled", where=name, received=received, fix="Run it again to start another"
         )
     if code in _DENIED:
         return UsageError(
-            "the job may not do what it must",
+            "the job lacks permissions",
             where=name,
             received=received,
-            fix="Give its account what it lacks, or name another one as the job's service_account",
+            fix="Grant its account the missing roles, or set another service_account of the job",
         )
     if code == _EXHAUSTED:
         return _quota(name, received)
     if code in _INVALID:
-        return UsageError("the job failed for what it was given", where=name, received=received)
+        return UsageError("the job failed because of its input", where=name, received=received)
     return PlatformError("the job failed", where=name, received=received)
 
 
 def _quota(where: str, received: str) -> PlatformError:
     return PlatformError(
-        "the quota of Vertex AI is used up",
+        "the quota of Vertex AI is exhausted",
         where=where,
         received=received,
-        fix="Run it again later, take fewer replicas, or ask for more quota",
+        fix="Run it again later, use fewer replicas, or request more quota",
     )

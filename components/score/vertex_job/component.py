@@ -1,4 +1,4 @@
-"""The KFP face of the preparation of a batch prediction job, which a task of the pipeline itself then runs."""
+"""KFP component that prepares a batch prediction job, which another task of the pipeline runs."""
 
 from typing import NamedTuple
 
@@ -38,27 +38,27 @@ def prepare(
         ("job", str),
     ],
 ):
-    """Makes rows into the instances of a batch prediction job, unless they lie in the form that a job reads.
+    """Writes the instances of a batch prediction job, unless a job can read the rows in their present form.
 
-    Instances of an earlier try are taken as they are.
+    Instances of an earlier attempt are reused.
 
     Args:
-        model: a Model on gs://, which says what it takes.
-        registered: the same in the registry, as projects/PROJECT/locations/REGION/models/ID@VERSION.
-        data: the rows, as `score` takes them.
+        model: a Model on gs://, for its signature.
+        registered: the same model in the registry, as projects/PROJECT/locations/REGION/models/ID@VERSION.
+        data: the rows, as in `score`.
         data_version: fingerprint of the data.
-        root: where the run's records are kept.
-        options: how the job runs, JSON such as {"project": ..., "region": ..., "staging": "gs://..."}.
-        labels: of the job, for the bill.
-        sink, table, partition_by, csv: as `score` takes them.
-        approach, endpoint, job, runner: as they were asked of the run; the pipeline is compiled for jobs of `options`,
-            and takes the approach auto or job, and none of the others.
-        attempt: any text; another one makes the step run again where nothing else changed.
+        root: the pipeline root, for the run's records.
+        options: of the job, JSON such as {"project": ..., "region": ..., "staging": "gs://..."}.
+        labels: of the job, for billing reports.
+        sink, table, partition_by, csv: as in `score`.
+        approach, endpoint, job, runner: the run's parameters; the pipeline is compiled for jobs of `options`, and
+            accepts the approach auto or job and no value of the others.
+        attempt: any text; another text makes the step run again if nothing else changed.
 
     Returns:
-        The model's name and address, the instances' format, their URIs or the table that they are read from, with its
-        columns that the model is not given, the field that names each, the folder of the results, the job's labels, and
-        its options for `score`, which finds the job by a label and collects its results.
+        The model's name and URI; the instances' format, their URIs or their table, with the columns that are excluded
+        from the model's input; the field with each instance's name; the folder of the results; the job's labels; and
+        the job's options for `score`, which finds the job by a label and collects its results.
     """
     import dataclasses
 

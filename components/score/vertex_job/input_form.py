@@ -1,4 +1,4 @@
-"""Whether a batch prediction job can read rows as they lie, and if not, why they are prepared for it."""
+"""Input form of a batch prediction job: whether a job can read rows in their present form, and if not, why."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from headrace.core.saved_model.interface import ModelInput, Takes
 from headrace.core.sources.open import source_of
 from headrace.core.sources.source import BIGQUERY
 
-# What the names of files end in that a job can read.
+# Suffixes of files that a job can read.
 _JSON_LINES = (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
 class Form:
-    """How rows lie, as far as a job is concerned.
+    """The form of rows as the input of a job.
 
     Attributes:
-        why: a job cannot read them and they are prepared for it, in words; "" if it can.
-        table: that they are in, as Vertex AI names it; "" for files.
-        excluded: columns of the table that the model is not given.
-        rows: of the table, as its metadata counts them.
+        why: the reason why a job cannot read them, so that they are prepared; "" if it can.
+        table: their table, in Vertex AI's notation; "" for files.
+        excluded: columns of the table that are excluded from the model's input.
+        rows: number of rows of the table, from its metadata.
     """
 
     why: str = ""
@@ -36,23 +36,23 @@ class Form:
 
     @property
     def text(self) -> str:
-        """What is said of it."""
-        return f"rows are prepared for a job: {self.why}" if self.why else "a job reads the rows as they lie"
+        """The form, for people."""
+        return f"rows are prepared for a job: {self.why}" if self.why else "the job reads the rows without preparation"
 
 
 def form_of(data: str, paths: Sequence[str], takes: Takes, options: JobOptions, partition_by: str = "") -> Form:
-    """The form of rows. A job reads JSON lines in Cloud Storage, or a table, that hold a key and what the model takes.
+    """Finds the form of rows. A job reads JSON lines in Cloud Storage, or a table, with a key and the model's inputs.
 
     Args:
-        data: what is scored, as it was named.
-        paths: its files; none are needed of a table or a query.
-        takes: what the model takes.
-        options: where the job runs.
+        data: the rows to score, as named by the user.
+        paths: its files; unused for a table or a query.
+        takes: the model's inputs.
+        options: of the job.
         partition_by: the column whose values become folders, or "".
 
     Raises:
-        DataError: a file cannot be read, or the table is not there.
-        UsageError: access is not allowed.
+        DataError: a file cannot be read, or the table does not exist.
+        UsageError: access is denied.
         PlatformError: BigQuery failed.
     """
     why = _against(takes, partition_by)
@@ -61,29 +61,29 @@ def form_of(data: str, paths: Sequence[str], takes: Takes, options: JobOptions, 
     if data.startswith(BIGQUERY):
         return _of_table(data, takes, options)
     if not all(storage.is_remote(path) and path.lower().endswith(_JSON_LINES) for path in paths):
-        return Form("they are not all JSON lines in Cloud Storage, nor a table")
+        return Form("they are neither JSON lines in Cloud Storage nor a table")
     for path in paths:
         columns = dict(source_of(path).columns(path))
-        # A field that the model does not know would be refused by some servers, and nothing takes it out of a file.
+        # Some servers refuse a field that the model does not have, and a job cannot exclude fields of a file.
         unknown = sorted(columns.keys() - {takes.key, *(taken.name for taken in takes.inputs)})
-        why = f"the model does not take {unknown[0]}" if unknown else _misfit(columns, takes)
+        why = f"the model has no input {unknown[0]}" if unknown else _misfit(columns, takes)
         if why:
             return Form(why)
     return Form()
 
 
 def _against(takes: Takes, partition_by: str) -> str:
-    """What speaks against it whatever the rows are."""
+    """The reason why a job cannot read any rows for this model; "" if there is none."""
     if takes.key is None:
         return "no column identifies a row"
     if partition_by:
         return "the predictions are partitioned"
     if any(taken.columns != (taken.name,) for taken in takes.inputs):
-        return "an input is fed from columns of other names"
+        return "an input is fed from columns with other names"
     if any(taken.width is not None for taken in takes.inputs):
-        return "the model takes a list in each row, and the rows hold single values"
+        return "an input of the model is a list per row, and the rows hold single values"
     if takes.key in {taken.name for taken in takes.inputs} or (takes.key_input is not None and not takes.declared):
-        return f"the model takes {takes.key}, which a job keeps from it as the key"
+        return f"the model has an input {takes.key}, which a job excludes from its input as the key"
     return ""
 
 
@@ -98,7 +98,7 @@ def _of_table(uri: str, takes: Takes, options: JobOptions) -> Form:
 
 
 def _misfit(columns: Mapping[str, pa.DataType], takes: Takes) -> str:
-    """What columns lack, or hold in another type than would come out of JSON as the model takes it."""
+    """A column that is missing, or has a type that JSON does not convert to the type of the model's input."""
     key = ModelInput(str(takes.key), "string")
     for taken in (key, *takes.inputs):
         kind = columns.get(taken.name)
@@ -106,7 +106,7 @@ def _misfit(columns: Mapping[str, pa.DataType], takes: Takes) -> str:
             if not taken.optional:
                 return f"there is no column {taken.name}"
         elif not (_fits(kind, taken.dtype) or (taken is key and pa.types.is_integer(kind))):
-            return f"the column {taken.name} is not of a type that a job can leave as it is"
+            return f"the column {taken.name} has a type that a job may convert"
     return ""
 
 

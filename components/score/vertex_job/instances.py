@@ -1,4 +1,4 @@
-"""Makes rows into what a batch prediction job reads: a JSON object a row, in files in Cloud Storage."""
+"""Instances of a batch prediction job: one JSON object per row, in files in Cloud Storage."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _INSTANCE = ModelOutput("instance", "string")
 
 @dataclass(frozen=True)
 class Instances:
-    """What a job reads.
+    """The input of a job.
 
     Attributes:
-        uris: of JSON lines; () where no row can be sent, or a table is read.
-        key_field: the field of each that comes back with its prediction.
-        naming: what that field holds.
-        table: whose rows are read as they lie, as Vertex AI names it, bq://PROJECT.DATASET.TABLE; "" for none.
-        excluded: columns of the table that the model is not given.
-        rows: of the table, as its metadata counts them.
+        uris: of JSON lines; () if no row can be sent, or if a table is read.
+        key_field: the field of each instance that is returned with its prediction.
+        naming: the content of that field.
+        table: the table that is read without preparation, as bq://PROJECT.DATASET.TABLE; "" for none.
+        excluded: columns of the table that are excluded from the model's input.
+        rows: number of rows of the table, from its metadata.
     """
 
     uris: tuple[str, ...]
@@ -54,27 +54,27 @@ class Instances:
 
     @property
     def empty(self) -> bool:
-        """There is no row for a job to read."""
+        """Whether there is no row for a job to read."""
         return not self.uris and not self.table
 
     @property
     def format(self) -> str:
-        """As Vertex AI names it."""
+        """The format in Vertex AI's notation."""
         return "bigquery" if self.table else "jsonl"
 
     @property
     def input_config(self) -> dict[str, Any]:
-        """What a job is told of where they are."""
+        """The input configuration of a job."""
         if self.table:
             return {"instances_format": self.format, "bigquery_source": {"input_uri": self.table}}
         return {"instances_format": self.format, "gcs_source": {"uris": list(self.uris)}}
 
     @classmethod
     def read(cls, uri: str) -> Self | None:
-        """Those that `write` put on record, or None.
+        """Reads the file of `write`; None if it does not exist.
 
         Raises:
-            DataError: the record is damaged.
+            DataError: the file is damaged.
         """
         if not storage.exists(uri):
             return None
@@ -89,69 +89,69 @@ class Instances:
             ) from error
 
     def write(self, uri: str) -> None:
-        """Puts them on record, once they are all there."""
+        """Writes a file that describes them, after all instances are written."""
         storage.write_json(uri, {"format": FORMAT, **dataclasses.asdict(self)})
 
 
 def prepare(
     config: ScoreConfig, scorer: Scores, folder: str, paths: Sequence[str], form: Form, report: Progress
 ) -> Instances:
-    """Writes the instances of all rows that can be sent; those that cannot are found again when results come.
+    """Writes the instances of all rows that can be sent; the others are found again when results are collected.
 
     Args:
-        config: what is scored.
-        scorer: the model at hand, which says what it takes.
-        folder: where instances go.
+        config: of the scoring.
+        scorer: the model, for its inputs.
+        folder: for the instances.
         paths: the files or the table of the configuration.
-        form: in which the rows lie there.
-        report: told how many rows have been read.
+        form: of the rows.
+        report: called with the number of rows read.
 
     Returns:
-        The instances: those of an earlier run, where it left them whole; the files or the table themselves, where they
-        are in the form that a job reads.
+        The instances: those of an earlier run if they are complete; the files or the table themselves if a job can
+        read them.
 
     Raises:
         DataError: the rows lack a column.
-        UsageError: the folder cannot be written, or rows cannot be told apart.
+        UsageError: the folder is not writable, or rows have no unique names.
     """
     record = storage.join(folder, "instances.json")
     earlier = Instances.read(record)
     if earlier is not None:
-        report("found the instances of an earlier run")
+        report("uses the instances of an earlier run")
         return earlier
     report(form.text, lasting=True)
     if not form.why:
         uris = () if form.table else tuple(paths)
-        made = Instances(uris, str(scorer.takes.key), "key", form.table, form.excluded, form.rows)
-        made.write(record)
-        return made
+        existing = Instances(uris, str(scorer.takes.key), "key", form.table, form.excluded, form.rows)
+        existing.write(record)
+        return existing
     naming = _naming(scorer.takes, paths)
     maker = _Maker(scorer.takes, scorer.model_version, naming, [_INSTANCE])
     written = False
     done = 0
     for part in parts_of(config, paths, scorer):
-        # What is wrong with a damaged file turns up again when results are collected, and is judged there.
+        # Errors of a damaged file occur again when results are collected, and are counted there.
         with contextlib.suppress(UnreadableFile):
             read, sent = _write(part, scorer, maker, storage.join(folder, f"part-{part.index:06d}.jsonl"))
             done += read
             written = written or sent > 0
         report(f"{done:,} rows prepared", done=done)
-    made = Instances((storage.join(folder, "part-*.jsonl"),) if written else (), FIELD, naming)
-    made.write(record)
-    return made
+    instances = Instances((storage.join(folder, "part-*.jsonl"),) if written else (), FIELD, naming)
+    instances.write(record)
+    return instances
 
 
 def _naming(takes: Takes, paths: Sequence[str]) -> Naming:
-    """How rows of these files, or of a table, are named.
+    """The naming of rows of these files, or of a table.
 
     Raises:
-        UsageError: they are in no order, and have no key.
+        UsageError: the rows of a table have no key.
     """
     if not any(path.startswith(BIGQUERY) for path in paths):
         return "position"
     if takes.key is None:
         raise UsageError(
-            "the rows of a table are in no order, by which a prediction could be matched with its row",
+            "the rows of a table have no order, so predictions cannot be matched with rows without a key",
             where="--key",
             expected="a column that identifies a row",
         )
@@ -159,7 +159,7 @@ def _naming(takes: Takes, paths: Sequence[str]) -> Naming:
 
 
 class _Maker(NamedRows):
-    """Gives for each row its instance as JSON: what the job's own rows are checked by decides what is sent to it."""
+    """Converts each row to an instance in JSON; only rows that pass the checks of scoring are sent."""
 
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
         lines = [_json(instance) for instance in wire.instances(wire.columns_to_json(feeds))]
@@ -171,9 +171,9 @@ def _json(instance: Any) -> bytes:
 
 
 def _write(part: Part, scorer: Scores, maker: _Maker, uri: str) -> tuple[int, int]:
-    """The rows of a part that were read, and those that were written."""
+    """The numbers of rows of a part that were read and written."""
     read = sent = 0
-    # A file without a row is as good to a job as none.
+    # A job accepts a file without rows.
     with storage.open_output(uri) as file:
         for rows in read_part(part, columns_of(part, scorer), _BATCH_ROWS):
             lines = maker.score(rows).predictions.column(_INSTANCE.name).to_pylist()

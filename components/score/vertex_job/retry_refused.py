@@ -1,7 +1,7 @@
-"""Finds the rows of batches that a job's container refused, so that a second job gives them to it one by one.
+"""Retry of refused batches: finds the rows of batches that a job's container refused, and sends them one by one.
 
-A job says of a refused batch what its container said and how many instances it had, and not which: they are those
-that have no answer. One guilty row among 64 would cost the others their predictions.
+For a refused batch, a job reports the container's message and the number of instances, but not the instances: these are
+the rows without a prediction. Without a retry, one bad row among 64 would cost the others their predictions.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from headrace.components.score.vertex_job.results import Names, Results, lines_o
 from headrace.core import storage
 from headrace.core.sources.open import list_paths
 
-# One by one, a replica answers some hundred rows a second. A container that refuses more than these is not refusing
-# some guilty rows.
+# A replica predicts some hundred single rows per second. A container that refuses more rows than this does not refuse
+# single bad rows.
 LARGEST = 100_000
 _CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Rows that were refused.
+    """Rows of refused batches.
 
     Attributes:
-        lines: their instances, and one that has an answer, without which a job in which all are refused again would
-            fail as a whole; none if there are too many.
-        rows: how many there are.
+        lines: their instances, and one row with a prediction, without which a job whose rows are all refused would
+            fail as a whole; empty if there are too many rows.
+        rows: number of rows.
         digest: of the lines.
     """
 
@@ -41,20 +41,20 @@ class Refused:
 
     @property
     def note(self) -> str:
-        """What is said of them."""
+        """The message about them."""
         if self.lines:
-            return f"{self.rows:,} rows of batches that the container refused are sent to it again, one by one"
+            return f"{self.rows:,} rows of batches that the container refused are sent again, one by one"
         return (
-            f"{self.rows:,} rows of batches that the container refused are not sent to it again: "
-            f"they are more than {LARGEST:,}, or it answered none"
+            f"{self.rows:,} rows of batches that the container refused are not sent again: "
+            f"they are more than {LARGEST:,}, or the container returned no prediction"
         )
 
     def write(self, folder: str, instances: Instances) -> Instances:
-        """Puts them where a job reads them; those of an earlier run are left as they are.
+        """Writes them for a job; those of an earlier run are reused.
 
         Args:
-            folder: where they go; it is known by their digest.
-            instances: of which they are.
+            folder: its name contains their digest.
+            instances: of the job that refused them.
         """
         record = storage.join(folder, "instances.json")
         earlier = Instances.read(record)
@@ -62,20 +62,20 @@ class Refused:
             return earlier
         uri = storage.join(folder, "part-000000.jsonl")
         storage.write_bytes(uri, b"".join(line.rstrip(b"\r") + b"\n" for line in self.lines))
-        made = Instances((uri,), instances.key_field, instances.naming)
-        made.write(record)
-        return made
+        refused = Instances((uri,), instances.key_field, instances.naming)
+        refused.write(record)
+        return refused
 
 
 def find_refused(instances: Instances, results: Results, batch_size: int) -> Refused | None:
-    """The rows of batches that were refused; None if there are none.
+    """Finds the rows of refused batches; None if there are none.
 
-    Where rows are known by their keys, those that share one are found too, and lose their answers: with one of them
-    refused, the other's would be taken for both.
+    If rows are named by their keys, rows with a repeated key lose their predictions: if one of them is refused, the
+    prediction of the other would be used for both.
 
     Args:
-        instances: what the job read.
-        results: what it answered; that rows were alone in their batches is put on record there.
+        instances: of the job.
+        results: of the job; they record whether rows were alone in their batches.
         batch_size: of the job.
     """
     if not results.complained:

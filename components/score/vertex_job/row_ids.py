@@ -1,4 +1,4 @@
-"""What a batch prediction job is told of a row, so that its prediction, which comes in any order, is that row's."""
+"""Row names in a batch prediction job, which match predictions with rows: a job returns them in any order."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from headrace.core.scoring.scorer import RowScorer, Scored
 from headrace.core.scoring.to_tensors import Feed
 from headrace.core.sources.source import Rows
 
-# The field of an instance that names its row, which Vertex AI keeps from the model and gives back.
+# The field of an instance with its row's name, which Vertex AI excludes from the model's input and returns.
 FIELD = "headrace_row"
 
-# How a row is named: by its part and its number there, or, where rows are in no order of their own, by its key.
+# A row is named by its part and its number in it, or, if rows have no order, by its key.
 Naming = Literal["position", "key"]
 
 
 class NamedRows(RowScorer):
-    """Scores rows that have names, which go through checks and splitting like an input of the model."""
+    """Scores named rows; names pass through checks and splitting like an input of the model."""
 
     def __init__(self, takes: Takes, model_version: str, naming: Naming, outputs: Sequence[ModelOutput]) -> None:
-        """Prepares to score.
+        """Creates the scorer.
 
         Args:
-            takes: what the model takes and gives.
-            model_version: which model it is.
-            naming: how rows are named.
-            outputs: what a call gives for a row.
+            takes: the model's inputs and outputs.
+            model_version: version of the model.
+            naming: of the rows.
+            outputs: of a call.
         """
         self._naming = naming
         column = FIELD if naming == "position" else str(takes.key)
@@ -40,7 +40,7 @@ class NamedRows(RowScorer):
         super().__init__(given, (name, *and_key(takes)), model_version)
 
     def score(self, rows: Rows) -> Scored:
-        """As `RowScorer.score` does."""
+        """Scores rows, as `RowScorer.score`."""
         if self._naming == "key":
             return super().score(rows)
         numbers = pa.array(rows.numbers).cast(pa.string())
@@ -50,7 +50,7 @@ class NamedRows(RowScorer):
 
 
 def names_of(feeds: Sequence[Feed]) -> pa.Array:
-    """The names of rows that are given to a call, as strings or binary."""
+    """The names of a call's rows, as strings or binary."""
     (feed,) = (feed for feed in feeds if feed.taken.name == FIELD)
     (names,) = feed.texts
     return names

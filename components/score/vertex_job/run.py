@@ -1,4 +1,4 @@
-"""Scores rows by a Vertex AI batch prediction job: instances before it, and after it predictions like any others."""
+"""Scoring by a Vertex AI batch prediction job: writes its instances, runs it, and collects its predictions."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ _DIGEST = 32
 def score(
     config: ScoreConfig, options: JobOptions, report: Progress = silent, *, source: ScorerSource | None = None
 ) -> ScoreResult:
-    """Turns rows into a Predictions artifact, as `direct.score` does, by a job that the predictions come from.
+    """Writes a Predictions artifact, as `direct.score` does, with the predictions of a job.
 
-    Rows of batches that the model's container refused are given to it again one by one, by a second job. A run that
-    died and is given again finds its instances and its jobs. One that is asked to end cancels its job.
+    Rows of batches that the model's container refused are sent again one by one, in a second job. A run that is started
+    again after a failure reuses its instances and its jobs. A run that receives SIGTERM cancels its job.
 
     Args:
-        config: what is scored. Its model must be the one in Vertex AI's registry, and is loaded to say what it takes.
-        options: how the job runs.
-        report: told what is done.
-        source: where the model comes from that says what it takes; by default it is the configuration's.
+        config: of the scoring. Its model must be the one in Vertex AI's registry; it is loaded to read its signature.
+        options: of the job.
+        report: called with the progress.
+        source: the model for the signature; by default the configuration's.
 
     Raises:
-        DataError: the rows are wrong, or changed meanwhile, or too many of them have no prediction.
-        UsageError: an option is wrong, something is not there, or is not allowed.
-        PlatformError: the job failed, was cancelled, or the run was asked to end.
+        DataError: the rows are wrong, changed during the job, or too many of them have no prediction.
+        UsageError: an option is wrong, a resource does not exist, or access is denied.
+        PlatformError: the job failed, was cancelled, or the run received SIGTERM.
     """
     from headrace.components.score.vertex_job.client import Jobs
 
@@ -65,7 +65,7 @@ def score(
             results = _answers(jobs, work, scorer, instances, report)
             lines = instances
             if instances.table and results.complained:
-                # Of a table, a job cannot be given some rows alone.
+                # A job cannot read some rows of a table only.
                 lines = prepare(work.config, scorer, work.lines, work.paths, Form("some were refused"), report)
             refused = find_refused(lines, results, options.batch_size)
             if refused is not None:
@@ -76,7 +76,7 @@ def score(
                 again = refused.write(works[-1].instances, lines)
                 results = results.with_those_of(_answers(jobs, works[-1], scorer, again, report), scorer.takes)
     result = collect(work, scorer, instances, results, report, notes)
-    # The predictions are there: what is left in the staging folders is not worth a failure.
+    # The predictions are published: a failure to remove the staging folders is ignored.
     for done in works:
         with contextlib.suppress(HeadraceError):
             storage.remove(done.folder)
@@ -86,11 +86,11 @@ def score(
 def prepared(
     jobs: Jobs, config: ScoreConfig, options: JobOptions, report: Progress, *, source: ScorerSource | None = None
 ) -> tuple[BatchPredictionWork, Scores, Instances]:
-    """The job that a configuration asks for, the model at hand, and the instances, which are there then.
+    """Prepares the job of a configuration: its work, the local model and the written instances.
 
     Raises:
         DataError: the rows lack a column.
-        UsageError: the model in the registry is none, or another one than the one at hand.
+        UsageError: the model in the registry does not exist, or differs from the local model.
         PlatformError: the service failed.
     """
     model = jobs.model()
@@ -100,21 +100,21 @@ def prepared(
     form = form_of(config.data, work.paths, scorer.takes, options, config.partition_by)
     formats = list(model.supported_input_storage_formats)
     if form.table and formats and "bigquery" not in formats:
-        form = Form("the model takes no table in a batch prediction job")
+        form = Form("the model does not accept a table in a batch prediction job")
     return work, scorer, prepare(work.config, scorer, work.instances, work.paths, form, report)
 
 
 @dataclass(frozen=True)
 class BatchPredictionWork:
-    """A job to be done.
+    """The work of a job.
 
     Attributes:
-        config: what is scored, with the version of its data.
-        options: how the job runs.
+        config: of the scoring, with the version of its data.
+        options: of the job.
         paths: the files, or the table.
         model: in the registry, with its version.
-        digest: of all that the job depends on.
-        measured: fingerprint of the data as it was found.
+        digest: of all inputs of the job.
+        measured: measured fingerprint of the data.
     """
 
     config: ScoreConfig
@@ -126,36 +126,36 @@ class BatchPredictionWork:
 
     @property
     def folder(self) -> str:
-        """Where instances and results are staged."""
+        """The folder of staged instances and results."""
         return storage.join(self.options.staging, f"headrace-{self.digest}")
 
     @property
     def instances(self) -> str:
-        """Where instances are staged."""
+        """The folder of staged instances."""
         return storage.join(self.folder, "instances")
 
     @property
     def lines(self) -> str:
-        """Where the rows of a table are staged as instances, once some have been refused."""
+        """The folder of the instances of a table's rows, after some rows were refused."""
         return storage.join(self.folder, "lines")
 
     @property
     def predictions(self) -> str:
-        """Where the job makes the folder of its results."""
+        """The folder in which the job creates the folder of its results."""
         return storage.join(self.folder, "predictions")
 
 
 def plan(config: ScoreConfig, options: JobOptions, scorer: Scores, model: str) -> BatchPredictionWork:
-    """The job that a configuration asks for.
+    """Plans the job of a configuration.
 
     Args:
-        config: what is scored.
-        options: how the job runs.
-        scorer: the model at hand.
+        config: of the scoring.
+        options: of the job.
+        scorer: the local model.
         model: in the registry, with its version.
     """
     paths = tuple(list_paths(config.data))
-    # A query's result has been named: it is not to be asked for twice.
+    # The query has been resolved to its result, and must not run twice.
     data = paths[0] if len(paths) == 1 else config.data
     measured = measure_version(paths, config.csv)
     version = config.data_version or measured
@@ -178,7 +178,7 @@ def plan(config: ScoreConfig, options: JobOptions, scorer: Scores, model: str) -
 
 
 def request(work: BatchPredictionWork, instances: Instances) -> BatchPredictionJob:
-    """What Vertex AI is asked for."""
+    """The request to Vertex AI for a job."""
     from google.cloud.aiplatform_v1.types import BatchPredictionJob
 
     options = work.options
@@ -214,7 +214,7 @@ def collect(
     report: Progress = silent,
     notes: Sequence[str] = (),
 ) -> ScoreResult:
-    """Makes the Predictions artifact of what a job answered.
+    """Writes the Predictions artifact from the results of a job.
 
     Raises:
         DataError: the rows changed since they were prepared, or too many of them have no prediction.
@@ -222,7 +222,7 @@ def collect(
     version = measure_version(work.paths, work.config.csv)
     if version != work.measured:
         raise DataError(
-            "the rows changed while the job ran",
+            "the rows changed during the job",
             where=work.config.data,
             expected=f"version {work.measured}",
             received=version,
@@ -233,13 +233,13 @@ def collect(
 
 
 def _answers(jobs: Jobs, work: BatchPredictionWork, scorer: Scores, instances: Instances, report: Progress) -> Results:
-    """What a job answered."""
+    """Runs a job and reads its results."""
     directory = _run(jobs, work, instances, report)
     return Results.read(directory, scorer.takes, instances.key_field, instances.naming, report)
 
 
 def _run(jobs: Jobs, work: BatchPredictionWork, instances: Instances, report: Progress) -> str:
-    """Has a job done, and returns where its results are."""
+    """Runs a job; returns the folder of its results."""
     try:
         job, found = jobs.start(request(work, instances), _has_results)
         report(f"{'found' if found else 'started'} the job {job.name}")
@@ -247,30 +247,30 @@ def _run(jobs: Jobs, work: BatchPredictionWork, instances: Instances, report: Pr
             write_batch_prediction_job(work.config.gcp_resources, work.options.region, job.name)
         directory: str = jobs.wait(job.name, report).output_info.gcs_output_directory
     except (Terminated, KeyboardInterrupt):
-        # Any other end leaves it: the run that is given again finds it.
+        # On any other exception the job continues: the next run finds it by its label.
         jobs.cancel(work.digest)
         raise
     return directory
 
 
 def _again(work: BatchPredictionWork, refused: Refused) -> BatchPredictionWork:
-    """A job that gives rows to the model one by one; it is known by them and by the job that they were refused in."""
+    """The work of a job with one row per request; its digest covers the rows and the job that refused them."""
     digest = hashlib.sha256(f"{work.digest} {refused.digest}".encode()).hexdigest()[:_DIGEST]
     return dataclasses.replace(work, digest=digest, options=dataclasses.replace(work.options, batch_size=1))
 
 
 def _check_same(model: Model, scorer: Scores) -> None:
-    """Refuses another model than the one at hand, where the registry's files say which one it is."""
+    """Refuses a registered model that differs from the local one, if the registered files hold a version."""
     if not model.artifact_uri or not is_there("Model", model.artifact_uri):
         return
     version = version_of(model.artifact_uri)
     if version != scorer.model_version:
         raise UsageError(
-            "the model in the registry is another one than the one at hand",
+            "the model in the registry differs from the local Model",
             where=model.name,
             expected=f"version {scorer.model_version}",
             received=f"version {version}",
-            fix="Name the model's version in the registry by @VERSION, or give the Model that is there",
+            fix="Select the model's version in the registry by @VERSION, or pass the registered Model",
         )
 
 
@@ -280,10 +280,10 @@ def _has_results(folder: str) -> bool:
 
 @dataclass(frozen=True)
 class _Held:
-    """A scorer that is here already."""
+    """A scorer that is already loaded."""
 
     scorer: Scores
 
     def load(self) -> Scores:
-        """It."""
+        """The scorer."""
         return self.scorer

@@ -1,4 +1,4 @@
-"""The preparation of a batch prediction job as a step of a pipeline whose own task runs the job."""
+"""Preparation step of a batch prediction job, in a pipeline in which another task runs the job."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SERVICE = "https://{}-aiplatform.googleapis.com/v1/{}"
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What the task that runs the job is given.
+    """The inputs of the task that runs the job.
 
     Attributes:
-        model: in the registry, with the number of its version.
+        model: in the registry, with its version number.
         address: of the model, as an artifact's URI.
         instances_format: jsonl or bigquery.
-        instances: URIs of JSON lines; none where a table is read as it lies.
+        instances: URIs of JSON lines; empty if a table is read.
         table: the table, as bq://PROJECT.DATASET.TABLE, or "".
-        excluded_fields: of the table, which the model is not given.
-        key_field: of each instance, which comes back with its prediction.
-        predictions: the folder in which the job makes that of its results.
-        labels: of the job, by one of which scoring finds it.
+        excluded_fields: columns of the table that are excluded from the model's input.
+        key_field: the field of each instance that is returned with its prediction.
+        predictions: the folder in which the job creates the folder of its results.
+        labels: of the job; scoring finds it by one of them.
         job: JSON of `JobOptions`, for scoring.
     """
 
@@ -45,10 +45,10 @@ class Prepared:
 
 
 def prepare(parameters: Parameters, registered: str, options: str, labels: Mapping[str, str]) -> Prepared:
-    """Does the work of `job_component.prepare`, whose docstring says what the arguments are."""
+    """Runs the step of `component.prepare`, with its arguments."""
     with running("prepare", root=parameters.root) as step:
         config = _as_job(parameters, registered, options).config(output=parameters.root)
-        # The step is known by what scoring makes, so that an exit task finds its record by the same facts.
+        # The step's identity is derived from the Predictions, so that an exit task finds its record by the same facts.
         step.identity = identity.prepare_identity(config.identity)
         _check_asked(parameters)
         how = config.job
@@ -61,12 +61,12 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
             work, _, instances = job.prepared(jobs, config, how, step.progress)
         if instances.empty:
             raise DataError(
-                "no row can be sent to a job",
+                "none of the rows can be sent to a job",
                 where=parameters.data,
-                expected="rows that the model takes",
-                fix="`headrace score --approach direct` says of each row what is wrong with it",
+                expected="rows that the model accepts",
+                fix="Run `headrace score --approach direct`, which reports the error of each row",
             )
-        made = Prepared(
+        prepared = Prepared(
             model=work.model,
             address=_SERVICE.format(how.region, work.model),
             instances_format=instances.format,
@@ -79,23 +79,23 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
             job=json.dumps(dataclasses.asdict(how), sort_keys=True),
         )
         step.finish(
-            outputs={"instances": made.table or ", ".join(made.instances)},
+            outputs={"instances": prepared.table or ", ".join(prepared.instances)},
             result={"model": work.model, "job": work.digest},
         )
-    return made
+    return prepared
 
 
 def _as_job(parameters: Parameters, registered: str, options: str) -> Parameters:
-    """The parameters with the approach of a job, and the model's name in the registry among the job's options."""
+    """The parameters with the approach "job", and the registered model's name in the job's options."""
     job = json.dumps({**json.loads(options), "model": registered}, sort_keys=True)
     return dataclasses.replace(parameters, approach="job", job=job, endpoint="", runner="")
 
 
 def _check_asked(parameters: Parameters) -> None:
-    """Refuses what would be ignored.
+    """Refuses parameters that would be ignored.
 
     Raises:
-        UsageError: something is asked for that a job does not do.
+        UsageError: a parameter has a value that a job does not support.
     """
     for name, kept in (("approach", ("auto", "job")), ("endpoint", ("",)), ("job", ("",)), ("runner", ("",))):
         given = getattr(parameters, name)
@@ -105,5 +105,5 @@ def _check_asked(parameters: Parameters) -> None:
                 where=name,
                 expected=" or ".join(repr(one) for one in kept),
                 received=repr(given),
-                fix="Compile it with other options in [vertex.batch_prediction], or without that table",
+                fix="Compile it with other options in [vertex.batch_prediction], or without that section",
             )

@@ -1,7 +1,7 @@
-"""What a batch prediction job that reads a table of BigQuery makes of it, and whether it may.
+"""BigQuery input of a batch prediction job: whether a job can read a table without preparation.
 
-Vertex AI makes an object of each row, in which booleans, strings and numbers of 64 bits stay what they are. What it
-makes of NULL it does not say, and JSON has neither NaN nor infinity: a table that holds one of them is prepared.
+Vertex AI converts each row to an object, in which booleans, strings and numbers of 64 bits keep their values. Its
+conversion of NULL is not documented, and JSON has neither NaN nor infinity: a table with any of them is prepared.
 https://cloud.google.com/vertex-ai/docs/predictions/get-batch-predictions
 """
 
@@ -20,7 +20,7 @@ from headrace.core.sources import bigquery as bigquery_source
 from headrace.core.sources.bigquery import Query
 from headrace.core.sources.source import BIGQUERY
 
-# JSON and others come as strings where we read them, and as something else where Vertex AI does.
+# Columns of JSON and some other types are strings in headrace's reader, and another type in Vertex AI's.
 _PLAIN: Mapping[str, pa.DataType] = {
     "STRING": pa.string(),
     "INTEGER": pa.int64(),
@@ -30,22 +30,22 @@ _PLAIN: Mapping[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
     "BOOL": pa.bool_(),
 }
-# The regions that lie within a location of several, by how their names begin, and those that do not although they do.
+# Prefixes of the regions in a multi-region, and exceptions: regions with such a prefix that are not in it.
 _WITHIN = {"us": "us-", "eu": "europe-"}
 _WITHOUT = ("europe-west2", "europe-west6")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a table's metadata says.
+    """The metadata of a table.
 
     Attributes:
-        why: a job cannot read it, or "".
-        project: that the table is of, and that pays.
+        why: the reason why a job cannot read it, or "".
+        project: the project of the table, which pays.
         name: as project.dataset.table.
-        columns: their types by name; null where a job might change one.
-        required: those that never hold NULL.
-        rows: how many there are.
+        columns: types by name; null for a type that a job might convert.
+        required: columns without NULL.
+        rows: number of rows.
     """
 
     why: str = ""
@@ -57,23 +57,23 @@ class Found:
 
 
 def look_at(uri: str, options: JobOptions) -> Found:
-    """What a job would find, without reading a row.
+    """Reads the metadata of a table.
 
     Raises:
-        DataError: there is no such table.
-        UsageError: the URI is wrong, or access is not allowed.
+        DataError: the table does not exist.
+        UsageError: the URI is wrong, or access is denied.
         PlatformError: BigQuery failed.
     """
     named = bigquery_source.parse(uri)
     if isinstance(named, Query):
-        return Found("they are what a query gives")
+        return Found("they are the result of a query")
     if {named.project, named.payer} != {options.project}:
-        return Found(f"the table is not of {options.project}, where the job runs and pays")
+        return Found(f"the table is not in {options.project}, the project of the job")
     about = bigquery_source.about(uri)
     if about.table_type != "TABLE":
-        return Found(f"{named.name} is no plain table but a {about.table_type.lower().replace('_', ' ')}")
+        return Found(f"{named.name} is not a table but a {about.table_type.lower().replace('_', ' ')}")
     if about.streaming_buffer is not None:
-        return Found("rows are still streamed into the table")
+        return Found("rows are being streamed into the table")
     if about.location and not _is_near(about.location.lower(), options.region):
         return Found(f"the table is in {about.location}, and the job in {options.region}")
     if not about.num_rows:
@@ -89,9 +89,9 @@ def look_at(uri: str, options: JobOptions) -> Found:
 
 
 def holes(found: Found, takes: Takes) -> str:
-    """How many rows hold what a job would have no JSON for, in words; "" if none does.
+    """The number of rows with values that JSON does not have, for people; "" if there are none.
 
-    BigQuery reads the columns once for it, and for a day knows the answer while the table does not change.
+    BigQuery reads the columns once, and caches the result for a day while the table does not change.
     """
     checks = []
     for name in (name for name in takes.columns if name in found.columns):
@@ -111,7 +111,7 @@ def holes(found: Found, takes: Takes) -> str:
 
 
 def _is_near(location: str, region: str) -> bool:
-    """Whether a job may read what is there: in its own region, or in the location of several that it is one of."""
+    """Whether a job may read a location: its own region, or the multi-region that contains it."""
     if location in _WITHIN:
         return region.startswith(_WITHIN[location]) and region not in _WITHOUT
     return location == region

@@ -1,4 +1,4 @@
-"""How the rows of a step and the learning rate follow from the number of replicas."""
+"""Batch size per replica and learning rate, computed from the number of replicas."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from headrace.core.problem import Training
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step takes.
+    """The batch of a step.
 
     Attributes:
         rows: over all replicas.
-        per_replica: on each of them.
-        replicas: how many take a step together.
-        learning_rate: of the optimizer that is made for the user, after scaling.
+        per_replica: rows on each replica.
+        replicas: number of replicas per step.
+        learning_rate: of the default optimizer, after scaling.
     """
 
     rows: int
@@ -37,18 +37,18 @@ class Batch:
 
 
 def batch_of(training: Training, replicas: int, rows: int | None = None) -> Batch:
-    """The batch of a training.
+    """Computes the batch of a training.
 
-    A train split of fewer rows than the batch makes the batch smaller: it would be of repeated rows.
+    If the train split has fewer rows than the batch, the batch is reduced: it would otherwise repeat rows.
 
     Args:
         training: its batch_size is over all replicas.
-        replicas: how many take a step together.
-        rows: of the train split; None where it is not known.
+        replicas: number of replicas per step.
+        rows: number of rows of the train split; None if unknown.
 
     Raises:
-        UsageError: the batch cannot be divided evenly, which would weigh some rows more than others; or there are
-            fewer rows than replicas.
+        UsageError: the batch cannot be divided evenly, which would give some rows more weight than others; or there
+            are fewer rows than replicas.
     """
     size = training.batch_size
     if size % replicas:
@@ -59,7 +59,7 @@ def batch_of(training: Training, replicas: int, rows: int | None = None) -> Batc
             expected=f"a multiple of {replicas}, the number of replicas: the nearest are "
             + (f"{below} and {above}" if below else str(above)),
             received=str(size),
-            fix=f"Give --batch-size {above}",
+            fix=f"Use --batch-size {above}",
         )
     if rows is not None and rows < size:
         size = rows // replicas * replicas

@@ -1,4 +1,4 @@
-"""The processes that train together, as TF_CONFIG or Vertex AI's CLUSTER_SPEC describes them."""
+"""Cluster of training processes, as described by TF_CONFIG or Vertex AI's CLUSTER_SPEC."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from headrace.core.errors import UsageError
 
 TASKS = ("chief", "worker", "ps", "evaluator")
-# Vertex AI numbers its worker pools; what each is for is written in its documentation of distributed training.
+# Vertex AI numbers its worker pools; its documentation of distributed training defines the role of each.
 _POOLS = {"workerpool0": "chief", "workerpool1": "worker", "workerpool2": "ps", "workerpool3": "evaluator"}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster, and which of its tasks this process is.
+    """A cluster and the task of this process in it.
 
     Attributes:
         addresses: "host:port" of each task, by type: chief, worker, ps or evaluator.
         task: the type of this process.
-        index: its number among those of the type.
-        source: the environment variable that said so.
+        index: the number of this process among those of its type.
+        source: the environment variable that describes the cluster.
     """
 
     addresses: Mapping[str, tuple[str, ...]]
@@ -32,30 +32,30 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        """How many processes take steps: the chief is one of them."""
+        """Number of processes that train, including the chief."""
         return len(self.addresses.get("chief", ())) + len(self.addresses.get("worker", ()))
 
     @property
     def worker(self) -> int:
-        """The number of this process among them; the chief's is 0."""
+        """The number of this process among the workers; the chief is 0."""
         return self.index if self.task == "chief" else self.index + len(self.addresses.get("chief", ()))
 
     @property
     def chief(self) -> bool:
-        """Whether this process writes: the chief, or the first worker where none is named."""
+        """Whether this process writes: the chief, or the first worker of a cluster without a chief."""
         return self.task == "chief" or (self.task == "worker" and self.worker == 0)
 
     def to_tf_config(self) -> str:
-        """The value of TF_CONFIG that says the same."""
+        """This cluster as a value of TF_CONFIG."""
         cluster = {task: list(addresses) for task, addresses in self.addresses.items()}
         return json.dumps({"cluster": cluster, "task": {"type": self.task, "index": self.index}}, sort_keys=True)
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster | None:
-    """The cluster that the environment describes; None for a process that trains alone.
+    """Reads the cluster from the environment; None for a process that trains alone.
 
     Raises:
-        UsageError: TF_CONFIG or CLUSTER_SPEC is not what it should be.
+        UsageError: TF_CONFIG or CLUSTER_SPEC is not valid.
     """
     for name, pools in (("TF_CONFIG", {task: task for task in TASKS}), ("CLUSTER_SPEC", _POOLS)):
         text = environment.get(name, "")
@@ -76,14 +76,14 @@ def _parse(name: str, text: str, types: Mapping[str, str]) -> Cluster | None:
         raise _wrong(name, '"cluster": {type: ["host:port", ...]}', repr(cluster))
     addresses: dict[str, tuple[str, ...]] = {}
     for kind, listed in cluster.items():
-        # TensorFlow's older name of the chief is still written by some platforms.
-        known = "chief" if kind == "master" and "chief" in types else types.get(kind)
-        if known is None:
+        # Some platforms still write "master", TensorFlow's older name of the chief.
+        role = "chief" if kind == "master" and "chief" in types else types.get(kind)
+        if role is None:
             raise _wrong(name, f'types among {", ".join(types)} in "cluster"', repr(kind))
         if not isinstance(listed, list) or not all(isinstance(one, str) and _is_address(one) for one in listed):
             raise _wrong(name, f'"{kind}": ["host:port", ...]', f'"{kind}": {json.dumps(listed)[:80]}')
         if listed:
-            addresses[known] = tuple(listed)
+            addresses[role] = tuple(listed)
     if not addresses:
         return None
     task = content.get("task")
@@ -103,7 +103,7 @@ def _parse(name: str, text: str, types: Mapping[str, str]) -> Cluster | None:
     if len(set(everyone)) < len(everyone):
         raise _wrong(name, "different addresses", next(a for a in everyone if everyone.count(a) > 1) + " twice")
     if len(everyone) == 1:
-        # Platforms describe a single machine so too.
+        # Platforms also describe a single machine this way.
         return None
     return Cluster(addresses, kind, index, name)
 

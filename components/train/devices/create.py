@@ -1,4 +1,4 @@
-"""Distribution strategy objects: TensorFlow's, and the TPU or cluster behind them."""
+"""Distribution strategy objects of TensorFlow, with the connection to the TPU or the cluster."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _LOST = (
     tf.errors.AbortedError,
     tf.errors.InternalError,
 )
-# What the drivers of TPUs make, on a machine and in a container that is given one.
+# Device files of the TPU drivers, on a machine and in a container.
 _TPU_DEVICES = ("accel*", "vfio/[0-9]*")
 
 
 def create(chosen: Strategy) -> Any:
-    """The tf.distribute.Strategy in whose scope the model is built.
+    """Creates the tf.distribute.Strategy in whose scope the model is built.
 
     Call it before TensorFlow computes anything: a cluster cannot be joined later.
 
-    On one device that is TensorFlow's default, which places operations on the first accelerator by itself:
-    OneDeviceStrategy hands each batch through an iterator of its own, which cost a third of a small step.
+    For one device this is TensorFlow's default strategy, which places operations on the first accelerator by itself:
+    OneDeviceStrategy passes each batch through its own iterator, which took a third of the time of a small step.
 
     Raises:
         PlatformError: the TPU or the other processes do not answer.
@@ -45,26 +45,26 @@ def create(chosen: Strategy) -> Any:
         raise PlatformError(
             "the devices do not answer",
             where=f"TPU {chosen.tpu}" if chosen.tpu else chosen.cluster.source if chosen.cluster else chosen.name,
-            expected="a TPU that can be reached" if chosen.tpu else "every address of the cluster to be reached",
+            expected="a reachable TPU" if chosen.tpu else "all addresses of the cluster are reachable",
             received=str(error).split("\n")[0][:200],
         ) from error
 
 
 def greatest_of(devices: Any) -> Callable[[float], float]:
-    """A function that gives the greatest of what the workers say, the same in each; all must call it together.
+    """A function that returns the maximum of the workers' values, equal in each; all must call it together.
 
     Args:
-        devices: a tf.distribute.Strategy. Only with a MultiWorkerMirroredStrategy is anybody asked.
+        devices: a tf.distribute.Strategy. Only a MultiWorkerMirroredStrategy communicates.
     """
     if not isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy):
         return float
 
     def greatest(own: Any) -> Any:
-        # An operation of the replica says on which device the value is, which an argument does not.
+        # An operation of the replica has a device, which an argument does not.
         return tf.reduce_max(tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0))
 
-    # One graph, since `Strategy.gather` would trace one in every call, which takes most of a second. In float64: a
-    # step number must arrive as it is.
+    # One graph, because `Strategy.gather` would trace one in every call, which takes most of a second. In float64,
+    # because a step number must not be rounded.
     @tf.function(input_signature=[tf.TensorSpec([1], tf.float64)], autograph=False)
     def run(own: Any) -> Any:
         return devices.experimental_local_results(devices.run(greatest, args=(own,)))[0]
@@ -83,14 +83,14 @@ def _resolver(chosen: Strategy) -> Any:
 
 
 def _tpu(name: str) -> Any:
-    # Without one, libtpu asks for minutes what there is, and ends with a failed check.
-    if name == "local" and not any(found for pattern in _TPU_DEVICES for found in Path("/dev").glob(pattern)):
+    # Without a TPU, libtpu searches for minutes and then aborts the process with a failed check.
+    if name == "local" and not any(path for pattern in _TPU_DEVICES for path in Path("/dev").glob(pattern)):
         raise PlatformError(
             "there is no TPU on this machine",
             where="TPU local",
-            expected="/dev/accel* or /dev/vfio/*, as a TPU's driver makes them",
+            expected="/dev/accel* or /dev/vfio/*, the device files of a TPU's driver",
             received="neither",
-            fix="Run it where there is a TPU, or without TPU_NAME",
+            fix="Run it on a machine with a TPU, or without TPU_NAME",
         )
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
     if name != "local":

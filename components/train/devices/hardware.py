@@ -1,4 +1,4 @@
-"""Describes the machine that training runs on: what the choice of a strategy and of a cache depends on."""
+"""Hardware description of the training machine, on which the choices of a strategy and of a cache depend."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from headrace.components.train.devices.cluster import Cluster, read_cluster
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a machine reports.
+    """The hardware of a machine.
 
     Attributes:
-        devices: TensorFlow's names of the accelerators, such as "GPU:0"; empty where there is only a CPU.
-        accelerator: the model of the accelerators, such as "NVIDIA H100 80GB HBM3"; None without any.
-        cores: CPU cores that this process may use.
-        memory_bytes: main memory that this process may still take; None where the system does not say.
-        capability: the least compute capability of the GPUs, such as (8, 0); None where there is none or it is unknown.
-        cpus: how many CPU devices TensorFlow sees: more than one only where it was told to divide the CPU.
-        cluster: the processes that train together; None where this one trains alone.
+        devices: TensorFlow's names of the accelerators, such as "GPU:0"; empty if there is only a CPU.
+        accelerator: the model of the accelerators, such as "NVIDIA H100 80GB HBM3"; None without accelerators.
+        cores: CPU cores available to this process.
+        memory_bytes: main memory still available to this process; None if unknown.
+        capability: the minimum compute capability of the GPUs, such as (8, 0); None without GPUs or if unknown.
+        cpus: number of TensorFlow's CPU devices: more than one only if the CPU is divided into logical devices.
+        cluster: the processes that train together; None if this one trains alone.
         tpu: the name of a Cloud TPU; "" without one.
     """
 
@@ -36,7 +36,7 @@ class Hardware:
     tpu: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """For training.json. Free memory is left out: it says nothing about the machine a minute later."""
+        """For training.json, without free memory, which changes from minute to minute."""
         return {
             "device": "TPU" if self.tpu else self.devices[0].split(":")[0] if self.devices else "CPU",
             "devices": list(self.devices) or ["CPU:0"],
@@ -48,15 +48,15 @@ class Hardware:
 
 
 def describe(environment: Mapping[str, str] | None = None) -> Hardware:
-    """Asks TensorFlow for the devices, the system for cores and memory, and the environment for a cluster or a TPU.
+    """Reads the devices from TensorFlow, cores and memory from the system, and cluster and TPU from the environment.
 
-    Nothing is computed yet: TensorFlow joins a cluster only before its first operation.
+    It runs no operation of TensorFlow, because a cluster must be joined before the first one.
 
     Args:
-        environment: TF_CONFIG, CLUSTER_SPEC and TPU_NAME are looked up in it; None for that of the process.
+        environment: holds TF_CONFIG, CLUSTER_SPEC and TPU_NAME; None for the environment of the process.
 
     Raises:
-        UsageError: TF_CONFIG or CLUSTER_SPEC is not what it should be.
+        UsageError: TF_CONFIG or CLUSTER_SPEC is not valid.
     """
     import tensorflow as tf
 
@@ -64,7 +64,7 @@ def describe(environment: Mapping[str, str] | None = None) -> Hardware:
     cluster = read_cluster(environment)
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    capabilities = [found["compute_capability"] for found in details if found.get("compute_capability")]
+    capabilities = [detail["compute_capability"] for detail in details if detail.get("compute_capability")]
     divided = [tf.config.get_logical_device_configuration(cpu) for cpu in tf.config.list_physical_devices("CPU")]
     return Hardware(
         devices=tuple(f"GPU:{index}" for index in range(len(gpus))),
@@ -79,11 +79,11 @@ def describe(environment: Mapping[str, str] | None = None) -> Hardware:
 
 
 def available_memory(meminfo: Path, cgroup: Path) -> int | None:
-    """Bytes of main memory that may still be taken: the least of what the machine and the container have free.
+    """Available bytes of main memory: the minimum of the free memory of the machine and of the container.
 
     Args:
         meminfo: Linux' /proc/meminfo.
-        cgroup: where the container's limits are (cgroup v2); without a limit there the machine decides.
+        cgroup: the folder of the container's limits (cgroup v2); it may set no limit.
     """
     free: list[int] = []
     if meminfo.is_file():

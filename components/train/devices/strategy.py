@@ -1,4 +1,4 @@
-"""Chooses how training is distributed, and in what precision, from what the machine reports, and says why."""
+"""Distribution strategy and precision of a training, chosen from the hardware, with the reasons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.options import Distribution, Precision
 from headrace.core.errors import UsageError
 
-# From these on, tensor cores multiply in the type at several times the rate of float32.
+# From these compute capabilities on, tensor cores multiply in the type at several times the rate of float32.
 _BFLOAT16_CAPABILITY = (8, 0)
 _FLOAT16_CAPABILITY = (7, 0)
 
@@ -21,15 +21,15 @@ class Strategy:
 
     Attributes:
         name: OneDevice, Mirrored, MultiWorkerMirrored or TPU.
-        why: the reason, to be read by people.
+        why: the reason, for people.
         device: TensorFlow's name of the first device, such as "CPU:0".
-        devices: those of this process.
-        workers: processes that take steps.
-        worker: the number of this one; 0 for the chief.
-        chief: whether this process writes; every other one writes nothing.
-        cluster: the processes, where there are several.
+        devices: the devices of this process.
+        workers: number of processes that train.
+        worker: the number of this process; 0 for the chief.
+        chief: whether this process writes; all other processes write nothing.
+        cluster: the processes, if there are several.
         tpu: the name of the TPU.
-        precision: what layers compute in: float32, mixed_bfloat16 or mixed_float16; weights are float32 in each.
+        precision: the type in which layers compute: float32, mixed_bfloat16 or mixed_float16; weights are float32.
         precision_why: the reason.
         xla: whether the step is compiled with XLA.
     """
@@ -61,14 +61,14 @@ class Strategy:
 
 
 def choose(hardware: Hardware, request: Distribution | None = None) -> Strategy:
-    """The strategy for `hardware`: a pure function, so what a machine would get can be told without it.
+    """Chooses the strategy for `hardware`. A pure function: it can choose for a machine that is not present.
 
     Args:
-        hardware: what the machine reports.
-        request: what the user asks for; None leaves all to the machine.
+        hardware: the description of the machine.
+        request: the user's options; None for the defaults of the machine.
 
     Raises:
-        UsageError: the machine cannot do what is asked; it says what is missing.
+        UsageError: the requested strategy or precision is not available on the machine.
     """
     request = request or Distribution()
     chosen = _distributed(hardware, request)
@@ -78,27 +78,27 @@ def choose(hardware: Hardware, request: Distribution | None = None) -> Strategy:
 
 
 def _distributed(hardware: Hardware, request: Distribution) -> Strategy:
-    cluster, asked = hardware.cluster, request.strategy
-    if asked == "tpu" or (asked == "auto" and hardware.tpu):
+    cluster, requested = hardware.cluster, request.strategy
+    if requested == "tpu" or (requested == "auto" and hardware.tpu):
         return _tpu(hardware)
-    if asked == "multi_worker" or (asked == "auto" and cluster is not None):
+    if requested == "multi_worker" or (requested == "auto" and cluster is not None):
         return _multi_worker(hardware, cluster)
     if cluster is not None:
         raise _refused(
-            f"--strategy {asked}",
+            f"--strategy {requested}",
             "a machine that trains alone: each of the processes would train the same model",
             f"{cluster.source} with {sum(map(len, cluster.addresses.values()))} processes",
         )
-    if asked == "mirrored" or (asked == "auto" and len(hardware.devices) > 1):
+    if requested == "mirrored" or (requested == "auto" and len(hardware.devices) > 1):
         return _mirrored(hardware)
     return _one_device(hardware)
 
 
 def _one_device(hardware: Hardware) -> Strategy:
     if not hardware.devices:
-        return Strategy("OneDevice", f"no accelerator was found: the CPU, with {hardware.cores} cores", "CPU:0")
+        return Strategy("OneDevice", f"no accelerator: the CPU, with {hardware.cores} cores", "CPU:0")
     model, count = hardware.accelerator or "accelerator", len(hardware.devices)
-    why = f"one {model} was found" if count == 1 else f"one device was asked for, of {count} {model} that were found"
+    why = f"one {model} was found" if count == 1 else f"one device was requested, of {count} {model} that were found"
     return Strategy("OneDevice", why, hardware.devices[0])
 
 
@@ -108,7 +108,7 @@ def _mirrored(hardware: Hardware) -> Strategy:
         return Strategy("Mirrored", why, hardware.devices[0], hardware.devices)
     if not hardware.devices and hardware.cpus > 1:
         devices = tuple(f"CPU:{index}" for index in range(hardware.cpus))
-        return Strategy("Mirrored", f"asked for; the CPU is divided into {hardware.cpus} devices", "CPU:0", devices)
+        return Strategy("Mirrored", f"requested; the CPU is divided into {hardware.cpus} devices", "CPU:0", devices)
     raise _refused(
         "--strategy mirrored",
         "two GPUs or more",
@@ -144,25 +144,25 @@ def _tpu(hardware: Hardware) -> Strategy:
     return Strategy("TPU", f"TPU_NAME names the TPU {hardware.tpu}", "TPU:0", tpu=hardware.tpu)
 
 
-def _precision(hardware: Hardware, name: str, asked: Precision) -> tuple[Precision, str]:
+def _precision(hardware: Hardware, name: str, requested: Precision) -> tuple[Precision, str]:
     model, capability = hardware.accelerator or "the GPU", hardware.capability
     on_gpu = bool(hardware.devices) and name != "TPU"
     written = ".".join(map(str, capability)) if capability else "unknown"
-    if asked == "mixed_float16" and name == "TPU":
+    if requested == "mixed_float16" and name == "TPU":
         raise _refused("--precision mixed_float16", "a GPU; a TPU computes in mixed_bfloat16", "a TPU")
-    if asked != "auto":
+    if requested != "auto":
         gains = name == "TPU" or (on_gpu and capability is not None and capability >= _FLOAT16_CAPABILITY)
-        slower = asked != "float32" and not gains
-        return asked, "asked for; this device does not gain from it" if slower else "asked for"
+        slower = requested != "float32" and not gains
+        return requested, "requested; this device does not gain from it" if slower else "requested"
     if name == "TPU":
         return "mixed_bfloat16", "a TPU multiplies in bfloat16"
     if not on_gpu:
-        return "float32", "a CPU does not gain from less"
+        return "float32", "a CPU does not gain from lower precision"
     if capability is not None and capability >= _BFLOAT16_CAPABILITY:
         return "mixed_bfloat16", f"{model} has compute capability {written}, and gains from bfloat16 from 8.0 on"
     if capability is not None and capability >= _FLOAT16_CAPABILITY:
         return "mixed_float16", f"{model} has compute capability {written}: float16, with the loss scaled"
-    return "float32", f"{model} has compute capability {written}, and gains from less from 7.0 on"
+    return "float32", f"{model} has compute capability {written}, and gains from lower precision from 7.0 on"
 
 
 def _census(cluster: Cluster) -> str:
@@ -171,9 +171,9 @@ def _census(cluster: Cluster) -> str:
 
 def _refused(where: str, expected: str, received: str) -> UsageError:
     return UsageError(
-        "this machine cannot train so",
+        "the requested strategy is not available on this machine",
         where=where,
         expected=expected,
         received=received,
-        fix="Leave --strategy and --precision out to take what the machine has",
+        fix="Remove --strategy and --precision to use the defaults for this machine",
     )

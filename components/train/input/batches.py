@@ -1,4 +1,4 @@
-"""Endless datasets of batches of one static shape, from any step on, each worker's part by itself."""
+"""Batches: endless datasets of one static shape that start at any step, with one part per worker."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Batches:
                 where="--sharding file",
                 expected=f"{workers} shards or more",
                 received=str(len(self.shards.files)),
-                fix="Take --sharding record",
+                fix="Use --sharding record",
             )
         alone = dataclasses.replace(self, shards=shards, batch_size=self._size(workers))
         return alone.streamed(start_step, 0, 1)

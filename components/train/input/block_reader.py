@@ -1,4 +1,4 @@
-"""Blocks of raw rows out of shards, decoded into columns outside TensorFlow, whose operations take longer."""
+"""Block reader: decodes blocks of rows from shards into columns outside TensorFlow, whose operations are slower."""
 
 from __future__ import annotations
 

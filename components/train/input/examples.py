@@ -1,4 +1,4 @@
-"""Examples as training reads them, and what is wrong with a shard that TensorFlow could not read."""
+"""Examples for training, and the diagnosis of a shard that TensorFlow cannot read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "unreadable",
 ]
 
-# As TensorFlow tells where a record is damaged.
+# TensorFlow's message about a damaged record.
 _RECORD = re.compile(r"(corrupted|truncated) record at (\d+)")
 _OPERATIONS = re.compile(r"\{\{.*?\}\}\s*|\s*\[(?:Op:|\[\{).*", re.DOTALL)
 
@@ -34,8 +34,8 @@ class Examples:
     """An Examples artifact whose manifest, schema and shards agree with each other and with the problem.
 
     Attributes:
-        uri: where it is.
-        identity: of the preprocessing that made it.
+        uri: its folder.
+        identity: of the preprocessing that wrote it.
         statistics: by column name, as measured on the train split.
         train, eval: the splits that training reads.
     """
@@ -52,7 +52,7 @@ def open_examples(uri: str, problem: Problem) -> Examples:
 
     Raises:
         UsageError: the folder holds no Examples.
-        DataError: they were made for other columns, a shard is missing or cut short, or a split that training needs is
+        DataError: the Examples have other columns, a shard is missing or truncated, or the train or eval split is
             empty.
     """
     opened = examples_artifact.open_examples(uri, problem)
@@ -61,10 +61,10 @@ def open_examples(uri: str, problem: Problem) -> Examples:
 
 @contextmanager
 def blaming_shards(examples: Examples) -> Iterator[None]:
-    """Turns what TensorFlow says of a shard that is damaged or gone, wherever it says it, into one of our errors.
+    """Translates TensorFlow's errors about a damaged or missing shard into one of our errors.
 
     Raises:
-        DataError: it names the shard. Where all of them are whole the model failed, and its error goes on.
+        DataError: names the shard. If no shard is damaged, the model failed and its error is raised unchanged.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def blaming_shards(examples: Examples) -> Iterator[None]:
 
 
 def suspect_errors() -> tuple[type[Exception], ...]:
-    """What TensorFlow may raise where a shard is damaged; where a function of Python met it, the last of them."""
+    """The exceptions that TensorFlow may raise for a damaged shard; the last one is raised by Python functions."""
     from tensorflow import errors
 
     return (
@@ -89,24 +89,24 @@ def suspect_errors() -> tuple[type[Exception], ...]:
 
 
 def damage_of(*splits: Split) -> DataError | None:
-    """What is wrong with the first shard that cannot be read, or lacks rows; None where all are whole."""
+    """The error of the first shard that is damaged or lacks rows; None if all are complete."""
     import tensorflow as tf
 
     for split in splits:
         for file, rows in zip(split.files, split.shard_rows, strict=True):
             records = tf.data.TFRecordDataset(file)
             try:
-                found = int(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
+                count = int(records.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
             except tf.errors.OpError as error:
-                told = _RECORD.search(error.message)
-                if told is None:
+                damage = _RECORD.search(error.message)
+                if damage is None:
                     return unreadable(file, said_by(error))
-                return unreadable(f"{file}, byte {told[2]}", f"a {told[1]} record")
-            if found != rows:
-                return unreadable(file, f"{found} of {rows} records")
+                return unreadable(f"{file}, byte {damage[2]}", f"a {damage[1]} record")
+            if count != rows:
+                return unreadable(file, f"{count} of {rows} records")
     return None
 
 
 def said_by(error: Any) -> str:
-    """The words of an error of TensorFlow without the names of its operations."""
+    """The message of a TensorFlow error without the names of its operations."""
     return _OPERATIONS.sub("", error.message).strip()

@@ -1,6 +1,6 @@
-"""In which order an interleave of shards gives their records: known without reading any.
+"""Interleaving of shards: computes the order of the records without reading them.
 
-Up to 8 shards are open at once, and give pieces of 256 records by turns, as tf.data's `interleave` does.
+Up to 8 shards are open at once and yield pieces of 256 records in turn, as tf.data's `interleave` does.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ PIECE_ROWS = 256
 
 
 class Interleave:
-    """The turns of shards.
+    """The pieces of interleaved shards.
 
     Args:
-        rows: of each shard, in the order in which they are opened.
+        rows: number of rows of each shard, in the order in which they are opened.
     """
 
     def __init__(self, rows: Sequence[int]) -> None:
@@ -28,7 +28,7 @@ class Interleave:
         self._slot = 0
 
     def pieces(self) -> Iterator[Run]:
-        """The pieces by turns."""
+        """The pieces in their order."""
         while True:
             held = self._slots[self._slot]
             if held is None:

@@ -1,4 +1,4 @@
-"""Rows in memory whose numbers lie side by side: a row is taken from one place, not from one a column."""
+"""Packed rows: the numbers of a row are contiguous in memory, so a row is read from one place, not one per column."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ _PACKED = (tf.float32, tf.int32)
 
 
 class Packing:
-    """How rows of a structure are laid side by side, and taken from there again.
+    """Packs rows of a structure into contiguous memory, and gathers rows from there.
 
-    What taking rows at random costs is the memory that they are fetched from, so integers are kept in 16 bits where
-    that is enough for all of them: the numbers of vocabularies and crosses mostly need no more.
+    Memory access dominates the cost of gathering random rows, so integers are stored in 16 bits if all of them fit:
+    most indices into vocabularies and crosses do.
 
     Attributes:
-        packed: specifications of what is kept: [rows, words] of 16 bits, of floats and of the lower halves of integers;
-            [rows, integers] of their upper halves, or [0, integers] where all are zero; and the columns of other types.
+        packed: specifications of the packed tensors: [rows, words] of 16 bits, for floats and the lower halves of
+            integers; [rows, integers] for their upper halves, or [0, integers] if all are zero; and the columns of
+            other types.
 
     Args:
-        like: a structure of tensors or specifications, [None, ...] each: what some rows are.
+        like: a structure of tensors or specifications, [None, ...] each, with the types and shapes of the rows.
     """
 
     def __init__(self, like: Any) -> None:
@@ -40,10 +41,10 @@ class Packing:
         ]
 
     def pack(self, columns: Iterable[Any]) -> list[Any]:
-        """Tensors as `packed` has them.
+        """Packs columns into tensors as specified by `packed`.
 
         Args:
-            columns: in the order of the flattened structure; none is kept much longer than until the next is given.
+            columns: in the order of the flattened structure; each is released soon after the next one is read.
         """
         words, upper, apart, rows = [], [], [], 0
         with tf.device("CPU:0"):
@@ -54,7 +55,7 @@ class Packing:
                 elif place in self._integers:
                     lower, high = _halves(column)
                     words.append(lower)
-                    # Of most columns nothing of this is kept: that zeros wait for the others would be a waste.
+                    # The upper halves of most columns are zero: storing them until the end would waste memory.
                     upper.append(high)
                 else:
                     words.append(tf.reshape(tf.bitcast(column, tf.uint16), [rows, -1]))
@@ -67,11 +68,11 @@ class Packing:
             return [_side_by_side(words), _side_by_side(upper), *apart]
 
     def gather(self, packed: Sequence[Any], chosen: Any) -> Any:
-        """The rows of these numbers, in this order: such a structure as it was.
+        """Gathers rows by number, in this order, in the original structure.
 
         Args:
-            packed: what `pack` gave, or variables that it was assigned to.
-            chosen: [n] numbers of rows.
+            packed: the result of `pack`, or variables with its values.
+            chosen: [n] row numbers.
         """
         words, upper, *apart = packed
         like = tf.nest.flatten(self._like)
@@ -98,7 +99,7 @@ def _side_by_side(pieces: Sequence[Any]) -> Any:
 
 
 def _halves(column: Any) -> tuple[Any, Any]:
-    """The lower halves of integers, and the upper ones or None where all are zero."""
+    """The lower halves of integers, and the upper halves or None if all are zero."""
     halves = tf.bitcast(tf.reshape(column, [len(column), -1]), tf.uint16)
     return halves[:, :, 0], halves[:, :, 1] if tf.reduce_any(halves[:, :, 1] != 0) else None
 

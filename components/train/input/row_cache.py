@@ -1,4 +1,4 @@
-"""Prepared rows that are kept for the next epochs: in memory, or on local disk as records of one fixed width."""
+"""Row cache: prepared rows stored for the next epochs, in memory or on local disk as records of fixed width."""
 
 from __future__ import annotations
 

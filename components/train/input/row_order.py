@@ -1,6 +1,6 @@
-"""In which order rows that are held are trained on: index vectors for every epoch, from any place of the stream on.
+"""Row order of cached rows: index vectors for each epoch, from any position of the stream.
 
-Both orders follow from the seed and the epoch alone.
+Both orders depend on the seed and the epoch only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def uniform(rows: int, seed: int, place: int) -> Any:
     """An endless dataset of vectors of row numbers: each epoch is a uniform permutation.
 
     Args:
-        rows: of an epoch.
+        rows: number of rows of an epoch.
         seed: in [0, 2**63).
-        place: the row of the stream, counted through all epochs, that it begins with.
+        place: the first row of the stream, counted through all epochs.
     """
 
     @tf.autograph.experimental.do_not_convert
     def permutation(epoch: Any) -> Any:
-        # tf.random.experimental.index_shuffle would give single places of it, but is far from uniform.
+        # tf.random.experimental.index_shuffle computes single positions, but is far from uniform.
         return tf.random.experimental.stateless_shuffle(tf.range(rows), tf.stack([seed, epoch]))
 
     first, within = divmod(place, rows)
@@ -37,7 +37,7 @@ def uniform(rows: int, seed: int, place: int) -> Any:
 def runs(rows: int, seed: int, place: int) -> Any:
     """An endless dataset of vectors of row numbers: each epoch permutes runs of 256 rows, and rows among 64 of them.
 
-    Where an epoch's runs begin is drawn, so their bounds differ from epoch to epoch. A disk reads runs, not rows.
+    The offset of an epoch's runs is random, so their bounds differ from epoch to epoch. A disk reads runs, not rows.
     Arguments are those of `uniform`.
     """
     whole_runs = rows // RUN_ROWS
@@ -47,7 +47,7 @@ def runs(rows: int, seed: int, place: int) -> Any:
         seeds = tf.stack([tf.constant(seed, tf.int64), epoch])
         shift = tf.random.stateless_uniform([], seeds, maxval=rows, dtype=tf.int64)
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.constant(whole_runs, tf.int64)), seeds)
-        # What is left of the last whole run comes last.
+        # The rest after the last complete run comes last.
         order = tf.concat([order, [whole_runs]], axis=0)
 
         @tf.autograph.experimental.do_not_convert

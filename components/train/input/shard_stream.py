@@ -1,8 +1,8 @@
-"""A stream of rows out of shards, shuffled by shards and blocks, that can be entered at any place.
+"""Shard stream: rows of shards, shuffled by shard and by block, from any position.
 
-Each epoch takes the shards in another order, up to 8 of them interleaved in pieces of 256 records, cuts the sequence
-into blocks of 16,384, and permutes each. All of it follows from the seed and the epoch: what is at a place is known
-without reading what comes before it, and a stream that starts in the middle skips over records by their lengths.
+Each epoch reads the shards in another order, interleaves up to 8 of them in pieces of 256 records, splits the sequence
+into blocks of 16,384 and permutes each block. The order depends on the seed and the epoch only. The row at a position
+is known without reading earlier rows, and a stream that starts in the middle skips records by their lengths.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Shards:
     @property
     def decoder(self) -> str:
         """What decodes records, and why where it is the slower one; to be read by people."""
-        return f"numpy: the C code is not used: {native.absence()}" if native.library() is None else "C"
+        return f"numpy, because the C code is not used: {native.absence()}" if native.library() is None else "C"
 
     @cached_property
     def _reader(self) -> BlockReader:

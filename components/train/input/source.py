@@ -1,16 +1,16 @@
-"""TFRecord shards -> batches of prepared tensors, deterministic by seed, from memory or local disk where the rows fit.
+"""Training input: TFRecord shards -> batches of prepared tensors, deterministic by seed, cached if the rows fit.
 
-Records are batched before they are parsed, and parsed and prepared once: every step taken record by record costs more
-than training does. Epochs one after the other are an endless stream of rows, cut into batches. So every batch is full
-and of one static shape, and what is at a place of the stream is a pure function of the seed and the place.
+Records are batched before they are parsed, and parsed and prepared once: work per record takes longer than training.
+The epochs form one endless stream of rows, which is split into batches. All batches are full and have one static
+shape, and the row at a position of the stream is a pure function of the seed and the position.
 
-There are four orders; which one a run has follows from where its rows are kept, and a resumed run keeps it:
+There are four row orders. The place of the cache decides which one a run uses, and a resumed run uses the same:
 
-- "uniform": rows that are soon read are held in memory first. Each epoch is a uniform permutation of them.
-- "blocks_then_uniform": the first epoch is trained as it is read, shuffled by shards and blocks (see shards.py), while
-  its rows are kept in memory; then as above.
-- "blocks_then_runs": likewise, but kept on local disk, of which runs of rows are read (see orders.py).
-- "blocks": rows that fit nowhere are read again every epoch.
+- "uniform": small splits are read into memory first. Each epoch is a uniform permutation of the rows.
+- "blocks_then_uniform": the first epoch trains on rows as they are read, shuffled by shard and by block (see
+  shard_stream.py), and stores them in memory; later epochs are uniform permutations.
+- "blocks_then_runs": the same, but stored on local disk, from which runs of rows are read (see row_order.py).
+- "blocks": rows that fit in neither are read again in every epoch.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class Source:
     def to_json(self) -> dict[str, Any]:
         """For training.json."""
         by = {
-            "record": "by record: every worker reads all shards and takes its rows of each batch",
-            "file": "by file: every worker reads shards of its own",
+            "record": "by record: every worker reads all shards and uses its rows of each batch",
+            "file": "by file: every worker reads its own shards",
         }
         return {
             "cached": self.cached,
@@ -188,13 +188,13 @@ def open_source(
     order = get_args(Order)[int(agree(get_args(Order).index(order)))]
     if order == "blocks":
         if place.cache != "none":
-            place = Place("none", "the run began so, or another worker has no room for its rows")
+            place = Place("none", "the run started without a cache, or another worker has no space for its rows")
     elif place.cache == "none" and order != "blocks":
         raise UsageError(
-            "the run that is resumed kept its rows, and they do not fit here",
+            "the resumed run cached its rows, and they do not fit on this machine",
             expected=f"memory or disk for {train.rows * size / 1e9:.1f} GB",
             received=place.why,
-            fix="Resume on a machine with as much memory, or start anew with another --checkpoints",
+            fix="Resume on a machine with more memory or disk, or start a new run with another --checkpoints",
         )
     sharding = _sharding(wanted, place, train, workers)
     input_ = Batches(shards, prepared, blocks, batch_size, wanted.deterministic, size, memory_bytes)
@@ -233,20 +233,20 @@ def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes:
     }
     rows = f"{needed / 1e6:,.0f} MB of prepared rows"
     if wanted == "none":
-        return Place("none", "it was asked for")
+        return Place("none", "requested")
     if wanted in ("memory", "disk"):
         there = free[wanted]
         if there is not None and needed > there:
             raise UsageError(
-                f"the rows cannot be kept in {wanted}" if wanted == "memory" else "the rows cannot be kept on disk",
+                "the rows do not fit in memory" if wanted == "memory" else "the rows do not fit on disk",
                 where=f"--cache {wanted}",
-                expected=f"room for {rows}",
+                expected=f"space for {rows}",
                 received=f"{there / 1e6:,.0f} MB free",
-                fix="Take --cache auto",
+                fix="Use --cache auto",
             )
-        return Place("memory" if wanted == "memory" else "disk", "it was asked for")
+        return Place("memory" if wanted == "memory" else "disk", "requested")
     if needed <= budget["memory"]:
-        return Place("memory", f"{rows} take no more than a quarter of the free memory")
+        return Place("memory", f"{rows} use at most a quarter of the free memory")
     if needed <= budget["disk"]:
         return Place("disk", f"{rows} are more than a quarter of the free memory, and less than half the free disk")
     return Place("none", f"{rows} are more than a quarter of the free memory and half the free disk")
@@ -268,7 +268,7 @@ def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Litera
     if wanted.sharding == "file":
         if place.cache != "none":
             raise UsageError(
-                "rows that are kept are not shared by file",
+                "cached rows cannot be distributed by file",
                 where="--sharding file",
                 expected="--cache none, or --sharding record",
                 received=f"--cache {place.cache}",

@@ -1,22 +1,22 @@
-"""Says what bounds the speed of a training - its input, its memory or its arithmetic - and what to change."""
+"""Bottleneck report: which of input, memory and arithmetic limits the speed of training, and what to change."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# Less waiting than this is not worth an engineer's afternoon.
+# A smaller fraction of waiting is not worth an engineer's afternoon.
 _WAITING = 0.25
 _SMALL_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What bounds a training.
+    """The bottleneck of a training.
 
     Attributes:
         by: input, memory or compute.
-        text: the same with what to change, to be read by people.
+        text: the bottleneck and the advice, for people.
     """
 
     by: Literal["input", "memory", "compute"]
@@ -28,40 +28,40 @@ class Bound:
 
 
 def bound_of(*, input_share: float, cache: str, device: str, precision: str, xla: bool, batch_size: int) -> Bound:
-    """What bounds a training: a pure function of what was measured and chosen.
+    """Finds the bottleneck of a training from its measurements and its options. A pure function.
 
     Args:
-        input_share: of the time of the steps, spent waiting for a batch.
-        cache: where rows are kept: memory, disk or none.
+        input_share: fraction of the training time spent waiting for a batch.
+        cache: where rows are cached: memory, disk or none.
         device: CPU, GPU or TPU.
-        precision: what layers compute in.
+        precision: the type in which layers compute.
         xla: whether the step is compiled with XLA.
-        batch_size: rows a step.
+        batch_size: rows per step.
     """
     small = f"a larger batch_size than {batch_size}" if batch_size < _SMALL_BATCH else ""
     if input_share < _WAITING:
         waiting = f"bound by compute: {input_share:.0%} of the time waiting for input"
         advice = [small]
         if device == "CPU":
-            advice.append("a GPU, which pays for models larger than a few hundred thousand parameters")
+            advice.append("a GPU, which is faster for models of more than a few hundred thousand parameters")
         elif precision == "float32":
             advice.append("--precision mixed_bfloat16")
         advice.append("" if xla else "--xla")
         return Bound("compute", _with(waiting, advice))
     waiting = f"{input_share:.0%} of the time waiting for input"
     if cache == "none":
-        advice = ["more memory or a larger local disk: the rows fit in neither, and are parsed again each epoch"]
+        advice = ["more memory or a larger local disk: the rows fit in neither and are parsed again in each epoch"]
         return Bound("memory", _with(f"bound by memory: {waiting}", advice))
     advice = [
         small,
         "more cores" if device != "CPU" else "",
-        "more memory: rows come from disk" if cache == "disk" else "",
+        "more memory: rows are read from disk" if cache == "disk" else "",
     ]
     if not any(advice):
-        advice = ["a larger model, which costs nothing more until the input is the slower one no longer"]
+        advice = ["a larger model, which takes no more time until the input is no longer the bottleneck"]
     return Bound("input", _with(f"bound by input: {waiting}", advice))
 
 
-def _with(what: str, advice: list[str]) -> str:
+def _with(finding: str, advice: list[str]) -> str:
     helpful = [text for text in advice if text]
-    return f"{what}; what would help: {', or '.join(helpful)}" if helpful else what
+    return f"{finding}; what would help: {', or '.join(helpful)}" if helpful else finding

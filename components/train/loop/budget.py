@@ -1,4 +1,4 @@
-"""What a training has used of its time and money, what it will use, and whether that is within its budget."""
+"""Training budget: measures and forecasts the time and the cost of a training, and compares them with its limits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from headrace.components.train.options import Budget
 from headrace.core.problem import METRICS
 
-# The first steps are slower than the rest; what is measured in the first minute is good enough to warn.
+# The first steps are slower than the rest; the pace of the first minute is accurate enough for a warning.
 FORECAST_AFTER_SECONDS = 60.0
-# Entries of the budget in training.json that end no training: what was used, and a price.
+# Entries of the budget in training.json that are no limits: the use and the price.
 NOT_LIMITS = frozenset({"hours", "cost", "price_per_hour"})
 
 _HIGHER_IS_BETTER = {name: higher for metrics in METRICS.values() for name, higher in metrics.items()}
@@ -20,31 +20,31 @@ _HIGHER_IS_BETTER = {name: higher for metrics in METRICS.values() for name, high
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a training was so far.
+    """The measured speed of a training.
 
     Attributes:
-        step_seconds: of one step, waiting for its batch included.
-        evaluation_seconds: of one evaluation; None before the first.
+        step_seconds: duration of one step, including the wait for its batch.
+        evaluation_seconds: duration of one evaluation; None before the first.
     """
 
     step_seconds: float
     evaluation_seconds: float | None = None
 
     def seconds(self, steps: int, evaluations: int) -> float:
-        """What so many take."""
+        """Seconds for this number of steps and evaluations."""
         return steps * self.step_seconds + evaluations * (self.evaluation_seconds or 0.0)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a training will have used when all its steps are taken.
+    """The time and the cost of a training at the end of its last step.
 
     Attributes:
-        seconds: in all, those of earlier attempts included.
-        left_seconds: of those, still to come.
-        cost: in all; None without a price.
-        enough: whether the budget will do.
-        text: all of it, to be read by people.
+        seconds: total, including earlier attempts.
+        left_seconds: the remaining part of `seconds`.
+        cost: total; None without a price.
+        enough: whether the budget suffices.
+        text: the forecast for people.
     """
 
     seconds: float
@@ -58,8 +58,8 @@ class Meter:
     """Measures a training against its budget.
 
     Args:
-        budget: what it may take.
-        clock: seconds, of any beginning. The meter runs from here on: reading the rows and building the model cost
+        budget: the limits.
+        clock: seconds from any origin. The meter starts here, because reading the rows and building the model take
             time too.
     """
 
@@ -68,37 +68,37 @@ class Meter:
         self._clock, self._started, self._earlier = clock, clock(), 0.0
 
     def resume(self, seconds: float) -> None:
-        """Adds what earlier attempts of the same run took."""
+        """Adds the seconds of earlier attempts of the same run."""
         self._earlier = seconds
 
     @property
     def seconds(self) -> float:
-        """Used so far, in all attempts."""
+        """Seconds used by all attempts."""
         return self._earlier + self._clock() - self._started
 
     @property
     def cost(self) -> float | None:
-        """Of `seconds`; None without a price."""
+        """The cost of `seconds`; None without a price."""
         return self._cost_of(self.seconds)
 
     def seconds_left(self) -> float:
-        """Until the hours or the money are used up; infinity without a bound."""
+        """Seconds until the first limit, of hours or of cost, is reached; infinity without a limit."""
         return min(limit for limit, _ in self._limits()) - self.seconds
 
     def exhausted(self, reserve_seconds: float = 0.0) -> str:
-        """Which of the hours and the money is used up; "" where neither is.
+        """The limit that is reached, hours or cost, for people; "" if there is none.
 
         Args:
-            reserve_seconds: that will be used before it is asked again, and after: a last evaluation costs too.
+            reserve_seconds: seconds that will be used before the next check and by the last evaluation.
         """
-        limit, said = min(self._limits(), key=lambda bound: bound[0])
+        limit, option = min(self._limits(), key=lambda bound: bound[0])
         if self.seconds + reserve_seconds < limit:
             return ""
         cost = "" if self.cost is None else f", {self.cost:.2f}"
-        return f"{said}: {self.seconds / 3600:.3g} h{cost} used"
+        return f"{option}: {self.seconds / 3600:.3g} h{cost} used"
 
     def reached(self, measured: Mapping[str, float]) -> str:
-        """Whether the target is reached, in words; "" where it is not, or where there is none.
+        """The target that is reached, for people; "" if it is not reached or there is none.
 
         Args:
             measured: metrics on the eval split, by name.
@@ -106,24 +106,24 @@ class Meter:
         if not self.budget.target:
             return ""
         metric, value = self.budget.target_metric()
-        found = measured.get(metric, math.nan)
-        good = found >= value if _HIGHER_IS_BETTER[metric] else found <= value
-        return f"target: {metric} {found:.4g}, asked for was {value:g}" if good else ""
+        current = measured.get(metric, math.nan)
+        good = current >= value if _HIGHER_IS_BETTER[metric] else current <= value
+        return f"target: {metric} {current:.4g}, requested was {value:g}" if good else ""
 
     def forecast(self, pace: Pace, *, steps: int, evaluations: int) -> Forecast:
-        """What will have been used when so many more steps and evaluations are done."""
+        """The time and the cost after this number of further steps and evaluations."""
         left = pace.seconds(steps, evaluations)
         seconds = self.seconds + left
         cost = self._cost_of(seconds)
-        limit, said = min(self._limits(), key=lambda bound: bound[0])
-        text = f"forecast: {duration(left)} to come, {duration(seconds)} in all"
+        limit, option = min(self._limits(), key=lambda bound: bound[0])
+        text = f"forecast: {duration(left)} remaining, {duration(seconds)} in total"
         if cost is not None:
-            text += f", {cost:.2f} at {self.budget.price_per_hour:g} an hour"
+            text += f", {cost:.2f} at {self.budget.price_per_hour:g} per hour"
         text += ", unless early stopping ends it sooner"
         enough = seconds <= limit
         if not enough:
             reached = max(0.0, limit - self.seconds) / left if left else 0.0
-            text += f". Warning: {said} will not do: it ends training after {reached:.0%} of what is to come"
+            text += f". Warning: {option} is too small: it ends training after {reached:.0%} of the remaining time"
         return Forecast(seconds, left, cost, enough, text)
 
     def _cost_of(self, seconds: float) -> float | None:
@@ -131,12 +131,12 @@ class Meter:
         return None if price is None else seconds / 3600 * price
 
     def _limits(self) -> list[tuple[float, str]]:
-        """Seconds in all, and the option that bounds them."""
+        """Limits of the total seconds, with the option that sets each."""
         return [(math.inf, ""), *((hours * 3600, option) for hours, option in self.budget.limits)]
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Formats seconds for people: "45 s", "12 min", "1.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.2f} s"
     if seconds < 5400:

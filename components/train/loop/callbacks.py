@@ -1,4 +1,4 @@
-"""The Keras callbacks of a Problem file, called by our own loop as Keras' `fit` calls them."""
+"""Keras callbacks of a Problem file, which the training loop calls as Keras' `fit` does."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ _PER_STEP = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on
 
 
 def hooks_of(problem_file: ProblemFile, core: Any, optimizer: Any, *, epochs: int) -> Hooks:
-    """Hooks that call what the Problem file's `callbacks(problem, hyperparameters)` returns.
+    """Hooks that call the callbacks of the Problem file's `callbacks(problem, hyperparameters)`.
 
     Args:
-        problem_file: its callbacks are made here, once.
-        core: the model that they see as `self.model`, whose `optimizer` is the one that is used.
-        optimizer: its learning rate may be assigned to at any time.
-        epochs: at most, for `params`.
+        problem_file: its `callbacks` function is called once, here.
+        core: the model that callbacks see as `self.model`; its `optimizer` is `optimizer`.
+        optimizer: the optimizer of the training; callbacks may assign its learning rate at any time.
+        epochs: maximum number of epochs, for `params`.
 
     Raises:
-        ProblemError: callbacks failed, or returned something else than a list of callbacks.
+        ProblemError: `callbacks` failed or did not return a list of callbacks.
     """
     if problem_file.callbacks is None:
         return Hooks()
     problem = problem_file.problem
     with blaming(problem_file, "callbacks failed", "callbacks"):
-        made = problem_file.callbacks(problem.trained, dict(problem.hyperparameters))
-    if not isinstance(made, list | tuple) or not all(isinstance(one, keras.callbacks.Callback) for one in made):
+        callbacks = problem_file.callbacks(problem.trained, dict(problem.hyperparameters))
+    if not isinstance(callbacks, list | tuple) or not all(isinstance(c, keras.callbacks.Callback) for c in callbacks):
         raise ProblemError(
             "callbacks did not return callbacks",
             where=f"{problem_file.path}, callbacks",
             expected="a list of keras.callbacks.Callback",
-            received=repr(made)[:100],
+            received=repr(callbacks)[:100],
         )
-    return KerasHooks(problem_file, list(made), core, optimizer, epochs)
+    return KerasHooks(problem_file, list(callbacks), core, optimizer, epochs)
 
 
 class KerasHooks(Hooks):
-    """Hooks that pass every call on to Keras callbacks.
+    """Hooks that forward each call to Keras callbacks.
 
-    A callback that looks at single steps makes each step a call of its own, which is slower.
+    A callback that overrides a method per batch makes each step a separate call, which is slower.
 
     Args:
-        problem_file: where they come from, for errors.
-        callbacks: called in their order.
-        core: the model that they see.
-        optimizer: the one that it is trained with.
-        epochs: for `params`.
+        problem_file: the file that defines the callbacks, for error messages.
+        callbacks: called in this order.
+        core: the model that callbacks see.
+        optimizer: the optimizer of the training.
+        epochs: maximum number of epochs, for `params`.
     """
 
     def __init__(self, problem_file: ProblemFile, callbacks: list[Any], core: Any, optimizer: Any, epochs: int) -> None:
@@ -92,11 +92,11 @@ class KerasHooks(Hooks):
     def on_train_end(self) -> None:
         self._call("on_train_end")
         if not self._core.compiled:
-            # It would be saved with the model.
+            # An optimizer left here would be saved with the model.
             self._core.optimizer = None
 
     def state(self) -> list[dict[str, Any]]:
-        """The plain attributes of each: counters, best values; what else a callback holds begins anew on resuming."""
+        """The plain attributes of each callback, such as counters and best values; others are not restored."""
         return [{n: _plain(v) for n, v in vars(one).items() if _is_plain(n, v)} for one in self._callbacks]
 
     def restore(self, state: list[dict[str, Any]]) -> None:

@@ -1,8 +1,8 @@
-"""Checkpoints: the state of a training as files, written while it goes on, and found again whole or not at all.
+"""Checkpoints: the state of a training as files, written during training and verified when read.
 
-A checkpoint is a folder `step-NNNNNNNNNNNN` with `arrays.bin`, the arrays one after the other, and `manifest.json`,
-which comes last and says what they are and what their digest is. It lies in a folder of the run's identity, so that a
-training never meets the state of another one.
+A checkpoint is a folder `step-NNNNNNNNNNNN` with `arrays.bin`, the concatenated arrays, and `manifest.json`, which
+is written last and holds their names, shapes, types and digest. Its parent folder is named by the run's identity:
+a training never reads the state of another one.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read.
+    """The content of a checkpoint.
 
     Attributes:
-        step: steps taken before it.
+        step: number of steps before it.
         facts: a JSON object.
         arrays: by name.
     """
@@ -46,21 +46,20 @@ class Checkpoint:
 
 
 class NotFinite(DataError):
-    """A state with numbers that are not finite, which is not kept. Exit 2."""
+    """A state with numbers that are not finite, which is not saved. Exit 2."""
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
-    A checkpoint is written by a thread of its own, one at a time: the state is already a copy in host memory, so that
-    training goes on meanwhile. One that cannot be written is told, and tried again when the next is due: the ones
-    before it are still there.
+    A thread writes one checkpoint at a time. The state is already a copy in host memory, so training continues
+    meanwhile. A failed write is reported and retried when the next checkpoint is due: earlier checkpoints still exist.
 
     Args:
-        options: where, how often, and how many are kept.
-        identity: of the run; only its own checkpoints are found.
-        tell: told of checkpoints that were skipped or could not be written.
-        clock: seconds, of any beginning.
+        options: the folder, the intervals and the number of checkpoints to retain.
+        identity: of the run; checkpoints of other runs are ignored.
+        tell: called with a message per checkpoint that is skipped or cannot be written.
+        clock: seconds from any origin.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -83,10 +82,10 @@ class Checkpoints:
         self._write_seconds = 0.0
 
     def open(self) -> None:
-        """Makes sure that the folder can be written, before hours of work depend on it.
+        """Checks that the folder is writable before hours of work depend on it.
 
         Raises:
-            UsageError: it cannot be written.
+            UsageError: the folder is not writable.
             PlatformError: the store failed.
         """
         probe = storage.join(self.folder, ".writable")
@@ -94,28 +93,28 @@ class Checkpoints:
         storage.remove(probe)
 
     def clear(self) -> None:
-        """Removes what a process that was killed had half-written; for the one process that writes here."""
+        """Removes partial files of a killed process. Only the process that writes checkpoints calls this."""
         if not storage.is_remote(self.folder):
             for remains in storage.local_path(self.folder).glob(".step-*"):
                 storage.remove(str(remains))
 
     def steps(self) -> list[int]:
-        """The steps of which there are checkpoints, whole or damaged, the newest first."""
-        return sorted((int(found[1]) for name in self._names() if (found := _FOLDER.match(name))), reverse=True)
+        """The steps that have a checkpoint, complete or damaged, newest first."""
+        return sorted((int(match[1]) for name in self._names() if (match := _FOLDER.match(name))), reverse=True)
 
     def read(self, step: int) -> Checkpoint:
-        """The checkpoint of a step.
+        """Reads the checkpoint of a step.
 
         Raises:
-            DataError: it is damaged, not whole, or of another run.
+            DataError: it is damaged, incomplete or of another run.
         """
         uri = self._uri(step)
         manifest = storage.read_json(storage.join(uri, _MANIFEST))
         if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-            raise DataError("the manifest is of another format", where=uri, expected=f"format {_FORMAT}")
+            raise DataError("the manifest has another format", where=uri, expected=f"format {_FORMAT}")
         if (manifest["identity"], manifest["step"]) != (self._identity, step):
             raise DataError(
-                "it is of another run",
+                "the checkpoint is of another run",
                 where=uri,
                 expected=f"{self._identity}, step {step}",
                 received=f"{manifest['identity']}, step {manifest['step']}",
@@ -123,13 +122,15 @@ class Checkpoints:
         try:
             content = storage.read_bytes(storage.join(uri, _ARRAYS))
         except FileNotFoundError as error:
-            raise DataError(f"there is no {_ARRAYS}", where=uri) from error
+            raise DataError(f"{_ARRAYS} is missing", where=uri) from error
         if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
-            raise DataError(f"{_ARRAYS} is damaged", where=uri, expected=f"{manifest['bytes']} bytes with its digest")
+            raise DataError(
+                f"{_ARRAYS} is damaged", where=uri, expected=f"{manifest['bytes']} bytes with the manifest's digest"
+            )
         return Checkpoint(step, manifest["facts"], _unpack(content, manifest["arrays"]))
 
     def newest(self, *, at_most: int | None = None) -> Checkpoint | None:
-        """The newest checkpoint that is whole, not after the step `at_most`; each damaged one is told of."""
+        """The newest complete checkpoint, up to the step `at_most`; each damaged one is reported."""
         for step in self.steps():
             if at_most is not None and step > at_most:
                 continue
@@ -137,20 +138,20 @@ class Checkpoints:
                 return self.read(step)
             except (DataError, KeyError, OSError, TypeError, ValueError) as error:
                 received = error.paragraph if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
-                self._tell(f"the checkpoint of step {step} is skipped for the one before it: {received}")
+                self._tell(f"the checkpoint of step {step} is skipped and the previous one is used: {received}")
         return None
 
     def begin(self, step: int) -> None:
-        """Counts the intervals from here: training begins, or goes on, at `step`."""
+        """Starts the intervals: training starts or resumes at `step`."""
         self._last_step, self._last_time = step, self._clock()
 
     def due(self, step: int, call_seconds: float = 0.0) -> bool:
         """Whether to save now.
 
         Args:
-            step: steps taken.
-            call_seconds: until this is asked again. With the time that writing took, it is taken off the minutes: what
-                a kill loses was trained since the beginning of the checkpoint before the one that is being written.
+            step: number of steps so far.
+            call_seconds: time to the next check. It and the time of the last write are subtracted from the interval,
+                because a kill during a write loses all steps since the start of the previous checkpoint.
         """
         if self._options.steps is not None and step - self._last_step >= self._options.steps:
             return True
@@ -158,32 +159,32 @@ class Checkpoints:
         return step > self._last_step and passed >= self._options.minutes * 60
 
     def steps_to_next(self, step: int) -> int | None:
-        """Steps until one is due by steps; None where only minutes count."""
+        """Steps until the next checkpoint; None if the interval is in minutes only."""
         return None if self._options.steps is None else max(1, self._last_step + self._options.steps - step)
 
     def save(
         self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any], *, unbounded: Collection[str] = ()
     ) -> None:
-        """Writes a checkpoint while training goes on; waits first for the one before it, if that is not yet written.
+        """Writes a checkpoint in the background, after the previous one is written.
 
         Args:
-            step: steps taken.
+            step: number of steps so far.
             facts: a JSON object.
             arrays: by name; they must not change afterwards.
-            unbounded: names of arrays that may hold infinity or NaN. Where another one does, nothing is kept.
+            unbounded: names of arrays that may hold infinity or NaN. If any other array does, nothing is saved.
         """
         self.wait()
         self.begin(step)
         self._writing = self._pool.submit(self._write, step, dict(facts), dict(arrays), unbounded)
 
     def wait(self, *, strict: bool = False) -> None:
-        """Waits until the last checkpoint is written, and tells if it could not be.
+        """Waits until the last checkpoint is written, and reports a failure.
 
         Args:
-            strict: raises instead.
+            strict: raises the failure instead.
 
         Raises:
-            HeadraceError: with `strict`, why it could not be written.
+            HeadraceError: with `strict`, the checkpoint could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is None:
@@ -193,19 +194,19 @@ class Checkpoints:
         except HeadraceError as error:
             if strict:
                 raise
-            self._tell(f"a checkpoint could not be kept, and training goes on: {error.paragraph}")
+            self._tell(f"a checkpoint could not be written, and training continues: {error.paragraph}")
 
     def close(self) -> None:
-        """Waits for what is being written, and ends the thread."""
+        """Waits for the current write and ends the thread."""
         self.wait()
         self._pool.shutdown()
 
     def remove(self) -> None:
-        """Removes all checkpoints of the run, once its Model is published; nothing can be saved afterwards."""
+        """Removes all checkpoints of the run after its Model is published; no checkpoint can be saved afterwards."""
         self.close()
         storage.remove(self.folder)
         if not storage.is_remote(self.folder):
-            # What is above holds those of other runs too; it goes with the last of them.
+            # The parent folder holds other runs' checkpoints too; it is removed with the last of them.
             with suppress(OSError):
                 storage.local_path(self.folder).parent.rmdir()
 
@@ -214,13 +215,13 @@ class Checkpoints:
 
     def _names(self) -> set[str]:
         try:
-            found = storage.list_files(storage.join(self.folder, "*", "*"), ("",))
+            uris = storage.list_files(storage.join(self.folder, "*", "*"), ("",))
         except DataError:
             return set()
-        return {uri.rsplit("/", 2)[1] for uri in found}
+        return {uri.rsplit("/", 2)[1] for uri in uris}
 
     def _write(self, step: int, facts: dict[str, Any], arrays: dict[str, Any], unbounded: Collection[str]) -> float:
-        """The thread's work; seconds that it took."""
+        """Writes a checkpoint, in the thread; returns the seconds of the write."""
         began = self._clock()
         if wrong := sorted(not_finite(arrays) - set(unbounded)):
             raise NotFinite("the state is not finite", where=f"step {step}, {wrong[0]}", expected="finite numbers")
@@ -244,7 +245,7 @@ class Checkpoints:
         return self._clock() - began
 
     def _prune(self, newest: int) -> None:
-        # Those after the newest are damaged: training went on from before them.
+        # Checkpoints after the newest are damaged: training resumed from an earlier one.
         names = {f"step-{step:012d}" for step in [s for s in self.steps() if s <= newest][: self._options.keep]}
         for name in self._names() - names:
             storage.remove(storage.join(self.folder, name))
@@ -252,17 +253,17 @@ class Checkpoints:
 
 def not_finite(arrays: Mapping[str, Any]) -> set[str]:
     """The names of arrays that hold infinity or NaN."""
-    found = set()
+    names = set()
     for name, array in arrays.items():
-        # Of bfloat16, numpy knows only the bytes.
+        # numpy reads bfloat16 as raw bytes.
         values = array.astype(np.float32) if array.dtype.kind == "V" else array
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 def _pack(path: Path, arrays: Mapping[str, Any]) -> tuple[int, str, list[dict[str, Any]]]:
-    """Writes arrays one after the other: bytes, their SHA-256, and what they are."""
+    """Writes concatenated arrays; returns their bytes, their SHA-256 and their descriptions."""
     digest, described = hashlib.sha256(), []
     with path.open("wb") as file:
         for name, array in arrays.items():
@@ -286,7 +287,7 @@ def _unpack(content: bytes, described: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _sync(folder: Path) -> None:
-    """Puts the names in a local folder on disk, so that a machine that loses power still has them."""
+    """Flushes the entries of a local folder to disk, so that they survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

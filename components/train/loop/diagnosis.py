@@ -1,7 +1,7 @@
-"""Says what may have made a loss not finite: the batch is looked at again, and the gradients it gave.
+"""Diagnosis of a loss that is not finite: reads the batch of that step again and computes its gradients.
 
-What is at a place of the stream follows from the seed and the place, so the batch of any step can be had again; and
-where there is a checkpoint not long before it, so can the weights that met it.
+A batch follows from the seed and its position in the stream, so the batch of any step can be read again. If a
+checkpoint lies shortly before that step, its weights can be computed again too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Extreme:
     def __str__(self) -> str:
         if not np.isfinite(self.value):
             return f"{self.column} is {self.value} in row {self.row}"
-        return f"{self.column} is {self.value:.6g} in row {self.row}, {self.deviations:.3g} deviations from its mean"
+        away = f"{self.deviations:.3g} standard deviations from its mean"
+        return f"{self.column} is {self.value:.6g} in row {self.row}, {away}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def describe(found: list[Extreme]) -> str:
         return f"In the batch of that step, {'; '.join(named)}"
     if not found:
         return ""
-    return f"Nothing in the batch of that step is extreme: at most, {found[0]}"
+    return f"No value in the batch of that step is extreme. The most extreme: {found[0]}"
 
 
 def gradients(trainee: TrainSession, features: Mapping[str, Any], labels: Any) -> str:

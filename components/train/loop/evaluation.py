@@ -1,4 +1,4 @@
-"""Measures a model on the eval split, on all the replicas there are."""
+"""Evaluation during training: measures a model on the eval split, on all replicas."""
 
 from __future__ import annotations
 

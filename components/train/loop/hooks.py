@@ -1,4 +1,4 @@
-"""Where the training loop calls out: the moments that Keras' callbacks know."""
+"""Training hooks: the calls that the training loop makes, at the same moments as Keras' callbacks."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 
 class Hooks:
-    """What the loop calls; nothing happens here. Epochs and steps count from 0, as Keras counts them.
+    """Hooks that do nothing. Epochs and steps count from 0, as in Keras.
 
     Attributes:
-        each_step: whether they want to see every step, which makes each a call of its own.
+        each_step: whether the hooks for single steps are called, which makes each step a separate call.
     """
 
     each_step = False
 
     @property
     def stopped(self) -> str:
-        """Why one of them ended the training; "" while none did."""
+        """Why a hook ended the training; "" while none did."""
         return ""
 
     def on_train_begin(self) -> None:
-        """Training begins, or goes on."""
+        """Training starts or resumes."""
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """An epoch begins, or goes on."""
+        """An epoch starts or resumes."""
 
     def on_train_batch_begin(self, step: int) -> None:
         """Before a step, with `each_step`."""
@@ -33,24 +33,24 @@ class Hooks:
         """After a step, with `each_step`."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """After an epoch and its evaluation; what was measured on the eval split begins with "val_"."""
+        """After an epoch and its evaluation; names of metrics on the eval split begin with "val_"."""
 
     def on_train_end(self) -> None:
         """Training is over; the model still has its last weights."""
 
     def state(self) -> list[dict[str, Any]]:
-        """What they keep from epoch to epoch, as JSON values, for a checkpoint."""
+        """The state that lasts from epoch to epoch, as JSON values, for a checkpoint."""
         return []
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Goes back to what `state` gave; called after `on_train_begin`."""
+        """Restores the result of `state`; called after `on_train_begin`."""
 
 
 class Wrapper(Hooks):
-    """Hooks that pass every call on to others; subclasses add something.
+    """Hooks that forward each call to other hooks; a base class.
 
     Args:
-        others: what is called.
+        others: the hooks to call.
     """
 
     def __init__(self, others: Hooks) -> None:
@@ -87,11 +87,11 @@ class Wrapper(Hooks):
 
 
 class AfterEpoch(Wrapper):
-    """Other hooks, and a function that is called after each epoch besides.
+    """Other hooks, and a function that is called after each epoch.
 
     Args:
-        others: called as ever.
-        function: called with the epoch (from 1) and what was measured; what it raises ends the training.
+        others: the hooks to call.
+        function: called with the epoch (from 1) and the metrics; an exception from it ends the training.
     """
 
     def __init__(self, others: Hooks, function: Callable[[int, Mapping[str, float]], None]) -> None:

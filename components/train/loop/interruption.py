@@ -1,4 +1,4 @@
-"""SIGTERM, as a spot machine or a cluster sends it before it takes a machine away, made into an orderly end."""
+"""SIGTERM handling: a spot machine or a cluster sends SIGTERM before it stops a process, which then saves its state."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from headrace.core.errors import PlatformError
 
 
 class Interruption:
-    """Whether this process was asked to end.
+    """Whether this process received SIGTERM.
 
     Attributes:
-        requested: a SIGTERM came. In a `deferred` block somebody looks at it at moments that suit the work.
+        requested: whether a SIGTERM arrived. Code in a `deferred` block checks it between units of work.
     """
 
     def __init__(self) -> None:
@@ -24,10 +24,10 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block a SIGTERM is only noted, since the block looks at `requested` and saves its work.
+        """A context in which SIGTERM only sets `requested`: the code in it checks that and saves its work.
 
         Raises:
-            PlatformError: at once, where one came before the block.
+            PlatformError: immediately, if a SIGTERM arrived before the block.
         """
         if self.requested:
             raise self.error()
@@ -38,33 +38,33 @@ class Interruption:
             self._deferred = False
 
     def error(self, *, where: str | None = None, fix: str | None = None) -> PlatformError:
-        """The error that says so and how to go on.
+        """The error of an interrupted training, with the command that resumes it.
 
         Args:
-            where: how far training was.
-            fix: what to do, where more than the beginning is kept.
+            where: the last step.
+            fix: replaces the general advice if the state was saved.
         """
         return PlatformError(
             "SIGTERM ended the training",
             where=where,
-            received="a preempted machine, a cluster that scales down, or `kill`",
-            fix=fix or "Start the same command again: it goes on from its last checkpoint where there is one",
+            received="SIGTERM from a preempted machine, a cluster that scales down, or `kill`",
+            fix=fix or "Start the same command again: it resumes from its last checkpoint if there is one",
         )
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The signal's handler."""
         again, self.requested = self.requested, True
-        # A second one must not break into what the first one set going, such as the removal of a half-written folder.
+        # A second signal must not interrupt the cleanup after the first, such as the removal of a partial folder.
         if not self._deferred and not again:
             raise self.error()
 
 
 @contextmanager
 def watching() -> Iterator[Interruption]:
-    """Watches for SIGTERM within the block, and gives the handler that was there back.
+    """Handles SIGTERM within the block, and restores the previous handler after it.
 
-    Outside `Interruption.deferred` a SIGTERM raises PlatformError (exit 75) wherever the main thread is. In any other
-    thread, where Python takes no signals, nothing is watched.
+    Outside `Interruption.deferred` a SIGTERM raises PlatformError (exit 75) at any point of the main thread. In any
+    other thread Python delivers no signals, and this does nothing.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
@@ -74,5 +74,5 @@ def watching() -> Iterator[Interruption]:
     try:
         yield interruption
     finally:
-        # None stands for a handler that was not set from Python, and that Python cannot set again.
+        # None stands for a handler that was not set from Python, which Python cannot restore.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

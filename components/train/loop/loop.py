@@ -1,7 +1,7 @@
-"""The outer training loop: epochs, early stopping, checkpoints, budgets and signals, around a `TrainSession`'s steps.
+"""Training loop: epochs, early stopping, checkpoints, budgets and signals around the steps of a `TrainSession`.
 
-Steps are taken in calls of about half a second. Between two of them signals, clocks and budgets are looked at; where
-calls are cut changes nothing in what is trained.
+Steps run in calls of about half a second. Signals, clocks and budgets are checked between calls. The number of steps
+per call has no effect on the trained weights.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from headrace.core.errors import HeadraceError, PlatformError, ProblemError
 from headrace.core.problem import Training
 from headrace.core.progress import Progress
 
-# A call this long, so that a signal is honoured soon and progress shows; a call itself costs under a millisecond.
+# Seconds per call: short enough to react to a signal and to show progress; the overhead of a call is below 1 ms.
 _CALL_SECONDS = 0.5
 _SECONDS_BETWEEN_REPORTS = 1.0
-# Each process has a clock and callbacks of its own.
-_ANOTHER = "another worker: its budget is used up, or a callback of its stopped the training"
-# What TensorFlow says where another process of the cluster is gone.
+# Each process has its own clock and callbacks.
+_ANOTHER = "another worker: its budget is used up, or one of its callbacks stopped the training"
+# Errors that TensorFlow raises after another process of the cluster has ended.
 _LOST = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.UnavailableError)
 
 
@@ -50,21 +50,21 @@ def fit(
     """Trains until the eval loss stops improving, or the epochs, the steps or the budget are used up.
 
     Args:
-        trainee: what is trained; afterwards its model has the best weights.
+        trainee: the session to train; afterwards its model has the best weights.
         training: epochs, steps and patience.
-        rows: of the train split: an epoch is one pass over them.
-        batch_size: rows a step, over all replicas.
-        report: told how far it is.
-        checkpoints: where the state is kept, and where it is found if the run was begun before.
+        rows: number of rows of the train split: an epoch is one pass over them.
+        batch_size: rows per step, over all replicas.
+        report: called with the progress.
+        checkpoints: where the state is saved, and from where an earlier attempt of the run is resumed.
         meter: of the budget.
-        signals: looked at between calls.
+        signals: checked between calls.
         hooks: Keras' callbacks.
-        explain: says what in the batch of a step (from 0) may have made its loss not finite.
-        clock: seconds, of any beginning.
+        explain: returns the likely cause of a loss that is not finite, from its step (from 0) and the state.
+        clock: seconds from any origin.
 
     Raises:
         ProblemError: the loss is not finite.
-        PlatformError: SIGTERM came, and the state is saved; or another worker was lost.
+        PlatformError: SIGTERM arrived and the state is saved, or another worker was lost.
     """
     loop = _Loop(trainee, training, Course.of(training, rows, batch_size), report, clock)
     loop.checkpoints, loop.explain, loop.hooks = checkpoints, explain, hooks or Hooks()
@@ -77,7 +77,7 @@ def fit(
             "another worker was lost",
             where=loop.place(),
             received=_cause(error),
-            fix="Start all workers again: they go on from the last checkpoint",
+            fix="Start all workers again: they resume from the last checkpoint",
         ) from error
     finally:
         if checkpoints is not None:
@@ -85,7 +85,7 @@ def fit(
 
 
 class _Loop:
-    """A training that goes on, and what it is made of."""
+    """A training in progress and its parts."""
 
     checkpoints: Checkpoints | None
     meter: budget.Meter
@@ -99,7 +99,7 @@ class _Loop:
         self.trainee, self.training, self.course = trainee, training, course
         self.report, self.clock = report, clock
         self.state = RunState()
-        # Names of variables that are not finite from the beginning, such as a maximum that begins at -infinity.
+        # Names of variables with an initial value that is not finite, such as a maximum that starts at -infinity.
         self.unbounded: set[str] = set()
         self.pace = budget.Pace(0.0)
         self.call_seconds = 0.0
@@ -133,33 +133,33 @@ class _Loop:
         return state
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Goes on from the newest checkpoint that every worker can read."""
-        found = checkpoints.newest()
-        # `agree` gives the greatest: of the negated steps, that is the oldest of the newest ones.
-        step = int(-self.trainee.agree(-float(found.step if found else 0)))
-        if found is not None and found.step > step:
-            found = checkpoints.newest(at_most=step)
-        seen = found.step if found else 0
-        if self.trainee.agree(float(seen != step)):
+        """Resumes from the newest checkpoint that every worker can read."""
+        checkpoint = checkpoints.newest()
+        # `agree` returns the maximum: of the negated steps, that is the oldest of the workers' newest checkpoints.
+        step = int(-self.trainee.agree(-float(checkpoint.step if checkpoint else 0)))
+        if checkpoint is not None and checkpoint.step > step:
+            checkpoint = checkpoints.newest(at_most=step)
+        own_step = checkpoint.step if checkpoint else 0
+        if self.trainee.agree(float(own_step != step)):
             raise PlatformError(
                 "the workers do not see the same checkpoints",
                 where=checkpoints.folder,
-                expected=f"the checkpoint of step {step}, in a folder or bucket that all of them share",
-                received=f"that of step {seen}",
+                expected=f"the checkpoint of step {step}, in a folder or bucket that all workers share",
+                received=f"the checkpoint of step {own_step}",
             )
-        if found is None:
+        if checkpoint is None:
             return
-        self.state, now = RunState.load(found.facts, found.arrays)
+        self.state, now = RunState.load(checkpoint.facts, checkpoint.arrays)
         self.trainee.restore(now)
         self.meter.resume(self.state.seconds)
         self.state.resumed.append(self.state.step)
-        self.note(f"goes on from the checkpoint of step {self.state.step}")
+        self.note(f"resumes from the checkpoint of step {self.state.step}")
 
     def train_to(self, end: int) -> None:
-        """Takes steps to the end of the epoch, unless something ends the training sooner."""
+        """Trains to the end of the epoch, unless something ends the training sooner."""
         state, count = self.state, 1
         while state.step < end and not state.stopped:
-            # More only by and by: the first calls are not typical.
+            # The number of steps grows slowly: the first calls are not typical.
             lasting = int(_CALL_SECONDS / self.pace.step_seconds) if self.pace.step_seconds else 1
             count = 1 if self.hooks.each_step else max(1, min(count * 8, lasting))
             until_saved = self.checkpoints.steps_to_next(state.step) if self.checkpoints is not None else None
@@ -170,7 +170,7 @@ class _Loop:
                 self.report(f"epoch {state.epoch}: step {state.step}", done=state.step, total=self.course.total)
 
     def take(self, count: int) -> None:
-        """Takes `count` steps in one call."""
+        """Runs `count` steps in one call."""
         state, step = self.state, self.state.step
         if self.hooks.each_step:
             self.hooks.on_train_batch_begin(step)
@@ -182,7 +182,7 @@ class _Loop:
         state.took(taken.steps, taken.loss_sum, seconds, taken.waited_seconds)
         self.attempt_steps += taken.steps
         self.attempt_seconds += seconds
-        # The same in all workers: each must take as many steps in the next call.
+        # Equal in all workers: each must run the same number of steps in the next call.
         self.call_seconds = self.trainee.agree(seconds)
         self.pace = budget.Pace(self.call_seconds / taken.steps, self.pace.evaluation_seconds)
         if self.hooks.each_step:
@@ -196,7 +196,7 @@ class _Loop:
         due = self.checkpoints is not None and self.checkpoints.due(state.step, self.call_seconds)
         exhausted = self.meter.exhausted(self.call_seconds + (self.pace.evaluation_seconds or 0.0))
         ended = exhausted or self.hooks.stopped
-        # One question to the other workers as a rule, since it costs a round of the network.
+        # Usually one exchange with the other workers, because each takes a network round trip.
         if not agree(float(self.signals.requested or due or bool(ended))):
             return
         if agree(float(self.signals.requested)):
@@ -207,7 +207,7 @@ class _Loop:
             state.stopped = ended or _ANOTHER
 
     def end_epoch(self, steps: int) -> None:
-        """Evaluates, keeps the weights if they are the best, and decides whether to go on."""
+        """Evaluates, stores the weights if they are the best, and decides whether to continue."""
         state = self.state
         started = self.clock()
         measured = self.trainee.evaluate()
@@ -221,7 +221,7 @@ class _Loop:
         self.hooks.on_epoch_end(state.epoch - 1, {n.replace("eval_", "val_", 1): value for n, value in entry.items()})
         target = self.meter.reached(measured)
         if best or target:
-            # What reached the target is what was asked for, even if an earlier epoch had the lesser loss.
+            # The user requested the weights that reach the target, even if an earlier epoch had a smaller loss.
             state.best_epoch, state.best = state.epoch, self.trainee.state(model_only=True)
         state.stopped = state.stopped or target or self.over() or self.hooks.stopped
         if self.trainee.agree(float(bool(state.stopped))) and not state.stopped:
@@ -235,7 +235,7 @@ class _Loop:
         """Why there is no further epoch; "" where there is one."""
         state, patience = self.state, self.training.patience
         if state.step >= self.course.total:
-            return f"steps: all {state.step} taken" if self.training.steps else f"epochs: all {state.epoch} done"
+            return f"steps: all {state.step} done" if self.training.steps else f"epochs: all {state.epoch} done"
         if state.epoch - state.best_epoch >= patience:
             return (
                 f"early stopping: {patience} epochs without a better eval loss than {state.best_loss:.4g} "
@@ -244,7 +244,7 @@ class _Loop:
         return ""
 
     def save(self) -> None:
-        """Hands the state to the thread that writes checkpoints."""
+        """Passes the state to the thread that writes checkpoints."""
         now = self.trainee.state()
         if self.checkpoints is None:
             return
@@ -257,49 +257,49 @@ class _Loop:
             self.checkpoints.begin(self.state.step)
 
     def interrupt(self) -> NoReturn:
-        """Saves, and says how to go on."""
-        fix = "Nothing was saved, since there is no folder for checkpoints: give --checkpoints DIR the next time"
+        """Saves the state and raises the error that explains how to resume."""
+        fix = "Nothing was saved, because there is no folder for checkpoints: set --checkpoints DIR next time"
         if self.checkpoints is not None:
             self.save()
             try:
                 self.checkpoints.wait(strict=True)
-                fix = f"Its state is saved: start the same command again, and it goes on from step {self.state.step}"
+                fix = f"Its state is saved: start the same command again, and it resumes from step {self.state.step}"
             except HeadraceError as error:
-                fix = f"Its state could not be saved ({error.what}): it goes on from the last checkpoint"
+                fix = f"Its state could not be saved ({error.what}): it resumes from the last checkpoint"
         raise self.signals.error(where=self.place(), fix=fix)
 
     def refuse(self, what: str, step: int) -> NoReturn:
-        """Ends a training whose loss is not finite; the last checkpoint stays as it is."""
+        """Ends a training whose loss is not finite; the last checkpoint is not changed."""
         rate = self.trainee.learning_rate
-        found = self.explain(step - 1, self.state) if self.explain is not None else ""
+        cause = self.explain(step - 1, self.state) if self.explain is not None else ""
         raise ProblemError(
             f"{what} is not finite",
             where=f"step {step}",
             expected="a number",
-            received=f"NaN or infinity, at learning rate {rate:g}" + (f". {found}" if found else ""),
-            fix="Lower Training(learning_rate=...), and look for extreme values in statistics.json",
+            received=f"NaN or infinity, at learning rate {rate:g}" + (f". {cause}" if cause else ""),
+            fix="Lower Training(learning_rate=...), and check statistics.json for extreme values",
         )
 
     def forecast(self) -> None:
-        """Says how long the rest will take and what it will cost, and whether the budget will do."""
+        """Reports the forecast of time and cost, and whether the budget suffices."""
         self.forecast_made = True
         pace = budget.Pace(self.attempt_seconds / self.attempt_steps, self.pace.evaluation_seconds)
         step, course = self.state.step, self.course
-        made = self.meter.forecast(pace, steps=course.total - step, evaluations=course.evaluations_after(step))
-        self.note(made.text)
+        forecast = self.meter.forecast(pace, steps=course.total - step, evaluations=course.evaluations_after(step))
+        self.note(forecast.text)
 
     def note(self, text: str) -> None:
-        """Tells something that is worth reading afterwards too."""
+        """Reports a message and stores it in the record of the training."""
         self.state.notes.append(text)
         self.report(text, done=self.state.step, total=self.course.total, lasting=True)
 
     def place(self) -> str:
-        """How far it is."""
+        """The progress, for people."""
         return f"step {self.state.step} of {self.course.total}"
 
 
 def _cause(error: Any) -> str:
-    """What TensorFlow says of a process that does not answer, without its headline and its stack."""
+    """TensorFlow's message about a process that does not answer, without headline and stack."""
     lines = [line.strip() for line in str(error.message).splitlines()]
-    said = [line for line in lines if line and not line.startswith(("Graph execution error", "Detected at", "File"))]
-    return f"{type(error).__name__}: {said[0] if said else ''}"[:200]
+    causes = [line for line in lines if line and not line.startswith(("Graph execution error", "Detected at", "File"))]
+    return f"{type(error).__name__}: {causes[0] if causes else ''}"[:200]

@@ -1,4 +1,4 @@
-"""How far a training is: what the loop counts, what a checkpoint holds besides arrays, and what comes of it."""
+"""State of a training: the counters of the loop, which a checkpoint stores with the arrays, and the history."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from headrace.core.problem import Training
 
-# What the names of arrays begin with in a checkpoint.
+# Prefixes of the names of arrays in a checkpoint.
 _NOW = "now/"
 _BEST = "best/"
-# Sums of losses depend in their last bits on where calls are cut, which clocks decide; histories should not.
+# The last bits of a sum of losses depend on the number of steps per call, which depends on clocks. Histories must not.
 _DIGITS = 12
 _FLOAT = "$float"
 
@@ -22,13 +22,13 @@ Arrays = dict[str, Any]
 
 @dataclass(frozen=True)
 class Course:
-    """Where epochs end.
+    """The steps at which epochs end.
 
     Args:
-        rows: of the train split: an epoch is one pass over them.
-        batch_size: rows a step, `rows` at most.
-        epochs: how many, unless `steps` is given.
-        steps: where the last one ends, be it in the middle of an epoch.
+        rows: number of rows of the train split: an epoch is one pass over them.
+        batch_size: rows per step, `rows` at most.
+        epochs: number of epochs if `steps` is not set.
+        steps: total number of steps; the last epoch may be partial.
     """
 
     rows: int
@@ -38,20 +38,20 @@ class Course:
 
     @staticmethod
     def of(training: Training, rows: int, batch_size: int) -> Course:
-        """The course that `training` asks for."""
+        """The course of the options in `training`."""
         return Course(rows, batch_size, training.epochs, training.steps)
 
     @property
     def total(self) -> int:
-        """Steps in all, unless something ends the training sooner."""
+        """Total number of steps, unless something ends the training sooner."""
         return self.steps or math.ceil(self.epochs * self.rows / self.batch_size)
 
     def end(self, epoch: int) -> int:
-        """The step after which an epoch (from 1) ends: the first at which every row was seen so many times."""
+        """The step after which an epoch (from 1) ends: the first at which every row was read `epoch` times."""
         return min(math.ceil(epoch * self.rows / self.batch_size), self.total)
 
     def evaluations_after(self, step: int) -> int:
-        """Epochs that end after `step`."""
+        """Number of epochs that end after `step`."""
         last = (self.total - 1) * self.batch_size // self.rows + 1
         return 0 if step >= self.total else last - step * self.batch_size // self.rows
 
@@ -61,21 +61,21 @@ class RunState:
     """A training, from its first step to its end; after it, the model holds the best weights.
 
     Attributes:
-        step: steps taken.
-        epoch: the one that is being trained, from 1; after the end the last one.
-        loss_sum: of the steps of this epoch so far.
-        history: a number an epoch: "loss" (mean over its steps), "eval_loss" (after it), "steps" (in all so far), and
-            what else is measured.
+        step: number of steps so far.
+        epoch: the current epoch, from 1; after the end the last one.
+        loss_sum: sum over the steps of this epoch so far.
+        history: one number per epoch: "loss" (mean over its steps), "eval_loss" (after it), "steps" (total so far) and
+            other metrics.
         best_epoch: from 1; 0 before the first evaluation.
         best_loss: the eval loss after it.
         best: the model's weights after it, by name.
-        stopped: why it ended; "" while it goes on.
-        train_seconds: of the steps themselves, in all attempts.
-        input_seconds: of those, spent waiting for a batch.
-        seconds: of wall time, in all attempts.
-        resumed: the steps at which later attempts went on.
-        callbacks: what Keras callbacks keep from epoch to epoch.
-        notes: what somebody who was not watching should read: forecasts, warnings, checkpoints that were skipped.
+        stopped: why training ended; "" during training.
+        train_seconds: duration of the steps, over all attempts.
+        input_seconds: the part of `train_seconds` spent waiting for a batch.
+        seconds: wall time, over all attempts.
+        resumed: the steps at which later attempts resumed.
+        callbacks: state of the Keras callbacks.
+        notes: messages to read after the training: forecasts, warnings, skipped checkpoints.
     """
 
     step: int = 0
@@ -95,23 +95,23 @@ class RunState:
 
     @property
     def steps(self) -> int:
-        """Steps taken."""
+        """Number of steps so far."""
         return self.step
 
     def took(self, steps: int, loss_sum: float, seconds: float, waited_seconds: float) -> None:
-        """Counts steps that were taken."""
+        """Adds the steps of one call."""
         self.step += steps
         self.loss_sum += loss_sum
         self.train_seconds += seconds
         self.input_seconds += waited_seconds
 
     def evaluated(self, steps: int, measured: Mapping[str, float], logs: Mapping[str, float]) -> bool:
-        """Writes the end of the epoch into the history, and says whether it is the best so far.
+        """Adds the epoch to the history; returns whether it is the best so far.
 
         Args:
-            steps: of this epoch.
-            measured: on the eval split, "loss" and others.
-            logs: on the train split besides the loss.
+            steps: number of steps of this epoch.
+            measured: metrics on the eval split, "loss" and others.
+            logs: metrics on the train split, without the loss.
         """
         entry = {"loss": float(f"{self.loss_sum / steps:.{_DIGITS}g}"), "eval_loss": measured["loss"]}
         entry.update({name: value for name, value in logs.items() if name not in entry})
@@ -125,24 +125,24 @@ class RunState:
         return True
 
     def to_json(self) -> dict[str, Any]:
-        """All but the weights, as a copy: it is written while training goes on."""
+        """The state without the weights, as a copy: it is written while training continues."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("best", "stopped")}
         encoded: dict[str, Any] = _encoded(plain)
         return encoded
 
     def arrays(self, now: Mapping[str, Any]) -> Arrays:
-        """What goes into a checkpoint beside `to_json`: `now`, which is all that training changes, and the best."""
+        """The arrays of a checkpoint: `now`, which is all that training changes, and the best weights."""
         best = {f"{_BEST}{name}": value for name, value in self.best.items()}
         return {**{f"{_NOW}{name}": value for name, value in now.items()}, **best}
 
     @staticmethod
     def names(model: Collection[str]) -> set[str]:
-        """The names in `arrays` of variables of these names."""
+        """The names in `arrays` of the variables with these names."""
         return {f"{part}{name}" for part in (_NOW, _BEST) for name in model}
 
     @staticmethod
     def load(plain: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[RunState, Arrays]:
-        """The state that `to_json` and `arrays` gave, and `now`."""
+        """The state from the results of `to_json` and `arrays`, and `now`."""
         best = {name.removeprefix(_BEST): value for name, value in arrays.items() if name.startswith(_BEST)}
         now = {name.removeprefix(_NOW): value for name, value in arrays.items() if name.startswith(_NOW)}
         known = {field.name for field in dataclasses.fields(RunState)}
@@ -152,7 +152,7 @@ class RunState:
 
 
 def _encoded(value: Any) -> Any:
-    """A copy in which numbers that JSON does not know are texts: callbacks begin with an infinite best value."""
+    """A copy with NaN and infinities as texts, since JSON has none: callbacks start with an infinite best value."""
     if isinstance(value, dict):
         return {name: _encoded(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A model, its optimizer and its input on some devices: what the outer loop drives, whatever the strategy."""
+"""Training session: a model, its optimizer and its input on some devices, for the training loop of any strategy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StepsTaken:
 
 
 class TrainSession:
-    """See the module.
+    """A model with its optimizer and its input on the devices of a strategy.
 
     Args:
         core: a built Keras model, created in the strategy's scope. What it was compiled with, it is trained with.

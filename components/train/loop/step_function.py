@@ -1,4 +1,4 @@
-"""Several training steps as one call of one compiled function, alike on one device and on replicas of any number."""
+"""Step function: several training steps in one call of a compiled function, on one device or on replicas."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _leave_sums_to_us(optimizer: Any) -> None:
     innermost = getattr(optimizer, "inner_optimizer", optimizer)
     if not callable(getattr(innermost, "_all_reduce_sum_gradients", None)):
         raise PlatformError(
-            "this version of Keras exchanges gradients in a way that is not known here",
+            "this version of Keras sums gradients in an unknown way",
             where=type(innermost).__name__,
             expected="an optimizer of Keras 3 on TensorFlow",
             fix="Install the versions of constraints.txt",

@@ -1,7 +1,7 @@
 """Training trackers: TensorBoard logs on request, and MLflow where it is installed and MLFLOW_TRACKING_URI is set.
 
-Both are Keras callbacks of their projects. What fails in them, or takes too long, ends the tracking with one warning,
-and never the training.
+Both are Keras callbacks of their projects. A failure or a timeout in one of them ends the tracking with one warning,
+and never ends the training.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from headrace.components.train.loop.hooks import Hooks, Wrapper
 from headrace.core import storage
 from headrace.core.errors import UsageError
 
-# A tracking server answers in well under a second; a new database of MLflow takes some ten seconds to be made.
+# A tracking server answers in well under a second; MLflow creates a new database in about ten seconds.
 SECONDS = 60.0
-# MLflow's own bounds, unless the user has set others: by default one request may take half an hour of attempts, and a
-# process waits at its end for those of the metrics.
+# Defaults for MLflow's limits, which the user's environment overrides. With MLflow's own, one request may be retried
+# for half an hour, and a process waits at its end for the requests of the metrics.
 _MLFLOW_BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def tensorboard_folder(config: TrainConfig) -> str:
-    """Where the TensorBoard logs of a training are: beside the Model, since event files hold times and host names."""
+    """The folder of the TensorBoard logs: next to the Model, because event files hold times and host names."""
     return storage.join(f"{config.output.rstrip('/')}.tensorboard", config.identity)
 
 
@@ -38,7 +38,7 @@ def check(config: TrainConfig) -> None:
     """Refuses a request for TensorBoard logs that cannot be written.
 
     Raises:
-        UsageError: TensorBoard is not installed, or the Model is to be in an object store.
+        UsageError: TensorBoard is not installed, or the Model's output is in an object store.
     """
     if not config.options.tracking.tensorboard:
         return
@@ -66,16 +66,16 @@ def tracking(
     epochs: int,
     tell: Callable[[str], None],
 ) -> Iterator[Hooks]:
-    """Hooks that call the trackers too.
+    """Adds the trackers to other hooks.
 
     Args:
         config: of the training; `options.tracking` requests TensorBoard logs.
-        hooks: called as ever.
+        hooks: the other hooks.
         core: the model that trackers see.
-        optimizer: the one that it is trained with.
+        optimizer: the optimizer of the training.
         problem: the problem's name.
-        epochs: the maximum, for `params`.
-        tell: told once of each tracker that fails, or does not answer within SECONDS.
+        epochs: maximum number of epochs, for `params`.
+        tell: called once per tracker that fails or does not answer within SECONDS.
     """
     trackers: list[_Tracker] = []
     if config.options.tracking.tensorboard:
@@ -95,16 +95,16 @@ def tracking(
 
 
 class _Tracker:
-    """A Keras callback of another project, and what comes before and after it. All of it runs in one thread."""
+    """A Keras callback of another project, with its setup and its end. All calls are made in one thread."""
 
     name = ""
     callback: Any = None
 
     def load(self) -> None:
-        """Imports what it needs, in the caller's thread: that may take long, but does not hang."""
+        """Imports its modules in the caller's thread: an import may take long, but does not hang."""
 
     def begin(self) -> None:
-        """Makes the callback."""
+        """Creates the callback."""
 
     def end(self, succeeded: bool) -> None:
         """Training is over."""
@@ -126,7 +126,7 @@ class _MLflow(_Tracker):
     def __init__(self, problem: str, version: str) -> None:
         self._problem, self._version = problem, version
         self._mlflow: Any = None
-        # A run that the caller began, in a notebook: its end is the caller's too.
+        # A run that the caller started, for example in a notebook: the caller ends it.
         self._callers: str | None = None
 
     def load(self) -> None:
@@ -150,7 +150,7 @@ class _MLflow(_Tracker):
 
 
 class _Tracked(Wrapper):
-    """Other hooks, and trackers besides; single steps are not tracked."""
+    """Other hooks, and trackers. Single steps are not tracked."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _Tracked(Wrapper):
     ) -> None:
         super().__init__(others)
         self._core, self._epochs, self._tell, self._seconds = core, epochs, tell, seconds
-        # The model would be saved with an optimizer that is lent for good.
+        # Lent for the training only: an optimizer left in the model would be saved with it.
         self._lent = not core.compiled and getattr(core, "optimizer", None) is None
         if self._lent:
             core.optimizer = optimizer
@@ -191,7 +191,7 @@ class _Tracked(Wrapper):
         self._each(lambda tracker: tracker.callback.on_epoch_begin(epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        # First: what others change after this epoch, such as the learning rate, is not what it was trained with.
+        # Before the other hooks, which may change the learning rate of the next epoch.
         self._each(lambda tracker: tracker.callback.on_epoch_end(epoch, dict(logs)))
         self._others.on_epoch_end(epoch, logs)
 
@@ -200,7 +200,7 @@ class _Tracked(Wrapper):
         self._others.on_train_end()
 
     def close(self, *, succeeded: bool) -> None:
-        """Ends what is still tracked, and takes the optimizer back."""
+        """Ends the trackers and removes the optimizer from the model."""
         self._each(lambda tracker: tracker.end(succeeded))
         for worker in self._working.values():
             worker.stop()
@@ -218,7 +218,7 @@ class _Tracked(Wrapper):
 
     def _drop(self, tracker: _Tracker, why: str) -> None:
         self._working.pop(tracker).stop()
-        self._tell(f"{tracker.name} tracks this training no further: {why[:300]}")
+        self._tell(f"{tracker.name} no longer tracks this training: {why[:300]}")
 
 
 def _first_line(error: Exception) -> str:
@@ -226,7 +226,7 @@ def _first_line(error: Exception) -> str:
 
 
 class _Worker:
-    """A daemon thread for calls that may hang; MLflow keeps its run by the thread, so one thread makes them all."""
+    """A daemon thread for calls that may hang. MLflow's active run is per thread, so one thread makes all calls."""
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[tuple[Callable[[], None], queue.SimpleQueue[Exception | None]] | None]
@@ -234,11 +234,11 @@ class _Worker:
         threading.Thread(target=self._work, name=f"tracker-{name}", daemon=True).start()
 
     def call(self, function: Callable[[], None], seconds: float) -> None:
-        """Calls, and waits for the end of it.
+        """Calls a function and waits for its end.
 
         Raises:
-            TimeoutError: it takes longer than `seconds`.
-            Exception: what the function raised.
+            TimeoutError: the call takes longer than `seconds`.
+            Exception: the function's exception.
         """
         done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self._calls.put((function, done))
@@ -250,7 +250,7 @@ class _Worker:
             raise error
 
     def stop(self) -> None:
-        """Ends the thread when it has done what it does now."""
+        """Ends the thread after its current call."""
         self._calls.put(None)
 
     def _work(self) -> None:

@@ -1,1 +1,1 @@
-"""Models to train: the default wide and deep model or the user's own, its loss, warm start and export."""
+"""Models to train: the default wide and deep model or the user's model, its loss, warm start and export."""

@@ -1,4 +1,4 @@
-"""The model that is trained: the default one, or what the user's build_model returns, checked before any work."""
+"""Model construction: builds the default model or calls the user's build_model, and checks it before training."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def build(
 ) -> Model:
     """Builds the model of a problem.
 
-    A user's `build_model(problem, statistics, hyperparameters)` gets the Problem, what was measured by column name
-    (as in statistics.json), and `problem.hyperparameters`. It returns a Keras model that takes a
-    dictionary of raw features by name - `keras.Input(shape=(), name=..., dtype="float32")`, or "string" - each of
-    shape [batch], missing ones NaN or "", and gives [batch, units]: the value; or one logit or the probability of the
-    second class (binary); or a logit or probability for each class. Which of the two it is, `output_kind` finds. A
-    functional model may take some of the features; any other gets all. One that is compiled is trained with its own
-    optimizer and loss, which sees labels of shape [batch, 1] (multiclass: [batch], indices); its metrics are measured
-    too. Python's, numpy's and Keras' random numbers are seeded while it runs.
+    A user's `build_model(problem, statistics, hyperparameters)` receives the Problem, the statistics by column name
+    (as in statistics.json), and `problem.hyperparameters`. It returns a Keras model. Its input is a dictionary of raw
+    features by name - `keras.Input(shape=(), name=..., dtype="float32")`, or "string" - each of shape [batch], with
+    NaN or "" for missing values. Its output is [batch, units]: the value; or one logit or the probability of the
+    second class (binary); or a logit or probability per class. `output_kind` detects logits and probabilities. A
+    functional model may use some of the features; any other model receives all. A compiled model is trained with its
+    own optimizer and loss, which receives labels of shape [batch, 1] (multiclass: [batch], indices), and its metrics
+    are measured. The random numbers of Python, numpy and Keras are seeded while build_model runs.
 
     Args:
         problem_file: the problem, and build_model if the file defines one.
         statistics: by column name, as in statistics.json.
         objective: the problem's.
-        training: the problem's, with overrides in place.
-        sample: some raw rows, features by name, on which a user's model is tried.
+        training: the problem's, with overrides applied.
+        sample: some raw rows, features by name, on which a user's model is checked.
 
     Raises:
-        ProblemError: build_model failed, or returned something that cannot be trained.
+        ProblemError: build_model failed, or its result cannot be trained.
     """
     problem = problem_file.problem
     if problem_file.build_model is not None:
@@ -53,7 +53,7 @@ def build(
     preprocessing = prepare.model
     core = wide_and_deep.build_core(problem, statistics, preprocessing, objective, training)
     whole = wide_and_deep.join(problem, preprocessing, core)
-    # Saving variables and tables takes a third of the time of saving every layer, and loads faster.
+    # Saving variables and tables takes a third of the time of saving every layer, and the result loads faster.
     tables = [layer.lookup_table for layer in preprocessing.layers if isinstance(layer, keras.layers.StringLookup)]
     variables = [variable.value for variable in whole.variables]
     names = tuple(column.name for column in problem.columns)

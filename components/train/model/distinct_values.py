@@ -1,4 +1,4 @@
-"""Prepares rows whose strings are known by their different values: each value, or pair of them, is looked up once."""
+"""Preprocessing by distinct values: each distinct string, or pair of strings, of a block of rows is looked up once."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Strings(NamedTuple):
     """A column of strings.
 
     Attributes:
-        codes: [rows] int32, places in `values`.
-        values: [different values] string.
+        codes: [rows] int32, indices into `values`.
+        values: [distinct values] string.
     """
 
     codes: Any
@@ -39,20 +39,20 @@ class Strings(NamedTuple):
 
 
 def decoded(features: Mapping[str, Any], numbers: Sequence[str] = ()) -> dict[str, Any]:
-    """The features with every column of strings as a tensor.
+    """The features with each column of strings as a tensor.
 
     Args:
-        features: by name; `NUMBERS` among them, [rows, numbers], is as many columns.
+        features: by name; `NUMBERS`, [rows, numbers], is split into columns.
         numbers: names of these columns.
     """
-    found = {name: each.decoded() if isinstance(each, Strings) else each for name, each in features.items()}
-    if numbers and NUMBERS in found:
-        found.update(zip(numbers, tf.unstack(found.pop(NUMBERS), num=len(numbers), axis=1), strict=True))
-    return found
+    tensors = {name: each.decoded() if isinstance(each, Strings) else each for name, each in features.items()}
+    if numbers and NUMBERS in tensors:
+        tensors.update(zip(numbers, tf.unstack(tensors.pop(NUMBERS), num=len(numbers), axis=1), strict=True))
+    return tensors
 
 
 class ByValue:
-    """A model's preprocessing of raw features by name, of tensors or, faster and with the same result, of `Strings`.
+    """A model's preprocessing of raw features by name: tensors, or `Strings`, which is faster with the same result.
 
     Args:
         problem: what was declared.
@@ -65,7 +65,7 @@ class ByValue:
         self.model = build_preprocessing(problem, statistics, kind)
         layers = {layer.name: layer for layer in self.model.layers}
         strings = {column.name for column in problem.columns if isinstance(column, Categorical)}
-        # Crosses of three and more, and with numbers, are left to the model.
+        # The model itself computes crosses of three or more features and crosses with numbers.
         self._crossed = {
             cross.name: cross.features
             for cross in problem.crosses
@@ -73,13 +73,13 @@ class ByValue:
         }
         self._layers = {name: layers[cross_layer(name)] for name in self._crossed}
         for name in strings:
-            found = layers.get(vocabulary_layer(name)) or layers.get(hash_layer(name))
-            if found is not None:
-                self._layers[name] = found
+            layer = layers.get(vocabulary_layer(name)) or layers.get(hash_layer(name))
+            if layer is not None:
+                self._layers[name] = layer
         self._rest = build_preprocessing(problem, statistics, kind, sorted(self._layers))
 
     def __call__(self, features: Mapping[str, Any]) -> Any:
-        """Prepares [rows] tensors, of which all strings or none are `Strings`."""
+        """Prepares [rows] tensors; either all strings are `Strings` or none is."""
         if not any(isinstance(each, Strings) for each in features.values()):
             return self.model(preprocessing_inputs(self._problem, features))
         indices = {indices_of(name): self._looked_up(name, features) for name in self._layers}
@@ -103,7 +103,7 @@ class ByValue:
             unique = tf.unique(pairs)
             return tf.gather(crossed(unique.y), unique.idx)
 
-        # Looking for the pairs that there are costs more than crossing a few that there are not.
+        # Finding the pairs that occur takes longer than crossing a few that do not.
         every = tf.size(first.values) * count
         return tf.cond(every <= _MOST_PAIRS, lambda: tf.gather(crossed(tf.range(every)), pairs), of_those_there_are)
 

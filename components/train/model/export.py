@@ -1,4 +1,4 @@
-"""Writes a trained model as a Model artifact, and compares what was written with the model before it is published."""
+"""Model export: writes a trained model as a Model artifact and compares its predictions with the model's."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from headrace.core.saved_model.interface import SERVING_DEFAULT
 from headrace.core.saved_model.loaded import SavedModel
 
 GOLDEN_ROWS = 16
-# The exported graph is the same operations; other fusions may round the last bits differently.
+# The exported graph has the same operations, but other fusions may round the last bits differently.
 _RELATIVE_TOLERANCE = 1e-5
-# Four units in the last place of layers that compute in 16 bits.
+# Four units in the last place, for layers that compute in 16 bits.
 _PRECISIONS = {"float16": 2**-8, "bfloat16": 2**-5}
-# Values of a row that are shown.
+# Number of values of a row in an error message.
 _SHOWN = 6
 
 
@@ -40,19 +40,19 @@ def export(
     examples: str,
     rows: Mapping[str, np.ndarray[Any, Any]],
 ) -> None:
-    """Writes all of a Model artifact but training.json, which the caller writes last.
+    """Writes a Model artifact without training.json, which the caller writes last.
 
     Args:
-        folder: where to write.
+        folder: the output folder.
         model: trained.
-        problem_file: copied as problem.py, and the user's modules that it imports beside it.
+        problem_file: copied as problem.py, together with the user's modules that it imports.
         examples: the Examples artifact, whose schema and statistics are copied.
-        rows: raw rows that are predicted by the model and by what was written: features, what derived ones are
-            computed from, and "key", by name.
+        rows: raw rows on which the model and the exported model are compared: features, inputs of derived features,
+            and "key", by name.
 
     Raises:
-        PlatformError: what was written answers other than the model.
-        ProblemError: a user's model that cannot be saved, or an answer that is not a finite number.
+        PlatformError: the predictions of the exported model differ from the model's.
+        ProblemError: a user's model cannot be saved, or a prediction is not a finite number.
     """
     problem = problem_file.problem
     served = _write_model(folder, model, problem_file, rows)
@@ -64,23 +64,23 @@ def export(
 
 
 def try_export(model: Model, problem_file: ProblemFile, rows: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Writes a user's model that is not yet trained, so that what an export fails at is found in its first seconds.
+    """Exports a user's model before training, to report an error of the export in the first seconds.
 
     Args:
-        model: built.
-        problem_file: of it.
-        rows: raw rows that it is tried on: features and "key", by name.
+        model: built, not trained.
+        problem_file: that defines it.
+        rows: raw rows to predict: features and "key", by name.
 
     Raises:
-        PlatformError: what was written answers other than the model.
-        ProblemError: it cannot be saved, or an answer is not a finite number.
+        PlatformError: the predictions of the exported model differ from the model's.
+        ProblemError: the model cannot be saved, or a prediction is not a finite number.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-export-") as folder:
         _write_model(Path(folder), model, problem_file, rows)
 
 
 def _write_model(folder: Path, model: Model, problem_file: ProblemFile, rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes the SavedModel and model.keras, and gives what the SavedModel answers for `rows`."""
+    """Writes the SavedModel and model.keras; returns the SavedModel's predictions for `rows`."""
     problem = problem_file.problem
     own = problem_file.build_model is not None
     saved = folder / "saved_model"
@@ -114,23 +114,23 @@ def _check_finite(answers: Mapping[str, Any], rows: Mapping[str, Any], problem: 
             first = {column.name: _json(rows[column.name][wrong[0]]) for column in problem.columns}
             shown = ", ".join(f"{name}={value!r}" for name, value in list(first.items())[:_SHOWN])
             raise ProblemError(
-                f"the model gives NaN or infinity for {len(wrong)} of {len(values)} rows",
+                f"the model predicts NaN or infinity for {len(wrong)} of {len(values)} rows",
                 where=where,
-                expected="finite numbers for every row that the data may hold",
+                expected="finite numbers for all possible rows",
                 received=f"{values[wrong[0]]} for {shown}{', ...' if len(first) > _SHOWN else ''}",
-                fix="Replace or clip what its operations are not defined for, such as the log of 0 or less",
+                fix="Replace or clip values for which its operations are not defined, such as the log of 0",
             )
 
 
 def _tolerance(model: Model) -> float:
-    """How far two computations of the same prediction may differ, by the least precise layer."""
+    """Maximum difference between two computations of one prediction, for the layer of the lowest precision."""
     layers: Iterable[Any] = model.whole._flatten_layers()
     precisions = [_PRECISIONS.get(str(layer.compute_dtype), 0.0) for layer in layers]
     return max([_RELATIVE_TOLERANCE, *precisions])
 
 
 def copy_code(folder: Path, problem_file: ProblemFile) -> None:
-    """Writes a Problem file as problem.py, and the user's modules beside it, where it finds them again."""
+    """Writes a Problem file as problem.py, and next to it the user's modules, from where it can import them."""
     for name, text in {**problem_file.files, "problem.py": problem_file.source}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,13 +144,13 @@ def compare(
     tolerance: float = _RELATIVE_TOLERANCE,
     threshold: float = 0.5,
 ) -> None:
-    """Compares what the model and what was exported answer: arrays of finite numbers or texts by output name.
+    """Compares the predictions of the model and of the exported model: arrays of finite numbers or texts by output.
 
-    A class is compared where its probability decides: two that are nearly even may each come out.
+    A predicted class is not compared if two classes are equally probable up to rounding.
 
     Args:
         expected: by output name.
-        received: likewise.
+        received: by output name.
         tolerance: relative, and absolute.
         threshold: from which a binary model predicts the second class.
 
@@ -167,7 +167,7 @@ def compare(
         if len(different):
             row = int(different[0])
             raise PlatformError(
-                "the exported model answers other than the trained one",
+                "the predictions of the exported model differ from those of the trained model",
                 where=f'saved_model, output "{name}"',
                 expected=f"{values[row].tolist() if hasattr(values[row], 'tolist') else values[row]} for row {row}",
                 received=f"{answers[row].tolist() if hasattr(answers[row], 'tolist') else answers[row]}",
@@ -185,7 +185,7 @@ def _even(answers: Mapping[str, Any], tolerance: float, threshold: float) -> Any
 
 
 def golden(problem: Problem, rows: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str, Any]:
-    """Up to 16 of `rows`, evenly spaced, as JSON instances and the answers served for them."""
+    """Up to 16 of `rows`, evenly spaced, as JSON instances with their served predictions."""
     count = len(rows["key"])
     chosen = [i * count // min(GOLDEN_ROWS, count) for i in range(min(GOLDEN_ROWS, count))]
     columns = [*problem.derivation.served, None]
@@ -219,7 +219,7 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
     }
     module.serve = tf.function(serve, autograph=False)
     signatures = {SERVING_DEFAULT: module.serve.get_concrete_function(**signature)}
-    # They look up the texts of features; derived ones are computed from other texts, and from numbers.
+    # The text tables look up the texts of features; a derived feature is computed from other texts and from numbers.
     text_tables = None if problem.derivation.features else model.text_tables()
     if text_tables is not None:
         signatures |= text_tables.signatures(predictions)

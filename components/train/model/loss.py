@@ -1,4 +1,4 @@
-"""What a model's outputs are held against: the objective of its problem, or what the user gave to compile()."""
+"""Training criterion: the loss and the metrics of the problem's objective, or those of the user's compile()."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task trains on and what its outputs mean: the loss, the served predictions, the constant baseline."""
+"""Objective of a task: its loss, its served predictions and its constant baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets the large products of a model be computed in 16 bits, where its device gains from that."""
+"""Mixed precision: the large matrix products of a model are computed in 16 bits if its device gains from that."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headrace.components.train.options import Precision
 
 
 def lower(core: Any, precision: Precision) -> int:
-    """Makes the inner layers with weights compute in 16 bits, and gives their number.
+    """Makes the inner layers with weights compute in 16 bits; returns the number of these layers.
 
-    Weights stay float32. So do the layers whose sum is the output, since 16 bits would leave a prediction three
-    digits; tables of embeddings, whose gradients would otherwise be those of all their rows; and layers that were made
-    with a dtype of their own. A subclassed model does not say what follows what, and stays as it was made.
+    Weights stay float32. These layers stay float32 too: layers whose sum is the output, because 16 bits would leave a
+    prediction three digits; embedding tables, whose gradients would otherwise cover all their rows; and layers with an
+    explicit dtype. A subclassed model has no known graph of layers and is not changed.
 
     Args:
         core: a built Keras model.
@@ -34,15 +34,15 @@ def lower(core: Any, precision: Precision) -> int:
 
 
 def scaled(optimizer: Any, precision: Precision) -> Any:
-    """The optimizer, with the loss scaled where layers compute in float16, in which small gradients would vanish."""
+    """The optimizer, with loss scaling for layers that compute in float16, in which small gradients would vanish."""
     if precision != "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def _last_with_weights(core: Any) -> Iterable[Any]:
-    """The layers with weights after which there is no other with weights."""
-    found, seen = [], set()
+    """The layers with weights that no other layer with weights follows."""
+    layers, seen = [], set()
     waiting = keras.tree.flatten(core.outputs)
     while waiting:
         operation, node, _ = waiting.pop()._keras_history
@@ -50,7 +50,7 @@ def _last_with_weights(core: Any) -> Iterable[Any]:
             continue
         seen.add((id(operation), node))
         if getattr(operation, "weights", []):
-            found.append(operation)
+            layers.append(operation)
         else:
             waiting.extend(operation._inbound_nodes[node].input_tensors)
-    return found
+    return layers

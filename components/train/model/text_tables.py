@@ -1,8 +1,8 @@
 """Text tables: signatures of the default models that look texts up once per distinct text, not once per row.
 
-A batch of thousands of rows holds a few hundred distinct texts. What follows from texts alone, or from texts and
-buckets of numbers, becomes tables; each row fetches its entries by number. Predictions are the serving signature's,
-bit by bit: the same layers run on the same values, and only sums of a fixed set of rows are made beforehand.
+A batch of thousands of rows holds a few hundred distinct texts. Values that depend on texts alone, or on texts and
+buckets of numbers, become tables; each row reads its entries by number. Predictions equal the serving signature's
+bit by bit: the same layers run on the same values, and only sums of a fixed set of rows are precomputed.
 The inputs are described in `signatures`.
 """
 
@@ -42,7 +42,7 @@ from headrace.core.saved_model.signatures import (
     texts_input,
 )
 
-# Buckets that a combination of texts is crossed with, all of which are hashed for each combination.
+# Maximum number of buckets per combination of texts: all of them are hashed for each combination.
 _MAX_BUCKETS = 16
 _ONE_HOT = "one_hot"
 
@@ -52,9 +52,9 @@ class _Table:
     """Row numbers of a category or a cross, for each combination of its texts and, within it, of its buckets.
 
     Attributes:
-        name: in the signatures.
-        feature: the Categorical, or the Crossed.
-        group: its text columns, by their places.
+        name: its name in the signatures.
+        feature: the Categorical or the Crossed.
+        group: the positions of its text columns.
         bucketized: its numeric columns.
     """
 
@@ -65,12 +65,12 @@ class _Table:
 
     @property
     def buckets(self) -> list[int]:
-        """How many buckets each numeric column has."""
+        """Number of buckets of each numeric column."""
         return [len(column.buckets or ()) + 1 for column in self.bucketized]
 
 
 class TextTables:
-    """The two functions that a default Model is exported with beside its serving signature."""
+    """The two functions of a default Model that are exported in addition to its serving signature."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class TextTables:
         tables: tuple[_Table, ...],
         lookups: Mapping[str, Any],
     ) -> None:
-        """Prepares them; see `of`."""
+        """Use `of`, which finds the arguments."""
         self._problem = problem
         self._statistics = statistics
         self._core = core
@@ -101,16 +101,16 @@ class TextTables:
             problem: what was declared.
             statistics: by column name, as in statistics.json.
             kind: of the model.
-            preprocessing: of the model, whose vocabularies are used.
-            core: of the model, whose variables are used.
+            preprocessing: of the model, for its vocabularies.
+            core: of the model, for its variables.
 
         Returns:
-            None for a model that takes no texts, or crosses them with too many buckets.
+            None for a model without texts, or with crosses of texts and too many buckets.
         """
         columns = _text_columns(problem)
         layers = {layer.name: layer for layer in preprocessing.layers}
-        found = {name: layers.get(vocabulary_layer(name), layers.get(hash_layer(name))) for name in columns}
-        lookups = {name: layer for name, layer in found.items() if layer is not None}
+        layer_of = {name: layers.get(vocabulary_layer(name), layers.get(hash_layer(name))) for name in columns}
+        lookups = {name: layer for name, layer in layer_of.items() if layer is not None}
         by_name = {column.name: column for column in problem.columns}
         tables = [
             _Table(table_name(place), column, (columns.index(column.name),))
@@ -130,7 +130,7 @@ class TextTables:
         """ConcreteFunctions by the names of signatures.
 
         Args:
-            predictions: what is answered for the model's outputs of shape [rows, units].
+            predictions: converts the model's outputs, [rows, units], to predictions.
         """
 
         def text_tables(**texts: Any) -> dict[str, Any]:
@@ -151,19 +151,19 @@ class TextTables:
         return {TEXT_TABLES: tables, PREDICT_BY_CODE: predict}
 
     def _text_tables(self, texts: list[Any]) -> dict[str, Any]:
-        made = {}
+        tables = {}
         for table in self._tables:
             if isinstance(table.feature, Categorical):
                 indices = self._lookups[table.feature.name](texts[table.group[0]])
             else:
                 indices = self._crossed(table.feature, table, texts)
-            made[table.name] = tf.cast(indices, tf.int32)
+            tables[table.name] = tf.cast(indices, tf.int32)
         if self._one_hot is not None:
-            made[_ONE_HOT] = self._one_hot.sums()
-        return made
+            tables[_ONE_HOT] = self._one_hot.sums()
+        return tables
 
     def _crossed(self, cross: Crossed, table: _Table, texts: list[Any]) -> Any:
-        """Row numbers of a cross, of every combination of the texts and buckets in it, the last part varying first."""
+        """Row numbers of a cross for each combination of its texts and buckets; the last part varies fastest."""
         sizes = [tf.size(texts[at]) for at in table.group] + [tf.constant(size) for size in table.buckets]
         left = tf.range(tf.reduce_prod(tf.stack(sizes)))
         at: list[Any] = []
@@ -193,13 +193,13 @@ class TextTables:
 
 @dataclass(frozen=True)
 class _OneHot:
-    """The first hidden layer's one-hot features, whose rows are summed once for each combination of them.
+    """The first hidden layer's one-hot features, whose rows are summed once per combination.
 
     Attributes:
         layer: the table of all the features' rows.
-        sizes: how many rows each feature has.
-        inputs: names of what the rest takes.
-        rest: the core from the sum on, [rows, units of the layer], which is its last input; its variables are not used.
+        sizes: number of rows of each feature.
+        inputs: names of the inputs of `rest`.
+        rest: the core after the sum, [rows, units of the layer], which is its last input; its variables are not used.
         trained: the core's variables, in the order of the rest's.
     """
 
@@ -211,17 +211,17 @@ class _OneHot:
 
     @classmethod
     def of(cls, core: Any, problem: Problem, statistics: Statistics) -> Self | None:
-        """None where the core has no such features, or too many combinations of them."""
+        """None if the core has no one-hot features, or too many combinations of them."""
         sizes = tuple(table.rows for table in towers.one_hot_of(sparse_features(problem, statistics)))
         trained = {layer.name: layer for layer in core.layers}
         if "hidden_1_one_hot" not in trained or math.prod(sizes) > MAX_COMBINATIONS:
             return None
-        # A Model that begins inside of another one's graph changes it, so that it can no longer be saved.
+        # A model whose inputs lie within another model's graph changes that graph, which can then not be saved.
         copy = keras.Model.from_config(core.get_config())
         layers = {layer.name: layer for layer in copy.layers}
-        # Of several terms the sum is the last one.
+        # If there are several terms, the last layer is their sum.
         added = layers["hidden_1_sum"].input[-1] if "hidden_1_sum" in layers else layers["hidden_1"].input
-        # Keras refuses inputs that lead nowhere.
+        # Keras refuses unused inputs.
         inputs = [each for each in copy.inputs if each.name != "deep" or "cross_one_hot" in layers]
         rest = keras.Model([*inputs, added], copy.output)
         variables = {variable.path: variable.value for variable in core.trainable_variables}
@@ -239,12 +239,12 @@ class _OneHot:
         return keras.ops.sum(self.layer(tf.constant(every + self._starts, tf.int32)), axis=1)
 
     def outputs(self, prepared: Mapping[str, Any], sums: Any) -> Any:
-        """[rows, units] as the core gives them, with the sums of `sums` in the place of each row's own."""
+        """The core's outputs, [rows, units], computed with the precomputed `sums`."""
         steps = np.cumprod([1, *self.sizes[:0:-1]])[::-1]
         places = (prepared["deep"] - tf.constant(self._starts, tf.int32)) * tf.constant(steps.copy(), tf.int32)
         summed = tf.gather(sums, tf.reduce_sum(places, axis=1))
         inputs = [*(prepared[name] for name in self.inputs), summed]
-        # What is not trained are the seeds of dropout, which is at rest.
+        # The variables that are not trained are the seeds of dropout, which is inactive.
         others = [variable.value for variable in self.rest.non_trainable_variables]
         outputs, _ = self.rest.stateless_call(self.trained, others, inputs, training=False)
         return outputs

@@ -1,4 +1,4 @@
-"""The parts that the default models are put together from: a wide one, a deep one and a cross network."""
+"""Parts of the default models: the wide part, the deep part and the cross network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import keras
 from headrace.components.train.model.objective import Objective
 from headrace.core.problem import Training
 
-# Of a one-hot feature in the cross network, which multiplies every place of its input with every other.
+# Vector length of a one-hot feature in the cross network, which multiplies each pair of elements of its input.
 CROSSED_WIDTH = 4
 
 
@@ -24,8 +24,8 @@ class Sparse:
         name: of the feature.
         rows: of its table.
         embedding: the length of its vector in the deep part, or None for one-hot.
-        crossed: whether it is a cross: one-hot in the wide part alone.
-        unseen: rows that no row of the train split has, as far as it was measured.
+        crossed: whether it is a cross: one-hot in the wide part only.
+        unseen: table rows that do not occur in the train split, according to its statistics.
     """
 
     name: str
@@ -36,19 +36,19 @@ class Sparse:
 
 
 def embedding_input(name: str) -> str:
-    """What the row numbers of an embedded feature are called: no layer can bear that name."""
+    """The name of the input with an embedded feature's row numbers, which cannot be a layer's name."""
     return f"{name}.embedding"
 
 
 def one_hot_of(tables: Sequence[Sparse]) -> list[Sparse]:
-    """The tables that the deep part sees as one-hot."""
+    """The tables that are one-hot in the deep part."""
     return [table for table in tables if table.embedding is None and not table.crossed]
 
 
 def wide_terms(
     inputs: Mapping[str, Any], tables: Sequence[Sparse], objective: Objective, *, with_bias: bool
 ) -> list[Any]:
-    """What each number and each row of a table adds to the output, [batch, units] each."""
+    """The terms of the wide part: contributions of numbers and table rows to the output, [batch, units] each."""
     terms = []
     if "numeric" in inputs:
         dense = keras.layers.Dense(objective.units, use_bias=with_bias, kernel_initializer="zeros", name="wide_numeric")
@@ -62,7 +62,7 @@ def wide_terms(
 
 
 def dense_parts(inputs: Mapping[str, Any], tables: Sequence[Sparse], seeds: random.Random) -> list[Any]:
-    """The numbers and each embedding, [batch, n]: what the deep part and the cross network share."""
+    """The numbers and each embedding, [batch, n], which the deep part and the cross network share."""
     parts = [inputs["numeric"]] if "numeric" in inputs else []
     for table in tables:
         if table.embedding is not None:
@@ -91,7 +91,7 @@ def deep(
         joined = parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="dense")(list(parts))
         terms.append(keras.layers.Dense(width, kernel_initializer=glorot(seeds), name="hidden_1_dense")(joined))
     if one_hot:
-        # Begun as a Dense kernel over all the columns: larger rows would be noise where a category is rare.
+        # Initialized as a Dense kernel over all the columns: larger rows would be noise for rare categories.
         rows = keras.layers.Embedding(
             sum(table.rows for table in one_hot),
             width,

@@ -1,4 +1,4 @@
-"""A model in the parts that training, export and scoring need."""
+"""Model parts: the preprocessing, the trained core and the whole model, for training, export and scoring."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from headrace.components.train.model.text_tables import TextTables
 
 @dataclass(frozen=True)
 class Model:
-    """A model in the two parts that training needs, and whole.
+    """A model: the two parts for training, and the whole model.
 
     Attributes:
-        prepare: raw features by name -> what `core` takes; nothing in it is trained.
-        core: what is trained.
-        whole: raw features by name -> [batch, units]: what is saved as model.keras.
-        inputs: names of the features that it takes.
-        trackables: what a SavedModel must hold for `outputs`: variables and tables.
-        objective: of the problem, and what the outputs are.
-        text_tables: makes what batch scoring calls in the place of `whole`; None gives nothing.
+        prepare: raw features by name -> inputs of `core`; it has no trainable weights.
+        core: the trained part.
+        whole: raw features by name -> [batch, units]; saved as model.keras.
+        inputs: names of its input features.
+        trackables: the variables and tables that a SavedModel must hold for `outputs`.
+        objective: of the problem, which also defines the outputs.
+        text_tables: builds the functions that batch scoring calls in place of `whole`; None if there are none.
     """
 
     prepare: Callable[[dict[str, Any]], dict[str, Any]]
@@ -36,12 +36,12 @@ class Model:
     text_tables: Callable[[], TextTables | None] = lambda: None
 
     def outputs(self, features: Mapping[str, Any]) -> Any:
-        """[batch, units] for raw features by name, as when it serves."""
+        """[batch, units] for raw features by name, as in serving."""
         outputs = self.core(self.prepare({name: features[name] for name in self.inputs}), training=False)
-        # Of a policy of 16 bits.
+        # A policy of 16 bits returns 16 bits.
         return tf.cast(outputs, tf.float32) if tf.is_tensor(outputs) and outputs.dtype.is_floating else outputs
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
+        """Number of trainable parameters."""
         return sum(int(np.prod(variable.shape)) for variable in self.core.trainable_variables)

@@ -1,4 +1,4 @@
-"""Everything a training has learned and counted, as named arrays, and back."""
+"""Variables of a training as named arrays: weights, random seeds, optimizer state and metrics."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from headrace.core.errors import DataError
 
 State = dict[str, np.ndarray[Any, Any]]
 
-# What a name begins with where the variable belongs to the model: its weights and its random seeds.
+# Prefix of the names of the model's variables: its weights and its random seeds.
 MODEL = "model/"
 OPTIMIZER = "optimizer/"
 METRICS = "metrics/"
 
 
 def named(core: Any, optimizer: Any) -> dict[str, Any]:
-    """Every variable of a training by a name that is unique and the same in each process.
+    """The variables of a training, by a name that is unique and equal in all processes.
 
-    Keras' own paths are neither: two layers may bear one name, and optimizers number themselves. The names of an
-    optimizer's variables hold those of layers, which Keras numbers through all models of a process; their last word
-    is enough.
+    Keras' paths are neither: two layers may have one name, and optimizers number themselves. The names of an
+    optimizer's variables contain those of layers, which Keras numbers through all models of a process; only their
+    last word is used.
 
     Args:
         core: a built Keras model.
@@ -41,15 +41,15 @@ def named(core: Any, optimizer: Any) -> dict[str, Any]:
 
 
 def read(variables: Mapping[str, Any]) -> State:
-    """The values of variables; of one with a copy on each replica, the first or their sum, as it is declared."""
+    """The values of variables; for a variable with a copy per replica, the first copy or the sum, as declared."""
     return {name: np.array(variable.value.numpy()) for name, variable in variables.items()}
 
 
 def write(variables: Mapping[str, Any], state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Gives variables the values that `read` found.
+    """Assigns the values from `read` to variables.
 
     Raises:
-        DataError: other names, or other shapes.
+        DataError: the names or shapes differ.
     """
     missing, unknown = sorted(variables.keys() - state.keys()), sorted(state.keys() - variables.keys())
     if missing or unknown:

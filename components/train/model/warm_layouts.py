@@ -1,4 +1,4 @@
-"""What each place along an axis of a weight stands for, so that weights of two models can be matched by meaning."""
+"""Axis labels of weights: the meaning of each position along an axis, by which weights of two models are matched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.components.train.model.towers import Sparse
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem, Training
 
-# A place: its kind, the feature, and what else tells it from others. An axis without labels is not matched by them.
+# A position: its kind, the feature, and further values that make it unique. An axis without labels is not matched.
 Label = tuple[Any, ...]
 Axis = Sequence[Label] | None
 # The axes of each weight, by the weight's path in the model.
@@ -23,23 +23,23 @@ _NAMED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """A problem, and what was measured of its columns."""
+    """A problem and the statistics of its columns."""
 
     problem: Problem
     statistics: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], statistics: Mapping[str, Mapping[str, Any]]) -> Declared:
-        """From a problem.json: as much of it as decides what the weights of the default model stand for."""
+        """Reads the part of a problem.json that determines the meaning of the default model's weights."""
         features = [_feature(feature) for feature in plain["features"]]
-        # Older ones say nothing of cross layers, and have none.
+        # Older files have no cross layers and do not mention them.
         training = Training(cross_layers=plain["training"].get("cross_layers", 1))
         label = _feature(plain["label"])
         return cls(Problem(plain["name"], plain["key"], label, features, training=training), statistics)
 
     @property
     def classes(self) -> list[Label] | None:
-        """What the outputs stand for, where there is one a class."""
+        """The labels of the outputs if there is one output per class."""
         label = self.problem.label
         if self.problem.task != "multiclass" or not isinstance(label, Categorical):
             return None
@@ -47,7 +47,7 @@ class Declared:
 
 
 def axes(declared: Declared) -> Axes:
-    """The axes of the default model's weights whose places stand for features or classes."""
+    """The axes of the default model's weights whose positions stand for features or classes."""
     problem, statistics = declared.problem, declared.statistics
     tables = wide_and_deep.sparse_features(problem, statistics)
     rows = {table.name: _rows(declared, table) for table in tables}
@@ -57,7 +57,7 @@ def axes(declared: Declared) -> Axes:
     vectors = [label for table in tables if table.embedding for label in _places(declared, [table], table.embedding)]
     parts: list[Label] = [*numbers, *vectors]
     base: list[Label] = [*parts, *_places(declared, one_hot, towers.CROSSED_WIDTH)]
-    found: dict[str, list[Axis]] = {
+    labelled: dict[str, list[Axis]] = {
         "wide_numeric/kernel": [numbers, declared.classes],
         "wide_numeric/bias": [declared.classes],
         "wide_one_hot/embeddings": [[label for table in tables for label in rows[table.name]], declared.classes],
@@ -70,47 +70,47 @@ def axes(declared: Declared) -> Axes:
         "cross_out/bias": [declared.classes],
     }
     for number in range(1, problem.training.cross_layers + 1):
-        found[f"cross_{number}_dense/kernel"] = [base, base]
-        found[f"cross_{number}_dense/bias"] = [base]
+        labelled[f"cross_{number}_dense/kernel"] = [base, base]
+        labelled[f"cross_{number}_dense/bias"] = [base]
     for table in tables:
         if table.embedding is not None:
-            found[f"embedding_{table.name}_table/embeddings"] = [rows[table.name], None]
-    return found
+            labelled[f"embedding_{table.name}_table/embeddings"] = [rows[table.name], None]
+    return labelled
 
 
 def matched(before: Sequence[Label], after: Sequence[Label]) -> list[int]:
-    """For each place of `after`, the place of `before` that stands for the same, or -1.
+    """For each position of `after`, the position of `before` with the same meaning, or -1.
 
-    A value that `before` has not is what it took for unknown.
+    A value that `before` lacks is matched with its unknown value.
     """
     places = {label: place for place, label in enumerate(before)}
     return [places.get(label, places.get(_unknown(label), -1)) for label in after]
 
 
 def differences(old: Declared, new: Declared) -> Iterator[str]:
-    """What of the features is not, or not only, carried over, as sentences."""
+    """The features with weights that are not carried over, or not only, as sentences."""
     before = {feature.name: feature for feature in old.problem.features}
     for feature in new.problem.features:
         if feature.name not in before:
             yield f"{feature.name}: a new feature; it starts without effect"
         elif type(feature) is not type(before[feature.name]):
-            yield f"{feature.name}: declared as {type(feature).__name__} now; it starts without effect"
+            yield f"{feature.name}: now declared as {type(feature).__name__}; it starts without effect"
         else:
             yield from _difference(old, new, feature.name)
     for name in before.keys() - {feature.name for feature in new.problem.features}:
-        yield f"{name}: no feature any more; its weights are dropped"
+        yield f"{name}: no longer a feature; its weights are dropped"
     if old.classes and new.classes:
-        yield from _values("the label", old.classes, new.classes, "starts as unlikely as it is among these rows")
+        yield from _values("the label", old.classes, new.classes, "starts at its frequency in these rows")
 
 
 def _difference(old: Declared, new: Declared, name: str) -> Iterator[str]:
-    """What changed in a feature that both problems have, of one kind."""
+    """The changes of a feature that both problems declare with the same kind."""
     before, after = _declaration(old, name), _declaration(new, name)
     if before != after:
         if before and after:
-            yield f"{name}: other buckets than the Model's; they start anew"
+            yield f"{name}: the buckets differ from the Model's; they are initialized"
         elif before or after:
-            yield f"{name}: {'no buckets any more' if before else 'buckets are new, and start without effect'}"
+            yield f"{name}: {'no longer has buckets' if before else 'buckets are new, and start without effect'}"
         return
     feature = next(f for f in new.problem.features if f.name == name)
     if isinstance(feature, Categorical) and feature.hash_buckets is None:
@@ -125,7 +125,7 @@ def _values(name: str, old: Sequence[Label], new: Sequence[Label], beginning: st
     if added:
         yield f"{name}: {_counted(added, 'new value')}; each {beginning}"
     if gone:
-        yield f"{name}: {_counted(gone, 'known value')} not seen any more; dropped"
+        yield f"{name}: {_counted(gone, 'known value')} no longer present; dropped"
 
 
 def _counted(values: Sequence[str], what: str) -> str:
@@ -141,7 +141,7 @@ def _rows(declared: Declared, table: Sparse) -> list[Label]:
 
 
 def _places(declared: Declared, tables: Sequence[Sparse], length: int) -> list[Label]:
-    """The places of the vectors that tables give, side by side."""
+    """The positions of the concatenated vectors of tables."""
     return [
         ("vector", table.name, length, _declaration(declared, table.name), place)
         for table in tables
@@ -155,7 +155,7 @@ def _value_labels(declared: Declared, name: str) -> list[Label]:
 
 
 def _declaration(declared: Declared, name: str) -> Label:
-    """What must be the same for rows that are numbers of buckets to mean the same; () for vocabularies."""
+    """The declaration that must be equal for bucket numbers to have the same meaning; () for vocabularies."""
     feature = next(f for f in declared.problem.features if f.name == name)
     if isinstance(feature, Numeric):
         return () if feature.buckets is None else ("buckets", *feature.buckets)
@@ -166,7 +166,7 @@ def _declaration(declared: Declared, name: str) -> Label:
 
 
 def _boundaries(declared: Declared, name: str) -> Label:
-    """Of a cross' part: categories are crossed by their text, numbers by their bucket."""
+    """The boundaries of a part of a cross: categories are crossed by their text, numbers by their bucket."""
     feature = _of(declared, name)
     return tuple(feature.buckets or ()) if isinstance(feature, Numeric) else ("text",)
 
@@ -188,17 +188,17 @@ def _feature(plain: Mapping[str, Any]) -> Any:
 
 
 def vocabulary_axes(old: Any, new: Any, where: str) -> tuple[Axes, Axes]:
-    """The axes of a user's models that follow from the vocabularies of lookup layers that changed.
+    """The axes of a user's models that depend on changed vocabularies of lookup layers.
 
-    An Embedding that takes the rows of a StringLookup is matched by the vocabulary's values. Other weights that
-    depend on a vocabulary that changed mean something else now: their axes are told apart, so nothing is carried.
+    An Embedding on top of a StringLookup is matched by the vocabulary's values. Other weights that depend on a changed
+    vocabulary have another meaning: the labels of their axes differ, so nothing is carried.
 
     Raises:
-        UsageError: a vocabulary changed in a model that does not say which layers depend on it.
+        UsageError: a vocabulary changed in a model whose graph of layers is unknown.
     """
     before, after = _lookups(old), _lookups(new)
     changed = {name for name in before.keys() & after.keys() if _vocabulary(before[name]) != _vocabulary(after[name])}
-    found: list[dict[str, Sequence[Axis]]] = [{}, {}]
+    labelled: list[dict[str, Sequence[Axis]]] = [{}, {}]
     for name in sorted(changed):
         for side, lookup in enumerate((before[name], after[name])):
             layers = _first_with_weights(lookup)
@@ -206,14 +206,14 @@ def vocabulary_axes(old: Any, new: Any, where: str) -> tuple[Axes, Axes]:
                 raise UsageError(
                     f'training cannot start from this Model: the vocabulary of "{name}" changed',
                     where=where,
-                    expected="a functional model, which says which layers depend on it",
-                    received="layers that only the model's own code connects",
-                    fix="Give the layer the vocabulary of the earlier model, or train without --warm-start",
+                    expected="a functional model, whose graph shows which layers depend on the vocabulary",
+                    received="a subclassed model, whose code connects the layers",
+                    fix="Use the vocabulary of the earlier model in this layer, or train without --warm-start",
                 )
             for layer in layers:
                 for path, axis in _axes_of(layer, name, lookup, side):
-                    found[side][path] = axis
-    return found[0], found[1]
+                    labelled[side][path] = axis
+    return labelled[0], labelled[1]
 
 
 def _axes_of(layer: Any, name: str, lookup: Any, side: int) -> Iterator[tuple[str, Sequence[Axis]]]:
@@ -233,15 +233,15 @@ def _vocabulary(lookup: Any) -> list[str]:
 
 
 def _lookups(layer: Any) -> dict[str, Any]:
-    found = {layer.name: layer} if hasattr(layer, "get_vocabulary") and hasattr(layer, "num_oov_indices") else {}
+    lookups = {layer.name: layer} if hasattr(layer, "get_vocabulary") and hasattr(layer, "num_oov_indices") else {}
     for inner in getattr(layer, "_layers", ()):
-        found |= _lookups(inner)
-    return found
+        lookups |= _lookups(inner)
+    return lookups
 
 
 def _first_with_weights(lookup: Any) -> list[Any]:
-    """The first layers with weights on each way from a lookup to the outputs; none where the ways are not known."""
-    found: list[Any] = []
+    """The first layers with weights on each path from a lookup to the outputs; none if the graph is unknown."""
+    layers: list[Any] = []
     waiting, seen = [lookup], set()
     while waiting:
         operation = waiting.pop()
@@ -251,7 +251,7 @@ def _first_with_weights(lookup: Any) -> list[Any]:
                 continue
             seen.add(id(following))
             if getattr(following, "weights", None):
-                found.append(following)
+                layers.append(following)
             else:
                 waiting.append(following)
-    return found
+    return layers

@@ -1,10 +1,10 @@
-"""Starts a model from the weights of an earlier one, and lists what could not be carried over.
+"""Warm start: initializes a model with the weights of an earlier one, and lists the weights that are not carried over.
 
-Weights are carried by what they stand for. A row of a table belongs to a value, not to a number, so a vocabulary that
-grew, or is in another order, keeps what was learned; a value that is new starts as the unknown one, which is what the
-earlier model took it for. Rows of hashes, buckets and crosses are carried where the declaration is the same. What a
-new feature adds starts at nothing. Numbers and the label keep the scale of the earlier model, on which all its weights
-rest. So before its first step the new model answers as the earlier one did.
+Weights are matched by their meaning. A table row belongs to a value, not to a number: values keep their weights in a
+vocabulary that grew or has another order, and a new value starts with the weights of the unknown value, as which the
+earlier model treated it. Rows of hashes, buckets and crosses are carried if their declaration is the same. A new
+feature starts with weights of zero. Numbers and the label keep the scale of the earlier model, on which its weights
+depend. Before its first step, the new model's predictions therefore equal the earlier model's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from headrace.core.problem import Numeric, Problem
 Array = np.ndarray[Any, Any]
 Statistics = Mapping[str, Mapping[str, Any]]
 
-# A scale that moved by less than this share of a deviation is the same for all that training notices.
+# A change of scale below this fraction of a standard deviation has no noticeable effect on training.
 _NOTICEABLE = 0.1
 
 
@@ -37,12 +37,12 @@ class WarmStart:
     """An earlier Model that training starts from.
 
     Attributes:
-        uri: where it is.
+        uri: its folder.
         version: its model_version.
         problem: its problem.json.
         statistics: its statistics.json, by column.
-        scales: mean and standard deviation of numbers, by column, that its weights rest on.
-        is_default: whether it is of the package's own kind, not of a build_model.
+        scales: mean and standard deviation of numbers, by column, with which its weights were trained.
+        is_default: whether it is a default model, not the result of a build_model.
     """
 
     uri: str
@@ -53,19 +53,19 @@ class WarmStart:
     is_default: bool
 
     def with_scales(self, statistics: Statistics) -> dict[str, Mapping[str, Any]]:
-        """`statistics` with the means and deviations of the earlier model, for columns that it knew."""
+        """`statistics` with the earlier model's means and standard deviations, for the columns that it has."""
         return {name: {**measured, **self.scales.get(name, {})} for name, measured in statistics.items()}
 
 
 def open_model(uri: str, problem: Problem) -> WarmStart:
-    """Reads what describes an earlier Model, and refuses one that cannot be started from.
+    """Reads the description of an earlier Model, and refuses one from which training cannot start.
 
     Raises:
-        UsageError: it is no Model, or predicts something else.
-        DataError: a file of it is damaged.
+        UsageError: it is not a Model, or it has another label.
+        DataError: one of its files is damaged.
     """
-    found = model_artifact.open_model(uri, option="--warm-start")
-    training, declared = found.training, found.problem
+    artifact = model_artifact.open_model(uri, option="--warm-start")
+    training, declared = artifact.training, artifact.problem
     label, old_label = problem.to_json()["label"], declared["label"]
     if (label["name"], label["kind"]) != (old_label["name"], old_label["kind"]):
         received = f'{old_label["kind"]} "{old_label["name"]}"'
@@ -76,10 +76,10 @@ def open_model(uri: str, problem: Problem) -> WarmStart:
         raise _unsuitable(
             "it predicts other classes", uri, str(label.get("vocabulary")), str(old_label.get("vocabulary"))
         )
-    statistics = found.statistics()
-    # Of a Model that was itself started from another, the statistics are not what its weights rest on.
+    statistics = artifact.statistics()
+    # A Model that was itself warm-started keeps the scales of its own start, not those of its statistics.
     scales = training.get("scales") or scales_of(statistics)
-    return WarmStart(uri, found.version, declared, statistics, scales, training.get("model") != "build_model")
+    return WarmStart(uri, artifact.version, declared, statistics, scales, training.get("model") != "build_model")
 
 
 def scales_of(statistics: Statistics) -> dict[str, dict[str, float]]:
@@ -99,17 +99,17 @@ def carry(
 
     Args:
         start: the earlier Model.
-        model: gets the weights.
+        model: receives the weights.
         problem: the new one.
         statistics: of the new Examples.
-        is_default: whether `model` is of the package's own kind.
+        is_default: whether `model` is a default model.
 
     Returns:
-        For training.json: the Model's uri and version, parameters "carried" "of" all, "notes": (what, why) of what was
-        not carried or starts otherwise, as sentences.
+        For training.json: the Model's uri and version, parameters "carried" "of" all, and "notes": sentences about the
+        weights that are not carried and the reasons.
 
     Raises:
-        UsageError: the Model cannot be loaded, or nothing of it fits.
+        UsageError: the Model cannot be loaded, or none of its weights match.
     """
     earlier = _load(start)
     notes: list[str] = []
@@ -127,24 +127,24 @@ def carry(
     for path, variable in weights.items():
         source = old_weights.get(path)
         if source is None:
-            notes.append(f"{path}: the Model has no such weights; they start anew")
+            notes.append(f"{path}: the Model does not have these weights; they are initialized")
             continue
         value = _carried(
             np.asarray(source.value), np.asarray(variable.value), axes[0].get(path, ()), axes[1].get(path, ())
         )
         if value is None:
             same = tuple(source.shape) == tuple(variable.shape)
-            why = "they stand for something else" if same else f"{list(source.shape)} became {list(variable.shape)}"
-            notes.append(f"{path}: {why}; they start anew")
+            why = "they have another meaning" if same else f"{list(source.shape)} became {list(variable.shape)}"
+            notes.append(f"{path}: {why}; they are initialized")
             continue
         variable.assign(value[0])
         carried += value[1]
-    notes += [f"{path}: of no use any more" for path in old_weights if path not in weights]
+    notes += [f"{path}: no longer used" for path in old_weights if path not in weights]
     if not carried:
         raise _unsuitable(
-            "nothing of it fits",
+            "none of its weights match",
             start.uri,
-            "a layer of the same name, with weights of the same shape",
+            "a layer of the same name with weights of the same shape",
             ", ".join(list(old_weights)[:6]) + " in the Model, and " + ", ".join(list(weights)[:6]),
         )
     return {
@@ -157,10 +157,10 @@ def carry(
 
 
 def _carried(old: Array, new: Array, old_axes: Sequence[Axis], new_axes: Sequence[Axis]) -> tuple[Array, int] | None:
-    """`new` with what `old` has for it, and how many numbers that was; None where the two do not match.
+    """`new` with the matching values of `old`, and the number of these values; None if the two do not match.
 
-    An axis without labels must be as long as before. Where an axis has labels, places are matched by them, and what
-    the earlier model has nothing for is 0: it adds nothing. A bias stays what it began as.
+    An axis without labels must have the same length. The positions of an axis with labels are matched by label. A
+    position without a match is set to 0, so that it has no effect. A bias keeps its initial value.
     """
     if old.ndim != new.ndim:
         return None
@@ -184,7 +184,7 @@ def _carried(old: Array, new: Array, old_axes: Sequence[Axis], new_axes: Sequenc
 
 
 def _named(layer: Any) -> Iterator[tuple[str, Any]]:
-    """(path, variable) of the weights; what random numbers go on from is none of them."""
+    """(path, variable) of the weights, without the states of random number generators."""
     for variable in layer.weights:
         path = variable.path
         yield path.removeprefix(f"{layer.name}/"), variable
@@ -198,13 +198,13 @@ def _load(start: WarmStart) -> Any:
         raise _unsuitable(
             "its model.keras cannot be loaded",
             str(where),
-            "layers that Keras or this Problem file has",
+            "layers of Keras or of this Problem file",
             f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else error}",
         ) from error
 
 
 def _moved(start: WarmStart, problem: Problem, statistics: Statistics) -> Iterator[str]:
-    """What the new rows measure of numbers, where that is noticeably other than the scale that is kept."""
+    """The numbers whose mean or standard deviation in the new rows differs noticeably from the Model's scale."""
     for column in (*problem.columns, problem.label):
         scale = start.scales.get(column.name)
         measured = statistics[column.name]
@@ -213,8 +213,8 @@ def _moved(start: WarmStart, problem: Problem, statistics: Statistics) -> Iterat
         deviation, now = scale["standard_deviation"] or 1.0, measured["standard_deviation"] or 1.0
         if abs(measured["mean"] - scale["mean"]) > _NOTICEABLE * deviation or abs(now / deviation - 1) > _NOTICEABLE:
             yield (
-                f"{column.name}: the scale of the Model is kept, mean {scale['mean']:.4g} and deviation "
-                f"{deviation:.4g}; that of these rows is {measured['mean']:.4g} and {now:.4g}"
+                f"{column.name}: the Model's scale is used, mean {scale['mean']:.4g} and standard deviation "
+                f"{deviation:.4g}; these rows have {measured['mean']:.4g} and {now:.4g}"
             )
 
 
@@ -224,5 +224,5 @@ def _unsuitable(what: str, where: str, expected: str, received: str) -> UsageErr
         where=where,
         expected=expected,
         received=received,
-        fix="Give another Model, or train without --warm-start",
+        fix="Use another Model, or train without --warm-start",
     )

@@ -1,22 +1,22 @@
-"""The default models, built from the problem and what was measured.
+"""Default models, built from the problem and the statistics.
 
-"wide_and_deep" (Cheng et al., 2016) adds a linear model of one-hot features and crosses to a deep one of embeddings;
-"linear" and "deep" are one of the two. "deep_and_cross" (Wang et al., 2021) adds a cross network to the deep one in
-place of the linear. A cross without an embedding belongs to the linear part: "deep" and "deep_and_cross" leave it out.
+"wide_and_deep" (Cheng et al., 2016) adds a linear model of one-hot features and crosses to a deep model of embeddings.
+"linear" and "deep" are one of the two. "deep_and_cross" (Wang et al., 2021) replaces the linear model by a cross
+network. A cross without an embedding belongs to the linear part: "deep" and "deep_and_cross" ignore it.
 
-Each is two Keras models. `preprocessing` takes raw features and gives numbers and row numbers of tables; it learns
-nothing, so it runs once in the input pipeline. `core` is what is trained. Both consist of Keras' own layers only, so
-`model.keras` loads wherever Keras does.
+Each is two Keras models. `preprocessing` converts raw features to numbers and row numbers of tables; it has no
+trainable weights, so it runs once in the input pipeline. `core` is trained. Both consist of Keras layers only, so
+`model.keras` can be loaded without this package.
 
-- A number is normalized by mean and deviation; a missing one stands for the mean. Buckets are one-hot besides.
-- A category is row 0 where it is missing, row 1 where it is not in the vocabulary, and then in the vocabulary's order.
-- A hashed category is row 0 where it is missing, else 1 + its hash modulo the buckets.
-- A cross is the hash of the categories' text and the numbers' buckets, so it does not depend on a vocabulary's order.
+- A number is normalized by mean and standard deviation; a missing number is the mean. Its buckets are one-hot.
+- A category is row 0 if it is missing, row 1 if it is not in the vocabulary, and later rows in the vocabulary's order.
+- A hashed category is row 0 if it is missing, else 1 + its hash modulo the buckets.
+- A cross is the hash of the categories' text and the numbers' buckets; it does not depend on a vocabulary's order.
 
-One-hot columns times a kernel is the sum of the kernel's rows: tables of rows stand for both, without the zeros.
+One-hot columns times a kernel is the sum of the kernel's rows: a table of rows replaces both, without the zeros.
 
-Keras wants every name of a graph once, and numbers the operations that nobody named ("stack", "where_1"). A column may
-bear any such name, so a graph that has the columns' names has no others without a dot, which no column's name has.
+Keras requires unique names in a graph, and numbers the operations without a name ("stack", "where_1"). A column may
+have any of these names. So all other names in a graph with the columns' names contain a dot, which a column's cannot.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Statistics = Mapping[str, Mapping[str, Any]]
 # The layers of a whole model.
 PREPROCESSING = "model.preprocessing"
 CORE = "model.core"
-# All numbers side by side, [batch, n] float32: as columns of their own they take TensorFlow milliseconds each.
+# All numbers in one tensor, [batch, n] float32: as separate columns they take TensorFlow milliseconds each.
 NUMBERS = "numbers.raw"
-# Keras' normalization divides by 1e-7 at least, and squares what it divides by. Of deviations beyond these powers of 2
-# a column is scaled by a power of 2 first, which rounds nothing.
+# Keras' normalization divides by at least 1e-7, and squares the divisor. A column with a standard deviation beyond
+# these powers of 2 is first scaled by a power of 2, which is exact.
 _PLAIN_EXPONENT = 20
-# 2 ** 127 is the largest that float32 holds, and 2 ** -126 the smallest that processors do not take for 0.
+# 2 ** 127 is the largest power of 2 in float32, and 2 ** -126 the smallest that processors do not flush to 0.
 _MAX_EXPONENT = 126
 
-# Crosses of three and more are hashed in pairs; what is between is kept apart by this many values.
+# Crosses of three or more features are hashed in pairs; the intermediate hash has this many values.
 _INTERMEDIATE_BUCKETS = (1 << 31) - 1
 
 
@@ -64,14 +64,14 @@ def raw_inputs(problem: Problem) -> dict[str, Any]:
 
 
 def vocabulary_of(feature: Categorical, statistics: Statistics) -> list[str]:
-    """The vocabulary declared, or the most frequent values measured on the train split."""
+    """The declared vocabulary, or the most frequent values of the train split."""
     if feature.vocabulary is not None:
         return list(feature.vocabulary)
     return [value for value, _ in statistics[feature.name]["vocabulary"][: feature.max_vocabulary]]
 
 
 def sparse_features(problem: Problem, statistics: Statistics) -> list[Sparse]:
-    """The tables of a problem, in the order declared, embedded and crossed ones last."""
+    """The tables of a problem, in the order of the declaration; embedded and crossed ones come last."""
     tables: list[Sparse] = []
     for feature in problem.features:
         if isinstance(feature, Numeric):
@@ -94,13 +94,13 @@ def build_preprocessing(
 ) -> keras.Model:
     """Raw features by name -> "numeric" [batch, n] float32, "wide" and "deep" row numbers, and those of embeddings.
 
-    Outputs that the problem has no features for, or that a model of this kind does not take, are left out.
+    Outputs for which the problem has no features, or that a model of this kind does not use, are omitted.
 
     Args:
         problem: what was declared.
         statistics: by column name, as in statistics.json.
         kind: of the model.
-        known: categories and crosses whose row numbers are given, as inputs of the name `indices_of`, and not found.
+        known: categories and crosses whose row numbers are inputs, named by `indices_of`, and are not computed.
     """
     given = {name: keras.Input(shape=(), name=indices_of(name), dtype="int32") for name in known}
     texts = [feature for feature in problem.columns if isinstance(feature, Categorical)]
@@ -118,7 +118,7 @@ def build_preprocessing(
             continue
         if isinstance(feature, Numeric):
             if feature.buckets is not None:
-                # A slice would not be known to have as many rows, which decides how sums are optimized.
+                # A slice would lose the static number of rows, on which the optimization of sums depends.
                 value = keras.ops.take(stacked, places[feature.name], axis=1)
                 indices[feature.name] = bucket_indices(feature, value, statistics)
         elif feature.hash_buckets is not None:
@@ -144,7 +144,7 @@ def build_preprocessing(
     for table in tables:
         if table.embedding is not None and kind != "linear":
             outputs[towers.embedding_input(table.name)] = keras.ops.cast(indices[table.name], "int32")
-    # A category that is known need not be there as text, unless a cross is made of it.
+    # The text of a known category is an input only if a cross uses it.
     taken = [cross for cross in problem.crosses if _is_wide(kind) or cross.embedding is not None]
     crossed = {part for cross in taken if cross.name not in given for part in cross.features}
     taken_inputs = [tensor for name, tensor in inputs.items() if name not in given or name in crossed]
@@ -153,24 +153,24 @@ def build_preprocessing(
 
 
 def preprocessing_inputs(problem: Problem, features: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model of `build_preprocessing` takes, for raw features by name: tensors, [rows] each.
+    """The inputs of the model of `build_preprocessing` for raw features by name: tensors, [rows] each.
 
     Args:
         problem: what was declared.
-        features: all numbers, or `NUMBERS`, [rows, numbers]; as many of the texts as there are; row numbers under the
-            name of `indices_of`.
+        features: all numbers, or `NUMBERS`, [rows, numbers]; the texts that are available; row numbers under the
+            names of `indices_of`.
     """
     texts = {column.name for column in problem.columns if isinstance(column, Categorical)}
-    found = {_text_input(name): each for name, each in features.items() if name in texts}
-    found.update((name, each) for name, each in features.items() if "." in name)
+    inputs = {_text_input(name): each for name, each in features.items() if name in texts}
+    inputs.update((name, each) for name, each in features.items() if "." in name)
     numbers = [column.name for column in problem.columns if isinstance(column, Numeric)]
-    if numbers and NUMBERS not in found:
-        found[NUMBERS] = tf.stack([features[name] for name in numbers], axis=1)
-    return found
+    if numbers and NUMBERS not in inputs:
+        inputs[NUMBERS] = tf.stack([features[name] for name in numbers], axis=1)
+    return inputs
 
 
 def indices_of(name: str) -> str:
-    """What the row numbers of a category or cross are called where they are an input."""
+    """The name of the input with the row numbers of a category or a cross."""
     return f"{name}.indices"
 
 
@@ -185,14 +185,14 @@ def hash_layer(name: str) -> str:
 
 
 def cross_layer(name: str) -> str:
-    """The name of the layer that gives a cross, the last one where it is made in several."""
+    """The name of the layer that outputs a cross, which is the last of several if it is hashed in pairs."""
     return f"{name}.cross"
 
 
 def build_core(
     problem: Problem, statistics: Statistics, preprocessing: keras.Model, objective: Objective, training: Training
 ) -> keras.Model:
-    """What `preprocessing` gives -> [batch, units] values or logits. Weights follow from `training.seed` alone."""
+    """Outputs of `preprocessing` -> [batch, units] values or logits. Initial weights depend on `training.seed` only."""
     seeds = random.Random(training.seed)  # noqa: S311 - not for secrets
     tables = sparse_features(problem, statistics)
     inputs = {
@@ -224,12 +224,12 @@ def build_core(
 
 
 def join(problem: Problem, preprocessing: keras.Model, core: keras.Model) -> keras.Model:
-    """Raw features by name -> [batch, units]: what is exported."""
+    """Raw features by name -> [batch, units]: the exported model."""
     inputs = raw_inputs(problem)
     numbers = [inputs[column.name] for column in problem.columns if isinstance(column, Numeric)]
     taken = {_text_input(name): tensor for name, tensor in inputs.items() if tensor.dtype == "string"}
     if numbers:
-        # keras.ops.stack takes no name.
+        # keras.ops.stack has no name argument.
         taken[NUMBERS] = Stack(axis=1, name="numbers.stack")(numbers)
     return keras.Model(inputs, core(preprocessing(taken)), name=problem.name.replace("-", "_"))
 
@@ -239,7 +239,7 @@ def _text_input(name: str) -> str:
 
 
 def _normalized(values: Any, moments: Sequence[tuple[float, float]]) -> Any:
-    """[batch, n] less the means and divided by the deviations, of any scale that float32 holds."""
+    """[batch, n], minus the means and divided by the standard deviations, for any scale in the range of float32."""
     exponents = [math.frexp(deviation)[1] for _, deviation in moments]
     exponents = [max(-_MAX_EXPONENT, min(_MAX_EXPONENT, n)) if abs(n) > _PLAIN_EXPONENT else 0 for n in exponents]
     if any(exponents):
@@ -254,7 +254,7 @@ def _normalized(values: Any, moments: Sequence[tuple[float, float]]) -> Any:
 def _unseen(vocabulary: Sequence[str], measured: Mapping[str, Any]) -> tuple[int, ...]:
     counts = dict(measured["vocabulary"])
     missing = [] if measured["missing"] else [0]
-    # Measured values outside the vocabulary, listed or not, share row 1.
+    # All measured values outside the vocabulary share row 1.
     unknown = [] if measured["distinct"] > sum(value in counts for value in vocabulary) else [1]
     return (*missing, *unknown, *(row for row, value in enumerate(vocabulary, start=2) if value not in counts))
 
@@ -264,12 +264,12 @@ def _is_wide(kind: ModelKind) -> bool:
 
 
 def _moments(measured: Mapping[str, Any]) -> tuple[float, float]:
-    """Mean and deviation; a number that was always missing or never varied is only shifted."""
+    """Mean and standard deviation; a number that is always missing or constant is only shifted."""
     return float(measured["mean"] or 0.0), float(measured["standard_deviation"] or 1.0)
 
 
 def bucket_indices(feature: Numeric, value: Any, statistics: Statistics) -> Any:
-    """[rows] int64: the bucket of each value, [rows] float32; a missing one (NaN) is in that of the mean."""
+    """[rows] int64: the bucket of each value, [rows] float32; a missing value (NaN) is in the bucket of the mean."""
     mean, _ = _moments(statistics[feature.name])
     known = keras.ops.where(keras.ops.isnan(value), mean, value)
     boundaries = [float(boundary) for boundary in feature.buckets or ()]
@@ -288,7 +288,7 @@ def cross_indices(cross: Crossed, parts: list[Any]) -> Any:
 
 
 def _rows(indices: Mapping[str, Any], tables: Sequence[Sparse]) -> Any:
-    """[batch, tables] int32: row numbers in one table that holds all of `tables` one below the other."""
+    """[batch, tables] int32: row numbers in the concatenation of `tables`."""
     starts = itertools.accumulate((table.rows for table in tables), initial=0)
     columns = [
         keras.ops.add(keras.ops.cast(indices[table.name], "int32"), start)
@@ -298,7 +298,7 @@ def _rows(indices: Mapping[str, Any], tables: Sequence[Sparse]) -> Any:
 
 
 def _begin_at_what_is_known(core: keras.Model, tables: Sequence[Sparse], objective: Objective) -> None:
-    """Starts the model at the label's mean or log odds, and rows that were never seen at adding nothing."""
+    """Initializes the output bias with the label's mean or log odds, and rows of unseen values with zeros."""
     layers = {layer.name: layer for layer in core.layers}
     if objective.task != "regression":
         for name in ("deep_out", "cross_out", "wide_numeric"):

@@ -1,4 +1,4 @@
-"""Leaves the comment lines out of CSV text while it is read."""
+"""CSV comments: removes comment lines from CSV text while it is read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from headrace.core.sources.csv_dialect import CsvDialect
 
 
 class WithoutComments(io.RawIOBase):
-    """A stream of whole lines, without those that begin with the dialect's comment.
+    """A stream of complete lines, without those that begin with the dialect's comment.
 
-    A line that begins so within a quoted field is no comment: quotes are counted up to it.
+    A line within a quoted field is not a comment: the quotes before it are counted.
 
     Args:
-        file: what is read; its text must hold ASCII as it is.
-        dialect: what a comment and a quote are.
-        block: bytes read at once.
+        file: the file; its encoding must contain ASCII.
+        dialect: with the comment and the quote.
+        block: bytes per read.
     """
 
     def __init__(self, file: Any, dialect: CsvDialect, block: int) -> None:
@@ -33,20 +33,20 @@ class WithoutComments(io.RawIOBase):
         self._ended = False
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fills `buffer` with text that is no comment, as far as there is any."""
+        """Fills `buffer` with text without comments."""
         while not self._ready and not self._ended:
             read = self._file.read(self._block)
             self._ended = not read
             lines, end, self._rest = (self._rest + read).rpartition(b"\n") if read else (self._rest, b"", b"")
             self._ready = self._without(lines + end)
-        taken = min(len(buffer), len(self._ready))
-        buffer[:taken] = self._ready[:taken]
-        self._ready = self._ready[taken:]
-        return taken
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
 
     def _without(self, lines: bytes) -> bytes:
         kept = []

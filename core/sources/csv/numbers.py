@@ -1,4 +1,4 @@
-"""Numbers in CSV with another decimal mark or with marks between thousands, and the option that reads them."""
+"""CSV numbers with another decimal mark or with thousands separators, and the option that reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from headrace.core.sources.csv_dialect import CsvDialect
 
-# A number with marks that no number has by default, and what reads it; of several readings, the first is proposed.
+# Numbers with marks that are not accepted by default, and the options that read them; the first match is proposed.
 _MARKED = (
     (re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+"), "--csv decimal=, --csv thousands=."),
     (re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?"), "--csv thousands=, (or, for 1,234 as 1.234, decimal=,)"),
@@ -20,7 +20,7 @@ _MARKED = (
 
 
 def with_points(batch: pa.RecordBatch, dialect: CsvDialect) -> pa.RecordBatch:
-    """Columns of text in which fields that are numbers in the dialect's notation are written with a point alone."""
+    """Columns of text in which numbers in the dialect's notation are rewritten with a decimal point only."""
     if dialect.decimal == "." and not dialect.thousands:
         return batch
     decimal, thousands = re.escape(dialect.decimal), re.escape(dialect.thousands)
@@ -45,5 +45,5 @@ def _with_points(column: pa.Array, pattern: str, dialect: CsvDialect) -> pa.Arra
 
 
 def reading_option(text: str) -> str | None:
-    """The options that read a field as a number, where it is written with other marks; None where none does."""
+    """The options that read a field with other marks as a number; None if there are none."""
     return next((option for pattern, option in _MARKED if pattern.fullmatch(text.strip())), None)

@@ -1,4 +1,4 @@
-"""Reads CSV as columns of text: a bad value costs one row, and not the file."""
+"""CSV source: reads columns of text, so that a bad value affects one row and not the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headrace.core.sources.open_file import opened, reading, split_name
 from headrace.core.sources.source import file_name
 from headrace.core.sources.text_damage import WatchedText, check_beginning, check_quotes
 
-# Arrow reads a file in blocks of this many bytes, and a row may not be longer.
+# Arrow reads a file in blocks of this many bytes, which is also the maximum length of a row.
 BLOCK = 1 << 20
 
 
@@ -38,16 +38,16 @@ class CsvSource:
     dialect: CsvDialect = RFC_4180
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The header's names; every column is text.
+        """The header's names; all columns are text.
 
         Raises:
-            DataError: the file is empty, or its header is not one.
-            UnreadableFile: its first block is not UTF-8, or it is compressed, and damaged.
+            DataError: the file is empty, or its header is not valid.
+            UnreadableFile: its first block is not UTF-8, or it is compressed and damaged.
         """
         return [(name, pa.string()) for name in self._header(path)]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
-        """The whole file: where a row begins is known only to those who read from the beginning."""
+        """The whole file: the start of a row can only be found by reading from the beginning."""
         return [None]
 
     def read(
@@ -67,7 +67,7 @@ class CsvSource:
 
         first = 1
         for batch in _batches(path, columns, refuse, dialect):
-            # Rows refused after the batch's last good one belong to a later batch, or to the end.
+            # Rows refused after the batch's last good row belong to a later batch or to the end of the file.
             numbers = _numbers(first, batch.num_rows, [row.row for row in refused])
             first = int(numbers[-1]) + 1 if len(numbers) else first
             for start in range(0, batch.num_rows, batch_rows):
@@ -81,7 +81,7 @@ class CsvSource:
             yield empty, np.zeros(0, np.int64), tuple(refused)
 
     def expected_rows(self, path: str) -> int:
-        """From the length of the rows in the first block, and of compressed files from a usual rate."""
+        """Estimates the rows from the row length in the first block, and a usual ratio for compressed files."""
         try:
             block = _first_block(path, self._dialect_of(path))
         except EmptyFile:
@@ -96,13 +96,13 @@ class CsvSource:
             return dialect
         if split_name(path)[0] == ".tsv":
             return replace(dialect, delimiter="\t")
-        # Spreadsheets state the separator on a line of its own, which is no header.
+        # Spreadsheets write the separator on a line above the header.
         with reading(path, "CSV"), opened(path) as file:
             stated = _SEPARATOR.match(file.read(16))
         return replace(dialect, delimiter=stated[1].decode(), skip_rows=1) if stated else dialect
 
     def _header(self, path: str) -> list[str]:
-        """The names given, or those in the first line that is not blank."""
+        """The dialect's names, or those in the first line that is not blank."""
         dialect = self._dialect_of(path)
         block = _first_block(path, dialect)
         if dialect.is_utf8:
@@ -115,11 +115,11 @@ class CsvSource:
             lines = text.splitlines(keepends=True)[dialect.skip_rows :]
             return next(row for row in csv.reader(lines, strict=True, **_for_python(dialect)) if row)
         except (csv.Error, StopIteration, UnicodeDecodeError) as error:
-            raise DataError("the file has no header that can be read", where=path, received=str(error)) from error
+            raise DataError("the file's header cannot be read", where=path, received=str(error)) from error
 
 
 _SEPARATOR = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([\x09\x20-\x7e])"?\r?\n')
-# Text in columns shrinks to about a fifth.
+# Compression reduces columns of text to about a fifth.
 _USUAL_RATE = 5
 
 
@@ -136,7 +136,7 @@ def _for_python(dialect: CsvDialect) -> dict[str, Any]:
 
 @contextmanager
 def _text_of(path: str, dialect: CsvDialect) -> Iterator[tuple[Any, WatchedText]]:
-    """The file's bytes, uncompressed and without comments, and what watches them."""
+    """The file's bytes, uncompressed and without comments, and the damage check that reads them."""
     with opened(path) as file:
         watched = WatchedText(file, path, dialect)
         yield WithoutComments(watched, dialect, BLOCK) if dialect.comment else watched, watched
@@ -159,13 +159,13 @@ def _batches(
                 yield batch
         last = [] if batch is None or not batch.num_rows else batch.slice(batch.num_rows - 1).to_pylist()[0].values()
         over_lines |= any("\n" in value for value in last if value is not None)
-        # A quote that is left open is odd, unless some have another meaning, and its row goes on to the last line.
+        # A quote that is not closed makes the number of quotes odd, unless some are escaped, and its row ends the file.
         if watched.quotes and (watched.quotes % 2 or dialect.escape or dialect.comment or over_lines):
             with reading(path, "CSV"), _text_of(path, dialect) as (text, _):
                 check_quotes(path, islice(io.BufferedReader(text, BLOCK), dialect.skip_rows, None), dialect)
     except UnicodeDecodeError as error:
         raise UnreadableFile(
-            f"the file is not {dialect.encoding}", where=path, received=str(error), fix="Give its encoding by --csv"
+            f"the file is not {dialect.encoding}", where=path, received=str(error), fix="Set its encoding with --csv"
         ) from error
 
 
@@ -210,7 +210,7 @@ def _parsed(
 
 
 def _numbers(first: int, count: int, refused: Sequence[int]) -> npt.NDArray[np.int64]:
-    """The numbers of `count` good rows, from `first` on, that step over the refused ones."""
+    """The numbers of `count` good rows, from `first` on, without those of the refused rows."""
     numbers = np.arange(first, first + count)
     for number in refused:
         if number >= first:
@@ -229,7 +229,7 @@ def _refused(
     try:
         fields = next(csv.reader([row.text], **_for_python(dialect)), [])
     except csv.Error:
-        # Fields longer than Python's csv takes; the row is told of all the same.
+        # The fields exceed the limit of Python's csv; the row is reported without its values.
         fields = row.text.split(dialect.delimiter)
     values = {name: value for name, value in zip(header, fields, strict=False) if name in columns}
     # Arrow counts the lines skipped and the header too.
@@ -242,9 +242,9 @@ def _first_block(path: str, dialect: CsvDialect) -> bytes:
     """The first BLOCK bytes.
 
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: the file does not exist or cannot be read.
         EmptyFile: it is empty.
-        UnreadableFile: it is compressed, and damaged.
+        UnreadableFile: it is compressed and damaged.
     """
     with reading(path, "CSV"), opened(path) as file:
         text = WithoutComments(file, dialect, BLOCK) if dialect.comment else file

@@ -70,7 +70,7 @@ def test_what_is_looked_at(tmp_path: Path, bucket: str, make_model: Callable[...
     assert fit.rows == pytest.approx(100, abs=20)
     assert fit.job_machine == "n2-standard-4"
     for options, why in (
-        ({"inputs": {"mother_age": "age"}}, "an input is fed from columns of other names"),
+        ({"inputs": {"mother_age": "age"}}, "an input is fed from columns with other names"),
         ({"partition_by": "plurality"}, "the predictions are partitioned"),
     ):
         copied = situation_of(config(model, f"gs://{bucket}/rows", job=JOB, **options))
@@ -79,10 +79,10 @@ def test_what_is_looked_at(tmp_path: Path, bucket: str, make_model: Callable[...
     assert (table.files_wanted, table.copied, table.rows) == (False, "", None)
     # A field that the model does not take, and a form that a job is not given as it lies.
     put(bucket, "b.jsonl", json.dumps({"record_id": "x", **row, "county": "Kent"}) + "\n")
-    assert situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).copied == "the model does not take county"
+    assert situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).copied == "the model has no input county"
     put(bucket, "b.jsonl", "")
     put(bucket, "c.csv", "x\n1\n")
-    assert situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).copied.startswith("they are not all JSON lines")
+    assert situation_of(config(model, f"gs://{bucket}/rows", job=JOB)).copied.startswith("they are neither JSON lines")
 
 
 def put(bucket: str, name: str, text: str) -> None:
@@ -111,7 +111,7 @@ def test_a_table_is_read_as_it_lies_or_not(
     monkeypatch.setattr(approach, "JOB_ROWS", 2)
     assert approach_of(asked) == Choice("job", "there are about 2 rows, which a job reads as they lie")
     query = config(model, "bigquery://demo-project?query=SELECT 1", job=job)
-    assert approach_of(query).reason == "a job would need a copy of the rows: they are what a query gives"
+    assert approach_of(query).reason == "a job would need a copy of the rows: they are the result of a query"
 
 
 def here() -> int:
@@ -130,7 +130,7 @@ def test_what_was_asked_for_is_done(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_not_taken_for_one_behind_the_endpoint(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(UsageError, match="there is no such model") as raised:
+    with pytest.raises(UsageError, match="the model does not exist") as raised:
         approach_of(config(tmp_path / "gone", **options))
     assert ("Leave --model out" in str(raised.value)) == ("endpoint" in options)
     if "endpoint" in options:

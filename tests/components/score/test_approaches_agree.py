@@ -190,7 +190,7 @@ def test_predictions_that_are_not_finite(
     assert made["job"].predictions == made["direct"].predictions
     assert made["job"].quarantine == made["endpoint"].quarantine == made["direct"].quarantine
     (note,) = made["job"].manifest.notes
-    assert note.endswith("rows of batches that the container refused are sent to it again, one by one")
+    assert note.endswith("rows of batches that the container refused are sent again, one by one")
 
 
 def test_rows_on_which_the_model_fails(

@@ -83,7 +83,7 @@ NO_CONFIG = """
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(LOG, "the model gives NaN or infinity for "), (NO_CONFIG, "the model cannot be saved as model.keras")],
+    [(LOG, "the model predicts NaN or infinity for "), (NO_CONFIG, "the model cannot be saved as model.keras")],
     ids=["NaN for negative numbers", "no get_config"],
 )
 def test_what_cannot_be_exported_is_found_before_training(

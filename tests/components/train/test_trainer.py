@@ -384,8 +384,11 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([1.0, 2.5], 'output "prediction": the exported model answers other than the trained one'),
-        ([1.0, math.nan], 'output "prediction": the exported model answers other'),
+        (
+            [1.0, 2.5],
+            'output "prediction": the predictions of the exported model differ from those of the trained model',
+        ),
+        ([1.0, math.nan], 'output "prediction": the predictions of the exported model differ'),
     ],
 )
 def test_an_export_that_answers_otherwise_is_not_published(answers: list[float], said: str) -> None:

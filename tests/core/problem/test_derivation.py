@@ -111,5 +111,5 @@ def test_a_label_may_not_be_read_by_its_name_in_the_table() -> None:
 
 
 def test_a_derived_column_has_no_other_name_in_the_table() -> None:
-    with pytest.raises(ProblemError, match="a derived column is no column of the table"):
+    with pytest.raises(ProblemError, match="a derived column cannot also be a column of the table"):
         Problem("t", "id", Numeric("y"), [Numeric("x", column="X")], derive={"x": log1p("fare")})

@@ -57,7 +57,7 @@ def test_a_wrong_file_is_refused_with_its_own_line(tmp_path: Path, text: str, wh
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="there is no such Problem file"):
+    with pytest.raises(ProblemError, match="the Problem file does not exist"):
         load_problem(str(tmp_path / "nowhere.py"))
 
 
@@ -94,7 +94,7 @@ def test_a_file_in_a_bucket_is_what_was_submitted(put: Callable[[str, bytes], st
     assert (file.problem.name, file.path, file.digest) == ("a", uri, digest)
     with pytest.raises(ProblemError, match="the Problem file changed after the run was submitted"):
         load_problem(put("problems/problem.py", b"raise SystemExit(7)\n"), digest=digest)
-    with pytest.raises(ProblemError, match="there is no such Problem file"):
+    with pytest.raises(ProblemError, match="the Problem file does not exist"):
         load_problem(uri.replace("problem.py", "nowhere.py"))
 
 

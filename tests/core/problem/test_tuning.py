@@ -52,15 +52,15 @@ def test_parameters_go_where_they_belong() -> None:
     ("wrong", "said"),
     [
         (lambda: Range(2, 1), "Range(2, 1): the bounds are wrong. Expected numbers with low < high"),
-        (lambda: Range(0, 1, log=True), "a logarithmic range is of positive numbers. Expected low > 0. Received: 0"),
-        (lambda: Range(1, 8, step=9), "step is wrong. Expected a number greater than 0, and 7 at most. Received: 9"),
+        (lambda: Range(0, 1, log=True), "a logarithmic range must be positive. Expected low > 0. Received: 0"),
+        (lambda: Range(1, 8, step=9), "step is wrong. Expected a number greater than 0, at most 7. Received: 9"),
         (lambda: Range(1, 8, step=2, log=True), "log and step exclude each other"),
-        (lambda: Choice([1]), "there is nothing to choose. Expected a list of two or more different values"),
-        (lambda: Choice([[1], [1]]), "there is nothing to choose"),
+        (lambda: Choice([1]), "there are not enough options. Expected a list of two or more different values"),
+        (lambda: Choice([[1], [1]]), "there are not enough options"),
         (lambda: Choice([1, {2}]), "the options are wrong. Expected JSON values"),
         (lambda: Tuning({}), "the space is empty"),
         (lambda: Tuning({"dropout": Range(0.0, 0.5)}, trials=0), "trials is wrong. Expected a whole number, 1 or more"),
-        (lambda: Tuning({"dropout": 0.5}), 'Tuning.space["dropout"]: what to try is wrong'),  # type: ignore[dict-item]
+        (lambda: Tuning({"dropout": 0.5}), 'Tuning.space["dropout"]: the space is wrong'),  # type: ignore[dict-item]
         (
             lambda: Tuning({"learnig_rate": Range(0.1, 1)}),
             '"learnig_rate" cannot be tuned. Expected one of batch_size,',
@@ -68,10 +68,16 @@ def test_parameters_go_where_they_belong() -> None:
         (lambda: Tuning({"seed": Range(1, 9)}), '"seed" cannot be tuned'),
         (lambda: Tuning({"learning_rate": Range(0.1, 2)}), "learning_rate is wrong. Expected in (0, 1]. Received: 2"),
         (lambda: Tuning({"batch_size": Range(0, 9)}), 'Tuning.space["batch_size"]: batch_size is wrong'),
-        (lambda: Tuning({"batch_size": Range(8, 64, step=0.5)}), "batch_size is a whole number. Expected Range(8, 64)"),
-        (lambda: Tuning({"hidden_units": Choice([8, 16])}), "a value that Training(hidden_units=...) takes"),
+        (
+            lambda: Tuning({"batch_size": Range(8, 64, step=0.5)}),
+            "batch_size must be a whole number. Expected Range(8, 64)",
+        ),
+        (lambda: Tuning({"hidden_units": Choice([8, 16])}), "a value for Training(hidden_units=...)"),
         (lambda: Tuning({"model": Choice(["deep", "deeper"])}), "model is wrong"),
-        (lambda: problem(hyperparameters={}), 'there is no hyperparameter "units". Expected hyperparameters={...}'),
+        (
+            lambda: problem(hyperparameters={}),
+            'the hyperparameter "units" does not exist. Expected hyperparameters={...}',
+        ),
         (lambda: problem(hyperparameters={"unit": 1}), 'Expected one of unit. Received: "hyperparameters.units"'),
         (lambda: problem(tuning=SPACE), "tuning is wrong. Expected a Tuning"),
     ],

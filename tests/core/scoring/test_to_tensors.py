@@ -322,5 +322,5 @@ def test_a_typed_value_is_the_category_that_says_it() -> None:
     taken = ModelInput("x", "string", None, ("x",), spellings={"true": "True", "2": "2.0", "3": ""})
     for column, expected in (([True, False], ["True", "false"]), ([2.0, 5.0], ["2.0", "5"]), (["true", "2"],) * 2):
         assert texts(feeds_of(pa.record_batch({"x": pa.array(column)}), [taken])) == expected
-    with pytest.raises(DataError, match="several of the categories"):
+    with pytest.raises(DataError, match="several categories"):
         feeds_of(pa.record_batch({"x": pa.array([3])}), [taken])

@@ -58,7 +58,7 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
 
 def test_a_file_in_another_encoding_than_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("k,a\n1,é\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"the file has no header that can be read|the file is not shift-jis"):
+    with pytest.raises(DataError, match=r"the file's header cannot be read|the file is not shift-jis"):
         rows_of(tmp_path / "a.csv", CsvDialect(encoding="shift-jis"), ["k"])
 
 

@@ -157,7 +157,7 @@ def test_files_are_found_in_order_and_others_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"k\n1\n")
     assert [(part.index, part.name) for part in list_parts(str(tmp_path))] == [(0, "a.parquet"), (1, "b.csv")]
     assert [part.name for part in list_parts(f"{tmp_path}/b*.csv")] == ["b.csv"]
-    with pytest.raises(DataError, match="a format that is not read") as error:
+    with pytest.raises(DataError, match="format is not supported") as error:
         list_parts(str(tmp_path / "notes.txt"))
     assert str(error.value.expected).startswith("a name ending in .csv, .tsv, .parquet, ")
     assert error.value.received == ".txt"

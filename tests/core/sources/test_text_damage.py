@@ -32,7 +32,7 @@ def over(content: bytes, place: int, damage: bytes) -> bytes:
 DAMAGE: dict[str, tuple[bytes, str, str]] = {
     "zero block": (
         over(LONG, PLACE, bytes(4096)),
-        "the file holds zero bytes, as a damaged disk or a broken transfer leaves them",
+        "the file contains zero bytes, a sign of a damaged disk or a broken transfer",
         f"byte 0x00 at offset {PLACE}",
     ),
     "one byte": (over(LONG, PLACE, b"\xff"), "the file is not UTF-8", f"byte 0xff at offset {PLACE}"),
@@ -40,7 +40,7 @@ DAMAGE: dict[str, tuple[bytes, str, str]] = {
     "a quote left open": (
         over(LONG, AFTER_COMMA, b'"'),
         "a quote is opened and never closed",
-        f"none in the {LONG.count(bytes([10])) - LINE + 1:,} lines to the file's end",
+        f"no closing quote in the {LONG.count(bytes([10])) - LINE + 1:,} lines to the file's end",
     ),
 }
 
@@ -144,7 +144,7 @@ def test_a_row_over_many_lines_says_so(tmp_path: Path) -> None:
 def test_zero_bytes_in_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(over("".join(json.dumps({"a": n, "b": n}) + "\n" for n in range(99)).encode(), 500, bytes(64)))
-    with pytest.raises(UnreadableFile, match="the file holds zero bytes"):
+    with pytest.raises(UnreadableFile, match="the file contains zero bytes"):
         rows_of(path, CsvDialect())
 
 
@@ -154,4 +154,4 @@ def test_many_files_in_another_encoding_say_how_to_read_them(tmp_path: Path) -> 
         (tmp_path / f"{number}.csv").write_bytes(content)
     with pytest.raises(DataError, match="3 of 3 files cannot be read") as error:
         preprocess(PROBLEM_FILE, PreprocessConfig(str(tmp_path), str(tmp_path / "out"), "0" * 16))
-    assert "give its encoding by --csv, such as encoding=latin-1" in str(error.value)
+    assert "set its encoding with --csv, such as encoding=latin-1" in str(error.value)

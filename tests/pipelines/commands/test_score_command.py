@@ -48,7 +48,7 @@ def test_describe(model: Path, rows: Path) -> None:
     assert done.stdout.splitlines()[:2] == ["model version v1", "signature serving_default, key record_id"]
     assert "gestation_weeks  float32  [rows]  gestation_weeks (may be missing: NaN)" in done.stdout
     assert "prediction  float32  [rows]  prediction" in done.stdout
-    wanted = "rows are prepared for a job: they are not all JSON lines in Cloud Storage, nor a table"
+    wanted = "rows are prepared for a job: they are neither JSON lines in Cloud Storage nor a table"
     assert done.stdout.splitlines()[-1] == wanted
 
 

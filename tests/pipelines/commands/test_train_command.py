@@ -102,7 +102,7 @@ def test_ended_and_started_again_it_gives_the_very_same_model(
         assert "Traceback" not in ended.stderr
     again = headrace(*given)
     assert again.returncode == 0, again.stderr
-    assert "goes on from the checkpoint of step" in again.stderr
+    assert "resumes from the checkpoint of step" in again.stderr
     assert "resumed from a checkpoint at step" in lines(again)
     assert record(output)["history"] == record(whole)["history"]
     assert record(output)["model_version"] == record(whole)["model_version"]

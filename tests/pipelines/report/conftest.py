@@ -210,7 +210,7 @@ def training(task: str, chance: random.Random) -> dict[str, Any]:
             "parameters": 1745,
             "notes": ['plurality: 1 new value ("quadruplets"); each starts as the unknown value'],
         },
-        "notes": ["forecast: 40 s to come, 45 s in all, unless early stopping ends it sooner"],
+        "notes": ["forecast: 40 s remaining, 45 s in total, unless early stopping ends it sooner"],
         "rows_per_second": 11873.4,
         "input_share": 0.083,
         "seed": 1,

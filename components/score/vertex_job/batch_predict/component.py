@@ -1,7 +1,7 @@
-"""The job of the approach "job" as a task of a Vertex pipeline: google-cloud-pipeline-components' ModelBatchPredictOp.
+"""Batch prediction task: runs the job of the approach "job" in a Vertex pipeline, by ModelBatchPredictOp.
 
-It asks for the job that `job.request` asks for, of instances that `job_step.prepare` made. With the label of that job,
-`job.score` finds it and makes Predictions of its results.
+ModelBatchPredictOp is of google-cloud-pipeline-components. The task requests the same job as `run.request`, for the
+instances of `step.prepare`. `run.score` finds the job by its label and converts its results to Predictions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from headrace.components.score.options import JobOptions
 
 
 def batch_predict(prepared: Any, options: JobOptions, *, encryption_key: str = "") -> Any:
-    """The task, and before it the one by which the pipeline knows the model.
+    """Adds the task, and before it the importer task of the model.
 
     Args:
         prepared: the outputs of `job_component.prepare`, by name.
-        options: how the job runs; its model is the prepared one's. Their checks leave no character that breaks the
-            component's request, which is JSON glued together.
+        options: of the job; its model is the prepared one. Their checks refuse characters that would break the
+            component's request, which is concatenated JSON.
         encryption_key: of Cloud KMS, or "".
     """
     model = dsl.importer(
@@ -34,7 +34,7 @@ def batch_predict(prepared: Any, options: JobOptions, *, encryption_key: str = "
         location=options.region,
         instances_format=prepared["instances_format"],
         predictions_format="jsonl",
-        # One of the two is empty, and the component's launcher leaves out what is.
+        # One of the two is empty, and the component's launcher omits empty fields.
         gcs_source_uris=prepared["instances"],
         bigquery_source_input_uri=prepared["table"],
         instance_type="object",

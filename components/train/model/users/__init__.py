@@ -1,1 +1,1 @@
-"""Models of the user's own: what `build_model` returns, called, checked and understood."""
+"""Users' models: calls `build_model` and checks the model that it returns."""

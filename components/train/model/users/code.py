@@ -1,4 +1,4 @@
-"""Calls of the user's own code: with seeds, and with errors that show the user's own line."""
+"""Calls of user code, with seeded random numbers and with errors that show the line in the user's file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.problem.file import ProblemFile
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeds what build_model may draw from; the caller's own random numbers go on as if nothing had been."""
+    """Seeds the random numbers of build_model, and restores the caller's random state afterwards."""
     python, numbers = random.getstate(), np.random.get_state()
     # numpy's seeds are uint32.
     keras.utils.set_random_seed(seed % (1 << 32))
@@ -28,10 +28,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def blaming(problem_file: ProblemFile, what: str, function: str = "build_model") -> Iterator[None]:
-    """Turns what the user's code raises into an error that shows the user's own line.
+    """Translates an exception from user code into an error that shows the line in the user's file.
 
     Raises:
-        ProblemError: whatever was raised.
+        ProblemError: the user's code raised an exception.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Extreme rows: what a model is tried on besides ordinary rows before it is trained."""
+"""Extreme rows, on which a user's model is checked before training, in addition to ordinary rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNSEEN = b"a value that no row had"
 def extreme_rows(
     problem: Problem, statistics: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`rows`, and copies of the first one with the minimum or maximum of a number, or an unseen category, in each.
+    """Adds to `rows` copies of the first one, each with the minimum or maximum of a number or an unseen category.
 
     Args:
         problem: what was declared.
@@ -30,8 +30,8 @@ def extreme_rows(
             changed += [(column.name, value) for value in extremes if value is not None]
         elif column.vocabulary is None or column.max_unknown is not None:
             changed.append((column.name, _UNSEEN))
-    found = {name: np.concatenate([values, values[:1].repeat(len(changed), axis=0)]) for name, values in rows.items()}
+    copies = {name: np.concatenate([values, values[:1].repeat(len(changed), axis=0)]) for name, values in rows.items()}
     begin = len(rows["key"])
     for at, (name, value) in enumerate(changed, start=begin):
-        found[name][at] = value
-    return found
+        copies[name][at] = value
+    return copies

@@ -1,4 +1,4 @@
-"""The model of a user's build_model: built, and checked before any work."""
+"""User's model: calls the user's build_model, and checks the model before training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build(
     training: Training,
     sample: Mapping[str, Any],
 ) -> Model:
-    """The model of a user's build_model; see `build.build`, whose arguments and errors these are."""
+    """Builds the model of a user's build_model, with the arguments and errors of `build.build`."""
     problem = problem_file.problem
     where = f"{problem_file.path}, build_model"
     with seeded(training.seed), blaming(problem_file, "build_model failed"):
@@ -40,42 +40,41 @@ def build(
     model = Model(lambda features: {name: features[name] for name in inputs}, built, built, inputs, [built], objective)
     with seeded(training.seed), blaming(problem_file, "the model fails on raw features"):
         outputs = model.outputs(sample)
-        # Only traced: it would otherwise fail in the loop, far from the user's line.
+        # Traced here: in the training loop the error would not show the user's line.
         traced = tf.function(lambda features: built(features, training=True), autograph=False)
         traced.get_concrete_function({name: tf.TensorSpec([None], sample[name].dtype) for name in inputs})
     _check_outputs(outputs, objective, int(next(iter(sample.values())).shape[0]), where)
     if not built.trainable_variables:
-        raise ProblemError("the model has nothing to train", where=where, expected="weights", received="none")
+        raise ProblemError(
+            "the model has no trainable weights", where=where, expected="one weight or more", received="none"
+        )
     _check_missing(model, problem, sample, where)
     kind = output_kind(built, lambda: model.outputs(sample), objective, where)
     return dataclasses.replace(model, objective=dataclasses.replace(objective, outputs=kind))
 
 
 def _check_methods(built: Any, where: str) -> None:
-    """Refuses methods of the model's own that Keras would call, and that this loop does not."""
+    """Refuses overridden methods that Keras' fit would call and this training loop does not."""
     for name in ("train_step", "test_step", "predict_step"):
         if getattr(type(built), name) is not getattr(keras.Model, name):
             raise ProblemError(
-                f"the model has a {name} of its own",
+                f"the model overrides {name}",
                 where=where,
-                expected=f"Keras' {name}: the same loop trains on every kind of device",
+                expected=f"Keras' {name}: headrace trains with its own loop, which does not call it",
                 received=f"{type(built).__name__}.{name}",
-                fix="Put what it adds into the loss, compute_loss, or callbacks",
+                fix="Move its code into the loss, compute_loss, or callbacks",
             )
     if type(built).compute_loss is not keras.Model.compute_loss and not built.compiled:
         raise ProblemError(
-            "the model has a compute_loss of its own, and is not compiled",
+            "the model overrides compute_loss, and is not compiled",
             where=where,
-            expected="model.compile(optimizer=...) before it is returned: then that loss is trained",
+            expected="model.compile(optimizer=...) before the model is returned, so that this loss is used",
             received=f"{type(built).__name__}.compute_loss",
         )
 
 
 def _check_inputs(built: Any, problem: Problem, where: str) -> tuple[str, ...]:
-    """The features that the model takes.
-
-    A subclassed model does not say, and gets all of them.
-    """
+    """The input features of the model. A subclassed model declares none and receives all features."""
     expected = {c.name: "float32" if isinstance(c, Numeric) else "string" for c in problem.columns}
     declared = getattr(built, "input", None) if getattr(built, "inputs", None) else None
     if declared is None:
@@ -88,9 +87,9 @@ def _check_inputs(built: Any, problem: Problem, where: str) -> tuple[str, ...]:
         shape = tuple(tensor.shape)
         if name not in expected:
             raise ProblemError(
-                f'the model takes an input "{name}", which is no feature',
+                f'the model has an input "{name}", which is not a feature',
                 where=where,
-                expected=f"names among {', '.join(expected)}",
+                expected=f"one of {', '.join(expected)}",
                 received=f'"{name}"',
             )
         if tensor.dtype != expected[name] or shape not in ((None,), (None, 1)):
@@ -108,7 +107,7 @@ def _check_outputs(outputs: Any, objective: Objective, rows: int, where: str) ->
     meaning = {
         "regression": "the value",
         "binary": f'the logit or the probability of "{second}", as of Dense(1) or Dense(1, activation="sigmoid")',
-        "multiclass": "a logit or a probability for each class, in the order of the label's vocabulary",
+        "multiclass": "one logit or probability per class, in the order of the label's vocabulary",
     }[objective.task]
     received = _describe(outputs)
     if tf.is_tensor(outputs):
@@ -124,7 +123,7 @@ def _check_outputs(outputs: Any, objective: Objective, rows: int, where: str) ->
 
 
 def _check_missing(model: Model, problem: Problem, sample: Mapping[str, Any], where: str) -> None:
-    """A model that answers NaN for a missing value would fail in training at the first such row, or when it serves."""
+    """Refuses a model that returns NaN for a missing value: it would fail at the first such row."""
     for column in problem.columns:
         if not column.optional or column.name not in model.inputs:
             continue
@@ -133,9 +132,9 @@ def _check_missing(model: Model, problem: Problem, sample: Mapping[str, Any], wh
         features[column.name] = tf.fill(sample[column.name].shape, missing)
         if not np.isfinite(model.outputs(features)).all():
             raise ProblemError(
-                f'the model gives no finite number where "{column.name}" is missing',
+                f'the model\'s output is not finite if "{column.name}" is missing',
                 where=where,
-                expected=f'a model that replaces {missing!r}, since "{column.name}" is optional',
+                expected=f'a model that replaces {missing!r}, because "{column.name}" is optional',
                 received="NaN or infinity",
             )
 

@@ -47,7 +47,7 @@ def output_kind(core: Any, outputs: Callable[[], Any], objective: Objective, whe
         raise ProblemError(
             "the loss is not a mean over rows",
             where=where,
-            expected='reduction="sum_over_batch_size", as it is by default',
+            expected='reduction="sum_over_batch_size", the default',
             received=f"{_name(loss)}(reduction={loss.reduction!r})",
         )
     tried = _tried(core, outputs)
@@ -67,24 +67,24 @@ def output_kind(core: Any, outputs: Callable[[], Any], objective: Objective, whe
     bounded = len(seen) > 0 and bool(((seen >= 0) & (seen <= 1)).all())
     if bounded and objective.task == "multiclass" and (np.abs(seen.sum(axis=1) - 1) > _TOTAL_TOLERANCE).any():
         raise ProblemError(
-            "the outputs of the classes are probabilities of their own, which do not sum to 1",
+            "the outputs are independent probabilities of the classes, which do not sum to 1",
             where=where,
             expected=f"{_ending(objective)}, or logits: Dense({objective.units})",
             received=f"{[round(float(value), 4) for value in seen[0]]}",
         )
     if bounded and takes == "logits":
         raise ProblemError(
-            "the loss takes logits, and the model gives probabilities: the sigmoid or softmax would be applied twice",
+            "the loss expects logits, and the model returns probabilities: sigmoid or softmax would be applied twice",
             where=where,
             expected=f"loss=keras.losses.{_cross_entropy(objective)}(), or a last layer without activation",
             received=f"{_name(loss)}(from_logits=True), and outputs between 0 and 1",
         )
     if not bounded and takes == "probabilities":
         raise ProblemError(
-            "the loss takes probabilities, and the model gives none",
+            "the loss expects probabilities, and the model returns other values",
             where=where,
             expected=f"{_ending(objective)}, or loss=keras.losses.{_cross_entropy(objective)}(from_logits=True)",
-            received=f"{_name(loss)}, and outputs beyond 0 and 1",
+            received=f"{_name(loss)}, and outputs below 0 or above 1",
         )
     return "probabilities" if bounded else "logits"
 

@@ -116,7 +116,7 @@ def test_a_span_again(tmp_path: Path) -> None:
     assert add(tmp_path, "1", PARTS[0]).status == "unchanged"
     assert add(tmp_path, "1", PARTS[0], replace=True).status == "unchanged"
     assert (tmp_path / "examples").stat().st_ino == inode
-    with pytest.raises(UsageError, match="span 1 is there already, made of other data"):
+    with pytest.raises(UsageError, match="span 1 exists already, with other data"):
         add(tmp_path, "1", PARTS[1])
     assert contents(tmp_path / "examples") == before
     update = add(tmp_path, "1", PARTS[1], replace=True)
@@ -127,14 +127,14 @@ def test_a_span_again(tmp_path: Path) -> None:
 
 
 def test_spans_that_are_refused(tmp_path: Path, births: Path) -> None:
-    with pytest.raises(UsageError, match="not made of spans"):
+    with pytest.raises(UsageError, match="have no spans"):
         add(tmp_path, "1", PARTS[0])
     add(tmp_path, "1", PARTS[0], "spanned")
     with pytest.raises(UsageError, match="of two kinds"):
         add(tmp_path, "2026-11-20", PARTS[1], "spanned")
-    with pytest.raises(UsageError, match="no such span"):
+    with pytest.raises(UsageError, match="the span does not exist"):
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "spanned"), span="9")
-    with pytest.raises(UsageError, match="are made of spans"):
+    with pytest.raises(UsageError, match="have spans"):
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "spanned"))
     with pytest.raises(UsageError, match="no Examples to append to"):
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "none"))

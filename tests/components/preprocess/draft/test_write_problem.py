@@ -111,7 +111,7 @@ def test_every_kind_of_column(tmp_path: Path) -> None:
         'always "same"',
         '"empty" is left out: it has no values',
         '"nearly_empty" is left out: 99.0% of the rows have no value',
-        '"nested" is left out: its values are of the type list',
+        '"nested" is left out: its values have the type list',
         "2.0% missing",
         "accuracy of 60.0% and an auc of 0.5",
     ):
@@ -193,7 +193,7 @@ def test_types_that_differ_in_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "said"),
     [
-        ({"id": ["a", "b"] * 6, "b": [2, 3] * 6}, {"key": "none"}, "there is no such column"),
+        ({"id": ["a", "b"] * 6, "b": [2, 3] * 6}, {"key": "none"}, "the column does not exist"),
         ({"id": ["a", "b"] * 6, "b": range(12)}, {"key": "id"}, "row 1 of table.parquet and row 3 of table.parquet"),
         ({"id": [None, *range(11)], "b": range(12)}, {"key": "id"}, "1 rows have no value, the first of them row 1"),
         ({"id": list("abcdefghijkl"), "b": range(12)}, {"label": "id"}, "id cannot be the label"),
@@ -201,7 +201,7 @@ def test_types_that_differ_in_files(tmp_path: Path) -> None:
         ({"id": list("abcdefghijkl"), "b": [1, 2] * 6}, {}, "no column can be a feature.*no other columns"),
         ({"id": ["a", "b"], "b": [1, 2]}, {}, "too few rows"),
         ({"id": pa.array([], pa.string())}, {}, "there are no rows"),
-        ({"id": [[1]] * 12}, {}, "no column can be read.*more than one value a row"),
+        ({"id": [[1]] * 12}, {}, "no column can be read.*several values per row"),
     ],
 )
 def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, str], said: str) -> None:
@@ -216,7 +216,7 @@ def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, st
         ("a;b", "1;2", "--csv delimiter=';'"),
         ("a\tb", "1\t2", "--csv delimiter=tab"),
         ("a b c", "1 2 3", "--csv delimiter=space"),
-        ("5.1,3.5,setosa", "4.9,3.0,setosa", "the first line is no header.*--csv header="),
+        ("5.1,3.5,setosa", "4.9,3.0,setosa", "the first line is not a header.*--csv header="),
     ],
 )
 def test_a_file_that_is_written_otherwise_names_the_option(tmp_path: Path, header: str, row: str, said: str) -> None:

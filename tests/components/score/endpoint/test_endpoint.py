@@ -291,7 +291,7 @@ def test_a_failure_that_stays_ends_the_run_and_quarantines_nothing(
     tmp_path: Path, proxy: Proxy, data: Path, status: int
 ) -> None:
     proxy.fault = lambda asked: Answer(status, b'{"error": "out of order"}') if asked.number >= 0 else None
-    with pytest.raises(PlatformError, match="did not answer as it should") as caught:
+    with pytest.raises(PlatformError, match="returned no valid response") as caught:
         run(tmp_path, data, options(proxy, tries=2, concurrency=1))
     assert caught.value.exit_status == 75
     assert f"status {status}: out of order" in caught.value.text
@@ -307,9 +307,9 @@ def test_nobody_answers(ask: Callable[..., Scored], proxy: Proxy) -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "does not know who asks"),
-        (403, "does not let this account ask"),
-        (404, "no such model or address"),
+        (401, "refuses the token"),
+        (403, "denies access to this account"),
+        (404, "no model at this address"),
         (405, "refuses the request"),
     ],
 )
@@ -324,7 +324,7 @@ def test_what_the_user_has_to_mend(proxy: Proxy, ask: Callable[..., Scored], sta
 def test_rows_are_not_sent_elsewhere(proxy: Proxy, server: str, ask: Callable[..., Scored]) -> None:
     elsewhere = {"location": f"{server}/v1/models/natality:predict?token=hunter2"}
     proxy.fault = lambda asked: Answer(307, b"", elsewhere) if asked.number >= 0 else None
-    with pytest.raises(UsageError, match="sends elsewhere") as caught:
+    with pytest.raises(UsageError, match="redirects") as caught:
         ask(options(proxy))
     assert "hunter2" not in caught.value.text
     assert len(proxy.predictions) == 1
@@ -333,7 +333,7 @@ def test_rows_are_not_sent_elsewhere(proxy: Proxy, server: str, ask: Callable[..
 def test_the_deadline_is_for_all_requests_together(proxy: Proxy, ask: Callable[..., Scored]) -> None:
     proxy.fault = lambda asked: Answer(503, b'{"error": "busy"}') if asked.number >= 0 else None
     time = Time()
-    with pytest.raises(PlatformError, match="the time for all answers has passed") as caught:
+    with pytest.raises(PlatformError, match="the deadline for all responses has passed") as caught:
         ask(options(proxy, tries=100, deadline_seconds=20.0), time=time)
     assert time.waited == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
     assert "busy" in caught.value.text
@@ -341,7 +341,7 @@ def test_the_deadline_is_for_all_requests_together(proxy: Proxy, ask: Callable[.
 
 def test_the_first_error_ends_what_others_ask(proxy: Proxy, ask: Callable[..., Scored]) -> None:
     proxy.fault = lambda asked: Answer(403 if asked.number == 5 else 503) if asked.number >= 0 else None
-    with pytest.raises(UsageError, match="does not let this account"):
+    with pytest.raises(UsageError, match="denies access to this account"):
         ask(options(proxy, concurrency=3, rows_per_request=48, tries=100), 2000)
     # The tries of each of the three have ended.
     assert len(proxy.predictions) < 100
@@ -477,7 +477,7 @@ def test_a_model_that_changes_in_the_middle_is_an_error(proxy: Proxy, ask: Calla
         return dataclasses.replace(answer, headers={"x-model-version": "b" * 16}) if asked.number == 2 else answer
 
     proxy.change = change
-    with pytest.raises(PlatformError, match="changed while it was asked") as caught:
+    with pytest.raises(PlatformError, match="changed during scoring") as caught:
         ask(options(proxy, concurrency=1, rows_per_request=48), 480)
     assert VERSION in caught.value.text
     assert "b" * 16 in caught.value.text
@@ -502,13 +502,13 @@ def test_an_endpoint_that_says_nothing_of_its_model_needs_it_at_hand(
     proxy: Proxy, ask: Callable[..., Scored], natality_model: str
 ) -> None:
     vertex = EndpointOptions(f"{proxy.url}/v1/projects/p/locations/l/endpoints/1:predict", concurrency=1)
-    with pytest.raises(UsageError, match="does not say what its model takes"):
+    with pytest.raises(UsageError, match="does not describe its model"):
         ask(vertex)
     good = ask(options(proxy), 480)
     # A server that speaks TensorFlow Serving's predict need not speak its metadata.
     proxy.fault = lambda asked: Answer(404) if asked.method == "GET" else None
     assert ask(options(proxy), 480, model=natality_model).predictions.equals(good.predictions)
-    with pytest.raises(UsageError, match="does not say what its model takes"):
+    with pytest.raises(UsageError, match="does not describe its model"):
         ask(options(proxy))
     proxy.reset()
 
@@ -551,7 +551,7 @@ def test_a_token_that_is_none(
     proxy: Proxy, ask: Callable[..., Scored], monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("ENDPOINT_TOKEN", value)
-    with pytest.raises(UsageError, match="token is not there") as caught:
+    with pytest.raises(UsageError, match="token is missing") as caught:
         ask(options(proxy, token_variable="ENDPOINT_TOKEN"))
     assert "ENDPOINT_TOKEN" in caught.value.text
     assert "lines" not in caught.value.text
@@ -593,7 +593,7 @@ def test_credentials_that_do_not_work(proxy: Proxy, ask: Callable[..., Scored]) 
         ask(options(proxy), tokens=GoogleTokens("http://h", Account(fails=True)))
     proxy.fault = lambda asked: Answer(401, b'{"error": "not you"}') if asked.number >= 0 else None
     account = Account()
-    with pytest.raises(UsageError, match="does not know who asks"):
+    with pytest.raises(UsageError, match="refuses the token"):
         ask(options(proxy), tokens=GoogleTokens("http://h", account))
     assert account.made == 2
 

@@ -128,11 +128,11 @@ def test_keys_that_come_back_are_those_that_were_sent() -> None:
         ([{"y": 1.0}, {"z": 1.0}], "lacks 'y'"),
         ([{"y": 1.0}, 1.0], "not an object of y"),
         ([1.0, {"y": 1.0}], "not an object of y"),
-        (["1.0", "2.0"], "holds what is not float32"),
+        (["1.0", "2.0"], "has values that are not float32"),
         ([[1.0], 2.0], "not an array in every row"),
         ([[1.0, 2.0], [3.0]], "not 1 values wide"),
-        ([[["1"]], [["2"]]], "holds what is not float32"),
-        ([True, False], "holds what is not float32"),
+        ([[["1"]], [["2"]]], "has values that are not float32"),
+        ([True, False], "has values that are not float32"),
         ([10**400, 1], "is not float32"),
     ],
 )
@@ -144,18 +144,18 @@ def test_an_answer_that_is_none(predictions: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("output", "predictions", "message"),
     [
-        (ModelOutput("y", "string"), ["a", None], "holds what is not text"),
+        (ModelOutput("y", "string"), ["a", None], "has values that are not text"),
         (ModelOutput("y", "string"), ["a", "\ud800"], "not Unicode"),
         (ModelOutput("y", "string", 2), ["ab", "cd"], "not an array in every row"),
         (ModelOutput("y", "string", 2), [["a"], ["b", "c", "d"]], "not 2 values wide"),
         (ModelOutput("y", "float32", 2), [[1.0], [1.0, 2.0]], "not 2 values wide"),
         (ModelOutput("y", "float32", 0), [[1.0, 2.0], [1.0]], "not 2 values wide"),
-        (ModelOutput("y", "float32", 2), [["1", "2"], ["1", "2"]], "holds what is not float32"),
+        (ModelOutput("y", "float32", 2), [["1", "2"], ["1", "2"]], "has values that are not float32"),
         (ModelOutput("y", "int8"), [1, 200], "is not int8"),
-        (ModelOutput("y", "int8"), [1, 1.0], "holds what is not int8"),
-        (ModelOutput("y", "int8"), [1, None], "holds what is not int8"),
-        (ModelOutput("y", "int8"), [1, True], "holds what is not int8"),
-        (ModelOutput("y", "bool"), [1, True], "holds what is not bool"),
+        (ModelOutput("y", "int8"), [1, 1.0], "has values that are not int8"),
+        (ModelOutput("y", "int8"), [1, None], "has values that are not int8"),
+        (ModelOutput("y", "int8"), [1, True], "has values that are not int8"),
+        (ModelOutput("y", "bool"), [1, True], "has values that are not bool"),
     ],
 )
 def test_an_answer_of_another_type(output: ModelOutput, predictions: Any, message: str) -> None:
@@ -230,13 +230,13 @@ def test_what_tensorflow_serving_says_of_a_model() -> None:
     ],
 )
 def test_what_no_column_holds(taken: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="cannot be held against columns"):
+    with pytest.raises(DataError, match="cannot be fed from columns"):
         takes_of_metadata(metadata({"a": taken}, {"y": info("DT_FLOAT", -1)}), "serving_default", "http://h")
 
 
 @pytest.mark.parametrize("said", [{}, [], None, {"metadata": {"signature_def": None}}])
 def test_metadata_that_is_none(said: Any) -> None:
-    with pytest.raises(DataError, match="does not say what its model takes"):
+    with pytest.raises(DataError, match="does not describe its model"):
         takes_of_metadata(said, "serving_default", "http://h")
 
 

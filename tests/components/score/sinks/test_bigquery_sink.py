@@ -138,14 +138,14 @@ def test_a_load_that_lost_rows_is_seen(
             real(client, table, job, what)
 
     monkeypatch.setattr(bigquery_sink, "_load", lose)
-    with pytest.raises(PlatformError, match="BigQuery does not have every row") as caught:
+    with pytest.raises(PlatformError, match="rows are missing in BigQuery") as caught:
         run(tmp_path, data, f"bigquery://{PROJECT}.{dataset}.predictions")
-    assert (caught.value.expected, caught.value.received) == ("598", "299")
+    assert (caught.value.expected, caught.value.received) == ("598 rows", "299")
     assert tables(dataset) == []
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path, data: Path, bigquery: Server) -> None:
-    with pytest.raises(DataError, match="there is no such dataset"):
+    with pytest.raises(DataError, match="the dataset does not exist"):
         run(tmp_path, data, f"bigquery://{PROJECT}.gone.predictions")
     assert not (tmp_path / "out").exists()
 

@@ -57,7 +57,7 @@ def test_answers_are_found_in_any_order_and_file(read: Callable[..., Results]) -
     ]  # fmt: skip
     (place,) = results.find(np.array([b"0-1"]))
     assert results.columns["words"][int(place)].as_py() == [b"one", b"two"]
-    assert results.why(b"1-1") == "the job gave no prediction, and does not say why"
+    assert results.why(b"1-1") == "the job returned no prediction and no reason"
 
 
 def test_instances_that_come_back_whole_name_their_row_too(read: Callable[..., Results]) -> None:
@@ -75,8 +75,8 @@ def test_what_is_said_of_rows_is_said_of_them(read: Callable[..., Results]) -> N
             ],
         }
     )
-    assert results.why(b"0-2") == "the job gave no prediction: x is wrong"
-    assert results.why(b"0-3") == "the job gave no prediction: too long"
+    assert results.why(b"0-2") == "the job returned no prediction: x is wrong"
+    assert results.why(b"0-3") == "the job returned no prediction: too long"
 
 
 def test_what_is_said_of_batches_is_said_of_those_without_an_answer(read: Callable[..., Results]) -> None:
@@ -84,7 +84,7 @@ def test_what_is_said_of_batches_is_said_of_those_without_an_answer(read: Callab
     results = read({"prediction.errors_stats-00000-of-00001": errors})
     assert results.reasons == {"Post request fails: 400": 64, "Post request fails: 503": 7}
     assert results.why(b"0-1") == (
-        "the job gave no prediction: for some rows it says, most often: Post request fails: 400"
+        "the job returned no prediction: the most frequent error is: Post request fails: 400"
     )
     assert found(results, "0-1") == [None]
 
@@ -99,7 +99,7 @@ def test_a_broken_answer_costs_its_own_row_alone(read: Callable[..., Results]) -
     assert [name for name, score in zip(names, found(results, *names), strict=True) if score is None] == [
         "0-10", "0-20", "0-30",
     ]  # fmt: skip
-    assert "the output score holds what is not float32" in results.why(b"0-10")
+    assert "the output score has values that are not float32" in results.why(b"0-10")
     assert "a prediction lacks 'words'" in results.why(b"0-20")
     assert "half a li" in results.why(b"0-30")
 
@@ -111,7 +111,7 @@ def test_a_row_that_is_answered_twice_has_one_answer_and_a_key_of_two_rows_none(
     assert found(read(files), "a", "b") == [1.0, 2.0]
     results = read(files, "key")
     assert found(results, "a", "b") == [None, 2.0]
-    assert results.why(b"a") == "the job gave no prediction: several rows have this key"
+    assert results.why(b"a") == "the job returned no prediction: several rows have this key"
 
 
 def test_a_second_job_answers_what_the_first_refused(read: Callable[..., Results]) -> None:
@@ -136,10 +136,10 @@ def test_a_second_job_answers_what_the_first_refused(read: Callable[..., Results
     assert both.not_finite_of(b"0-3") == frozenset({"score"})
     # Its own answer was broken, whatever is said of others.
     assert both.not_finite_of(b"0-2") == frozenset()
-    assert "the output score holds what is not float32" in both.why(b"0-2")
+    assert "the output score has values that are not float32" in both.why(b"0-2")
     assert both.reasons.total() == 1
 
 
 def test_a_folder_without_results_is_none(read: Callable[..., Results]) -> None:
-    with pytest.raises(PlatformError, match="the job left no results"):
+    with pytest.raises(PlatformError, match="the job wrote no results"):
         read({})

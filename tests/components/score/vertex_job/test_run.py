@@ -92,7 +92,7 @@ def test_every_row_is_predicted_or_quarantined(run: Callable[..., ScoreResult], 
     assert [(row.file, row.row) for row in lost] == [("a.parquet", 8), ("b.parquet", 101)]
     assert lost[0].fault.message == "weight is missing, and is not optional"
     assert "13.25 is refused" in lost[1].fault.message
-    assert manifest.notes == ("10 rows of batches that the container refused are sent to it again, one by one",)
+    assert manifest.notes == ("10 rows of batches that the container refused are sent again, one by one",)
     # Nothing is left in the bucket but the model.
     assert [found.name for found in gcs.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
 
@@ -212,7 +212,7 @@ def test_a_container_that_refuses_too_many_rows_is_not_asked_about_each(
     assert (result.rows_out, result.reasons) == (589, {"missing_value": 1, "model_failed": 10})
     assert len(jobs_of(vertex)) == 1
     (note,) = PredictionsManifest.read(str(tmp_path / "out")).notes
-    assert note.startswith("10 rows of batches that the container refused are not sent to it again")
+    assert note.startswith("10 rows of batches that the container refused are not sent again")
 
 
 def test_a_second_job_in_which_all_rows_are_refused(
@@ -291,7 +291,7 @@ def test_a_job_that_ended_badly_is_not_taken_for_an_answer(
         raise Refusal(400, "INVALID_ARGUMENT", "the container does not start")
 
     vertex.vertex.work["batchPredictionJobs"] = fails
-    with pytest.raises(UsageError, match=r"failed for what it was given.*the container does not start"):
+    with pytest.raises(UsageError, match=r"failed because of its input.*the container does not start"):
         run()
     vertex.vertex.work["batchPredictionJobs"] = good
     assert run().rows_out == 598
@@ -323,7 +323,7 @@ def test_a_job_that_somebody_cancels(run: Callable[..., ScoreResult], vertex: Ve
     ("code", "message", "error", "said"),
     [
         (403, "Permission 'aiplatform.batchPredictionJobs.create' denied", UsageError, "access is denied"),
-        (429, "Quota exceeded for custom_model_prediction_cpus", PlatformError, "the quota of Vertex AI is used up"),
+        (429, "Quota exceeded for custom_model_prediction_cpus", PlatformError, "the quota of Vertex AI is exhausted"),
         (503, "The service is currently unavailable", PlatformError, "failed or did not respond"),
     ],
 )
@@ -344,21 +344,21 @@ def test_what_the_service_refuses_is_one_paragraph(
 
 
 def test_a_model_that_is_not_there(run: Callable[..., ScoreResult], model: str) -> None:
-    with pytest.raises(UsageError, match="there is no such model"):
+    with pytest.raises(UsageError, match="the model does not exist"):
         run(job_options={"model": model.replace("models/", "models/9")})
-    with pytest.raises(UsageError, match="there is no such model"):
+    with pytest.raises(UsageError, match="the model does not exist"):
         run(job_options={"model": f"{model}@7"})
 
 
 def test_another_model_in_the_registry(run: Callable[..., ScoreResult], put: Callable[[str, bytes], str]) -> None:
     put("model/training.json", b'{"model_version": "another"}')
-    with pytest.raises(UsageError, match="is another one than the one at hand"):
+    with pytest.raises(UsageError, match="differs from the local Model"):
         run()
 
 
 def test_a_job_that_takes_too_long(run: Callable[..., ScoreResult], vertex: VertexServer) -> None:
     vertex.vertex._advance = lambda *_: None  # type: ignore[method-assign]
-    with pytest.raises(PlatformError, match="has not ended in time"):
+    with pytest.raises(PlatformError, match="did not finish before the deadline"):
         run(job_options={"deadline_seconds": 0.05})
 
 
@@ -374,7 +374,7 @@ def test_rows_that_lie_as_the_model_takes_them_are_not_written_again(
     assert made.instance_config.key_field == "id"
     assert (result.rows_out, result.reasons) == (99, {"model_failed": 2})
     assert [row.fault.message for row in quarantined(tmp_path / "out")] == [
-        "the job gave no prediction: several rows have this key"
+        "the job returned no prediction: several rows have this key"
     ] * 2
     # The rows are the user's.
     assert storage.exists(where)
@@ -411,7 +411,7 @@ def test_rows_that_change_meanwhile_are_refused(
         pq.write_table(rows.slice(1), tmp_path / "data" / "a.parquet")
 
     vertex.vertex.work["batchPredictionJobs"] = meddles
-    with pytest.raises(DataError, match="the rows changed while the job ran"):
+    with pytest.raises(DataError, match="the rows changed during the job"):
         run()
 
 

@@ -81,7 +81,7 @@ def test_the_rows_are_read_as_they_lie(
     assert asked.job is not None
     result = job.score(asked, asked.job, lambda message, **_: said.append(message), source=ByHand())
     assert (result.rows_in, result.rows_out, result.rows_quarantined) == (60, 60, 0)
-    assert "a job reads the rows as they lie" in said
+    assert "the job reads the rows without preparation" in said
     (made,) = jobs_of(vertex)
     assert made.input_config.instances_format == "bigquery"
     assert made.input_config.bigquery_source.input_uri == asked.data.replace("bigquery://", "bq://")
@@ -129,7 +129,7 @@ def test_rows_of_one_key_cannot_be_told_apart(
     result = run(config(rows(id=keys, weight=weight), quarantine_budget=0.1))
     assert (result.rows_in, result.rows_out, result.reasons) == (60, 58, {"model_failed": 2})
     assert {row.fault.message for row in quarantined(tmp_path / "out")} == {
-        "the job gave no prediction: several rows have this key"
+        "the job returned no prediction: several rows have this key"
     }
 
 
@@ -213,18 +213,16 @@ def test_why_a_table_is_prepared(make_table: Callable[[pa.Table], str]) -> None:
     nothing = "of them hold NULL, NaN or infinity"
     assert why(make_table(rows(color=missing))) == f"30 {nothing}"
     assert why(make_table(rows(weight=[float("nan"), float("inf"), *range(58)]))) == f"2 {nothing}"
-    assert (
-        why(make_table(rows(weight=["1.5"] * 60))) == "the column weight is not of a type that a job can leave as it is"
-    )
-    assert why(make_table(rows(id=np.arange(60) / 2))).startswith("the column id is not of a type")
+    assert why(make_table(rows(weight=["1.5"] * 60))) == "the column weight has a type that a job may convert"
+    assert why(make_table(rows(id=np.arange(60) / 2))).startswith("the column id has a type")
     assert why(make_table(rows(id=np.arange(60)))) == ""
     assert why(make_table(rows().drop_columns(["color"]))) == ""
     assert why(make_table(rows().drop_columns(["weight"]))) == "there is no column weight"
     assert why(make_table(rows().slice(0, 0))) == "the table is empty"
     run_query(f"CREATE VIEW `{name}_view` AS SELECT * FROM `{name}`")
-    assert why(f"{name}_view") == f"{name}_view is no plain table but a view"
-    assert why(f"demo-project?query=SELECT * FROM `{name}`") == "they are what a query gives"
-    assert why(f"{name}?project=other-project") == "the table is not of demo-project, where the job runs and pays"
+    assert why(f"{name}_view") == f"{name}_view is not a table but a view"
+    assert why(f"demo-project?query=SELECT * FROM `{name}`") == "they are the result of a query"
+    assert why(f"{name}?project=other-project") == "the table is not in demo-project, the project of the job"
 
 
 def test_why_rows_are_prepared_whatever_they_are() -> None:
@@ -232,11 +230,13 @@ def test_why_rows_are_prepared_whatever_they_are() -> None:
     weight = ModelInput("weight", "float32", None, ("grams",))
     assert why(table, Takes("s", TAKES.inputs, TAKES.outputs)) == "no column identifies a row"
     assert why(table, partition_by="color") == "the predictions are partitioned"
-    assert why(table, Takes("s", (weight,), (), "id")) == "an input is fed from columns of other names"
+    assert why(table, Takes("s", (weight,), (), "id")) == "an input is fed from columns with other names"
     list_ = ModelInput("weight", "float32", 3, ("weight",))
-    assert why(table, Takes("s", (list_,), (), "id")).startswith("the model takes a list in each row")
+    assert why(table, Takes("s", (list_,), (), "id")).startswith("an input of the model is a list per row")
     for takes in (Takes("s", TAKES.inputs, (), "color"), Takes("s", TAKES.inputs, (), "id", key_input="key")):
-        assert why(table, takes) == f"the model takes {takes.key}, which a job keeps from it as the key"
+        assert (
+            why(table, takes) == f"the model has an input {takes.key}, which a job excludes from its input as the key"
+        )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_worker_that_dies_and_comes_back_rejoins_from_the_last_checkpoint(tmp_
     # It was killed after 30 steps, of which each fourth is kept; and told to end 20 steps later.
     assert 24 <= first <= 32
     assert first + 20 <= second <= first + 24
-    assert f"it goes on from step {second}" in finished.stderr
+    assert f"it resumes from step {second}" in finished.stderr
     assert states["stopped"]["history"] == states["peaceful"]["history"]
     weights = [np.load(tmp_path / name / "weights.npz") for name in ("peaceful", "stopped")]
     for name in weights[0]:

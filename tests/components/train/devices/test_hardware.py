@@ -29,7 +29,7 @@ def test_one_device_is_chosen_with_its_reason() -> None:
         choice = strategy.choose(Hardware(devices, accelerator, cores=4, memory_bytes=None))
         return choice.name, choice.device, choice.why
 
-    assert chosen((), None) == ("OneDevice", "CPU:0", "no accelerator was found: the CPU, with 4 cores")
+    assert chosen((), None) == ("OneDevice", "CPU:0", "no accelerator: the CPU, with 4 cores")
     assert chosen(("GPU:0",), "NVIDIA T4") == ("OneDevice", "GPU:0", "one NVIDIA T4 was found")
     assert chosen(("GPU:0", "GPU:1"), "NVIDIA T4") == (
         "Mirrored",

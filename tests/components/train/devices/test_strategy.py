@@ -33,7 +33,7 @@ def cluster(addresses: Any, task: str = "worker", index: int = 1) -> Cluster:
 @pytest.mark.parametrize(
     ("found", "asked", "name", "devices", "why"),
     [
-        (machine(), "auto", "OneDevice", ("CPU:0",), "no accelerator was found: the CPU, with 4 cores"),
+        (machine(), "auto", "OneDevice", ("CPU:0",), "no accelerator: the CPU, with 4 cores"),
         (machine(1), "auto", "OneDevice", ("GPU:0",), "one NVIDIA H100 was found"),
         (machine(2), "auto", "Mirrored", ("GPU:0", "GPU:1"), "2 of NVIDIA H100 were found"),
         (
@@ -41,14 +41,14 @@ def cluster(addresses: Any, task: str = "worker", index: int = 1) -> Cluster:
             "one_device",
             "OneDevice",
             ("GPU:0",),
-            "one device was asked for, of 2 NVIDIA H100 that were found",
+            "one device was requested, of 2 NVIDIA H100 that were found",
         ),
         (
             machine(cpus=2),
             "mirrored",
             "Mirrored",
             ("CPU:0", "CPU:1"),
-            "asked for; the CPU is divided into 2 devices",
+            "requested; the CPU is divided into 2 devices",
         ),
         (
             machine(2, cluster=cluster(WORKERS)),
@@ -110,7 +110,7 @@ def test_what_the_machine_cannot_do_is_refused(
 @pytest.mark.parametrize(
     ("found", "asked", "precision", "why"),
     [
-        (machine(), "auto", "float32", "a CPU does not gain from less"),
+        (machine(), "auto", "float32", "a CPU does not gain from lower precision"),
         (
             machine(1),
             "auto",
@@ -127,18 +127,18 @@ def test_what_the_machine_cannot_do_is_refused(
             machine(1, "Tesla P100", (6, 0)),
             "auto",
             "float32",
-            "Tesla P100 has compute capability 6.0, and gains from less from 7.0 on",
+            "Tesla P100 has compute capability 6.0, and gains from lower precision from 7.0 on",
         ),
         (
             machine(1, "A new one", None),
             "auto",
             "float32",
-            "A new one has compute capability unknown, and gains from less from 7.0 on",
+            "A new one has compute capability unknown, and gains from lower precision from 7.0 on",
         ),
         (machine(tpu="t"), "auto", "mixed_bfloat16", "a TPU multiplies in bfloat16"),
-        (machine(1), "mixed_float16", "mixed_float16", "asked for"),
-        (machine(1), "float32", "float32", "asked for"),
-        (machine(), "mixed_bfloat16", "mixed_bfloat16", "asked for; this device does not gain from it"),
+        (machine(1), "mixed_float16", "mixed_float16", "requested"),
+        (machine(1), "float32", "float32", "requested"),
+        (machine(), "mixed_bfloat16", "mixed_bfloat16", "requested; this device does not gain from it"),
     ],
 )
 def test_precision_follows_from_the_device(found: Hardware, asked: Any, precision: str, why: str) -> None:
@@ -249,9 +249,9 @@ def lines(found: Hardware, training: Training | None = None, **options: Any) -> 
 def test_what_it_would_do_is_described() -> None:
     assert lines(machine()) == {
         "Machine": "4 cores, no accelerator, 8.0 GB of memory free",
-        "Strategy": "OneDevice: no accelerator was found: the CPU, with 4 cores",
+        "Strategy": "OneDevice: no accelerator: the CPU, with 4 cores",
         "Devices": "CPU:0",
-        "Precision": "float32: a CPU does not gain from less; weights, and the exported model, are float32",
+        "Precision": "float32: a CPU does not gain from lower precision; weights, and the exported model, are float32",
         "XLA": "no: not requested",
         "Batch": "64 rows per step; learning rate 0.001",
         "Budget": "none",

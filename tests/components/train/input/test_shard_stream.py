@@ -53,4 +53,4 @@ def test_what_decodes_records_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened.decoder == "C"
     monkeypatch.setattr(native, "library", lambda: None)
     monkeypatch.setattr(native, "absence", lambda: "it was not built")
-    assert opened.decoder == "numpy: the C code is not used: it was not built"
+    assert opened.decoder == "numpy, because the C code is not used: it was not built"

@@ -195,7 +195,7 @@ def test_workers_that_share_by_file_read_files_of_their_own(tmp_path: Path) -> N
     assert stream(opened, 10, 4, 1, 2) == parts[1][4:]
     with pytest.raises(UsageError, match="fewer shards than workers"):
         opened.batches(0, 4, 5)
-    with pytest.raises(UsageError, match="rows that are kept are not shared by file"):
+    with pytest.raises(UsageError, match="cached rows cannot be distributed by file"):
         source(COUNTED, examples, sharding="file")
 
 
@@ -207,7 +207,7 @@ def test_an_order_is_the_same_wherever_its_rows_are_kept(tmp_path: Path) -> None
         assert both[0] == both[1]
     with pytest.raises(UsageError, match="the order of rows is wrong"):
         source(COUNTED, examples, order="sorted")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="kept its rows"):
+    with pytest.raises(UsageError, match="cached its rows"):
         source(COUNTED, examples, cache="none", order="uniform")
 
 
@@ -316,11 +316,11 @@ def test_where_rows_are_kept_follows_from_what_is_free() -> None:
     assert chosen(101, 400, 202) == "disk"
     assert chosen(101, 400, 201) == "none"
     assert (chosen(1 << 30, None, 0), chosen((1 << 30) + 1, None, 0)) == ("memory", "none")
-    assert choose_cache("none", 1, 100, 100) == Place("none", "it was asked for")
+    assert choose_cache("none", 1, 100, 100) == Place("none", "requested")
     assert choose_cache("memory", 100, 100, 0).cache == "memory"
-    with pytest.raises(UsageError, match="cannot be kept in memory"):
+    with pytest.raises(UsageError, match="do not fit in memory"):
         choose_cache("memory", 101, 100, 0)
-    with pytest.raises(UsageError, match="cannot be kept on disk"):
+    with pytest.raises(UsageError, match="do not fit on disk"):
         choose_cache("disk", 101, 100, 100)
 
 

@@ -27,8 +27,8 @@ USUAL = {"input_share": 0.1, "cache": "memory", "device": "GPU", "precision": "f
             {"device": "CPU", "batch_size": 512},
             "compute",
             (
-                "bound by compute: 10% of the time waiting for input; what would help: a GPU, which pays for models "
-                "larger than a few hundred thousand parameters, or --xla"
+                "bound by compute: 10% of the time waiting for input; what would help: a GPU, which is faster for "
+                "models of more than a few hundred thousand parameters, or --xla"
             ),
         ),
         (
@@ -42,14 +42,14 @@ USUAL = {"input_share": 0.1, "cache": "memory", "device": "GPU", "precision": "f
         (
             {"input_share": 0.6, "cache": "disk", "device": "CPU", "batch_size": 1024},
             "input",
-            "bound by input: 60% of the time waiting for input; what would help: more memory: rows come from disk",
+            "bound by input: 60% of the time waiting for input; what would help: more memory: rows are read from disk",
         ),
         (
             {"input_share": 0.25, "cache": "none"},
             "memory",
             (
                 "bound by memory: 25% of the time waiting for input; what would help: more memory or a larger local "
-                "disk: the rows fit in neither, and are parsed again each epoch"
+                "disk: the rows fit in neither and are parsed again in each epoch"
             ),
         ),
     ],

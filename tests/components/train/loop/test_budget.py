@@ -62,9 +62,9 @@ def test_the_first_bound_counts(bounds: dict[str, float], last: float, said: str
     [
         ("", {"accuracy": 1.0}, ""),
         ("accuracy=0.9", {"accuracy": 0.89}, ""),
-        ("accuracy=0.9", {"accuracy": 0.9}, "target: accuracy 0.9, asked for was 0.9"),
+        ("accuracy=0.9", {"accuracy": 0.9}, "target: accuracy 0.9, requested was 0.9"),
         ("log_loss=0.3", {"log_loss": 0.31}, ""),
-        ("log_loss=0.3", {"log_loss": 0.2512345}, "target: log_loss 0.2512, asked for was 0.3"),
+        ("log_loss=0.3", {"log_loss": 0.2512345}, "target: log_loss 0.2512, requested was 0.3"),
         ("log_loss=0.3", {"log_loss": math.nan}, ""),
         ("log_loss=0.3", {}, ""),
     ],
@@ -81,11 +81,11 @@ def test_a_forecast_adds_what_is_to_come() -> None:
     assert (forecast.left_seconds, forecast.seconds, forecast.enough) == (3540.0, 3600.0, True)
     assert forecast.cost == 3.0
     assert forecast.text == (
-        "forecast: 59 min to come, 60 min in all, 3.00 at 3 an hour, unless early stopping ends it sooner"
+        "forecast: 59 min remaining, 60 min in total, 3.00 at 3 per hour, unless early stopping ends it sooner"
     )
     more = meter.forecast(Pace(0.5), steps=28560, evaluations=9)
     assert (more.seconds, more.enough) == (14340.0, False)
-    assert more.text.endswith("Warning: max_hours 2 will not do: it ends training after 50% of what is to come")
+    assert more.text.endswith("Warning: max_hours 2 is too small: it ends training after 50% of the remaining time")
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,10 @@ def test_the_newest_are_kept(place: str) -> None:
     [
         ("arrays.bin", lambda content: content[:-1], "arrays.bin is damaged"),
         ("arrays.bin", lambda content: content[:9] + bytes([content[9] ^ 1]) + content[10:], "arrays.bin is damaged"),
-        ("arrays.bin", None, "there is no arrays.bin"),
+        ("arrays.bin", None, "arrays.bin is missing"),
         ("manifest.json", None, "the file does not exist"),
         ("manifest.json", lambda content: content[:50], "the file is not valid JSON"),
-        ("manifest.json", lambda _: b"{}", "of another format"),
+        ("manifest.json", lambda _: b"{}", "the manifest has another format"),
         ("manifest.json", lambda _: b'{"format": 1}', "KeyError"),
         ("manifest.json", lambda content: content.replace(IDENTITY.encode(), OTHER.encode()), "of another run"),
     ],
@@ -113,7 +113,7 @@ def test_a_damaged_one_is_skipped_for_the_one_before(place: str, file: str, dama
     assert found is not None
     assert found.step == 5
     (message,) = told(kept)
-    assert message.startswith("the checkpoint of step 10 is skipped for the one before it: ")
+    assert message.startswith("the checkpoint of step 10 is skipped and the previous one is used: ")
     assert reason in message
     # Training goes on from 5; the damaged one is in nobody's way.
     save(kept, 8)
@@ -191,7 +191,7 @@ def test_one_that_cannot_be_written_is_told_and_training_goes_on(tmp_path: Path)
     kept.save(6, {}, state(6))
     kept.wait()
     (message,) = told(kept)
-    assert message.startswith("a checkpoint could not be kept, and training goes on: ")
+    assert message.startswith("a checkpoint could not be written, and training continues: ")
     folder.unlink()
     (tmp_path / "away").rename(folder)
     save(kept, 7)

@@ -37,7 +37,8 @@ def test_the_most_extreme_comes_first() -> None:
         diagnosis.Extreme("hour", 2, 16.0, 1.0),
     ]
     assert diagnosis.describe(found) == (
-        "In the batch of that step, distance is -inf in row 2; minutes is 150 in row 1, 10 deviations from its mean"
+        "In the batch of that step, distance is -inf in row 2; "
+        "minutes is 150 in row 1, 10 standard deviations from its mean"
     )
 
 
@@ -51,7 +52,8 @@ def test_an_ordinary_batch_is_called_one() -> None:
     raw = {"distance": tf.constant([100.0, 130.0]), "hour": tf.constant([12.0, np.nan])}
     found = diagnosis.extremes(PROBLEM, STATISTICS, raw, tf.constant([50.0, 50.0]))
     assert diagnosis.describe(found) == (
-        "Nothing in the batch of that step is extreme: at most, distance is 130 in row 1, 1.5 deviations from its mean"
+        "No value in the batch of that step is extreme. "
+        "The most extreme: distance is 130 in row 1, 1.5 standard deviations from its mean"
     )
 
 

@@ -51,7 +51,8 @@ def test_a_second_one_does_not_break_into_the_end() -> None:
 def test_the_error_says_how_to_go_on() -> None:
     error = interruption.Interruption().error(where="step 3 of 9", fix="Start it again")
     assert error.paragraph == (
-        "step 3 of 9: SIGTERM ended the training. Received: a preempted machine, a cluster that scales down, or "
+        "step 3 of 9: SIGTERM ended the training. Received: SIGTERM from a preempted machine, "
+        "a cluster that scales down, or "
         "`kill`. Start it again."
     )
 

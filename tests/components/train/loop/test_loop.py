@@ -147,7 +147,7 @@ def test_it_takes_adams_steps() -> None:
 def test_steps_are_exact_and_win_over_epochs(steps: int) -> None:
     state = fit(linear(), falling(), Training(steps=steps, epochs=1))
     assert state.steps == steps
-    assert state.stopped == f"steps: all {steps} taken"
+    assert state.stopped == f"steps: all {steps} done"
     assert len(state.history["eval_loss"]) == math.ceil(steps / 10)
 
 
@@ -302,7 +302,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         )
     assert caught.value.exit_status == 75
     assert caught.value.where == "step 13 of 30"
-    assert caught.value.fix == "Its state is saved: start the same command again, and it goes on from step 13"
+    assert caught.value.fix == "Its state is saved: start the same command again, and it resumes from step 13"
     assert kept.steps() == [13]
 
 
@@ -367,7 +367,7 @@ def test_a_target_ends_training_with_the_weights_that_reached_it() -> None:
     made.evaluate = evaluate  # type: ignore[method-assign]
     meter = budget.Meter(Budget(target="mean_absolute_error=0.7"))
     state = loop.fit(made, training, rows=ROWS, batch_size=BATCH, report=silent, meter=meter)
-    assert state.stopped == "target: mean_absolute_error 0.7, asked for was 0.7"
+    assert state.stopped == "target: mean_absolute_error 0.7, requested was 0.7"
     assert state.best_epoch == 3
     assert state.history["eval_mean_absolute_error"] == [0.9, 0.8, 0.7]
     np.testing.assert_array_equal(weights(made.core)[0], made.seen[2][0])
@@ -381,8 +381,8 @@ def test_after_a_minute_it_forecasts_and_warns() -> None:
     report: Any = lambda message, **_: told.append(message)  # noqa: E731
     state = loop.fit(made, training, rows=ROWS, batch_size=BATCH, report=report, meter=meter, clock=clock)
     expected = (
-        "forecast: 16 min to come, 17 min in all, 10.00 at 36 an hour, unless early stopping ends it sooner. "
-        "Warning: max_hours 0.1 will not do: it ends training after 32% of what is to come"
+        "forecast: 16 min remaining, 17 min in total, 10.00 at 36 per hour, unless early stopping ends it sooner. "
+        "Warning: max_hours 0.1 is too small: it ends training after 32% of the remaining time"
     )
     assert state.notes == [expected]
     assert told.index(expected) == told.index("epoch 6: step 59") + 1

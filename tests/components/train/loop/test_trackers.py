@@ -146,7 +146,7 @@ def test_a_tracker_hears_everything() -> None:
 def test_a_tracker_that_fails_is_told_of_once_and_left(where: str) -> None:
     calls: list[str] = []
     told = track(Tracker(calls, **{where: fail}))
-    assert told == ["Fake tracks this training no further: OSError: no route to host"]
+    assert told == ["Fake no longer tracks this training: OSError: no route to host"]
     assert calls == WHOLE[: 1 + next(i for i, call in enumerate(WHOLE) if call.split()[0] == where)]
 
 
@@ -166,7 +166,7 @@ def test_a_tracker_that_hangs_is_waited_for_once(where: str, monkeypatch: pytest
         told = track(Tracker(calls, **{where: released.wait}))
     finally:
         released.set()
-    assert told == ["Fake tracks this training no further: no answer within 60 s"]
+    assert told == ["Fake no longer tracks this training: no answer within 60 s"]
     assert calls == WHOLE[: 1 + next(i for i, call in enumerate(WHOLE) if call.split()[0] == where)]
 
 
@@ -231,4 +231,4 @@ class TestMLflow:
         monkeypatch.setattr(trackers, "SECONDS", 5.0)
         run = train_in(natality, natality_examples, batch_size=512, epochs=2)
         (note,) = run.training["notes"]
-        assert note.startswith("MLflow tracks this training no further: ")
+        assert note.startswith("MLflow no longer tracks this training: ")

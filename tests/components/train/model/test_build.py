@@ -127,7 +127,7 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
                 f"    return keras.Model([x], keras.layers.Dense(1)({COLUMN}))"
             ),
             "regression",
-            'takes an input "height", which is no feature. Expected names among x, z, color. Received: "height"',
+            'has an input "height", which is not a feature. Expected one of x, z, color. Received: "height"',
         ),
         (
             '    x = keras.Input(shape=(3,), name="x")\n    return keras.Model([x], keras.layers.Dense(1)(x))',
@@ -155,21 +155,21 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
         (
             f"{X}    return keras.Model([x], keras.layers.Dense(1)({COLUMN}))",
             "multiclass",
-            "Expected shape [None, 3], float32: a logit or a probability for each class",
+            "Expected shape [None, 3], float32: one logit or probability per class",
         ),
         (
             f"{X}    y = keras.layers.Dense(1)({COLUMN})\n    return keras.Model([x], [y, y])",
             "regression",
             "Received: type list",
         ),
-        (f"{X}    return keras.Model([x], {COLUMN})", "regression", "nothing to train"),
+        (f"{X}    return keras.Model([x], {COLUMN})", "regression", "no trainable weights"),
         (
             (
                 "    class Own(keras.Model):\n        def train_step(self, data):\n            return {}\n"
                 f"{X}    return Own([x], keras.layers.Dense(1)({COLUMN}))"
             ),
             "regression",
-            "the model has a train_step of its own. Expected Keras' train_step",
+            "the model overrides train_step. Expected Keras' train_step",
         ),
         (
             (
@@ -177,7 +177,7 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
                 "    return keras.Model([z], keras.layers.Dense(1)(keras.ops.expand_dims(z, 1)))"
             ),
             "regression",
-            'no finite number where "z" is missing. Expected a model that replaces nan',
+            'output is not finite if "z" is missing. Expected a model that replaces nan',
         ),
         (
             (

@@ -84,8 +84,8 @@ def test_vocabularies_that_grew_keep_what_was_learned_of_their_values(
     np.testing.assert_allclose(built.outputs(features)[:, 0], answers(natality_model, features), rtol=1e-5)
     notes = "\n".join(said["notes"])
     assert f'plurality: 1 new value ("{NEW_PLURALITY}"); each starts as the unknown value' in notes
-    assert 'mother_race: 1 known value ("black") not seen any more; dropped' in notes
-    assert "mother_age: the scale of the Model is kept, mean 2" in notes
+    assert 'mother_race: 1 known value ("black") no longer present; dropped' in notes
+    assert "mother_age: the Model's scale is used, mean 2" in notes
     assert statistics["mother_age"]["mean"] < examples.statistics["mother_age"]["mean"]
 
 
@@ -109,12 +109,12 @@ def test_other_declarations_are_listed_and_start_without_effect(
     built, said, _ = start(natality_model, file, examples)
     assert sorted(said["notes"]) == [
         "alcohol_use: a new feature; it starts without effect",
-        "embedding_mother_race_table/embeddings: [6, 3] became [6, 5]; they start anew",
-        "mother_age: other buckets than the Model's; they start anew",
-        "mother_age_x_plurality: other buckets than the Model's; they start anew",
-        "mother_married: no feature any more; its weights are dropped",
+        "embedding_mother_race_table/embeddings: [6, 3] became [6, 5]; they are initialized",
+        "mother_age: the buckets differ from the Model's; they are initialized",
+        "mother_age_x_plurality: the buckets differ from the Model's; they are initialized",
+        "mother_married: no longer a feature; its weights are dropped",
         "plurality: buckets are new, and start without effect",
-        "weight_gain_pounds: no feature any more; its weights are dropped",
+        "weight_gain_pounds: no longer a feature; its weights are dropped",
     ]
     assert 0 < said["parameters_carried"] < said["parameters"]
     weights = {variable.path: np.asarray(variable.value) for variable in built.core.weights}
@@ -187,7 +187,7 @@ def test_more_classes_than_before(
     after = dataclasses.replace(natality, problem=problem("huge", "large", "middle", "small"))
     examples = open_examples(str(make_examples(after.problem, rows)), after.problem)
     built, said, _ = start(trained, after, examples)
-    assert said["notes"] == ['the label: 1 new value ("huge"); each starts as unlikely as it is among these rows']
+    assert said["notes"] == ['the label: 1 new value ("huge"); each starts at its frequency in these rows']
     features = compare_rows(after.problem, examples)
     loaded = keras.models.load_model(trained.folder / "model.keras")
     outputs, earlier = np.asarray(built.outputs(features)), np.asarray(loaded(features))
@@ -234,10 +234,10 @@ def test_a_users_model_that_changed(natality: ProblemFile, natality_examples: Pa
     examples = open_examples(str(natality_examples), natality.problem)
     _, said, _ = start(trained, users(natality, wider), examples)
     assert said["notes"] == [
-        "hidden/kernel: [3, 3] became [1, 4]; they start anew",
-        "hidden/bias: [3] became [4]; they start anew",
-        "out/kernel: [3, 1] became [4, 1]; they start anew",
-        "plurality_vector/embeddings: of no use any more",
+        "hidden/kernel: [3, 3] became [1, 4]; they are initialized",
+        "hidden/bias: [3] became [4]; they are initialized",
+        "out/kernel: [3, 1] became [4, 1]; they are initialized",
+        "plurality_vector/embeddings: no longer used",
     ]
     assert said["parameters_carried"] == 1
 
@@ -246,8 +246,8 @@ def test_nothing_that_fits(natality_model: Any, natality: ProblemFile, natality_
     examples = open_examples(str(natality_examples), natality.problem)
     with pytest.raises(UsageError) as caught:
         start(natality_model, users(natality, lookup_model), examples)
-    assert "training cannot start from this Model: nothing of it fits" in caught.value.paragraph
-    assert "a layer of the same name, with weights of the same shape" in caught.value.paragraph
+    assert "training cannot start from this Model: none of its weights match" in caught.value.paragraph
+    assert "a layer of the same name with weights of the same shape" in caught.value.paragraph
 
 
 def test_unsuitable_models(natality_model: Any, natality: ProblemFile, tmp_path: Path) -> None:

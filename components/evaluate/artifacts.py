@@ -11,6 +11,7 @@ from headrace.core.artifacts import model
 from headrace.core.artifacts.open_examples import Split, open_examples
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
+from headrace.core.statistics.weighted import as_weighted
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class TestSplit:
         uri: of the Examples.
         identity: of the Examples.
         shards: its rows.
-        label_statistics: the label's entry in statistics.json, measured on the train split.
+        label_statistics: the label's entry in statistics.json, measured on the train split; see `as_weighted`.
     """
 
     uri: str
@@ -54,7 +55,7 @@ def open_test_split(uri: str, problem: Problem) -> TestSplit:
             where=storage.join(uri, "statistics.json"),
             fix="Run `headrace preprocess` again with this Problem file",
         )
-    return TestSplit(uri, examples.manifest.identity, examples.split("test"), label)
+    return TestSplit(uri, examples.manifest.identity, examples.split("test"), as_weighted(label))
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:

@@ -157,6 +157,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         "problem": problem.name,
         "task": problem.task,
         "rows": outcomes.rows,
+        "weight": None if problem.weight_column is None else problem.weight_column.name,
         "confidence": config.confidence,
         "resamples": config.resamples,
         "seed": config.seed,

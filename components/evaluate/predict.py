@@ -64,13 +64,18 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
     classes = _classes(problem)
     kept: list[str] = [f.name for f in problem.columns if not isinstance(f, Numeric) or f.buckets is not None]
     collectors: dict[str, _Codes] = {}
-    pieces: dict[str, list[Any]] = {name: [] for name in ("keys", "label", *kept)}
+    pieces: dict[str, list[Any]] = {name: [] for name in kept}
+    all_keys: list[Any] = []
+    labels: list[Any] = []
+    weights: list[Any] = []
     answers: list[list[tuple[Any, Any]]] = [[] for _ in models]
     rows = 0
     for batch in _batches(problem, split):
         keys = _keys(problem, batch, split)
-        pieces["keys"].append(keys)
-        pieces["label"].append(_labels(problem, batch, keys, classes, split))
+        all_keys.append(keys)
+        labels.append(_labels(problem, batch, keys, classes, split))
+        if problem.weight_column is not None:
+            weights.append(_weights(problem.weight_column.name, batch, keys, split))
         for name in kept:
             column = batch[name]
             if isinstance(column, Texts):
@@ -84,7 +89,8 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
     for name in kept:
         whole = np.concatenate(pieces[name])
         columns[name] = Category(tuple(collectors[name].values), whole) if name in collectors else whole
-    label = np.concatenate(pieces["label"])
+    label = np.concatenate(labels)
+    weight = _checked_weight(np.concatenate(weights), problem, split) if weights else None
     outcomes = tuple(
         Outcomes(
             problem.task,
@@ -92,16 +98,17 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
             label,
             np.concatenate([prediction for prediction, _ in found]),
             None if problem.task == "regression" else np.concatenate([probability for _, probability in found]),
+            weight,
         )
         for found in answers
     )
-    return Predicted(np.concatenate(pieces["keys"]), outcomes, columns)
+    return Predicted(np.concatenate(all_keys), outcomes, columns)
 
 
 def _batches(problem: Problem, split: TestSplit) -> Iterator[dict[str, Column]]:
     """Batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing."""
     kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
-    for declared in (*problem.derivation.stored, problem.label):
+    for declared in (*problem.derivation.stored, *problem.targets):
         kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
     for runs in _runs(split.shards.shard_rows):
@@ -255,6 +262,33 @@ def _labels(
             fix="Run preprocess again with this Problem file",
         )
     return values
+
+
+def _weights(name: str, batch: _Columns, keys: NDArray[np.object_], split: TestSplit) -> NDArray[np.float64]:
+    """[batch] sample weights."""
+    values = cast(NDArray[np.float32], batch[name]).astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(bad):
+        raise DataError(
+            f'the row with key {keys[bad[0]]} has no usable weight "{name}"',
+            where=split.uri,
+            expected="a finite number of 0 or more",
+            received=_text(values[bad[0]]),
+            fix="Run preprocess again with this Problem file",
+        )
+    return values
+
+
+def _checked_weight(weights: NDArray[np.float64], problem: Problem, split: TestSplit) -> NDArray[np.float64]:
+    if not weights.any():
+        raise DataError(
+            f'the weight "{problem.targets[-1].name}" is 0 in every row of the test split',
+            where=split.uri,
+            expected="a weight above 0 in one row or more",
+            received="0",
+            fix="Correct the column, or leave Problem(weight=...) out",
+        )
+    return weights
 
 
 class _Codes:

@@ -44,6 +44,7 @@ multiclass
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -253,7 +254,12 @@ def from_ranking(positive: NDArray[np.floating], negative: NDArray[np.floating])
 
 
 def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict[str, float | None]:
-    """The metrics of a model without features: it predicts the mean of the train labels, or their most frequent class.
+    """The metrics of `baseline_outcomes`; arguments as there."""
+    return measure(baseline_outcomes(outcomes, label_statistics))
+
+
+def baseline_outcomes(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> Outcomes:
+    """Outcomes of a model without features: it predicts the mean of the train labels, or their most frequent class.
 
     Its probabilities are the frequencies of the classes among the train labels. Sample weights weigh mean, frequencies
     and metrics.
@@ -264,7 +270,7 @@ def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict
     """
     if outcomes.task == "regression":
         mean = np.full(outcomes.rows, float(str(label_statistics["mean"])))
-        return measure(Outcomes("regression", (), outcomes.label, mean, weight=outcomes.weight))
+        return dataclasses.replace(outcomes, prediction=mean)
     counted = label_statistics["vocabulary"]
     pairs = counted if isinstance(counted, list) else []
     counts = {str(value): float(number) for value, number in pairs}
@@ -275,7 +281,7 @@ def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict
         probability = np.full(outcomes.rows, shares[1])
     else:
         probability = np.broadcast_to(shares, (outcomes.rows, len(shares)))
-    return measure(Outcomes(outcomes.task, outcomes.classes, outcomes.label, prediction, probability, outcomes.weight))
+    return dataclasses.replace(outcomes, prediction=prediction, probability=probability)
 
 
 def _probability(outcomes: Outcomes) -> NDArray[np.floating]:

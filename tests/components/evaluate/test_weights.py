@@ -131,4 +131,4 @@ def test_a_test_split_without_any_weight_is_refused(
     rows = [{**row, "w": 0.0 if n % 10 == 0 else 1.0} for n, row in enumerate(births)]
     with pytest.raises(DataError) as caught:
         case_of(tmp_path, problem, rows, answer).run(tmp_path / "evaluation")
-    assert caught.value.what == 'the weight "w" is 0 in every row of the test split'
+    assert caught.value.what == "the weight is 0 in every row of the test split"

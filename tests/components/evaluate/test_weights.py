@@ -12,7 +12,7 @@ import pytest
 from sklearn import metrics as peer
 
 from headrace.core.errors import DataError
-from headrace.core.problem import Categorical, Gate, Numeric, Problem, Training
+from headrace.core.problem import Categorical, Costs, Gate, Numeric, Problem, Training
 
 # Cases of conftest.py, which is no module that tests can import.
 Row = dict[str, Any]
@@ -95,7 +95,8 @@ def test_classes_are_measured_by_weight(case_of: Callable[..., Any], births: lis
     import tensorflow as tf
 
     label = Categorical("light", vocabulary=["no", "yes"])
-    problem = Problem("light-births", "record_id", label, [Numeric("gestation_weeks")], weight="w")
+    costs = Costs(false_positive=1, false_negative=5)
+    problem = Problem("light-births", "record_id", label, [Numeric("gestation_weeks")], weight="w", costs=costs)
 
     def probable(inputs: Row) -> Row:
         positive = tf.clip_by_value((44.0 - inputs["gestation_weeks"]) * 0.0625, 0.0, 1.0)
@@ -118,6 +119,22 @@ def test_classes_are_measured_by_weight(case_of: Callable[..., Any], births: lis
     assert found["baseline"]["log_loss"] == pytest.approx(log_loss, rel=1e-5)
     counts = found["curves"]["confusion_matrix"]["counts"]
     assert counts == peer.confusion_matrix(label_of, score >= 0.5).tolist()
+    # Thresholds and importance are of the eval split; rows that weigh nothing are not sampled.
+    rows = [row for n, row in enumerate(weighted(births)) if n % 10 == 1]
+    label_of = np.array([row["light"] == "yes" for row in rows], int)
+    score = np.clip([(44.0 - row["gestation_weeks"]) / 16 for row in rows], 0, 1)
+    weight = np.array([row["w"] for row in rows])
+    (at,) = [row for row in found["thresholds"]["table"] if row["threshold"] == 0.3]
+    assert at["precision"] == pytest.approx(peer.precision_score(label_of, score >= 0.3, sample_weight=weight))
+    assert at["recall"] == pytest.approx(peer.recall_score(label_of, score >= 0.3, sample_weight=weight))
+    assert at["predicted_positive"] == (score >= 0.3).sum()
+    missed = weight[(score < 0.3) & (label_of == 1)].sum() * 5
+    false = weight[(score >= 0.3) & (label_of == 0)].sum()
+    assert at["cost"] == pytest.approx((missed + false) / weight.sum())
+    assert found["importance"]["rows"] == (weight > 0).sum()
+    clipped = np.clip(score, 2.0**-23, 1 - 2.0**-23)
+    expected = peer.log_loss(label_of, clipped, sample_weight=weight)
+    assert found["importance"]["value"] == pytest.approx(expected, rel=1e-6)
     roc = found["curves"]["roc"]
     area = np.trapezoid(roc["true_positive_rate"], roc["false_positive_rate"])
     assert area == pytest.approx(value["auc"], abs=1e-6)

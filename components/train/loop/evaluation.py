@@ -122,6 +122,6 @@ def _outcomes(objective: Objective, outputs: Any, labels: Any, weights: Any = No
     else:
         label, probability = labels.astype(np.int64), np.asarray(objective.probabilities(outputs))
         binary = objective.task == "binary"
-        prediction = (probability >= 0.5 if binary else outputs.argmax(axis=1)).astype(np.int64)
+        prediction = (probability >= objective.threshold if binary else outputs.argmax(axis=1)).astype(np.int64)
     weight = None if weights is None else weights.astype(np.float64)
     return Outcomes(objective.task, objective.classes, label, prediction, probability, weight)

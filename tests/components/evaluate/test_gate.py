@@ -149,8 +149,8 @@ def test_the_baseline_comes_before_the_bounds() -> None:
     decision = judge(gate, of(1.0), baseline=Baseline("the mean of the train labels", 2.0, (-1.5, -0.5), 0.9, 40))
     assert decision.reasons == (
         (
-            "root_mean_squared_error on all rows is 1; that of the baseline, the mean of the train labels, is 2; the 90 % "
-            "interval of the difference is -1.5 to -0.5 on 40 test rows: passed."
+            "root_mean_squared_error on all rows is 1; that of the baseline, the mean of the train labels, is 2; "
+            "the 90 % interval of the difference is -1.5 to -0.5 on 40 test rows: passed."
         ),
         "root_mean_squared_error on all rows is 1, at most 1.5 was asked: passed.",
     )

@@ -6,7 +6,9 @@ import os
 from typing import Any
 
 from headrace.core import storage
+from headrace.core.artifacts.set_aside import outputs_of
 from headrace.core.beam.runners import runner_of
+from headrace.core.errors import DataError
 from headrace.core.problem.file import load_problem
 from headrace.core.sources.csv_dialect import CsvDialect, options_of
 from headrace.core.sources.data_version import version_of
@@ -46,20 +48,20 @@ def run(
             if gcp_resources:
                 resources.write_beam_job(gcp_resources, chosen, job)
 
-        result = pipeline.preprocess(
-            file,
-            pipeline.PreprocessConfig(
-                data=data,
-                output=storage.place_of(examples),
-                identity=identity,
-                data_version=version,
-                baseline=baseline,
-                csv=CsvDialect.parse(options),
-                runner=chosen,
-            ),
-            step.progress,
-            launched=launched,
+        config = pipeline.PreprocessConfig(
+            data=data,
+            output=storage.place_of(examples),
+            identity=identity,
+            data_version=version,
+            baseline=baseline,
+            csv=CsvDialect.parse(options),
+            runner=chosen,
         )
+        try:
+            result = pipeline.preprocess(file, config, step.progress, launched=launched)
+        except DataError:
+            step.finish(outputs=outputs_of(config.output), result={})
+            raise
         examples.metadata.update(
             identity=identity,
             rows_in=result.rows_in,

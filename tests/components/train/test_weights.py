@@ -14,11 +14,14 @@ import pytest
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
+from headrace.components.train.config import TrainConfig
 from headrace.components.train.input import source as input_pipeline
 from headrace.components.train.input.examples import open_examples
 from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
 from headrace.components.train.model.objective import Objective, objective_of
+from headrace.components.train.options import Checkpointing, Options
+from headrace.components.train.trainer import train
 from headrace.components.train.weights import class_weights
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem, Training
@@ -214,3 +217,33 @@ def test_a_training_says_how_its_rows_were_weighted(
     share = (counts["yes"] + 1) / (counts["yes"] + counts["no"] + 2)
     losses = -np.log(np.where(labels, share, 1 - share))
     assert record["baseline"]["value"] == pytest.approx(np.average(losses, weights=weights), rel=1e-5)
+
+
+def test_a_weighted_training_resumes_and_starts_another(
+    make_examples: Callable[..., Path], train_in: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Killed after an epoch, it ends with the weights of one that was not; and its Model is a warm start."""
+    problem = dataclasses.replace(
+        problem_of("binary"), training=Training(epochs=3, batch_size=32, hidden_units=[4], class_weights="balanced")
+    )
+    file, examples = ProblemFile(problem, "problem.py", "", "", None), make_examples(problem, rows_of("binary"))
+    whole = train_in(file, examples)
+    options = Options(checkpointing=Checkpointing(folder=str(tmp_path / "checkpoints"), steps=3))
+    config = TrainConfig(examples=str(examples), output=str(tmp_path / "m"), identity="0" * 16, options=options)
+
+    def ended(epoch: int, _: Any) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(file, config, after_epoch=ended)
+    resumed = train(file, config)
+    assert resumed.record["checkpoints"]["resumed_at_steps"][0] > 0
+    assert resumed.record["history"]["eval_loss"] == whole.training["history"]["eval_loss"]
+    ours, theirs = (keras.models.load_model(f / "model.keras", compile=False) for f in (whole.folder, tmp_path / "m"))
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    warm = train_in(file, examples, warm_start=str(whole.folder))
+    carried = warm.training["warm_start"]
+    assert carried["parameters_carried"] == carried["parameters"]
+    assert warm.training["history"]["eval_loss"][0] < whole.training["history"]["eval_loss"][0]

@@ -63,7 +63,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
     damaged = _damaged(scored)
     whole = [r for r in scored.results if parts[r.part].path not in damaged]
     rows_in = sum(result.rows for result in whole)
-    if not rows_in:
+    if not rows_in and scored.learned.no_rows == "refuse":
         raise DataError("there are no rows", where=config.data, expected="one row or more", received="none")
     if scored.rows not in (None, rows_in):
         raise DataError(

@@ -7,6 +7,10 @@ what `measure` returns.
 
 Let y be the label, p what the model predicts, and mean() the mean over rows.
 
+With sample weights, a row counts as its weight: mean() is the weighted mean, sum() and counts are sums of weights, and
+in `auc` a pair of rows counts as the product of theirs (as scikit-learn's sample_weight). A row of weight 0 counts as
+if it were not there, and a metric is undefined where no weight is left.
+
 regression
     mean_squared_error       mean((p - y)^2)
     root_mean_squared_error  its square root, in the units of the label
@@ -68,6 +72,7 @@ class Outcomes:
         label: [n], the value (regression, float64) or the index of the class (int64).
         prediction: [n], as `label`.
         probability: [n] of the positive class (binary), [n, classes] (multiclass), or None (regression).
+        weight: [n] sample weights, 0 or more; None where all rows count alike.
     """
 
     task: Task
@@ -75,6 +80,7 @@ class Outcomes:
     label: NDArray[np.float64 | np.int64]
     prediction: NDArray[np.float64 | np.int64]
     probability: NDArray[np.floating] | None = None
+    weight: Floats | None = None
 
     @property
     def rows(self) -> int:
@@ -93,10 +99,15 @@ class Outcomes:
 
     @cached_property
     def terms(self) -> Floats:
-        """[terms, n], what each row adds to each sum; the first is 1."""
+        """[terms, n], what each row adds to each sum; the first is its weight."""
+        terms = self._plain_terms()
+        return terms if self.weight is None else terms * self.weight
+
+    def _plain_terms(self) -> Floats:
         one = np.ones(self.rows)
         if self.task == "regression":
             error = self.prediction.astype(np.float64) - self.label
+            # About any number near the mean: it only keeps digits.
             centred = self.label - (self.label.mean() if self.rows else 0.0)
             return np.stack([one, error, np.abs(error), error**2, centred, centred**2])
         correct = (self.label == self.prediction).astype(np.float64)
@@ -150,8 +161,11 @@ def sums(outcomes: Outcomes, *, rows: Integers | None = None, groups: Integers |
         )
         correct = label == prediction
         size = count * len(outcomes.classes)
-        for classes, groups_of in ((label, groups), (prediction, groups), (label[correct], groups[correct])):
-            by_class = np.bincount(classes * count + groups_of, minlength=size)
+        every, weight = np.ones(len(label), np.bool_), weights_of(outcomes, rows)
+        for classes, of in ((label, every), (prediction, every), (label, correct)):
+            by_class = np.bincount(
+                classes[of] * count + groups[of], weights=None if weight is None else weight[of], minlength=size
+            )
             parts.extend(by_class.reshape(len(outcomes.classes), count).astype(np.float64))
     return np.stack(parts)
 
@@ -199,14 +213,20 @@ def from_sums(outcomes: Outcomes, added: Floats) -> dict[str, Floats]:
 
 
 def ranking(outcomes: Outcomes, rows: Integers | None = None) -> tuple[Floats, Floats]:
-    """[scores] each, how many positive and how many negative rows have each score, from the highest score on."""
+    """[scores] each, the weights of positive and of negative rows with each score, from the highest score on."""
     ranks = outcomes.ranks if rows is None else outcomes.ranks[rows]
     positive = (outcomes.label if rows is None else outcomes.label[rows]) == 1
-    size = int(ranks.max()) + 1 if len(ranks) else 0
-    return (
-        np.bincount(ranks[positive], minlength=size).astype(np.float64),
-        np.bincount(ranks[~positive], minlength=size).astype(np.float64),
+    size, weight = int(ranks.max()) + 1 if len(ranks) else 0, weights_of(outcomes, rows)
+    of_positive, of_negative = (
+        np.bincount(ranks[of], weights=None if weight is None else weight[of], minlength=size).astype(np.float64)
+        for of in (positive, ~positive)
     )
+    return of_positive, of_negative
+
+
+def weights_of(outcomes: Outcomes, rows: Integers | None) -> Floats | None:
+    """The sample weights of some rows, all if None; None without weights."""
+    return outcomes.weight if outcomes.weight is None or rows is None else outcomes.weight[rows]
 
 
 def from_ranking(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> dict[str, Floats]:
@@ -225,8 +245,11 @@ def from_ranking(positive: NDArray[np.floating], negative: NDArray[np.floating])
         precision = np.where(positive > 0, above_positive / (above_positive + above_negative), 0.0)
         both = (positives > 0) & (negatives > 0)
         return {
-            "auc": np.where(both, beaten / (positives * negatives), np.nan),
-            "auc_pr": np.where(both, (positive * precision).sum(axis=0, dtype=np.float64) / positives, np.nan),
+            # Sums of weights are rounded.
+            "auc": np.where(both, np.minimum(beaten / (positives * negatives), 1.0), np.nan),
+            "auc_pr": np.where(
+                both, np.minimum((positive * precision).sum(axis=0, dtype=np.float64) / positives, 1.0), np.nan
+            ),
         }
 
 
@@ -238,20 +261,21 @@ def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict
 def baseline_outcomes(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> Outcomes:
     """Outcomes of a model without features: it predicts the mean of the train labels, or their most frequent class.
 
-    Its probabilities are the frequencies of the classes among the train labels.
+    Its probabilities are the frequencies of the classes among the train labels. Sample weights weigh mean, frequencies
+    and metrics.
 
     Args:
         outcomes: whose labels are predicted.
-        label_statistics: the label's entry in statistics.json.
+        label_statistics: the label's entry in statistics.json; with weights as `as_weighted` gives it.
     """
     if outcomes.task == "regression":
         mean = np.full(outcomes.rows, float(str(label_statistics["mean"])))
         return dataclasses.replace(outcomes, prediction=mean)
     counted = label_statistics["vocabulary"]
     pairs = counted if isinstance(counted, list) else []
-    counts = {str(value): int(number) for value, number in pairs}
+    counts = {str(value): float(number) for value, number in pairs}
     shares = np.array([counts.get(name, 0) for name in outcomes.classes], np.float64)
-    shares /= max(shares.sum(), 1.0)
+    shares /= shares.sum() or 1.0
     prediction = np.full(outcomes.rows, int(shares.argmax()), np.int64)
     if outcomes.task == "binary":
         probability = np.full(outcomes.rows, shares[1])

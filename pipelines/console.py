@@ -234,7 +234,7 @@ def _row_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
-    lines = []
+    lines = [("Metrics", f"weighted by {result['weight']}")] if result.get("weight") else []
     gate = result["gate"]
     for name, measured in result["metrics"].items():
         if measured["value"] is None:

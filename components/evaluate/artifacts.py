@@ -11,6 +11,7 @@ from headrace.core.artifacts import model
 from headrace.core.artifacts.open_examples import Split, open_examples
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
+from headrace.core.statistics.weighted import as_weighted
 
 SplitName = Literal["eval", "test"]
 
@@ -25,7 +26,7 @@ class EvaluatedSplit:
         name: eval or test.
         shards: its rows.
         statistics: by column, of statistics.json, measured on the train split.
-        label_statistics: the label's entry there.
+        label_statistics: the label's entry there, see `as_weighted`.
     """
 
     uri: str
@@ -60,7 +61,8 @@ def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
             where=storage.join(uri, "statistics.json"),
             fix="Run `headrace preprocess` again with this Problem file",
         )
-    return EvaluatedSplit(uri, examples.manifest.identity, name, examples.split(name), examples.statistics, label)
+    weighted = as_weighted(label)
+    return EvaluatedSplit(uri, examples.manifest.identity, name, examples.split(name), examples.statistics, weighted)
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:

@@ -14,6 +14,9 @@ taken out again.
 
 Slices see the same resamples: the rows of a slice carry the weights they have in the whole, so its size varies from one
 resample to the next as it would from one test split to the next.
+
+Sample weights belong to their rows: rows are drawn alike, and one that is drawn twice counts twice its weight. Models
+on the same rows see the same resamples.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ class Resamples:
 
     @cached_property
     def counts(self) -> NDArray[np.float32]:
-        """`weights` in half the memory, for `auc` and `auc_pr`, which only add and divide whole numbers."""
+        """`weights` in half the memory, for `auc` and `auc_pr` without sample weights: sums of whole numbers."""
         return self.weights.astype(np.float32)
 
 
@@ -120,16 +123,18 @@ def _resampled(outcomes: Outcomes, resamples: Resamples, rows: Integers | None) 
         added = metrics.sums(outcomes, rows=rows, groups=groups, count=len(weights)) @ weights
     resampled = metrics.from_sums(outcomes, added)
     if outcomes.task == "binary":
-        resampled |= _resampled_ranking(outcomes, groups, resamples.counts, rows)
+        drawn: NDArray[np.floating] = resamples.counts if outcomes.weight is None else resamples.weights
+        resampled |= _resampled_ranking(outcomes, groups, drawn, rows)
     return resampled
 
 
 def _resampled_ranking(
-    outcomes: Outcomes, groups: Integers, weights: NDArray[np.float32], rows: Integers | None
+    outcomes: Outcomes, groups: Integers, weights: NDArray[np.floating], rows: Integers | None
 ) -> dict[str, Floats]:
     """[resamples] of `auc` and of `auc_pr`."""
     ranks = outcomes.ranks if rows is None else outcomes.ranks[rows]
     positive = (outcomes.label if rows is None else outcomes.label[rows]) == 1
+    of_row = metrics.weights_of(outcomes, rows)
     if len(ranks) <= GROUPS:
         order = np.argsort(ranks, kind="stable")
         starts = np.flatnonzero(np.diff(ranks[order], prepend=-1))
@@ -138,6 +143,8 @@ def _resampled_ranking(
         step = max(1, _CACHED // len(order))
         for first in range(0, weights.shape[1], step):
             drawn = weights[groups[order], first : first + step]
+            if of_row is not None:
+                drawn = drawn * of_row[order, None]
             of_positive = drawn * positive[order, None]
             added = (np.add.reduceat(w, starts, axis=0) for w in (of_positive, drawn - of_positive))
             parts.append(metrics.from_ranking(*added))
@@ -145,9 +152,13 @@ def _resampled_ranking(
     bins = _bins(ranks, positive)
     count = int(bins.max()) + 1
     by_bin = [
-        np.bincount(bins[of] * len(weights) + groups[of], minlength=count * len(weights))
+        np.bincount(
+            bins[of] * len(weights) + groups[of],
+            weights=None if of_row is None else of_row[of],
+            minlength=count * len(weights),
+        )
         .reshape(count, len(weights))
-        .astype(np.float32)
+        .astype(weights.dtype)
         for of in (positive, ~positive)
     ]
     resampled = metrics.from_ranking(by_bin[0] @ weights, by_bin[1] @ weights)

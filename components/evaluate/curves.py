@@ -23,6 +23,9 @@ def curves(outcomes: Outcomes, keys: NDArray[np.object_]) -> dict[str, Any]:
 
     predicted_actual (regression): keys, predictions and labels of at most MOST_ROWS rows, evenly spaced.
     confusion_matrix: counts[label][prediction], in the order of the label's vocabulary.
+    Sample weights weigh calibration, roc and precision_recall; what is counted or drawn row by row is of the rows as
+    they are.
+
     calibration: by CALIBRATION_BINS bins of equal width of the probability (of the positive class; in multiclass, of
         the predicted class): the mean probability, the share of rows that were so, and the number of rows.
     roc, precision_recall (binary): at most MOST_POINTS points, from the highest threshold down; a row is positive at a
@@ -81,9 +84,11 @@ def _calibration(outcomes: Outcomes) -> dict[str, list[float]]:
         happened = outcomes.label == outcomes.prediction
     bins = np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     rows = np.bincount(bins, minlength=CALIBRATION_BINS)
-    filled = rows > 0
-    predicted = np.bincount(bins, weights=probability, minlength=CALIBRATION_BINS)[filled] / rows[filled]
-    observed = np.bincount(bins, weights=happened, minlength=CALIBRATION_BINS)[filled] / rows[filled]
+    weight = np.ones(outcomes.rows) if outcomes.weight is None else outcomes.weight
+    total = np.bincount(bins, weights=weight, minlength=CALIBRATION_BINS)
+    filled = total > 0
+    predicted = np.bincount(bins, weights=weight * probability, minlength=CALIBRATION_BINS)[filled] / total[filled]
+    observed = np.bincount(bins, weights=weight * happened, minlength=CALIBRATION_BINS)[filled] / total[filled]
     return {"predicted": predicted.tolist(), "observed": observed.tolist(), "rows": rows[filled].tolist()}
 
 

@@ -151,7 +151,8 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         ranges = bootstrap.intervals(outcomes, resamples, confidence=config.confidence, rows=part.rows)
         parts.append(_SliceReport(_measure_slice(outcomes, part), ranges))
         report("drawing confidence intervals", done=len(parts) + 1, total=len(slices) + 1)
-    shuffled = importance(problem, eval_split, model, seed=config.seed, report=report)
+    weight = validated.outcomes[0].weight
+    shuffled = importance(problem, eval_split, model, weight=weight, seed=config.seed, report=report)
 
     compared = _measure_champion(rules, predicted.outcomes[1], slices) if champion is not None else None
     constant = metrics.baseline_outcomes(outcomes, split.label_statistics)
@@ -185,6 +186,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         "problem": problem.name,
         "task": problem.task,
         "rows": outcomes.rows,
+        "weight": None if problem.weight_column is None else problem.weight_column.name,
         "confidence": config.confidence,
         "resamples": config.resamples,
         "seed": config.seed,
@@ -223,6 +225,7 @@ def _baseline(
     name = "the mean of the train labels"
     if outcomes.classes:
         name = f'the most frequent class of the train labels, "{outcomes.classes[int(constant.prediction[0])]}"'
+    name += "" if outcomes.weight is None else ", by weight"
     interval = bootstrap.difference(outcomes, constant, resamples, rules.metric, confidence=confidence)
     return gate.Baseline(name, measured[rules.metric], interval, confidence, outcomes.rows)
 

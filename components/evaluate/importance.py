@@ -89,7 +89,13 @@ class Importance:
 
 
 def importance(
-    problem: Problem, split: EvaluatedSplit, model: Model, *, seed: int, report: Progress = silent
+    problem: Problem,
+    split: EvaluatedSplit,
+    model: Model,
+    *,
+    weight: NDArray[np.float64] | None = None,
+    seed: int,
+    report: Progress = silent,
 ) -> Importance:
     """Measures the importance of every input of a model; the same arguments give the same numbers on any machine.
 
@@ -97,6 +103,8 @@ def importance(
         problem: of the model.
         split: the eval split.
         model: whose inputs are shuffled.
+        weight: [rows] sample weights of the split, one above 0; None where all rows count alike. Rows of weight 0 are
+            left out.
         seed: of numpy's PCG64 generator, 0 or more.
         report: receives the progress.
 
@@ -104,16 +112,20 @@ def importance(
     """
     asker = Asker(model, problem)
     names = asker.features
-    rows, repeats = _sizes(split.shards.rows, len(names))
-    sample = _sample(problem, split, rows, seed)
+    counting = np.arange(split.shards.rows) if weight is None else np.flatnonzero(weight)
+    rows, repeats = _sizes(len(counting), len(names))
+    chosen = _chosen(counting, rows, seed)
+    sample = _sample(problem, split, chosen)
+    weight = None if weight is None else weight[chosen]
     work = [(name, repeat) for name in names for repeat in range(repeats)]
-    (base,) = _losses(problem, split, asker, sample, [None], rows)
+    (base,) = _losses(problem, split, asker, sample, [None], rows, weight)
     found: dict[str, list[float | None]] = {name: [] for name in names}
     at_once = max(1, BATCH_ROWS // rows)
     for first in range(0, len(work), at_once):
-        chosen = work[first : first + at_once]
-        shuffles = [(name, _shuffle(rows, seed, name, repeat)) for name, repeat in chosen]
-        for (name, _), loss in zip(chosen, _losses(problem, split, asker, sample, shuffles, rows), strict=True):
+        part = work[first : first + at_once]
+        shuffles = [(name, _shuffle(rows, seed, name, repeat)) for name, repeat in part]
+        losses = _losses(problem, split, asker, sample, shuffles, rows, weight)
+        for (name, _), loss in zip(part, losses, strict=True):
             found[name].append(None if loss is None or base is None else loss - base)
         report("measuring feature importance", done=min(first + at_once, len(work)), total=len(work))
     features = [_feature(name, increases) for name, increases in found.items()]
@@ -129,12 +141,15 @@ def _sizes(rows: int, columns: int) -> tuple[int, int]:
     return rows, _REPEATS if rows * columns * _REPEATS <= MOST_PREDICTIONS else 1
 
 
-def _sample(problem: Problem, split: EvaluatedSplit, rows: int, seed: int) -> dict[str, Column]:
-    """Columns of rows that are drawn without replacement, in the order of the split."""
-    chosen: NDArray[np.int64] = np.arange(split.shards.rows)
-    if rows < split.shards.rows:
-        random = np.random.Generator(np.random.PCG64(seed))
-        chosen = np.sort(random.choice(split.shards.rows, rows, replace=False))
+def _chosen(counting: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int64]:
+    """Rows that are drawn without replacement, in the order of the split."""
+    if rows == len(counting):
+        return counting
+    random = np.random.Generator(np.random.PCG64(seed))
+    return counting[np.sort(random.choice(len(counting), rows, replace=False))]
+
+
+def _sample(problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64]) -> dict[str, Column]:
     parts = list(read_rows(problem, split, chosen))
     return {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
@@ -162,6 +177,7 @@ def _losses(
     sample: Mapping[str, Column],
     shuffles: Sequence[tuple[str, NDArray[np.int64]] | None],
     rows: int,
+    weight: NDArray[np.float64] | None,
 ) -> list[float | None]:
     """The metric of the sample under each shuffle, predicted in one batch; None where an answer is not usable."""
     batch = {name: _stacked(name, column, shuffles, rows) for name, column in sample.items()}
@@ -175,8 +191,10 @@ def _losses(
             if shuffles[0] is None:
                 raise
             return [None]
-        return [loss for shuffle in shuffles for loss in _losses(problem, split, asker, sample, [shuffle], rows)]
-    outcomes = Outcomes(problem.task, tuple(classes), label, prediction, probability)
+        alone = (_losses(problem, split, asker, sample, [shuffle], rows, weight) for shuffle in shuffles)
+        return [loss for losses in alone for loss in losses]
+    weights = None if weight is None else np.tile(weight, len(shuffles))
+    outcomes = Outcomes(problem.task, tuple(classes), label, prediction, probability, weights)
     blocks = np.arange(len(keys)).reshape(len(shuffles), rows)
     return [metrics.measure(outcomes, block)[METRIC[problem.task]] for block in blocks]
 

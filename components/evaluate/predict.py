@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
+from headrace.components.evaluate.row_weights import checked_weight, weights_of
 from headrace.components.evaluate.slices import Category
 from headrace.core.artifacts.open_examples import unreadable
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
@@ -64,13 +65,18 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
     classes = classes_of(problem)
     kept: list[str] = [f.name for f in problem.columns if not isinstance(f, Numeric) or f.buckets is not None]
     collectors: dict[str, _Codes] = {}
-    pieces: dict[str, list[Any]] = {name: [] for name in ("keys", "label", *kept)}
+    pieces: dict[str, list[Any]] = {name: [] for name in kept}
+    all_keys: list[Any] = []
+    labels: list[Any] = []
+    weights: list[Any] = []
     answers: list[list[tuple[Any, Any]]] = [[] for _ in models]
     rows = 0
     for batch in read_rows(problem, split):
         keys = keys_of(problem, batch, split)
-        pieces["keys"].append(keys)
-        pieces["label"].append(labels_of(problem, batch, keys, classes, split))
+        all_keys.append(keys)
+        labels.append(labels_of(problem, batch, keys, classes, split))
+        if problem.weight_column is not None:
+            weights.append(weights_of(problem.weight_column.name, batch, keys, split))
         for name in kept:
             column = batch[name]
             if isinstance(column, Texts):
@@ -84,7 +90,8 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
     for name in kept:
         whole = np.concatenate(pieces[name])
         columns[name] = Category(tuple(collectors[name].values), whole) if name in collectors else whole
-    label = np.concatenate(pieces["label"])
+    label = np.concatenate(labels)
+    weight = checked_weight(np.concatenate(weights), split) if weights else None
     outcomes = tuple(
         Outcomes(
             problem.task,
@@ -92,10 +99,11 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
             label,
             np.concatenate([prediction for prediction, _ in found]),
             None if problem.task == "regression" else np.concatenate([probability for _, probability in found]),
+            weight,
         )
         for found in answers
     )
-    return Predicted(np.concatenate(pieces["keys"]), outcomes, columns)
+    return Predicted(np.concatenate(all_keys), outcomes, columns)
 
 
 def read_rows(
@@ -112,7 +120,7 @@ def read_rows(
         DataError: a shard is damaged, or holds other types than declared.
     """
     kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
-    for declared in (*problem.derivation.stored, problem.label):
+    for declared in (*problem.derivation.stored, *problem.targets):
         kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
     first = 0

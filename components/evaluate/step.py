@@ -49,6 +49,7 @@ def run(
                 "blessed": result.blessed,
                 "reasons": list(result.reasons),
                 "rows": result.rows,
+                "weight": whole["weight"],
                 "metrics": whole["metrics"],
                 "baseline": whole["baseline"],
                 "checks": whole["checks"],

@@ -16,6 +16,8 @@ _STEPS = 20
 def threshold_table(outcomes: Outcomes, chosen: float, costs: Costs | None) -> dict[str, Any]:
     """Table of thresholds 0.05, 0.10, ... 0.95 and the chosen one, as a JSON value.
 
+    With sample weights, precision, recall, f1_score and cost are by weight.
+
     A row of the data is predicted positive if its probability is not below the threshold, in float32 as in the model.
 
     Args:
@@ -31,21 +33,23 @@ def threshold_table(outcomes: Outcomes, chosen: float, costs: Costs | None) -> d
     """
     probability = np.asarray(outcomes.probability, np.float32)
     positive = outcomes.label == 1
+    weight = np.ones(outcomes.rows) if outcomes.weight is None else outcomes.weight
+    total, positives = float(weight.sum()), float(weight[positive].sum())
     thresholds = sorted({round(step / _STEPS, 10) for step in range(1, _STEPS)} | {chosen})
     table = []
     for threshold in thresholds:
         claimed = probability >= np.float32(threshold)
-        hit, false = int((claimed & positive).sum()), int((claimed & ~positive).sum())
-        missed = int(positive.sum()) - hit
+        hit, false = float(weight[claimed & positive].sum()), float(weight[claimed & ~positive].sum())
+        missed = float(weight[~claimed & positive].sum())
         row: dict[str, Any] = {
             "threshold": threshold,
-            "predicted_positive": hit + false,
+            "predicted_positive": int(claimed.sum()),
             "precision": _ratio(hit, hit + false),
-            "recall": _ratio(hit, hit + missed),
+            "recall": _ratio(hit, positives),
             "f1_score": _ratio(2 * hit, 2 * hit + false + missed),
         }
         if costs is not None:
-            row["cost"] = (costs.false_positive * false + costs.false_negative * missed) / outcomes.rows
+            row["cost"] = (costs.false_positive * false + costs.false_negative * missed) / total
         table.append(row)
     return {
         "split": "eval",
@@ -66,5 +70,5 @@ def _best(table: list[dict[str, Any]], *, by_cost: bool) -> dict[str, Any] | Non
     return {"threshold": max(defined, key=lambda row: row["f1_score"])["threshold"], "by": "f1_score"}
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None

@@ -83,7 +83,7 @@ def absent_classes(problem: Problem, splits: Sequence[tuple[EvaluatedSplit, Pred
     classes = splits[0][1].outcomes[0].classes
     if not classes:
         return
-    counted_in_train = dict(splits[0][0].label_statistics.get("vocabulary") or ())
+    counted_in_train = dict(splits[0][0].statistics[problem.label.name].get("vocabulary") or ())
     present = {"train": {name for name in classes if counted_in_train.get(name)}}
     for split, predicted in splits:
         present[split.name] = {classes[code] for code in np.unique(predicted.outcomes[0].label).tolist()}

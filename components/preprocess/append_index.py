@@ -25,6 +25,7 @@ from headrace.core.rows.numbering import content_fingerprint
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.statistics.file import from_bytes, to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
+from headrace.core.statistics.weighted import WeightedLabel
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
 
@@ -63,6 +64,16 @@ def complete(problem: Problem, examples: Path) -> Manifest:
         manifest = dataclasses.replace(manifest, sketches=tuple(every))
         manifest.write(str(examples))
     return manifest
+
+
+def measure(problem: Problem, table: pa.Table) -> TableStatistics:
+    """The statistics of rows: of features, label and weight, and of the label by weight."""
+    names = [column.name for column in (*problem.columns, *problem.targets)]
+    weighted = None
+    if problem.weight_column is not None:
+        label, weight = (table.column(column.name) for column in problem.targets)
+        weighted = WeightedLabel.measure(problem.label.name, label, weight)
+    return dataclasses.replace(TableStatistics.measure(table, names), weighted=weighted)
 
 
 def kept_statistics(examples: Path, manifest: Manifest) -> TableStatistics:
@@ -139,9 +150,9 @@ def _schema(columns: Iterable[Numeric | Categorical]) -> pa.Schema:
 
 
 def _measure(problem: Problem, examples: Path, shard: Shard) -> TableStatistics:
-    schema = _schema((*problem.columns, problem.label))
+    schema = _schema((*problem.columns, *problem.targets))
     table = pa.Table.from_batches(_batches(examples / shard.file, schema), schema)
-    return TableStatistics.measure(table, schema.names)
+    return measure(problem, table)
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -153,7 +164,7 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 def _batches_of(problem: Problem, examples: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """All rows, the key first."""
-    schema = _schema((*problem.derivation.stored, problem.label) if ROWS in _wanted(problem) else ())
+    schema = _schema((*problem.derivation.stored, *problem.targets) if ROWS in _wanted(problem) else ())
     schema = schema.insert(0, pa.field(problem.key_name, pa.string()))
     for split in manifest.splits.values():
         for shard in split.shards:
@@ -199,5 +210,4 @@ def _sorted(parts: Sequence[Fingerprints]) -> bytes:
 
 
 def _empty(problem: Problem) -> TableStatistics:
-    schema = _schema((*problem.columns, problem.label))
-    return TableStatistics.measure(schema.empty_table(), schema.names)
+    return measure(problem, _schema((*problem.columns, *problem.targets)).empty_table())

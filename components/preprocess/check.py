@@ -193,7 +193,9 @@ def _check_vocabulary(declared: Categorical, path: str, column: pa.Array) -> Non
 
 def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> DataError:
     names, kinds = [name for name, _ in columns], dict(columns)
-    roles = {problem.key: "key", problem.label.source_column: "label"}
+    roles = {column.source_column: role for column, role in zip(problem.targets, ("label", "weight"), strict=False)}
+    if problem.key is not None:
+        roles[problem.key] = "key"
     declared = {c.source_column: _asked(c) for c in problem.derivation.read}
     asked = [*([] if problem.key is None else [(problem.key, "text")]), *declared.items()]
     gone = [name for name, _ in asked if name not in kinds]

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.components.preprocess.accounts import Account, BatchAccount, Piece, Refusal, ShardAccount
-from headrace.components.preprocess.append_index import fingerprints
+from headrace.components.preprocess.append_index import fingerprints, measure
 from headrace.components.preprocess.stage_context import StageContext
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
@@ -33,7 +33,6 @@ from headrace.core.rows.read import read_rows
 from headrace.core.rows.splits import fingerprint
 from headrace.core.rows.validate import validate
 from headrace.core.sources.source import Part, Rows
-from headrace.core.statistics.measure import TableStatistics
 from headrace.core.tfrecord.framing import TFRecordWriter
 
 # Rows of a shard that are encoded and written at once.
@@ -150,10 +149,7 @@ def _written(context: StageContext, shard: int, table: pa.Table, duplicates: int
     if context.addition:
         for name, prints in fingerprints(context.problem, table.to_batches()).items():
             context.put_aside(f"{name}-{shard:05d}.u64", prints.tobytes())
-    statistics = None
-    if split == "train":
-        names = [*(feature.name for feature in context.problem.columns), context.problem.label.name]
-        statistics = TableStatistics.measure(table, names)
+    statistics = measure(context.problem, table) if split == "train" else None
     return ShardAccount(shard, written, statistics, duplicates)
 
 

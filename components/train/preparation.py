@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from headrace.components.train import weights
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.devices import hardware, strategy
 from headrace.components.train.devices.batch import Batch, batch_of
@@ -30,6 +31,7 @@ from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Training
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress
+from headrace.core.statistics.weighted import as_weighted
 
 # Raw rows of the eval split that the exported model must answer as the trained one does; the golden ones are of these.
 _COMPARED_ROWS = 1024
@@ -52,6 +54,7 @@ class Prepared:
         compared: raw rows of the eval split, by name.
         scales: mean and deviation of numeric columns that the weights rest on.
         baseline: how well a constant does on the eval split.
+        class_weights: what a row of each class counts in the training loss; None without class weights.
         warm_start: what was carried over from an earlier Model, and what not; None without one.
         rebuild: builds the same model anew, outside the strategy.
     """
@@ -66,6 +69,7 @@ class Prepared:
     compared: Mapping[str, Any]
     scales: Mapping[str, Mapping[str, float]]
     baseline: Mapping[str, Any]
+    class_weights: Mapping[str, float] | None
     warm_start: Mapping[str, Any] | None
     rebuild: Callable[[], Model]
 
@@ -105,7 +109,7 @@ def prepare(
     Raises:
         UsageError: the machine cannot do what is asked, the model takes strings where there are none, or the warm
             start does not fit.
-        DataError: a shard is damaged.
+        DataError: a shard is damaged, or a split has no weight above 0.
         ProblemError: the user's model cannot be trained.
     """
     problem = problem_file.problem
@@ -153,6 +157,8 @@ def prepare(
         workers=chosen.workers,
         agree=greatest_of(devices),
     )
+    weights.check_sample_weights(problem, examples.statistics, source.eval_weights)
+    of_classes = weights.class_weights(problem, training, examples.statistics)
     if kept and chosen.chief:
         storage.write_json(storage.join(kept, _INPUT), {"order": source.order})
     target = config.options.budget.target
@@ -166,7 +172,9 @@ def prepare(
         source.eval_blocks,
         metrics=metrics,
         chosen=chosen,
+        class_weights=None if of_classes is None else tuple(of_classes.values()),
     )
+    known = {**examples.statistics, problem.label.name: as_weighted(examples.statistics[problem.label.name])}
     return Prepared(
         trainee=trainee,
         model=model,
@@ -178,7 +186,8 @@ def prepare(
         compared=compared,
         scales=warm_start.scales_of(statistics),
         # A constant knows these rows, whatever the scale that the weights rest on.
-        baseline=objective_of(problem, examples.statistics).baseline(source.eval_labels),
+        baseline=objective_of(problem, known).baseline(source.eval_labels, source.eval_weights),
+        class_weights=of_classes,
         warm_start=carried,
         rebuild=build,
     )

@@ -71,6 +71,8 @@ def describe(
         "parameters": prepared.model.parameters,
         **prepared.batch.to_json(),
         "baseline": prepared.baseline,
+        "weight": None if problem.weight_column is None else problem.weight_column.name,
+        "class_weights": prepared.class_weights,
         "scales": prepared.scales,
         "warm_start": prepared.warm_start,
         "checkpoints": {"resumed_at_steps": state.resumed},

@@ -20,8 +20,9 @@ SPLITS = ("train", "eval", "test")
 _OPTIONAL = ("spans", "appended", "files_quarantined", "sketches")
 
 Kind = Literal["numeric", "categorical", "key"]
-# A derived feature is computed from other columns, inputs are what it is computed from: the model gets these.
-Role = Literal["feature", "derived", "input", "label", "key"]
+# A derived feature is computed from other columns, inputs are what it is computed from: the model gets these. Of label
+# and weight it gets neither.
+Role = Literal["feature", "derived", "input", "label", "weight", "key"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of an Examples artifact: features as declared, inputs of derived ones, the label, then the key."""
+    """The columns of an Examples artifact: features as declared, inputs of derived ones, label, weight, key."""
 
     columns: tuple[Column, ...]
 
@@ -61,7 +62,7 @@ class Schema:
         declared = [
             *((f, "derived" if f.name in derived else "feature") for f in problem.columns),
             *((f, "input") for f in problem.derivation.inputs),
-            (problem.label, "label"),
+            *zip(problem.targets, ("label", "weight"), strict=False),
         ]
         columns = [
             Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional, f.column)  # type: ignore[arg-type]

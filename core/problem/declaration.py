@@ -21,6 +21,7 @@ from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
+from headrace.core.problem.weights import check_class_weights, check_weight, weight_column
 
 __all__ = [
     "METRICS",
@@ -69,7 +70,9 @@ class Problem:
         missing: texts that stand for a missing value in columns of text, beside the empty one: "NA", "N/A", "-".
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
         derive: expressions by the name of the feature or label that they compute from columns of the table, or of what
-            others of them read; see `headrace.expressions`.
+            others of them read; see `headrace.expressions`. A weight may be derived too.
+        weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weigh
+            the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
         threshold: in (0, 1): a binary model predicts the second class from this probability on.
         costs: of the two errors of a binary model, for evaluation's table of thresholds.
         no_rows: "skip" ends a run whose data has no rows with exit status 0 and nothing done; "refuse" is an error.
@@ -93,6 +96,7 @@ class Problem:
     missing: Sequence[str] = ()
     tuning: Tuning | None = None
     derive: Mapping[str, Expression] = field(default_factory=dict)
+    weight: Numeric | str | None = None
     threshold: float = 0.5
     costs: Costs | None = None
     no_rows: NoRows = "skip"
@@ -100,9 +104,12 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
         object.__setattr__(self, "missing", check_texts(self.missing, "missing", where="Problem", error=ProblemError))
+        object.__setattr__(self, "weight", weight_column(self.weight))
         self._check_fields()
         checks.check_label(self.label)
         checks.check_features(self.features, self.label, self.key, self.key_name)
+        check_weight(self.weight_column, self.label, self.columns, self.key)
+        check_class_weights(self.training.class_weights, self.label)
         checks.check_gate(self.gate, self.task, self.columns)
         checks.check_decision(self.threshold, self.costs, self.task)
         checks.check_drift(self.drift, (*self.columns, self.label))
@@ -166,10 +173,20 @@ class Problem:
         """The features that are columns of the table: all but the crosses, in the order declared."""
         return tuple(f for f in self.features if not isinstance(f, Crossed))
 
+    @property
+    def weight_column(self) -> Numeric | None:
+        """The column of sample weights, or None."""
+        return self.weight if isinstance(self.weight, Numeric) else None
+
+    @property
+    def targets(self) -> tuple[Numeric | Categorical, ...]:
+        """What only training and evaluation read of a row: the label, and the weight if there is one."""
+        return (self.label,) if self.weight_column is None else (self.label, self.weight_column)
+
     @functools.cached_property
     def derivation(self) -> Derivation:
         """What the derived columns are computed from."""
-        return Derivation.of(self.derive, self.label, self.columns, self.key)
+        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
 
     @property
     def crosses(self) -> tuple[Crossed, ...]:

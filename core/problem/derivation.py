@@ -20,18 +20,22 @@ class Derivation:
     Attributes:
         features: expressions of the derived features by name, over columns of the table: numbers or text.
         label: the expression of the label, or None where the label is a column of the table.
+        weight: the expression of the sample weight, or None where it is a column of the table, or there is none.
         inputs: columns of the table that derived features read and that are no features.
         label_inputs: columns of the table that a derived label reads.
+        weight_inputs: columns of the table that a derived sample weight reads.
         served: what the model is given, in batches and online: features of the table, then `inputs`.
-        stored: what Examples hold besides label and key: all features, then `inputs`.
-        read: the columns of the table that are read besides the key: the label, or what it is derived from, then
-            `served`.
+        stored: what Examples hold besides label, weight and key: all features, then `inputs`.
+        read: the columns of the table that are read besides the key: the label and the weight, or what they are derived
+            from, then `served`.
     """
 
     features: Mapping[str, Expression]
     label: Expression | None
+    weight: Expression | None
     inputs: tuple[Numeric | Categorical, ...]
     label_inputs: tuple[Numeric | Categorical, ...]
+    weight_inputs: tuple[Numeric | Categorical, ...]
     served: tuple[Numeric | Categorical, ...]
     stored: tuple[Numeric | Categorical, ...]
     read: tuple[Numeric | Categorical, ...]
@@ -43,6 +47,7 @@ class Derivation:
         label: Numeric | Categorical,
         columns: Sequence[Numeric | Categorical],
         key: str | None,
+        weight: Numeric | None = None,
     ) -> Derivation:
         """The derivation of a declaration.
 
@@ -51,13 +56,16 @@ class Derivation:
             label: of the Problem.
             columns: its features that are no crosses.
             key: its key, or None.
+            weight: its column of sample weights, or None.
 
         Raises:
-            ProblemError: a name is wrong or taken, a column depends on itself or on the label, is read as what it is
-                not, or is derived and declared as a column of the table too.
+            ProblemError: a name is wrong or taken, a column depends on itself, a feature depends on the label or on a
+                column that is the weight, a column is read as what it is not, or is derived and declared as a column
+                of the table too.
         """
+        targets = (label,) if weight is None else (label, weight)
         _check_names(derive, key)
-        for column in (*columns, label):
+        for column in (*columns, *targets):
             if column.name in derive and column.column is not None:
                 raise ProblemError(
                     "a derived column cannot also be a column of the table",
@@ -65,26 +73,37 @@ class Derivation:
                     expected="derive, or column",
                     received=f"both, column={column.column!r}",
                 )
-        declared = {column.name: column for column in (*columns, label)}
+        declared = {column.name: column for column in (*columns, *targets)}
         kinds: dict[str, RawKind] = {
             name: "text" if isinstance(column, Categorical) else "number" for name, column in declared.items()
         }
         whole = inlined(derive, kinds)
         features = {column.name: _made(whole[column.name], column) for column in columns if column.name in whole}
-        of_label = _made(whole[label.name], label) if label.name in whole else None
+        of_targets = {column.name: _made(whole[column.name], column) for column in targets if column.name in whole}
         read = raw_columns(features)
+        _check_weight(features, weight, derive)
         _check_read(features, read, declared, label, key, derive)
         must = frozenset().union(*(needed(features[c.name]) for c in columns if c.name in whole and not c.optional))
         inputs = tuple(
             _input(name, kind, name not in must) for name, kind in sorted(read.items()) if name not in declared
         )
-        of_labels = {} if of_label is None else raw_columns({label.name: of_label})
-        label_inputs = tuple(_input(name, kind, True) for name, kind in sorted(of_labels.items()))
+        target_inputs = {name: _inputs_of(expression) for name, expression in of_targets.items()}
         served = (*(column for column in columns if column.name not in features), *inputs)
-        # What a feature is declared as holds for the label's expression too.
+        of_table = {c.name: c for target in targets for c in target_inputs.get(target.name, (target,))}
+        # What a column of the table is declared as holds for the expressions of label and weight too.
+        of_table |= {c.name: c for c in (*(t for t in targets if t.name not in of_targets), *served)}
         names = {column.name for column in served}
-        of_table = (label,) if of_label is None else tuple(c for c in label_inputs if c.name not in names)
-        return cls(features, of_label, inputs, label_inputs, served, (*columns, *inputs), (*of_table, *served))
+        return cls(
+            features=features,
+            label=of_targets.get(label.name),
+            weight=None if weight is None else of_targets.get(weight.name),
+            inputs=inputs,
+            label_inputs=target_inputs.get(label.name, ()),
+            weight_inputs=() if weight is None else target_inputs.get(weight.name, ()),
+            served=served,
+            stored=(*columns, *inputs),
+            read=(*(column for name, column in of_table.items() if name not in names), *served),
+        )
 
 
 def _check_names(derive: object, key: str | None) -> None:
@@ -110,6 +129,20 @@ def _check_names(derive: object, key: str | None) -> None:
         if name == key:
             raise ProblemError(
                 "the key cannot be derived", where=_WHERE, expected="a key that is a column of the table", received=name
+            )
+
+
+def _check_weight(features: Mapping[str, Expression], weight: Numeric | None, derive: Mapping[str, Expression]) -> None:
+    if weight is None or weight.name in derive:
+        return
+    for name, expression in features.items():
+        if {weight.name, weight.source_column} & raw_columns({name: expression}).keys():
+            raise ProblemError(
+                "a derived feature reads the weight",
+                where=f'{_WHERE}["{name}"]',
+                expected="columns that the model gets: scoring and serving do not have the weight",
+                received=shown(expression),
+                fix='Derive the weight too: derive={"w": col(...)}, weight="w"',
             )
 
 
@@ -187,6 +220,10 @@ def _depends_on(name: str, other: str, derive: Mapping[str, Expression]) -> bool
 def _made(expression: Expression, column: Numeric | Categorical) -> Expression:
     where = f'{_WHERE}["{column.name}"], {type(column).__name__}("{column.name}")'
     return for_feature(expression, isinstance(column, Categorical), where)
+
+
+def _inputs_of(expression: Expression) -> tuple[Numeric | Categorical, ...]:
+    return tuple(_input(name, kind, True) for name, kind in sorted(raw_columns({"": expression}).items()))
 
 
 def _input(name: str, kind: RawKind, optional: bool) -> Numeric | Categorical:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from headrace.core.checks import check_count, check_word, is_finite
 from headrace.core.errors import ProblemError
+from headrace.core.problem.weights import as_class_weights
 
 ModelKind = Literal["linear", "deep", "wide_and_deep", "deep_and_cross"]
 LearningRateScaling = Literal["none", "linear", "sqrt"]
@@ -28,6 +29,9 @@ class Training:
         cross_layers: of a deep and cross model.
         dropout: fraction of each hidden layer dropped while training, in [0, 1).
         learning_rate_scaling: how the rate grows with the number of replicas, over which batch_size is divided.
+        class_weights: what a row of each class counts in the training loss, 1 where a class is not named, as in Keras'
+            `fit`; "balanced" is rows / (classes * rows of the class), by the train split, as in scikit-learn. Sample
+            weights multiply them. They change neither the eval loss nor metrics.
         seed: the same input, seed and version give the same weights on the same hardware.
 
     Raises:
@@ -45,6 +49,7 @@ class Training:
     dropout: float = 0.0
     learning_rate_scaling: LearningRateScaling = "none"
     seed: int = 1
+    class_weights: Mapping[str, float] | Literal["balanced"] | None = None
 
     def __post_init__(self) -> None:
         for count in ("batch_size", "epochs", "patience"):
@@ -61,6 +66,7 @@ class Training:
             where="Training",
             error=ProblemError,
         )
+        object.__setattr__(self, "class_weights", as_class_weights(self.class_weights))
         units = tuple(self.hidden_units)
         for unit in units:
             check_count(unit, "hidden_units", where="Training", error=ProblemError)

@@ -18,27 +18,31 @@ _SINGLE_MAXIMUM = float(np.finfo(np.float32).max)
 
 
 def with_derived(problem: Problem, rows: Rows) -> Rows:
-    """Rows with the derived features, and the label if it is derived, as further columns: float64, or text.
+    """Rows with the derived features, and label and weight if they are derived, as further columns: float64, or text.
 
     A value of the table that is not what its column is declared as is missing here; that row has its own fault.
-    Features are computed from float32, as the endpoint gets numbers; the label, which no endpoint computes, from the
-    numbers as they are.
+    Features are computed from float32, as the endpoint gets numbers; label and weight, which no endpoint computes, from
+    the numbers as they are.
 
     Args:
         problem: whose columns they are.
         rows: with the columns of `problem.derivation.read` at least.
     """
     derivation, batch = problem.derivation, rows.batch
-    if not derivation.features and derivation.label is None:
+    targets = {problem.label.name: (derivation.label, derivation.label_inputs)}
+    if problem.weight_column is not None:
+        targets[problem.weight_column.name] = (derivation.weight, derivation.weight_inputs)
+    if not derivation.features and all(expression is None for expression, _ in targets.values()):
         return rows
     columns = {name: batch.column(name) for name in batch.schema.names}
     present = {name: blank(column, problem.missing) for name, column in columns.items()}
     if derivation.features:
         read = {column.name: _values(column, present[column.name], single=True) for column in problem.derivation.served}
         columns |= derive(derivation.features, read, batch.num_rows)
-    if derivation.label is not None:
-        read = {column.name: _values(column, present[column.name], single=False) for column in derivation.label_inputs}
-        columns |= derive({problem.label.name: derivation.label}, read, batch.num_rows)
+    for name, (expression, inputs) in targets.items():
+        if expression is not None:
+            read = {column.name: _values(column, present[column.name], single=False) for column in inputs}
+            columns |= derive({name: expression}, read, batch.num_rows)
     return dataclasses.replace(rows, batch=pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)))
 
 

@@ -1,8 +1,8 @@
 """Row numbering: the keys of rows of a table without a key column, by their content and occurrence.
 
-A row's key is a fingerprint of its label and features in 16 hexadecimal digits, and which of the rows with this content
-it is, from 1: "00d1f2a3b4c5d6e7-1". The order of the rows decides only which of equal rows is which, so keys, and the
-splits that follow from them, stay when rows are added anywhere. Another set of features makes other keys.
+A row's key is a fingerprint of its label, weight and features in 16 hexadecimal digits, and which of the rows with this
+content it is, from 1: "00d1f2a3b4c5d6e7-1". The order of the rows decides only which of equal rows is which, so keys,
+and the splits that follow from them, stay when rows are added anywhere. Another set of features makes other keys.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     if problem.key is not None:
         checked[problem.key_name] = _check_key(problem.key, rows.batch.column(problem.key))
     # What a derived column is missing for is the fault to name first.
-    for declared in (*problem.derivation.inputs, problem.label, *problem.columns):
+    for declared in (*problem.derivation.inputs, *problem.targets, *problem.columns):
         column = blank(rows.batch.column(declared.name), problem.missing)
         checked[declared.name] = (
             _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)

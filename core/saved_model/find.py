@@ -90,7 +90,8 @@ def _of_model(uri: str, name: str | None) -> Source:
 def _interface(model: ModelArtifact) -> Interface:
     columns, known = model.columns(), model.vocabularies()
     try:
-        by_role: dict[str, list[dict[str, Any]]] = {"feature": [], "derived": [], "input": [], "label": [], "key": []}
+        roles = ("feature", "derived", "input", "label", "weight", "key")
+        by_role: dict[str, list[dict[str, Any]]] = {role: [] for role in roles}
         for column in columns:
             by_role[column["role"]].append(column)
         return Interface(

@@ -5,6 +5,8 @@ It is an Arrow IPC file with one row per column. Equal statistics give equal byt
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow as pa
 from headrace.core.errors import DataError
 from headrace.core.statistics.measure import CategoricalStatistics, ColumnStatistics, NumericStatistics, TableStatistics
 from headrace.core.statistics.sketches import FrequentTexts, Quantiles
+from headrace.core.statistics.weighted import WeightedLabel
 
 _FORMAT = b"1"
 _SCHEMA = pa.schema(
@@ -38,7 +41,10 @@ _SCHEMA = pa.schema(
 def to_bytes(statistics: TableStatistics) -> bytes:
     """Serializes statistics for `from_bytes`."""
     rows = [_row(name, column) for name, column in statistics.columns.items()]
-    schema = _SCHEMA.with_metadata({"format": _FORMAT, "rows": str(statistics.rows)})
+    metadata = {"format": _FORMAT, "rows": str(statistics.rows)}
+    if statistics.weighted is not None:
+        metadata["weighted"] = json.dumps(dataclasses.asdict(statistics.weighted), sort_keys=True)
+    schema = _SCHEMA.with_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as file:
         file.write_table(pa.Table.from_pylist(rows, schema))
@@ -60,7 +66,8 @@ def from_bytes(content: bytes) -> TableStatistics:
                 "the statistics have an unsupported format version", expected="1", received=str(metadata.get(b"format"))
             )
         columns = {row["name"]: _column(row) for row in table.to_pylist()}
-        return TableStatistics(int(metadata[b"rows"]), columns)
+        weighted = WeightedLabel(**json.loads(metadata[b"weighted"])) if b"weighted" in metadata else None
+        return TableStatistics(int(metadata[b"rows"]), columns, weighted)
     except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
         raise DataError("the content is not statistics that can be merged", received=str(error)) from error
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.statistics.sketches import FrequentTexts, Quantiles
+from headrace.core.statistics.weighted import WeightedLabel
 
 # statistics.json holds the quantiles at 0, 5, ..., 100 % of the rows.
 QUANTILES = tuple(step / 20 for step in range(21))
@@ -192,10 +193,17 @@ ColumnStatistics = NumericStatistics | CategoricalStatistics
 
 @dataclass(frozen=True)
 class TableStatistics:
-    """Statistics of a table's columns, by name."""
+    """Statistics of a table.
+
+    Attributes:
+        rows: of the table.
+        columns: statistics by column.
+        weighted: the sums of sample weights by label; None without weights.
+    """
 
     rows: int
     columns: dict[str, ColumnStatistics]
+    weighted: WeightedLabel | None = None
 
     @classmethod
     def measure(cls, table: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Self:
@@ -219,15 +227,16 @@ class TableStatistics:
         merged: dict[str, ColumnStatistics] = {}
         for name, column in self.columns.items():
             merged[name] = column.merge(other.columns[name])
-        return type(self)(self.rows + other.rows, merged)
+        pair = self.weighted, other.weighted
+        weighted = pair[0].merge(pair[1]) if pair[0] is not None and pair[1] is not None else None
+        return type(self)(self.rows + other.rows, merged, weighted)
 
     def to_json(self) -> dict[str, Any]:
         """The "columns" of statistics.json."""
-        return {
-            "format": 1,
-            "rows": self.rows,
-            "columns": {name: column.to_json() for name, column in self.columns.items()},
-        }
+        columns = {name: column.to_json() for name, column in self.columns.items()}
+        if self.weighted is not None:
+            columns[self.weighted.label]["weighted"] = self.weighted.to_json()
+        return {"format": 1, "rows": self.rows, "columns": columns}
 
 
 def merge_all(parts: Sequence[TableStatistics]) -> TableStatistics:

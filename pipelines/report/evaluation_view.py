@@ -112,6 +112,7 @@ class Evaluation:
 
     task: str
     rows: str
+    weight: str | None
     confidence: str
     blessed: bool | None
     gate_metric: str | None
@@ -148,6 +149,7 @@ def evaluation(artifacts: Artifacts) -> Evaluation | None:
     return Evaluation(
         task=text(known.get("task")) or "",
         rows=formats.count(number(known.get("rows"))),
+        weight=text(known.get("weight")),
         confidence=formats.plain(100 * (number(known.get("confidence")) or 0.95)),
         blessed=blessed if isinstance(blessed, bool) else None,
         gate_metric=gate_metric,

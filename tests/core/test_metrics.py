@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as peer
 
 from headrace.core.metrics import Outcomes, baseline, measure
-from headrace.core.problem import METRICS
+from headrace.core.problem import METRICS, Task
+from headrace.core.statistics.weighted import as_weighted
 
 
 def regression(label: list[float], prediction: list[float]) -> Outcomes:
@@ -164,3 +169,111 @@ def test_baselines() -> None:
     found = baseline(three, {"vocabulary": [["b", 2], ["a", 1], ["c", 1]]})
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["log_loss"] == pytest.approx(-(np.log(0.25) + 2 * np.log(0.5)) / 3)
+
+
+def weighted(outcomes: Outcomes, weight: list[float]) -> Outcomes:
+    return dataclasses.replace(outcomes, weight=np.array(weight, float))
+
+
+def test_weighted_regression_by_hand() -> None:
+    found = measure(weighted(regression([1, 2, 3, 6], [2, 2, 5, 5]), [1, 0.5, 2, 0]))
+    # Errors 1, 0, 2; the weighted mean of the labels is 8 / 3.5.
+    about_mean = 1 * (1 - 8 / 3.5) ** 2 + 0.5 * (2 - 8 / 3.5) ** 2 + 2 * (3 - 8 / 3.5) ** 2
+    assert found == {
+        "root_mean_squared_error": pytest.approx(np.sqrt(9 / 3.5)),
+        "mean_squared_error": pytest.approx(9 / 3.5),
+        "mean_absolute_error": pytest.approx(5 / 3.5),
+        "mean_bias": pytest.approx(5 / 3.5),
+        "r_squared": pytest.approx(1 - 9 / about_mean),
+    }
+
+
+def test_weighted_binary_by_hand() -> None:
+    found = measure(weighted(binary([1, 0, 1, 0], [0.75, 0.5, 0.5, 0.25]), [1, 2, 3, 4]))
+    # Predicted positive: rows of weight 1, 2 and 3, of which the second is not.
+    assert found["accuracy"] == pytest.approx(8 / 10)
+    assert found["precision"] == pytest.approx(4 / 6)
+    assert found["recall"] == 1.0
+    # Pairs: 1*2 and 1*4 and 3*4 in order, 3*2 tied.
+    assert found["auc"] == pytest.approx((2 + 4 + 12 + 3) / 24)
+    assert found["auc_pr"] == pytest.approx(1 / 4 * 1 + 3 / 4 * 4 / 6)
+
+
+@pytest.mark.parametrize("task", list(METRICS))
+def test_weighted_metrics_agree_with_scikit_learn(task: Task) -> None:
+    random = np.random.default_rng(5)
+    rows = 2000
+    weight = np.where(random.random(rows) < 0.1, 0.0, random.exponential(3, rows))
+    outcomes, found = peers(task, random, rows)
+    expected = {name: compute(weight) for name, compute in found.items()}
+    assert measure(weighted(outcomes, weight.tolist())) == pytest.approx(expected, rel=1e-6)
+    part = np.flatnonzero(random.random(rows) < 0.5)
+    only = np.zeros(rows)
+    only[part] = weight[part]
+    whole = measure(weighted(outcomes, weight.tolist()), part)
+    assert whole == pytest.approx({name: compute(only) for name, compute in found.items()}, rel=1e-6)
+
+
+def peers(task: Task, random: np.random.Generator, rows: int) -> tuple[Outcomes, dict[str, Callable[[Any], float]]]:
+    """Rows, and each metric of scikit-learn as a function of their weights."""
+    if task == "regression":
+        y = random.normal(1000, 2, rows)
+        p = y + random.normal(0.3, 1, rows)
+        return Outcomes(task, (), y, p), {
+            "root_mean_squared_error": lambda w: peer.root_mean_squared_error(y, p, sample_weight=w),
+            "mean_squared_error": lambda w: peer.mean_squared_error(y, p, sample_weight=w),
+            "mean_absolute_error": lambda w: peer.mean_absolute_error(y, p, sample_weight=w),
+            "mean_bias": lambda w: float(np.average(p - y, weights=w)),
+            "r_squared": lambda w: peer.r2_score(y, p, sample_weight=w),
+        }
+    classes = tuple("abcd") if task == "multiclass" else ("no", "yes")
+    y = random.integers(0, len(classes), rows)
+    if task == "binary":
+        s = (np.round(np.clip(random.beta(2, 2, rows) + 0.2 * y, 0.01, 0.99) * 50) / 50).astype(np.float32)
+        c = (s > 0.55).astype(np.int64)
+        return Outcomes(task, classes, y, c, s), {
+            "accuracy": lambda w: peer.accuracy_score(y, c, sample_weight=w),
+            "auc": lambda w: peer.roc_auc_score(y, s, sample_weight=w),
+            "auc_pr": lambda w: peer.average_precision_score(y, s, sample_weight=w),
+            "log_loss": lambda w: peer.log_loss(y, s.astype(float), sample_weight=w),
+            "brier_score": lambda w: peer.brier_score_loss(y, s, sample_weight=w),
+            "precision": lambda w: peer.precision_score(y, c, sample_weight=w),
+            "recall": lambda w: peer.recall_score(y, c, sample_weight=w),
+            "f1_score": lambda w: peer.f1_score(y, c, sample_weight=w),
+        }
+    p = random.dirichlet(np.ones(4), rows) * 0.5 + 0.5 * np.eye(4)[random.integers(0, 4, rows)]
+    c = p.argmax(axis=1)
+    macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
+    return Outcomes(task, classes, y, c, p), {
+        "accuracy": lambda w: peer.accuracy_score(y, c, sample_weight=w),
+        "log_loss": lambda w: peer.log_loss(y, np.clip(p, 2.0**-23, 1), sample_weight=w),
+        "macro_precision": lambda w: peer.precision_score(y, c, sample_weight=w, **macro),
+        "macro_recall": lambda w: peer.recall_score(y, c, sample_weight=w, **macro),
+        "macro_f1_score": lambda w: peer.f1_score(y, c, sample_weight=w, **macro),
+    }
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=30), st.sampled_from(list(METRICS)), st.integers(0, 99))
+def test_a_whole_weight_counts_as_so_many_rows(weight: list[int], task: Task, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    outcomes, _ = peers(task, random, len(weight))
+    repeated = np.repeat(np.arange(len(weight)), weight)
+    of_weights, of_rows = measure(weighted(outcomes, list(map(float, weight)))), measure(outcomes, repeated)
+    assert [value is None for value in of_weights.values()] == [value is None for value in of_rows.values()]
+    defined = {name: value for name, value in of_rows.items() if value is not None}
+    assert {name: of_weights[name] for name in defined} == pytest.approx(defined, rel=1e-6, abs=1e-9)
+
+
+def test_the_baseline_is_weighted() -> None:
+    outcomes = weighted(binary([1, 0, 1], [0.9, 0.1, 0.2]), [4, 1, 1])
+    label = {"count": 10, "vocabulary": [["no", 8], ["yes", 2]]}
+    weighed = {**label, "weighted": {"weight": 20.0, "vocabulary": [["yes", 15.0], ["no", 5.0]]}}
+    assert as_weighted(label) == label
+    # Without weights "no" is the commonest class, by weight "yes" is.
+    assert baseline(outcomes, label)["accuracy"] == pytest.approx(1 / 6)
+    found = baseline(outcomes, as_weighted(weighed))
+    assert found["accuracy"] == pytest.approx(5 / 6)
+    assert found["log_loss"] == pytest.approx(-(5 * np.log(0.75) + np.log(0.25)) / 6)
+    number = {"count": 3, "mean": 2.0, "weighted": {"weight": 3.0, "mean": 4.0}}
+    errors = baseline(weighted(regression([4, 7], [0, 0]), [3, 1]), as_weighted(number))
+    assert errors["mean_squared_error"] == pytest.approx(9 / 4)

@@ -120,7 +120,8 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         ),
         changed(helper=HELPER.replace("2", "3")),
     ),
-    "`name`, `key`, `label`, `features`, `splits`, `quarantine_budget`, `drift`, `duplicate_rows`, `no_rows`": (
+    "`name`, `key`, `label`, `features`, `splits`, `quarantine_budget`, `drift`, `duplicate_rows`, "
+    "`no_rows`, `weight`": (
         edited('"natality"', '"births"'),
         edited('"record_id"', '"id"'),
         edited("minimum=0.5", "minimum=0.4"),
@@ -130,6 +131,7 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         edited("quarantine_budget=0.05", "quarantine_budget=0.5"),
         edited("jensen_shannon=0.5", "jensen_shannon=0.4"),
         edited("quarantine_budget=0.05", 'quarantine_budget=0.05, duplicate_rows="quarantine"'),
+        edited("quarantine_budget=0.05", 'quarantine_budget=0.05, weight="births"'),
         edited("quarantine_budget=0.05", 'quarantine_budget=0.05, no_rows="refuse"'),
     ),
     "the rows, `--baseline`, `--csv`": (
@@ -190,6 +192,18 @@ def test_an_edit_repeats_what_the_table_says(
     before = identities(state, tmp_path / "before", monkeypatch)
     after = identities(EDITS[row][number](state), tmp_path / "after", monkeypatch)
     assert {step for step in STEPS if before[step] != after[step]} == table()[row]
+
+
+@pytest.mark.parametrize("before", ["", ', class_weights="balanced"'])
+def test_class_weights_repeat_the_training(before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = PROBLEM.replace('Numeric("weight_pounds", minimum=0.5)', 'Categorical("light", vocabulary=["no", "yes"])')
+    classes = classes.replace('Gate("root_mean_squared_error", at_most=2.0)', "None")
+    states = [
+        State(problem=classes.replace("batch_size=32", f"batch_size=32{weights}"))
+        for weights in (before, ', class_weights={"yes": 5.0}')
+    ]
+    found = [identities(state, tmp_path / str(number), monkeypatch) for number, state in enumerate(states)]
+    assert {step for step in STEPS if found[0][step] != found[1][step]} == table()["`training`, `hyperparameters`"]
 
 
 # The parameter by which an engine's cache knows each step, with those that are the same for all of them.

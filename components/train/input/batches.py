@@ -33,7 +33,7 @@ class Batches:
 
     Attributes:
         shards: what is read.
-        prepared: raw features and labels -> prepared rows.
+        prepared: raw rows -> prepared rows.
         blocks: a dataset of prepared rows in their order.
         batch_size: rows a batch, over all workers.
         deterministic: whether the order of batches is kept where it costs.
@@ -42,7 +42,7 @@ class Batches:
     """
 
     shards: Shards
-    prepared: Callable[[Any, Any], Rows]
+    prepared: Callable[..., Rows]
     blocks: Any
     batch_size: int
     deterministic: bool
@@ -144,8 +144,7 @@ class Batches:
         """Blocks of rows as batches of static shape, of which a worker takes its part."""
 
         @tf.autograph.experimental.do_not_convert
-        def own(features: Any, labels: Any) -> Rows:
-            rows = (features, labels)
+        def own(*rows: Any) -> Rows:
             if size < self.batch_size:
                 mine = tf.range(worker * size, (worker + 1) * size)
                 rows = tf.nest.map_structure(lambda column: tf.gather(column, mine), rows)

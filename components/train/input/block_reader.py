@@ -21,7 +21,7 @@ Plan = Callable[..., Sequence[Run]]
 
 
 class BlockReader:
-    """Reads blocks of rows: features and labels, see `records.labelled`; strings as `Strings`, numbers as `NUMBERS`.
+    """Reads blocks of rows, see `records.labelled`; strings as `Strings`, numbers as `NUMBERS`.
 
     Args:
         problem: what was declared.
@@ -30,7 +30,7 @@ class BlockReader:
 
     def __init__(self, problem: Problem, files: Sequence[str]) -> None:
         self._problem = problem
-        columns = (*problem.columns, problem.label)
+        columns = (*problem.columns, *problem.targets)
         self._numbers = [column.name for column in columns if isinstance(column, Numeric)]
         self._strings = [column.name for column in columns if not isinstance(column, Numeric)]
         kinds: dict[str, Kind] = dict.fromkeys(self._numbers, "float_list")
@@ -60,6 +60,8 @@ class BlockReader:
             columns[NUMBERS] = tf.transpose(numbers[:features])
         if isinstance(self._problem.label, Numeric):
             columns[self._problem.label.name] = numbers[features]
+        if self._problem.weight_column is not None:
+            columns[self._problem.weight_column.name] = numbers[-1]
         if self._strings:
             sizes.set_shape([len(self._strings)])
             parts = zip(tf.unstack(codes), tf.split(values, sizes, num=len(self._strings)), strict=True)

@@ -15,8 +15,8 @@ from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
 
-# (features by name, labels) of a block or batch of rows.
-Rows = tuple[dict[str, Any], Any]
+# (features by name, labels) of a block or batch of rows; with sample weights, (features by name, labels, weights).
+Rows = tuple[Any, ...]
 Prepare = Callable[[dict[str, Any]], dict[str, Any]]
 
 BLOCK_ROWS = 16_384
@@ -30,36 +30,37 @@ def numeric_names(problem: Problem) -> list[str]:
 
 
 def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
-    """The features and the label of parsed rows.
+    """The features, the label and the weight of parsed rows.
 
     Args:
         problem: what was declared.
-        columns: the features and the label by name, as they are in the records.
+        columns: features, label and weight by name, as they are in the records.
 
     Returns:
-        The features by name, [rows] float32 (missing: NaN) or string (missing: ""), and the labels, [rows] float32
-        for regression and int32 indices into the vocabulary for classes.
+        The features by name, [rows] float32 (missing: NaN) or string (missing: ""); the labels, [rows] float32 for
+        regression and int32 indices into the vocabulary for classes; and of a problem with a weight, [rows] float32.
     """
     parsed = dict(columns)
     label = parsed.pop(problem.label.name)
+    weights = () if problem.weight_column is None else (parsed.pop(problem.weight_column.name),)
     if isinstance(problem.label, Categorical):
         values = label.values if isinstance(label, Strings) else label
         classes = tf.constant(problem.label.vocabulary)
         indices = tf.argmax(tf.equal(values[:, None], classes[None, :]), axis=1, output_type=tf.int32)
         label = tf.gather(indices, label.codes) if isinstance(label, Strings) else indices
-    return parsed, label
+    return parsed, label, *weights
 
 
-def preparing(problem: Problem, prepare: Prepare) -> Callable[[Any, Any], Rows]:
-    """Features and labels of `BlockReader` -> prepared rows. It is traced once, for all datasets that call it."""
+def preparing(problem: Problem, prepare: Prepare) -> Callable[..., Rows]:
+    """Rows of `BlockReader` -> prepared rows. It is traced once, for all datasets that call it."""
     numbers = numeric_names(problem)
 
     # Without autograph: converting Keras' code would take longer than tracing it.
     @tf.function(autograph=False)
-    def prepared(features: Any, labels: Any) -> Rows:
-        return prepare(features if isinstance(prepare, ByValue) else decoded(features, numbers)), labels
+    def prepared(features: Any, *labels: Any) -> Rows:
+        return prepare(features if isinstance(prepare, ByValue) else decoded(features, numbers)), *labels
 
-    traced: Callable[[Any, Any], Rows] = prepared
+    traced: Callable[..., Rows] = prepared
     return traced
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,35 +16,18 @@ from headrace.components.train.input.records import BLOCK_ROWS, Rows, reading
 from headrace.core.errors import DataError
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Rows held in memory.
-
-    Attributes:
-        features: by name, [rows, ...].
-        labels: [rows].
-        rows: how many.
-    """
-
-    features: Mapping[str, Any]
-    labels: Any
-    rows: int
-
-
-def load(blocks: Any, split: Split) -> Columns:
-    """Reads every block into memory.
+def load(blocks: Any, split: Split) -> Rows:
+    """All rows of a dataset of blocks, in memory.
 
     Raises:
         DataError: a shard is damaged, or the rows are not as many as the manifest says.
     """
     with reading(split), tf.device("CPU:0"):
-        read = list(blocks)
-        features = {name: tf.concat([block[0][name] for block in read], axis=0) for name in read[0][0]}
-        labels = tf.concat([block[1] for block in read], axis=0)
-    rows = int(labels.shape[0])
-    if rows != split.rows:
-        raise _other_rows(split, rows)
-    return Columns(features, labels, rows)
+        rows: Rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
+    count = int(rows[1].shape[0])
+    if count != split.rows:
+        raise _other_rows(split, count)
+    return rows
 
 
 class Store(Protocol):

@@ -54,7 +54,7 @@ class Shards:
         return sum(self.rows)
 
     def in_order(self) -> Any:
-        """A dataset of (features, labels): all rows in the order of the files, in blocks of up to 16,384."""
+        """A dataset of `Rows`: all of them in the order of the files, in blocks of up to 16,384."""
         plan = _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
         reader, total = self._reader, self.total
 
@@ -65,7 +65,7 @@ class Shards:
         return tf.data.Dataset.range(self._blocks).map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def blocks(self, place: int, epochs: int | None = None) -> Any:
-        """A dataset of (block's number within its epoch, (features, labels)) from a place of the stream on.
+        """A dataset of (block's number within its epoch, `Rows`) from a place of the stream on.
 
         Args:
             place: a row of the stream, counted through all epochs. The first block is the one that holds it, from its

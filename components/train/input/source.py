@@ -30,7 +30,7 @@ from headrace.components.train.input.batches import Batches
 from headrace.components.train.input.examples import Examples, Split
 from headrace.components.train.input.packed_rows import Packing
 from headrace.components.train.input.records import BLOCK_ROWS, Prepare, Rows, preparing, raw_rows, row_bytes
-from headrace.components.train.input.row_cache import Columns, load
+from headrace.components.train.input.row_cache import load
 from headrace.components.train.input.shard_stream import Shards
 from headrace.components.train.options import Input
 from headrace.core.errors import UsageError
@@ -80,8 +80,9 @@ class Source:
 
     Attributes:
         stream: see `batches`.
-        eval_blocks: an iterable of (features, labels) over the eval split, the same at each pass.
+        eval_blocks: an iterable of `Rows` over the eval split, the same at each pass.
         eval_labels: [rows] labels of the eval split.
+        eval_weights: [rows] sample weights of the eval split; None without.
         place: where the train split is kept.
         order: in which order it is trained on; a run that is resumed asks for the same.
         sharding: "file" or "record": what several workers share it by.
@@ -91,13 +92,14 @@ class Source:
     stream: Callable[[int, int, int], Any]
     eval_blocks: Any
     eval_labels: Any
+    eval_weights: Any
     place: Place
     order: Order
     sharding: Literal["file", "record"]
     decoder: str
 
     def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
-        """An endless dataset of (features, labels), shuffled, from a step on.
+        """An endless dataset of `Rows`, shuffled, from a step on.
 
         By record, the workers' batches one below the other are the batch that one worker alone would get. By file,
         each worker has a stream of its own, of its own shards.
@@ -202,17 +204,17 @@ def open_source(
     if order == "blocks":
         stream = input_.by_file if sharding == "file" else input_.streamed
     elif order == "uniform" and place.cache == "memory":
-        columns = load(blocks, train)
+        columns = tf.nest.flatten(load(blocks, train))
         packing = Packing(blocks.element_spec)
-        packed = packing.pack(tf.nest.flatten((columns.features, columns.labels)))
+        packed = packing.pack(columns)
         rows = partial(packing.gather, packed)
         stream = lambda step, worker, workers: input_.gathered(rows, row_order.uniform, step, worker, workers)  # noqa: E731
     else:
         filling = input_.filling(place.cache, train, by_file_order=order == "uniform")
         stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731
     fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
-    held, labels = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
-    return Source(stream, held, labels, place, order, sharding, shards.decoder)
+    held, labels, weights = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
+    return Source(stream, held, labels, weights, place, order, sharding, shards.decoder)
 
 
 def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int) -> Place:
@@ -279,13 +281,17 @@ def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Litera
     return "file" if wanted.sharding == "auto" and place.cache == "none" and enough else "record"
 
 
-def _held_blocks(columns: Columns) -> tuple[Any, Any]:
+def _held_blocks(rows: Rows) -> tuple[Any, Any, Any]:
     def block(begin: int) -> Rows:
-        features = {name: column[begin : begin + BLOCK_ROWS] for name, column in columns.features.items()}
-        return features, columns.labels[begin : begin + BLOCK_ROWS]
+        cut: Rows = tf.nest.map_structure(lambda column: column[begin : begin + BLOCK_ROWS], rows)
+        return cut
 
-    return [block(begin) for begin in range(0, columns.rows, BLOCK_ROWS)], columns.labels.numpy()
+    _, labels, *weights = rows
+    blocks = [block(begin) for begin in range(0, len(labels), BLOCK_ROWS)]
+    return blocks, labels.numpy(), weights[0].numpy() if weights else None
 
 
-def _streamed_blocks(blocks: Any) -> tuple[Any, Any]:
-    return blocks, np.concatenate([block[1].numpy() for block in blocks])
+def _streamed_blocks(blocks: Any) -> tuple[Any, Any, Any]:
+    targets = [tuple(column.numpy() for column in block[1:]) for block in blocks]
+    labels, *weights = (np.concatenate(parts) for parts in zip(*targets, strict=True))
+    return blocks, labels, weights[0] if weights else None

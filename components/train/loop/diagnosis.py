@@ -75,7 +75,7 @@ class Diagnosis:
             step: whose loss was not finite.
             state: of the training at its last good call.
         """
-        features, labels = next(iter(self.batches(step, 0, 1)))
+        features, labels, *_ = next(iter(self.batches(step, 0, 1)))
         said = [describe(extremes(self.problem, self.statistics, features, labels))]
         if self.trainee.strategy.num_replicas_in_sync == 1 and self._go_back(step, state):
             said.append(gradients(self.trainee, features, labels))

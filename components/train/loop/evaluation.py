@@ -26,12 +26,13 @@ def evaluator(
     """A function that measures `core` over the rows of `blocks`.
 
     It gives "loss", the mean over the rows in the label's own unit, and `metrics`: those of METRICS that are named,
-    computed from the outputs of all rows as `headrace evaluate` does.
+    computed from the outputs of all rows as `headrace evaluate` does. Sample weights multiply a row's loss, see
+    `Criterion`, and weigh the metrics; class weights do neither, as in Keras.
 
     Args:
         core: a built Keras model.
         objective: of the problem.
-        blocks: an iterable of (features, labels), the same at each pass and in each process.
+        blocks: an iterable of `records.Rows`, the same at each pass and in each process.
         criterion: the loss; None for the objective's.
         strategy: the tf.distribute.Strategy of which each replica takes a block in turn; None for one device.
         metrics: names among METRICS.
@@ -39,42 +40,40 @@ def evaluator(
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     criterion = criterion or Criterion(core, objective, replicas)
 
-    def block_loss(features: Any, labels: Any, weights: Any = None) -> tuple[Any, Any]:
+    def block_loss(features: Any, labels: Any, weights: Any = None, filled: Any = None) -> tuple[Any, Any]:
         outputs = core(features, training=False)
-        criterion.update_metrics(features, labels, outputs, weights)
-        return criterion.sum_over_rows(features, labels, outputs, weights), tf.cast(outputs, tf.float32)
+        criterion.update_metrics(features, labels, outputs, weights, filled)
+        return criterion.sum_over_rows(features, labels, outputs, weights, filled), tf.cast(outputs, tf.float32)
 
     on_one = tf.function(block_loss, autograph=False, reduce_retracing=True)
 
     # Shapes are equal in every call: each replica's block is filled up to the first one's rows.
     @tf.function(autograph=False)
-    def on_all(features: Any, labels: Any, weights: Any) -> tuple[Any, Any]:
-        losses, outputs = strategy.run(block_loss, args=(features, labels, weights))
+    def on_all(filled: Any, *rows: Any) -> tuple[Any, Any]:
+        losses, outputs = strategy.run(block_loss, args=rows, kwargs={"filled": filled})
         summed = strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
         return summed, strategy.gather(outputs, axis=0) if metrics else tf.zeros([0])
 
-    def measured() -> Iterator[tuple[float, Any, Any]]:
+    def measured() -> Iterator[tuple[Any, Any, Sequence[Any]]]:
         if replicas == 1:
-            for features, labels in blocks:
-                loss, outputs = on_one(features, labels)
-                yield float(loss), outputs, labels
+            for rows in blocks:
+                losses, outputs = on_one(*rows)
+                yield losses, outputs, rows[1:]
             return
-        for group, labels, kept in _groups(blocks, replicas):
-            loss, outputs = on_all(*_distribute(strategy, group))
-            yield float(loss), tf.boolean_mask(outputs, kept) if metrics else outputs, labels
+        for group, targets, kept in _groups(blocks, replicas):
+            losses, outputs = on_all(*_distribute(strategy, group))
+            yield losses, tf.boolean_mask(outputs, kept) if metrics else outputs, targets
 
     def evaluate() -> dict[str, float]:
-        losses, rows = 0.0, 0
-        gathered: list[tuple[Any, Any]] = []
-        for loss, outputs, labels in measured():
-            losses += loss
-            rows += int(labels.shape[0])
+        total = np.zeros(2)
+        gathered: list[tuple[Any, ...]] = []
+        for losses, outputs, targets in measured():
+            total += losses.numpy()
             if metrics:
-                gathered.append((np.asarray(labels), np.asarray(outputs)))
-        found = {"loss": losses / rows * criterion.scale, **criterion.results()}
+                gathered.append(tuple(map(np.asarray, (outputs, *targets))))
+        found = {"loss": float(total[0] / total[1]) * criterion.scale, **criterion.results()}
         if metrics:
-            labels, outputs = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
-            everything = measure(_outcomes(objective, labels, outputs))
+            everything = measure(_outcomes(objective, *map(np.concatenate, zip(*gathered, strict=True))))
             for name in metrics:
                 value = everything[name]
                 found[name] = float("nan") if value is None else value
@@ -83,21 +82,26 @@ def evaluator(
     return evaluate
 
 
-def _groups(blocks: Any, replicas: int) -> Iterator[tuple[list[Any], Any, Any]]:
-    """A block for each replica, all of as many rows; the labels of the rows that count, and where they are."""
+def _groups(blocks: Any, replicas: int) -> Iterator[tuple[list[Any], list[Any], Any]]:
+    """A block for each replica, all of as many rows, after what `block_loss` has as `filled`.
+
+    Then the labels and weights of the rows that count, and where these are.
+    """
     iterator, size = iter(blocks), 0
     while group := list(islice(iterator, replicas)):
         size = size or int(group[0][1].shape[0])
-        counts = [int(labels.shape[0]) for _, labels in group] + [0] * (replicas - len(group))
+        counts = [int(rows[1].shape[0]) for rows in group] + [0] * (replicas - len(group))
         group += [group[0]] * (replicas - len(group))
         filled = []
-        for (features, labels), count in zip(group, counts, strict=True):
+        for rows, count in zip(group, counts, strict=True):
             # A row that is there already fills the block: zeros could be what no model takes.
             chosen = np.minimum(np.arange(size), max(count - 1, 0))
-            weights = tf.constant(np.arange(size) < count, tf.float32)
-            filled.append((*tf.nest.map_structure(lambda c, i=chosen: tf.gather(c, i), (features, labels)), weights))
+            counting = tf.constant(np.arange(size) < count, tf.float32)
+            filled.append((counting, *tf.nest.map_structure(lambda c, i=chosen: tf.gather(c, i), tuple(rows))))
         kept = np.concatenate([np.arange(size) < count for count in counts])
-        yield filled, tf.concat([labels[:count] for (_, labels), count in zip(group, counts, strict=True)], 0), kept
+        columns = zip(*(rows[1:] for rows in group), strict=True)
+        targets = [tf.concat([c[:count] for c, count in zip(column, counts, strict=True)], 0) for column in columns]
+        yield filled, targets, kept
 
 
 def _distribute(strategy: Any, group: list[Any]) -> Any:
@@ -112,13 +116,12 @@ def _distribute(strategy: Any, group: list[Any]) -> Any:
     return tf.nest.pack_sequence_as(group[0], [part(number) for number in range(len(flat[0]))])
 
 
-def _outcomes(objective: Objective, labels: Any, outputs: Any) -> Outcomes:
+def _outcomes(objective: Objective, outputs: Any, labels: Any, weights: Any = None) -> Outcomes:
     if objective.task == "regression":
-        return Outcomes("regression", (), labels.astype(np.float64), outputs[:, 0].astype(np.float64))
-    labels = labels.astype(np.int64)
-    if objective.task == "binary":
-        probability = np.asarray(objective.probabilities(outputs))
-        positive = (probability >= objective.threshold).astype(np.int64)
-        return Outcomes("binary", objective.classes, labels, positive, probability)
-    probability = np.asarray(objective.probabilities(outputs))
-    return Outcomes("multiclass", objective.classes, labels, outputs.argmax(axis=1).astype(np.int64), probability)
+        label, prediction, probability = labels.astype(np.float64), outputs[:, 0].astype(np.float64), None
+    else:
+        label, probability = labels.astype(np.int64), np.asarray(objective.probabilities(outputs))
+        binary = objective.task == "binary"
+        prediction = (probability >= objective.threshold if binary else outputs.argmax(axis=1)).astype(np.int64)
+    weight = None if weights is None else weights.astype(np.float64)
+    return Outcomes(objective.task, objective.classes, label, prediction, probability, weight)

@@ -45,9 +45,10 @@ class TrainSession:
         optimizer: built with the model's variables in the strategy's scope.
         strategy: a tf.distribute.Strategy.
         batches: the train split; `Source.batches`.
-        eval_blocks: an iterable of (features, labels) over the eval split, the same in each process.
+        eval_blocks: an iterable of `records.Rows` over the eval split, the same in each process.
         metrics: of METRICS, measured besides the loss by `evaluate`.
         chosen: what `strategy` was made of; None for one process.
+        class_weights: what a row of each class counts in training; None where all count alike.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class TrainSession:
         *,
         metrics: Sequence[str] = (),
         chosen: Strategy | None = None,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         self.core, self.objective, self.optimizer, self.strategy = core, objective, optimizer, strategy
         self.metrics = tuple(metrics)
         self.chosen = chosen or Strategy("OneDevice", "", "CPU:0")
         self._batches = batches
-        self._criterion = Criterion(core, objective, strategy.num_replicas_in_sync)
+        self._criterion = Criterion(core, objective, strategy.num_replicas_in_sync, class_weights)
         if core.compiled:
             self._build_metrics()
         self._variables = variables.named(core, optimizer)
@@ -171,9 +173,9 @@ class TrainSession:
         """Makes the variables of compile()'s metrics, which Keras makes when it first sees a batch."""
         spec = self._batches(0, 0, 1).element_spec
         with self.strategy.scope():
-            features, labels = tf.nest.map_structure(lambda s: tf.zeros([1, *s.shape[1:]], s.dtype), spec)
+            features, labels, *weights = tf.nest.map_structure(lambda s: tf.zeros([1, *s.shape[1:]], s.dtype), spec)
             labels = labels[:, None] if self.objective.units == 1 else labels
-            self.core._symbolic_build(data_batch=(features, labels))
+            self.core._symbolic_build(data_batch=(features, labels, *weights))
 
     def _chosen_variables(self, model_only: bool) -> dict[str, Any]:
         return {n: v for n, v in self._variables.items() if not model_only or n.startswith(variables.MODEL)}

@@ -14,7 +14,7 @@ _SUM = tf.distribute.ReduceOp.SUM
 
 
 def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: int = 1, xla: bool = False) -> Any:
-    """The function that takes one step with a replica's (features, labels), and gives the loss over all replicas.
+    """The function that takes one step with a replica's `Rows`, and gives the loss over all replicas.
 
     Gradients are summed over the replicas before the optimizer sees them: it then clips and looks for infinities as
     it does on one device. All that is to be summed travels at once, since on a network a message costs more than what
@@ -32,20 +32,21 @@ def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: i
     if replicas > 1:
         _leave_sums_to_us(optimizer)
 
-    def gradients_of(features: Any, labels: Any) -> tuple[Any, Any]:
+    def gradients_of(features: Any, labels: Any, weights: Any = None) -> tuple[Any, Any]:
+        weights = criterion.row_weights(labels, weights)
         with tf.GradientTape() as tape:
             outputs = core(features, training=True)
-            loss = criterion.loss(features, labels, outputs)
+            loss = criterion.loss(features, labels, outputs, weights)
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        criterion.update_metrics(features, labels, outputs)
+        criterion.update_metrics(features, labels, outputs, weights)
         return loss, gradients
 
     if xla and replicas > 1:
         gradients_of = tf.function(gradients_of, autograph=False, jit_compile=True)
 
-    def step(features: Any, labels: Any) -> Any:
-        loss, gradients = gradients_of(features, labels)
+    def step(features: Any, labels: Any, weights: Any = None) -> Any:
+        loss, gradients = gradients_of(features, labels, weights)
         if replicas > 1:
             # Batch normalization's averages are of each replica's rows; their mean is what one device would have.
             shares = [variable.value / replicas for variable in averages]
@@ -78,10 +79,10 @@ def compile_steps(step: Any, strategy: Any) -> Callable[[Any, int], tuple[int, f
         def one(done: Any, losses: Any, waited: Any) -> tuple[Any, Any, Any]:
             begin = tf.timestamp()
             with tf.control_dependencies([begin]):
-                features, labels = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten((features, labels), expand_composites=True)):
+                rows = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(rows, expand_composites=True)):
                 end = tf.timestamp()
-            per_replica = strategy.run(step, args=(features, labels))
+            per_replica = strategy.run(step, args=rows)
             # Each replica has the sum over all.
             loss = strategy.experimental_local_results(per_replica)[0]
             return done + 1, losses + tf.cast(loss, tf.float64), waited + (end - begin)

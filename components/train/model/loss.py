@@ -2,78 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from headrace.components.train.model.objective import Objective
+from headrace.components.train.model.users.output_kind import loss_of
 
 
 class Criterion:
     """The loss and the metrics of a training.
+
+    Weights count as in Keras: a loss is the sum of weight times loss over the number of rows, whatever the weights add
+    up to, unless it was compiled with reduction="mean_with_sample_weight", which divides by the sum of the weights.
 
     Args:
         core: the model that is trained. Compiled with a loss, that loss is lowered; compiled with metrics, they are
             measured.
         objective: of the problem.
         replicas: how many divide a batch.
+        class_weights: what a row of each class counts in training; None where all count alike.
 
     Attributes:
         scale: what a loss is multiplied by to be in the label's own unit.
     """
 
-    def __init__(self, core: Any, objective: Objective, replicas: int) -> None:
+    def __init__(
+        self, core: Any, objective: Objective, replicas: int, class_weights: Sequence[float] | None = None
+    ) -> None:
+        self._class_weights = class_weights
         self._core, self._objective, self._replicas = core, objective, replicas
         own = type(core).compute_loss is not keras.Model.compute_loss
         self._own_loss = bool(core.compiled) and (own or core.loss is not None)
+        self._by_weight = not own and getattr(loss_of(core), "reduction", "") == "mean_with_sample_weight"
         self.measures = bool(core.compiled)
         self.scale = 1.0 if self._own_loss else objective.loss_scale
 
-    def loss(self, features: Any, labels: Any, outputs: Any) -> Any:
+    def row_weights(self, labels: Any, weights: Any = None) -> Any:
+        """What each row counts in training: its sample weight times the weight of its class.
+
+        Args:
+            labels: of some rows.
+            weights: [rows] float32 sample weights; None without.
+
+        Returns:
+            [rows] float32; None where all rows count alike.
+        """
+        if self._class_weights is None:
+            return weights
+        of_class = tf.gather(tf.constant(self._class_weights, tf.float32), tf.cast(labels, tf.int32))
+        return of_class if weights is None else of_class * weights
+
+    def loss(self, features: Any, labels: Any, outputs: Any, weights: Any = None) -> Any:
         """A replica's share of the loss, that of layers included: over all replicas it adds up to the mean.
 
         Args:
             features, labels, outputs: of the replica's rows. Every replica has as many.
+            weights: [rows], see `row_weights`.
         """
         if self._own_loss:
             # Keras divides by the replicas itself.
-            return tf.cast(self._keras_loss(features, labels, outputs), tf.float32)
-        loss = tf.reduce_mean(self._objective.loss(labels, tf.cast(outputs, tf.float32)))
+            return tf.cast(self._keras_loss(features, labels, outputs, weights), tf.float32)
+        losses = self._objective.loss(labels, tf.cast(outputs, tf.float32))
+        loss = tf.reduce_mean(losses if weights is None else losses * weights)
         total = tf.add_n([loss, *(tf.cast(added, tf.float32) for added in self._core.losses)])
         return total / self._replicas if self._replicas > 1 else total
 
-    def sum_over_rows(self, features: Any, labels: Any, outputs: Any, weights: Any = None) -> Any:
-        """The sum of the rows' losses, float64.
+    def sum_over_rows(self, features: Any, labels: Any, outputs: Any, weights: Any = None, filled: Any = None) -> Any:
+        """The sum of the rows' losses, and what it is to be divided by: [2] float64.
 
         Args:
             features, labels, outputs: of some rows.
-            weights: [rows] float32, 0 for a row that only fills the block; None where all count.
+            weights: [rows] float32 sample weights; None without.
+            filled: [rows] float32, 0 for a row that only fills the block, else 1; None where all count.
         """
+        rows = tf.cast(tf.shape(labels)[0], tf.float64)
+        counted = rows if filled is None else tf.reduce_sum(tf.cast(filled, tf.float64))
         if not self._own_loss:
             losses = self._objective.loss(labels, tf.cast(outputs, tf.float32))
-            losses = losses if weights is None else tf.where(weights > 0, losses, 0.0)
-            return tf.reduce_sum(tf.cast(losses, tf.float64))
-        total = tf.cast(self._keras_loss(features, labels, outputs, weights), tf.float64) * self._replicas
+            losses = losses if weights is None else losses * weights
+            losses = losses if filled is None else tf.where(filled > 0, losses, 0.0)
+            return tf.stack([tf.reduce_sum(tf.cast(losses, tf.float64)), counted])
+        both = _product(weights, filled)
+        total = tf.cast(self._keras_loss(features, labels, outputs, both), tf.float64) * self._replicas
         added = tf.add_n([tf.constant(0.0, tf.float64), *(tf.cast(one, tf.float64) for one in self._core.losses)])
-        rows = tf.cast(tf.shape(labels)[0], tf.float64)
-        counted = rows if weights is None else tf.reduce_sum(tf.cast(weights, tf.float64))
-        return (total - added) * rows + added * counted
+        if self._by_weight and both is not None:
+            rows = counted = tf.reduce_sum(tf.cast(both, tf.float64))
+        return tf.stack([(total - added) * rows + added * counted, counted])
 
-    def update_metrics(self, features: Any, labels: Any, outputs: Any, weights: Any = None) -> None:
-        """Adds rows to the metrics of compile().
+    def update_metrics(self, features: Any, labels: Any, outputs: Any, weights: Any = None, filled: Any = None) -> None:
+        """Adds rows to the metrics of compile(); see `sum_over_rows` for the arguments.
 
-        Keras' `metrics`, unlike its `weighted_metrics`, do not look at weights, so rows that only fill a block are
-        taken out. On a TPU, whose shapes are static, they stay, and only `weighted_metrics` are exact.
+        Keras' `metrics`, unlike its `weighted_metrics`, ignore weights, so rows that only fill a block are taken out.
+        On a TPU, whose shapes are static, they stay, and only `weighted_metrics` are exact.
         """
         if not self.measures:
             return
-        if weights is not None and not isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
-            rows = tf.where(weights > 0)[:, 0]
-            features, labels, outputs = tf.nest.map_structure(
-                lambda column: tf.gather(column, rows), (features, labels, outputs)
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+            weights = _product(weights, filled)
+        elif filled is not None:
+            rows = tf.where(filled > 0)[:, 0]
+            features, labels, outputs, weights = tf.nest.map_structure(
+                lambda column: None if column is None else tf.gather(column, rows), (features, labels, outputs, weights)
             )
-            weights = None
         self._core.compute_metrics(features, self._as_keras(labels), outputs, sample_weight=weights)
 
     def results(self) -> dict[str, float]:
@@ -93,3 +126,10 @@ class Criterion:
     def _as_keras(self, labels: Any) -> Any:
         """[batch, 1] for outputs of one unit, as Keras' losses expect it."""
         return labels[:, None] if self._objective.units == 1 else labels
+
+
+def _product(weights: Any, filled: Any) -> Any:
+    """[rows] both in one; None where neither is given."""
+    if weights is None or filled is None:
+        return filled if weights is None else weights
+    return weights * filled

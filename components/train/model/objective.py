@@ -109,12 +109,19 @@ class Objective:
             return chosen
         return tf.sigmoid(chosen) if self.task == "binary" else tf.nn.softmax(chosen)
 
-    def baseline(self, labels: Any) -> dict[str, Any]:
-        """How well a constant does: the train split's mean, or its shares of the classes, on `labels` ([rows])."""
+    def baseline(self, labels: Any, weights: Any = None) -> dict[str, Any]:
+        """How well a constant does: the train split's mean, or its shares of the classes.
+
+        Args:
+            labels: [rows], of another split.
+            weights: [rows] sample weights; None where all rows count alike.
+        """
         if self.task == "regression":
             errors = np.asarray(labels, dtype=np.float64) - self.mean
-            return {"metric": "root_mean_squared_error", "value": float(np.sqrt(np.mean(errors**2)))}
-        return {"metric": "log_loss", "value": float(np.mean(-np.log(np.asarray(self.shares))[np.asarray(labels)]))}
+            mean_square = float(np.average(errors**2, weights=weights))
+            return {"metric": "root_mean_squared_error", "value": math.sqrt(mean_square)}
+        losses = -np.log(np.asarray(self.shares))[np.asarray(labels)]
+        return {"metric": "log_loss", "value": float(np.average(losses, weights=weights))}
 
 
 def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) -> Objective:

@@ -29,7 +29,7 @@ def write_examples(folder: Path, problem: Problem, rows: Sequence[Row], *, test_
     import tensorflow as tf
 
     label = problem.label
-    columns = {f.name: f for f in (*problem.columns, label)}
+    columns = {f.name: f for f in (*problem.columns, *problem.targets)}
     splits: dict[str, list[Row]] = {
         "train": [r for i, r in enumerate(rows) if i % 10 > 1],
         "eval": [r for i, r in enumerate(rows) if i % 10 == 1],
@@ -52,10 +52,23 @@ def write_examples(folder: Path, problem: Problem, rows: Sequence[Row], *, test_
     else:
         counts = sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0]))
         statistics = {"kind": "categorical", "vocabulary": counts}
+    statistics["count"] = len(values)
+    if problem.weight_column is not None:
+        statistics["weighted"] = by_weight(values, [row[problem.weight_column.name] for row in splits["train"]])
     write_json(folder / "statistics.json", {"format": 1, "columns": {label.name: statistics}})
     write_json(folder / "schema.json", Schema.of(problem).to_json())
     write_manifest(folder, manifest, problem=problem.name, schema_digest=problem.schema_digest, identity="e" * 16)
     return folder
+
+
+def by_weight(values: list[Any], weights: list[float]) -> dict[str, Any]:
+    """What statistics.json has as "weighted" of a label."""
+    if isinstance(values[0], float):
+        return {"weight": sum(weights), "mean": float(np.average(values, weights=weights))}
+    totals: Counter[str] = Counter()
+    for value, weight in zip(values, weights, strict=True):
+        totals[value] += weight  # type: ignore[assignment]
+    return {"weight": sum(weights), "vocabulary": sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))}
 
 
 def encode(row: Row, key: str, columns: dict[str, Any]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,52 @@ def test_a_resample_draws_as_many_groups_as_there_are(rows: int) -> None:
     assert (drawn.weights.sum(axis=0) == count).all()
     sizes = np.bincount(drawn.groups, minlength=count)
     assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize("task", list(METRICS))
+@pytest.mark.parametrize("rows", [145, 3000])
+def test_a_row_that_is_drawn_twice_counts_twice_its_weight(task: Task, rows: int) -> None:
+    outcomes = sample(task, rows)
+    drawn = draw(rows, resamples=60, seed=3)
+    alike = intervals(outcomes, drawn, confidence=0.9)
+    fours = intervals(dataclasses.replace(outcomes, weight=np.full(rows, 4.0)), drawn, confidence=0.9)
+    assert {n: i for n, i in fours.items() if i} == {n: pytest.approx(i, rel=1e-5) for n, i in alike.items() if i}
+    # Where few rows have nearly all the weight, there is more chance in it.
+    skewed = np.where(np.random.default_rng(2).random(rows) < 0.05, 50.0, 0.1)
+    wide = intervals(dataclasses.replace(outcomes, weight=skewed), drawn, confidence=0.9)
+    name = "mean_absolute_error" if task == "regression" else "accuracy"
+    assert wide[name] is not None
+    assert alike[name] is not None
+    assert wide[name][1] - wide[name][0] > 2 * (alike[name][1] - alike[name][0])
+    # By hand: each resample is measured with how often each of its rows was drawn, times its weight.
+    values = []
+    for counts in drawn.weights.T:
+        found = measure(dataclasses.replace(outcomes, weight=skewed * counts[drawn.groups]))[name]
+        values.append(found)
+    assert wide[name] == pytest.approx(tuple(np.quantile(values, [0.05, 0.95])), rel=1e-9)
+    part = np.flatnonzero(outcomes.label > np.median(outcomes.label) - 1)[: rows // 2]
+    of_part = intervals(dataclasses.replace(outcomes, weight=skewed), drawn, confidence=0.9, rows=part)[name]
+    values = [
+        measure(dataclasses.replace(outcomes, weight=skewed * counts[drawn.groups]), part)[name]
+        for counts in drawn.weights.T
+    ]
+    assert of_part == pytest.approx(tuple(np.quantile(values, [0.05, 0.95])), rel=1e-9)
+
+
+@pytest.mark.parametrize("rows", [145, 3000])
+def test_intervals_of_ranking_are_weighted(rows: int) -> None:
+    outcomes = sample("binary", rows)
+    weight = np.random.default_rng(4).exponential(1.0, rows)
+    outcomes = dataclasses.replace(outcomes, weight=weight)
+    drawn = draw(rows, resamples=60, seed=3)
+    found = intervals(outcomes, drawn, confidence=0.9)
+    for name in ("auc", "auc_pr"):
+        values = [
+            measure(dataclasses.replace(outcomes, weight=weight * counts[drawn.groups]))[name]
+            for counts in drawn.weights.T
+        ]
+        # Above GROUPS rows, scores are in bins.
+        assert found[name] == pytest.approx(tuple(np.quantile(values, [0.05, 0.95])), rel=1e-9 if rows < 1000 else 2e-3)
 
 
 @pytest.mark.parametrize("task", list(METRICS))

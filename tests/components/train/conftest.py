@@ -42,7 +42,7 @@ class Trained:
 
 def write_examples(folder: Path, problem: Problem, rows: list[Row], *, shards: int = 2) -> Path:
     """Writes an Examples artifact of rows: numbers or strings by column, None where missing."""
-    columns = [*problem.columns, problem.label]
+    columns = [*problem.columns, *problem.targets]
     splits: dict[str, list[Row]] = {"train": [], "eval": [], "test": []}
     for row in rows:
         share = (zlib.crc32(str(row[problem.key]).encode()) % 1000) / 1000
@@ -59,11 +59,12 @@ def write_examples(folder: Path, problem: Problem, rows: list[Row], *, shards: i
                 for row in part:
                     writer.write(encode(problem, row))
             manifest[split][f"{split}/{path.name}"] = len(part)
+    roles = dict(zip((column.name for column in problem.targets), ("label", "weight"), strict=False))
     described = [
         {
             "name": column.name,
             "kind": "numeric" if isinstance(column, Numeric) else "categorical",
-            "role": "label" if column is problem.label else "feature",
+            "role": roles.get(column.name, "feature"),
             "optional": column.optional,
         }
         for column in columns
@@ -78,7 +79,7 @@ def write_examples(folder: Path, problem: Problem, rows: list[Row], *, shards: i
 
 def encode(problem: Problem, row: Row) -> bytes:
     features = {problem.key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(row[problem.key]).encode()]))}
-    for column in (*problem.columns, problem.label):
+    for column in (*problem.columns, *problem.targets):
         value = row[column.name]
         if value is None:
             continue

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from headrace import Categorical, Numeric, Problem
 from headrace.core.rows.derive import with_derived
 from headrace.core.rows.validate import Checked, validate
 from headrace.core.sources.source import Part, Rows
-from headrace.expressions import col, hour, log1p, timestamp
+from headrace.expressions import col, hour, if_else, log1p, timestamp
 
 PROBLEM = Problem(
     "p",
@@ -69,3 +70,30 @@ def test_the_label_is_of_the_numbers_as_they_are() -> None:
     # In float32, 1.49 is more than a fifth of 7.45.
     assert np.float32(1.49) > 0.2 * np.float64(np.float32(7.45))
     assert checked({"tips": "1.49", "fare": "7.45"}).batch["high"].to_pylist() == ["false"]
+
+
+def test_a_weight_may_be_derived_from_label_and_features() -> None:
+    problem = Problem(
+        "p",
+        "id",
+        Categorical("fraud", vocabulary=["no", "yes"]),
+        [Numeric("amount")],
+        weight="w",
+        derive={"w": if_else(col("fraud") == "yes", 10, 1) * col("days")},
+    )
+    columns = {
+        "id": ["a", "b", "c", "d"],
+        "fraud": ["no", "yes", "yes", "no"],
+        "amount": ["1"] * 4,
+        "days": ["0.1", "2", "-1", ""],
+    }
+    read = Rows(Part(0, "data.csv"), pa.RecordBatch.from_pydict(columns), np.arange(1, 5))
+    found = validate(problem, with_derived(problem, read))
+    assert found.batch.to_pydict() == {
+        "id": ["a", "b"],
+        "fraud": ["no", "yes"],
+        "w": [pytest.approx(0.1), 20.0],
+        "amount": [1.0, 1.0],
+    }
+    reasons = [(row.fault.column, row.fault.reason) for row in found.quarantined]
+    assert reasons == [("w", "out_of_range"), ("w", "missing_value")]

@@ -150,3 +150,25 @@ def test_typed_columns_of_parquet_give_what_text_gives() -> None:
 def test_no_rows() -> None:
     batch = pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in GOOD})
     assert validate(PROBLEM, Rows(Part(0, "d.csv"), batch, np.arange(0))).batch.num_rows == 0
+
+
+def test_a_weight_is_a_finite_number_of_0_or_more() -> None:
+    problem = Problem("p", "id", Numeric("y"), [Numeric("x")], weight=Numeric("w", maximum=100))
+    texts = ["0", "2.5", "-1", "nan", "inf", "", "1e300", "101"]
+    columns = {"id": list("abcdefgh"), "y": ["1"] * 8, "x": ["2"] * 8, "w": texts}
+    read = Rows(Part(0, "data.csv"), pa.RecordBatch.from_pydict(columns), np.arange(1, 9))
+    found = validate(problem, read)
+    assert found.batch.to_pydict() == {"id": ["a", "b"], "y": [1.0, 1.0], "w": [0.0, 2.5], "x": [2.0, 2.0]}
+    assert found.batch.schema.field("w").type == pa.float32()
+    assert [(row.values["id"], row.fault.column, row.fault.reason) for row in found.quarantined] == [
+        ("c", "w", "out_of_range"),
+        ("d", "w", "not_a_number"),
+        ("e", "w", "not_a_number"),
+        ("f", "w", "missing_value"),
+        ("g", "w", "out_of_range"),
+        ("h", "w", "out_of_range"),
+    ]
+    typed = pa.RecordBatch.from_pydict({**columns, "w": [1.0, 0.5, -1.0, math.nan, math.inf, None, 1e300, 101.0]})
+    again = validate(problem, Rows(Part(0, "data.parquet"), typed, np.arange(1, 9)))
+    reasons = [row.fault.reason for row in again.quarantined]
+    assert reasons == ["out_of_range", "missing_value", "not_a_number", "missing_value", "out_of_range", "out_of_range"]

@@ -38,6 +38,24 @@ def run(problem: Path, root: Path, data: Path = BIRTHS) -> subprocess.CompletedP
     return headrace(*static(problem, root, data))
 
 
+WEIGHTED = """
+from headrace import *
+from headrace.expressions import col, if_else
+
+problem = Problem(
+    name="weighted", key="record_id", label=Categorical("is_light", vocabulary=["no", "yes"]),
+    features=[Numeric("gestation_weeks"), Categorical("plurality")],
+    derive={
+        "is_light": if_else(col("weight_pounds") < 5.5, "yes", "no"),
+        "w": if_else(col("plurality") == "single", 1, 3) * col("mother_age"),
+    },
+    weight="w",
+    gate=Gate("log_loss", at_most=5.0, slices=["plurality"]),
+    training=Training(epochs=1, hidden_units=[4], class_weights="balanced"),
+)
+"""
+
+
 def summary(root: Path) -> dict[str, Any]:
     (path,) = root.glob("runs/*/summary.json")
     loaded: dict[str, Any] = json.loads(path.read_text())
@@ -49,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("static")
     (path / "natality.py").write_text(SHORT)
     yield path
-    for endpoint in path.glob("*/endpoints/natality"):
+    for endpoint in path.glob("*/endpoints/*"):
         publisher.stop(str(endpoint))
 
 
@@ -312,3 +330,35 @@ def run_again(
         publisher.stop(str(endpoint))
     assert "1,450 rows in, 1,449 out, 1 quarantined" in told
     return subprocess.CompletedProcess(arguments, process.returncode, told + rest, errors)
+
+
+def test_weights_from_the_problem_to_the_report_and_none_to_score(folder: Path) -> None:
+    problem, root = folder / "weighted.py", folder / "weighted"
+    problem.write_text(WEIGHTED)
+    done = run(problem, root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Metrics   weighted by w" in done.stdout
+    found = summary(root)
+    results = {step["step"]: step["result"] for step in found["steps"]}
+    assert results["evaluate"]["weight"] == "w"
+    (report,) = root.glob("runs/*/report.html")
+    assert "rows, weighted by w</small>" in report.read_text()
+    model = Path(resolve_artifact(str(report.parent), "model"))
+    trained = json.loads((model / "training.json").read_text())
+    assert trained["weight"] == "w"
+    counts = dict(json.loads((model / "statistics.json").read_text())["columns"]["is_light"]["vocabulary"])
+    rows = sum(counts.values())
+    assert trained["class_weights"] == {name: pytest.approx(rows / (2 * counts[name])) for name in ("no", "yes")}
+    # Neither the weight nor what it is derived from is asked for: mother_age is no column here.
+    (folder / "today.csv").write_text("record_id,gestation_weeks,plurality\na,39,single\nb,30,twins\n")
+    scored = headrace(
+        "score", "--model", str(model), "--data", str(folder / "today.csv"), "--output", str(folder / "predictions")
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads((folder / "predictions" / "manifest.json").read_text())["rows_out"] == 2
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("Call it")]
+    called = subprocess.run(
+        ["sh", "-c", line.removeprefix("Call it").strip()], capture_output=True, text=True, check=True
+    )
+    assert "mother_age" not in line
+    assert json.loads(called.stdout)["predictions"][0]["prediction"] in ("no", "yes")

@@ -42,7 +42,7 @@ def output_kind(core: Any, outputs: Callable[[], Any], objective: Objective, whe
         ProblemError: the outputs do not depend on the weights, are no probabilities where the compiled loss takes them,
             or are probabilities where it takes logits.
     """
-    loss = _loss_of(core)
+    loss = loss_of(core)
     if loss is not None and getattr(loss, "reduction", _MEANS[0]) not in _MEANS:
         raise ProblemError(
             "the loss is not a mean over rows",
@@ -105,7 +105,7 @@ def _tried(core: Any, outputs: Callable[[], Any]) -> list[Any]:
     return found
 
 
-def _loss_of(core: Any) -> Any:
+def loss_of(core: Any) -> Any:
     """The loss of compile(), a function or an object; None without one."""
     loss = core.loss if core.compiled else None
     while isinstance(loss, list | tuple | dict) and len(loss) == 1:

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,18 @@ from headrace.components.train.options import Distribution
 
 ROWS, BATCH, STEPS = 640, 64, 60
 CASES = {
-    "one_device": ("plain", "compiled", "bfloat16", "float16"),
-    "mirrored": ("plain", "compiled", "normalized", "dropout", "float16"),
-    "multi_worker": ("plain", "compiled", "normalized"),
+    "one_device": ("plain", "compiled", "weighted", "weighted_compiled", "bfloat16", "float16"),
+    "mirrored": ("plain", "compiled", "weighted", "weighted_compiled", "normalized", "dropout", "float16"),
+    "multi_worker": ("plain", "compiled", "weighted", "weighted_compiled", "normalized"),
 }
 OBJECTIVE = Objective("regression", (), mean=2.0, deviation=2.0, shares=())
 _random = np.random.default_rng(7)
 NUMBERS = _random.normal(size=(ROWS, 6)).astype(np.float32)
 ROW_NUMBERS = _random.integers(0, 20, ROWS).astype(np.int32)
 LABELS = (2 * NUMBERS[:, 0] + ROW_NUMBERS / 10 + _random.normal(size=ROWS) / 10).astype(np.float32)
+
+# Some rows count nothing.
+WEIGHTS = np.where(_random.random(ROWS) < 0.2, 0, _random.exponential(2, ROWS)).astype(np.float32)
 
 
 def build(case: str) -> Any:
@@ -58,28 +62,34 @@ def build(case: str) -> Any:
     table = keras.layers.Embedding(20, 4, embeddings_initializer=keras.initializers.RandomUniform(seed=next(seeds)))
     hidden = dense(8, activation="tanh")(keras.layers.Concatenate()([hidden, table(inputs["row"])]))
     model = keras.Model(inputs, keras.layers.Rescaling(2.0, 2.0)(dense(1)(hidden)))
-    if case == "compiled":
+    if "compiled" in case:
         rate = keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)
-        model.compile(optimizer=keras.optimizers.AdamW(rate, global_clipnorm=0.5), loss="mae", metrics=["mse"])
+        weighted = [keras.metrics.MeanSquaredError(name="weighted_mse")] if "weighted" in case else None
+        optimizer = keras.optimizers.AdamW(rate, global_clipnorm=0.5)
+        model.compile(optimizer=optimizer, loss="mae", metrics=["mse"], weighted_metrics=weighted)
     return model
 
 
-def batches(start_step: int, worker: int, workers: int) -> Any:
+def rows_of(case: str) -> tuple[Any, ...]:
+    """All rows, with weights where the case is of them."""
+    rows = ({"numbers": NUMBERS, "row": ROW_NUMBERS}, LABELS)
+    return (*rows, WEIGHTS) if "weighted" in case else rows
+
+
+def batches(case: str, start_step: int, worker: int, workers: int) -> Any:
     """A pass over the rows after the other, in their order; each worker's part of every batch."""
     part = BATCH // workers
-    rows = tf.data.Dataset.from_tensor_slices(({"numbers": NUMBERS, "row": ROW_NUMBERS}, LABELS))
+    rows = tf.data.Dataset.from_tensor_slices(rows_of(case))
     whole = rows.batch(BATCH, drop_remainder=True).repeat().skip(start_step)
     return whole.map(lambda *all_of_it: tf.nest.map_structure(lambda c: c[worker * part :][:part], all_of_it)).map(
-        lambda features, labels: tf.nest.map_structure(
-            lambda c: tf.ensure_shape(c, [part, *c.shape[1:]]), (features, labels)
-        )
+        lambda *mine: tf.nest.map_structure(lambda c: tf.ensure_shape(c, [part, *c.shape[1:]]), mine)
     )
 
 
-def eval_blocks() -> list[Any]:
+def eval_blocks(case: str) -> list[Any]:
     """Three blocks, the last one smaller, so that no number of replicas divides them evenly."""
     return [
-        ({"numbers": tf.constant(NUMBERS[a:b]), "row": tf.constant(ROW_NUMBERS[a:b])}, tf.constant(LABELS[a:b]))
+        tf.nest.map_structure(lambda c, a=a, b=b: tf.constant(c[a:b]), rows_of(case))
         for a, b in ((0, 100), (100, 200), (200, 237))
     ]
 
@@ -93,7 +103,8 @@ def trainee_of(case: str, chosen: strategy.Strategy, devices: Any) -> TrainSessi
         optimizer = precision.scaled(model.optimizer if model.compiled else keras.optimizers.Adam(0.01), policy)
         optimizer.build(model.trainable_variables)
     metrics = ("mean_absolute_error", "r_squared")
-    return TrainSession(model, OBJECTIVE, optimizer, devices, batches, eval_blocks(), metrics=metrics, chosen=chosen)
+    source = partial(batches, case)
+    return TrainSession(model, OBJECTIVE, optimizer, devices, source, eval_blocks(case), metrics=metrics, chosen=chosen)
 
 
 def told_of(trainee: TrainSession, case: str) -> dict[str, Any]:

@@ -77,6 +77,10 @@ def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
         ("multi_worker-plain-1", PLAIN),
         ("multi_worker-compiled-0", "one_device-compiled-0"),
         ("multi_worker-compiled-1", "one_device-compiled-0"),
+        ("mirrored-weighted-0", "one_device-weighted-0"),
+        ("mirrored-weighted_compiled-0", "one_device-weighted_compiled-0"),
+        ("multi_worker-weighted-1", "one_device-weighted-0"),
+        ("multi_worker-weighted_compiled-0", "one_device-weighted_compiled-0"),
     ],
 )
 def test_sixty_steps_end_with_the_same_weights_everywhere(trained: Path, name: str, alone: str) -> None:
@@ -97,6 +101,15 @@ def test_the_compiled_model_is_trained_with_what_it_was_compiled_with(trained: P
     assert set(compiled["logs"]) == {"mse"}
     # Its loss is the mean absolute error, and what keeps its weights small.
     assert 0.01 < compiled["measured"]["loss"] - compiled["measured"]["mean_absolute_error"] < 0.1
+
+
+def test_weights_are_part_of_what_is_trained_and_measured(trained: Path) -> None:
+    plain, weighted = (told(trained, f"one_device-{case}-0") for case in ("compiled", "weighted_compiled"))
+    assert set(weighted["logs"]) == {"mse", "weighted_mse"}
+    assert weighted["measured"]["mse"] != pytest.approx(weighted["measured"]["weighted_mse"], rel=0.01)
+    assert difference(weights(trained, "one_device-weighted-0"), weights(trained, PLAIN)) > 1e-3
+    # The mean absolute error of `metrics` is by weight; the loss is a sum by the number of rows.
+    assert weighted["measured"]["loss"] > plain["measured"]["loss"]
 
 
 def test_what_differs_on_replicas_is_the_same_on_all_of_them(trained: Path) -> None:

@@ -101,6 +101,9 @@ KEPT: list[tuple[str, Order]] = [
 COUNTED = Problem(name="counted", key="id", label=Numeric("y"), features=[Numeric("x"), Categorical("text")])
 
 
+WEIGHTED = dataclasses.replace(COUNTED, weight="w")
+
+
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows then have many blocks, pieces and runs."""
@@ -123,6 +126,7 @@ def counted(folder: Path, sizes: list[int]) -> Examples:
                 example = tf.train.Example()
                 example.features.feature["x"].float_list.value.append(row)
                 example.features.feature["y"].float_list.value.append(2 * row)
+                example.features.feature["w"].float_list.value.append(3 * row)
                 example.features.feature["text"].bytes_list.value.append(f"row {row}".encode())
                 writer.write(example.SerializeToString())
                 row += 1
@@ -131,11 +135,12 @@ def counted(folder: Path, sizes: list[int]) -> Examples:
 
 
 def stream(opened: Any, steps: int, start: int = 0, worker: int = 0, workers: int = 1) -> list[list[int]]:
-    """The rows of the batches from a step on, up to step `steps`; features and label must belong together."""
+    """The rows of the batches from a step on, up to step `steps`; all columns must belong together."""
     found = []
-    for features, labels in itertools.islice(opened.batches(start, worker, workers), steps - start):
+    for features, labels, *weights in itertools.islice(opened.batches(start, worker, workers), steps - start):
         x = features["x"].numpy().astype(int).tolist()
         assert labels.numpy().tolist() == [2 * row for row in x]
+        assert [column.numpy().tolist() for column in weights] in ([], [[3 * row for row in x]])
         assert features["text"].numpy().tolist() == [f"row {row}".encode() for row in x]
         found.append(x)
     return found
@@ -168,6 +173,18 @@ def test_it_goes_on_at_any_step_as_if_it_had_never_stopped(cache: str, order: Or
         assert stream(again, steps, begin) == whole[begin:]
 
     check()
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(("cache", "order"), KEPT)
+def test_weights_go_with_their_rows(cache: str, order: Order, tmp_path: Path) -> None:
+    examples = counted(tmp_path, [50, 7, 33, 20])
+    opened = source(WEIGHTED, examples, cache=cache, order=order, batch=12, sharding="record")
+    assert len(opened.batches().element_spec) == 3
+    assert stream(opened, 25, 3) == stream(source(COUNTED, examples, cache=cache, order=order, batch=12), 25, 3)
+    assert sorted(stream(opened, 20, 0, 1, 2)[0]) == sorted(stream(opened, 20, 0, 0, 1)[0][6:])
+    np.testing.assert_array_equal(opened.eval_weights, 1.5 * opened.eval_labels)
+    assert sum(len(block[2]) for block in opened.eval_blocks) == 110
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.core import storage
@@ -22,12 +22,14 @@ class TestSplit:
         identity: of the Examples.
         shards: its rows.
         label_statistics: the label's entry in statistics.json, measured on the train split.
+        statistics: by column, likewise.
     """
 
     uri: str
     identity: str
     shards: Split
     label_statistics: Mapping[str, Any]
+    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def open_test_split(uri: str, problem: Problem) -> TestSplit:
             where=storage.join(uri, "statistics.json"),
             fix="Run `headrace preprocess` again with this Problem file",
         )
-    return TestSplit(uri, examples.manifest.identity, examples.split("test"), label)
+    return TestSplit(uri, examples.manifest.identity, examples.split("test"), label, examples.statistics)
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:

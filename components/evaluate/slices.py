@@ -98,7 +98,7 @@ def _parts(name: str, category: Category, *, by_size: bool) -> list[SliceRows]:
 def _bucketed(feature: Numeric | Categorical, values: NDArray[np.float32]) -> Category:
     """The bucket of each value: boundaries belong to the bucket above them, as in the model."""
     # The model compares in float32.
-    boundaries = np.asarray(feature.buckets if isinstance(feature, Numeric) else (), np.float32)
+    boundaries = np.asarray(feature.boundaries if isinstance(feature, Numeric) else (), np.float32)
     codes = np.digitize(values, boundaries)
     codes[np.isnan(values)] = len(boundaries) + 1
     texts = [f"{b:g}" if float(f"{b:g}") == b else repr(float(b)) for b in _declared(feature)]
@@ -107,4 +107,4 @@ def _bucketed(feature: Numeric | Categorical, values: NDArray[np.float32]) -> Ca
 
 
 def _declared(feature: Numeric | Categorical) -> Sequence[float]:
-    return (feature.buckets or ()) if isinstance(feature, Numeric) else ()
+    return (feature.boundaries or ()) if isinstance(feature, Numeric) else ()

@@ -45,7 +45,9 @@ def evaluation_digest(problem: Mapping[str, Any]) -> str:
 
 
 def _without(column: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in column.items() if name not in _OF_THE_MODEL}
+    # A number of buckets is measured with the statistics.
+    measured = {"buckets"} if isinstance(column.get("buckets"), int) else set()
+    return {name: value for name, value in column.items() if name not in _OF_THE_MODEL - measured}
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

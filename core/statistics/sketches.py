@@ -99,6 +99,16 @@ class Quantiles:
         above = self.values[np.searchsorted(ends, np.ceil(rank), side="right")]
         return [float(value) for value in below + (above - below) * (rank - np.floor(rank))]
 
+    def boundaries(self, buckets: int) -> list[float]:
+        """Boundaries of up to so many buckets of equally many rows, within `error`; [] if there are no rows.
+
+        They are quantiles in float32, which models compare in, ascending and each once. Nothing is below the smallest
+        value, which is a boundary only where there is no other value.
+        """
+        quantiles = self.quantiles([0.0, *(step / buckets for step in range(1, buckets))])
+        distinct = np.unique(np.array(quantiles, np.float64).astype(np.float32))
+        return [float(str(boundary)) for boundary in (distinct[1:] if len(distinct) > 1 else distinct)]
+
     @classmethod
     def _digested(cls, digest: Any) -> Self:
         return cls(np.zeros(0), np.zeros(0, np.int64), digest.serialize())

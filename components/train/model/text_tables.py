@@ -66,7 +66,7 @@ class _Table:
     @property
     def buckets(self) -> list[int]:
         """How many buckets each numeric column has."""
-        return [len(column.buckets or ()) + 1 for column in self.bucketized]
+        return [len(column.boundaries or ()) + 1 for column in self.bucketized]
 
 
 class TextTables:

@@ -14,9 +14,9 @@ from headrace.core.checks import check_texts, is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.json_form import to_json
 from headrace.core.expressions.nodes import Expression
-from headrace.core.problem import digests
+from headrace.core.problem import checks, digests
 from headrace.core.problem.derivation import Derivation
-from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric, check_cross
+from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric
 from headrace.core.problem.gate import METRICS, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
@@ -93,11 +93,11 @@ class Problem:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
         object.__setattr__(self, "missing", check_texts(self.missing, "missing", where="Problem", error=ProblemError))
         self._check_fields()
-        self._check_label()
-        self._check_features()
-        self._check_gate()
-        self._check_drift()
-        self._check_tuning()
+        checks.check_label(self.label)
+        checks.check_features(self.features, self.label, self.key, self.key_name)
+        checks.check_gate(self.gate, self.task, self.columns)
+        checks.check_drift(self.drift, (*self.columns, self.label))
+        checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
 
     def __eq__(self, other: object) -> bool:
@@ -144,140 +144,6 @@ class Problem:
             raise ProblemError(
                 "hyperparameters are wrong", where="Problem", expected="JSON values", received=str(error)
             ) from error
-
-    def _check_label(self) -> None:
-        label = self.label
-        if not isinstance(label, Numeric | Categorical):
-            raise ProblemError(
-                "label is wrong", where="Problem", expected="a Numeric or a Categorical", received=repr(label)
-            )
-        if label.optional:
-            raise ProblemError(
-                "the label cannot be optional", where="Problem.label", expected="optional=False", received="True"
-            )
-        if isinstance(label, Categorical) and label.max_unknown is not None:
-            raise ProblemError(
-                "the label cannot have unknown values",
-                where="Problem.label",
-                expected="no max_unknown",
-                received=f"max_unknown={label.max_unknown}",
-            )
-        if isinstance(label, Numeric) and label.buckets is not None:
-            raise ProblemError(
-                "a label has no buckets",
-                where="Problem.label",
-                expected="a Categorical for classes",
-                received="Numeric with buckets",
-            )
-        if isinstance(label, Categorical) and (label.vocabulary is None or len(label.vocabulary) < 2):
-            raise ProblemError(
-                "a class label needs its classes",
-                where="Problem.label",
-                expected='Categorical(..., vocabulary=["no", "yes"]) with two values or more',
-                received=f"vocabulary={None if label.vocabulary is None else list(label.vocabulary)!r}",
-            )
-
-    def _check_features(self) -> None:
-        if not self.features:
-            raise ProblemError(
-                "there are no features", where="Problem.features", expected="a list of one or more", received="none"
-            )
-        seen: dict[str, Feature] = {}
-        for feature in self.features:
-            if not isinstance(feature, Numeric | Categorical | Crossed):
-                raise ProblemError(
-                    "a feature is wrong",
-                    where="Problem.features",
-                    expected="Numeric, Categorical or Crossed",
-                    received=repr(feature),
-                )
-            if feature.name in seen:
-                raise ProblemError(
-                    "two features have one name",
-                    where="Problem.features",
-                    expected="each name once",
-                    received=f'"{feature.name}" twice',
-                )
-            seen[feature.name] = feature
-        by_column = {declared.source_column: declared.name for declared in self.columns}
-        if self.label.name in seen or self.label.source_column in by_column:
-            raise ProblemError(
-                "the label is among the features",
-                where="Problem.features",
-                expected="features that are known before the label is",
-                received=f'"{self.label.name}"',
-            )
-        columns = {declared.source_column for declared in (*self.columns, self.label)}
-        if self.key is not None and (self.key in columns or self.key_name in (*seen, self.label.name)):
-            raise ProblemError(
-                "the key is used as a feature or as the label",
-                where="Problem.key",
-                expected="a column that only identifies the row",
-                received=f'"{self.key}"',
-            )
-        for feature in self.features:
-            if isinstance(feature, Crossed):
-                check_cross(feature, seen)
-
-    def _check_gate(self) -> None:
-        if self.gate is None:
-            return
-        if not isinstance(self.gate, Gate):
-            raise ProblemError("gate is wrong", where="Problem", expected="a Gate", received=repr(self.gate))
-        known = METRICS[self.task]
-        if self.gate.metric not in known:
-            raise ProblemError(
-                "there is no such metric",
-                where="Problem.gate",
-                expected=f"for {self.task}, one of {', '.join(known)}",
-                received=f'"{self.gate.metric}"',
-            )
-        columns = {f.name: f for f in self.columns}
-        for name in self.gate.slices:
-            if name not in columns:
-                raise ProblemError(
-                    f'there is no feature "{name}" to slice by',
-                    where="Problem.gate.slices",
-                    expected=f"names among {', '.join(columns)}",
-                    received=f'"{name}"',
-                )
-            sliced = columns[name]
-            if isinstance(sliced, Numeric) and sliced.buckets is None:
-                raise ProblemError(
-                    f'"{name}" is a number without buckets, and cannot be sliced by',
-                    where="Problem.gate.slices",
-                    expected=f'a Categorical, or Numeric("{name}", buckets=[...])',
-                    received="no buckets",
-                )
-
-    def _check_drift(self) -> None:
-        if self.drift is None:
-            return
-        if not isinstance(self.drift, Drift):
-            raise ProblemError("drift is wrong", where="Problem", expected="a Drift", received=repr(self.drift))
-        columns = {declared.name: declared for declared in (*self.columns, self.label)}
-        for name, own in self.drift.columns.items():
-            if name not in columns:
-                raise ProblemError(
-                    f'there is no column "{name}" to compare',
-                    where="Problem.drift",
-                    expected=f"names among {', '.join(columns)}",
-                    received=f'"{name}"',
-                )
-            if isinstance(columns[name], Numeric) and own.l_infinity is not None:
-                raise ProblemError(
-                    f'"{name}" is a number, and has no L-infinity distance',
-                    where="Problem.drift",
-                    expected=f'{{"{name}": Drift(jensen_shannon=...)}}',
-                    received=f"l_infinity={own.l_infinity}",
-                )
-
-    def _check_tuning(self) -> None:
-        if self.tuning is None:
-            return
-        if not isinstance(self.tuning, Tuning):
-            raise ProblemError("tuning is wrong", where="Problem", expected="a Tuning", received=repr(self.tuning))
-        self.tuning.check_hyperparameters(self.hyperparameters)
 
     @property
     def task(self) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -66,7 +67,7 @@ def train(
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    problem_file = replace(problem_file, problem=measured_buckets(problem_file.problem, examples.statistics))
+    problem_file = dataclasses.replace(problem_file, problem=measured_buckets(problem_file.problem, examples.statistics))
     check_writable(config.output)
     trackers.check(config)
     notes: list[str] = []

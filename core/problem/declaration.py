@@ -56,7 +56,7 @@ class Problem:
         label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary, of
             which the second is the positive one).
         features: what the model sees.
-        splits: shares of train, eval and test.
+        splits: which rows are in the train, eval and test splits.
         gate: what a model must do to be blessed; without one every model is.
         training: how the model is trained.
         quarantine_budget: the share of rows that may go to quarantine before a run is refused.
@@ -97,6 +97,7 @@ class Problem:
         checks.check_features(self.features, self.label, self.key, self.key_name)
         checks.check_gate(self.gate, self.task, self.columns)
         checks.check_drift(self.drift, (*self.columns, self.label))
+        self.splits.check_column(self.label.name, self.derive)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
 
@@ -178,6 +179,7 @@ class Problem:
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
+        plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain

@@ -13,7 +13,8 @@ from headrace.core.sources.source import Part, Rows
 
 
 def wanted_columns(problem: Problem) -> list[str]:
-    """The columns of the table that a Problem reads, each once: key, label, features, and what derived ones need."""
+    """The columns of the table that a Problem reads, each once: key, label, features, what derived
+    ones need, and what the split is decided by."""
     return list(dict.fromkeys(_sources(problem).values()))
 
 
@@ -45,7 +46,14 @@ def as_in_table(problem: Problem, rows: Rows) -> Rows:
 def _sources(problem: Problem) -> dict[str, str]:
     """The table's column of each that is read, by its name in the Problem."""
     key = {} if problem.key is None else {problem.key: problem.key}
-    return key | {column.name: column.source_column for column in problem.derivation.read}
+    read = key | {column.name: column.source_column for column in problem.derivation.read}
+    column = problem.splits.column
+    return read if column is None or column in read else read | {column: column}
+
+
+def split_column(problem: Problem) -> str | None:
+    """The column of the table that decides the split of each row; None where the key or the file does."""
+    return None if problem.splits.column is None else _sources(problem)[problem.splits.column]
 
 
 def _selected(rows: Rows, columns: Mapping[str, str]) -> Rows:

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.read import split_column, wanted_columns
+from headrace.core.rows.split_rule import check_files as check_split_files
 from headrace.core.rows.validate import category_texts, listed, not_numbers
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
@@ -59,6 +60,7 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     """
     wanted = wanted_columns(problem)
     paths = list_paths(data)
+    check_split_files(problem, data, paths)
     rows = 0
     lacking: dict[str, DataError] = {}
     met: set[str] = set()
@@ -185,6 +187,9 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
     names, kinds = [name for name, _ in columns], dict(columns)
     roles = {problem.key: "key", problem.label.source_column: "label"}
     declared = {c.source_column: _asked(c) for c in problem.derivation.read}
+    if (decides := split_column(problem)) is not None and decides not in (declared.keys() | {problem.key}):
+        roles[decides] = "column to split by"
+        declared[decides] = "times" if problem.splits.time else "groups"
     asked = [*([] if problem.key is None else [(problem.key, "text")]), *declared.items()]
     gone = [name for name, _ in asked if name not in kinds]
     name, role = gone[0], roles.get(gone[0], "feature")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.spellings import check_spellings
 from headrace.components.preprocess.stage_context import Addition, StageContext
+from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.beam.counters import format_counters
@@ -159,6 +161,11 @@ def preprocess(
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
         def read(readable: list[Part]) -> Done:
+            problem = problem_file.problem
+            if problem.splits.is_measured:
+                report(f"reading {problem.splits.time}")
+                splits = measured_splits(problem, config.data, readable, config.batch_rows)
+                problem = dataclasses.replace(problem, splits=splits)
             context = StageContext(
                 problem=problem,
                 sharding=Sharding.plan(problem.splits, expected, config.shard_rows, keyed=problem.key is not None),
@@ -179,7 +186,12 @@ def preprocess(
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)
-        manifest.write(context.output)
+        # Of the declaration: where its boundaries in time are measured, it does not hold them.
+        dataclasses.replace(manifest, schema_digest=problem.schema_digest).write(context.output)
+    if manifest.boundaries:
+        report(
+            f"eval split from {manifest.boundaries['eval_from']}, test split from {manifest.boundaries['test_from']}"
+        )
     report(format_counters(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(

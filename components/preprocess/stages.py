@@ -134,7 +134,9 @@ def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> l
             batches = [_read_piece(piece) for piece in ordered]
         table, duplicates = pa.Table.from_batches(batches), 0
         if context.problem.key is None:
-            table = table.set_column(1, table.schema.field(1), number(table.column(1).combine_chunks(), context.earlier))
+            table = table.set_column(
+                1, table.schema.field(1), number(table.column(1).combine_chunks(), context.earlier)
+            )
         else:
             rows = [batch.num_rows for batch in batches]
             table, duplicates = _without_duplicates(context, shard, table, ordered, rows)

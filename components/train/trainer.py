@@ -67,7 +67,9 @@ def train(
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    problem_file = dataclasses.replace(problem_file, problem=measured_buckets(problem_file.problem, examples.statistics))
+    problem_file = dataclasses.replace(
+        problem_file, problem=measured_buckets(problem_file.problem, examples.statistics)
+    )
     check_writable(config.output)
     trackers.check(config)
     notes: list[str] = []

@@ -65,7 +65,9 @@ class Numeric:
                 received=f"minimum={self.minimum}",
             )
         if isinstance(self.buckets, int):
-            check_count(self.buckets, "buckets", minimum=2, maximum=MAX_QUANTILE_BUCKETS, where=where, error=ProblemError)
+            check_count(
+                self.buckets, "buckets", minimum=2, maximum=MAX_QUANTILE_BUCKETS, where=where, error=ProblemError
+            )
         elif self.buckets is not None:
             boundaries = tuple(self.buckets) if isinstance(self.buckets, Iterable) else ()
             ordered = all(is_finite(b) for b in boundaries) and all(a < b for a, b in itertools.pairwise(boundaries))

@@ -109,12 +109,15 @@ class Splits:
                 expected="eval_from and test_from of one kind",
                 received=f"{self.eval_from!r} and {self.test_from!r}",
             )
-        if given and not isinstance(self.eval_from, str) and not self.eval_from < self.test_from:  # type: ignore[operator]
+        if not given:
+            return
+        first, last = (_order(getattr(self, name), name) for name in given)
+        if not first < last:
             raise ProblemError(
                 "eval_from must be before test_from",
                 where="Splits",
-                expected=f"less than {self.test_from}",
-                received=repr(self.eval_from),
+                expected=f"a time before {self.test_from}",
+                received=str(self.eval_from),
             )
 
     def _check_files(self) -> None:
@@ -150,6 +153,19 @@ class Splits:
         """Whether its boundaries depend on all rows: those in time that fractions give."""
         return self.time is not None and self.eval_from is None
 
+    @property
+    def boundaries(self) -> dict[str, str | float]:
+        """`eval_from` and `test_from`, where they are given or measured."""
+        if self.eval_from is None or self.test_from is None:
+            return {}
+        return {"eval_from": self.eval_from, "test_from": self.test_from}
+
+    @property
+    def described(self) -> str:
+        """What decides, in words."""
+        name = {"key": "the key", "files": "Splits(files=...)", "group": f"the groups of {self.by}"}
+        return name.get(self.kind, f"the time {self.time}")
+
     def to_json(self) -> dict[str, Any]:
         """Its values as JSON has them, without those that are not given."""
         return {
@@ -175,3 +191,30 @@ class Splits:
                 expected="a column of the table other than the label",
                 received=f'"{self.column}", which is {"the label" if self.column == label else "derived"}',
             )
+
+
+def _order(bound: str | float, name: str) -> float:
+    """A number that orders boundaries of one kind; of a time, its microseconds since 1970.
+
+    Raises:
+        ProblemError: a text is no time.
+    """
+    if not isinstance(bound, str):
+        return bound
+    import numpy as np
+
+    from headrace.core.expressions.evaluate import Evaluated
+    from headrace.core.expressions.functions import timestamp
+    from headrace.core.expressions.lower_numpy import NumpyEvaluator
+    from headrace.core.expressions.nodes import Column
+
+    column = Evaluated(np.array([bound], object), np.zeros(1, np.bool_))
+    found = NumpyEvaluator({"time": column}, 1)(timestamp(Column("time", "text")))
+    if found.missing[0]:
+        raise ProblemError(
+            f"{name} is no time",
+            where="Splits",
+            expected='a time such as "2026-05-01" or "2026-05-01 12:30+02:00"',
+            received=repr(bound),
+        )
+    return int(found.values[0])

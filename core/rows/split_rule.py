@@ -30,7 +30,7 @@ _MOMENT = timestamp(Column("time", "text"))
 
 
 def by_group(splits: Splits, column: pa.Array) -> tuple[Codes, Mask]:
-    """The split of each row by its group, and which rows have none. Values that say the same are one group: 7 and "7.0".
+    """The split of each row by its group, and which rows have none; 7 and "7.0" are one group.
 
     Args:
         splits: whose fractions count.
@@ -78,7 +78,7 @@ def by_time(splits: Splits, column: pa.Array) -> tuple[Codes, Mask]:
         bounds = moments(pa.array([splits.eval_from, splits.test_from], pa.string()))[0]
     else:
         values, present = numbers(column)
-        bounds = np.array([splits.eval_from, splits.test_from], np.float64)  # type: ignore[assignment]
+        bounds = np.array([splits.eval_from, splits.test_from], np.float64)
     return np.searchsorted(bounds, values, side="right"), ~present
 
 
@@ -134,7 +134,8 @@ def check_files(problem: Problem, data: str, paths: Sequence[str]) -> None:
                 f"no file is in the {name} split",
                 where=data,
                 expected=f'a file whose path ends as "{pattern}", as Splits(files=...) says',
-                received=", ".join(PurePosixPath(path).name for path in paths[:5]) + (", ..." if len(paths) > 5 else ""),
+                received=", ".join(PurePosixPath(path).name for path in paths[:5])
+                + (", ..." if len(paths) > 5 else ""),
                 fix="Correct the pattern, or give a --data that covers the files of all splits",
             )
 

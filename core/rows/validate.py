@@ -95,7 +95,10 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
     table = as_in_table(problem, rows)
-    quarantined = [*rows.refused, *(_quarantine(table, [*checked.values(), *decisive], int(row), whole) for row in np.flatnonzero(bad))]
+    quarantined = [
+        *rows.refused,
+        *(_quarantine(table, [*checked.values(), *decisive], int(row), whole) for row in np.flatnonzero(bad)),
+    ]
     quarantined.sort(key=lambda row: row.row)
     seen = Counter(
         {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}

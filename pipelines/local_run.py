@@ -89,7 +89,7 @@ def plan_static(
     read = {"--data": data, "--problem": problem, "--baseline": baseline, "--champion": champion}
     check_root(root, file.problem.name, inputs=read)
     dialect = CsvDialect.parse(csv)
-    files = check_data(file.problem, data, dialect)
+    files = check_data(file.problem, data, dialect, Prepare.of(file))
     baseline_version = measure_baseline(baseline)
     if champion:
         champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100

@@ -30,7 +30,7 @@ from headrace.core.artifacts.examples import (
 from headrace.core.artifacts.quarantine import Fault, to_lines
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
-from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.read import table_columns
 from headrace.core.rows.validate import quarantine
 from headrace.core.sources.open import read_part, size_of, sources_of
 from headrace.core.sources.source import Part, file_name
@@ -167,11 +167,11 @@ def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], b
 def _rows_of_duplicates(context: StageContext, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
     """The rows whose key had been seen, read again from their files: quarantine holds rows as they came."""
     found = read_duplicates(context)
-    columns = wanted_columns(context.problem)
     for part in parts:
         mine = {row["row"]: row for row in found.filter(pc.equal(found["file"], part.index)).to_pylist()}
         if not mine:
             continue
+        columns = table_columns(context.problem, part)
         for rows in read_part(part, columns, context.batch_rows):
             for index, number in enumerate(rows.numbers.tolist()):
                 if number in mine:

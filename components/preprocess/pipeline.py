@@ -41,7 +41,8 @@ from headrace.core.beam.staging import staging
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
-from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.prepare import ENDPOINT_NOTE, Prepare
+from headrace.core.rows.read import table_columns
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import data_version as measure_version
@@ -152,11 +153,16 @@ def preprocess(
     """
     problem = problem_file.problem
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
-    files, damaged = look(problem, config.data, config.csv)
+    prepare = Prepare.of(problem_file)
+    files, damaged = look(problem, config.data, config.csv, prepare)
     report(f"checked {counted(len(files), 'file')}")
     data_version = config.data_version or measure_version(files, config.csv)
     baseline = read_baseline(config.baseline)
-    parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
+    columns = table_columns(problem, Part(0, files[0], csv=config.csv, prepare=prepare))
+    parts = list_parts(config.data, csv=config.csv, columns=columns)
+    if prepare is not None:
+        parts = [dataclasses.replace(part, prepare=prepare) for part in parts]
+        report(f"prepare of {problem_file.path} runs on every row; {ENDPOINT_NOTE}", lasting=True)
     expected = expected_rows(parts)
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 

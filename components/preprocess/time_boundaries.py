@@ -20,9 +20,8 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Problem, Splits
-from headrace.core.rows.read import split_column
+from headrace.core.rows.read import read_column, split_column
 from headrace.core.rows.split_rule import moments, numbers
-from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part
 from headrace.core.values.columns import blank
 
@@ -73,7 +72,7 @@ def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_ro
         times, others = Path(folder) / "times", Path(folder) / "numbers"
         with times.open("wb") as of_times, others.open("wb") as of_numbers:
             for part in parts:
-                for rows in read_part(part, [name], batch_rows):
+                for rows in read_column(problem, part, name, batch_rows):
                     column = blank(rows.batch.column(0), problem.missing)
                     moment, is_moment = moments(column)
                     of_times.write((moment[is_moment].view(np.uint64) ^ _SIGN).tobytes())

@@ -68,6 +68,9 @@ class Problem:
         tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
         derive: expressions by the name of the feature or label that they compute from columns of the table, or of what
             others of them read; see `headrace.expressions`.
+        reads: columns of the table, by their names there, that the function `prepare` of the Problem file is given; see
+            `rows.prepare`.
+        prepared_by: digest of the code of that function, which reading the Problem file fills in.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
@@ -88,10 +91,13 @@ class Problem:
     missing: Sequence[str] = ()
     tuning: Tuning | None = None
     derive: Mapping[str, Expression] = field(default_factory=dict)
+    reads: Sequence[str] = ()
+    prepared_by: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
         object.__setattr__(self, "missing", check_texts(self.missing, "missing", where="Problem", error=ProblemError))
+        object.__setattr__(self, "reads", check_texts(self.reads, "reads", where="Problem", error=ProblemError))
         self._check_fields()
         checks.check_label(self.label)
         checks.check_features(self.features, self.label, self.key, self.key_name)

@@ -9,7 +9,7 @@ from typing import Any
 
 _EXAMPLES = (
     *("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows"),
-    *("missing", "derive"),
+    *("missing", "derive", "reads", "prepared_by"),
 )
 # What the model alone makes of a column: Examples hold the columns as they are.
 _OF_THE_MODEL = frozenset({"buckets", "embedding", "hash_buckets", "max_vocabulary"})
@@ -22,6 +22,8 @@ _LATER: Mapping[str, Any] = {
     "column": None,
     "missing": [],
     "derive": {},
+    "reads": [],
+    "prepared_by": "",
 }
 
 

@@ -60,15 +60,18 @@ class UserModules:
 
     Args:
         path: the Problem file, whose folder comes first on the import path of its code.
+        known: all of its modules, where they have been read before: then none is looked for.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, known: Sequence[UserModule] | None = None) -> None:
         self._path = path
         self._folder = folder_of(path)
         self._roots: dict[str, str] = {}
         self._known: dict[str, UserModule | None] = {}
         self._loaded: dict[str, ModuleType] = {}
         self._prefix, self._scanned = "", False
+        self._complete = known is not None
+        self._known.update({module.name: module for module in known or ()})
         # A function of the user's may import when it is called, in any thread.
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
@@ -207,7 +210,7 @@ class UserModules:
 
     def _look_up(self, name: str) -> UserModule | None:
         top = name.partition(".")[0]
-        if top in _OURS:
+        if top in _OURS or self._complete:
             return None
         path = name.replace(".", "/")
         roots = [self._roots[top]] if top in self._roots else [self._folder, *_on_import_path(top)]
@@ -243,7 +246,7 @@ class UserModules:
         Raises:
             ImportError: there is one, and nothing that is installed has the name.
         """
-        if name in _OURS or storage.is_remote(self._folder):
+        if name in _OURS or self._complete or storage.is_remote(self._folder):
             return
         beside = storage.local_path(self._folder) / name
         spec = _spec_of(name)

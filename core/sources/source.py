@@ -30,6 +30,17 @@ def file_name(path: str) -> str:
     return "/".join(parts[first:])
 
 
+class Preparation(Protocol):
+    """A function that makes further columns of rows; see `rows.prepare`."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it is given."""
+
+    def __call__(self, rows: Rows) -> Rows:
+        """The rows with the columns that it makes."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of the input that is read in one go: a whole file, row groups of one, or a stream of a table.
@@ -40,6 +51,7 @@ class Part:
         piece: what of that it is; None for all.
         csv: how it is written, if it is CSV.
         stream: which of several streams of a table it is, from 1; 0 where rows are numbered through the file.
+        prepare: what its rows go through after they are read; None for rows that are used as they are.
     """
 
     index: int
@@ -47,6 +59,7 @@ class Part:
     piece: Piece = None
     csv: CsvDialect = RFC_4180
     stream: int = 0
+    prepare: Preparation | None = None
 
     @property
     def file(self) -> str:
@@ -70,12 +83,14 @@ class Rows:
         batch: the columns asked for: text (CSV), or as the file types them (Parquet).
         numbers: for each row of the batch, its place among the file's data rows, from 1.
         refused: rows between these that could not be read as rows at all.
+        unprepared: of rows that were prepared, the batch as it was read, which quarantine keeps.
     """
 
     part: Part
     batch: pa.RecordBatch
     numbers: npt.NDArray[np.int64]
     refused: tuple[QuarantinedRow, ...] = ()
+    unprepared: pa.RecordBatch | None = None
 
     @property
     def position(self) -> tuple[int, int]:

@@ -66,7 +66,7 @@ def preprocess(
     dialect = CsvDialect.parse(csv)
     if not (append or span or replace):
         check_replaceable(output)
-    data_version = measure_version(check_data(file.problem, data, dialect), dialect)
+    data_version = measure_version(check_data(file.problem, data, dialect, Prepare.of(file)), dialect)
     with showing("preprocess", output) as (console, report):
         from headrace.components.preprocess import pipeline
 

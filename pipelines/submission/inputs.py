@@ -231,7 +231,7 @@ def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
             fix="Set --data-version: any text that changes with the data, such as its date",
         )
     dialect = CsvDialect.parse(tuple(inputs.csv))
-    files = list_paths(inputs.data) if file is None else check_data(file.problem, inputs.data, dialect)
+    files = list_paths(inputs.data) if file is None else check_data(file.problem, inputs.data, dialect, Prepare.of(file))
     return data_version(files, dialect)
 
 

@@ -77,6 +77,7 @@ def plan_static(
     """
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version as measure_baseline
+    from headrace.core.rows.prepare import Prepare
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
 

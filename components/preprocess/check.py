@@ -36,9 +36,7 @@ _NUMBER_KINDS = (
 )
 
 
-def check_data(
-    problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare: Prepare | None = None
-) -> list[str]:
+def check_data(problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare: Prepare | None = None) -> list[str]:
     """Checks that the data can be the Problem's: files, columns, types, and the first rows of each.
 
     Args:

@@ -39,9 +39,9 @@ from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UsageError
-from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.progress import Progress, silent
-from headrace.core.rows.prepare import ENDPOINT_NOTE, Prepare
+from headrace.core.rows.prepare import Prepare
 from headrace.core.rows.read import table_columns
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
@@ -158,11 +158,12 @@ def preprocess(
     report(f"checked {counted(len(files), 'file')}")
     data_version = config.data_version or measure_version(files, config.csv)
     baseline = read_baseline(config.baseline)
-    columns = table_columns(problem, Part(0, files[0], csv=config.csv, prepare=prepare))
+    whole = next(path for path in files if path not in damaged)
+    columns = table_columns(problem, Part(0, whole, csv=config.csv, prepare=prepare))
     parts = list_parts(config.data, csv=config.csv, columns=columns)
     if prepare is not None:
         parts = [dataclasses.replace(part, prepare=prepare) for part in parts]
-        report(f"prepare of {problem_file.path} runs on every row; {ENDPOINT_NOTE}", lasting=True)
+        report(f"prepare of {problem_file.path} runs on every row; {PREPARED_NOTE}", lasting=True)
     expected = expected_rows(parts)
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 

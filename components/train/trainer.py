@@ -23,7 +23,7 @@ from headrace.components.train.preparation import prepare
 from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import PlatformError
-from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.problem.measured import measured_buckets
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import check_writable, publishing
@@ -83,6 +83,8 @@ def train(
         kept = checkpoints.folder if checkpoints else ""
         prepared = prepare(problem_file, config, training, examples, report, kept=kept)
         source = prepared.source
+        if problem_file.problem.reads:
+            tell(f"the Model expects rows that prepare of the Problem file makes: {PREPARED_NOTE}")
         for warning in absent_classes(problem_file.problem, examples.statistics, source.eval_labels):
             notes.append(warning)
             report(warning, lasting=True)

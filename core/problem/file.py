@@ -16,6 +16,8 @@ from headrace.core.problem import Problem, places
 from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
 
+# What a user is to know of a Model that expects columns which prepare makes.
+PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare makes"
 # What of a Problem file a step reads: all of it, or no more than decides its own result.
 Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
@@ -74,6 +76,12 @@ class ProblemFile:
     def files(self) -> dict[str, str]:
         """The texts of the modules by their paths beside the Problem file."""
         return {module.file: module.source for module in self.modules}
+
+    @property
+    def code_files(self) -> dict[str, str]:
+        """SHA-256 of its text and of its modules', by the names that a Model keeps them under."""
+        texts = {**self.files, "problem.py": self.source}
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(texts.items())}
 
     @property
     def is_together(self) -> bool:
@@ -165,7 +173,7 @@ def _check_prepare(path: str, problem: Problem, prepare: Callable[..., Any] | No
     raise ProblemError(
         "prepare needs the columns that it reads" if prepare else "reads needs a function",
         where=path,
-        expected='def prepare(batch) and Problem(..., reads=["pickup", "dropoff"]): the columns of the table it is given',
+        expected='def prepare(batch), and Problem(..., reads=["pickup", "dropoff"]): columns that it is given',
         received="prepare without reads" if prepare else f"reads={list(problem.reads)!r}, and no prepare",
         fix="Name the columns, or give another name to a function that does not prepare rows" if prepare else None,
     )

@@ -23,9 +23,6 @@ from headrace.core.problem.file import ProblemFile, execute, own_line
 from headrace.core.problem.user_modules import UserModule
 from headrace.core.sources.source import Rows
 
-# What a user is to know of a Model that expects prepared columns.
-ENDPOINT_NOTE = "batch scoring runs it too, an endpoint does not: its requests hold the columns that prepare makes"
-
 
 @dataclass(frozen=True)
 class Prepare:
@@ -127,7 +124,9 @@ class Prepare:
             apart = [value for part in parts for value in part.column(name).to_pylist()]
             if repr(together) == repr(apart):
                 continue
-            row = next(n for n, (one, other) in enumerate(zip(together, apart, strict=True)) if repr(one) != repr(other))
+            row = next(
+                n for n, (one, other) in enumerate(zip(together, apart, strict=True)) if repr(one) != repr(other)
+            )
             raise ProblemError(
                 "prepare gives a row other values in another batch",
                 where=self.path,
@@ -158,12 +157,6 @@ class Prepare:
     def _line(self, error: Exception) -> str:
         texts = {self.path: self.source, **{module.place: module.source for module in self.modules}}
         return own_line(error.__traceback__, texts) or f"{self.path}, prepare"
-
-
-def code_files(file: ProblemFile) -> dict[str, str]:
-    """SHA-256 of the files that a Model keeps of the user's code, by name; `Prepare.of_model` checks them."""
-    texts = {**file.files, "problem.py": file.source}
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(texts.items())}
 
 
 def prepared(rows: Rows) -> Rows:

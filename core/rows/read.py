@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
+from headrace.core.errors import EmptyFile
 from headrace.core.problem import Problem
 from headrace.core.rows.prepare import prepared, prepared_columns
 from headrace.core.sources.open import read_part, source_of
@@ -38,7 +39,11 @@ def table_columns(problem: Problem, part: Part) -> list[str]:
     if part.prepare is None:
         return wanted
     asked = list(dict.fromkeys([*part.prepare.reads, *wanted]))
-    available = [name for name, _ in source_of(part.path, part.csv).columns(part.path, asked)]
+    try:
+        available = [name for name, _ in source_of(part.path, part.csv).columns(part.path, asked)]
+    except EmptyFile:
+        # No row of it will be read.
+        return asked
     return prepared_columns(part.prepare.reads, wanted, available, part.path)
 
 

@@ -58,6 +58,7 @@ def preprocess(
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version
     from headrace.components.preprocess.output_guard import check_place, check_replaceable
+    from headrace.core.rows.prepare import Prepare
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
 

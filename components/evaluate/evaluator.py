@@ -17,7 +17,6 @@ from headrace.core.errors import UsageError
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Problem
 from headrace.core.problem.file import ProblemFile
-from headrace.core.problem.measured import measured_buckets
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
@@ -132,7 +131,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     outcomes = predicted.outcomes[0]
     judged = problem.gate.slices if problem.gate is not None else ()
     least = problem.gate.minimum_slice_size if problem.gate is not None else 1
-    declared = measured_buckets(problem, split.statistics).columns
+    declared = problem.measured(split.statistics).columns
     slices, left_out = cut(declared, predicted.columns, judged=judged, minimum_size=least)
 
     report("drawing confidence intervals", done=0, total=len(slices) + 1)

@@ -15,7 +15,6 @@ from headrace.components.preprocess.stage_context import StageContext
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import QuarantinedRow
-from headrace.core.problem.measured import quantile_buckets
 from headrace.core.statistics.file import to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
 
@@ -128,7 +127,7 @@ def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
         "reasons": dict(sorted(reasons.items())),
         "examples": [json.loads(row.to_line()) for batch in batches for row in batch.examples][:_EXAMPLES],
         "shards": {shard.shard: vars(shard.written) for shard in shards},
-        "statistics": merged.to_json(quantile_buckets(context.problem)) if merged is not None else None,
+        "statistics": merged.to_json(context.problem.quantile_buckets) if merged is not None else None,
         "seen": dict(sorted(seen.items())),
     }
     if merged is not None:

@@ -24,7 +24,6 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import PlatformError
 from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
-from headrace.core.problem.measured import measured_buckets
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import check_writable, publishing
 
@@ -67,9 +66,7 @@ def train(
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    problem_file = dataclasses.replace(
-        problem_file, problem=measured_buckets(problem_file.problem, examples.statistics)
-    )
+    problem_file = dataclasses.replace(problem_file, problem=problem_file.problem.measured(examples.statistics))
     check_writable(config.output)
     trackers.check(config)
     notes: list[str] = []

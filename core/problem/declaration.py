@@ -175,6 +175,28 @@ class Problem:
         return Derivation.of(self.derive, self.label, self.columns, self.key)
 
     @property
+    def quantile_buckets(self) -> dict[str, int]:
+        """By column, how many buckets of equally many rows are declared, where no boundaries are."""
+        return {c.name: c.buckets for c in self.columns if isinstance(c, Numeric) and isinstance(c.buckets, int)}
+
+    def measured(self, statistics: Mapping[str, Mapping[str, Any]]) -> Problem:
+        """The Problem with boundaries in the place of each number of buckets.
+
+        Args:
+            statistics: by column, as statistics.json holds them: of Examples that were made for the Problem.
+        """
+        wanted = self.quantile_buckets
+        if not wanted:
+            return self
+        features = [
+            dataclasses.replace(feature, buckets=statistics[feature.name]["buckets"])
+            if feature.name in wanted
+            else feature
+            for feature in self.features
+        ]
+        return dataclasses.replace(self, features=features)
+
+    @property
     def crosses(self) -> tuple[Crossed, ...]:
         """The crossed features, in the order declared."""
         return tuple(f for f in self.features if isinstance(f, Crossed))

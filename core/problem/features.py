@@ -29,7 +29,7 @@ class Numeric:
         maximum: the greatest value allowed, inclusive.
         buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot. A whole
             number, 2 to 1,000, is how many buckets of equally many rows: their boundaries are quantiles of the train
-            split, see `measured_buckets`.
+            split, see `Problem.measured`.
         optional: a missing value is allowed, and stands for the mean; otherwise the row goes to quarantine.
         max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
         column: the column's name in files and tables, where it is another than `name`, such as "Body Mass (g)"; "" is
@@ -91,7 +91,7 @@ class Numeric:
         """The boundaries of its buckets; None where it has none.
 
         Raises:
-            ValueError: they are quantiles that have not been measured; see `measured_buckets`.
+            ValueError: they are quantiles that have not been measured; see `Problem.measured`.
         """
         if isinstance(self.buckets, int):
             raise ValueError(f'the buckets of "{self.name}" must be measured first')

@@ -24,6 +24,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import ProblemError
+from headrace.core.pyarrow_import import AbsentPyarrow
 from headrace.core.text import counted
 
 MAX_MODULES = 200
@@ -148,7 +149,7 @@ class UserModules:
         with self._lock:
             module = self._load(wanted)
             if module is None:
-                return builtins.__import__(name, globals, locals, fromlist or (), 0)
+                return _installed(name, globals, locals, fromlist or ())
             if not fromlist:
                 return module if level else self._loaded[wanted.partition(".")[0]]
             if hasattr(module, "__path__"):
@@ -332,3 +333,12 @@ def _on_import_path(top: str) -> list[str]:
         or next(root.glob("*.dist-info"), None) is not None
     )
     return [] if installed else [str(root)]
+
+
+def _installed(name: str, globals: Any, locals: Any, fromlist: Sequence[str]) -> ModuleType:  # noqa: A002 - see `_import`
+    try:
+        return builtins.__import__(name, globals, locals, fromlist, 0)
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        return AbsentPyarrow("pyarrow")

@@ -18,7 +18,6 @@ from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import SPLITS, Appended, Manifest, Quarantine, Schema, Shard, Span, Split
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
-from headrace.core.problem.measured import quantile_buckets
 from headrace.core.statistics.file import to_bytes
 from headrace.core.statistics.measure import merge_all
 from headrace.core.steps.step import identity
@@ -71,7 +70,7 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
     )
     check_splits(problem, where, merged.splits, statistics.to_json())
     storage.write_json(str(folder / "schema.json"), Schema.of(problem).to_json())
-    storage.write_json(str(folder / "statistics.json"), statistics.to_json(quantile_buckets(problem)))
+    storage.write_json(str(folder / "statistics.json"), statistics.to_json(problem.quantile_buckets))
     merged.write(str(folder))
     return merged
 
@@ -146,7 +145,7 @@ def merge_appended(
         for shard in split.shards:
             if not shard.rows:
                 (place / shard.file).unlink()
-    storage.write_json(str(folder / "statistics.json"), statistics.to_json(quantile_buckets(problem)))
+    storage.write_json(str(folder / "statistics.json"), statistics.to_json(problem.quantile_buckets))
     merged.write(str(folder))
     return merged
 

@@ -36,7 +36,7 @@ START = datetime.datetime(2026, 1, 1)
 
 
 def problem(splits: Splits, **options: Any) -> Problem:
-    return Problem("t", "id", Numeric("y"), [Numeric("x")], splits=splits, quarantine_budget=0.3, **options)
+    return Problem("t", "id", Numeric("y"), [Numeric("x", buckets=4)], splits=splits, quarantine_budget=0.3, **options)
 
 
 def config(data: str, output: Path, **options: Any) -> PreprocessConfig:
@@ -57,6 +57,11 @@ def keys(examples: Path) -> dict[str, str]:
             for records in read_records(examples / shard.file, compressed=False):
                 found |= {key.decode(): split for key in decode(records, ["id"]).column(0).to_pylist()}
     assert len(found) == manifest.rows_out
+    return found
+
+
+def statistics(examples: Path) -> dict[str, Any]:
+    found: dict[str, Any] = storage.read_json(str(examples / "statistics.json"))["columns"]
     return found
 
 
@@ -277,6 +282,9 @@ def test_rows_are_added_by_group_and_by_given_times_and_refused_by_fractions_in_
         for span, data in (("1", first), ("2", second)):
             add_span(file, dataclasses.replace(config(data, spans), data_version=span), span)
         assert keys(spans) == keys(output)
+        measured_of = [statistics(folder)["x"]["buckets"] for folder in (output, spans, tmp_path / f"whole{number}")]
+        assert measured_of[0] == measured_of[1] == measured_of[2]
+        assert len(measured_of[0]) == 3
     measured = ProblemFile(problem(Splits(time="x")), "problem.py", "", "", None)
     run(measured.problem, first, tmp_path / "measured")
     for add in (lambda c: append(measured, c), lambda c: add_span(measured, c, "1")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,6 +206,22 @@ def test_a_changed_prepare_is_another_schema_and_a_changed_model_is_not(tmp_path
     assert digest(SOURCE, MODULE.replace("* float(h)", "+ float(h)")) != before
     assert digest(SOURCE + BUILD_MODEL) == before
     assert digest(SOURCE.replace("at_most=1000", "at_most=10")) == before
+
+
+def test_a_file_that_imports_pyarrow_is_read_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shapes.py").write_text(MODULE)
+    text = SOURCE.replace("BUCKETS", "5").replace("def prepare(batch):", "def prepare(batch: pa.RecordBatch | None):")
+    (tmp_path / "problem.py").write_text(f"import pyarrow.compute as pc\nfrom pyarrow import compute\n{text}")
+    before = load_problem(str(tmp_path / "problem.py"))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    absent = load_problem(str(tmp_path / "problem.py"))
+    assert absent.digests == before.digests
+    (tmp_path / "problem.py").write_text(f"import pyarrow\nSCHEMA = pyarrow.schema([])\n{text}")
+    with pytest.raises(ProblemError, match="the Problem file failed") as refused:
+        load_problem(str(tmp_path / "problem.py"))
+    assert "pyarrow.schema is called: only prepare can use it" in refused.value.paragraph
 
 
 def test_a_failing_prepare_in_a_batch_names_its_line(made: Made, tmp_path: Path) -> None:

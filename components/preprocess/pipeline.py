@@ -196,9 +196,8 @@ def preprocess(
         # Of the declaration: where its boundaries in time are measured, it does not hold them.
         dataclasses.replace(manifest, schema_digest=problem.schema_digest).write(context.output)
     if manifest.boundaries:
-        report(
-            f"eval split from {manifest.boundaries['eval_from']}, test split from {manifest.boundaries['test_from']}"
-        )
+        eval_from, test_from = (manifest.boundaries[name] for name in ("eval_from", "test_from"))
+        report(f"{problem.splits.time}: eval split from {eval_from}, test split from {test_from}", lasting=True)
     report(format_counters(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(

@@ -159,7 +159,8 @@ def _ordered(values: npt.NDArray[np.float64]) -> Ordered:
 def _number(ordered: int) -> float:
     bits = np.uint64(ordered)
     value = (bits ^ _SIGN) if bits & _SIGN else ~bits
-    return float(np.array([value], np.uint64).view(np.float64)[0])
+    number = float(np.array([value], np.uint64).view(np.float64)[0])
+    return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
 
 
 def _text(ordered: int) -> str:

@@ -40,6 +40,7 @@ multiclass
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -230,7 +231,12 @@ def from_ranking(positive: NDArray[np.floating], negative: NDArray[np.floating])
 
 
 def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict[str, float | None]:
-    """The metrics of a model without features: it predicts the mean of the train labels, or their most frequent class.
+    """The metrics of `baseline_outcomes`; arguments as there."""
+    return measure(baseline_outcomes(outcomes, label_statistics))
+
+
+def baseline_outcomes(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> Outcomes:
+    """Outcomes of a model without features: it predicts the mean of the train labels, or their most frequent class.
 
     Its probabilities are the frequencies of the classes among the train labels.
 
@@ -240,7 +246,7 @@ def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict
     """
     if outcomes.task == "regression":
         mean = np.full(outcomes.rows, float(str(label_statistics["mean"])))
-        return measure(Outcomes("regression", (), outcomes.label, mean))
+        return dataclasses.replace(outcomes, prediction=mean)
     counted = label_statistics["vocabulary"]
     pairs = counted if isinstance(counted, list) else []
     counts = {str(value): int(number) for value, number in pairs}
@@ -251,7 +257,7 @@ def baseline(outcomes: Outcomes, label_statistics: Mapping[str, object]) -> dict
         probability = np.full(outcomes.rows, shares[1])
     else:
         probability = np.broadcast_to(shares, (outcomes.rows, len(shares)))
-    return measure(Outcomes(outcomes.task, outcomes.classes, outcomes.label, prediction, probability))
+    return dataclasses.replace(outcomes, prediction=prediction, probability=probability)
 
 
 def _probability(outcomes: Outcomes) -> NDArray[np.floating]:

@@ -13,6 +13,7 @@ from headrace.core.errors import GateRefused, HeadraceError, PlatformError, User
 from headrace.core.problem import (
     Categorical,
     Choice,
+    Costs,
     Crossed,
     Drift,
     Gate,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Categorical",
     "Choice",
+    "Costs",
     "Crossed",
     "Drift",
     "Gate",

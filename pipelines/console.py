@@ -244,8 +244,10 @@ def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
             text += f"  baseline {result['baseline'][name]:.4g}"
         if gate is not None and gate["metric"] == name:
             bounds = [f"{b.replace('_', ' ')} {gate[b]:g}" for b in ("at_most", "at_least") if gate.get(b) is not None]
+            bounds += ["better than the baseline"] if gate.get("beats_baseline") else []
             text += f"  gate: {', '.join(bounds) or 'against the champion'}"
         lines.append(("Metrics", text))
+    lines += [("Warning", warning) for warning in result.get("warnings") or []]
     checks = result["checks"]
     judged = [check for check in checks if check["passed"] is not None]
     failed = [reason for check, reason in zip(checks, result["reasons"], strict=False) if check["passed"] is False]
@@ -256,7 +258,7 @@ def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         if len(failed) > _REASONS_SHOWN:
             lines.append(("Gate", f"... and {len(failed) - _REASONS_SHOWN} more, in the report"))
     elif gate is None:
-        lines.append(("Gate", "the problem has no gate: every model is blessed"))
+        lines.append(("Gate", "ungated: the problem declares gate=None, so every model is blessed"))
     else:
         unjudged = f", {len(checks) - len(judged)} not judged (too few rows)" if len(checks) > len(judged) else ""
         lines.append(("Gate", f"blessed: {passed} of {len(judged)} checks passed{unjudged}"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from headrace.core import storage
 from headrace.core.artifacts import model
@@ -12,24 +12,28 @@ from headrace.core.artifacts.open_examples import Split, open_examples
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 
+SplitName = Literal["eval", "test"]
+
 
 @dataclass(frozen=True)
-class TestSplit:
-    """The test split of Examples.
+class EvaluatedSplit:
+    """A split of Examples, eval or test.
 
     Attributes:
         uri: of the Examples.
         identity: of the Examples.
+        name: eval or test.
         shards: its rows.
-        label_statistics: the label's entry in statistics.json, measured on the train split.
-        statistics: by column, likewise.
+        statistics: by column, of statistics.json, measured on the train split.
+        label_statistics: the label's entry there.
     """
 
     uri: str
     identity: str
+    name: SplitName
     shards: Split
+    statistics: Mapping[str, Any]
     label_statistics: Mapping[str, Any]
-    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,12 @@ class Model:
     saved_model: str
 
 
-def open_test_split(uri: str, problem: Problem) -> TestSplit:
-    """The test split of the Examples at `uri`.
+def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
+    """A split of the Examples at `uri`.
 
     Raises:
         UsageError: the folder holds no Examples.
-        DataError: they are damaged or of another declaration, or their test split is empty.
+        DataError: they are damaged or of another declaration, or the split is empty.
     """
     examples = open_examples(uri, problem)
     label = examples.statistics.get(problem.label.name)
@@ -56,7 +60,7 @@ def open_test_split(uri: str, problem: Problem) -> TestSplit:
             where=storage.join(uri, "statistics.json"),
             fix="Run `headrace preprocess` again with this Problem file",
         )
-    return TestSplit(uri, examples.manifest.identity, examples.split("test"), label, examples.statistics)
+    return EvaluatedSplit(uri, examples.manifest.identity, name, examples.split(name), examples.statistics, label)
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:
@@ -64,7 +68,7 @@ def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:
 
     Raises:
         UsageError: the folder holds no Model.
-        DataError: it is damaged, or predicts another label.
+        DataError: it is damaged, predicts another label, or was exported with another threshold.
     """
     role = "champion" if champion else "Model"
     found = model.open_model(uri, option="champion" if champion else "")
@@ -78,4 +82,12 @@ def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:
                 received=f"{fact} {label.get(fact)!r}",
                 fix="Leave the champion out" if champion else "Train again with this Problem file",
             )
+    if not champion and found.problem.get("threshold", 0.5) != problem.threshold:
+        raise DataError(
+            "the Model predicts at another threshold than the problem declares",
+            where=storage.join(uri, "problem.json"),
+            expected=f"threshold {problem.threshold}",
+            received=f"threshold {found.problem.get('threshold', 0.5)}",
+            fix="Train again with this Problem file",
+        )
     return Model(uri, found.version, str(storage.local_path(found.saved_model)))

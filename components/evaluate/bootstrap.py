@@ -86,6 +86,30 @@ def intervals(
     names = list(METRICS[outcomes.task])
     if (outcomes.rows if rows is None else len(rows)) < 2:
         return dict.fromkeys(names)
+    resampled = _resampled(outcomes, resamples, rows)
+    return dict(zip(names, _percentiles(np.stack([resampled[n] for n in names]), confidence), strict=True))
+
+
+def difference(
+    outcomes: Outcomes, others: Outcomes, resamples: Resamples, metric: str, *, confidence: float
+) -> Interval:
+    """The interval of a metric's difference, `outcomes` minus `others`, by a paired bootstrap; None as in `intervals`.
+
+    Args:
+        outcomes: of the rows that `resamples` was drawn for.
+        others: of the same rows, predicted by another model.
+        resamples: from `draw`; both are measured on the same ones.
+        metric: one of METRICS.
+        confidence: in (0, 1).
+    """
+    if outcomes.rows < 2:
+        return None
+    first, second = (_resampled(each, resamples, None)[metric] for each in (outcomes, others))
+    return _percentiles((first - second)[None, :], confidence)[0]
+
+
+def _resampled(outcomes: Outcomes, resamples: Resamples, rows: Integers | None) -> dict[str, Floats]:
+    """[resamples] of each metric."""
     groups = resamples.groups if rows is None else resamples.groups[rows]
     weights = resamples.weights
     if len(groups) < len(weights):
@@ -97,7 +121,7 @@ def intervals(
     resampled = metrics.from_sums(outcomes, added)
     if outcomes.task == "binary":
         resampled |= _resampled_ranking(outcomes, groups, resamples.counts, rows)
-    return dict(zip(names, _percentiles(np.stack([resampled[n] for n in names]), confidence), strict=True))
+    return resampled
 
 
 def _resampled_ranking(

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.evaluate import artifacts, bootstrap, curves, gate
-from headrace.components.evaluate.bootstrap import Interval
+from headrace.components.evaluate import artifacts, bootstrap, curves, gate, warnings
+from headrace.components.evaluate.bootstrap import Interval, Resamples
 from headrace.components.evaluate.slices import SliceRows, cut
+from headrace.components.evaluate.thresholds import threshold_table
 from headrace.core import metrics, storage
 from headrace.core.artifacts.kinds import EVALUATION
 from headrace.core.errors import UsageError
 from headrace.core.metrics import Outcomes
-from headrace.core.problem import Problem
+from headrace.core.problem import Gate
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import publishing
@@ -119,20 +120,28 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     """
     config.check_output(problem_file.path)
     problem = problem_file.problem
-    split = artifacts.open_test_split(config.examples, problem)
+    split = artifacts.open_split(config.examples, problem, "test")
+    eval_split = artifacts.open_split(config.examples, problem, "eval")
+    problem = problem.measured(split.statistics)
     model = artifacts.open_model(config.model, problem)
     champion = None if not config.champion else artifacts.open_model(config.champion, problem, champion=True)
     models = [model] if champion is None else [model, champion]
 
     report("loading TensorFlow and the model" if champion is None else "loading TensorFlow, the model and the champion")
+    from headrace.components.evaluate.importance import importance
     from headrace.components.evaluate.predict import predict
 
     predicted = predict(problem, split, models, report)
+    validated = predict(problem, eval_split, models[:1], report)
     outcomes = predicted.outcomes[0]
-    judged = problem.gate.slices if problem.gate is not None else ()
-    least = problem.gate.minimum_slice_size if problem.gate is not None else 1
-    declared = problem.measured(split.statistics).columns
-    slices, left_out = cut(declared, predicted.columns, judged=judged, minimum_size=least)
+    rules = None if problem.gate is None else problem.gate.of(problem.task, problem.threshold)
+    judged = rules.slices if rules is not None else ()
+    slices, left_out = cut(
+        problem.columns,
+        predicted.columns,
+        judged=judged,
+        minimum_size=rules.minimum_slice_size if rules is not None else 1,
+    )
 
     report("drawing confidence intervals", done=0, total=len(slices) + 1)
     resamples = bootstrap.draw(outcomes.rows, resamples=config.resamples, seed=config.seed)
@@ -143,12 +152,31 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         ranges = bootstrap.intervals(outcomes, resamples, confidence=config.confidence, rows=part.rows)
         parts.append(_SliceReport(_measure_slice(outcomes, part), ranges))
         report("drawing confidence intervals", done=len(parts) + 1, total=len(slices) + 1)
+    shuffled = importance(problem, eval_split, model, seed=config.seed, report=report)
 
-    compared = _measure_champion(problem, predicted.outcomes[1], slices) if champion is not None else None
-    decision = gate.judge(problem.gate, gate.Measured(whole, tuple(p.measured for p in parts)), compared)
+    compared = _measure_champion(rules, predicted.outcomes[1], slices) if champion is not None else None
+    constant = metrics.baseline_outcomes(outcomes, split.label_statistics)
+    baseline = metrics.measure(constant)
+    against = _baseline(rules, outcomes, constant, baseline, resamples, config.confidence)
+    decision = gate.judge(rules, gate.Measured(whole, tuple(p.measured for p in parts)), compared, against)
+    metric = rules.metric if rules is not None else next(iter(whole))
+    of_gate = [
+        (p.measured, p.intervals[metric]) for p in parts if rules is not None and p.measured.feature in rules.slices
+    ]
+    measured = [(eval_split, validated), (split, predicted)]
+    doubts = [
+        *warnings.too_good(whole, baseline, outcomes.rows, shuffled),
+        *warnings.few_rows(outcomes, metric, intervals[metric], eval_split.shards.rows, of_gate),
+        *warnings.absent_classes(problem, measured),
+        *warnings.absent_slices(problem, rules, measured),
+    ]
+    for doubt in doubts:
+        report(f"warning: {doubt}", lasting=True)
     drawn: dict[str, Any] = {"curves": curves.curves(outcomes, predicted.keys)}
     if problem.task == "regression":
         drawn["residuals_by_slice"] = curves.residuals_by_slice(outcomes, slices)
+    if problem.task == "binary":
+        drawn["thresholds"] = threshold_table(validated.outcomes[0], problem.threshold, problem.costs)
     document = {
         "format": 1,
         "kind": EVALUATION.kind,
@@ -161,12 +189,14 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         "confidence": config.confidence,
         "resamples": config.resamples,
         "seed": config.seed,
+        "warnings": doubts,
         "metrics": _with_intervals(whole, intervals),
         "slices": [_slice_json(part) for part in parts],
         "slices_left_out": left_out,
-        "baseline": metrics.baseline(outcomes, split.label_statistics),
+        "baseline": baseline,
+        "importance": shuffled.to_json(),
         **drawn,
-        "gate": None if problem.gate is None else dataclasses.asdict(problem.gate),
+        "gate": None if rules is None else dataclasses.asdict(rules),
         "blessed": decision.blessed,
         "reasons": list(decision.reasons),
         "checks": [check.to_json() for check in decision.checks],
@@ -176,16 +206,34 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     }
     with publishing(config.output, EVALUATION) as folder:
         storage.write_json(str(folder / FILE), document)
-    report("blessed" if decision.blessed else "refused by the gate")
+    report(("blessed" if rules is not None else "ungated") if decision.blessed else "rejected by the gate")
     return EvaluateResult(decision.blessed, decision.reasons, whole, model.version, outcomes.rows)
+
+
+def _baseline(
+    rules: Gate | None,
+    outcomes: Outcomes,
+    constant: Outcomes,
+    measured: Mapping[str, float | None],
+    resamples: Resamples,
+    confidence: float,
+) -> gate.Baseline | None:
+    """The baseline that a gate compares with; None where it does not."""
+    if rules is None or not rules.beats_baseline:
+        return None
+    name = "the mean of the train labels"
+    if outcomes.classes:
+        name = f'the most frequent class of the train labels, "{outcomes.classes[int(constant.prediction[0])]}"'
+    interval = bootstrap.difference(outcomes, constant, resamples, rules.metric, confidence=confidence)
+    return gate.Baseline(name, measured[rules.metric], interval, confidence, outcomes.rows)
 
 
 def _measure_slice(outcomes: Outcomes, part: SliceRows) -> gate.Slice:
     return gate.Slice(part.feature, part.value, len(part.rows), metrics.measure(outcomes, part.rows))
 
 
-def _measure_champion(problem: Problem, outcomes: Outcomes, slices: list[SliceRows]) -> gate.Measured:
-    judged = problem.gate.slices if problem.gate is not None else ()
+def _measure_champion(rules: Gate | None, outcomes: Outcomes, slices: list[SliceRows]) -> gate.Measured:
+    judged = rules.slices if rules is not None else ()
     parts = tuple(_measure_slice(outcomes, part) for part in slices if part.feature in judged)
     return gate.Measured(metrics.measure(outcomes), parts)
 

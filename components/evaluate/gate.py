@@ -11,6 +11,7 @@ from headrace.core.problem import METRICS, Gate
 
 _HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
 ALL_ROWS = "all rows"
+UNGATED = "Ungated: the problem declares gate=None, so every model is blessed."
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,25 @@ class Measured:
 
     metrics: Mapping[str, float | None]
     slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The gate's metric of a constant prediction, compared with the model's on the same rows.
+
+    Attributes:
+        name: what is predicted, such as "the mean of the train labels".
+        value: of the metric; None where it is undefined.
+        interval: of the metric's difference, model minus baseline; None where it is undefined.
+        confidence: of the interval, in (0, 1).
+        rows: of the test split.
+    """
+
+    name: str
+    value: float | None
+    interval: tuple[float, float] | None
+    confidence: float
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -88,23 +108,28 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-def judge(gate: Gate | None, measured: Measured, champion: Measured | None = None) -> Decision:
+def judge(
+    gate: Gate | None, measured: Measured, champion: Measured | None = None, baseline: Baseline | None = None
+) -> Decision:
     """Decides whether a model is blessed.
 
     On all rows every bound of the gate is judged, and a metric that is undefined fails. The same bounds hold for each
     value of the features that the gate slices by, where the slice has `minimum_slice_size` rows and the metric is
     defined; other slices are not judged. With a champion, being worse by more than
     `champion_tolerance * |champion's value|` fails; for mean_bias, which may have either sign, worse is farther from 0.
-    Without a champion there is nothing to be worse than.
+    Without a champion there is nothing to be worse than. With `beats_baseline`, the interval of the metric's
+    difference from the baseline's, on all rows, must lie on the better side of 0; where it is undefined, that fails.
 
     Args:
-        gate: the problem's; without one every model is blessed.
+        gate: the problem's, with its metric; None blesses every model.
         measured: of the model, on the test split.
         champion: of the champion, on the same rows.
+        baseline: of a constant, on the same rows; of a gate with `beats_baseline`.
     """
     if gate is None:
-        return Decision(True, (), ("The problem declares no gate: every model is blessed.",))
-    checks = _judge_one(gate, ALL_ROWS, measured.metrics, None if champion is None else champion.metrics)
+        return Decision(True, (), (UNGATED,))
+    checks = [] if baseline is None else [_against_baseline(gate, measured.metrics, baseline)]
+    checks += _judge_one(gate, ALL_ROWS, measured.metrics, None if champion is None else champion.metrics)
     of_champion = {s.where: s.metrics for s in champion.slices} if champion is not None else {}
     for part in measured.slices:
         if part.feature not in gate.slices:
@@ -146,6 +171,29 @@ def _judge_one(
     if gate.champion_tolerance is not None and (champion is not None or rows is None):
         checks.append(_against_champion(gate, where, subject, value, champion, judged=rows is None))
     return checks
+
+
+def _against_baseline(gate: Gate, metrics: Mapping[str, float | None], baseline: Baseline) -> Check:
+    value, base = _defined(metrics.get(gate.metric)), _defined(baseline.value)
+    rows = "1 test row" if baseline.rows == 1 else f"{baseline.rows:,} test rows"
+    subject, asked = f"{gate.metric} on {ALL_ROWS}", f"better than the baseline's {_text(base)}"
+    known = f"{subject} is {_text(value)}; that of the baseline, {baseline.name}, is {_text(base)}"
+    if baseline.interval is None or value is None or base is None:
+        reason = f"{known}: the improvement cannot be judged on {rows}: failed."
+        return Check(ALL_ROWS, gate.metric, value, asked, False, reason)
+    low, high = baseline.interval
+    up = _HIGHER_IS_BETTER[gate.metric]
+    passed = low > 0 if up else high < 0
+    interval = f"the {100 * baseline.confidence:g} % interval of the difference is {low:.4g} to {high:.4g} on {rows}"
+    verdict = "passed" if passed else "not clearly better, failed"
+    reason = f"{known}; {interval}: {verdict}."
+    if not passed and gate.metric == "accuracy" and value >= base:
+        reason += " Where a class is rare, a gate on log_loss or auc suits better."
+    return Check(ALL_ROWS, gate.metric, value, asked, passed, reason)
+
+
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else _number(value)
 
 
 def _against_champion(

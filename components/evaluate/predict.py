@@ -1,4 +1,4 @@
-"""Predictions of the test split: SavedModels over its TFRecords, in large batches, into numpy columns."""
+"""Predictions of a split: SavedModels over its TFRecords, in large batches, into numpy columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.artifacts import Model, TestSplit
+from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
 from headrace.components.evaluate.slices import Category
 from headrace.core.artifacts.open_examples import unreadable
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
@@ -32,7 +32,7 @@ _Columns = Mapping[str, Column]
 
 @dataclass(frozen=True)
 class Predicted:
-    """The test split with the answers of each model.
+    """A split with the answers of each model.
 
     Attributes:
         keys: [n], text, in the order of the shards.
@@ -45,7 +45,7 @@ class Predicted:
     columns: dict[str, NDArray[np.float32] | Category]
 
 
-def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
+def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
     """Reads the test split once, and asks every model about every row of it.
 
     Args:
@@ -60,17 +60,17 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
         PlatformError: a model answers for another row, with a number that is
             not finite, with a class that it does not know, or with probabilities that are none.
     """
-    askers = [_Asker(model, problem) for model in models]
-    classes = _classes(problem)
+    askers = [Asker(model, problem) for model in models]
+    classes = classes_of(problem)
     kept: list[str] = [f.name for f in problem.columns if not isinstance(f, Numeric) or f.buckets is not None]
     collectors: dict[str, _Codes] = {}
     pieces: dict[str, list[Any]] = {name: [] for name in ("keys", "label", *kept)}
     answers: list[list[tuple[Any, Any]]] = [[] for _ in models]
     rows = 0
-    for batch in _batches(problem, split):
-        keys = _keys(problem, batch, split)
+    for batch in read_rows(problem, split):
+        keys = keys_of(problem, batch, split)
         pieces["keys"].append(keys)
-        pieces["label"].append(_labels(problem, batch, keys, classes, split))
+        pieces["label"].append(labels_of(problem, batch, keys, classes, split))
         for name in kept:
             column = batch[name]
             if isinstance(column, Texts):
@@ -79,7 +79,7 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
         for asker, found in zip(askers, answers, strict=True):
             found.append(asker.ask(batch, keys, classes))
         rows += len(keys)
-        report("predicting the test split", done=rows, total=split.shards.rows)
+        report(f"predicting the {split.name} split", done=rows, total=split.shards.rows)
     columns: dict[str, NDArray[np.float32] | Category] = {}
     for name in kept:
         whole = np.concatenate(pieces[name])
@@ -98,26 +98,53 @@ def predict(problem: Problem, split: TestSplit, models: Sequence[Model], report:
     return Predicted(np.concatenate(pieces["keys"]), outcomes, columns)
 
 
-def _batches(problem: Problem, split: TestSplit) -> Iterator[dict[str, Column]]:
-    """Batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing."""
+def read_rows(
+    problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64] | None = None
+) -> Iterator[dict[str, Column]]:
+    """Yields batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing.
+
+    Args:
+        problem: names the columns.
+        split: where the rows are.
+        chosen: ascending positions of the rows to read; all if None.
+
+    Raises:
+        DataError: a shard is damaged, or holds other types than declared.
+    """
     kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
     for declared in (*problem.derivation.stored, problem.label):
         kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
+    first = 0
     for runs in _runs(split.shards.shard_rows):
+        count = sum(run.rows for run in runs)
+        at = None
+        if chosen is not None:
+            at = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + count)] - first
+            first += count
+            if not len(at):
+                continue
         try:
-            decoded = reader.read(runs, np.arange(sum(run.rows for run in runs)))
+            decoded = reader.read(runs, np.arange(count))
         except (UnreadableFile, OSError) as error:
             raise unreadable(split.uri, str(error)) from error
         except DataError as error:
             raise _other_rows(split, str(error)) from error
         numbers, strings = iter(decoded.numbers), iter(zip(decoded.codes, decoded.values, strict=True))
-        yield {n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()}
+        batch: dict[str, Column] = {
+            n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
+        }
+        yield batch if at is None else {name: take(column, at) for name, column in batch.items()}
 
 
-def _other_rows(split: TestSplit, received: str) -> DataError:
+def take(column: Column, at: NDArray[np.int64]) -> Column:
+    """The rows `at` of a column."""
+    return Texts(column.codes[at], column.values) if isinstance(column, Texts) else column[at]
+
+
+def _other_rows(split: EvaluatedSplit, received: str) -> DataError:
     return DataError(
-        "a row of the test split does not match the schema",
+        f"a row of the {split.name} split does not match the schema",
         where=split.uri,
         expected="the types that the problem declares, and a key",
         received=received,
@@ -142,8 +169,11 @@ def _runs(shard_rows: Sequence[int]) -> Iterator[list[Run]]:
         yield batch
 
 
-class _Asker:
+class Asker:
     """A model's serving_default, over batches of parsed columns.
+
+    Attributes:
+        features: the columns that the model reads, without the key.
 
     Raises:
         DataError: it has no such signature, or one that does not fit the problem's columns and task.
@@ -155,6 +185,7 @@ class _Asker:
         self._model, self._problem = model, problem
         loaded = SavedModel(model.saved_model)
         self._columns = _bound(loaded, model, problem)
+        self.features = tuple(name for name in self._columns if name != "key")
         self._predictor = Predictor(loaded, model.version, _outputs(problem.task))
 
     def ask(self, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int]) -> tuple[Any, Any]:
@@ -235,8 +266,8 @@ def _unusable(
     )
 
 
-def _labels(
-    problem: Problem, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int], split: TestSplit
+def labels_of(
+    problem: Problem, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int], split: EvaluatedSplit
 ) -> Any:
     """[batch], float64 values or int64 class indices."""
     column = batch[problem.label.name]
@@ -276,7 +307,7 @@ class _Codes:
         return np.array([self._index.setdefault(text, len(self._index)) for text in texts], np.int64)[at]
 
 
-def _keys(problem: Problem, batch: _Columns, split: TestSplit) -> NDArray[np.object_]:
+def keys_of(problem: Problem, batch: _Columns, split: EvaluatedSplit) -> NDArray[np.object_]:
     """[batch] text."""
     column = cast(Texts, batch[problem.key_name])
     if not column.codes.all():
@@ -288,7 +319,8 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _classes(problem: Problem) -> dict[str, int]:
+def classes_of(problem: Problem) -> dict[str, int]:
+    """The index of each class of the label; none for regression."""
     vocabulary = () if isinstance(problem.label, Numeric) else problem.label.vocabulary or ()
     return {name: index for index, name in enumerate(vocabulary)}
 

@@ -101,9 +101,21 @@ def _bucketed(feature: Numeric | Categorical, values: NDArray[np.float32]) -> Ca
     boundaries = np.asarray(feature.boundaries if isinstance(feature, Numeric) else (), np.float32)
     codes = np.digitize(values, boundaries)
     codes[np.isnan(values)] = len(boundaries) + 1
+    return Category((*slice_names(feature), ""), codes.astype(np.int64))
+
+
+def slice_names(feature: Numeric | Categorical) -> list[str]:
+    """The names of the slices that a feature declares: its vocabulary or its buckets; none where it is measured."""
+    if isinstance(feature, Categorical):
+        return list(feature.vocabulary or ())
     texts = [f"{b:g}" if float(f"{b:g}") == b else repr(float(b)) for b in _declared(feature)]
-    names = [f"< {texts[0]}", *(f"[{a}, {b})" for a, b in pairwise(texts)), f">= {texts[-1]}", ""]
-    return Category(tuple(names), codes.astype(np.int64))
+    return [f"< {texts[0]}", *(f"[{a}, {b})" for a, b in pairwise(texts)), f">= {texts[-1]}"]
+
+
+def values_present(feature: Numeric | Categorical, column: NDArray[np.float32] | Category) -> set[str]:
+    """The names of the slices that have a row."""
+    category = column if isinstance(column, Category) else _bucketed(feature, column)
+    return {category.values[code] for code in np.unique(category.codes).tolist()}
 
 
 def _declared(feature: Numeric | Categorical) -> Sequence[float]:

@@ -53,6 +53,7 @@ def run(
                 "baseline": whole["baseline"],
                 "checks": whole["checks"],
                 "gate": whole["gate"],
+                "warnings": whole["warnings"],
             },
         )
     return result.blessed

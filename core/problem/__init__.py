@@ -2,7 +2,7 @@
 
 from headrace.core.problem.declaration import Problem
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
-from headrace.core.problem.gate import METRICS, Drift, Gate, Task
+from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import ModelKind, Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
@@ -11,6 +11,7 @@ __all__ = [
     "METRICS",
     "Categorical",
     "Choice",
+    "Costs",
     "Crossed",
     "Drift",
     "Feature",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric, check_cross
-from headrace.core.problem.gate import METRICS, Drift, Gate, Task
+from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
 from headrace.core.problem.tuning import Tuning
 
 
@@ -96,7 +97,7 @@ def check_gate(gate: Gate | None, task: Task, columns: Sequence[Numeric | Catego
     if not isinstance(gate, Gate):
         raise ProblemError("gate is wrong", where="Problem", expected="a Gate", received=repr(gate))
     known = METRICS[task]
-    if gate.metric not in known:
+    if gate.metric and gate.metric not in known:
         raise ProblemError(
             "there is no such metric",
             where="Problem.gate",
@@ -119,6 +120,22 @@ def check_gate(gate: Gate | None, task: Task, columns: Sequence[Numeric | Catego
                 where="Problem.gate.slices",
                 expected=f'a Categorical, or Numeric("{name}", buckets=[...])',
                 received="no buckets",
+            )
+
+
+def check_decision(threshold: float, costs: Costs | None, task: Task) -> None:
+    """Raises ProblemError for a threshold outside (0, 1), or for a threshold or costs of a task that is not binary."""
+    if not is_finite(threshold) or not 0 < threshold < 1:
+        raise ProblemError("threshold is wrong", where="Problem", expected="in (0, 1)", received=repr(threshold))
+    if costs is not None and not isinstance(costs, Costs):
+        raise ProblemError("costs are wrong", where="Problem", expected="Costs", received=repr(costs))
+    for name, declared in (("threshold", threshold != 0.5), ("costs", costs is not None)):
+        if declared and task != "binary":
+            raise ProblemError(
+                f"{name} of a problem that is not binary",
+                where=f"Problem.{name}",
+                expected="a label with two classes",
+                received=task,
             )
 
 

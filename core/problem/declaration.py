@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from headrace.core.checks import check_texts, is_finite
+from headrace.core.checks import check_texts, check_word, is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.json_form import to_json
 from headrace.core.expressions.nodes import Expression
 from headrace.core.problem import checks, digests
 from headrace.core.problem.derivation import Derivation
 from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric
-from headrace.core.problem.gate import METRICS, Drift, Gate, Task
+from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
@@ -26,6 +26,7 @@ __all__ = [
     "METRICS",
     "Categorical",
     "Choice",
+    "Costs",
     "Crossed",
     "Drift",
     "Feature",
@@ -43,6 +44,7 @@ __all__ = [
 _PROBLEM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}\Z")
 
 DuplicateRows = Literal["allow", "quarantine"]
+NoRows = Literal["skip", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Problem:
             which the second is the positive one).
         features: what the model sees.
         splits: which rows are in the train, eval and test splits.
-        gate: what a model must do to be blessed; without one every model is.
+        gate: what a model must do to be blessed: by default, better than the baseline. None blesses every model.
         training: how the model is trained.
         quarantine_budget: the share of rows that may go to quarantine before a run is refused.
         hyperparameters: passed to `build_model` as they are; JSON values only.
@@ -71,6 +73,9 @@ class Problem:
         reads: columns of the table, by their names there, that the function `prepare` of the Problem file is given; see
             `rows.prepare`.
         prepared_by: digest of the code of that function, which reading the Problem file fills in.
+        threshold: in (0, 1): a binary model predicts the second class from this probability on.
+        costs: of the two errors of a binary model, for evaluation's table of thresholds.
+        no_rows: "skip" ends a run whose data has no rows with exit status 0 and nothing done; "refuse" is an error.
 
     Raises:
         ProblemError: with the field, what was expected and what came.
@@ -82,7 +87,7 @@ class Problem:
     features: Sequence[Feature]
     _: dataclasses.KW_ONLY
     splits: Splits = field(default_factory=Splits)
-    gate: Gate | None = None
+    gate: Gate | None = field(default_factory=Gate)
     training: Training = field(default_factory=Training)
     quarantine_budget: float = 0.05
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +98,9 @@ class Problem:
     derive: Mapping[str, Expression] = field(default_factory=dict)
     reads: Sequence[str] = ()
     prepared_by: str = ""
+    threshold: float = 0.5
+    costs: Costs | None = None
+    no_rows: NoRows = "skip"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
@@ -102,6 +110,7 @@ class Problem:
         checks.check_label(self.label)
         checks.check_features(self.features, self.label, self.key, self.key_name)
         checks.check_gate(self.gate, self.task, self.columns)
+        checks.check_decision(self.threshold, self.costs, self.task)
         checks.check_drift(self.drift, (*self.columns, self.label))
         self.splits.check_column(self.label.name, self.derive)
         checks.check_tuning(self.tuning, self.hyperparameters)
@@ -138,13 +147,8 @@ class Problem:
                 expected="a share between 0 and 1",
                 received=repr(self.quarantine_budget),
             )
-        if self.duplicate_rows not in get_args(DuplicateRows):
-            raise ProblemError(
-                "duplicate_rows is wrong",
-                where="Problem",
-                expected=" or ".join(f'"{policy}"' for policy in get_args(DuplicateRows)),
-                received=repr(self.duplicate_rows),
-            )
+        check_word(self.duplicate_rows, "duplicate_rows", get_args(DuplicateRows), where="Problem", error=ProblemError)
+        check_word(self.no_rows, "no_rows", get_args(NoRows), where="Problem", error=ProblemError)
         try:
             json.dumps(dict(self.hyperparameters))
         except (TypeError, ValueError) as error:
@@ -224,10 +228,10 @@ class Problem:
 
     @property
     def evaluation_digest(self) -> str:
-        """Digest of what evaluation reads of the problem: the columns and the gate."""
+        """Digest of what evaluation reads of the problem: the columns, the gate, the threshold and the costs."""
         return digests.evaluation_digest(self.to_json())
 
     @property
     def trained(self) -> Problem:
         """The problem as the user's own training code gets it: without what `training_digest` does not cover."""
-        return dataclasses.replace(self, gate=None, tuning=None)
+        return dataclasses.replace(self, gate=None, costs=None, tuning=None, no_rows="skip")

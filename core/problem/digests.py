@@ -24,12 +24,15 @@ _LATER: Mapping[str, Any] = {
     "derive": {},
     "reads": [],
     "prepared_by": "",
+    "threshold": 0.5,
+    "costs": None,
+    "no_rows": "skip",
 }
 
 
 def schema_digest(problem: Mapping[str, Any]) -> str:
     """Digest of what preprocessing reads of a problem, given as its JSON value; in hexadecimal, as all of these."""
-    read = {name: problem[name] for name in _EXAMPLES if name in problem}
+    read = {name: problem[name] for name in (*_EXAMPLES, "no_rows") if name in problem}
     columns = [feature for feature in problem["features"] if feature["kind"] != "Crossed"]
     read["features"] = [_without(column) for column in columns]
     read["label"] = _without(problem["label"])
@@ -38,12 +41,14 @@ def schema_digest(problem: Mapping[str, Any]) -> str:
 
 def training_digest(problem: Mapping[str, Any]) -> str:
     """Digest of what training reads: all but the gate and the search."""
-    return _digest({name: problem[name] for name in (*_EXAMPLES, "training", "hyperparameters") if name in problem})
+    names = (*_EXAMPLES, "training", "hyperparameters", "threshold")
+    return _digest({name: problem[name] for name in names if name in problem})
 
 
 def evaluation_digest(problem: Mapping[str, Any]) -> str:
-    """Digest of what evaluation reads: the columns, which slices are cut by, and the gate."""
-    return _digest({name: problem[name] for name in (*_EXAMPLES, "gate") if name in problem})
+    """Digest of what evaluation reads: the columns, which slices are cut by, the gate, the threshold and the costs."""
+    names = (*_EXAMPLES, "gate", "threshold", "costs")
+    return _digest({name: problem[name] for name in names if name in problem})
 
 
 def _without(column: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Gate and drift bounds: what a model, and new data, must do to pass."""
+"""Gate, costs and drift bounds: what a model, and new data, must do to pass."""
 
 from __future__ import annotations
 
@@ -39,6 +39,41 @@ METRICS: Mapping[Task, Mapping[str, bool]] = {
         "macro_f1_score": True,
     },
 }
+
+# The metric of a gate that names none. A decision at another threshold than 0.5 is not made for accuracy's sake.
+_DEFAULT_METRICS: Mapping[Task, str] = {
+    "regression": "root_mean_squared_error",
+    "binary": "accuracy",
+    "multiclass": "accuracy",
+}
+_AT_A_THRESHOLD = "auc"
+# Metrics in which a constant cannot be beaten: its bias is close to 0, and it has no precision where it never predicts
+# the positive class.
+NOT_COMPARED = frozenset({"mean_bias", "precision"})
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of the two errors of a binary model, in any one unit; evaluation sums them up per threshold.
+
+    Args:
+        false_positive: of a row of the first class that is predicted as the second; 0 or more.
+        false_negative: of a row of the second class that is predicted as the first; 0 or more.
+
+    Raises:
+        ProblemError: a cost that is negative or not finite, or both 0.
+    """
+
+    false_positive: float = 1.0
+    false_negative: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("false_positive", "false_negative"):
+            value = getattr(self, name)
+            if not is_finite(value) or value < 0:
+                raise ProblemError(f"{name} is wrong", where="Costs", expected="0 or more", received=repr(value))
+        if not self.false_positive and not self.false_negative:
+            raise ProblemError("both costs are 0", where="Costs", expected="one above 0", received="0 and 0")
 
 
 @dataclass(frozen=True)
@@ -86,39 +121,67 @@ class Drift:
 class Gate:
     """What a model must do on the test split to be blessed.
 
+    A gate without bounds, `Gate()`, which is also the default of a Problem, is the baseline's: a model must be better
+    than a constant, which is the mean of the train labels or their most frequent class. The confidence interval of the
+    improvement, by a paired bootstrap of the test rows, must lie above 0.
+
     Args:
-        metric: one of METRICS for the problem's task.
-        at_most: the greatest value allowed. For a metric of which more is better, use at_least.
-        at_least: the least value allowed.
-        slices: features; the bounds hold for each of their values too.
+        metric: one of METRICS for the problem's task; "" for root_mean_squared_error of a number, and accuracy of
+            classes (auc where the Problem declares a threshold).
+        at_most: maximum value. For a metric where more is better, use at_least.
+        at_least: minimum value.
+        beats_baseline: whether a model must be better than the baseline; by default, where neither at_most nor at_least
+            is given.
+        slices: features; the bounds, though not the baseline, hold for each of their values too.
         minimum_slice_size: slices of fewer test rows are reported, and not judged.
-        champion_tolerance: how much worse than the champion, as a share of the champion's value, still passes;
+        champion_tolerance: how much worse than the champion, as a fraction of the champion's value, still passes;
             it is judged only where a champion is given.
 
     Raises:
-        ProblemError: no bound at all, a bound that is not finite, or bounds that exclude each other.
+        ProblemError: a bound that is not finite, bounds that exclude each other, a bound without a metric, slices
+            without a bound, or a metric in which a baseline cannot be beaten.
     """
 
-    metric: str
+    metric: str = ""
     _: dataclasses.KW_ONLY
     at_most: float | None = None
     at_least: float | None = None
+    beats_baseline: bool | None = None
     slices: Sequence[str] = ()
     minimum_slice_size: int = 20
     champion_tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        where = f'Gate("{self.metric}")'
+        where = f'Gate("{self.metric}")' if self.metric else "Gate()"
         for bound in ("at_most", "at_least", "champion_tolerance"):
             value = getattr(self, bound)
             if value is not None and not is_finite(value):
                 raise ProblemError(f"{bound} is wrong", where=where, expected="a finite number", received=repr(value))
-        if self.at_most is None and self.at_least is None and self.champion_tolerance is None:
+        bounded = self.at_most is not None or self.at_least is not None
+        if not self.metric and bounded:
+            raise ProblemError(
+                "a bound needs a metric", where=where, expected='Gate("METRIC", at_most=...)', received="no metric"
+            )
+        if self.beats_baseline not in (None, True, False):
+            raise ProblemError(
+                "beats_baseline is wrong", where=where, expected="True or False", received=repr(self.beats_baseline)
+            )
+        if self.beats_baseline is None:
+            against_champion = self.champion_tolerance is not None and self.metric in NOT_COMPARED
+            object.__setattr__(self, "beats_baseline", not bounded and not against_champion)
+        if not (bounded or self.beats_baseline or self.champion_tolerance is not None):
             raise ProblemError(
                 "the gate judges nothing",
                 where=where,
-                expected="at_most, at_least or champion_tolerance",
+                expected="at_most, at_least, beats_baseline or champion_tolerance; or gate=None",
                 received="none of them",
+            )
+        if self.beats_baseline and self.metric in NOT_COMPARED:
+            raise ProblemError(
+                f"{self.metric} cannot be compared with a baseline",
+                where=where,
+                expected="at_most or at_least, or another metric",
+                received="beats_baseline=True" if bounded else "no bound",
             )
         if self.at_most is not None and self.at_least is not None and self.at_least > self.at_most:
             raise ProblemError(
@@ -136,4 +199,18 @@ class Gate:
             raise ProblemError(
                 "slices are wrong", where=where, expected="a list of feature names", received=repr(self.slices)
             )
+        if self.slices and not bounded and self.champion_tolerance is None:
+            raise ProblemError(
+                "slices need a bound",
+                where=where,
+                expected="at_most, at_least or champion_tolerance: a slice is not compared with the baseline",
+                received=f"slices={list(self.slices)!r}",
+            )
         object.__setattr__(self, "slices", tuple(self.slices))
+
+    def of(self, task: Task, threshold: float = 0.5) -> Gate:
+        """The gate with its metric, where it names none."""
+        if self.metric:
+            return self
+        by_rank = task == "binary" and threshold != 0.5
+        return dataclasses.replace(self, metric=_AT_A_THRESHOLD if by_rank else _DEFAULT_METRICS[task])

@@ -11,8 +11,11 @@ from headrace.pipelines.report.artifacts import Artifacts
 from headrace.pipelines.report.scale import Scale
 from headrace.pipelines.report.values import items, mapping, number, objects, text
 
-# Maximum slices on the page; evaluation.json has them all.
+# Maximum slices and columns on the page; evaluation.json has them all.
 MOST_SLICES = 60
+MOST_FEATURES = 30
+# As `evaluate` warns of slices of the gate.
+_FEW_SLICE_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,41 @@ class Check:
 
 
 @dataclass(frozen=True)
+class FeatureBar:
+    """Importance of a column: `width` of its bar in percent of the most important one's."""
+
+    name: str
+    increase: str
+    deviation: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Feature importance: the increase of `metric` when a column is shuffled among `rows` of `split_rows` eval rows."""
+
+    metric: str
+    value: str
+    rows: str
+    split_rows: str
+    repeats: str
+    bars: list[FeatureBar]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A row of the threshold table; `mark` is "chosen", or what it is the best by."""
+
+    threshold: str
+    positive: str
+    precision: str
+    recall: str
+    cost: str
+    mark: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Content of the evaluation section."""
 
@@ -85,6 +123,11 @@ class Evaluation:
     slice_metric: str = ""
     slice_ticks: list[tuple[float, str]] = field(default_factory=list)
     slices_left_out: int = 0
+    warnings: list[str] = field(default_factory=list)
+    importance: Importance | None = None
+    thresholds: list[Threshold] = field(default_factory=list)
+    threshold_rows: str = ""
+    has_costs: bool = False
 
 
 def evaluation(artifacts: Artifacts) -> Evaluation | None:
@@ -119,7 +162,60 @@ def evaluation(artifacts: Artifacts) -> Evaluation | None:
         slice_metric=slice_metric,
         slice_ticks=ticks,
         slices_left_out=left_out,
+        warnings=[str(warning) for warning in items(known.get("warnings"))],
+        importance=_importance(mapping(known.get("importance"))),
+        thresholds=_thresholds(mapping(known.get("thresholds"))),
+        threshold_rows=formats.count(number(mapping(known.get("thresholds")).get("rows"))),
+        has_costs=bool(mapping(mapping(known.get("thresholds")).get("costs"))),
     )
+
+
+def _importance(known: Mapping[str, Any]) -> Importance | None:
+    features = objects(known.get("features"))
+    if not features:
+        return None
+    kept = features[:MOST_FEATURES]
+    increases = [number(feature.get("increase")) for feature in kept]
+    most = max([each for each in increases if each is not None], default=0.0)
+    return Importance(
+        metric=formats.name(text(known.get("metric")) or ""),
+        value=formats.significant(number(known.get("value"))),
+        rows=formats.count(number(known.get("rows"))),
+        split_rows=formats.count(number(known.get("split_rows"))),
+        repeats=formats.count(number(known.get("repeats"))),
+        bars=[
+            FeatureBar(
+                name=str(feature.get("name")),
+                increase="not usable" if increase is None else formats.significant(increase),
+                deviation="" if increase is None else formats.significant(number(feature.get("deviation"))),
+                # A column whose shuffling helps by chance has no bar.
+                width=100 * max(increase or 0.0, 0.0) / most if most > 0 else 0.0,
+            )
+            for feature, increase in zip(kept, increases, strict=True)
+        ],
+        left_out=len(features) - len(kept),
+    )
+
+
+def _thresholds(known: Mapping[str, Any]) -> list[Threshold]:
+    best = mapping(known.get("best"))
+    names = {"cost": "lowest cost", "f1_score": "best F1"}
+    found = []
+    for row in objects(known.get("table")):
+        at = number(row.get("threshold"))
+        marks = ["chosen"] if at == number(known.get("chosen")) else []
+        marks += [names.get(str(best.get("by")), "best")] if best and at == number(best.get("threshold")) else []
+        found.append(
+            Threshold(
+                threshold=formats.plain(at) if at is not None else formats.ABSENT,
+                positive=formats.count(number(row.get("predicted_positive"))),
+                precision=formats.significant(number(row.get("precision"))),
+                recall=formats.significant(number(row.get("recall"))),
+                cost=formats.significant(number(row.get("cost"))),
+                mark=", ".join(marks),
+            )
+        )
+    return found
 
 
 def _metric(
@@ -134,6 +230,7 @@ def _metric(
     most, least = number(gate.get("at_most")), number(gate.get("at_least"))
     scale = Scale.over([value, low, high, base, best, most, least], padding=0.08)
     bounds = [f"{sign} {formats.plain(bound)}" for sign, bound in (("≤", most), ("≥", least)) if bound is not None]
+    bounds += ["better than the baseline"] if gate.get("beats_baseline") is True else []
     return Metric(
         code=name,
         name=formats.name(name),
@@ -205,7 +302,8 @@ def _slices(
     ]
     for part, values in zip(kept, measured, strict=True):
         feature, value = str(part.get("feature")), str(part.get("value"))
-        verdict = verdicts.get(f"{feature}={value}", "")
+        few = (number(part.get("rows")) or 0) < _FEW_SLICE_ROWS
+        verdict = verdicts.get(f"{feature}={value}", "few rows" if few else "")
         rows.append(_slice(feature, value, number(part.get("rows")), values, verdict, scale, most, least, whole))
     smaller = sum(int(number(n) or 0) for n in mapping(evaluation.get("slices_left_out")).values())
     return rows, [(scale(v), s) for v, s in scale.ticks(6)], len(every) - len(kept) + smaller

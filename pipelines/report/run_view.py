@@ -68,7 +68,7 @@ def pipeline_picture(artifacts: Artifacts) -> Markup:
         decided = mapping(mapping(artifacts.steps.get("evaluate")).get("result")).get("blessed")
     gate = mapping(evaluation.get("gate"))
     if not gate:
-        condition = "" if decided is None else "no gate: always yes"
+        condition = "" if decided is None else "ungated: always yes"
     else:
         condition = formats.short_name(str(gate.get("metric"))) + bounds_text(gate)
     names = ["tune" if name == "train" and "tune" in artifacts.steps else name for name in STEPS]
@@ -79,7 +79,8 @@ def pipeline_picture(artifacts: Artifacts) -> Markup:
 def bounds_text(gate: Mapping[str, Any]) -> str:
     """The absolute bounds of a gate, such as " ≤ 1.2"."""
     parts = [(sign, number(gate.get(name))) for sign, name in (("≤", "at_most"), ("≥", "at_least"))]
-    return "".join(f" {sign} {formats.plain(bound)}" for sign, bound in parts if bound is not None)
+    bounds = "".join(f" {sign} {formats.plain(bound)}" for sign, bound in parts if bound is not None)
+    return bounds + (" vs baseline" if gate.get("beats_baseline") is True else "")
 
 
 def _box(name: str, step: Mapping[str, Any], artifacts: Artifacts) -> Box:

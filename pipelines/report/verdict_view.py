@@ -63,7 +63,7 @@ def _succeeded(artifacts: Artifacts) -> Verdict:
         sentence += f" Version {previous} is kept for a rollback."
     blessed = artifacts.evaluation.get("blessed") is True
     judged = artifacts.evaluation.get("gate") is not None
-    title = "Blessed and deployed" if blessed and judged else "Deployed"
+    title = "Blessed and deployed" if blessed and judged else "Deployed, ungated" if blessed else "Deployed"
     return Verdict("good", "check", title, sentence)
 
 

@@ -20,7 +20,7 @@ STEPS = ("preprocess", "train", "tune", "evaluate")
 HELPER = "def width(units):\n    return 2 * units\n"
 PROBLEM = '''\
 """Births."""
-from headrace.core.problem import Categorical, Choice, Crossed, Drift, Gate, Numeric, Problem
+from headrace.core.problem import Categorical, Choice, Costs, Crossed, Drift, Gate, Numeric, Problem
 from headrace.core.problem import Splits, Training, Tuning
 from layers import width
 
@@ -42,6 +42,9 @@ problem = Problem(
 def build_model(problem, statistics, hyperparameters):
     return width(hyperparameters["units"])  # wide enough
 '''
+BINARY = PROBLEM.replace(
+    'Numeric("weight_pounds", minimum=0.5)', 'Categorical("is_low", vocabulary=["no", "yes"])'
+).replace('"root_mean_squared_error", at_most=2.0', '"auc", at_least=0.6')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,11 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         edited("at_most=2.0", 'at_most=2.0, slices=["plurality"]'),
         edited('    gate=Gate("root_mean_squared_error", at_most=2.0),\n', ""),
     ),
+    "`costs`": (
+        edited("quarantine_budget=0.05", "quarantine_budget=0.05, costs=Costs(1, 5)"),
+        edited("quarantine_budget=0.05", "quarantine_budget=0.05, costs=Costs()"),
+    ),
+    "`threshold`": (edited("quarantine_budget=0.05", "quarantine_budget=0.05, threshold=0.3"),),
     "`tuning`": (
         edited("Choice([1, 2])", "Choice([1, 3])"),
         edited("Tuning({", "Tuning(seed=2, space={"),
@@ -112,7 +120,7 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         ),
         changed(helper=HELPER.replace("2", "3")),
     ),
-    "`name`, `key`, `label`, `features`, `splits`, `quarantine_budget`, `drift`, `duplicate_rows`": (
+    "`name`, `key`, `label`, `features`, `splits`, `quarantine_budget`, `drift`, `duplicate_rows`, `no_rows`": (
         edited('"natality"', '"births"'),
         edited('"record_id"', '"id"'),
         edited("minimum=0.5", "minimum=0.4"),
@@ -122,6 +130,7 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         edited("quarantine_budget=0.05", "quarantine_budget=0.5"),
         edited("jensen_shannon=0.5", "jensen_shannon=0.4"),
         edited("quarantine_budget=0.05", 'quarantine_budget=0.05, duplicate_rows="quarantine"'),
+        edited("quarantine_budget=0.05", 'quarantine_budget=0.05, no_rows="refuse"'),
     ),
     "the rows, `--baseline`, `--csv`": (
         changed(data="e" * 16),
@@ -177,8 +186,9 @@ def test_the_table_has_every_edit() -> None:
 def test_an_edit_repeats_what_the_table_says(
     row: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = identities(State(), tmp_path / "before", monkeypatch)
-    after = identities(EDITS[row][number](State()), tmp_path / "after", monkeypatch)
+    state = State(BINARY) if row in ("`costs`", "`threshold`") else State()
+    before = identities(state, tmp_path / "before", monkeypatch)
+    after = identities(EDITS[row][number](state), tmp_path / "after", monkeypatch)
     assert {step for step in STEPS if before[step] != after[step]} == table()[row]
 
 

@@ -118,6 +118,7 @@ def _outcomes(objective: Objective, labels: Any, outputs: Any) -> Outcomes:
     labels = labels.astype(np.int64)
     if objective.task == "binary":
         probability = np.asarray(objective.probabilities(outputs))
-        return Outcomes("binary", objective.classes, labels, (probability >= 0.5).astype(np.int64), probability)
+        positive = (probability >= objective.threshold).astype(np.int64)
+        return Outcomes("binary", objective.classes, labels, positive, probability)
     probability = np.asarray(objective.probabilities(outputs))
     return Outcomes("multiclass", objective.classes, labels, outputs.argmax(axis=1).astype(np.int64), probability)

@@ -101,7 +101,7 @@ def _write_model(folder: Path, model: Model, problem_file: ProblemFile, rows: Ma
     where = f"{problem_file.path}, build_model" if own else "saved_model"
     for answers in (in_memory, served):
         _check_finite(answers, rows, problem, where)
-    compare(in_memory, served, tolerance=_tolerance(model))
+    compare(in_memory, served, tolerance=_tolerance(model), threshold=problem.threshold)
     return served
 
 
@@ -138,7 +138,11 @@ def copy_code(folder: Path, problem_file: ProblemFile) -> None:
 
 
 def compare(
-    expected: Mapping[str, Any], received: Mapping[str, Any], *, tolerance: float = _RELATIVE_TOLERANCE
+    expected: Mapping[str, Any],
+    received: Mapping[str, Any],
+    *,
+    tolerance: float = _RELATIVE_TOLERANCE,
+    threshold: float = 0.5,
 ) -> None:
     """Compares what the model and what was exported answer: arrays of finite numbers or texts by output name.
 
@@ -148,6 +152,7 @@ def compare(
         expected: by output name.
         received: likewise.
         tolerance: relative, and absolute.
+        threshold: from which a binary model predicts the second class.
 
     Raises:
         PlatformError: they differ.
@@ -157,7 +162,7 @@ def compare(
         if values.dtype.kind == "f":
             same = np.isclose(answers, values, rtol=tolerance, atol=tolerance).reshape(len(values), -1).all(axis=1)
         else:
-            same = (values == answers) | (_even(expected, tolerance) if name == "prediction" else False)
+            same = (values == answers) | (_even(expected, tolerance, threshold) if name == "prediction" else False)
         different = np.flatnonzero(~same)
         if len(different):
             row = int(different[0])
@@ -169,10 +174,10 @@ def compare(
             )
 
 
-def _even(answers: Mapping[str, Any], tolerance: float) -> Any:
-    """[rows] bool: whether two classes are as probable as each other, but for rounding."""
+def _even(answers: Mapping[str, Any], tolerance: float, threshold: float) -> Any:
+    """[rows] bool: whether rounding decides between two classes."""
     if "probability" in answers:
-        return np.abs(answers["probability"] - 0.5) <= tolerance
+        return np.abs(answers["probability"] - threshold) <= tolerance
     if "probabilities" in answers:
         two = np.sort(answers["probabilities"], axis=1)[:, -2:]
         return two[:, 1] - two[:, 0] <= 2 * tolerance

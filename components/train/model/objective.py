@@ -27,6 +27,7 @@ class Objective:
         deviation: of the label on the train split, 1 where it does not vary; 1 for classes.
         shares: of the classes on the train split, none of them 0; empty for regression.
         outputs: what a model of classes gives; a model of a user's may end in a sigmoid or a softmax.
+        threshold: of a binary task, the probability from which the second class is predicted.
     """
 
     task: Task
@@ -35,6 +36,7 @@ class Objective:
     deviation: float
     shares: tuple[float, ...]
     outputs: OutputKind = "logits"
+    threshold: float = 0.5
 
     @property
     def units(self) -> int:
@@ -95,7 +97,8 @@ class Objective:
         if self.task == "binary":
             probability = self.probabilities(outputs)
             # A NaN is on neither side; it is found by the check for finite numbers, not hidden as a class.
-            return {"prediction": tf.gather(names, tf.cast(probability >= 0.5, tf.int32)), "probability": probability}
+            positive = tf.cast(probability >= self.threshold, tf.int32)
+            return {"prediction": tf.gather(names, positive), "probability": probability}
         predicted = tf.gather(names, tf.argmax(outputs, axis=1))
         return {"prediction": predicted, "probabilities": self.probabilities(outputs)}
 
@@ -128,4 +131,5 @@ def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) 
     counts = dict(measured["vocabulary"])
     # One imagined row a class (Laplace): the logarithm of a class that was never seen stays finite.
     weights = [counts.get(name, 0) + 1 for name in classes]
-    return Objective(problem.task, classes, 0.0, 1.0, tuple(weight / sum(weights) for weight in weights))
+    shares = tuple(weight / sum(weights) for weight in weights)
+    return Objective(problem.task, classes, 0.0, 1.0, shares, threshold=problem.threshold)

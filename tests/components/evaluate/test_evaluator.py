@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -120,8 +121,36 @@ def test_multiclass(multiclass: Case, tmp_path: Path) -> None:
     )
     assert list(found["metrics"]) == list(METRICS["multiclass"])
     assert found["curves"]["confusion_matrix"]["counts"] == peer.confusion_matrix(label, prediction).tolist()
-    assert (found["gate"], found["blessed"], found["checks"]) == (None, True, [])
-    assert found["reasons"] == ["The problem declares no gate: every model is blessed."]
+    assert (found["gate"]["metric"], found["gate"]["beats_baseline"]) == ("accuracy", True)
+    (check,) = found["checks"]
+    assert (check["where"], check["measured"]) == ("all rows", result.metrics["accuracy"])
+
+
+def test_a_problem_without_a_gate_refuses_a_model_that_does_not_beat_the_baseline(
+    case_of: Callable[..., Case], tmp_path: Path
+) -> None:
+    problem = Problem(name="noise", key="id", label=Numeric("y"), features=[Numeric("x")])
+    rows = [{"id": str(i), "x": float(i % 7), "y": float((i * 37) % 100)} for i in range(1000)]
+    case = case_of(tmp_path, problem, rows, lambda inputs: {"prediction": inputs["x"] * 0 + 49.0})
+    result, found = case.run(tmp_path / "evaluation")
+    assert not result.blessed
+    (reason,) = found["reasons"]
+    assert "the mean of the train labels" in reason
+    assert reason.endswith("on 100 test rows: not clearly better, failed.")
+    ungated, found = case.run(tmp_path / "ungated", problem=case.with_gate(None))
+    assert ungated.blessed
+    assert (found["gate"], found["checks"]) == (None, [])
+    assert found["reasons"] == ["Ungated: the problem declares gate=None, so every model is blessed."]
+
+
+def test_the_improvement_has_an_interval_of_paired_resamples(regression: Case, tmp_path: Path) -> None:
+    """The difference is less uncertain than both metrics: the same rows are in both."""
+    result, found = regression.run(tmp_path / "evaluation", problem=regression.with_gate(Gate()))
+    assert result.blessed
+    (check,), metric = found["checks"], found["metrics"]["root_mean_squared_error"]
+    assert check["bound"] == f"better than the baseline's {found['baseline']['root_mean_squared_error']:.4g}"
+    low, high = (float(word) for word in re.findall(r"difference is (\S+) to (\S+) on", found["reasons"][0])[0])
+    assert low <= metric["value"] - found["baseline"]["root_mean_squared_error"] <= high < 0
 
 
 def test_the_gate_decides_and_says_why(regression: Case, tmp_path: Path) -> None:
@@ -157,7 +186,7 @@ def test_the_champion_is_measured_on_the_same_rows(regression: Case, worse_champ
     champion = found["champion"]["metrics"]
     assert champion["mean_bias"] == pytest.approx(result.metrics["mean_bias"] + 0.5, rel=1e-6)
     assert result.blessed == (result.metrics["mean_squared_error"] <= champion["mean_squared_error"])
-    assert [check["where"] for check in found["checks"]][:2] == ["all rows", "plurality=single"]
+    assert [check["where"] for check in found["checks"]][:3] == ["all rows", "all rows", "plurality=single"]
 
     turned, _ = regression.run(
         tmp_path / "turned",
@@ -168,7 +197,7 @@ def test_the_champion_is_measured_on_the_same_rows(regression: Case, worse_champ
     assert turned.blessed is not result.blessed
     _, alone = regression.run(tmp_path / "alone", problem=regression.with_gate(gate))
     assert alone["champion"] is None
-    assert [check["passed"] for check in alone["checks"] if check["where"] == "all rows"] == [None]
+    assert [check["passed"] for check in alone["checks"] if check["where"] == "all rows"] == [True, None]
 
 
 def test_a_model_is_no_worse_than_itself(binary: Case, tmp_path: Path) -> None:

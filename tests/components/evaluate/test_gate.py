@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.evaluate.gate import Check, Decision, Measured, Slice, judge
+from headrace.components.evaluate.gate import UNGATED, Baseline, Check, Decision, Measured, Slice, judge
 from headrace.core.problem import METRICS, Gate
 
 RMSE = "root_mean_squared_error"
@@ -119,7 +119,41 @@ def test_slices_are_held_against_the_champions_slices() -> None:
 
 
 def test_without_a_gate_every_model_is_blessed() -> None:
-    assert judge(None, of(None)) == Decision(True, (), ("The problem declares no gate: every model is blessed.",))
+    assert judge(None, of(None)) == Decision(True, (), (UNGATED,))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "base", "interval", "passed"),
+    [
+        (RMSE, 1.0, 2.0, (-1.2, -0.8), True),
+        (RMSE, 1.0, 2.0, (-1.2, 0.0), False),
+        (RMSE, 2.0, 1.0, (0.5, 1.5), False),
+        ("accuracy", 0.9, 0.6, (0.2, 0.4), True),
+        ("accuracy", 0.9, 0.9, (0.0, 0.0), False),
+        ("accuracy", 0.9, 0.6, None, False),
+        ("auc", None, 0.5, (0.1, 0.2), False),
+        ("r_squared", 0.3, None, (0.1, 0.2), False),
+    ],
+)
+def test_a_model_must_be_better_than_the_baseline_with_its_interval(
+    metric: str, value: float | None, base: float | None, interval: tuple[float, float] | None, passed: bool
+) -> None:
+    baseline = Baseline("the mean of the train labels", base, interval, 0.95, 100)
+    decision = judge(Gate(metric), of(value, metric=metric), baseline=baseline)
+    assert verdicts(decision) == [("all rows", passed)]
+    assert decision.blessed is passed
+
+
+def test_the_baseline_comes_before_the_bounds() -> None:
+    gate = Gate(RMSE, at_most=1.5, beats_baseline=True)
+    decision = judge(gate, of(1.0), baseline=Baseline("the mean of the train labels", 2.0, (-1.5, -0.5), 0.9, 40))
+    assert decision.reasons == (
+        (
+            "root_mean_squared_error on all rows is 1; that of the baseline, the mean of the train labels, is 2; "
+            "the 90 % interval of the difference is -1.5 to -0.5 on 40 test rows: passed."
+        ),
+        "root_mean_squared_error on all rows is 1, at most 1.5 was asked: passed.",
+    )
 
 
 @pytest.mark.parametrize(

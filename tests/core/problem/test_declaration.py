@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import ProblemError
-from headrace.core.problem import METRICS, Categorical, Crossed, Gate, Numeric, Problem, Splits, Training
+from headrace.core.problem import METRICS, Categorical, Costs, Crossed, Gate, Numeric, Problem, Splits, Training
 
 
 def make(**changed: Any) -> Problem:
@@ -102,7 +102,18 @@ def test_a_wrong_problem_is_refused(changed: dict[str, Any], field: str, expecte
         lambda: Crossed("a", "b", hash_buckets=1),
         lambda: Splits(train=0.8, eval=0.1, test=0.2),
         lambda: Splits(train=1.0, eval=0.0, test=0.0),
-        lambda: Gate("accuracy"),
+        lambda: Gate(at_least=0.9),
+        lambda: Gate("mean_bias"),
+        lambda: Gate("precision", beats_baseline=True),
+        lambda: Gate("accuracy", beats_baseline=False),
+        lambda: Gate("accuracy", beats_baseline="yes"),
+        lambda: Gate("accuracy", slices=["plurality"]),
+        lambda: Costs(false_positive=-1),
+        lambda: Costs(0, 0),
+        lambda: make(threshold=0.3),
+        lambda: make(costs=Costs()),
+        lambda: make(threshold=1.0),
+        lambda: make(no_rows="ignore"),
         lambda: Gate("accuracy", at_least=0.9, at_most=0.1),
         lambda: Gate("accuracy", at_least=math.inf),
         lambda: Gate("accuracy", at_least=0.9, slices="plurality"),
@@ -142,3 +153,34 @@ def test_schema_digest_follows_what_preprocessing_reads_and_nothing_else() -> No
 def test_every_task_has_metrics() -> None:
     assert set(METRICS) == {"regression", "binary", "multiclass"}
     assert all(METRICS.values())
+
+
+def test_without_a_gate_the_baseline_is_the_gate() -> None:
+    problem = make()
+    assert problem.gate == Gate()
+    assert Gate().beats_baseline
+    assert not Gate("accuracy", at_least=0.9).beats_baseline
+    assert not Gate("mean_bias", champion_tolerance=0.1).beats_baseline
+    assert make(gate=None).gate is None
+    assert problem.to_json()["gate"]["beats_baseline"] is True
+    assert problem.evaluation_digest != make(gate=None).evaluation_digest
+    assert problem.training_digest == make(gate=None).training_digest
+
+
+def test_the_metric_of_the_default_gate_follows_from_the_task_and_the_threshold() -> None:
+    found = [Gate().of("regression"), Gate().of("binary"), Gate().of("binary", 0.3), Gate().of("multiclass")]
+    assert [gate.metric for gate in found] == ["root_mean_squared_error", "accuracy", "auc", "accuracy"]
+    assert Gate("log_loss").of("binary", 0.3).metric == "log_loss"
+
+
+def test_a_threshold_changes_the_training_and_costs_only_the_evaluation() -> None:
+    label = Categorical("y", vocabulary=["no", "yes"])
+    plain, at_a_third, costly = (
+        make(label=label),
+        make(label=label, threshold=0.3),
+        make(label=label, costs=Costs(1, 5)),
+    )
+    assert plain.schema_digest == at_a_third.schema_digest == costly.schema_digest
+    assert plain.training_digest == costly.training_digest != at_a_third.training_digest
+    assert len({each.evaluation_digest for each in (plain, at_a_third, costly)}) == 3
+    assert costly.trained == plain.trained

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from headrace.core.errors import ProblemError
-from headrace.core.problem import copies, places
+from headrace.core.problem import Gate, copies, places
 from headrace.core.problem.file import Part, ProblemFile, load_problem
 from headrace.core.problem.user_modules import MAX_MODULES
 
@@ -285,8 +285,8 @@ def test_modules_travel_to_a_bucket(tmp_path: Path, bucket: str) -> None:
     )
     other = load_problem(write(tmp_path, {"natality.py": gate}))
     copies.write(copies.contents(other, root))
-    assert load_problem(places.template(root), digest=file.digest).problem.gate is None
-    assert load_problem(places.template(root), digest=other.digest).problem.gate is not None
+    assert load_problem(places.template(root), digest=file.digest).problem.gate == Gate()
+    assert load_problem(places.template(root), digest=other.digest).problem.gate == Gate("r_squared", at_least=0.1)
     with pytest.raises(ProblemError, match="there is no such Problem file"):
         load_problem(places.template(root), digest="0" * 64)
 

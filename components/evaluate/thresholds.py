@@ -1,0 +1,70 @@
+"""Threshold table: precision, recall and cost of a binary model by the probability from which it says yes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from headrace.core.metrics import Outcomes
+from headrace.core.problem import Costs
+
+_STEPS = 20
+
+
+def threshold_table(outcomes: Outcomes, chosen: float, costs: Costs | None) -> dict[str, Any]:
+    """Table of thresholds 0.05, 0.10, ... 0.95 and the chosen one, as a JSON value.
+
+    A row of the data is predicted positive if its probability is not below the threshold, in float32 as in the model.
+
+    Args:
+        outcomes: of a binary model on the eval split: a threshold that was chosen by the rows that judge the model
+            would look better than it is.
+        chosen: the Problem's threshold.
+        costs: of the errors; None leaves the cost out.
+
+    Returns:
+        `split`, `rows`, `chosen`, `costs`, and in `table` by threshold: `predicted_positive` (rows), `precision` and
+        `recall` (None where undefined), `f1_score`, and `cost` per row of the data. `best` is the threshold with the
+        lowest cost, or else with the highest f1_score; None where neither is defined.
+    """
+    probability = np.asarray(outcomes.probability, np.float32)
+    positive = outcomes.label == 1
+    thresholds = sorted({round(step / _STEPS, 10) for step in range(1, _STEPS)} | {chosen})
+    table = []
+    for threshold in thresholds:
+        claimed = probability >= np.float32(threshold)
+        hit, false = int((claimed & positive).sum()), int((claimed & ~positive).sum())
+        missed = int(positive.sum()) - hit
+        row: dict[str, Any] = {
+            "threshold": threshold,
+            "predicted_positive": hit + false,
+            "precision": _ratio(hit, hit + false),
+            "recall": _ratio(hit, hit + missed),
+            "f1_score": _ratio(2 * hit, 2 * hit + false + missed),
+        }
+        if costs is not None:
+            row["cost"] = (costs.false_positive * false + costs.false_negative * missed) / outcomes.rows
+        table.append(row)
+    return {
+        "split": "eval",
+        "rows": outcomes.rows,
+        "chosen": chosen,
+        "costs": None if costs is None else dataclasses.asdict(costs),
+        "best": _best(table, by_cost=costs is not None),
+        "table": table,
+    }
+
+
+def _best(table: list[dict[str, Any]], *, by_cost: bool) -> dict[str, Any] | None:
+    if by_cost:
+        return {"threshold": min(table, key=lambda row: row["cost"])["threshold"], "by": "cost"}
+    defined = [row for row in table if row["f1_score"]]
+    if not defined:
+        return None
+    return {"threshold": max(defined, key=lambda row: row["f1_score"])["threshold"], "by": "f1_score"}
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

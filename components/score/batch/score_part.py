@@ -99,7 +99,8 @@ def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher)
     def score(rows: Rows) -> _Batch:
         with batcher.measuring(rows.batch.num_rows, rows.batch.nbytes):
             made = prepared(rows)
-            scorer.takes.columns_among(made.batch.schema.names)
+            if part.prepare is not None:
+                scorer.takes.columns_among(made.batch.schema.names)
             scored = scorer.score(made)
         if len(scored.numbers) + len(scored.quarantined) != rows.count or scored.predictions.num_rows != len(
             scored.numbers

@@ -7,6 +7,7 @@ HeadraceError
 │   │   ├── UnreadableFile        a file is damaged, so that none of its rows can be trusted
 │   │   └── EmptyFile             a file of rows has none, and no column
 │   └── UsageError                an option or a path is wrong
+├── NothingToDo          exit 0   the data has no rows: the run ends early, and nothing is written
 ├── GateRefused          exit 3   the gate refused the model: nothing failed, nothing is deployed
 └── PlatformError        exit 75  the platform failed: the same command may succeed later (EX_TEMPFAIL)
 """
@@ -138,6 +139,12 @@ class GateRefused(HeadraceError):
     """The gate refused the model. Exit 3."""
 
     exit_status = 3
+
+
+class NothingToDo(HeadraceError):
+    """The data has no rows, and the Problem skips such runs. Exit 0."""
+
+    exit_status = 0
 
 
 class PlatformError(HeadraceError):

@@ -171,6 +171,8 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
     lines: list[tuple[str, str]] = []
     if results["preprocess"]:
         lines += _row_lines(results["preprocess"])
+    if idle := summary.get("nothing_to_do"):
+        lines.append(("Ended", idle))
     if "examples" in outputs:
         lines.append(("Examples", outputs["examples"]))
     if results.get("tune"):
@@ -228,7 +230,7 @@ def _row_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     reasons = ", ".join(f"{name} {count:,}" for name, count in result["reasons"].items())
     splits = ", ".join(f"{name} {rows:,}" for name, rows in result["splits"].items())
     total = f"{result['rows_in']:,} in = {result['rows_out']:,} out + {result['rows_quarantined']:,} quarantined"
-    return [("Rows", total + (f" ({reasons})" if reasons else "")), ("Rows", splits)]
+    return [("Rows", total + (f" ({reasons})" if reasons else "")), *([("Rows", splits)] if splits else [])]
 
 
 def _metric_lines(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from headrace.components.train.request import Request, warm_start_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
 from headrace.core.artifacts.model import version_of
-from headrace.core.errors import PlatformError, UsageError
+from headrace.core.errors import NothingToDo, PlatformError, UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
@@ -80,6 +80,7 @@ def plan_static(
     from headrace.core.rows.prepare import Prepare
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
+    from headrace.core.sources.open import list_paths
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
     if not data.startswith(("gs://", "bigquery://")):
@@ -90,7 +91,11 @@ def plan_static(
     read = {"--data": data, "--problem": problem, "--baseline": baseline, "--champion": champion}
     check_root(root, file.problem.name, inputs=read)
     dialect = CsvDialect.parse(csv)
-    files = check_data(file.problem, data, dialect, Prepare.of(file))
+    try:
+        files = check_data(file.problem, data, dialect, Prepare.of(file))
+    except NothingToDo:
+        # The run says so itself, in its summary.
+        files = list_paths(data)
     baseline_version = measure_baseline(baseline)
     if champion:
         champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100

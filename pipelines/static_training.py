@@ -8,7 +8,7 @@ from kfp import dsl
 from headrace.components.summarize.component import summarize
 from headrace.components.train.component import train
 from headrace.pipelines.platforms.platform import Platform
-from headrace.pipelines.training_tasks import examples_of, judge_and_deploy
+from headrace.pipelines.training_tasks import has_rows, judge_and_deploy, preprocess_rows
 
 NAME = "static-training"
 
@@ -16,8 +16,8 @@ NAME = "static-training"
 def static_training(platform: Platform) -> Callable[..., Any]:
     """Defines the pipeline for a platform.
 
-    preprocess -> train -> evaluate -> if the gate blesses the model: register -> deploy; an exit task always writes
-    the run's summary. Steps with external effects are never cached.
+    preprocess -> if there are rows: train -> evaluate -> if the gate blesses the model: register -> deploy; an exit
+    task always writes the run's summary. Steps with external effects are never cached.
     """
 
     @dsl.pipeline(name=NAME, description="Rows to a trained, evaluated and, if the gate blesses it, deployed model.")
@@ -73,7 +73,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 csv=csv,
                 cache=cache,
             )
-            examples = examples_of(
+            preprocessed = preprocess_rows(
                 platform,
                 problem=problem,
                 schema_digest=schema_digest,
@@ -85,27 +85,29 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 csv=csv,
                 attempt=resolved["attempt"],
             )
-            trained = platform.configure_task(
-                platform.component(train)(
+            with has_rows(preprocessed):
+                examples = preprocessed.outputs["examples"]
+                trained = platform.configure_task(
+                    platform.component(train)(
+                        problem=problem,
+                        training_digest=training_digest,
+                        root=root,
+                        examples=examples,
+                        training=resolved["training"],
+                        attempt=resolved["attempt"],
+                    )
+                )
+                judge_and_deploy(
+                    platform,
                     problem=problem,
-                    training_digest=training_digest,
+                    evaluation_digest=evaluation_digest,
                     root=root,
+                    champion=resolved["champion"],
+                    registry=registry,
+                    endpoint=endpoint,
                     examples=examples,
-                    training=resolved["training"],
+                    model=trained.outputs["model"],
                     attempt=resolved["attempt"],
                 )
-            )
-            judge_and_deploy(
-                platform,
-                problem=problem,
-                evaluation_digest=evaluation_digest,
-                root=root,
-                champion=resolved["champion"],
-                registry=registry,
-                endpoint=endpoint,
-                examples=examples,
-                model=trained.outputs["model"],
-                attempt=resolved["attempt"],
-            )
 
     return pipeline  # type: ignore[no-any-return]

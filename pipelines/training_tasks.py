@@ -9,13 +9,14 @@ from headrace.components.preprocess.component import preprocess
 from headrace.pipelines.platforms.platform import Platform
 
 
-def examples_of(platform: Platform, **inputs: Any) -> Any:
-    """Adds the preprocessing task; `given` are its inputs.
+def preprocess_rows(platform: Platform, **inputs: Any) -> Any:
+    """Adds the preprocessing task with its inputs; `has_rows` is the condition of what follows it."""
+    return platform.configure_task(preprocess(**inputs, runner=platform.beam()))
 
-    Returns:
-        The Examples.
-    """
-    return platform.configure_task(preprocess(**inputs, runner=platform.beam())).outputs["examples"]
+
+def has_rows(preprocessed: Any) -> Any:
+    """The block of tasks that run only where the data has rows."""
+    return dsl.If(preprocessed.outputs["Output"] == True, name="rows")  # noqa: E712 - kfp compiles the comparison
 
 
 def judge_and_deploy(

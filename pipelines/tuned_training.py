@@ -7,7 +7,7 @@ from kfp import dsl
 
 from headrace.components.summarize.component import summarize
 from headrace.pipelines.platforms.platform import Platform
-from headrace.pipelines.training_tasks import examples_of, judge_and_deploy
+from headrace.pipelines.training_tasks import has_rows, judge_and_deploy, preprocess_rows
 
 NAME = "tuned-training"
 
@@ -15,8 +15,8 @@ NAME = "tuned-training"
 def tuned_training(platform: Platform) -> Callable[..., Any]:
     """Defines the pipeline for a platform.
 
-    preprocess -> tune -> evaluate -> if the gate blesses the best trial's model: register -> deploy; an exit
-    task always writes the run's summary. The search space is the Problem's `tuning`.
+    preprocess -> if there are rows: tune -> evaluate -> if the gate blesses the best trial's model: register -> deploy;
+    an exit task always writes the run's summary. The search space is the Problem's `tuning`.
     """
 
     @dsl.pipeline(
@@ -78,7 +78,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 csv=csv,
                 cache=cache,
             )
-            examples = examples_of(
+            preprocessed = preprocess_rows(
                 platform,
                 problem=problem,
                 schema_digest=schema_digest,
@@ -90,27 +90,29 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 csv=csv,
                 attempt=resolved["attempt"],
             )
-            model = platform.tune(
-                problem=problem,
-                tuning_digest=tuning_digest,
-                root=root,
-                examples=examples,
-                trials=trials,
-                parallel=parallel,
-                training=resolved["training"],
-                attempt=resolved["attempt"],
-            )
-            judge_and_deploy(
-                platform,
-                problem=problem,
-                evaluation_digest=evaluation_digest,
-                root=root,
-                champion=resolved["champion"],
-                registry=registry,
-                endpoint=endpoint,
-                examples=examples,
-                model=model,
-                attempt=resolved["attempt"],
-            )
+            with has_rows(preprocessed):
+                examples = preprocessed.outputs["examples"]
+                model = platform.tune(
+                    problem=problem,
+                    tuning_digest=tuning_digest,
+                    root=root,
+                    examples=examples,
+                    trials=trials,
+                    parallel=parallel,
+                    training=resolved["training"],
+                    attempt=resolved["attempt"],
+                )
+                judge_and_deploy(
+                    platform,
+                    problem=problem,
+                    evaluation_digest=evaluation_digest,
+                    root=root,
+                    champion=resolved["champion"],
+                    registry=registry,
+                    endpoint=endpoint,
+                    examples=examples,
+                    model=model,
+                    attempt=resolved["attempt"],
+                )
 
     return pipeline  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from headrace.core.errors import DataError, EmptyFile, UnreadableFile
+from headrace.core.errors import DataError, EmptyFile, NothingToDo, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.prepare import Prepare, prepared
 from headrace.core.rows.read import split_column, table_columns, wanted_columns
@@ -59,6 +59,7 @@ def look(
     """The files, as `check_data` gives them, and what is wrong with those that are seen to be damaged at a first look.
 
     Raises:
+        NothingToDo: there are no rows, and the Problem skips such runs.
         DataError: no such file, nothing but empty ones, one that is not in the encoding said, no rows, a column that is
             missing, stands there twice or is of the wrong type; or more files are damaged than the budget allows.
     """
@@ -92,6 +93,8 @@ def look(
     for name, missing in lacking.items():
         if name not in met:
             raise missing
+    if not rows and problem.no_rows == "skip":
+        raise nothing_to_do(data)
     if not rows and len(empty) == len(paths) == 1:
         raise empty[0]
     if not rows:
@@ -109,6 +112,13 @@ def _prepared(problem: Problem, part: Part) -> Iterator[Rows]:
         if isinstance(part.prepare, Prepare):
             part.prepare.check_rows(read)
         yield read
+
+
+def nothing_to_do(data: str) -> NothingToDo:
+    """The end of a run whose data has no rows."""
+    return NothingToDo(
+        "nothing to do: there are no rows", where=data, fix='no_rows="refuse" in the Problem file makes this an error'
+    )
 
 
 def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[DataError]) -> None:

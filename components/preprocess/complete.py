@@ -28,6 +28,7 @@ from headrace.core.artifacts.examples import (
     Split,
 )
 from headrace.core.artifacts.quarantine import Fault, to_lines
+from headrace.core.artifacts.set_aside import set_aside
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.rows.read import table_columns
@@ -47,10 +48,13 @@ def publishable(
     identity: str,
     data_version: str,
     unreadable: Mapping[str, DataError] = MappingProxyType({}),
+    *,
+    output: str,
 ) -> Manifest:
     """Completes the artifact but for its manifest, which it returns, to be written last.
 
     Args:
+        output: that the artifact is for: where the budget is spent, the quarantine is set aside next to it.
         unreadable: by path, what is wrong with the files that are damaged, of which no row was taken.
 
     Raises:
@@ -61,7 +65,8 @@ def publishable(
     rows_in = sum(summary.rows.values())
     quarantined = sum(summary.reasons.values())
     if quarantined > problem.quarantine_budget * rows_in and context.addition != "append":
-        raise _budget_spent(context, parts, summary, data, rows_in, quarantined)
+        command = set_aside(output, _quarantine_lines(context, parts))
+        raise _budget_spent(context, parts, summary, data, rows_in, quarantined, command)
     splits = _splits(context, summary)
     if not context.addition:
         check_splits(problem, data, splits, summary.statistics)
@@ -150,9 +155,13 @@ def check_splits(
 def _write_quarantine(context: StageContext, parts: list[Part]) -> tuple[str, ...]:
     """Merges the rows that the stages put aside into one file, in the order of files and rows, and returns its name."""
     with storage.open_output(storage.join(context.output, _QUARANTINE_FILE)) as file:
-        for _, line in heapq.merge(_rows_of_batches(context), _rows_of_duplicates(context, parts)):
-            file.write(line)
+        file.writelines(_quarantine_lines(context, parts))
     return (_QUARANTINE_FILE,)
+
+
+def _quarantine_lines(context: StageContext, parts: list[Part]) -> Iterator[bytes]:
+    for _, line in heapq.merge(_rows_of_batches(context), _rows_of_duplicates(context, parts)):
+        yield line
 
 
 def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], bytes]]:
@@ -186,7 +195,13 @@ def _duplicate(context: StageContext, parts: list[Part], found: dict[str, Any]) 
 
 
 def _budget_spent(
-    context: StageContext, parts: list[Part], summary: Summary, data: str, rows_in: int, quarantined: int
+    context: StageContext,
+    parts: list[Part],
+    summary: Summary,
+    data: str,
+    rows_in: int,
+    quarantined: int,
+    command: str,
 ) -> DataError:
     """The error that says which reasons spent the budget, with the first rows of it."""
     budget = context.problem.quarantine_budget
@@ -208,8 +223,11 @@ def _budget_spent(
         where=data,
         expected=f"at most {100 * budget:g} % of the rows to break a rule ({int(budget * rows_in):,} of {rows_in:,})",
         received=f"{quarantined:,} ({', '.join(f'{reason} {count:,}' for reason, count in counted)}); first {examples}",
-        fix="Choose a key that identifies each row"
-        if only
-        else "Correct the rows, or raise quarantine_budget in the Problem file",
+        fix=(
+            "Choose a key that identifies each row"
+            if only
+            else "Correct the rows, or raise quarantine_budget in the Problem file"
+        )
+        + f". All rows: {command}",
         table=budget_table(summary.reasons, rows_in, budget),
     )

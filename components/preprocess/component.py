@@ -17,7 +17,7 @@ def preprocess(
     csv: str = "",
     runner: str = "",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
-) -> None:
+) -> bool:
     """Turns rows into TFRecords of tf.train.Example, split as the Problem declares, with measured statistics.
 
     Rows that break the Problem's rules go to quarantine with a reason; more of them than the budget fail the step,
@@ -37,10 +37,14 @@ def preprocess(
         csv: how CSV files are written, as `--csv` takes it: a JSON list such as ["delimiter=;", "encoding=latin-1"].
         runner: the Beam runner that does the work, as a JSON object of its name and options; "" for this process.
         attempt: any text; another one makes the step run again where nothing else changed.
+
+    Returns:
+        Whether the data has rows; without any there are no Examples, unless the Problem refuses such data. The output
+        keeps KFP's own name, `Output`, see `evaluate`.
     """
     from headrace.components.preprocess import step
 
-    step.run(
+    return step.run(
         problem,
         schema_digest,
         data,

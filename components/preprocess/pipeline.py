@@ -33,6 +33,7 @@ from headrace.components.preprocess.spellings import check_spellings
 from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
+from headrace.core.artifacts import set_aside
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.beam.counters import format_counters
 from headrace.core.beam.launch import count, run
@@ -77,6 +78,7 @@ class PreprocessConfig:
         existing: Examples on this machine whose rows are taken: one with the key of theirs is a duplicate.
         addition: what the rows are added to Examples as, if they are; see `spans`.
         csv: how CSV files are written.
+        quarantine_next_to: where the budget is spent, the quarantine is set aside next to this URI; "" for `output`.
 
     Raises:
         UsageError: a value outside its range, or a place that the runner's workers cannot reach.
@@ -93,6 +95,7 @@ class PreprocessConfig:
     existing: tuple[str, ...] = ()
     addition: Addition = ""
     csv: CsvDialect = RFC_4180
+    quarantine_next_to: str = ""
 
     def __post_init__(self) -> None:
         for name, greatest in (("batch_rows", 1 << 20), ("shard_rows", None)):
@@ -153,6 +156,8 @@ def preprocess(
     """
     problem = problem_file.problem
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
+    next_to = config.quarantine_next_to or config.output
+    set_aside.clear(next_to)
     prepare = Prepare.of(problem_file)
     files, damaged = look(problem, config.data, config.csv, prepare)
     report(f"checked {counted(len(files), 'file')}")
@@ -189,7 +194,9 @@ def preprocess(
         context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
         for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
             report(warning)
-        manifest = publishable(context, parts, summary, config.data, config.identity, data_version, damaged)
+        manifest = publishable(
+            context, parts, summary, config.data, config.identity, data_version, damaged, output=next_to
+        )
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)

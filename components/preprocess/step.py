@@ -6,7 +6,9 @@ import os
 from typing import Any
 
 from headrace.core import storage
+from headrace.core.artifacts.set_aside import outputs_of
 from headrace.core.beam.runners import runner_of
+from headrace.core.errors import DataError, NothingToDo
 from headrace.core.problem.file import load_problem
 from headrace.core.sources.csv_dialect import CsvDialect, options_of
 from headrace.core.sources.data_version import version_of
@@ -27,7 +29,7 @@ def run(
     csv: str = "",
     runner: str = "",
     gcp_resources: str = "",
-) -> None:
+) -> bool:
     """Does the work of `component.preprocess`, whose docstring says what the arguments are."""
     with running("preprocess", root=root) as step:
         file = load_problem(problem, digest=schema_digest, part="schema")
@@ -46,20 +48,24 @@ def run(
             if gcp_resources:
                 resources.write_beam_job(gcp_resources, chosen, job)
 
-        result = pipeline.preprocess(
-            file,
-            pipeline.PreprocessConfig(
-                data=data,
-                output=storage.place_of(examples),
-                identity=identity,
-                data_version=version,
-                baseline=baseline,
-                csv=CsvDialect.parse(options),
-                runner=chosen,
-            ),
-            step.progress,
-            launched=launched,
+        config = pipeline.PreprocessConfig(
+            data=data,
+            output=storage.place_of(examples),
+            identity=identity,
+            data_version=version,
+            baseline=baseline,
+            csv=CsvDialect.parse(options),
+            runner=chosen,
         )
+        try:
+            result = pipeline.preprocess(file, config, step.progress, launched=launched)
+        except NothingToDo as end:
+            none = {"rows_in": 0, "rows_out": 0, "rows_quarantined": 0, "splits": {}, "reasons": {}}
+            step.finish(outputs={}, result={**none, "data_version": version, "nothing_to_do": end.paragraph})
+            return False
+        except DataError:
+            step.finish(outputs=outputs_of(config.output), result={})
+            raise
         examples.metadata.update(
             identity=identity,
             rows_in=result.rows_in,
@@ -77,3 +83,4 @@ def run(
                 "data_version": version,
             },
         )
+    return True

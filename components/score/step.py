@@ -7,6 +7,8 @@ from typing import Any
 
 from headrace.components.score.parameters import Parameters
 from headrace.core import storage
+from headrace.core.artifacts.set_aside import outputs_of
+from headrace.core.errors import DataError
 from headrace.core.sources import data_version
 from headrace.core.steps import gcp_resources as resources
 from headrace.core.steps.step import running
@@ -24,7 +26,11 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
         with step.importing():
             from headrace.components.score.score import approach_of, score
         choice = approach_of(config)
-        result = score(config, step.progress, choice=choice)
+        try:
+            result = score(config, step.progress, choice=choice)
+        except DataError:
+            step.finish(outputs=outputs_of(config.output), result={})
+            raise
         counts = {"rows_in": result.rows_in, "rows_out": result.rows_out, "rows_quarantined": result.rows_quarantined}
         predictions.metadata.update(
             identity=result.identity, model_version=result.model_version, approach=choice.approach, **counts

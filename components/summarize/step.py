@@ -101,11 +101,14 @@ def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str,
 
     Returns:
         `status`: succeeded, refused (rejected by the gate, nothing was deployed) or failed; `error`: as
-        `HeadraceError.to_json`, or None.
+        `HeadraceError.to_json`, or None; `nothing_to_do`: why a run has ended early, only where it has.
     """
     failed = next((step for step in steps if step["status"] == "failed"), None)
     if failed is not None:
         return {"status": "failed", "error": failed["error"]}
+    idle = next((step["result"]["nothing_to_do"] for step in steps if step["result"].get("nothing_to_do")), None)
+    if engine_succeeded and idle is not None:
+        return {"status": "succeeded", "error": None, "nothing_to_do": idle}
     if engine_succeeded and any(step["result"].get("blessed") is False for step in steps):
         return {"status": "refused", "error": None}
     # The engine's status is not enough: a run succeeds only if each step was done.
@@ -144,7 +147,8 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
         }
     steps = [made]
     for name in (maker, "evaluate", "register", "deploy"):
-        reached = _done(steps[-1]) and steps[-1]["result"].get("blessed") is not False
+        last = steps[-1]["result"]
+        reached = _done(steps[-1]) and last.get("blessed") is not False and not last.get("nothing_to_do")
         steps.append(_step(facts, name, identities.get(name, ""), reached=reached))
     return [*before, *steps]
 

@@ -15,6 +15,7 @@ EXAMPLES = Artifact(
 MODEL = Artifact("Model", "a Model", "training.json", frozenset())
 EVALUATION = Artifact("Evaluation", "an Evaluation", "evaluation.json", frozenset())
 PREDICTIONS = Artifact("Predictions", "Predictions", "manifest.json", frozenset({"quarantine"}))
+QUARANTINE = Artifact("Quarantine", "a quarantine", "manifest.json", frozenset({"quarantine"}))
 
 REGISTRY = StateFolder("a registry", "aliases.json", frozenset({"versions"}))
 ENDPOINT = StateFolder("an endpoint", "endpoint.json", frozenset({"versions", "servers", "server.log", "server.log.1"}))

@@ -47,6 +47,8 @@ def verdict(summary: Mapping[str, Any], artifacts: Artifacts) -> Verdict:
     status = summary.get("status")
     if status == "refused":
         return _refused(artifacts)
+    if idle := text(summary.get("nothing_to_do")):
+        return Verdict("warning", "skipped", "Nothing to do", _sentence(idle))
     if status == "succeeded":
         return _published(artifacts) if artifacts.counted == "score" else _succeeded(artifacts)
     return _failed(summary, artifacts)

@@ -37,7 +37,7 @@ class RunRecord:
         model_version: of the Model that it trained or scored with, or None.
         step: the step that is running, or that failed; None otherwise.
         outputs: URI by kind of artifact: examples, model, evaluation, predictions, ...
-        message: the reason why it failed or cannot be read, as one paragraph; "" otherwise.
+        message: why it failed, cannot be read or had nothing to do, as one paragraph; "" otherwise.
     """
 
     run_id: str
@@ -180,7 +180,8 @@ def _finished(folder: str, run_id: str, summary: Mapping[str, Any]) -> RunRecord
         model_version=maker.get("model_version"),
         step=failed,
         outputs=outputs,
-        message=" ".join(str(error[name]) for name in ("where", "what", "received", "fix") if error.get(name)),
+        message=str(summary.get("nothing_to_do") or "")
+        or " ".join(str(error[name]) for name in ("where", "what", "received", "fix") if error.get(name)),
     )
 
 

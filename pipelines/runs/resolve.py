@@ -18,7 +18,7 @@ Kind = Literal["examples", "model", "quarantined"]
 _FILES = (SUMMARY, NAME, "report.html", "pipeline.yaml")
 # Files that mark an artifact's folder: such a path is the artifact, not a run.
 _ARTIFACT_FILES = ("manifest.json", "training.json", "endpoint.json", "saved_model.pb", "quarantine.jsonl")
-_OUTPUTS = {"examples": ("examples",), "model": ("model",), "quarantined": ("examples", "predictions")}
+_OUTPUTS = {"examples": ("examples",), "model": ("model",), "quarantined": ("quarantined", "examples", "predictions")}
 _NAMES = {"examples": "Examples", "model": "Model", "quarantined": "Examples or Predictions"}
 _LISTED = 10
 

@@ -113,7 +113,9 @@ def add_span(
             place = copy / "spans" / span
             shutil.rmtree(place, ignore_errors=True)
             others = tuple(completed(problem, copy))
-            own = dataclasses.replace(config, output=str(place), addition="span", existing=others)
+            own = dataclasses.replace(
+                config, output=str(place), addition="span", existing=others, quarantine_next_to=config.output
+            )
             result = pipeline.preprocess(problem_file, own, report)
             manifest = put_together(problem, copy, config.output)
     return Update("replaced" if same else "added", result.rows_in, 0, manifest)
@@ -212,7 +214,7 @@ def _append(problem_file: ProblemFile, config: PreprocessConfig, folder: Path, r
     problem = problem_file.problem
     base = Manifest.read(str(folder))
     place = folder / place_of(base)
-    own = dataclasses.replace(config, output=str(place), addition="append")
+    own = dataclasses.replace(config, output=str(place), addition="append", quarantine_next_to=config.output)
     pipeline.preprocess(problem_file, own, report)
     added = complete(problem, place)
     return merge_appended(problem, config, folder, base, added)

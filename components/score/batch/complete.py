@@ -20,6 +20,7 @@ from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile
 from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
+from headrace.core.artifacts.set_aside import set_aside
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
 from headrace.core.sources.open import size_of, sources_of
 from headrace.core.sources.source import Part, file_name
@@ -62,7 +63,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
     damaged = _damaged(scored)
     whole = [r for r in scored.results if parts[r.part].path not in damaged]
     rows_in = sum(result.rows for result in whole)
-    if not rows_in:
+    if not rows_in and scored.learned.no_rows == "refuse":
         raise DataError("there are no rows", where=config.data, expected="one row or more", received="none")
     if scored.rows not in (None, rows_in):
         raise DataError(
@@ -75,7 +76,9 @@ def publishable(scored: Scored) -> PredictionsManifest:
     reasons: Counter[str] = Counter()
     for result in whole:
         reasons.update(result.reasons)
-    _check_budget(scored, rows_in, reasons, [(parts[r.part].name, *shown) for r in whole for shown in r.examples])
+    of_parts = [r.part for r in whole if r.reasons]
+    examples = [(parts[r.part].name, *shown) for r in whole for shown in r.examples]
+    _check_budget(scored, rows_in, reasons, examples, of_parts)
     columns = _columns(scored, whole)
     waiting = sorted(
         (file for result in whole for file in result.written), key=lambda file: (file.part, file.index, file.partition)
@@ -84,7 +87,8 @@ def publishable(scored: Scored) -> PredictionsManifest:
     rejected = _rejected(scored, published.rejected)
     if rejected:
         reasons.update(str(row.fault.reason) for _, row in rejected)
-        _check_budget(scored, rows_in, reasons, [(row.file, row.row, row.fault.message) for _, row in rejected])
+        examples = [(row.file, row.row, row.fault.message) for _, row in rejected]
+        _check_budget(scored, rows_in, reasons, examples, of_parts, rejected)
     quarantined = sum(reasons.values())
     if published.rows + quarantined != rows_in:
         raise PlatformError(
@@ -113,7 +117,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
         quarantine=Quarantine(
             scored.budget,
             dict(sorted(reasons.items())),
-            _write_quarantine(context, [r.part for r in whole if r.reasons], rejected),
+            _write_quarantine(context, of_parts, rejected),
         ),
         distribution={"predictions": distribution, "training": scored.learned.compared(distribution)},
         files_quarantined=tuple(
@@ -154,18 +158,24 @@ def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
 
 
 def _check_budget(
-    scored: Scored, rows_in: int, reasons: Mapping[str, int], examples: Sequence[tuple[str, int, str]]
+    scored: Scored,
+    rows_in: int,
+    reasons: Mapping[str, int],
+    examples: Sequence[tuple[str, int, str]],
+    of_parts: Sequence[int],
+    rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]] = (),
 ) -> None:
     quarantined, budget = sum(reasons.values()), scored.budget
     if quarantined <= budget * rows_in:
         return
     first = "; ".join(f"{file}, row {row}: {message}" for file, row, message in examples[:EXAMPLES])
+    command = set_aside(scored.config.output, _quarantine_lines(scored.context, of_parts, rejected))
     raise DataError(
         "the quarantine budget is spent",
         where=scored.config.data,
         expected=f"a prediction for all but {100 * budget:g} % of the rows ({int(budget * rows_in):,} of {rows_in:,})",
         received=f"{quarantined:,} without one; first {first}",
-        fix="Correct the rows, or give a larger --quarantine-budget",
+        fix=f"Correct the rows, or give a larger --quarantine-budget. All rows: {command}",
         table=budget_table(reasons, rows_in, budget),
     )
 
@@ -211,11 +221,17 @@ def _write_quarantine(
     """Merges the rows that the parts put aside into one file, in the order of parts and rows, and returns its name."""
     if not parts and not rejected:
         return ()
-    others = ((position, to_lines([row])) for position, row in rejected)
     with storage.open_output(storage.join(context.folder, _QUARANTINE_FILE)) as file:
-        for _, line in heapq.merge(_lines(context, parts), others):
-            file.write(line)
+        file.writelines(_quarantine_lines(context, parts, rejected))
     return (_QUARANTINE_FILE,)
+
+
+def _quarantine_lines(
+    context: StageContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
+) -> Iterator[bytes]:
+    others = ((position, to_lines([row])) for position, row in rejected)
+    for _, line in heapq.merge(_lines(context, parts), others):
+        yield line
 
 
 def _lines(context: StageContext, parts: Sequence[int]) -> Iterator[tuple[tuple[int, int], bytes]]:

@@ -21,6 +21,7 @@ from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
+from headrace.core.artifacts import set_aside
 from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.counters import format_counters, quarantined
 from headrace.core.beam.runners import DirectRunner
@@ -69,6 +70,7 @@ def score(
         PlatformError: the disk, the service or the model failed.
     """
     config.check_output()
+    set_aside.clear(config.output)
     paths = list_paths(config.data)
     source = source or model_of(config)
     scorer = source.load()

@@ -24,12 +24,14 @@ class TrainingFacts:
     Attributes:
         problem: the Problem's name, or None.
         quarantine_budget: the share of rows that the Problem lets go to quarantine.
+        no_rows: what a run does whose data has no rows: skip or refuse.
         label: its statistics in the training data, as statistics.json has a column; None where they are not known.
     """
 
     problem: str | None = None
     quarantine_budget: float = QUARANTINE_BUDGET
     label: Mapping[str, Any] | None = field(default=None)
+    no_rows: str = "skip"
 
     @classmethod
     def read(cls, model: str) -> Self:
@@ -52,7 +54,8 @@ class TrainingFacts:
             if storage.exists(storage.join(model, "statistics.json")):
                 (name,) = [column["name"] for column in found.columns() if column["role"] == "label"]
                 label = found.statistics()[name]
-            return cls(problem.get("name"), float(problem.get("quarantine_budget", QUARANTINE_BUDGET)), label)
+            budget = float(problem.get("quarantine_budget", QUARANTINE_BUDGET))
+            return cls(problem.get("name"), budget, label, str(problem.get("no_rows", "skip")))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "the Model does not say what it was trained on",

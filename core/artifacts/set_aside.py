@@ -1,0 +1,59 @@
+"""Quarantine set aside: rows of a run that spent its quarantine budget, next to the output that it did not write."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from headrace.core import storage
+from headrace.core.artifacts.kinds import QUARANTINE
+from headrace.core.storage.output import publishing
+from headrace.core.storage.output_check import check_replaceable
+
+_FILE = "quarantine/part-00000-of-00001.jsonl"
+
+
+def quarantine_of(output: str) -> str:
+    """URI of the quarantine of a run that was to write `output`."""
+    return output.rstrip("/") + ".quarantine"
+
+
+def clear(output: str) -> None:
+    """Removes what an earlier run set aside.
+
+    Raises:
+        UsageError: files of something else are there.
+    """
+    place = quarantine_of(output)
+    check_replaceable(place, QUARANTINE)
+    if storage.exists(storage.join(place, QUARANTINE.manifest)):
+        storage.remove(place)
+
+
+def set_aside(output: str, lines: Iterable[bytes]) -> str:
+    """Writes quarantined rows next to `output`, atomically.
+
+    Args:
+        output: of the run.
+        lines: the rows as JSON lines.
+
+    Returns:
+        The command that shows them.
+    """
+    place = quarantine_of(output)
+    with publishing(place, QUARANTINE) as folder:
+        path = folder / _FILE
+        path.parent.mkdir()
+        with path.open("wb") as file:
+            file.writelines(lines)
+        storage.write_json(
+            str(folder / QUARANTINE.manifest),
+            {"format": 1, "kind": QUARANTINE.kind, "quarantine": {"files": [_FILE]}},
+        )
+    return f"headrace quarantine show {shlex.quote(place)}"
+
+
+def outputs_of(output: str) -> dict[str, str]:
+    """The outputs of a step that failed: its quarantine, if it set one aside."""
+    place = quarantine_of(output)
+    return {"quarantined": place} if storage.exists(storage.join(place, QUARANTINE.manifest)) else {}

@@ -77,6 +77,7 @@ def plan_static(
     """
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version as measure_baseline
+    from headrace.core.rows.prepare import Prepare
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
     from headrace.core.sources.open import list_paths
@@ -91,7 +92,7 @@ def plan_static(
     check_root(root, file.problem.name, inputs=read)
     dialect = CsvDialect.parse(csv)
     try:
-        files = check_data(file.problem, data, dialect)
+        files = check_data(file.problem, data, dialect, Prepare.of(file))
     except NothingToDo:
         # The run says so itself, in its summary.
         files = list_paths(data)

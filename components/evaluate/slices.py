@@ -98,7 +98,7 @@ def _parts(name: str, category: Category, *, by_size: bool) -> list[SliceRows]:
 def _bucketed(feature: Numeric | Categorical, values: NDArray[np.float32]) -> Category:
     """The bucket of each value: boundaries belong to the bucket above them, as in the model."""
     # The model compares in float32.
-    boundaries = np.asarray(feature.buckets if isinstance(feature, Numeric) else (), np.float32)
+    boundaries = np.asarray(feature.boundaries if isinstance(feature, Numeric) else (), np.float32)
     codes = np.digitize(values, boundaries)
     codes[np.isnan(values)] = len(boundaries) + 1
     return Category((*slice_names(feature), ""), codes.astype(np.int64))
@@ -119,4 +119,4 @@ def values_present(feature: Numeric | Categorical, column: NDArray[np.float32] |
 
 
 def _declared(feature: Numeric | Categorical) -> Sequence[float]:
-    return (feature.buckets or ()) if isinstance(feature, Numeric) else ()
+    return (feature.boundaries or ()) if isinstance(feature, Numeric) else ()

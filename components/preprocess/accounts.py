@@ -127,7 +127,7 @@ def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
         "reasons": dict(sorted(reasons.items())),
         "examples": [json.loads(row.to_line()) for batch in batches for row in batch.examples][:_EXAMPLES],
         "shards": {shard.shard: vars(shard.written) for shard in shards},
-        "statistics": merged.to_json() if merged is not None else None,
+        "statistics": merged.to_json(context.problem.quantile_buckets) if merged is not None else None,
         "seen": dict(sorted(seen.items())),
     }
     if merged is not None:

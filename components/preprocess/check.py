@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 import pyarrow as pa
 
 from headrace.core.errors import DataError, EmptyFile, NothingToDo, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.prepare import Prepare, prepared
+from headrace.core.rows.read import split_column, table_columns, wanted_columns
+from headrace.core.rows.split_rule import check_files as check_split_files
 from headrace.core.rows.validate import category_texts, listed, not_numbers
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_paths, read_part, source_of, states_columns
-from headrace.core.sources.source import Part
+from headrace.core.sources.source import Part, Rows
 from headrace.core.values.columns import blank, is_text
 from headrace.core.values.missing import LOOKS_MISSING, declaration
 
@@ -34,23 +36,26 @@ _NUMBER_KINDS = (
 )
 
 
-def check_data(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> list[str]:
+def check_data(problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare: Prepare | None = None) -> list[str]:
     """Checks that the data can be the Problem's: files, columns, types, and the first rows of each.
 
     Args:
         problem: what is asked of the data.
         data: a file, a folder, a glob, a table or a query.
         csv: how CSV files are written.
+        prepare: what rows go through after they are read, or None.
 
     Returns:
         The files, in the order in which they will be read. Of several, some may be damaged: they are for quarantine.
 
     Raises: as `look` does.
     """
-    return look(problem, data, csv)[0]
+    return look(problem, data, csv, prepare)[0]
 
 
-def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[str], dict[str, UnreadableFile]]:
+def look(
+    problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare: Prepare | None = None
+) -> tuple[list[str], dict[str, UnreadableFile]]:
     """The files, as `check_data` gives them, and what is wrong with those that are seen to be damaged at a first look.
 
     Raises:
@@ -60,6 +65,7 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     """
     wanted = wanted_columns(problem)
     paths = list_paths(data)
+    check_split_files(problem, data, paths)
     rows = 0
     lacking: dict[str, DataError] = {}
     met: set[str] = set()
@@ -67,6 +73,10 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     empty: list[EmptyFile] = []
     for path in paths:
         try:
+            if prepare is not None:
+                for first in _prepared(problem, Part(0, path, csv=csv, prepare=prepare)):
+                    rows += first.count
+                continue
             columns = source_of(path, csv).columns(path, wanted)
             met.update(name for name, _ in columns)
             late = _may_lack(problem, path, columns)
@@ -90,6 +100,18 @@ def look(problem: Problem, data: str, csv: CsvDialect = RFC_4180) -> tuple[list[
     if not rows:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
     return paths, unreadable
+
+
+def _prepared(problem: Problem, part: Part) -> Iterator[Rows]:
+    """The first rows of a part as the prepare function makes them, once these are what the Problem declares."""
+    for read in islice(read_part(part, table_columns(problem, part), _SAMPLE_ROWS), 1):
+        made = prepared(read)
+        columns = [(field.name, field.type) for field in made.batch.schema]
+        _check_columns(problem, f"{part.path}, prepared", columns, ())
+        _check_values(problem, f"{part.path}, prepared", made.batch)
+        if isinstance(part.prepare, Prepare):
+            part.prepare.check_rows(read)
+        yield read
 
 
 def nothing_to_do(data: str) -> NothingToDo:
@@ -197,6 +219,9 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
     if problem.key is not None:
         roles[problem.key] = "key"
     declared = {c.source_column: _asked(c) for c in problem.derivation.read}
+    if (decides := split_column(problem)) is not None and decides not in (declared.keys() | {problem.key}):
+        roles[decides] = "column to split by"
+        declared[decides] = "times" if problem.splits.time else "groups"
     asked = [*([] if problem.key is None else [(problem.key, "text")]), *declared.items()]
     gone = [name for name, _ in asked if name not in kinds]
     name, role = gone[0], roles.get(gone[0], "feature")

@@ -30,7 +30,8 @@ from headrace.core.artifacts.examples import (
 from headrace.core.artifacts.quarantine import Fault, to_lines
 from headrace.core.artifacts.set_aside import set_aside
 from headrace.core.errors import DataError
-from headrace.core.rows.read import wanted_columns
+from headrace.core.problem import Problem
+from headrace.core.rows.read import table_columns
 from headrace.core.rows.validate import quarantine
 from headrace.core.sources.open import read_part, size_of, sources_of
 from headrace.core.sources.source import Part, file_name
@@ -68,7 +69,7 @@ def publishable(
         raise _budget_spent(context, parts, summary, data, rows_in, quarantined, command)
     splits = _splits(context, summary)
     if not context.addition:
-        check_splits(data, splits, summary.statistics)
+        check_splits(problem, data, splits, summary.statistics)
     if context.addition != "append":
         check_shares(problem, data, summary.seen)
     files = _write_quarantine(context, parts) if quarantined else ()
@@ -96,6 +97,7 @@ def publishable(
             for path, error in unreadable.items()
         ),
         sketches=sketches,
+        boundaries=problem.splits.boundaries,
     )
 
 
@@ -111,7 +113,17 @@ def _splits(context: StageContext, summary: Summary) -> dict[str, Split]:
     return {name: Split(sum(shard.rows for shard in of), tuple(of)) for name, of in found.items()}
 
 
-def check_splits(data: str, splits: Mapping[str, Split], statistics: Mapping[str, Any] | None) -> None:
+_MORE_ROWS = {
+    "key": "Give more rows, or give the split a larger fraction in the Problem file",
+    "group": "Give rows of more groups, or give the split a larger fraction in the Problem file",
+    "time": "Correct eval_from and test_from in the Problem file, or give rows of more times",
+    "files": "Give the split a file with rows that keep the Problem's rules",
+}
+
+
+def check_splits(
+    problem: Problem, data: str, splits: Mapping[str, Split], statistics: Mapping[str, Any] | None
+) -> None:
     """Checks that every split has rows, and every column a value to learn from.
 
     Raises:
@@ -120,11 +132,13 @@ def check_splits(data: str, splits: Mapping[str, Split], statistics: Mapping[str
     empty = [name for name, split in splits.items() if not split.rows]
     if empty:
         raise DataError(
-            f"there are too few rows: none fell into {' and '.join(empty)}",
+            f"there are too few rows: none fell into {' and '.join(empty)}"
+            if problem.splits.kind == "key"
+            else f"no row is in the split {' or '.join(empty)}, which is made by {problem.splits.described}",
             where=data,
             expected="one row or more in each split",
             received=", ".join(f"{name} {split.rows}" for name, split in splits.items()),
-            fix="Give more rows, or give the split a larger share in the Problem file",
+            fix=_MORE_ROWS[problem.splits.kind],
         )
     columns = (statistics or {"columns": {}})["columns"]
     for name, column in columns.items():
@@ -162,11 +176,11 @@ def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], b
 def _rows_of_duplicates(context: StageContext, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
     """The rows whose key had been seen, read again from their files: quarantine holds rows as they came."""
     found = read_duplicates(context)
-    columns = wanted_columns(context.problem)
     for part in parts:
         mine = {row["row"]: row for row in found.filter(pc.equal(found["file"], part.index)).to_pylist()}
         if not mine:
             continue
+        columns = table_columns(context.problem, part)
         for rows in read_part(part, columns, context.batch_rows):
             for index, number in enumerate(rows.numbers.tolist()):
                 if number in mine:

@@ -18,7 +18,7 @@ def preprocess(
     runner: str = "",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> bool:
-    """Turns rows into TFRecords of tf.train.Example, split by a fingerprint of the key, with measured statistics.
+    """Turns rows into TFRecords of tf.train.Example, split as the Problem declares, with measured statistics.
 
     Rows that break the Problem's rules go to quarantine with a reason; more of them than the budget fail the step,
     and so does, with a table of what was seen and expected, drift from the baseline.

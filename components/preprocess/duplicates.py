@@ -22,10 +22,9 @@ from headrace.core.artifacts.quarantine import Fault
 from headrace.core.problem import Problem
 from headrace.core.rows.derive import with_derived
 from headrace.core.rows.numbering import content_fingerprint, content_texts
-from headrace.core.rows.read import read_rows
+from headrace.core.rows.read import read_column, read_rows
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.rows.validate import validate
-from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part
 from headrace.core.values.columns import as_text
 
@@ -55,7 +54,7 @@ def find_marks(problem: Problem, parts: Sequence[Part], existing: Sequence[str],
     """
     marks: Marks = defaultdict(dict)
     if existing and problem.key is not None:
-        _mark_taken_keys(marks, problem.key, parts, _Taken(existing, KEYS), batch_rows)
+        _mark_taken_keys(marks, problem, problem.key, parts, _Taken(existing, KEYS), batch_rows)
     if problem.duplicate_rows == "quarantine":
         _mark_equal_rows(marks, problem, parts, _Taken(existing, ROWS), batch_rows)
     return dict(marks)
@@ -108,11 +107,13 @@ def find_earlier(problem: Problem, parts: Sequence[Part], existing: Sequence[str
     return found
 
 
-def _mark_taken_keys(marks: Marks, key: str, parts: Sequence[Part], taken: _Taken, batch_rows: int) -> None:
+def _mark_taken_keys(
+    marks: Marks, problem: Problem, key: str, parts: Sequence[Part], taken: _Taken, batch_rows: int
+) -> None:
     holders: dict[int, dict[int, str]] = defaultdict(dict)
     with _bucket_files() as buckets:
         for part in parts:
-            for rows in read_part(part, [key], batch_rows):
+            for rows in read_column(problem, part, key, batch_rows):
                 keys = as_text(rows.batch.column(0))
                 entries = np.zeros(len(keys) - keys.null_count, _ENTRY)
                 entries["content"] = fingerprint(keys.drop_null())
@@ -124,7 +125,7 @@ def _mark_taken_keys(marks: Marks, key: str, parts: Sequence[Part], taken: _Take
                 holders[int(entries["part"][place])][int(entries["row"][place])] = name
     for part in parts:
         mine = holders.get(part.index, {})
-        for rows in read_part(part, [key], batch_rows) if mine else ():
+        for rows in read_column(problem, part, key, batch_rows) if mine else ():
             for number, value in zip(rows.numbers.tolist(), as_text(rows.batch.column(0)).to_pylist(), strict=True):
                 if number in mine:
                     message = f'{key} is "{value}", which a row of {mine[number]} has already'

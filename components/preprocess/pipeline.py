@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.spellings import check_spellings
 from headrace.components.preprocess.stage_context import Addition, StageContext
+from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
 from headrace.core.artifacts.kinds import EXAMPLES
@@ -38,9 +40,10 @@ from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UsageError
-from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.progress import Progress, silent
-from headrace.core.rows.read import wanted_columns
+from headrace.core.rows.prepare import Prepare
+from headrace.core.rows.read import table_columns
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import data_version as measure_version
@@ -155,15 +158,26 @@ def preprocess(
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     next_to = config.quarantine_next_to or config.output
     set_aside.clear(next_to)
-    files, damaged = look(problem, config.data, config.csv)
+    prepare = Prepare.of(problem_file)
+    files, damaged = look(problem, config.data, config.csv, prepare)
     report(f"checked {counted(len(files), 'file')}")
     data_version = config.data_version or measure_version(files, config.csv)
     baseline = read_baseline(config.baseline)
-    parts = list_parts(config.data, csv=config.csv, columns=wanted_columns(problem))
+    whole = next(path for path in files if path not in damaged)
+    columns = table_columns(problem, Part(0, whole, csv=config.csv, prepare=prepare))
+    parts = list_parts(config.data, csv=config.csv, columns=columns)
+    if prepare is not None:
+        parts = [dataclasses.replace(part, prepare=prepare) for part in parts]
+        report(f"prepare of {problem_file.path} runs on every row; {PREPARED_NOTE}", lasting=True)
     expected = expected_rows(parts)
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
         def read(readable: list[Part]) -> Done:
+            problem = problem_file.problem
+            if problem.splits.is_measured:
+                report(f"reading {problem.splits.time}")
+                splits = measured_splits(problem, config.data, readable, config.batch_rows)
+                problem = dataclasses.replace(problem, splits=splits)
             context = StageContext(
                 problem=problem,
                 sharding=Sharding.plan(problem.splits, expected, config.shard_rows, keyed=problem.key is not None),
@@ -186,7 +200,11 @@ def preprocess(
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)
-        manifest.write(context.output)
+        # Of the declaration: where its boundaries in time are measured, it does not hold them.
+        dataclasses.replace(manifest, schema_digest=problem.schema_digest).write(context.output)
+    if manifest.boundaries:
+        eval_from, test_from = (manifest.boundaries[name] for name in ("eval_from", "test_from"))
+        report(f"{problem.splits.time}: eval split from {eval_from}, test split from {test_from}", lasting=True)
     report(format_counters(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(

@@ -15,7 +15,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,12 +30,14 @@ from headrace.core.rows.derive import with_derived
 from headrace.core.rows.numbering import number
 from headrace.core.rows.read import read_rows
 from headrace.core.rows.splits import fingerprint
-from headrace.core.rows.validate import validate
+from headrace.core.rows.validate import Checked, validate
 from headrace.core.sources.source import Part, Rows
 from headrace.core.tfrecord.framing import TFRecordWriter
 
 # Rows of a shard that are encoded and written at once.
 _WRITE_ROWS = 8192
+# The column of a piece with each row's split; no column of Examples can have the name.
+_SPLIT = "row split"
 # Faults of a batch that go along with its account, to be shown where the budget is spent.
 _EXAMPLES = 5
 
@@ -62,7 +63,7 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
         name = "{:05d}-{:012d}".format(*rows.position)
         if checked.quarantined:
             context.put_aside(f"quarantine-{name}.jsonl", to_lines(checked.quarantined))
-        pieces = _cut(context, checked.batch, checked.numbers)
+        pieces = _cut(context, checked)
         if context.spills:
             path = Path(context.work) / f"piece-{name}-{rows.count}.arrow"
             with context.spilling():
@@ -79,14 +80,19 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
     yield BatchAccount(rows.position, rows.count, reasons, checked.quarantined[:_EXAMPLES], checked.seen)
 
 
-def _cut(context: StageContext, batch: pa.RecordBatch, numbers: Any) -> list[tuple[int, pa.RecordBatch]]:
-    """The rows of each shard or group that has some, in their order, with the rows' numbers as the first column."""
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array(numbers, pa.int64()), *batch.columns], names=["row number", *batch.schema.names]
-    )
+def _cut(context: StageContext, checked: Checked) -> list[tuple[int, pa.RecordBatch]]:
+    """The rows of each shard or group that has some, in their order.
+
+    The first column is the row's number, and the last one its split, where that is not decided by its key.
+    """
+    columns = {"row number": pa.array(checked.numbers, pa.int64())}
+    columns |= dict(zip(checked.batch.schema.names, checked.batch.columns, strict=True))
+    if checked.splits is not None:
+        columns[_SPLIT] = pa.array(checked.splits, pa.int64())
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     prints = fingerprint(batch.column(1))
-    keyed = context.problem.key is not None
-    assigned = context.sharding.shard_of(prints) if keyed else context.sharding.group_of(prints)
+    by_key = context.problem.key is not None and checked.splits is None
+    assigned = context.sharding.shard_of(prints) if by_key else context.sharding.group_of(prints)
     order = np.argsort(assigned, kind="stable")
     shards, starts = np.unique(assigned[order], return_index=True)
     sorted_batch = batch.take(pa.array(order))
@@ -117,28 +123,42 @@ def _to_stream(batch: pa.RecordBatch) -> bytes:
 def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> list[Account]:
     """Writes a shard: its rows in the order of files and rows, without those whose key has been seen.
 
-    Rows of one key have one fingerprint, so they meet here, and no other shard needs to be asked. Of a problem without
-    a key, rows of one content meet here: `shard` is their group, which is written as a shard of each split.
+    Rows of one key have one fingerprint, so they meet here, and no other shard needs to be read. Where the key does not
+    decide the split, or there is none, `shard` is the group of the key or the content, which is written as a shard of
+    each split.
     """
     ordered = sorted(pieces, key=lambda piece: piece.position)
     try:
         with storage.writing(context.output):
             batches = [_read_piece(piece) for piece in ordered]
-        table = pa.Table.from_batches(batches)
+        table, duplicates = pa.Table.from_batches(batches), 0
         if context.problem.key is None:
-            # The first column is the row's number, which the Example does not hold.
-            return [_written(context, *part, 0) for part in _numbered(context, shard, table.remove_column(0))]
-        table, duplicates = _without_duplicates(context, shard, table, ordered, [batch.num_rows for batch in batches])
-        return [_written(context, shard, table.remove_column(0), duplicates)]
+            table = table.set_column(
+                1, table.schema.field(1), number(table.column(1).combine_chunks(), context.earlier)
+            )
+        else:
+            rows = [batch.num_rows for batch in batches]
+            table, duplicates = _without_duplicates(context, shard, table, ordered, rows)
+        accounts: list[Account] = []
+        for place, part in _by_split(context, shard, table):
+            # What the Example does not hold is left out: the row's number.
+            accounts.append(_written(context, place, part.remove_column(0), 0 if accounts else duplicates))
+        return accounts
     except HeadraceError as error:
         return [Refusal(ordered[0].position, error.to_json())]
 
 
-def _numbered(context: StageContext, group: int, table: pa.Table) -> list[tuple[int, pa.Table]]:
-    """The rows of a group under their keys, by shard."""
-    keys = number(table.column(0).combine_chunks(), context.earlier)
-    table = table.set_column(0, table.schema.field(0), keys)
-    shards = context.sharding.shards_of_group(group, fingerprint(keys))
+def _by_split(context: StageContext, group: int, table: pa.Table) -> list[tuple[int, pa.Table]]:
+    """The rows of a group by shard, without the column of their split; a shard is one, whose rows are of one split."""
+    keyed = context.problem.key is not None
+    if _SPLIT in table.schema.names:
+        splits = table.column(_SPLIT).to_numpy()
+        table = table.drop_columns([_SPLIT])
+    elif keyed:
+        return [(group, table)]
+    else:
+        splits = context.sharding.split_of(fingerprint(table.column(1).combine_chunks()))
+    shards = context.sharding.shards_of_group(group, splits)
     return [(int(shard), table.filter(pa.array(shards == shard))) for shard in np.unique(shards)]
 
 

@@ -11,6 +11,7 @@ from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResul
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
+from headrace.core.rows.prepare import Prepare
 from headrace.core.sources.open import expected_rows, list_parts, list_paths
 from headrace.core.sources.source import BIGQUERY
 
@@ -75,7 +76,8 @@ def situation_of(config: ScoreConfig) -> Situation:
     here = bool(config.model)
     in_cloud = config.data.startswith(("gs://", BIGQUERY))
     files_wanted = config.sink in FILE_SINKS
-    may_be_job = here and in_cloud and files_wanted and config.runner is None
+    may_be_job = here and in_cloud and files_wanted and config.runner is None and config.job is not None
+    may_be_job = may_be_job and Prepare.of_model(config.model) is None
     form = form_of(config, config.job) if may_be_job and config.job is not None else None
     rows = None if form is None else form.rows
     if form is not None and not form.why and rows is None:
@@ -83,7 +85,7 @@ def situation_of(config: ScoreConfig) -> Situation:
     return Situation(
         model_here=here,
         endpoint=config.endpoint is not None,
-        job=config.job is not None,
+        job=config.job is not None and not (here and Prepare.of_model(config.model) is not None),
         data_in_cloud=in_cloud,
         copied="" if form is None else form.why,
         files_wanted=files_wanted,

@@ -162,6 +162,8 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
         error: Exception | None = None
         try:
             report(f"loading {source.name} {source.version}")
+            if source.prepared:
+                report("requests must hold the columns that prepare of the Problem file makes: it does not run here")
             import_tensorflow()
             from headrace.components.serve.model import Model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -22,7 +23,7 @@ from headrace.components.train.preparation import prepare
 from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import PlatformError
-from headrace.core.problem.file import ProblemFile
+from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import check_writable, publishing
 
@@ -65,6 +66,7 @@ def train(
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
+    problem_file = dataclasses.replace(problem_file, problem=problem_file.problem.measured(examples.statistics))
     check_writable(config.output)
     trackers.check(config)
     notes: list[str] = []
@@ -78,6 +80,8 @@ def train(
         kept = checkpoints.folder if checkpoints else ""
         prepared = prepare(problem_file, config, training, examples, report, kept=kept)
         source = prepared.source
+        if problem_file.problem.reads:
+            tell(f"the Model expects rows that prepare of the Problem file makes: {PREPARED_NOTE}")
         for warning in absent_classes(problem_file.problem, examples.statistics, source.eval_labels):
             notes.append(warning)
             report(warning, lasting=True)

@@ -78,6 +78,8 @@ def describe(
         "checkpoints": {"resumed_at_steps": state.resumed},
         "budget": _budget(config, meter),
         "notes": state.notes,
+        # Batch scoring executes these files, and checks them before.
+        **({"code": problem_file.code_files} if problem.reads else {}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from headrace.core import storage
@@ -17,7 +17,7 @@ from headrace.core.problem import Numeric, Problem
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
 # Left out of manifest.json where there are none.
-_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches")
+_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries")
 
 Kind = Literal["numeric", "categorical", "key"]
 # A derived feature is computed from other columns, inputs are what it is computed from: the model gets these. Of label
@@ -192,6 +192,7 @@ class Manifest:
         appended: the rows that were appended, in order.
         files_quarantined: sources that are damaged, in their order.
         sketches: files that spare reading the shards again when rows are appended, by name.
+        boundaries: of splits by time, `eval_from` and `test_from`, in UTC; empty of others.
 
     Raises:
         DataError: the numbers do not add up.
@@ -211,6 +212,7 @@ class Manifest:
     appended: tuple[Appended, ...] = ()
     files_quarantined: tuple[QuarantinedFile, ...] = ()
     sketches: tuple[Sketch, ...] = ()
+    boundaries: Mapping[str, str | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check(

@@ -17,6 +17,7 @@ from headrace.core.values.scalars import text_of
 Reason = Literal[
     "missing_value",
     "not_a_number",
+    "not_a_time",
     "out_of_range",
     "unknown_value",
     "missing_key",

@@ -74,7 +74,7 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
     Returns:
         By name: float64, or strings; null where missing.
     """
-    evaluator = ArrowEvaluator({name: _evaluated(column) for name, column in columns.items()}, rows)
+    evaluator = ArrowEvaluator({name: evaluated(column) for name, column in columns.items()}, rows)
     found = {}
     for name, expression in expressions.items():
         result = evaluator(expression)
@@ -85,7 +85,8 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
     return found
 
 
-def _evaluated(column: pa.Array) -> Evaluated:
+def evaluated(column: pa.Array) -> Evaluated:
+    """A column as the evaluator reads it: texts, or numbers as float64; null, NaN and "" are missing."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         texts = pc.fill_null(column.cast(pa.string()), "")
         return Evaluated(texts, _numpy(pc.equal(texts, "")))

@@ -27,16 +27,23 @@ _HIDDEN_NAMES = frozenset({"globals", "vars", "locals", "eval", "exec", "__impor
 _HIDDEN_ATTRIBUTES = frozenset({"__globals__", "f_globals", "modules"})
 
 
-def code_digest(source: str, namespace: Mapping[str, Any], modules: Sequence[UserModule]) -> str:
+def code_digest(
+    source: str, namespace: Mapping[str, Any], modules: Sequence[UserModule], *, without: Sequence[str] = ()
+) -> str:
     """SHA-256, in hexadecimal, of the code of a Problem file and the user's modules; equal in all versions of Python.
 
     Args:
         source: the Problem file's text.
         namespace: the names that it defines.
         modules: the user's modules that it imports.
+        without: functions of the file that do not count, unless other code of it names them.
     """
     source = _unified(source)
     tree = ast.parse(source)
+    for name in without:
+        rest = [each for each in tree.body if not (isinstance(each, ast.FunctionDef) and each.name == name)]
+        if not any(isinstance(node, ast.Name) and node.id == name for each in rest for node in ast.walk(each)):
+            tree.body = rest
     texts = [_unified(module.source) for module in modules]
     trees = [ast.parse(text) for text in texts]
     declaration = _declaration(tree, namespace, trees)

@@ -59,7 +59,7 @@ class Problem:
         label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary, of
             which the second is the positive one).
         features: what the model sees.
-        splits: shares of train, eval and test.
+        splits: which rows are in the train, eval and test splits.
         gate: what a model must do to be blessed: by default, better than the baseline. None blesses every model.
         training: how the model is trained.
         quarantine_budget: the share of rows that may go to quarantine before a run is refused.
@@ -73,6 +73,10 @@ class Problem:
             others of them read; see `headrace.expressions`. A weight may be derived too.
         weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weigh
             the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
+            others of them read; see `headrace.expressions`.
+        reads: columns of the table, by their names there, that the function `prepare` of the Problem file is given; see
+            `rows.prepare`.
+        prepared_by: digest of the code of that function, which reading the Problem file fills in.
         threshold: in (0, 1): a binary model predicts the second class from this probability on.
         costs: of the two errors of a binary model, for evaluation's table of thresholds.
         no_rows: "skip" ends a run whose data has no rows with exit status 0 and nothing done; "refuse" is an error.
@@ -97,6 +101,8 @@ class Problem:
     tuning: Tuning | None = None
     derive: Mapping[str, Expression] = field(default_factory=dict)
     weight: Numeric | str | None = None
+    reads: Sequence[str] = ()
+    prepared_by: str = ""
     threshold: float = 0.5
     costs: Costs | None = None
     no_rows: NoRows = "skip"
@@ -105,6 +111,7 @@ class Problem:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
         object.__setattr__(self, "missing", check_texts(self.missing, "missing", where="Problem", error=ProblemError))
         object.__setattr__(self, "weight", weight_column(self.weight))
+        object.__setattr__(self, "reads", check_texts(self.reads, "reads", where="Problem", error=ProblemError))
         self._check_fields()
         checks.check_label(self.label)
         checks.check_features(self.features, self.label, self.key, self.key_name)
@@ -113,6 +120,7 @@ class Problem:
         checks.check_gate(self.gate, self.task, self.columns)
         checks.check_decision(self.threshold, self.costs, self.task)
         checks.check_drift(self.drift, (*self.columns, self.label))
+        self.splits.check_column(self.label.name, self.derive)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
 
@@ -189,6 +197,28 @@ class Problem:
         return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
 
     @property
+    def quantile_buckets(self) -> dict[str, int]:
+        """By column, how many buckets of equally many rows are declared, where no boundaries are."""
+        return {c.name: c.buckets for c in self.columns if isinstance(c, Numeric) and isinstance(c.buckets, int)}
+
+    def measured(self, statistics: Mapping[str, Mapping[str, Any]]) -> Problem:
+        """The Problem with boundaries in the place of each number of buckets.
+
+        Args:
+            statistics: by column, as statistics.json holds them: of Examples that were made for the Problem.
+        """
+        wanted = self.quantile_buckets
+        if not wanted:
+            return self
+        features = [
+            dataclasses.replace(feature, buckets=statistics[feature.name]["buckets"])
+            if feature.name in wanted
+            else feature
+            for feature in self.features
+        ]
+        return dataclasses.replace(self, features=features)
+
+    @property
     def crosses(self) -> tuple[Crossed, ...]:
         """The crossed features, in the order declared."""
         return tuple(f for f in self.features if isinstance(f, Crossed))
@@ -199,6 +229,7 @@ class Problem:
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
+        plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain

@@ -9,7 +9,7 @@ from typing import Any
 
 _EXAMPLES = (
     *("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows"),
-    *("missing", "derive", "weight"),
+    *("missing", "derive", "weight", "reads", "prepared_by"),
 )
 # What the model alone makes of a column: Examples hold the columns as they are.
 _OF_THE_MODEL = frozenset({"buckets", "embedding", "hash_buckets", "max_vocabulary"})
@@ -24,6 +24,8 @@ _LATER: Mapping[str, Any] = {
     "derive": {},
     "weight": None,
     "class_weights": None,
+    "reads": [],
+    "prepared_by": "",
     "threshold": 0.5,
     "costs": None,
     "no_rows": "skip",
@@ -52,7 +54,9 @@ def evaluation_digest(problem: Mapping[str, Any]) -> str:
 
 
 def _without(column: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in column.items() if name not in _OF_THE_MODEL}
+    # A number of buckets is measured with the statistics.
+    measured = {"buckets"} if isinstance(column.get("buckets"), int) else set()
+    return {name: value for name, value in column.items() if name not in _OF_THE_MODEL - measured}
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

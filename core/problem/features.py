@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.core.checks import check_count, check_fraction, is_finite
@@ -15,6 +15,8 @@ from headrace.core.errors import ProblemError
 COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 # Names that the serving signature and the predictions use for themselves.
 RESERVED_NAMES = frozenset({"key", "prediction", "probability", "probabilities"})
+# Quantiles of a column of many distinct numbers are known to 0.5 % of the rows.
+MAX_QUANTILE_BUCKETS = 1000
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Numeric:
         name: the column's name.
         minimum: the least value allowed, inclusive; a row below it goes to quarantine.
         maximum: the greatest value allowed, inclusive.
-        buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot.
+        buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot. A whole
+            number, 2 to 1,000, is how many buckets of equally many rows: their boundaries are quantiles of the train
+            split, see `Problem.measured`.
         optional: a missing value is allowed, and stands for the mean; otherwise the row goes to quarantine.
         max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
         column: the column's name in files and tables, where it is another than `name`, such as "Body Mass (g)"; "" is
@@ -40,7 +44,7 @@ class Numeric:
     _: dataclasses.KW_ONLY
     minimum: float | None = None
     maximum: float | None = None
-    buckets: Sequence[float] | None = None
+    buckets: Sequence[float] | int | None = None
     optional: bool = False
     max_missing: float | None = None
     column: str | None = None
@@ -60,15 +64,19 @@ class Numeric:
                 expected=f"minimum < {self.maximum}",
                 received=f"minimum={self.minimum}",
             )
-        if self.buckets is not None:
-            boundaries = tuple(self.buckets)
+        if isinstance(self.buckets, int):
+            check_count(
+                self.buckets, "buckets", minimum=2, maximum=MAX_QUANTILE_BUCKETS, where=where, error=ProblemError
+            )
+        elif self.buckets is not None:
+            boundaries = tuple(self.buckets) if isinstance(self.buckets, Iterable) else ()
             ordered = all(is_finite(b) for b in boundaries) and all(a < b for a, b in itertools.pairwise(boundaries))
             if not boundaries or not ordered:
                 raise ProblemError(
                     "buckets are wrong",
                     where=where,
-                    expected="one or more finite boundaries in strictly increasing order",
-                    received=repr(list(boundaries)),
+                    expected="one or more finite boundaries in strictly increasing order, or how many buckets",
+                    received=repr(list(boundaries) or self.buckets),
                 )
             object.__setattr__(self, "buckets", boundaries)
         _check_max_missing(self, where)
@@ -77,6 +85,17 @@ class Numeric:
     def source_column(self) -> str:
         """The column that files and tables have it in."""
         return self.name if self.column is None else self.column
+
+    @property
+    def boundaries(self) -> tuple[float, ...] | None:
+        """The boundaries of its buckets; None where it has none.
+
+        Raises:
+            ValueError: they are quantiles that have not been measured; see `Problem.measured`.
+        """
+        if isinstance(self.buckets, int):
+            raise ValueError(f'the buckets of "{self.name}" must be measured first')
+        return None if self.buckets is None else tuple(self.buckets)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
 
 # The part of a Problem file that a step reads: the whole file, or the part that determines its result.
+# What a user is to know of a Model that expects columns which prepare makes.
+PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare makes"
 Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
 
@@ -75,6 +78,12 @@ class ProblemFile:
         return {module.file: module.source for module in self.modules}
 
     @property
+    def code_files(self) -> dict[str, str]:
+        """SHA-256 of its text and of its modules', by the names that a Model keeps them under."""
+        texts = {**self.files, "problem.py": self.source}
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(texts.items())}
+
+    @property
     def is_together(self) -> bool:
         """Whether all modules are in the Problem file's folder or below it, so that a task that reads it finds them."""
         folder = folder_of(self.path)
@@ -83,7 +92,7 @@ class ProblemFile:
     def own_line(self, trace: TracebackType | None) -> str | None:
         """The last line of the user's code in a traceback, as `PLACE, line N (TEXT)`."""
         texts = {self.path: self.source, **{module.place: module.source for module in self.modules}}
-        return _own_line(trace, texts)
+        return own_line(trace, texts)
 
 
 def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> ProblemFile:
@@ -122,6 +131,11 @@ def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> Prob
         )
     found = modules.found
     check_places(path, source, found)
+    prepare = _function(namespace, path, "prepare", "(batch)")
+    _check_prepare(path, problem, prepare)
+    if prepare is not None:
+        digest_of_code = code_digest(source, namespace, found, without=("build_model", "callbacks"))
+        problem = dataclasses.replace(problem, prepared_by=digest_of_code)
     file = ProblemFile(
         problem,
         path,
@@ -134,6 +148,35 @@ def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> Prob
     )
     _check_unchanged(path, digest, file.digest_of(part))
     return file
+
+
+def execute(path: str, source: str, modules: Sequence[UserModule]) -> dict[str, Any]:
+    """Runs a Problem file and modules that were read before.
+
+    Args:
+        path: where it was read, for messages.
+        source: its text.
+        modules: all that it imports of the user's.
+
+    Returns:
+        What it defines, by name.
+
+    Raises:
+        ProblemError: it fails.
+    """
+    return _execute(path, source, UserModules(path, modules))
+
+
+def _check_prepare(path: str, problem: Problem, prepare: Callable[..., Any] | None) -> None:
+    if bool(problem.reads) == (prepare is not None):
+        return
+    raise ProblemError(
+        "prepare needs the columns that it reads" if prepare else "reads needs a function",
+        where=path,
+        expected='def prepare(batch), and Problem(..., reads=["pickup", "dropoff"]): columns that it is given',
+        received="prepare without reads" if prepare else f"reads={list(problem.reads)!r}, and no prepare",
+        fix="Name the columns, or give another name to a function that does not prepare rows" if prepare else None,
+    )
 
 
 def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
@@ -152,7 +195,7 @@ def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
             received=f"{error.msg}: {(error.text or '').strip()}",
         ) from error
     except ProblemError as error:
-        line = _own_line(error.__traceback__, texts()) or path
+        line = own_line(error.__traceback__, texts()) or path
         where = f"{line}, {error.where}" if error.where else line
         raise ProblemError(
             error.what, where=where, expected=error.expected, received=error.received, fix=error.fix
@@ -160,7 +203,7 @@ def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
     except Exception as error:
         raise ProblemError(
             "the Problem file failed",
-            where=_own_line(error.__traceback__, texts()) or path,
+            where=own_line(error.__traceback__, texts()) or path,
             received=f"{type(error).__name__}: {error}",
         ) from error
 
@@ -200,8 +243,9 @@ def _digest_of_texts(source: str, modules: tuple[UserModule, ...]) -> str:
     return total.hexdigest()
 
 
-def _own_line(trace: TracebackType | None, texts: Mapping[str, str]) -> str | None:
-    line = None
+def own_line(trace: TracebackType | None, texts: Mapping[str, str]) -> str | None:
+    """The last line of some code that an error passed through, as `PLACE, line N (TEXT)`; the texts are by place."""
+    found = None
     while trace is not None:
         place = trace.tb_frame.f_code.co_filename
         if place in texts:

@@ -24,6 +24,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import ProblemError
+from headrace.core.pyarrow_import import AbsentPyarrow
 from headrace.core.text import counted
 
 MAX_MODULES = 200
@@ -60,15 +61,18 @@ class UserModules:
 
     Args:
         path: the Problem file, whose folder is the first on the import path of its code.
+        known: all of its modules, if they were read before; no other module is looked up then.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, known: Sequence[UserModule] | None = None) -> None:
         self._path = path
         self._folder = folder_of(path)
         self._roots: dict[str, str] = {}
         self._known: dict[str, UserModule | None] = {}
         self._loaded: dict[str, ModuleType] = {}
         self._prefix, self._scanned = "", False
+        self._complete = known is not None
+        self._known.update({module.name: module for module in known or ()})
         # A user's function may import modules when it is called, in any thread.
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
@@ -145,7 +149,7 @@ class UserModules:
         with self._lock:
             module = self._load(wanted)
             if module is None:
-                return builtins.__import__(name, globals, locals, fromlist or (), 0)
+                return _installed(name, globals, locals, fromlist or ())
             if not fromlist:
                 return module if level else self._loaded[wanted.partition(".")[0]]
             if hasattr(module, "__path__"):
@@ -207,7 +211,7 @@ class UserModules:
 
     def _look_up(self, name: str) -> UserModule | None:
         top = name.partition(".")[0]
-        if top in _OURS:
+        if top in _OURS or self._complete:
             return None
         path = name.replace(".", "/")
         roots = [self._roots[top]] if top in self._roots else [self._folder, *_on_import_path(top)]
@@ -243,7 +247,7 @@ class UserModules:
         Raises:
             ImportError: there is such a file, and no installed module has the name.
         """
-        if name in _OURS or storage.is_remote(self._folder):
+        if name in _OURS or self._complete or storage.is_remote(self._folder):
             return
         beside = storage.local_path(self._folder) / name
         spec = _spec_of(name)
@@ -329,3 +333,12 @@ def _on_import_path(top: str) -> list[str]:
         or next(root.glob("*.dist-info"), None) is not None
     )
     return [] if installed else [str(root)]
+
+
+def _installed(name: str, globals: Any, locals: Any, fromlist: Sequence[str]) -> ModuleType:  # noqa: A002 - see `_import`
+    try:
+        return builtins.__import__(name, globals, locals, fromlist, 0)
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        return AbsentPyarrow("pyarrow")

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
+from headrace.core.errors import EmptyFile
 from headrace.core.problem import Problem
-from headrace.core.sources.open import read_part
+from headrace.core.rows.prepare import prepared, prepared_columns
+from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
 
 def wanted_columns(problem: Problem) -> list[str]:
-    """The columns of the table that a Problem reads, each once: key, label, features, and what derived ones need."""
+    """The columns of the table that a Problem reads, each once: key, label, features, what derived
+    ones need, and what the split is decided by."""
     return list(dict.fromkeys(_sources(problem).values()))
 
 
@@ -22,8 +25,39 @@ def read_rows(problem: Problem, part: Part, batch_rows: int) -> Iterator[Rows]:
 
     Raises: as `read_part` does.
     """
-    for rows in read_part(part, wanted_columns(problem), batch_rows):
-        yield as_declared(problem, rows)
+    for rows in read_part(part, table_columns(problem, part), batch_rows):
+        yield as_declared(problem, prepared(rows))
+
+
+def table_columns(problem: Problem, part: Part) -> list[str]:
+    """The columns of a part that are read: all of `wanted_columns`, or what they are prepared from and those there.
+
+    Raises:
+        DataError: a column that is prepared from is not there, or the file is damaged.
+    """
+    wanted = wanted_columns(problem)
+    if part.prepare is None:
+        return wanted
+    asked = list(dict.fromkeys([*part.prepare.reads, *wanted]))
+    try:
+        available = [name for name, _ in source_of(part.path, part.csv).columns(part.path, asked)]
+    except EmptyFile:
+        # No row of it will be read.
+        return asked
+    return prepared_columns(part.prepare.reads, wanted, available, part.path)
+
+
+def read_column(problem: Problem, part: Part, column: str, batch_rows: int) -> Iterator[Rows]:
+    """The rows of a part with one of `wanted_columns` alone.
+
+    Raises: as `read_part` does.
+    """
+    if part.prepare is None:
+        yield from read_part(part, [column], batch_rows)
+        return
+    for rows in read_part(part, table_columns(problem, part), batch_rows):
+        made = prepared(rows)
+        yield dataclasses.replace(made, batch=made.batch.select([column]))
 
 
 def as_declared(problem: Problem, rows: Rows) -> Rows:
@@ -38,14 +72,23 @@ def as_declared(problem: Problem, rows: Rows) -> Rows:
 
 
 def as_in_table(problem: Problem, rows: Rows) -> Rows:
-    """Rows with the columns of `wanted_columns` by their names in the table, as quarantine holds them."""
+    """Rows with the columns of `table_columns` by their names in the table, as quarantine holds them."""
+    if rows.unprepared is not None:
+        return dataclasses.replace(rows, batch=rows.unprepared)
     return _selected(rows, {source: name for name, source in _sources(problem).items()})
 
 
 def _sources(problem: Problem) -> dict[str, str]:
     """The table's column of each that is read, by its name in the Problem."""
     key = {} if problem.key is None else {problem.key: problem.key}
-    return key | {column.name: column.source_column for column in problem.derivation.read}
+    read = key | {column.name: column.source_column for column in problem.derivation.read}
+    column = problem.splits.column
+    return read if column is None or column in read else read | {column: column}
+
+
+def split_column(problem: Problem) -> str | None:
+    """The column of the table that decides the split of each row; None where the key or the file does."""
+    return None if problem.splits.column is None else _sources(problem)[problem.splits.column]
 
 
 def _selected(rows: Rows, columns: Mapping[str, str]) -> Rows:

@@ -59,6 +59,12 @@ def fingerprint(keys: pa.Array) -> Fingerprints:
     return state
 
 
+def split_of(splits: Splits, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
+    """0, 1 or 2 (train, eval, test) for each fingerprint: where it falls, as a fraction of 2 to the 64th."""
+    bounds = np.array([_bound(splits.train), _bound(splits.train, splits.eval)], np.uint64)
+    return np.searchsorted(bounds, fingerprints, side="right")
+
+
 @dataclass(frozen=True)
 class Sharding:
     """How rows are spread over the shards of all splits. Shards are numbered through: train, then eval, then test.
@@ -76,9 +82,10 @@ class Sharding:
         """So many shards that each holds about `shard_rows` of `rows`.
 
         Without keys, rows of one content meet in a group of about `shard_rows`, are numbered there, and are written as
-        the group's shard of each split: then all splits have as many shards.
+        the group's shard of each split: then all splits have as many shards. Where another column or the file decides
+        the split, rows of one key meet so, whichever splits they are in.
         """
-        if not keyed:
+        if not keyed or splits.kind != "key":
             groups = max(1, -(-rows // shard_rows))
             return cls(splits, (groups, groups, groups))
         shares = (splits.train, splits.eval, splits.test)
@@ -86,9 +93,8 @@ class Sharding:
         return cls(splits, (train, evaluation, test))
 
     def split_of(self, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
-        """0, 1 or 2 (train, eval, test) for each row: where its fingerprint falls, as a share of 2 to the 64th."""
-        bounds = np.array([_bound(self.splits.train), _bound(self.splits.train, self.splits.eval)], np.uint64)
-        return np.searchsorted(bounds, fingerprints, side="right")
+        """The split of each row, by the fingerprint of its key; see the function."""
+        return split_of(self.splits, fingerprints)
 
     def shard_of(self, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
         """The number of each row's shard.
@@ -104,9 +110,9 @@ class Sharding:
         """The group that rows without keys are numbered in, by the fingerprint of their content."""
         return _within(contents, np.uint64(self.counts[0]))
 
-    def shards_of_group(self, group: int, keys: Fingerprints) -> npt.NDArray[np.int64]:
-        """The number of the shard of each row of a group, by the fingerprint of its key."""
-        return group + self.counts[0] * self.split_of(keys)
+    def shards_of_group(self, group: int, splits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The number of the shard of each row of a group, by the row's split."""
+        return group + self.counts[0] * splits
 
     def name(self, shard: int) -> tuple[str, str]:
         """The split and the file of a shard, such as ("train", "train/part-00000-of-00008.tfrecord")."""

@@ -16,6 +16,8 @@ from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.read import as_in_table
+from headrace.core.rows.split_rule import Codes, by_file, by_group, by_time
+from headrace.core.rows.splits import fingerprint
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
@@ -36,6 +38,7 @@ class Checked:
             have; the key first, or for a problem without one the row's content, see `numbering`.
         numbers: their numbers in the file.
         quarantined: the others, in order.
+        splits: 0, 1 or 2 (train, eval, test) for each row; None where the key decides.
         seen: of the rows that passed, `rows`; for each column whose share is bounded, `missing NAME` and `unknown
             NAME`; for each whose categories are measured, `text NAME` and `typed NAME`: how its values came.
     """
@@ -44,6 +47,7 @@ class Checked:
     numbers: npt.NDArray[np.int64]
     quarantined: tuple[QuarantinedRow, ...]
     seen: Counter[str] = field(default_factory=Counter)
+    splits: Codes | None = None
 
 
 @dataclass
@@ -82,15 +86,19 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         checked[declared.name] = (
             _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)
         )
+    codes, decisive = _check_split(problem, rows)
     bad = np.zeros(rows.batch.num_rows, np.bool_)
-    for result in checked.values():
+    for result in (*checked.values(), *decisive):
         for _, mask, _ in result.faults:
             bad |= mask
     whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
     bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
     table = as_in_table(problem, rows)
-    quarantined = [*rows.refused, *(_quarantine(table, checked, int(row), whole) for row in np.flatnonzero(bad))]
+    quarantined = [
+        *rows.refused,
+        *(_quarantine(table, [*checked.values(), *decisive], int(row), whole) for row in np.flatnonzero(bad)),
+    ]
     quarantined.sort(key=lambda row: row.row)
     seen = Counter(
         {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}
@@ -99,10 +107,13 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     numbers = rows.numbers
     if bad.any():
         batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]
+        codes = None if codes is None else codes[~bad]
     if problem.key is None:
         contents = content_texts(content_fingerprint(batch))
         batch = pa.RecordBatch.from_arrays([contents, *batch.columns], names=[problem.key_name, *batch.schema.names])
-    return Checked(batch, numbers, tuple(quarantined), seen)
+    if problem.splits.kind == "files":
+        codes = by_file(problem.splits, rows.part.path, fingerprint(batch.column(0)))
+    return Checked(batch, numbers, tuple(quarantined), seen, codes)
 
 
 def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> QuarantinedRow:
@@ -159,6 +170,30 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     return result
 
 
+def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Column]]:
+    """The split of each row by the column that decides it, and that column; None and [] where there is none."""
+    splits = problem.splits
+    if splits.column is None:
+        return None, []
+    name = splits.column
+    column = blank(rows.batch.column(name), problem.missing)
+    text, bad = texts(column)
+    result = _Column(name, column, text)
+    _blame_bytes(result, bad)
+    missing = (_mask(pc.is_null(text)) | _mask(pc.equal(text, ""))) & ~bad
+    result.blame("missing_value", missing, lambda _: f"{name} is missing, and decides the split")
+    if splits.by is not None:
+        return by_group(splits, column)[0], [result]
+    codes, wrong = by_time(splits, column)
+    timed = isinstance(splits.eval_from, str)
+    result.blame(
+        "not_a_time" if timed else "not_a_number",
+        wrong & ~missing & ~bad,
+        lambda value: f"{name} is {value}, which is not {'a time' if timed else 'a finite number'}",
+    )
+    return codes, [result]
+
+
 def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     name = declared.source_column
     values, missing, wrong = parse_numbers(column)
@@ -201,10 +236,10 @@ def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Ma
         result.seen[f"missing {declared.name}"] = missing
 
 
-def _quarantine(table: Rows, checked: dict[str, _Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
+def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
     faults = [
         Fault(column.name, reason, message(_shown(json_value(column.source[row]))))
-        for column in checked.values()
+        for column in checked
         for reason, mask, message in column.faults
         if mask[row]
     ]

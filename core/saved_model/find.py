@@ -27,6 +27,7 @@ class Source:
         version: what responses say answered.
         interface: what the model takes; None where only the SavedModel's signature says it.
         warm_up: instances for a first prediction, which is slower than those after it.
+        prepared: whether it expects columns that a Problem file's prepare makes.
     """
 
     saved_model: str
@@ -34,6 +35,7 @@ class Source:
     version: str
     interface: Interface | None
     warm_up: tuple[dict[str, Any], ...] = ()
+    prepared: bool = False
 
 
 def find_source(uri: str, *, name: str | None = None) -> Source:
@@ -84,6 +86,7 @@ def _of_model(uri: str, name: str | None) -> Source:
         model.version,
         _interface(model),
         tuple((model.golden() or {}).get("instances", [])),
+        bool(model.problem.get("reads")),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -50,10 +51,16 @@ class RowFaults:
         self._by_row[row].append(quarantined_rows.Fault(None, reason, message))
 
     def rows(self, columns: Sequence[str]) -> Iterator[QuarantinedRow]:
-        """The rows at fault, with what they held in those of `columns` that are there."""
-        there = [name for name in columns if name in self._rows.batch.schema.names]
+        """The rows at fault, with what they held in those of `columns` that are there.
+
+        Of rows that were prepared, it is what they held before.
+        """
+        rows, there = self._rows, [name for name in columns if name in self._rows.batch.schema.names]
+        if rows.unprepared is not None:
+            rows = dataclasses.replace(rows, batch=rows.unprepared)
+            there = rows.batch.schema.names
         for row, faults in self._by_row.items():
-            yield quarantine(self._rows, row, there, *faults)
+            yield quarantine(rows, row, there, *faults)
 
     def _shown(self, column: str, row: int) -> str:
         value = self._rows.batch.column(column)[row].as_py()

@@ -30,6 +30,17 @@ def file_name(path: str) -> str:
     return "/".join(parts[first:])
 
 
+class Preparation(Protocol):
+    """A function that makes further columns of rows; see `rows.prepare`."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it is given."""
+
+    def __call__(self, rows: Rows) -> Rows:
+        """The rows with the columns that it makes."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A unit of the input: a whole file, row groups of a file, or a stream of a table.
@@ -40,6 +51,7 @@ class Part:
         piece: the piece of it; None for all.
         csv: the dialect, if it is CSV.
         stream: the number of a table's stream, from 1; 0 if rows are numbered through the file.
+        prepare: the Problem's `prepare`, which its rows pass through; None for rows that are used as they are.
     """
 
     index: int
@@ -47,6 +59,7 @@ class Part:
     piece: Piece = None
     csv: CsvDialect = RFC_4180
     stream: int = 0
+    prepare: Preparation | None = None
 
     @property
     def file(self) -> str:
@@ -70,12 +83,14 @@ class Rows:
         batch: the requested columns: text (CSV), or the file's types (Parquet).
         numbers: the number of each row among the file's data rows, from 1.
         refused: rows between these that could not be parsed.
+        unprepared: of prepared rows, the batch as it was read, for quarantine.
     """
 
     part: Part
     batch: pa.RecordBatch
     numbers: npt.NDArray[np.int64]
     refused: tuple[QuarantinedRow, ...] = ()
+    unprepared: pa.RecordBatch | None = None
 
     @property
     def position(self) -> tuple[int, int]:

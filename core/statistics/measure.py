@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -231,9 +231,18 @@ class TableStatistics:
         weighted = pair[0].merge(pair[1]) if pair[0] is not None and pair[1] is not None else None
         return type(self)(self.rows + other.rows, merged, weighted)
 
-    def to_json(self) -> dict[str, Any]:
-        """The "columns" of statistics.json."""
+    def to_json(self, buckets: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """The content of statistics.json.
+
+        Args:
+            buckets: by column of numbers, how many buckets of equally many rows its entry is to hold the boundaries of,
+                as "buckets"; see `Quantiles.boundaries`.
+        """
         columns = {name: column.to_json() for name, column in self.columns.items()}
+        for name, count in (buckets or {}).items():
+            column = self.columns[name]
+            if isinstance(column, NumericStatistics):
+                columns[name]["buckets"] = column.sketch.boundaries(count)
         if self.weighted is not None:
             columns[self.weighted.label]["weighted"] = self.weighted.to_json()
         return {"format": 1, "rows": self.rows, "columns": columns}

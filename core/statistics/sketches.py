@@ -34,6 +34,8 @@ _DIGEST_COMPRESSION = 2000
 # Error of a quantile's rank, as a fraction of the rows. A t-digest has no bound that is proven for all data; this is
 # more than twice the error measured on uniform, normal, log-normal, sorted and clustered numbers, whole and in parts.
 RANK_ERROR = 0.005
+# Quantiles that are looked through for the first number above one that most rows have.
+_FINEST = 1000
 # Numbers added to a digest at once where each is repeated for many rows.
 _CHUNK = 1 << 20
 
@@ -98,6 +100,22 @@ class Quantiles:
         below = self.values[np.searchsorted(ends, np.floor(rank), side="right")]
         above = self.values[np.searchsorted(ends, np.ceil(rank), side="right")]
         return [float(value) for value in below + (above - below) * (rank - np.floor(rank))]
+
+    def boundaries(self, buckets: int) -> list[float]:
+        """Boundaries of up to so many buckets of equally many rows, within `error`; [] if there are no rows.
+
+        They are quantiles in float32, which models compare in, ascending and each once, and above the smallest value.
+        Where that value fills all buckets, there are two: one of it, and one of what is above. It is a boundary itself
+        only where there is no other value.
+        """
+        found = self._single([step / buckets for step in range(buckets)])
+        if len(found) == 1:
+            found = self._single([step / _FINEST for step in range(_FINEST + 1)])[:2]
+        return [float(str(boundary)) for boundary in (found[1:] if len(found) > 1 else found)]
+
+    def _single(self, fractions: Sequence[float]) -> npt.NDArray[np.float32]:
+        """The different quantiles in float32, ascending."""
+        return np.unique(np.array(self.quantiles(fractions), np.float64).astype(np.float32))
 
     @classmethod
     def _digested(cls, digest: Any) -> Self:

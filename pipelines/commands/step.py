@@ -58,6 +58,7 @@ def preprocess(
     from headrace.components.preprocess.check import check_data
     from headrace.components.preprocess.limits import baseline_version
     from headrace.components.preprocess.output_guard import check_place, check_replaceable
+    from headrace.core.rows.prepare import Prepare
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version as measure_version
 
@@ -66,7 +67,7 @@ def preprocess(
     dialect = CsvDialect.parse(csv)
     if not (append or span or replace):
         check_replaceable(output)
-    data_version = measure_version(check_data(file.problem, data, dialect), dialect)
+    data_version = measure_version(check_data(file.problem, data, dialect, Prepare.of(file)), dialect)
     with showing("preprocess", output) as (console, report):
         from headrace.components.preprocess import pipeline
 

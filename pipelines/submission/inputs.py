@@ -219,6 +219,7 @@ def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
 def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
     """Measures the data's version; with a Problem, the first rows are checked too."""
     from headrace.components.preprocess.check import check_data
+    from headrace.core.rows.prepare import Prepare
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version, list_paths
 
@@ -231,7 +232,9 @@ def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
             fix="Set --data-version: any text that changes with the data, such as its date",
         )
     dialect = CsvDialect.parse(tuple(inputs.csv))
-    files = list_paths(inputs.data) if file is None else check_data(file.problem, inputs.data, dialect)
+    files = (
+        list_paths(inputs.data) if file is None else check_data(file.problem, inputs.data, dialect, Prepare.of(file))
+    )
     return data_version(files, dialect)
 
 

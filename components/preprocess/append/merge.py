@@ -66,10 +66,11 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
         ),
         files_quarantined=tuple(file for _, manifest in every for file in manifest.files_quarantined),
         sketches=(keep(str(folder), STATISTICS, to_bytes(statistics)),),
+        boundaries=problem.splits.boundaries,
     )
-    check_splits(where, merged.splits, statistics.to_json())
+    check_splits(problem, where, merged.splits, statistics.to_json())
     storage.write_json(str(folder / "schema.json"), Schema.of(problem).to_json())
-    storage.write_json(str(folder / "statistics.json"), statistics.to_json())
+    storage.write_json(str(folder / "statistics.json"), statistics.to_json(problem.quantile_buckets))
     merged.write(str(folder))
     return merged
 
@@ -144,7 +145,7 @@ def merge_appended(
         for shard in split.shards:
             if not shard.rows:
                 (place / shard.file).unlink()
-    storage.write_json(str(folder / "statistics.json"), statistics.to_json())
+    storage.write_json(str(folder / "statistics.json"), statistics.to_json(problem.quantile_buckets))
     merged.write(str(folder))
     return merged
 

@@ -19,6 +19,7 @@ from headrace.components.preprocess.append.merge import completed, merge_appende
 from headrace.components.preprocess.append_index import complete
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
+from headrace.components.preprocess.time_boundaries import check_declared
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import UsageError
@@ -89,6 +90,7 @@ def add_span(
     span = span_name(span)
     problem = problem_file.problem
     check_local(config.output)
+    check_declared(problem, config.output)
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:
@@ -139,6 +141,7 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
     """
     problem = problem_file.problem
     check_local(config.output)
+    check_declared(problem, config.output)
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     config = _versioned(config)
     with exclusive(config.output) as folder:

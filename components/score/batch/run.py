@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +28,7 @@ from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
 from headrace.core.progress import Progress, silent
+from headrace.core.rows.prepare import Prepare
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_parts, list_paths
 from headrace.core.sources.source import Part
@@ -73,6 +75,8 @@ def score(
     source = source or model_of(config)
     scorer = source.load()
     parts = parts_of(config, paths, scorer)
+    if parts and parts[0].prepare is not None:
+        report("prepare of the Model's problem.py runs on every row", lasting=True)
     report(f"checked {len(paths)} {'file' if len(paths) == 1 else 'files'}")
     data_version = config.data_version or measure_version(paths, config.csv)
     learned = TrainingFacts.read(config.model)
@@ -126,13 +130,15 @@ def score(
 def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[Part]:
     """The parts of the input, once every file that can be read is known to have the columns that are needed."""
     columns: list[str] | None = None
+    prepare = Prepare.of_model(config.model)
     for path in paths:
         # What is wrong with a damaged file turns up again when its part is scored.
         with contextlib.suppress(UnreadableFile):
-            columns = columns_of(Part(0, path, csv=config.csv), scorer, config.partition_by)
+            columns = columns_of(Part(0, path, csv=config.csv, prepare=prepare), scorer, config.partition_by)
     # A table has been named, or a query's result, which is not to be asked for twice.
     data = paths[0] if len(paths) == 1 else config.data
-    return list_parts(data, csv=config.csv, columns=columns)
+    parts = list_parts(data, csv=config.csv, columns=columns)
+    return parts if prepare is None else [dataclasses.replace(part, prepare=prepare) for part in parts]
 
 
 def _run(

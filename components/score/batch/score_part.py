@@ -21,6 +21,7 @@ from headrace.components.score.sinks.blocks import PartWriter, same_rows
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
 from headrace.core.errors import DataError, EmptyFile, HeadraceError, PlatformError
+from headrace.core.rows.prepare import prepared, prepared_columns
 from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
@@ -61,6 +62,8 @@ def score_part(
 def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     """The columns that are read of a part: those that the scorer takes and its file has, and the partitions'.
 
+    Where rows are prepared, those that they are prepared from too.
+
     Raises:
         DataError: a column is not there that must be, or stands there twice.
     """
@@ -69,7 +72,10 @@ def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     except EmptyFile:
         # No row of it will be read.
         return list(scorer.takes.columns)
-    columns = list(scorer.takes.columns_among(available))
+    if part.prepare is None:
+        columns = list(scorer.takes.columns_among(available))
+    else:
+        columns = prepared_columns(part.prepare.reads, scorer.takes.columns, available, part.path)
     given = {output.name for output in scorer.takes.outputs}
     if partition_by and partition_by not in columns and partition_by not in given:
         if partition_by not in available:
@@ -92,7 +98,10 @@ def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher)
 
     def score(rows: Rows) -> _Batch:
         with batcher.measuring(rows.batch.num_rows, rows.batch.nbytes):
-            scored = scorer.score(rows)
+            made = prepared(rows)
+            if part.prepare is not None:
+                scorer.takes.columns_among(made.batch.schema.names)
+            scored = scorer.score(made)
         if len(scored.numbers) + len(scored.quarantined) != rows.count or scored.predictions.num_rows != len(
             scored.numbers
         ):
@@ -104,7 +113,8 @@ def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher)
             )
         return _Batch(scored, rows.count, _partition(context, rows, scored))
 
-    coded = scorer.takes.texts - {context.partition_by}
+    # A prepare function is given columns as their format types them.
+    coded = scorer.takes.texts - {context.partition_by} if part.prepare is None else ()
     with closing(ahead(read_part(part, columns, batcher.limits.largest, coded), _WAITING)) as read:
         batches = (batch for rows in read for batch in split(rows, batcher.rows))
         yield from in_order(score, batches, context.threads)

@@ -23,6 +23,7 @@ from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.model import version_of
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
+from headrace.core.rows.prepare import Prepare
 from headrace.core.signals import Terminated, raise_on_sigterm
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_paths
@@ -93,6 +94,14 @@ def prepared(
         UsageError: the model in the registry does not exist, or differs from the local model.
         PlatformError: the service failed.
     """
+    if Prepare.of_model(config.model) is not None:
+        raise UsageError(
+            "a batch prediction job cannot prepare rows",
+            where=config.model,
+            expected="a Model whose columns are in the table",
+            received="one that expects columns which prepare of its Problem file makes",
+            fix="Score with --approach direct",
+        )
     model = jobs.model()
     scorer = (source or run.model_of(config)).load()
     _check_same(model, scorer)

@@ -66,7 +66,7 @@ class _Table:
     @property
     def buckets(self) -> list[int]:
         """Number of buckets of each numeric column."""
-        return [len(column.buckets or ()) + 1 for column in self.bucketized]
+        return [len(column.boundaries or ()) + 1 for column in self.bucketized]
 
 
 class TextTables:

@@ -158,7 +158,7 @@ def _declaration(declared: Declared, name: str) -> Label:
     """The declaration that must be equal for bucket numbers to have the same meaning; () for vocabularies."""
     feature = next(f for f in declared.problem.features if f.name == name)
     if isinstance(feature, Numeric):
-        return () if feature.buckets is None else ("buckets", *feature.buckets)
+        return () if feature.boundaries is None else ("buckets", *feature.boundaries)
     if isinstance(feature, Categorical):
         return () if feature.hash_buckets is None else ("hash", feature.hash_buckets)
     parts = ((part, *_boundaries(declared, part)) for part in feature.features)
@@ -168,7 +168,7 @@ def _declaration(declared: Declared, name: str) -> Label:
 def _boundaries(declared: Declared, name: str) -> Label:
     """The boundaries of a part of a cross: categories are crossed by their text, numbers by their bucket."""
     feature = _of(declared, name)
-    return tuple(feature.buckets or ()) if isinstance(feature, Numeric) else ("text",)
+    return tuple(feature.boundaries or ()) if isinstance(feature, Numeric) else ("text",)
 
 
 def _of(declared: Declared, name: str) -> Any:

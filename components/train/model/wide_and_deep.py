@@ -75,8 +75,8 @@ def sparse_features(problem: Problem, statistics: Statistics) -> list[Sparse]:
     tables: list[Sparse] = []
     for feature in problem.features:
         if isinstance(feature, Numeric):
-            if feature.buckets is not None:
-                tables.append(Sparse(feature.name, len(feature.buckets) + 1, None))
+            if feature.boundaries is not None:
+                tables.append(Sparse(feature.name, len(feature.boundaries) + 1, None))
         elif isinstance(feature, Crossed):
             tables.append(Sparse(feature.name, feature.hash_buckets, feature.embedding, crossed=True))
         elif feature.hash_buckets is not None:
@@ -117,7 +117,7 @@ def build_preprocessing(
         if feature.name in given:
             continue
         if isinstance(feature, Numeric):
-            if feature.buckets is not None:
+            if feature.boundaries is not None:
                 # A slice would lose the static number of rows, on which the optimization of sums depends.
                 value = keras.ops.take(stacked, places[feature.name], axis=1)
                 indices[feature.name] = bucket_indices(feature, value, statistics)
@@ -272,7 +272,7 @@ def bucket_indices(feature: Numeric, value: Any, statistics: Statistics) -> Any:
     """[rows] int64: the bucket of each value, [rows] float32; a missing value (NaN) is in the bucket of the mean."""
     mean, _ = _moments(statistics[feature.name])
     known = keras.ops.where(keras.ops.isnan(value), mean, value)
-    boundaries = [float(boundary) for boundary in feature.buckets or ()]
+    boundaries = [float(boundary) for boundary in feature.boundaries or ()]
     return keras.layers.Discretization(bin_boundaries=boundaries, name=f"{feature.name}.bucket")(known)
 
 

@@ -1,0 +1,169 @@
+"""Boundaries in time: the times at which the fractions of the rows are reached, exactly and in bounded memory.
+
+A first pass reads the column of times alone, and leaves 8 bytes per row in a temporary file. The values there are
+counted by 16 bits at a time, so neither the order of the rows nor how they are spread over files, batches and formats
+makes a difference. All rows that have a time count, those of the quarantine too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError, UsageError
+from headrace.core.problem import Problem, Splits
+from headrace.core.rows.read import read_column, split_column
+from headrace.core.rows.split_rule import moments, numbers
+from headrace.core.sources.source import Part
+from headrace.core.values.columns import blank
+
+# Values whose order as unsigned numbers is that of the times.
+Ordered = npt.NDArray[np.uint64]
+
+_SIGN = np.uint64(1 << 63)
+_CHUNK = 1 << 20
+_DIGIT_BITS = 16
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
+def check_declared(problem: Problem, output: str) -> None:
+    """Checks that rows can be added to Examples later: that no boundary depends on all rows.
+
+    Raises:
+        UsageError: one does.
+    """
+    if problem.splits.is_measured:
+        raise UsageError(
+            "rows cannot be added to Examples whose splits are fractions in time",
+            where=output,
+            expected=f'Splits(time="{problem.splits.time}", eval_from=..., test_from=...)',
+            received="boundaries that move with every row that is added",
+            fix="Give the boundaries in the Problem file, or preprocess all the data again",
+        )
+
+
+def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_rows: int) -> Splits:
+    """The Problem's splits with the boundaries in time that its fractions give.
+
+    The eval split begins at the time of the row with the rank train x rows, and the test split at that of rank (train +
+    eval) x rows, counted from the oldest one. Where several rows have that time, all of them are in the later split.
+    Each split gets one time or more.
+
+    Args:
+        problem: whose splits are `is_measured`.
+        data: what is read, for errors.
+        parts: of it.
+        batch_rows: rows that are read at once.
+
+    Raises:
+        DataError: there are fewer than three different times, or the data is damaged.
+    """
+    name, splits = split_column(problem), problem.splits
+    assert name is not None
+    with tempfile.TemporaryDirectory(prefix="headrace-times-") as folder:
+        times, others = Path(folder) / "times", Path(folder) / "numbers"
+        with times.open("wb") as of_times, others.open("wb") as of_numbers:
+            for part in parts:
+                for rows in read_column(problem, part, name, batch_rows):
+                    column = blank(rows.batch.column(0), problem.missing)
+                    moment, is_moment = moments(column)
+                    of_times.write((moment[is_moment].view(np.uint64) ^ _SIGN).tobytes())
+                    value, is_number = numbers(column)
+                    of_numbers.write(_ordered(value[is_number & ~is_moment]).tobytes())
+        # A column is of times or of numbers; the fewer ones are for quarantine.
+        timed = times.stat().st_size >= others.stat().st_size
+        bounds = _boundaries(_Values(times if timed else others), splits)
+    if bounds is None:
+        raise DataError(
+            f'the column "{name}" has too few different times to split by',
+            where=data,
+            expected="three different times or numbers, or more: one in each split",
+            received="fewer",
+            fix="Give more rows, or split by key or by group",
+        )
+    eval_from, test_from = (_text(bound) if timed else _number(bound) for bound in bounds)
+    return dataclasses.replace(splits, eval_from=eval_from, test_from=test_from)
+
+
+class _Values:
+    """The values in a file, read a chunk at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = path.stat().st_size // 8
+        self._path = path
+
+    def chunks(self) -> Iterator[Ordered]:
+        with self._path.open("rb") as file:
+            while len(chunk := np.fromfile(file, np.uint64, _CHUNK)):
+                yield chunk
+
+    def at_rank(self, rank: int) -> int:
+        """The value of which `rank` values, in ascending order, come before."""
+        prefix = 0
+        for shift in range(64 - _DIGIT_BITS, -1, -_DIGIT_BITS):
+            counts = np.zeros(1 << _DIGIT_BITS, np.int64)
+            for chunk in self.chunks():
+                if shift + _DIGIT_BITS < 64:
+                    chunk = chunk[chunk >> np.uint64(shift + _DIGIT_BITS) == np.uint64(prefix)]
+                digits = (chunk >> np.uint64(shift)).astype(np.int64) & ((1 << _DIGIT_BITS) - 1)
+                counts += np.bincount(digits, minlength=len(counts))
+            ends = np.cumsum(counts)
+            digit = int(np.searchsorted(ends, rank, side="right"))
+            rank -= int(ends[digit - 1]) if digit else 0
+            prefix = prefix << _DIGIT_BITS | digit
+        return prefix
+
+    def above(self, value: int) -> int | None:
+        """The smallest value above another one; None where there is none."""
+        found = [int(chunk.min()) for chunk in (c[c > np.uint64(value)] for c in self.chunks()) if len(chunk)]
+        return min(found, default=None)
+
+    def below(self, value: int) -> int | None:
+        """The largest value below another one; None where there is none."""
+        found = [int(chunk.max()) for chunk in (c[c < np.uint64(value)] for c in self.chunks()) if len(chunk)]
+        return max(found, default=None)
+
+
+def _boundaries(values: _Values, splits: Splits) -> tuple[int, int] | None:
+    if not values.count:
+        return None
+    first = values.at_rank(0)
+    second = values.above(first)
+    third = None if second is None else values.above(second)
+    if second is None or third is None:
+        return None
+    # Decimals count as they are written: 0.8 + 0.1 is 0.9.
+    train, evaluation = Fraction(str(splits.train)), Fraction(str(splits.eval))
+    ranks = [min(math.ceil(share * values.count), values.count - 1) for share in (train, train + evaluation)]
+    test_from = max(values.at_rank(ranks[1]), third)
+    eval_from = max(values.at_rank(ranks[0]), second)
+    if eval_from >= test_from:
+        eval_from = values.below(test_from) or second
+    return eval_from, test_from
+
+
+def _ordered(values: npt.NDArray[np.float64]) -> Ordered:
+    # -0.0 is 0.0. Of negative numbers, the bits are in the opposite order.
+    bits = (values + 0.0).view(np.uint64)
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def _number(ordered: int) -> float:
+    bits = np.uint64(ordered)
+    value = (bits ^ _SIGN) if bits & _SIGN else ~bits
+    number = float(np.array([value], np.uint64).view(np.float64)[0])
+    return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
+
+
+def _text(ordered: int) -> str:
+    microseconds = ordered - (1 << 63)
+    moment = _EPOCH + datetime.timedelta(microseconds=microseconds)
+    return moment.date().isoformat() if moment.time() == datetime.time() else moment.isoformat(sep=" ")

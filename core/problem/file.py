@@ -245,7 +245,7 @@ def _digest_of_texts(source: str, modules: tuple[UserModule, ...]) -> str:
 
 def own_line(trace: TracebackType | None, texts: Mapping[str, str]) -> str | None:
     """The last line of some code that an error passed through, as `PLACE, line N (TEXT)`; the texts are by place."""
-    found = None
+    line = None
     while trace is not None:
         place = trace.tb_frame.f_code.co_filename
         if place in texts:

@@ -11,7 +11,8 @@ import pyarrow as pa
 from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.read import wanted_columns
-from headrace.core.rows.validate import category_texts, listed, not_numbers
+from headrace.core.rows.validate import category_texts, not_numbers
+from headrace.core.rules.fault import listed
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_paths, read_part, source_of, states_columns

@@ -14,9 +14,7 @@ from headrace.core.values.missing import LOOKS_MISSING, declaration
 from headrace.core.values.numbers import parse_numbers
 
 
-def parsed_numbers(
-    rule: NumberRule, name: str, column: pa.Array
-) -> tuple[npt.NDArray[np.float64], Mask, list[Fault]]:
+def parsed_numbers(rule: NumberRule, name: str, column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, list[Fault]]:
     """The numbers of a column, which values are present, and the rules that they break.
 
     Raises:

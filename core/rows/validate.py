@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.column_faults import category_faults, key_faults, parsed_numbers
+from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.read import as_in_table
 from headrace.core.rules import fault as rules
 from headrace.core.rules.column import CategoryRule, NumberRule

@@ -80,6 +80,10 @@ class ModelRules:
             mode=mode,
         )
 
+    def position(self, column: str | None) -> int:
+        """The place of a column among `order`; columns of no input come first, as a key does."""
+        return self.order.index(column) if column in self.order else -1
+
     def derived_faults(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[list[Fault], Mapping[str, Any]]:
         """The rules that derived features break.
 
@@ -114,7 +118,7 @@ def faults_of(rule: Rule, name: str, column: npt.NDArray[Any]) -> list[Fault]:
 
 def _column(plain: Mapping[str, Any]) -> Numeric | Categorical:
     fields = {name: value for name, value in plain.items() if name != "kind"}
-    return {"Numeric": Numeric, "Categorical": Categorical}[plain["kind"]](**fields)
+    return Numeric(**fields) if plain["kind"] == "Numeric" else Categorical(**fields)
 
 
 def _can_break(rule: Rule) -> bool:

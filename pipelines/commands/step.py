@@ -161,7 +161,8 @@ def deploy(model: str, endpoint: str, as_json: bool) -> None:
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 for any free port.",
 )
-def serve(path: str, host: str, port: int) -> None:
+@options.rules
+def serve(path: str, host: str, port: int, rules: Any) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
 
     \b
@@ -170,13 +171,14 @@ def serve(path: str, host: str, port: int) -> None:
       POST /v1/models/NAME:predict      TensorFlow Serving's REST interface
       GET  /v1/models/NAME[/metadata]   the same
       GET  /health                      200 once the model is loaded
+      GET  /metrics                     rows refused by rule and field, as Prometheus reads them
     """
     from headrace.components.serve import server
 
     def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
-    server.serve(server.ServeConfig(source=path, host=host, port=port), report)
+    server.serve(server.ServeConfig(source=path, host=host, port=port, rules=rules), report)
 
 
 def _added(update: Update, output: str) -> str:

@@ -21,6 +21,7 @@ from headrace.components.score.sinks.blocks import PartWriter, same_rows
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
 from headrace.core.errors import DataError, EmptyFile, HeadraceError, PlatformError
+from headrace.core.rules.counts import RuleCounts
 from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
@@ -128,6 +129,7 @@ def _write(
     examples: list[tuple[int, str]] = []
     columns: tuple[tuple[str, str], ...] = ()
     distributions = Distribution()
+    rules = RuleCounts()
 
     with (
         _Quarantine(quarantine_uri(context, part.index)) as quarantine,
@@ -137,6 +139,7 @@ def _write(
             scored = batch.scored
             rows += batch.rows
             count += 1
+            rules = rules.merge(scored.counts)
             if scored.quarantined:
                 quarantine.write(scored.quarantined)
                 reasons.update(str(row.fault.reason) for row in scored.quarantined)
@@ -158,6 +161,7 @@ def _write(
         examples=tuple(examples),
         columns=columns,
         distribution=distributions,
+        rules=rules,
     )
 
 

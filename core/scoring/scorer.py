@@ -110,9 +110,8 @@ class RowScorer:
         found, derived = self._in_order([*self._key_faults(batch), *feeds.faults], feeds)
         faults.add(found, columns=derived)
         at, chosen = np.arange(feeds.rows), feeds.feeds
-        good = faults.good
-        counts = RuleCounts.of(found, good) if self.takes.rules is not None and found else RuleCounts()
         if faults.any:
+            good = faults.good
             at, chosen = at[good], [feed.where(good) for feed in chosen]
         answers, failed = self._answers(chosen, len(at))
         for row, message in failed.items():
@@ -128,7 +127,7 @@ class RowScorer:
             self._predictions(batch, at, arrays),
             rows.numbers[at],
             tuple(sorted(quarantined, key=lambda row: row.row)),
-            counts,
+            RuleCounts.of(found, faults.good) if self.takes.rules is not None and found else RuleCounts(),
         )
 
     def _in_order(self, found: list[Fault], feeds: Feeds) -> tuple[list[Fault], Mapping[str, pa.Array]]:

@@ -59,7 +59,7 @@ class Endpoint:
             PlatformError: it does not answer.
         """
         begun = time.time()
-        source = find_source(config.model, name="model") if config.model else None
+        source = find_source(config.model, name="model", rules=config.rules) if config.model else None
         client = Client(options, begun=begun)
         found = _metadata(client, options, config.signature)
         if found is None:

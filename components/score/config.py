@@ -12,8 +12,8 @@ from headrace.components.score.options import EndpointOptions, JobOptions
 from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.errors import UsageError
-from headrace.core.rules.column import Mode, check_mode
 from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.storage.output_check import check_output
 

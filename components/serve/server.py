@@ -19,7 +19,7 @@ from headrace.components.serve.engine import Limits
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.rules.column import MODES, Mode, check_mode
+from headrace.core.rules.mode import MODES, Mode, check_mode
 from headrace.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:

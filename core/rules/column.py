@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Numeric
 from headrace.core.rules.fault import Fault, Mask, listed
-
-# "enforce" refuses rows that break a rule; "warn" predicts those that the model can take, and counts them.
-Mode = Literal["enforce", "warn"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+from headrace.core.rules.mode import Mode
 
 _FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
 
@@ -163,12 +159,6 @@ def bytes_fault(name: str, rows: Mask) -> Fault:
 def key_fault(name: str, rows: Mask) -> Fault:
     """A missing key."""
     return Fault(name, "missing_key", rows, lambda _: f"{name} is empty, and is the key")
-
-
-def check_mode(mode: str, *, where: str = "--rules") -> None:
-    """Raises UsageError if `mode` is not one of MODES."""
-    if mode not in MODES:
-        raise UsageError("the mode of rules is not valid", where=where, expected=" or ".join(MODES), received=mode)
 
 
 def _missing(name: str, declared: Numeric | Categorical, missing: Mask, *, enforced: bool) -> list[Fault]:

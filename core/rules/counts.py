@@ -1,12 +1,13 @@
-"""Rule counts: rows that broke a rule, by reason and column, refused ones and predicted ones apart."""
+"""Rule counts: rows that broke a rule, by reason and column, refused ones and predicted ones apart; free of numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from headrace.core.rules.fault import Fault, Mask
+if TYPE_CHECKING:
+    from headrace.core.rules.fault import Fault, Mask
 
 Counts = Mapping[str, Mapping[str, int]]
 

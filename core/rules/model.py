@@ -15,8 +15,9 @@ from headrace.core.expressions.json_form import from_json
 from headrace.core.expressions.nodes import Expression
 from headrace.core.problem import Categorical, Numeric
 from headrace.core.problem.derivation import Derivation
-from headrace.core.rules.column import CategoryRule, Mode, NumberRule, Rule, check_mode
+from headrace.core.rules.column import CategoryRule, NumberRule, Rule
 from headrace.core.rules.fault import Fault
+from headrace.core.rules.mode import Mode, check_mode
 
 
 @dataclass(frozen=True)

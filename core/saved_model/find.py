@@ -10,7 +10,7 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.artifacts.model import ModelArtifact, open_model
 from headrace.core.errors import DataError, UsageError
-from headrace.core.rules.column import Mode
+from headrace.core.rules.mode import Mode
 from headrace.core.rules.model import ModelRules
 from headrace.core.saved_model.json_columns import Input, Interface
 from headrace.core.values.spellings import spellings

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from headrace.core.artifacts import quarantine
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, PlatformError
-from headrace.core.rules.column import Mode, bytes_fault, key_fault
+from headrace.core.rules.column import bytes_fault, key_fault
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.rules.fault import Fault
+from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.binding import MODEL_VERSION, and_key, declared, keyed, with_key_input, with_optional
 from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source

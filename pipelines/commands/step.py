@@ -135,14 +135,15 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 @click.command()
 @options.model
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
+@options.rules
 @json_option
-def deploy(model: str, endpoint: str, as_json: bool) -> None:
+def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
     """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback."""
     from headrace.components.deploy.local import publisher
 
     check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     with showing("deploy", endpoint) as (console, report):
-        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
+        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules), report)
         if as_json:
             print_json(result, console.file)
             return

@@ -18,8 +18,8 @@ from headrace.components.score.batch.drift import Distribution
 from headrace.components.score.sinks.sink import PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import PlatformError
-from headrace.core.rules.column import Mode
 from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.interface import Takes
 from headrace.core.sources.source import Rows
 

@@ -68,7 +68,8 @@ class ModelRules:
         def rule(column: Numeric | Categorical, *, derived: bool) -> Rule:
             if isinstance(column, Numeric):
                 return NumberRule(column, mode, derived)
-            learned = categories.get(column.name, ()) if column.hash_buckets is None else ()
+            named = column.vocabulary is not None or column.hash_buckets is not None
+            learned = () if named else categories.get(column.name, ())
             return CategoryRule(column, tuple(learned[: column.max_vocabulary]), mode, derived)
 
         derived = {c.name: rule(c, derived=True) for c in columns if c.name in derivation.features}

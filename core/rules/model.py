@@ -59,7 +59,6 @@ class ModelRules:
         except (KeyError, TypeError, AttributeError, ProblemError) as error:
             raise DataError(
                 "the Model does not say which values its columns allow",
-                where="problem.json",
                 expected="the declaration of its Problem, by this release or an earlier one",
                 received=f"{type(error).__name__}: {error}",
                 fix="Copy the Model again, or train again",

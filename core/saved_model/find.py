@@ -88,7 +88,7 @@ def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
     try:
         rules = ModelRules.of(model.problem, known, mode)
     except DataError as error:
-        raise error.at(uri) from error
+        raise error.at(storage.join(uri, "problem.json")) from error
     return Source(
         model.saved_model,
         _checked(name or model.problem.get("name")),

@@ -14,6 +14,8 @@ from headrace.core.scoring.texts import texts_of
 from headrace.core.values.columns import texts
 from headrace.core.values.numbers import parse_numbers
 
+_PLAIN = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+
 
 def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fault]) -> npt.NDArray[np.float32]:
     """The numbers of a column, NaN for what is missing or at fault; faults are added to `faults`.
@@ -41,10 +43,12 @@ def ruled_texts(rule: CategoryRule, name: str, taken: ModelInput, column: pa.Arr
     bad: Mask | None = None
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column, bad = texts(column)
-    if rule.known and pa.types.is_string(column.type):
-        # Of few distinct texts, each is looked up once.
+    if rule.known and any(plain(column.type) for plain in _PLAIN):
+        # Of few distinct values, each is made text and looked up once.
         column = column.dictionary_encode()
     text, missing = texts_of(name, taken, column)
+    if rule.known and not pa.types.is_dictionary(text.type):
+        text = text.dictionary_encode()
     absent = np.zeros(len(text), np.bool_) if missing is None else missing
     unknown = _unknown(rule, text) & ~absent
     if bad is not None:
@@ -60,9 +64,8 @@ def _unknown(rule: CategoryRule, text: pa.Array) -> Mask:
     unknown = np.zeros(len(text), np.bool_)
     if not rule.known:
         return unknown
-    coded = text if pa.types.is_dictionary(text.type) else text.dictionary_encode()
-    words = np.array([_decoded(word) not in rule.known for word in coded.dictionary.to_pylist()], np.bool_)
-    return words[coded.indices.to_numpy(zero_copy_only=False)] if words.any() else unknown
+    words = np.array([_decoded(word) not in rule.known for word in text.dictionary.to_pylist()], np.bool_)
+    return words[text.indices.to_numpy(zero_copy_only=False)] if words.any() else unknown
 
 
 def _decoded(word: str | bytes | None) -> str:

@@ -243,6 +243,39 @@ def test_rows_that_break_a_rule_are_a_422_that_names_row_field_and_reason(app: A
     ]
 
 
+def test_rows_that_break_a_rule_are_predicted_and_counted_if_asked(
+    tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    from headrace.components.serve.model import Model
+
+    folder = make_model(tmp_path / "model", "v1")
+    problem = json.loads((folder / "problem.json").read_text())
+    problem["features"][0] |= {"minimum": 10, "maximum": 45}
+    problem["features"][2]["vocabulary"] = ["1", "2"]
+    (folder / "problem.json").write_text(json.dumps(problem))
+    body = {"instances": [ROWS[0], {"mother_age": 60, "plurality": 3}, {"mother_age": 46, "plurality": "1"}]}
+    answers, metrics = {}, {}
+    for mode in ("enforce", "warn"):
+        app = App("natality", "v1")
+        app.use(Model(find_source(str(folder), rules=mode)))
+        answers[mode] = post(app, "/predict", body)
+        metrics[mode] = [line for line in get(app, "/metrics").text.splitlines() if not line.startswith("#")]
+    assert [answer.status_code for answer in answers.values()] == [422, 200]
+    assert [(entry["row"], entry["column"], entry["reason"]) for entry in answers["enforce"].json()["refused"]] == [
+        (1, "mother_age", "out_of_range"),
+        (1, "plurality", "unknown_value"),
+        (2, "mother_age", "out_of_range"),
+    ]
+    assert len(answers["warn"].json()["predictions"]) == 3
+    assert metrics == {
+        mode: [
+            f'headrace_{what}_rows_total{{rule="out_of_range",field="mother_age"}} 2',
+            f'headrace_{what}_rows_total{{rule="unknown_value",field="plurality"}} 1',
+        ]
+        for mode, what in (("enforce", "refused"), ("warn", "predicted"))
+    }
+
+
 def test_many_refused_rows_are_counted_and_the_first_are_listed(app: App) -> None:
     body = post(app, "/v1/models/natality:predict", {"inputs": {"mother_age": ["x"] * 1001}}).json()
     assert body["refused_rows"] == 1001

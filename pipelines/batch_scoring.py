@@ -39,6 +39,7 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         endpoint: str = "",
         job: str = "",
         runner: str = "" if platform.approach else platform.beam(),
+        rules: str = "enforce",
         max_divergence: float = 0.0,
         webhook: str = "",
         cache: bool = True,
@@ -71,6 +72,7 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
                 endpoint=endpoint,
                 job=job,
                 runner=runner,
+                rules=rules,
                 attempt=champion["attempt"],
             )
             predictions = scored.outputs["predictions"]

@@ -35,6 +35,7 @@ def plan_batch(
     endpoint: str = "",
     job: str = "",
     runner: str = "",
+    rules: str = "enforce",
     webhook: str = "",
 ) -> Plan:
     """Checks a run before any work: the Problem file, the rows, the registry, and every option.
@@ -44,7 +45,7 @@ def plan_batch(
         data: the rows.
         root: pipeline root, which holds the registry.
         version: of the registered model; "" for the champion.
-        sink, table, partition_by, approach, batch_rows, endpoint, job, runner: as of the component `score`.
+        sink, table, partition_by, approach, batch_rows, endpoint, job, runner, rules: as of the component `score`.
         max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for any.
         csv: dialect of CSV, as NAME=VALUE.
@@ -81,6 +82,7 @@ def plan_batch(
         "partition_by": partition_by,
         "approach": approach,
         "batch_rows": batch_rows,
+        "rules": rules,
     }
     # Refuses options that the step would refuse, before it starts.
     Parameters(model=model, **arguments).config(output=root)

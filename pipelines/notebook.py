@@ -123,6 +123,7 @@ def run_batch_scoring(
     table: str = "",
     partition_by: str = "",
     batch_rows: int = 0,
+    rules: str = "enforce",
     max_divergence: float = 0.0,
     csv: Sequence[str] = (),
     quiet: bool = False,
@@ -137,6 +138,8 @@ def run_batch_scoring(
         table: for the sink bigquery, bigquery://PROJECT.DATASET.TABLE, which is replaced.
         partition_by: a column whose values become folders.
         batch_rows: rows per call of the model; 0 finds the number by measuring.
+        rules: "enforce" quarantines rows that break the Problem's rules, "warn" predicts and counts those whose values
+            are out of bounds or unknown.
         max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for no maximum.
 
@@ -157,6 +160,7 @@ def run_batch_scoring(
         table=table,
         partition_by=partition_by,
         batch_rows=batch_rows,
+        rules=rules,
         max_divergence=max_divergence,
         csv=csv,
     )

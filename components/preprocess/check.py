@@ -13,7 +13,8 @@ from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.prepare import Prepare, prepared
 from headrace.core.rows.read import split_column, table_columns, wanted_columns
 from headrace.core.rows.split_rule import check_files as check_split_files
-from headrace.core.rows.validate import category_texts, listed, not_numbers
+from headrace.core.rows.validate import category_texts, not_numbers
+from headrace.core.rules.fault import listed
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_paths, read_part, source_of, states_columns

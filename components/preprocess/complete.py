@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from headrace.components.preprocess.accounts import STATISTICS_ASIDE, Summary, read_duplicates
 from headrace.components.preprocess.append_index import STATISTICS, keep, keep_fingerprints
-from headrace.components.preprocess.limits import check_shares
 from headrace.components.preprocess.stage_context import StageContext
 from headrace.components.preprocess.stages import write_records
 from headrace.core import storage
@@ -33,6 +32,7 @@ from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.rows.read import table_columns
 from headrace.core.rows.validate import quarantine
+from headrace.core.rules.shares import check_shares
 from headrace.core.sources.open import read_part, size_of, sources_of
 from headrace.core.sources.source import Part, file_name
 
@@ -71,7 +71,8 @@ def publishable(
     if not context.addition:
         check_splits(problem, data, splits, summary.statistics)
     if context.addition != "append":
-        check_shares(problem, data, summary.seen)
+        seen = summary.seen
+        check_shares(problem.columns, data, seen.get("rows", 0), lambda measure, name: seen.get(f"{measure} {name}", 0))
     files = _write_quarantine(context, parts) if quarantined else ()
     storage.write_json(storage.join(context.output, "schema.json"), Schema.of(problem).to_json())
     storage.write_json(storage.join(context.output, "statistics.json"), summary.statistics)

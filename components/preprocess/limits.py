@@ -1,4 +1,4 @@
-"""What is asked of the data as a whole: shares of missing and of unknown values, and drift from an earlier version."""
+"""Drift limits: how far columns may have moved from an earlier version of the data."""
 
 from __future__ import annotations
 
@@ -10,50 +10,9 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Problem
+from headrace.core.rules.shares import COLUMNS, and_more, mark
 from headrace.core.statistics.drift import jensen_shannon, l_infinity
 from headrace.core.text import counted
-
-_COLUMNS = ["column", "measure", "seen", "expected", ""]
-
-
-def check_shares(problem: Problem, data: str, seen: Mapping[str, int]) -> None:
-    """Checks the shares of missing and unknown values among the rows that broke no rule of their own.
-
-    Args:
-        problem: whose columns say max_missing and max_unknown.
-        data: what the rows were read from, for the message.
-        seen: `Checked.seen` of all rows.
-
-    Raises:
-        DataError: a share is above its bound, with a table of all that were judged.
-    """
-    rows = seen.get("rows", 0)
-    judged: list[tuple[str, str, float, float]] = []
-    for declared in problem.columns:
-        bounds = {"missing": declared.max_missing}
-        if isinstance(declared, Categorical):
-            bounds["unknown"] = declared.max_unknown
-        for measure, bound in bounds.items():
-            if bound is not None and rows:
-                judged.append((declared.name, measure, seen.get(f"{measure} {declared.name}", 0) / rows, bound))
-    broken = [row for row in judged if row[2] > row[3]]
-    if not broken:
-        return
-    name, measure, share, bound = broken[0]
-    raise DataError(
-        f'more values of "{name}" are {measure} than the Problem allows' + _and_more(len(broken)),
-        where=data,
-        expected=f"at most {100 * bound:g} % of {counted(rows, 'row')}",
-        received=f"{share:.2%} ({counted(seen[f'{measure} {name}'], 'row')})",
-        fix=f"Correct the rows, or raise max_{measure} in the Problem file",
-        table=[
-            _COLUMNS,
-            *(
-                [name, f"{measure} values", f"{share:.2%}", f"at most {100 * bound:g} %", _mark(share, bound)]
-                for name, measure, share, bound in judged
-            ),
-        ],
-    )
 
 
 def read_baseline(path: str) -> Mapping[str, Any] | None:
@@ -116,16 +75,16 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
         return
     name, measure, distance_seen, bound = broken[0]
     raise DataError(
-        f'the column "{name}" has drifted from the baseline' + _and_more(len(broken)),
+        f'the column "{name}" has drifted from the baseline' + and_more(len(broken)),
         where=data,
         expected=f"a {measure} of at most {bound:g}",
         received=f"{distance_seen:.4f}",
         fix="Find out what changed; if it is right so, raise the threshold in the Problem's drift, or give a later "
         "baseline",
         table=[
-            _COLUMNS,
+            COLUMNS,
             *(
-                [name, measure, f"{distance:.4f}", f"at most {bound:g}", _mark(distance, bound)]
+                [name, measure, f"{distance:.4f}", f"at most {bound:g}", mark(distance, bound)]
                 for name, measure, distance, bound in judged
             ),
         ],
@@ -142,11 +101,3 @@ def _not_comparable(name: str, kind: str, before: Mapping[str, Any] | None) -> D
         else f"a {before['kind']} column with {counted(before['count'], 'value')}",
         fix="Give the statistics.json of the same problem",
     )
-
-
-def _and_more(count: int) -> str:
-    return f", and {count - 1} more" if count > 1 else ""
-
-
-def _mark(seen: float, bound: float) -> str:
-    return "too much" if seen > bound else "ok"

@@ -24,6 +24,7 @@ def score(
     endpoint: str = "",
     job: str = "",
     runner: str = "",
+    rules: str = "enforce",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
     """Scores rows in batches: predictions for all but those in quarantine, each of which keeps its reason.
@@ -54,6 +55,8 @@ def score(
             "model": "projects/..."}.
         runner: the Beam runner and its options, JSON such as {"name": "DataflowRunner", "project": ...}; without one
             the work is done in this task.
+        rules: enforce quarantines rows that break the rules of the Model's Problem; warn predicts and counts those
+            whose values are out of bounds or unknown.
         attempt: any text; another one makes the step run again where nothing else changed.
     """
     from headrace.components.score import step
@@ -78,6 +81,7 @@ def score(
             endpoint=endpoint,
             job=job,
             runner=runner,
+            rules=rules,
         ),
         predictions,
         gcp_resources,

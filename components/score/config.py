@@ -12,6 +12,8 @@ from headrace.components.score.options import EndpointOptions, JobOptions
 from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.errors import UsageError
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.storage.output_check import check_output
 
@@ -54,6 +56,8 @@ class ScoreConfig:
         approach: how predictions are made, one of APPROACHES; "auto" for the one that `approach.choose` gives.
         endpoint: how a model behind an endpoint is asked, if one is.
         job: how a batch prediction job runs, if one does.
+        rules: "enforce" quarantines rows that break the rules of the Model's Problem, "warn" predicts and counts those
+            whose values are out of bounds or unknown.
 
     Raises:
         UsageError: a value outside its range, or two that contradict each other.
@@ -81,6 +85,7 @@ class ScoreConfig:
     approach: Approach | Literal["auto"] = "auto"
     endpoint: EndpointOptions | None = None
     job: JobOptions | None = None
+    rules: Mode = "enforce"
 
     def __post_init__(self) -> None:
         for name in ("data", "output", "identity", "signature"):
@@ -93,6 +98,7 @@ class ScoreConfig:
         budget = self.quarantine_budget
         if budget is not None and not 0 <= budget <= 1:
             raise UsageError("quarantine_budget is wrong", expected="a share, 0 to 1", received=repr(budget))
+        check_mode(self.rules)
         self._check_sink()
         self._check_approach()
         if self.runner is not None:
@@ -173,6 +179,7 @@ class ScoreResult:
         destination: where they are, if not in files of the artifact.
         metrics: what was counted: rows, batches, predictions, bytes, quarantined, and quarantined_REASON.
         approach: how they were made.
+        rules: rows that broke a rule of the Model.
     """
 
     identity: str
@@ -185,3 +192,4 @@ class ScoreResult:
     destination: str | None = None
     metrics: Mapping[str, int] = field(default_factory=dict, compare=False)
     approach: str = "direct"
+    rules: RuleCounts = field(default_factory=RuleCounts)

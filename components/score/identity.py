@@ -23,6 +23,7 @@ def score_identity(
     optional: Sequence[str] = (),
     approach: str = "auto",
     csv: Sequence[str] = (),
+    rules: str = "enforce",
 ) -> str:
     """Identity of Predictions: what their bytes depend on. Runners, batches and threads change none of them."""
     return identity(
@@ -39,6 +40,7 @@ def score_identity(
         optional=list(optional),
         approach=approach,
         csv=list(csv),
+        rules=rules,
     )
 
 

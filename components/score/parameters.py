@@ -36,6 +36,7 @@ class Parameters:
     endpoint: str = ""
     job: str = ""
     runner: str = ""
+    rules: str = "enforce"
 
     def config(self, output: str, gcp_resources: str = "") -> ScoreConfig:
         """As scoring takes them.
@@ -58,6 +59,7 @@ class Parameters:
             optional=optional or (),
             approach=self.approach,
             csv=csv,
+            rules=self.rules,
         )
         return ScoreConfig(
             model=self.model,
@@ -79,6 +81,7 @@ class Parameters:
             approach=self.approach,  # type: ignore[arg-type]
             endpoint=endpoint,
             job=job,
+            rules=self.rules,  # type: ignore[arg-type]
         )
 
 

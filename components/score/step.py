@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.score.parameters import Parameters
@@ -33,7 +34,13 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
             raise
         counts = {"rows_in": result.rows_in, "rows_out": result.rows_out, "rows_quarantined": result.rows_quarantined}
         predictions.metadata.update(
-            identity=result.identity, model_version=result.model_version, approach=choice.approach, **counts
+            identity=result.identity,
+            model_version=result.model_version,
+            approach=choice.approach,
+            rules=config.rules,
+            **counts,
+            **_by_column("refused", result.rules.refused),
+            **_by_column("predicted", result.rules.predicted),
         )
         step.finish(
             outputs={"predictions": predictions.path},
@@ -46,5 +53,11 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
                 "files": result.files,
                 "destination": result.destination,
                 "metrics": dict(result.metrics),
+                "rules": {"mode": config.rules, **result.rules.to_json()},
             },
         )
+
+
+def _by_column(what: str, counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Metadata such as `predicted_out_of_range_mother_age`."""
+    return {f"{what}_{reason}_{column}": rows for reason, of in counts.items() for column, rows in of.items()}

@@ -11,9 +11,11 @@ from typing import Any
 
 from headrace.components.serve import protocol
 from headrace.components.serve.engine import Engine, Limits, Overloaded
+from headrace.components.serve.metrics import CONTENT_TYPE, Metrics
 from headrace.components.serve.protocol import Predictor
 from headrace.core.errors import HeadraceError, UserError
 from headrace.core.saved_model.json_rows import NoPrediction
+from headrace.core.saved_model.refused_rows import RowsRefused
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,6 +23,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger("headrace.serve")
 _JSON = (b"content-type", b"application/json")
+_METRICS = "/metrics"
 # TensorFlow Serving's REST routes; its versions are numbers, headrace's are digests.
 _TFSERVING = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+))?(?P<verb>/metadata|:[a-z]+)?\Z")
 
@@ -63,6 +66,7 @@ class App:
         self.limits = limits or Limits()
         self.routes = routes or Routes()
         self.engine = Engine(self.limits)
+        self.metrics = Metrics()
         self._model: Predictor | None = None
 
     def use(self, model: Predictor) -> None:
@@ -80,7 +84,8 @@ class App:
             return
         version = (b"x-model-version", self.version.encode())
         length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, version, *headers]})
+        kind = (b"content-type", CONTENT_TYPE) if scope["path"] == _METRICS and status == 200 else _JSON
+        await send({"type": "http.response.start", "status": status, "headers": [kind, length, version, *headers]})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -93,6 +98,8 @@ class App:
             # The request is valid, and so is the server: a retry would fail on these rows again.
             _log.warning("%s", error.paragraph)
             return 422, [], protocol.refusal(error)
+        except RowsRefused as error:
+            return 422, [], protocol.encode(error.to_response())
         except UserError as error:
             return 400, [], _error(error.paragraph)
         except HeadraceError as error:
@@ -113,9 +120,12 @@ class App:
         if path == self.routes.predict:
             _allow(scope, "POST")
             return await self._predict(scope, receive, columnar=False)
+        if path == _METRICS:
+            _allow(scope, "GET", "HEAD")
+            return self.metrics.text().encode()
         match = _TFSERVING.match(path)
         if match is None:
-            known = f"{self.routes.health}, {self.routes.predict}, /v1/models/{self.name}[:predict]"
+            known = f"{self.routes.health}, {self.routes.predict}, {_METRICS}, /v1/models/{self.name}[:predict]"
             raise _Refused(404, f"the path does not exist. Expected one of {known}.")
         if match["name"] != self.name:
             raise _Refused(404, f'the model does not exist. Expected "{self.name}".')
@@ -150,7 +160,13 @@ class App:
                     body = await _read(scope, receive, limits.max_body_bytes)
                     reading = False
                     return await slot.run(
-                        lambda: protocol.answer(model, body, columnar=columnar, max_instances=limits.max_instances)
+                        lambda: protocol.answer(
+                            model,
+                            body,
+                            columnar=columnar,
+                            max_instances=limits.max_instances,
+                            tell=self.metrics.add,
+                        )
                     )
         except Overloaded as error:
             raise _Refused(503, "too many requests are waiting", retry_after="1") from error

@@ -12,6 +12,7 @@ from headrace.core.saved_model.find import Source
 from headrace.core.saved_model.json_columns import Columns, Input, Interface, columns_from_instances
 from headrace.core.saved_model.json_rows import NoPrediction
 from headrace.core.saved_model.loaded import PLATFORM_ERRORS, OpError, SavedModel, cause, check_answers
+from headrace.core.saved_model.refused_rows import RowsRefused
 
 _KINDS = {tf.float32: "numeric", tf.float64: "numeric", tf.string: "categorical"}
 
@@ -47,7 +48,7 @@ class Model:
         if source.warm_up:
             try:
                 self.predict(columns_from_instances(source.warm_up, self.interface))
-            except NoPrediction as error:
+            except (NoPrediction, RowsRefused) as error:
                 raise PlatformError(error.what, where=source.saved_model, received=error.received) from error
 
     def predict(self, columns: Columns) -> Columns:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from headrace.core.errors import DataError
+from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model import json_columns, json_rows
 from headrace.core.saved_model.json_columns import Columns, Interface
 
@@ -37,7 +39,14 @@ class Predictor(Protocol):
         """Predictions for columns of equal length."""
 
 
-def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int) -> bytes:
+def answer(
+    model: Predictor,
+    body: bytes,
+    *,
+    columnar: bool,
+    max_instances: int,
+    tell: Callable[[RuleCounts], None] | None = None,
+) -> bytes:
     """The response to a predict request.
 
     Args:
@@ -45,11 +54,13 @@ def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int)
         body: of the request.
         columnar: whether `inputs` are allowed besides `instances`, as in TensorFlow Serving, but not in Vertex AI.
         max_instances: maximum rows per request.
+        tell: told how many rows broke a rule of the Model.
 
     Returns:
         `{"predictions": [...]}`, or `{"outputs": ...}` for `inputs`, as JSON.
 
     Raises:
+        RowsRefused: rows break the rules of the Model.
         DataError: the request is not valid.
         NoPrediction: the model fails on some of the rows, or its prediction for them is not finite.
         PlatformError: the model failed for another reason.
@@ -62,13 +73,13 @@ def answer(model: Predictor, body: bytes, *, columnar: bool, max_instances: int)
         if not isinstance(instances, list):
             raise DataError("the value is not an array", where="instances", expected="one object per row")
         _check_rows(len(instances), "instances", max_instances)
-        outputs = model.predict(json_columns.columns_from_instances(instances, model.interface))
+        outputs = model.predict(json_columns.columns_from_instances(instances, model.interface, tell))
         return encode({"predictions": json_rows.rows_from_outputs(outputs, bare=bare)})
     inputs = request["inputs"]
     if isinstance(inputs, dict):
         longest = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
         _check_rows(longest, "inputs", max_instances)
-    outputs = model.predict(json_columns.columns_from_inputs(inputs, model.interface))
+    outputs = model.predict(json_columns.columns_from_inputs(inputs, model.interface, tell))
     return encode({"outputs": json_rows.columns_from_outputs(outputs, bare=bare)})
 
 

@@ -19,6 +19,7 @@ from headrace.components.serve.engine import Limits
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
+from headrace.core.rules.mode import MODES, Mode, check_mode
 from headrace.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ class ServeConfig:
         health_route: of Vertex AI's contract.
         predict_route: of Vertex AI's contract.
         limits: of requests.
+        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
 
     Raises:
-        UsageError: a port or a route is not valid.
+        UsageError: a port, a route or the mode of rules is not valid.
     """
 
     source: str
@@ -58,8 +60,10 @@ class ServeConfig:
     health_route: str = "/health"
     predict_route: str = "/predict"
     limits: Limits = field(default_factory=Limits)
+    rules: Mode = "enforce"
 
     def __post_init__(self) -> None:
+        check_mode(self.rules)
         if not 0 <= self.port <= 65535:
             raise UsageError("the port is not valid", expected="0 to 65535", received=str(self.port))
         for route in (self.health_route, self.predict_route):
@@ -95,7 +99,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from headrace.core.saved_model.find import find_source
 
-        source = find_source(config.source, name=config.name)
+        source = find_source(config.source, name=config.name, rules=config.rules)
         with _listen(config.host, config.port) as listener:
             asyncio.run(_serve(config, source, listener, report))
     finally:
@@ -222,7 +226,8 @@ def _url(listener: socket.socket) -> str:
 
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
-    """Options from Vertex AI's variables: AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE.
+    """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
+    from HEADRACE_RULES, the mode of rules.
 
     Raises:
         UsageError: a port or a route is not valid.
@@ -234,6 +239,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         environment.get("AIP_STORAGE_URI", ""),
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
+        rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
     )
     # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104
@@ -255,6 +261,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
     parser.add_argument(
         "--port", type=int, help="Port to listen on, 0 for a free one (default: AIP_HTTP_PORT, or 8080)."
+    )
+    parser.add_argument(
+        "--rules",
+        choices=MODES,
+        help="enforce refuses rows that break the Model's rules, warn predicts and counts them "
+        "(default: HEADRACE_RULES, or enforce).",
     )
     parser.add_argument("--ready-file", help="JSON file with the url, written when the server is ready.")
     parser.add_argument("--announce", help=argparse.SUPPRESS)

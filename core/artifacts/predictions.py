@@ -48,6 +48,8 @@ class PredictionsManifest:
             label is from the label of the data that the model learned from, or None where that is not known.
         files_quarantined: sources that are damaged, in their order.
         notes: further remarks on how the predictions were made.
+        rules: of the Model's Problem: "mode", "enforce" or "warn"; "refused" and "predicted", rows that broke one, by
+            reason and column. None for a SavedModel that has none.
 
     Raises:
         DataError: the numbers do not add up.
@@ -72,6 +74,7 @@ class PredictionsManifest:
     distribution: Mapping[str, Any]
     files_quarantined: tuple[QuarantinedFile, ...] = ()
     notes: tuple[str, ...] = ()
+    rules: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         from_files = sum(source.rows for source in self.source)
@@ -97,7 +100,7 @@ class PredictionsManifest:
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
         plain = {"format": FORMAT, "kind": PREDICTIONS.kind, **dataclasses.asdict(self)}
-        for name in ("files_quarantined", "notes"):
+        for name in ("files_quarantined", "notes", "rules"):
             if not plain[name]:
                 del plain[name]
         return plain

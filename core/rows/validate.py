@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +13,20 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.rows.column_faults import category_faults, key_faults, parsed_numbers
 from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.read import as_in_table
 from headrace.core.rows.split_rule import Codes, by_file, by_group, by_time
 from headrace.core.rows.splits import fingerprint
-from headrace.core.sources.csv.numbers import reading_option
+from headrace.core.rules import fault as rules
+from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault
+from headrace.core.rules.fault import shown
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
-from headrace.core.values.missing import LOOKS_MISSING, declaration
 from headrace.core.values.numbers import parse_numbers
 from headrace.core.values.spellings import spellings
 
-_FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
-_SHOWN = 40
+_MEASURES: Mapping[Reason, str] = {"missing_value": "missing", "unknown_value": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,20 @@ class Checked:
 
 @dataclass
 class _Column:
-    """A column on its way: its typed values, and for each rule that rows broke, which rows and what to tell them.
+    """A column on its way: its values as they came, its typed values, and the rules that they break.
 
-    `name` is what the table calls it, and `source` is its values as they came. `seen` has what is no row's fault, but
-    may be one of the whole data: values that are missing or unknown.
+    `kinds` is how the values of one whose categories are measured came: as text or typed.
     """
 
-    name: str
     source: pa.Array
     values: pa.Array
-    faults: list[tuple[Reason, Mask, Callable[[str], str]]] = field(default_factory=list)
-    seen: dict[str, Mask] = field(default_factory=dict)
+    faults: list[rules.Fault]
+    kinds: dict[str, Mask] = field(default_factory=dict)
 
-    def blame(self, reason: Reason, mask: Mask, message: Callable[[str], str]) -> None:
-        if mask.any():
-            self.faults.append((reason, mask, message))
+    def seen(self, name: str) -> dict[str, Mask]:
+        """What is no row's fault, but may be one of the whole data: values that are missing or unknown."""
+        let_through = {f"{_MEASURES[fault.reason]} {name}": fault.rows for fault in self.faults if not fault.refuses}
+        return let_through | self.kinds
 
 
 def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> Checked:
@@ -89,8 +88,9 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     codes, decisive = _check_split(problem, rows)
     bad = np.zeros(rows.batch.num_rows, np.bool_)
     for result in (*checked.values(), *decisive):
-        for _, mask, _ in result.faults:
-            bad |= mask
+        for fault in result.faults:
+            if fault.refuses:
+                bad |= fault.rows
     whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
     bad[list(whole)] = True
     batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
@@ -101,7 +101,11 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     ]
     quarantined.sort(key=lambda row: row.row)
     seen = Counter(
-        {name: int((mask & ~bad).sum()) for column in checked.values() for name, mask in column.seen.items()}
+        {
+            measure: int((mask & ~bad).sum())
+            for name, column in checked.items()
+            for measure, mask in column.seen(name).items()
+        }
     )
     seen["rows"] = int((~bad).sum())
     numbers = rows.numbers
@@ -144,29 +148,15 @@ def not_numbers(column: pa.Array) -> tuple[Mask, int]:
 
 def _check_key(name: str, column: pa.Array) -> _Column:
     text, bad = texts(column)
-    result = _Column(name, column, text)
-    _blame_bytes(result, bad)
-    missing = (_mask(pc.is_null(text)) | _mask(pc.equal(text, ""))) & ~bad
-    result.blame("missing_key", missing, lambda _: f"{name} is empty, and is the key")
-    return result
+    return _Column(column, text, key_faults(name, text, bad))
 
 
 def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     text, bad = category_texts(declared, column)
-    name = declared.source_column
-    result = _Column(name, column, text)
-    _blame_bytes(result, bad)
-    _blame_missing(result, declared, _mask(pc.is_null(text)) & ~bad)
+    result = _Column(column, text, category_faults(CategoryRule(declared), declared.source_column, text, bad))
     if declared.vocabulary is None:
-        result.seen[f"{'text' if is_text(column.type) else 'typed'} {declared.name}"] = _mask(pc.is_valid(text))
-    if declared.vocabulary is not None:
-        known = _mask(pc.is_in(text, pa.array(declared.vocabulary, text.type)))
-        unknown = ~known & _mask(pc.is_valid(text))
-        allowed = listed(declared.vocabulary)
-        if declared.max_unknown is not None:
-            result.seen[f"unknown {declared.name}"] = unknown
-        else:
-            result.blame("unknown_value", unknown, lambda value: f"{name} is {value}, which is not one of {allowed}")
+        kind = "text" if is_text(column.type) else "typed"
+        result.kinds[f"{kind} {declared.name}"] = pc.is_valid(text).to_numpy(zero_copy_only=False)
     return result
 
 
@@ -178,70 +168,40 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
     name = splits.column
     column = blank(rows.batch.column(name), problem.missing)
     text, bad = texts(column)
-    result = _Column(name, column, text)
-    _blame_bytes(result, bad)
-    missing = (_mask(pc.is_null(text)) | _mask(pc.equal(text, ""))) & ~bad
-    result.blame("missing_value", missing, lambda _: f"{name} is missing, and decides the split")
+    missing = _mask(pc.is_null(text)) | _mask(pc.equal(text, ""))
+    missing &= ~bad
+    result = _Column(column, text, [bytes_fault(name, bad)])
+    result.faults.append(
+        rules.Fault(name, "missing_value", missing, lambda _: f"{name} is missing, and decides the split")
+    )
     if splits.by is not None:
         return by_group(splits, column)[0], [result]
     codes, wrong = by_time(splits, column)
     timed = isinstance(splits.eval_from, str)
-    result.blame(
-        "not_a_time" if timed else "not_a_number",
-        wrong & ~missing & ~bad,
-        lambda value: f"{name} is {value}, which is not {'a time' if timed else 'a finite number'}",
+    wanted = "a time" if timed else "a finite number"
+    result.faults.append(
+        rules.Fault(
+            name,
+            "not_a_time" if timed else "not_a_number",
+            wrong & ~missing & ~bad,
+            lambda value: f"{name} is {value}, which is not {wanted}",
+        )
     )
     return codes, [result]
 
 
 def _check_number(declared: Numeric, column: pa.Array) -> _Column:
-    name = declared.source_column
-    values, missing, wrong = parse_numbers(column)
-    present = ~missing & ~wrong
-    result = _Column(name, column, pa.array(values, pa.float32(), mask=~present))
-    result.blame("not_a_number", wrong, lambda value: _no_number(name, value))
-    _blame_missing(result, declared, missing)
-    low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
-    high = min(_FLOAT32_MAXIMUM, np.inf if declared.maximum is None else declared.maximum)
-    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
-        # The bound 0.1 is the float32 0.1 too, which is a little above it.
-        narrow = np.float32 if pa.types.is_float32(column.type) else np.float16
-        with np.errstate(over="ignore"):
-            low, high = min(low, float(narrow(low))), max(high, float(narrow(high)))
-    result.blame(
-        "out_of_range",
-        present & ((values < low) | (values > high)),
-        lambda value: f"{name} is {value}, which is not between {low:g} and {high:g}",
-    )
-    return result
-
-
-def _no_number(name: str, value: str) -> str:
-    text = value.strip('"')
-    option = reading_option(text)
-    hint = f"; {option} reads it" if option else ""
-    if text in LOOKS_MISSING:
-        hint = f"; {declaration([text])} in the Problem makes it a missing value"
-    return f"{name} is {value}, which is not a finite number{hint}"
-
-
-def _blame_bytes(result: _Column, bad: Mask) -> None:
-    result.blame("not_utf8", bad, lambda value: f"{result.name} is {value}: these bytes are not UTF-8 text")
-
-
-def _blame_missing(result: _Column, declared: Numeric | Categorical, missing: Mask) -> None:
-    if not declared.optional:
-        result.blame("missing_value", missing, lambda _: f"{result.name} is missing, and is not optional")
-    elif declared.max_missing is not None:
-        result.seen[f"missing {declared.name}"] = missing
+    values, present, faults = parsed_numbers(NumberRule(declared), declared.source_column, column)
+    with np.errstate(over="ignore"):
+        return _Column(column, pa.array(values, pa.float32(), mask=~present), faults)
 
 
 def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
     faults = [
-        Fault(column.name, reason, message(_shown(json_value(column.source[row]))))
+        Fault(fault.column, fault.reason, fault.message(shown(json_value(column.source[row]))))
         for column in checked
-        for reason, mask, message in column.faults
-        if mask[row]
+        for fault in column.faults
+        if fault.refuses and fault.rows[row]
     ]
     if row in whole:
         faults.append(whole[row])
@@ -251,14 +211,3 @@ def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mappin
 def _mask(values: pa.Array) -> Mask:
     mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
     return mask
-
-
-def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def listed(values: Sequence[str]) -> str:
-    """The first ten values, and how many more there are."""
-    more = len(values) - 10
-    return ", ".join(values[:10]) + (f" and {more} more" if more > 0 else "")

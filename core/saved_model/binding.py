@@ -59,10 +59,11 @@ def declared(takes: Takes, source: Source) -> Takes:
             optional=by_name[taken.name].optional,
             spellings=by_name[taken.name].spellings,
             missing=by_name[taken.name].missing,
+            rule=None if source.rules is None else source.rules.inputs.get(taken.name),
         )
         for taken in takes.inputs
     )
-    return replace(takes, inputs=inputs, key=schema.key_name, declared=True)
+    return replace(takes, inputs=inputs, key=schema.key_name, declared=True, rules=source.rules)
 
 
 def keyed(takes: Takes, key: str | None) -> Takes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.core import storage
 from headrace.core.artifacts.model import ModelArtifact, open_model
 from headrace.core.errors import DataError, UsageError
+from headrace.core.rules.mode import Mode
+from headrace.core.rules.model import ModelRules
 from headrace.core.saved_model.json_columns import Input, Interface
 from headrace.core.values.spellings import spellings
 
@@ -28,6 +31,7 @@ class Source:
         interface: what the model takes; None where only the SavedModel's signature says it.
         warm_up: instances for a first prediction, which is slower than those after it.
         prepared: whether it expects columns that a Problem file's prepare makes.
+        rules: which values a Model allows; None for other SavedModels.
     """
 
     saved_model: str
@@ -36,23 +40,25 @@ class Source:
     interface: Interface | None
     warm_up: tuple[dict[str, Any], ...] = ()
     prepared: bool = False
+    rules: ModelRules | None = None
 
 
-def find_source(uri: str, *, name: str | None = None) -> Source:
+def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -> Source:
     """The model behind a path.
 
     Args:
         uri: an Endpoint folder (its live version is meant), a Model artifact, or a bare SavedModel; here or on gs://.
         name: what to call it instead of the endpoint's, the problem's or the folder's name.
+        rules: whether a Model's rules are enforced.
 
     Raises:
         UsageError: nothing that can be served is there.
         DataError: what is there is damaged.
     """
     if storage.exists(storage.join(uri, "endpoint.json")):
-        return _of_endpoint(uri, name)
+        return _of_endpoint(uri, name, rules)
     if storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
-        return _of_model(uri, name)
+        return _of_model(uri, name, rules)
     if storage.exists(storage.join(uri, "saved_model.pb")):
         return Source(uri, _checked(name or _last_part(uri)), _UNKNOWN_VERSION, None)
     raise UsageError(
@@ -69,29 +75,35 @@ def _last_part(uri: str) -> str:
     return storage.local_path(uri).resolve().name
 
 
-def _of_endpoint(uri: str, name: str | None) -> Source:
+def _of_endpoint(uri: str, name: str | None, rules: Mode) -> Source:
     where = storage.join(uri, "endpoint.json")
     endpoint = _object(where)
     live = endpoint.get("live")
     if not isinstance(live, str):
         raise DataError("no version is live", where=where, expected="a version", received=repr(live))
-    return _of_model(storage.join(uri, "versions", live), name or endpoint.get("name"))
+    return _of_model(storage.join(uri, "versions", live), name or endpoint.get("name"), rules)
 
 
-def _of_model(uri: str, name: str | None) -> Source:
+def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
     model = open_model(uri)
+    known = model.vocabularies()
+    try:
+        rules = ModelRules.of(model.problem, known, mode)
+    except DataError as error:
+        raise error.at(storage.join(uri, "problem.json")) from error
     return Source(
         model.saved_model,
         _checked(name or model.problem.get("name")),
         model.version,
-        _interface(model),
+        _interface(model, known, rules),
         tuple((model.golden() or {}).get("instances", [])),
         bool(model.problem.get("reads")),
+        rules,
     )
 
 
-def _interface(model: ModelArtifact) -> Interface:
-    columns, known = model.columns(), model.vocabularies()
+def _interface(model: ModelArtifact, known: Mapping[str, Sequence[str]], rules: ModelRules) -> Interface:
+    columns = model.columns()
     try:
         roles = ("feature", "derived", "input", "label", "weight", "key")
         by_role: dict[str, list[dict[str, Any]]] = {role: [] for role in roles}
@@ -106,12 +118,13 @@ def _interface(model: ModelArtifact) -> Interface:
                     column=c.get("column"),
                     spellings=spellings(known.get(str(c["name"]), ())),
                     missing=tuple(model.problem.get("missing", ())),
+                    rule=rules.inputs.get(str(c["name"])),
                 )
                 for c in by_role["feature"] + by_role["input"]
             ),
             takes_key=True,
             key_name=next((str(c.get("column", c["name"])) for c in by_role["key"] if not c["optional"]), None),
-            label=next((str(c["name"]) for c in by_role["label"]), None),
+            rules=rules,
         )
     except (KeyError, TypeError) as error:
         raise DataError(

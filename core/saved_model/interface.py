@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.core.errors import DataError, UsageError
+from headrace.core.rules.column import Rule
+from headrace.core.rules.model import ModelRules
 
 SERVING_DEFAULT = "serving_default"
 
@@ -32,6 +34,7 @@ class ModelInput:
         optional: a value may be missing: the model is then given NaN, or "".
         spellings: of a category learned from text, how it spells the values of typed columns; see `values.spellings`.
         missing: texts that stand for a missing value, beside the empty one.
+        rule: which values a Model allows; None for inputs of other SavedModels.
     """
 
     name: str
@@ -41,6 +44,7 @@ class ModelInput:
     optional: bool = False
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
     missing: tuple[str, ...] = ()
+    rule: Rule | None = field(default=None, hash=False)
 
     @property
     def shape(self) -> str:
@@ -84,6 +88,7 @@ class Takes:
         key: the column that identifies a row, or None.
         key_input: the input and output that the model passes its key through, or None.
         declared: the SavedModel is of a Model artifact, whose schema says what may be missing.
+        rules: of that Model's Problem; None for other SavedModels.
     """
 
     signature: str
@@ -92,6 +97,7 @@ class Takes:
     key: str | None = None
     key_input: str | None = None
     declared: bool = False
+    rules: ModelRules | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ missing), object arrays of str for a category or the key ("" where it is missing
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError
+from headrace.core.rules.column import Rule
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.fault import Fault
+from headrace.core.rules.model import ModelRules
+from headrace.core.saved_model.json_rules import ruled_column
+from headrace.core.saved_model.refused_rows import refuse
 from headrace.core.values.scalars import text_of
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -42,6 +47,7 @@ class Input:
         spellings: of a category learned from text, how it spells numbers and booleans; see `values.spellings`.
         missing: texts that stand for a missing value, beside the empty one.
         column: where files have it, if that is another name; JSON has `name`.
+        rule: which values a Model allows; None for inputs of other SavedModels.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Input:
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
     missing: tuple[str, ...] = ()
     column: str | None = None
+    rule: Rule | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -61,34 +68,42 @@ class Interface:
         inputs: the features, in the order in which messages name them.
         takes_key: the model passes a key through; instances may then have a `key`.
         key_name: the key's column in the user's table, which instances may use in place of `key`.
-        label: the label's column, to say so when somebody sends it.
+        rules: of a Model; None for other SavedModels.
     """
 
     inputs: tuple[Input, ...]
     takes_key: bool = False
     key_name: str | None = None
-    label: str | None = None
+    rules: ModelRules | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that an instance may have."""
+        """All names of an instance that are read; others are ignored."""
         keys = ("key", *((self.key_name,) if self.key_name not in (None, "key") else ())) if self.takes_key else ()
         return (*(i.name for i in self.inputs), *(k for k in keys if k is not None))
 
 
-def columns_from_instances(instances: Sequence[Any], interface: Interface) -> Columns:
+def columns_from_instances(
+    instances: Sequence[Any], interface: Interface, tell: Callable[[RuleCounts], None] | None = None
+) -> Columns:
     """Rows, each an object of features by name, as columns.
 
-    A number or a boolean for a category becomes its text, or the category that says it: 1 and 1.0 are "1".
+    A number or a boolean for a category becomes its text, or the category that says it: 1 and 1.0 are "1". Fields that
+    the model does not take are ignored.
+
+    Args:
+        instances: of a request.
+        interface: of the model.
+        tell: told how many rows broke a Model's rules.
 
     Returns:
         A column for each feature, and `key` if any instance has one.
 
     Raises:
-        DataError: an instance that is no object, an unknown name, a missing feature, or a value of the wrong type;
-            with the instance's index, the feature, what was expected and what came.
+        RowsRefused: rows break the rules of the Model.
+        DataError: an instance that is no object, or, of another SavedModel, a missing feature or a value of the wrong
+            type; with the instance's index, the feature, what was expected and what came.
     """
-    known = frozenset(interface.names)
     for index, instance in enumerate(instances):
         if not isinstance(instance, dict):
             raise DataError(
@@ -97,13 +112,21 @@ def columns_from_instances(instances: Sequence[Any], interface: Interface) -> Co
                 expected='{"FEATURE": value, ...}',
                 received=_show(instance),
             )
-        if not instance.keys() <= known:
-            name = next(n for n in instance if n not in known)
-            raise _unknown(name, f"instances[{index}].{_show_name(name)}", interface)
     columns: Columns = {}
+    faults: list[Fault] = []
     for feature in interface.inputs:
         values = [instance.get(feature.name) for instance in instances]
-        columns[feature.name] = _column(feature, values, _place("instances[{}].{}", feature.name))
+        columns[feature.name] = _column(feature, values, _place("instances[{}].{}", feature.name), faults)
+    if interface.rules is not None:
+        refuse(
+            interface.rules,
+            columns,
+            faults,
+            lambda row, name: instances[row].get(name),
+            lambda row, name: f"instances[{row}].{name}",
+            lambda row: [name for name in instances[row] if name not in interface.names],
+            tell,
+        )
     if interface.takes_key:
         keys = [_either_key(instance, index, interface) for index, instance in enumerate(instances)]
         if any(key is not None for key in keys):
@@ -111,14 +134,14 @@ def columns_from_instances(instances: Sequence[Any], interface: Interface) -> Co
     return columns
 
 
-def columns_from_inputs(inputs: Any, interface: Interface) -> Columns:
+def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleCounts], None] | None = None) -> Columns:
     """An object of columns by name - TensorFlow Serving's columnar format - as columns.
 
     Returns:
         A column for each feature, and `key` if it is there.
 
     Raises:
-        DataError: as `columns_from_instances`, or columns that are not arrays of one length.
+        RowsRefused, DataError: as `columns_from_instances`, or columns that are not arrays of one length.
     """
     if not isinstance(inputs, dict):
         raise DataError(
@@ -128,7 +151,7 @@ def columns_from_inputs(inputs: Any, interface: Interface) -> Columns:
     first = ""
     for name, values in inputs.items():
         if name not in interface.names:
-            raise _unknown(name, f"inputs.{_show_name(name)}", interface)
+            continue
         if not isinstance(values, list):
             raise DataError(
                 "it is not an array", where=f"inputs.{name}", expected="one value a row", received=_show(values)
@@ -142,13 +165,29 @@ def columns_from_inputs(inputs: Any, interface: Interface) -> Columns:
             )
         rows, first = len(values), first or name
     columns: Columns = {}
+    faults: list[Fault] = []
+    given: dict[str, list[Any]] = {}
+    if rows is None:
+        # What the model does not take still says how many rows there are.
+        rows = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
     for feature in interface.inputs:
         values = inputs.get(feature.name)
         if values is None:
-            values = [None] * (rows or 0)
-            if not feature.optional:
+            values = [None] * rows
+            if not feature.optional and feature.rule is None:
                 raise DataError("the feature is missing", where=f"inputs.{feature.name}", expected="one value a row")
-        columns[feature.name] = _column(feature, values, _place("inputs.{1}[{0}]", feature.name))
+        given[feature.name] = values
+        columns[feature.name] = _column(feature, values, _place("inputs.{1}[{0}]", feature.name), faults)
+    if interface.rules is not None:
+        refuse(
+            interface.rules,
+            columns,
+            faults,
+            lambda row, name: given[name][row],
+            lambda row, name: f"inputs.{name}[{row}]",
+            lambda _: [name for name in inputs if name not in interface.names],
+            tell,
+        )
     named = [name for name in ("key", interface.key_name) if name is not None and name in inputs]
     if interface.takes_key and named:
         columns["key"] = _keys(inputs[named[0]], _place("inputs.{1}[{0}]", named[0]))
@@ -159,9 +198,13 @@ def _place(pattern: str, name: str) -> Callable[[int], str]:
     return lambda index: pattern.format(index, name)
 
 
-def _column(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[Any]:
+def _column(feature: Input, values: list[Any], where: Callable[[int], str], faults: list[Fault]) -> npt.NDArray[Any]:
     if feature.missing:
-        values = [None if isinstance(value, str) and value in feature.missing else value for value in values]
+        values = [None if isinstance(value, str) and value.strip() in feature.missing else value for value in values]
+    if feature.rule is not None:
+        if feature.kind == "numeric":
+            return ruled_column(feature.rule, feature.name, values, faults)
+        return _encodable(ruled_column(feature.rule, feature.name, values, faults, feature.spellings), where)
     if feature.kind == "numeric":
         return _numbers(feature, values, where)
     return _texts(feature, values, where)
@@ -250,7 +293,7 @@ def _either_key(instance: Mapping[str, Any], index: int, interface: Interface) -
     return instance[given[0]] if given else None
 
 
-def _encodable(texts: list[str], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+def _encodable(texts: Sequence[str] | npt.NDArray[np.object_], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
     column = np.empty(len(texts), dtype=object)
     column[:] = texts
     try:
@@ -266,19 +309,6 @@ def _encodable(texts: list[str], where: Callable[[int], str]) -> npt.NDArray[np.
                     received=ascii(text)[:80],
                 ) from None
     return column
-
-
-def _unknown(name: str, where: str, interface: Interface) -> DataError:
-    if name == interface.label:
-        return DataError("it is the label, which the model predicts", where=where, fix="Leave it out")
-    close = difflib.get_close_matches(name, interface.names, n=1)
-    return DataError(
-        "there is no such feature",
-        where=where,
-        expected=f"names among {', '.join(interface.names)}",
-        received=_show(name),
-        fix=f'Perhaps "{close[0]}" is meant' if close else None,
-    )
 
 
 def _missing(feature: Input, where: str) -> DataError:
@@ -312,7 +342,3 @@ def _show(value: Any) -> str:
 def _show_int(value: int) -> str:
     # Python refuses to print integers of thousands of digits.
     return str(value) if abs(value) < 10**80 else "an integer of more than 80 digits"
-
-
-def _show_name(name: str) -> str:
-    return name if len(name) <= 80 else f"{name[:77]}..."

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from headrace.core.artifacts import quarantine as quarantined_rows
-from headrace.core.artifacts.quarantine import QuarantinedRow, Reason
+from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.rows.validate import quarantine
-from headrace.core.scoring.to_tensors import Fault
+from headrace.core.rules.fault import Fault, shown
 from headrace.core.sources.source import Rows
-from headrace.core.values.columns import Mask
+from headrace.core.values.columns import Mask, json_value
 
-_SHOWN = 40
+_NONE: Mapping[str, pa.Array] = MappingProxyType({})
 
 
 class RowFaults:
@@ -38,17 +40,23 @@ class RowFaults:
         mask[list(self._by_row)] = False
         return mask
 
-    def add(self, faults: Iterable[Fault], at: npt.NDArray[np.int64] | None = None) -> None:
-        """Adds faults of all rows, or of those at `at`."""
-        for fault in faults:
+    def add(
+        self,
+        faults: Iterable[Fault],
+        at: npt.NDArray[np.int64] | None = None,
+        columns: Mapping[str, pa.Array] = _NONE,
+    ) -> None:
+        """Adds faults that refuse, of all rows or of those at `at`; `columns` are those besides the batch's own."""
+        for fault in (fault for fault in faults if fault.refuses):
             for index in np.flatnonzero(fault.rows).tolist():
                 row = index if at is None else int(at[index])
-                value = "" if fault.column is None else self._shown(fault.column, row)
+                value = "" if fault.column is None else self._shown(fault.column, row, columns)
                 self._by_row[row].append(quarantined_rows.Fault(fault.column, fault.reason, fault.message(value)))
 
-    def blame(self, row: int, reason: Reason, message: str) -> None:
-        """Adds a fault of one row as a whole."""
-        self._by_row[row].append(quarantined_rows.Fault(None, reason, message))
+    def blame(self, row: int, said: str | Sequence[quarantined_rows.Fault]) -> None:
+        """Adds that the model failed on a row, in words, or the faults for which a server refused it."""
+        faults = [quarantined_rows.Fault(None, "model_failed", said)] if isinstance(said, str) else said
+        self._by_row[row] += faults
 
     def rows(self, columns: Sequence[str]) -> Iterator[QuarantinedRow]:
         """The rows at fault, with what they held in those of `columns` that are there.
@@ -62,7 +70,6 @@ class RowFaults:
         for row, faults in self._by_row.items():
             yield quarantine(rows, row, there, *faults)
 
-    def _shown(self, column: str, row: int) -> str:
-        value = self._rows.batch.column(column)[row].as_py()
-        text = f'"{value}"' if isinstance(value, str) else str(value)
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    def _shown(self, column: str, row: int, columns: Mapping[str, pa.Array]) -> str:
+        values = columns[column] if column in columns else self._rows.batch.column(column)
+        return shown(json_value(values[row]))

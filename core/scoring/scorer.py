@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.core.artifacts import quarantine
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, PlatformError
+from headrace.core.rules.column import bytes_fault, key_fault
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.fault import Fault
+from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.binding import MODEL_VERSION, and_key, declared, keyed, with_key_input, with_optional
 from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
@@ -24,14 +29,19 @@ from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.distinct_texts.coded_model import CodedModel
 from headrace.core.scoring.predictor import BLOCK_ROWS, Predictor
 from headrace.core.scoring.row_faults import RowFaults
+from headrace.core.scoring.rule_faults import derived_faults
 from headrace.core.scoring.to_columns import Answer, columns_of, joined, same, type_of
-from headrace.core.scoring.to_tensors import Fault, Feed, Feeds, feeds_of
+from headrace.core.scoring.to_tensors import Feed, Feeds, feeds_of
 from headrace.core.sources.source import Rows
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.tensorflow_import import import_tensorflow
+from headrace.core.values.columns import texts
 
 # Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
 _MIXED_ROWS = 20 * BLOCK_ROWS
+
+# Of a row without an answer: what the model said, or the faults for which a server refused it.
+Said: TypeAlias = str | Sequence[quarantine.Fault]
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,13 @@ class Scored:
         predictions: for each row that has one: the key under its own name, the outputs, `model_version`.
         numbers: the rows' numbers in their file, [rows].
         quarantined: the other rows, in order, refused ones too.
+        counts: rows that broke a rule of the Model.
     """
 
     predictions: pa.RecordBatch
     numbers: npt.NDArray[np.int64]
     quarantined: tuple[QuarantinedRow, ...] = ()
+    counts: RuleCounts = field(default_factory=RuleCounts)
 
 
 class RowScorer:
@@ -95,16 +107,16 @@ class RowScorer:
         """
         batch = rows.batch
         faults = RowFaults(rows)
-        faults.add(self._key_faults(batch))
         feeds = feeds_of(batch, self._inputs)
-        faults.add(feeds.faults)
+        found, derived = self._in_order([*self._key_faults(batch), *feeds.faults], feeds)
+        faults.add(found, columns=derived)
         at, chosen = np.arange(feeds.rows), feeds.feeds
         if faults.any:
             good = faults.good
             at, chosen = at[good], [feed.where(good) for feed in chosen]
         answers, failed = self._answers(chosen, len(at))
         for row, message in failed.items():
-            faults.blame(int(at[row]), "model_failed", message)
+            faults.blame(int(at[row]), message)
         at = np.delete(at, list(failed))
         made = columns_of(answers, self.takes.outputs, len(at))
         faults.add(made.faults, at)
@@ -116,7 +128,17 @@ class RowScorer:
             self._predictions(batch, at, arrays),
             rows.numbers[at],
             tuple(sorted(quarantined, key=lambda row: row.row)),
+            RuleCounts.of(found, faults.good) if self.takes.rules is not None and found else RuleCounts(),
         )
+
+    def _in_order(self, found: list[Fault], feeds: Feeds) -> tuple[list[Fault], Mapping[str, pa.Array]]:
+        """Faults in the order in which preprocess reports them, those of derived features too; and these features."""
+        rules = self.takes.rules
+        if rules is None:
+            return found, {}
+        more, derived = derived_faults(rules, feeds.feeds, feeds.rows)
+        names = {taken.columns[0]: taken.name for taken in self.takes.inputs}
+        return sorted([*found, *more], key=lambda f: rules.position(names.get(str(f.column), f.column))), derived
 
     def _predictions(
         self, batch: pa.RecordBatch, kept: npt.NDArray[np.int64], arrays: list[pa.Array]
@@ -138,14 +160,17 @@ class RowScorer:
                 "the rows lack the key's column", where=name, received=f"columns {', '.join(batch.schema.names)}"
             )
         column = batch.column(name)
+        found: list[Fault] = []
+        if self.takes.rules is not None and (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+            column, bad = texts(column)
+            found = [bytes_fault(name, bad)] if bad.any() else []
+            column = pc.if_else(pa.array(bad), "-", column)
         missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             missing = missing | pc.equal(column, "").fill_null(False).to_numpy(zero_copy_only=False)
-        if not missing.any():
-            return []
-        return [Fault(name, "missing_key", missing, lambda _: f"{name} is empty, and is the key")]
+        return [*found, key_fault(name, missing)] if missing.any() else found
 
-    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], dict[int, str]]:
+    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
         """What the model answers the rows on which it does not fail, and for the others what it said."""
         pieces, failed = answered(
             lambda begin, end: self._call([f.slice(begin, end) for f in feeds], end - begin), rows
@@ -182,6 +207,7 @@ class Scorer(RowScorer):
         inputs: Feeding | Sequence[str] | None = None,
         optional: Collection[str] = (),
         intra_op_threads: int | None = None,
+        rules: Mode = "enforce",
     ) -> None:
         """Loads a model and makes a first prediction, which is slower than those after it.
 
@@ -195,6 +221,7 @@ class Scorer(RowScorer):
                 it itself.
             intra_op_threads: that one operation may use; None for all cores. It is set before TensorFlow starts, or
                 not at all.
+            rules: "enforce" quarantines rows that break a Model's rules, "warn" predicts and counts them.
 
         Raises:
             UsageError: nothing that can be loaded is there, or inputs and columns do not go together.
@@ -206,7 +233,7 @@ class Scorer(RowScorer):
         import_tensorflow()
         from headrace.core.saved_model import loaded
 
-        self.source = find_source(model, name="model")
+        self.source = find_source(model, name="model", rules=rules)
         loaded.configure(intra_op_threads)
         # It stays as long as the model, which may read its assets whenever it is called.
         self._files = LocalCopy(self.source.saved_model)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.predictor import not_finite
-from headrace.core.scoring.to_tensors import Fault
 from headrace.core.values.columns import Mask
 
 # What a model answered: numbers as numpy, [rows] or [rows, n]; text as Arrow's binary, flat.

@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Reason
 from headrace.core.errors import DataError
+from headrace.core.rules.column import CategoryRule, NumberRule
+from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import FLOATS, ModelInput
+from headrace.core.scoring.ruled import ruled_numbers, ruled_texts
 from headrace.core.scoring.texts import spread, texts_of
 from headrace.core.sources.json_values import column_of
 from headrace.core.values.columns import Mask, as_text, blank, is_text, logical
@@ -31,23 +34,6 @@ _MOST_BFLOAT16 = float.fromhex("0x1.fep127")
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
 _EMPTY_LISTS = pa.list_(pa.null())
-
-
-@dataclass
-class Fault:
-    """A rule that rows of a column broke.
-
-    Attributes:
-        column: its name, or None where the fault is in what the model answered.
-        reason: of quarantine's.
-        rows: which rows did, [rows].
-        message: what to say of a value.
-    """
-
-    column: str | None
-    reason: Reason
-    rows: Mask
-    message: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -202,6 +188,8 @@ def _parsed(text: str) -> Any:
 
 
 def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+    if isinstance(taken.rule, CategoryRule):
+        return ruled_texts(taken.rule, name, taken, column, faults)
     texts, missing = texts_of(name, taken, column)
     if missing is not None and not taken.optional:
         _blame(faults, name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional")
@@ -253,9 +241,15 @@ def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault])
             plain = plain.astype(np.float64)
         with np.errstate(over="ignore"):
             values: Numbers = plain.astype(dtype, copy=False)
-        wrong = np.isinf(values) if taken.optional else ~np.isfinite(values)
-        if taken.dtype != "bfloat16" and not wrong.any():
+        if isinstance(taken.rule, NumberRule):
+            good = taken.rule.hold(plain)
+        else:
+            wrong = np.isinf(values) if taken.optional else ~np.isfinite(values)
+            good = taken.dtype != "bfloat16" and not wrong.any()
+        if good:
             return values
+    if isinstance(taken.rule, NumberRule):
+        return ruled_numbers(taken.rule, name, column, faults)
     wide, missing, wrong = parse_numbers(column)
     _blame(faults, name, "not_a_number", wrong, lambda value: f"{name} is {value}, which is not a finite number")
     if not taken.optional:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
+from typing import Any
 
+# As `numbers` reads text: ASCII digits, and blanks around them.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_BLANKS = " \t\n\v\f\r"
 # Below this Python formats a fraction with an exponent: 0.0001, but 1e-05.
 _SMALLEST_EXPONENT = -4
 
@@ -27,6 +32,27 @@ def text_of(value: bool | int | float | str | Decimal) -> str:
     if isinstance(value, Decimal) and value.is_finite():
         return _decimal_text(value)
     raise TypeError(f"a value of type {type(value).__name__} has no text")
+
+
+def number_of(value: Any) -> float | None:
+    """The number of a value, the nearest float64, infinite for one beyond all; None where it is missing.
+
+    Raises:
+        ValueError: it is not a finite number, or text that says one.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        text = value.strip(_BLANKS)
+        if text and not _NUMBER.fullmatch(text):
+            raise ValueError(text)
+        return float(text) if text else None
+    if not isinstance(value, bool | int | float) or (isinstance(value, float) and math.isinf(value)):
+        raise ValueError(str(type(value)))
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _decimal_text(value: Decimal) -> str:

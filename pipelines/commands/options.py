@@ -60,6 +60,14 @@ baseline = click.option(
     metavar="PATH_OR_RUN",
     help="Earlier statistics.json, its Examples, or their run, which drift is measured against.",
 )
+rules = click.option(
+    "--rules",
+    type=click.Choice(["enforce", "warn"]),
+    default="enforce",
+    show_default=True,
+    help="Rules of the Model's Problem: enforce refuses rows that break one; warn predicts and counts values out of "
+    "bounds or outside a vocabulary.",
+)
 append = click.option(
     "--append",
     is_flag=True,

@@ -103,6 +103,7 @@ def tuned(
 @score_options.partition_by
 @score_options.approach
 @options.csv
+@options.rules
 @score_options.batch_rows
 @option(
     "--max-divergence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ _NOWHERE = "-"
 )
 @option("--optional", multiple=True, metavar="INPUT", rare=True, help="Input whose values may be missing (repeatable).")
 @options.csv
+@options.rules
 @score_options.batch_rows
 @option(
     "--scoring-threads", default=0, metavar="N", rare=True, help="Number of batches at once (default: 0, one per core)."
@@ -110,15 +112,13 @@ def score(
 
 
 def _score(config: Any, csv: tuple[str, ...], as_json: bool) -> None:
-    import dataclasses
-
     from headrace.components.score.identity import score_identity, version_of
     from headrace.components.score.score import approach_of, score
     from headrace.core.sources.open import data_version, list_paths
 
     config.check_output()
     version = data_version(list_paths(config.data), config.csv)
-    names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach")
+    names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach", "rules")
     settings = {name: getattr(config, name) for name in names}
     identity = score_identity(version_of(config.model, config.endpoint), version, csv=csv, **settings)
     config = dataclasses.replace(config, identity=identity, data_version=version)
@@ -137,6 +137,9 @@ def _score(config: Any, csv: tuple[str, ...], as_json: bool) -> None:
         )
         for reason, rows in result.reasons.items():
             console.print(f"quarantined, {reason}: {rows:,}")
+        for reason, columns in result.rules.predicted.items():
+            for column, rows in columns.items():
+                console.print(f"predicted, {reason} in {column}: {rows:,}", markup=False)
 
 
 def _describe(config: Any, as_json: bool) -> None:
@@ -158,7 +161,14 @@ def _describe(config: Any, as_json: bool) -> None:
                 from headrace.components.score.score import form_of
 
                 form = form_of(config, config.job).text
-            print_json({"model_version": source.model_version, "takes": source.takes, "form": form}, console.file)
+            print_json(
+                {
+                    "model_version": source.model_version,
+                    "takes": dataclasses.replace(source.takes, rules=None),
+                    "form": form,
+                },
+                console.file,
+            )
             return
         console.print(f"model version {source.model_version}", markup=False)
         console.print(source.takes.text(), markup=False)

@@ -136,14 +136,15 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 @click.command()
 @options.model
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
+@options.rules
 @json_option
-def deploy(model: str, endpoint: str, as_json: bool) -> None:
+def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
     """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback."""
     from headrace.components.deploy.local import publisher
 
     check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     with showing("deploy", endpoint) as (console, report):
-        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), report)
+        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules), report)
         if as_json:
             print_json(result, console.file)
             return
@@ -162,7 +163,8 @@ def deploy(model: str, endpoint: str, as_json: bool) -> None:
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 for any free port.",
 )
-def serve(path: str, host: str, port: int) -> None:
+@options.rules
+def serve(path: str, host: str, port: int, rules: Any) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
 
     \b
@@ -171,13 +173,14 @@ def serve(path: str, host: str, port: int) -> None:
       POST /v1/models/NAME:predict      TensorFlow Serving's REST interface
       GET  /v1/models/NAME[/metadata]   the same
       GET  /health                      200 once the model is loaded
+      GET  /metrics                     rows refused by rule and field, as Prometheus reads them
     """
     from headrace.components.serve import server
 
     def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
-    server.serve(server.ServeConfig(source=path, host=host, port=port), report)
+    server.serve(server.ServeConfig(source=path, host=host, port=port, rules=rules), report)
 
 
 def _added(update: Update, output: str) -> str:

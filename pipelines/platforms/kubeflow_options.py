@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.core.errors import UsageError
+from headrace.core.rules.mode import check_mode
 from headrace.pipelines.platforms.images import ROLES, VERTEX_ALONE
 from headrace.pipelines.platforms.options import check
 
@@ -221,8 +222,10 @@ class ServingOptions:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     timeout_minutes: int = 15
+    rules: str = "enforce"
 
     def __post_init__(self) -> None:
+        check_mode(self.rules, where="rules")
         check(bool(_CPU.match(self.cpu)), "cpu is not valid", expected="such as 2 or 500m", received=self.cpu)
         check(bool(_QUANTITY.match(self.memory)), "memory is not valid", expected="such as 8Gi", received=self.memory)
         check(self.mode in _MODES, "mode is not valid", expected=" or ".join(_MODES), received=self.mode)

@@ -181,6 +181,7 @@ class VertexPlatform:
             aliases=list(self._options.endpoint.aliases),
             labels=self._labels("register"),
             encryption_key=self._options.encryption_key,
+            rules=self._options.endpoint.rules,
         )
         return self.configure_task(task, cache=False).output
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.core.errors import UsageError
+from headrace.core.rules.mode import check_mode
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
 from headrace.pipelines.platforms.options import check
@@ -172,6 +173,8 @@ class EndpointOptions:
         traffic: percentage of the requests for a new version; the others keep their proportions of the rest.
         aliases: of the version in the Model Registry; other versions lose them.
         timeout_minutes: maximum time until the model is served, in minutes.
+        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them; it belongs to the
+            registered version.
     """
 
     machine_type: str = "n1-standard-4"
@@ -182,8 +185,10 @@ class EndpointOptions:
     traffic: int = 100
     aliases: tuple[str, ...] = ("champion",)
     timeout_minutes: int = 60
+    rules: str = "enforce"
 
     def __post_init__(self) -> None:
+        check_mode(self.rules, where="rules")
         vertex_rules.check_machine(self.machine_type, self.accelerator, self.accelerator_count, shared=True)
         if not 1 <= self.min_replicas <= self.max_replicas:
             received = f"{self.min_replicas} to {self.max_replicas}"

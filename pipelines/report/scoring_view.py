@@ -25,6 +25,7 @@ class Scoring:
         facts: (name, value) of the scoring.
         numeric: numeric outputs, and the label in training after the output that predicts it.
         categorical: other outputs.
+        rules: rows that broke a rule of the Problem: column, rule, refused rows, predicted rows.
         quantiles: of the output that predicts the label: percentage of rows, prediction, label, difference.
     """
 
@@ -33,6 +34,7 @@ class Scoring:
     facts: tuple[tuple[str, str], ...]
     numeric: tuple[Feature, ...]
     categorical: tuple[Feature, ...]
+    rules: tuple[tuple[str, str, str, str], ...]
     quantiles: tuple[tuple[str, str, str, str], ...]
 
 
@@ -61,6 +63,7 @@ def scoring(artifacts: Artifacts) -> Scoring | None:
         ("Written as", text(manifest.get("sink"))),
         ("Into", text(known.get("destination"))),
         ("Folders of", text(manifest.get("partition_by"))),
+        ("Rules of the Problem", _mode(mapping(known.get("rules")))),
         *(("Note", str(note)) for note in items(manifest.get("notes"))),
     ]
     return Scoring(
@@ -69,7 +72,31 @@ def scoring(artifacts: Artifacts) -> Scoring | None:
         facts=tuple((name, value) for name, value in facts if value is not None),
         numeric=tuple(numeric),
         categorical=tuple(categorical),
+        rules=_rules(mapping(known.get("rules"))),
         quantiles=_quantiles(mapping(outputs.get(text(training.get("output")) or "")), training),
+    )
+
+
+def _mode(rules: Mapping[str, Any]) -> str | None:
+    texts = {
+        "enforce": "enforced: rows that break one are refused",
+        "warn": "counted: rows that break one are predicted",
+    }
+    return texts.get(text(rules.get("mode")) or "")
+
+
+def _rules(rules: Mapping[str, Any]) -> tuple[tuple[str, str, str, str], ...]:
+    counts = [
+        {
+            (column, reason): number(rows) or 0.0
+            for reason, of in mapping(rules.get(what)).items()
+            for column, rows in mapping(of).items()
+        }
+        for what in ("refused", "predicted")
+    ]
+    return tuple(
+        (str(column), str(reason), *(formats.count(of.get((column, reason), 0.0)) for of in counts))  # type: ignore[misc]
+        for column, reason in sorted({*counts[0], *counts[1]})
     )
 
 

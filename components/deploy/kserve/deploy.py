@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress, silent
+from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
@@ -41,6 +42,7 @@ class ServiceConfig:
         image_pull_policy, image_pull_secrets: in the form of Kubernetes.
         labels: of the InferenceService.
         timeout_minutes: maximum time until it is ready, in minutes.
+        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
     """
 
     image: str
@@ -61,6 +63,10 @@ class ServiceConfig:
     image_pull_secrets: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     timeout_minutes: int = 15
+    rules: Mode = "enforce"
+
+    def __post_init__(self) -> None:
+        check_mode(self.rules, where="rules")
 
 
 class Services(Protocol):
@@ -133,7 +139,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
                 "image": config.image,
                 "imagePullPolicy": config.image_pull_policy,
                 "command": ["python", "-m", "headrace.components.serve.server"],
-                "args": [_MOUNTED, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT)],  # noqa: S104
+                "args": [_MOUNTED, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_mode(config)],  # noqa: S104
                 "env": [{"name": "STORAGE_URI", "value": storage_uri(model, config)}],
                 "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
                 "readinessProbe": {"httpGet": {"path": "/health", "port": _PORT}, "periodSeconds": 5},
@@ -162,6 +168,10 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
         },
         "spec": {"predictor": predictor},
     }
+
+
+def _mode(config: ServiceConfig) -> tuple[str, ...]:
+    return () if config.rules == "enforce" else ("--rules", config.rules)
 
 
 def storage_uri(model: str, config: ServiceConfig) -> str:

@@ -4,7 +4,9 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def deploy(model: str, endpoint: str, deployment: dsl.Output[dsl.Artifact], root: str = "") -> None:
+def deploy(
+    model: str, endpoint: str, deployment: dsl.Output[dsl.Artifact], root: str = "", rules: str = "enforce"
+) -> None:
     """Publishes a registered model, starts its server, checks golden rows over HTTP, and switches the endpoint to it.
 
     The previous version is kept for a rollback. When a check fails, the endpoint does not change.
@@ -13,8 +15,10 @@ def deploy(model: str, endpoint: str, deployment: dsl.Output[dsl.Artifact], root
         model: URI of the model in the registry.
         endpoint: the endpoint's folder.
         root: pipeline root, where the run's records are stored; "" for no records.
+        rules: enforce refuses rows that break the rules of the Model's Problem; warn predicts and counts those whose
+            values are out of bounds or unknown.
         deployment: URL and versions of the endpoint.
     """
     from headrace.components.deploy.local import step
 
-    step.run(model, endpoint, root, deployment)
+    step.run(model, endpoint, root, deployment, rules)

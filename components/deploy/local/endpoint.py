@@ -11,6 +11,7 @@ from typing import Any, Literal
 from headrace.components.registry.folder.registry import check_version
 from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.rules.mode import Mode
 from headrace.core.storage.output import publishing
 
 Action = Literal["deploy", "rollback"]
@@ -45,6 +46,7 @@ class EndpointState:
         url: of the server; None when it was stopped.
         pid: process id of the server; None when it was stopped.
         history: the versions that went live, latest last.
+        rules: mode of the Model's rules in the server, which a rollback keeps.
     """
 
     name: str
@@ -53,6 +55,7 @@ class EndpointState:
     url: str | None
     pid: int | None
     history: tuple[Change, ...] = ()
+    rules: Mode = "enforce"
 
     def switched(self, version: str, action: Action, *, previous: str | None, url: str, pid: int) -> EndpointState:
         """The state after `version` went live."""
@@ -102,6 +105,7 @@ class EndpointFolder:
                 url=content["url"],
                 pid=content["pid"],
                 history=tuple(Change(c["version"], c["action"], c["at"]) for c in content["history"]),
+                rules=content.get("rules", "enforce"),
             )
         except (KeyError, TypeError) as error:
             raise DataError("endpoint.json is damaged", where=self._state, received=repr(error)) from error

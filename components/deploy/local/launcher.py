@@ -16,6 +16,7 @@ from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
 from headrace.core import storage
 from headrace.core.errors import PlatformError
+from headrace.core.rules.mode import Mode
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 # A graceful shutdown finishes running requests; the server's time limit per request is 30 s.
@@ -29,6 +30,7 @@ def start(
     name: str,
     version: str,
     *,
+    rules: Mode = "enforce",
     servers: Path,
     log: Path,
     lock: int,
@@ -44,6 +46,7 @@ def start(
         model: the Model's folder.
         name: of the model in URLs.
         version: that the server must report.
+        rules: mode of the Model's rules.
         servers: the folder where servers announce themselves.
         log: file of the server's output.
         lock: the endpoint's lock.
@@ -65,6 +68,7 @@ def start(
             # -P: a folder `components` or a file `numpy.py` in the working folder must not be imported.
             [
                 *(sys.executable, "-P", "-m", processes.MODULE, str(model), "--name", name, "--port", "0"),
+                *("--rules", rules),
                 *("--host", "127.0.0.1", "--announce", str(servers), "--inherited-lock", str(lock)),
             ],
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
+from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
 
@@ -37,9 +38,11 @@ class DeployConfig:
         start_timeout_s: maximum time until the server responds, in seconds.
         lock_timeout_s: maximum time to wait for another deployment to the same endpoint, in seconds.
         keep_versions: number of versions to keep besides the live and the previous one.
+        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
 
     Raises:
-        UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions.
+        UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions, or
+            a mode of rules that does not exist.
     """
 
     model: str
@@ -48,8 +51,10 @@ class DeployConfig:
     start_timeout_s: float = 120.0
     lock_timeout_s: float = 300.0
     keep_versions: int = 3
+    rules: Mode = "enforce"
 
     def __post_init__(self) -> None:
+        check_mode(self.rules)
         if self.name is not None and not _NAME.match(self.name):
             raise UsageError(
                 "the model name is not valid",
@@ -114,7 +119,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         if version not in used or not folder.version_path(version).is_dir():
             report("publishing the model")
             folder.publish(config.model, version)
-        switch = Switch(folder, lock, config.start_timeout_s, report)
+        switch = Switch(folder, lock, config.start_timeout_s, report, config.rules)
         try:
             result = switch.to(version, name, "deploy", state)
         except PlatformError:
@@ -173,7 +178,7 @@ def rollback(
                 expected=f"one of {', '.join(folder.versions())}",
                 received=repr(target),
             )
-        return Switch(folder, lock, start_timeout_s, report).to(target, state.name, "rollback", state)
+        return Switch(folder, lock, start_timeout_s, report, state.rules).to(target, state.name, "rollback", state)
 
 
 def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:

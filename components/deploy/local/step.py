@@ -13,11 +13,12 @@ from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(model: str, endpoint: str, root: str, deployment: Any) -> None:
+def run(model: str, endpoint: str, root: str, deployment: Any, rules: str = "enforce") -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
-        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint), step.progress)
+        config = publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules)  # type: ignore[arg-type]
+        result = publisher.deploy(config, step.progress)
         what = {
             "version": result.version,
             "previous": result.previous,

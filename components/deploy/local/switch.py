@@ -14,6 +14,7 @@ from headrace.core import storage
 from headrace.core.artifacts.model import open_model
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.progress import Progress
+from headrace.core.rules.mode import Mode
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,19 @@ class DeployResult:
 class Switch:
     """Starts and checks a version's server, and makes it the live one."""
 
-    def __init__(self, folder: EndpointFolder, lock: int, start_timeout_s: float, report: Progress) -> None:
+    def __init__(
+        self, folder: EndpointFolder, lock: int, start_timeout_s: float, report: Progress, rules: Mode = "enforce"
+    ) -> None:
         self._folder = folder
         self._lock = lock
         self._timeout_s = start_timeout_s
         self._report = report
+        self._rules = rules
 
     def to(self, version: str, name: str, action: Action, state: EndpointState | None) -> DeployResult:
         """Makes `version` live; if it is live and its golden rows agree, nothing changes."""
         golden = read_golden(str(self._folder.version_path(version)))
-        if state is not None and state.live == version and state.name == name:
+        if state is not None and (state.live, state.name, state.rules) == (version, name, self._rules):
             rows = self._live_rows(state, golden)
             if rows is not None and state.url is not None and state.pid is not None:
                 return DeployResult(version, state.previous, state.url, state.pid, rows)
@@ -58,7 +62,7 @@ class Switch:
             self._report("checking golden rows over HTTP")
             rows = client.check_golden(server.url, name, golden)
             self._report("switching to the new server")
-            after = _after(state, name, version, action, server.url, server.pid)
+            after = replace(_after(state, name, version, action, server.url, server.pid), rules=self._rules)
             self._folder.write(after)
         except BaseException:
             # Unless the switch had happened before a signal arrived.
@@ -85,6 +89,7 @@ class Switch:
             self._folder.version_path(version),
             name,
             version,
+            rules=self._rules,
             servers=self._folder.servers,
             log=self._folder.log,
             lock=self._lock,

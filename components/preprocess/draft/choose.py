@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from headrace.components.preprocess.draft.infer import Inferred
 from headrace.components.preprocess.draft.read import FirstRows
 from headrace.core.errors import DataError, UsageError
-from headrace.core.rows.validate import listed
+from headrace.core.rules.fault import listed
 from headrace.core.text import counted
 from headrace.core.values.columns import as_text
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from headrace.components.preprocess.check import separator_hint
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
-from headrace.core.rows.validate import listed
+from headrace.core.rules.fault import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, list_paths, read_part, source_of
 from headrace.core.text import counted

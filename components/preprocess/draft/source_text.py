@@ -12,7 +12,7 @@ from headrace.components.preprocess.draft.bounds import bounds
 from headrace.components.preprocess.draft.infer import Inferred, quoted
 from headrace.components.preprocess.draft.names import feature_names
 from headrace.components.preprocess.draft.read import FirstRows
-from headrace.core.rows.validate import listed
+from headrace.core.rules.fault import listed
 
 _WIDTH = 120
 # Maximum number of values in a vocabulary; columns with more are hashed and embedded.

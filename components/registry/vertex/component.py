@@ -15,6 +15,7 @@ def register(
     aliases: list = ["champion"],  # type: ignore[type-arg]  # noqa: B006 - kfp reads the value
     labels: dict = {},  # type: ignore[type-arg]  # noqa: B006
     encryption_key: str = "",
+    rules: str = "enforce",
 ) -> str:
     """Uploads a blessed model as a version of its entry in the Model Registry; creates the entry if needed.
 
@@ -29,13 +30,15 @@ def register(
         aliases: of the version; other versions lose them.
         labels: of the model, for billing.
         encryption_key: a key of Cloud KMS, or "".
+        rules: enforce lets the version's server refuse rows that break the rules of the Model's Problem; warn lets it
+            predict and count those whose values are out of bounds or unknown.
 
     Returns:
         The version, as projects/PROJECT/locations/REGION/models/ID@VERSION.
     """
     from headrace.components.registry.vertex import register as vertex
 
-    return vertex.run(registry, root, model, evaluation, serving_image, aliases, labels, encryption_key)
+    return vertex.run(registry, root, model, evaluation, serving_image, aliases, labels, encryption_key, rules)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)

@@ -12,6 +12,7 @@ from google.api_core import exceptions as api
 from headrace.core import storage
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
@@ -35,6 +36,7 @@ class UploadConfig:
         aliases: of the version.
         labels: of the model.
         encryption_key: of Cloud KMS, or "".
+        rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
 
     Raises:
         UsageError: a name that the service would reject, or a model that it cannot read.
@@ -47,8 +49,10 @@ class UploadConfig:
     aliases: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     encryption_key: str = ""
+    rules: Mode = "enforce"
 
     def __post_init__(self) -> None:
+        check_mode(self.rules, where="rules")
         if not _NAME.match(self.registry):
             raise UsageError(
                 "the registry name is not valid",
@@ -99,6 +103,9 @@ def upload(config: UploadConfig) -> str:
                 serving_container_predict_route="/predict",
                 serving_container_health_route="/health",
                 serving_container_ports=[_PORT],
+                serving_container_environment_variables=(
+                    None if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
+                ),
                 display_name=model_id,
                 project=project,
                 location=location,
@@ -148,6 +155,7 @@ def run(
     aliases: Sequence[str],
     labels: Mapping[str, str],
     encryption_key: str,
+    rules: str = "enforce",
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -170,6 +178,7 @@ def run(
                 aliases=tuple(aliases),
                 labels=labels,
                 encryption_key=encryption_key,
+                rules=rules,  # type: ignore[arg-type]
             )
         )
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}

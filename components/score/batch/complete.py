@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -22,6 +22,9 @@ from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifes
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.core.artifacts.set_aside import set_aside
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.shares import check_shares
+from headrace.core.saved_model.interface import Takes
 from headrace.core.sources.open import size_of, sources_of
 from headrace.core.sources.source import Part, file_name
 
@@ -42,6 +45,7 @@ class Scored(NamedTuple):
     approach: str = "direct"
     notes: tuple[str, ...] = ()
     rows: int | None = None
+    takes: Takes | None = None
 
     @property
     def budget(self) -> float:
@@ -79,6 +83,8 @@ def publishable(scored: Scored) -> PredictionsManifest:
     of_parts = [r.part for r in whole if r.reasons]
     examples = [(parts[r.part].name, *shown) for r in whole for shown in r.examples]
     _check_budget(scored, rows_in, reasons, examples, of_parts)
+    counts = reduce(RuleCounts.merge, (result.rules for result in whole), RuleCounts())
+    _check_shares(scored, rows_in - sum(reasons.values()), counts)
     columns = _columns(scored, whole)
     waiting = sorted(
         (file for result in whole for file in result.written), key=lambda file: (file.part, file.index, file.partition)
@@ -125,6 +131,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
             for path, error in damaged.items()
         ),
         notes=scored.notes,
+        rules=_applied(scored, counts),
     )
 
 
@@ -178,6 +185,24 @@ def _check_budget(
         fix=f"Correct the rows, or give a larger --quarantine-budget. All rows: {command}",
         table=budget_table(reasons, rows_in, budget),
     )
+
+
+def _applied(scored: Scored, counts: RuleCounts) -> dict[str, Any] | None:
+    rules = None if scored.takes is None else scored.takes.rules
+    return None if rules is None else {"mode": rules.mode, **counts.to_json()}
+
+
+def _check_shares(scored: Scored, rows: int, counts: RuleCounts) -> None:
+    rules = None if scored.takes is None else scored.takes.rules
+    if scored.takes is None or rules is None or rules.mode == "warn":
+        return
+    declared = [rule.declared for rule in (*rules.inputs.values(), *rules.derived.values())]
+    columns = {taken.name: taken.columns[0] for taken in scored.takes.inputs}
+
+    def seen(measure: str, name: str) -> int:
+        return counts.let_through(f"{measure}_value", columns.get(name, name))
+
+    check_shares(declared, scored.config.data, rows, seen, fix="Correct the rows, or predict them by --rules warn")
 
 
 def _columns(scored: Scored, results: Sequence[PartResult]) -> tuple[OutputColumn, ...]:

@@ -18,6 +18,8 @@ from headrace.components.score.batch.drift import Distribution
 from headrace.components.score.sinks.sink import PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import PlatformError
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.interface import Takes
 from headrace.core.sources.source import Rows
 
@@ -79,6 +81,7 @@ class Model:
     inputs: tuple[tuple[str, str | tuple[str, ...]], ...] | tuple[str, ...] | None = None
     optional: tuple[str, ...] = ()
     intra_op_threads: int | None = None
+    rules: Mode = "enforce"
 
     @classmethod
     def of(
@@ -107,6 +110,7 @@ class Model:
             inputs=inputs,
             optional=self.optional,
             intra_op_threads=self.intra_op_threads or max(1, _cores() // default_threads()),
+            rules=self.rules,
         )
 
 
@@ -165,6 +169,7 @@ class PartResult:
         columns: of the predictions, as (name, type); () where there are none.
         distribution: of the predictions.
         error: what ended it; then nothing else counts.
+        rules: rows that broke a rule of the Model.
     """
 
     part: int
@@ -176,6 +181,7 @@ class PartResult:
     columns: tuple[tuple[str, str], ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
     error: Mapping[str, Any] | None = None
+    rules: RuleCounts = field(default_factory=RuleCounts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -185,6 +191,7 @@ class PartResult:
             "batches": self.batches,
             "predictions": sum(file.rows for file in self.written),
             "bytes": sum(file.bytes for file in self.written),
+            **self.rules.metrics,
         }
 
     def write(self, context: StageContext) -> None:
@@ -192,6 +199,7 @@ class PartResult:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "distribution"}
         plain["written"] = [dataclasses.asdict(file) for file in self.written]
         plain["distribution"] = self.distribution.to_record()
+        plain["rules"] = self.rules.to_json()
         storage.write_bytes(record_uri(context, self.part), json.dumps(plain).encode())
 
     @classmethod
@@ -210,6 +218,7 @@ class PartResult:
         plain["examples"] = tuple((row, message) for row, message in plain["examples"])
         plain["columns"] = tuple((name, kind) for name, kind in plain["columns"])
         plain["distribution"] = Distribution.from_record(plain["distribution"])
+        plain["rules"] = RuleCounts.from_json(plain["rules"])
         return cls(**plain)
 
 

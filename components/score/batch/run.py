@@ -29,6 +29,7 @@ from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
+from headrace.core.rules.counts import RuleCounts
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_parts, list_paths
 from headrace.core.sources.source import Part
@@ -108,6 +109,7 @@ def score(
                 approach,
                 tuple(notes),
                 rows,
+                scorer.takes,
             )
         )
         storage.remove(context.work)
@@ -124,6 +126,7 @@ def score(
         files=len(manifest.files),
         destination=manifest.destination,
         metrics=metrics,
+        rules=RuleCounts.from_json(manifest.rules or {}),
     )
 
 
@@ -177,4 +180,5 @@ def model_of(config: ScoreConfig) -> Model:
         inputs=config.inputs,
         optional=config.optional,
         intra_op_threads=config.intra_op_threads or None,
+        rules=config.rules,
     )

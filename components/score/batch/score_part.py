@@ -22,6 +22,7 @@ from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow, to_lines
 from headrace.core.errors import DataError, EmptyFile, HeadraceError, PlatformError
 from headrace.core.rows.prepare import prepared, prepared_columns
+from headrace.core.rules.counts import RuleCounts
 from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
@@ -138,6 +139,7 @@ def _write(
     examples: list[tuple[int, str]] = []
     columns: tuple[tuple[str, str], ...] = ()
     distributions = Distribution()
+    rules = RuleCounts()
 
     with (
         _Quarantine(quarantine_uri(context, part.index)) as quarantine,
@@ -147,6 +149,7 @@ def _write(
             scored = batch.scored
             rows += batch.rows
             count += 1
+            rules = rules.merge(scored.counts)
             if scored.quarantined:
                 quarantine.write(scored.quarantined)
                 reasons.update(str(row.fault.reason) for row in scored.quarantined)
@@ -168,6 +171,7 @@ def _write(
         examples=tuple(examples),
         columns=columns,
         distribution=distributions,
+        rules=rules,
     )
 
 

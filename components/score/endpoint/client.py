@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from headrace.components.score.endpoint.not_finite import NotFinite, rows_said
 from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds
+from headrace.components.score.endpoint.refused_rows import RefusedRows, rows_of
 from headrace.components.score.endpoint.tokens import FixedToken, GoogleTokens, Tokens
 from headrace.components.score.endpoint.wire import BrokenReply
 from headrace.components.score.options import EndpointOptions
@@ -118,6 +119,7 @@ class Client:
 
         Raises:
             RowsFailed: the server refuses the request; NotFinite, because predictions are not finite.
+            RefusedRows: rows of it break the rules of the server's Model.
             TooLarge: the request or the response exceeds a size limit.
             UsageError: access is denied, or the address or the method is wrong.
             PlatformError: the server failed at each attempt, or the deadline has passed.
@@ -217,6 +219,9 @@ class Client:
         rows = rows_said(response.content.decode("utf-8", "replace")) if status == 422 else None
         if rows is not None:
             raise NotFinite(f"the endpoint refuses the row: {said}", rows)
+        refused = rows_of(response.content) if status == 422 else None
+        if refused is not None:
+            raise RefusedRows(refused)
         if status in _ROWS_ARE_WRONG:
             raise RowsFailed(f"the endpoint refuses the row: {said}")
         if status == 413:

@@ -59,7 +59,7 @@ class Endpoint:
             PlatformError: the endpoint does not respond.
         """
         begun = time.time()
-        source = find_source(config.model, name="model") if config.model else None
+        source = find_source(config.model, name="model", rules=config.rules) if config.model else None
         client = Client(options, begun=begun)
         found = _metadata(client, options, config.signature)
         if found is None:

@@ -8,17 +8,21 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response, Stopped, Timing, TooLarge
 from headrace.components.score.endpoint.not_finite import answers_around
+from headrace.components.score.endpoint.refused_rows import RefusedRows
 from headrace.components.score.endpoint.request_size import RequestSize
 from headrace.components.score.endpoint.tokens import Tokens
 from headrace.components.score.options import EndpointOptions
+from headrace.core.artifacts.quarantine import Fault
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import and_key
 from headrace.core.saved_model.interface import Takes
 from headrace.core.scoring.bisect import RowsFailed, answered
-from headrace.core.scoring.scorer import RowScorer
+from headrace.core.scoring.scorer import RowScorer, Said
 from headrace.core.scoring.to_columns import Answer, joined
 from headrace.core.scoring.to_tensors import Feed
 
@@ -90,7 +94,7 @@ class EndpointScorer(RowScorer):
         self._answered = False
         self._refused = 0
 
-    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], dict[int, str]]:
+    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
         """Predicts the rows, in pieces with concurrent requests."""
         stop = threading.Event()
         step = self._size.rows
@@ -113,24 +117,44 @@ class EndpointScorer(RowScorer):
 
     def _piece(
         self, feeds: list[Feed], rows: int, stop: threading.Event
-    ) -> tuple[list[dict[str, Answer]], dict[int, str]]:
-        """The predictions for the accepted rows of a piece, and the messages for the refused rows."""
+    ) -> tuple[list[dict[str, Answer]], dict[int, Said]]:
+        """The predictions for the accepted rows of a piece, and the faults or messages of the refused rows."""
+        chosen, at = feeds, np.arange(rows)
+        refused: dict[int, Said] = {}
 
         def call(begin: int, end: int) -> dict[str, Answer]:
-            return self._asked([feed.slice(begin, end) for feed in feeds], end - begin, stop)
+            try:
+                return self._asked([feed.slice(begin, end) for feed in chosen], end - begin, stop)
+            except RefusedRows as error:
+                raise error.moved(begin) from None
 
         try:
-            return answered(call, rows)
+            while True:
+                try:
+                    answers, failed = answered(call, len(at))
+                    return answers, {**refused, **{int(at[row]): said for row, said in failed.items()}}
+                except RefusedRows as error:
+                    # The rest is requested without them.
+                    refused |= {int(at[row]): self._in_columns(faults) for row, faults in error.rows.items()}
+                    kept = np.ones(len(at), np.bool_)
+                    kept[list(error.rows)] = False
+                    chosen, at = [feed.where(kept) for feed in chosen], at[kept]
         except BaseException:
             # The error ends the batch, so the other requests are stopped.
             stop.set()
             raise
+
+    def _in_columns(self, faults: Sequence[Fault]) -> tuple[Fault, ...]:
+        """Faults of the server's fields as those of the columns that they are fed from."""
+        columns = {taken.name: taken.columns[0] for taken in self.takes.inputs}
+        return tuple(replace(fault, column=columns.get(str(fault.column), fault.column)) for fault in faults)
 
     def _asked(self, feeds: list[Feed], rows: int, stop: threading.Event) -> dict[str, Answer]:
         """Predicts rows, in as many requests as their size requires.
 
         Raises:
             RowsFailed: the endpoint refuses them, perhaps because of some of them.
+            RefusedRows: rows of it break a rule of the endpoint's Model.
         """
         answers = []
         begin, most = 0, rows
@@ -141,6 +165,8 @@ class EndpointScorer(RowScorer):
             except TooLarge:
                 most = max(1, count // 2)
                 continue
+            except RefusedRows as error:
+                raise error.moved(begin) from None
             except RowsFailed as error:
                 if rows == 1:
                     self._note_refusal(str(error))
@@ -177,6 +203,11 @@ class EndpointScorer(RowScorer):
 
         try:
             return self._client.post(self._options.url, body, read, stop)
+        except RefusedRows as error:
+            named = error.among(rows)
+            if not named.rows:
+                raise RowsFailed("the endpoint refuses rows that it was not sent") from None
+            raise named from None
         except TooLarge as error:
             if filled == 1:
                 raise RowsFailed(f"the endpoint refuses the row for its size: {error}") from None

@@ -22,6 +22,7 @@ def prepare(
     endpoint: str = "",
     job: str = "",
     runner: str = "",
+    rules: str = "enforce",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Prepared",
@@ -53,6 +54,7 @@ def prepare(
         sink, table, partition_by, csv: as in `score`.
         approach, endpoint, job, runner: the run's parameters; the pipeline is compiled for jobs of `options`, and
             accepts the approach auto or job and no value of the others.
+        rules: as in `score`.
         attempt: any text; another text makes the step run again if nothing else changed.
 
     Returns:
@@ -78,5 +80,6 @@ def prepare(
         endpoint=endpoint,
         job=job,
         runner=runner,
+        rules=rules,
     )
     return dataclasses.astuple(step.prepare(parameters, registered, options, labels))

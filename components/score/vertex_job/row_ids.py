@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ class NamedRows(RowScorer):
         self._naming = naming
         column = FIELD if naming == "position" else str(takes.key)
         name = ModelInput(FIELD, "string", None, (column,))
-        given = Takes(takes.signature, takes.inputs, tuple(outputs), takes.key, takes.key_input, takes.declared)
+        given = replace(takes, outputs=tuple(outputs))
         super().__init__(given, (name, *and_key(takes)), model_version)
 
     def score(self, rows: Rows) -> Scored:

@@ -46,6 +46,7 @@ class BatchFacts:
     partition_by: str = ""
     approach: str = "auto"
     csv: str = ""
+    rules: str = "enforce"
     max_divergence: float = 0.0
     webhook: str = ""
 
@@ -113,6 +114,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
             partition_by=facts.partition_by,
             approach=facts.approach,
             csv=options_of(facts.csv),
+            rules=facts.rules,
         )
     prepared = lineage.prepare_identity(scored) if scored else ""
     record = read_record(facts.root, "prepare", prepared) if prepared else None

@@ -65,9 +65,10 @@ def post(app: App, path: str, body: Any, **options: Any) -> httpx.Response:
 
 
 def error(response: httpx.Response) -> str:
-    """The one thing that an error's body holds."""
+    """What an error's body says; besides it, only refused rows are listed."""
     body = response.json()
-    assert list(body) == ["error"]
+    assert next(iter(body)) == "error"
+    assert set(body) <= {"error", "refused"}
     assert "Traceback" not in body["error"]
     return str(body["error"])
 
@@ -149,7 +150,7 @@ def test_head_and_other_methods(app: App) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/", "the path does not exist. Expected one of /health, /predict, /v1/models/natality[:predict]."),
+        ("/", "the path does not exist. Expected one of /health, /predict, /metrics, /v1/models/natality[:predict]."),
         ("/v1/models/other", 'the model does not exist. Expected "natality".'),
         ("/v1/models/natality/versions/v2", 'the version of natality does not exist. Expected "v1".'),
         ("/v1/models/natality:classify", "the method does not exist. Expected :predict."),
@@ -171,15 +172,12 @@ def test_unknown_paths(app: App, path: str, message: str) -> None:
         (b"[1]", "the body is not an object"),
         (b"{}", "the body does not hold rows"),
         (rb'{"\ud800": 1}', "the body has an unknown field"),
-        (rb'{"instances": [{"x\ud800": 1}]}', "instances[0].x\ud800: there is no such feature"),
         (b'{"instance": []}', 'the body has an unknown field. Expected {"instances": ...}'),
         (b'{"instances": {}}', "instances: the value is not an array"),
         (b'{"instances": []}', "instances: the number of rows is out of range. Expected 1 to 10000. Received: 0."),
         (b'{"instances": [1]}', "instances[0]: it is not an object"),
         (b'{"instances": [{"mother_age": NaN}]}', "the body is not JSON"),
         (b'{"instances": [{"mother_age": 1' + b"0" * 5000 + b"}]}", "the body is not JSON"),
-        (b'{"instances": [{}]}', "instances[0].mother_age: the feature is missing"),
-        (b'{"instances": [{"mother_age": "30", "plurality": "1"}]}', "instances[0].mother_age: it is a string"),
         (b'{"instances": [{}], "parameters": {"top": 3}}', "parameters: the model accepts no parameters"),
         (b'{"instances": [{}], "signature_name": "other"}', "signature_name: the signature does not exist"),
     ],
@@ -189,6 +187,103 @@ def test_each_bad_request_is_a_400(app: App, path: str, body: bytes, message: st
     response = post(app, path, body)
     assert response.status_code == 400
     assert error(response).startswith(message)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])
+def test_rows_that_break_a_rule_are_a_422_that_names_row_field_and_reason(app: App, path: str) -> None:
+    bad = [
+        {"plurality": "1", "mother_agee": 30},
+        {"mother_age": "young", "plurality": ""},
+        {"mother_age": 30, "plurality": "1", "mother_smokes": ["true"]},
+    ]
+    response = post(app, path, {"instances": [ROWS[0], *bad]})
+    assert response.status_code == 422
+    assert response.json()["refused"] == [
+        {
+            "row": 1,
+            "column": "mother_age",
+            "reason": "missing_value",
+            "message": "mother_age is missing, and is not optional",
+        },
+        {
+            "row": 2,
+            "column": "mother_age",
+            "reason": "not_a_number",
+            "message": 'mother_age is "young", which is not a finite number',
+        },
+        {
+            "row": 2,
+            "column": "plurality",
+            "reason": "missing_value",
+            "message": "plurality is missing, and is not optional",
+        },
+        {
+            "row": 3,
+            "column": "mother_smokes",
+            "reason": "malformed_row",
+            "message": "mother_smokes is ['true'], which is not one value",
+        },
+    ]
+    assert error(response) == (
+        "3 of 4 rows break the rules of the model. Received: instances[1].mother_age: mother_age is missing, and is "
+        'not optional; instances[2].mother_age: mother_age is "young", which is not a finite number; '
+        "instances[3].mother_smokes: mother_smokes is ['true'], which is not one value. "
+        'The field "mother_agee" is ignored: perhaps mother_age is meant.'
+    )
+    assert error(post(app, path, {"instances": [bad[1]]})) == (
+        'instances[0].mother_age: mother_age is "young", which is not a finite number.'
+    )
+    metrics = get(app, "/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert [line for line in metrics.text.splitlines() if not line.startswith("#")] == [
+        'headrace_refused_rows_total{rule="malformed_row",field="mother_smokes"} 1',
+        'headrace_refused_rows_total{rule="missing_value",field="mother_age"} 1',
+        'headrace_refused_rows_total{rule="missing_value",field="plurality"} 2',
+        'headrace_refused_rows_total{rule="not_a_number",field="mother_age"} 2',
+    ]
+
+
+def test_rows_that_break_a_rule_are_predicted_and_counted_if_asked(
+    tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    from headrace.components.serve.model import Model
+
+    folder = make_model(tmp_path / "model", "v1")
+    problem = json.loads((folder / "problem.json").read_text())
+    problem["features"][0] |= {"minimum": 10, "maximum": 45}
+    problem["features"][2]["vocabulary"] = ["1", "2"]
+    (folder / "problem.json").write_text(json.dumps(problem))
+    body = {"instances": [ROWS[0], {"mother_age": 60, "plurality": 3}, {"mother_age": 46, "plurality": "1"}]}
+    answers, metrics = {}, {}
+    for mode in ("enforce", "warn"):
+        app = App("natality", "v1")
+        app.use(Model(find_source(str(folder), rules=mode)))
+        answers[mode] = post(app, "/predict", body)
+        metrics[mode] = [line for line in get(app, "/metrics").text.splitlines() if not line.startswith("#")]
+    assert [answer.status_code for answer in answers.values()] == [422, 200]
+    assert [(entry["row"], entry["column"], entry["reason"]) for entry in answers["enforce"].json()["refused"]] == [
+        (1, "mother_age", "out_of_range"),
+        (1, "plurality", "unknown_value"),
+        (2, "mother_age", "out_of_range"),
+    ]
+    assert len(answers["warn"].json()["predictions"]) == 3
+    assert metrics == {
+        mode: [
+            f'headrace_{what}_rows_total{{rule="out_of_range",field="mother_age"}} 2',
+            f'headrace_{what}_rows_total{{rule="unknown_value",field="plurality"}} 1',
+        ]
+        for mode, what in (("enforce", "refused"), ("warn", "predicted"))
+    }
+
+
+def test_many_refused_rows_are_counted_and_the_first_are_listed(app: App) -> None:
+    body = post(app, "/v1/models/natality:predict", {"inputs": {"mother_age": ["x"] * 1001}}).json()
+    assert body["refused_rows"] == 1001
+    assert {entry["row"] for entry in body["refused"]} == set(range(1000))
+    assert body["error"].startswith(
+        '1001 of 1001 rows break the rules of the model. Received: inputs.mother_age[0]: mother_age is "x"'
+    )
+    assert "; and 991 more." in body["error"]
 
 
 def test_rows_and_columns_are_not_mixed(app: App) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,20 @@ def test_a_model(tmp_path: Path, make_model: Callable[..., Path]) -> None:
     assert (source.name, source.version) == ("natality", "v1")
     assert len(source.warm_up) == 3
     assert source.interface is not None
-    assert source.interface.inputs == (
+    assert tuple(replace(taken, rule=None) for taken in source.interface.inputs) == (
         Input("mother_age", "numeric"),
         Input("gestation_weeks", "numeric", optional=True),
         Input("plurality", "categorical"),
         Input("mother_smokes", "categorical", optional=True),
     )
-    assert (source.interface.key_name, source.interface.label) == ("record_id", "weight_pounds")
+    assert source.interface.key_name == "record_id"
+    assert source.rules == source.interface.rules
+    assert source.rules is not None
+    assert source.rules.inputs == {taken.name: taken.rule for taken in source.interface.inputs}
+    assert source.rules.mode == "enforce"
+    relaxed = find_source(str(model), rules="warn").rules
+    assert relaxed is not None
+    assert {rule.mode for rule in relaxed.inputs.values()} == {relaxed.mode} == {"warn"}
     assert find_source(str(model), name="other").name == "other"
 
 

@@ -24,7 +24,6 @@ INTERFACE = Interface(
     ),
     takes_key=True,
     key_name="record_id",
-    label="weight_pounds",
 )
 ROW: dict[str, Any] = {"mother_age": 30, "gestation_weeks": 39.5, "plurality": "1", "mother_smokes": "true"}
 
@@ -127,14 +126,6 @@ def test_the_key_is_a_string_or_an_integer_under_either_name(name: str, key: Any
             {"plurality": "\ud800"},
             "instances[1].plurality: the text is not Unicode. Expected whole characters. Received: '\\ud800'.",
         ),
-        (
-            {"mother_agee": 3},
-            (
-                "instances[1].mother_agee: there is no such feature. Expected names among mother_age, gestation_weeks, "
-                'plurality, mother_smokes, key, record_id. Received: "mother_agee". Perhaps "mother_age" is meant.'
-            ),
-        ),
-        ({"weight_pounds": 3}, "instances[1].weight_pounds: it is the label, which the model predicts. Leave it out."),
         ({"key": 1.5}, "instances[1].key: the key is a number. Expected a string or an integer. Received: 1.5."),
         ({"key": True}, "instances[1].key: the key is a boolean. Expected a string or an integer. Received: true."),
         (
@@ -158,7 +149,15 @@ def test_a_row_that_is_no_object_is_refused() -> None:
 
 def test_a_long_value_is_shown_short() -> None:
     assert len(refused({"mother_age": "x" * 10_000})) < 250
-    assert len(refused({"x" * 10_000: 1})) < 500
+
+
+def test_fields_that_the_model_does_not_take_are_ignored() -> None:
+    more = {"weight_pounds": 3, "mother_agee": [], "\ud800": None}
+    assert columns_from_instances([{**ROW, **more}], INTERFACE) == columns_from_instances([ROW], INTERFACE)
+    inputs = {name: [value] for name, value in ROW.items()}
+    assert columns_from_inputs({**inputs, "more": 7, "other": [1, 2]}, INTERFACE) == columns_from_inputs(
+        inputs, INTERFACE
+    )
 
 
 def test_columnar_inputs() -> None:
@@ -182,7 +181,7 @@ def test_columnar_inputs() -> None:
         ({"mother_age": [30]}, "inputs.plurality: the feature is missing"),
         ({}, "inputs.mother_age: the feature is missing"),
         ({"mother_age": [30, "x"], "plurality": ["1", "1"]}, "inputs.mother_age[1]: it is a string"),
-        ({"ages": [30]}, "inputs.ages: there is no such feature"),
+        ({"ages": [30]}, "inputs.mother_age: the feature is missing"),
         ({"mother_age": [30], "plurality": ["1"], "key": [[]]}, "inputs.key[0]: the key is an array"),
     ],
 )

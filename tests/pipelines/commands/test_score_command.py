@@ -67,6 +67,79 @@ def test_rows_to_json_lines(model: Path, rows: Path, tmp_path: Path) -> None:
     assert made == pytest.approx(EXPECTED, rel=1e-6)
 
 
+@pytest.fixture
+def ruled(make_model: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """`ruled(mother_age={...})`: a Model whose features are declared with these fields."""
+
+    def make(**declared: dict[str, Any]) -> Path:
+        model = make_model(tmp_path / "model", "v1")
+        problem = json.loads((model / "problem.json").read_text())
+        for feature in problem["features"]:
+            feature.update(declared.get(feature["name"], {}))
+        (model / "problem.json").write_text(json.dumps({**problem, "missing": ["NA"]}))
+        return model
+
+    return make
+
+
+RULED = "record_id,mother_age,gestation_weeks,plurality,mother_smokes,extra\na,30,40,1,true,x\nb,500,40,3,true,\nc,NA,40,1,,\nd,20,NA,2,,\n"
+
+
+def test_rules_are_enforced_or_counted(ruled: Callable[..., Path], tmp_path: Path) -> None:
+    model = ruled(mother_age={"minimum": 10, "maximum": 65}, plurality={"vocabulary": ["1", "2"]})
+    rows = tmp_path / "rows.csv"
+    rows.write_text(RULED)
+    common = ("score", "--model", str(model), "--data", str(rows), "--quarantine-budget", "1", "--output")
+    enforced = headrace(*common, str(tmp_path / "enforced"))
+    assert (enforced.returncode, enforced.stderr) == (0, "")
+    assert enforced.stdout.splitlines()[-2:] == ["quarantined, missing_value: 1", "quarantined, out_of_range: 1"]
+    manifest = json.loads((tmp_path / "enforced" / "manifest.json").read_text())
+    assert manifest["rules"] == {
+        "mode": "enforce",
+        "refused": {
+            "missing_value": {"mother_age": 1},
+            "out_of_range": {"mother_age": 1},
+            "unknown_value": {"plurality": 1},
+        },
+        "predicted": {},
+    }
+    (file,) = (tmp_path / "enforced" / "quarantine").iterdir()
+    kept = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(row["row"], row["reason"], row["message"]) for row in kept] == [
+        (2, "out_of_range", 'mother_age is "500", which is not between 10 and 65'),
+        (3, "missing_value", "mother_age is missing, and is not optional"),
+    ]
+    assert kept[0]["also"] == [
+        {"column": "plurality", "reason": "unknown_value", "message": 'plurality is "3", which is not one of 1, 2'}
+    ]
+    warned = headrace(*common, str(tmp_path / "warned"), "--rules", "warn")
+    assert (warned.returncode, warned.stderr) == (0, "")
+    assert warned.stdout.splitlines()[-3:] == [
+        "quarantined, missing_value: 1",
+        "predicted, out_of_range in mother_age: 1",
+        "predicted, unknown_value in plurality: 1",
+    ]
+    manifest = json.loads((tmp_path / "warned" / "manifest.json").read_text())
+    assert (manifest["rows_out"], manifest["rules"]["mode"]) == (3, "warn")
+    assert manifest["identity"] != json.loads((tmp_path / "enforced" / "manifest.json").read_text())["identity"]
+
+
+def test_shares_of_unknown_values_are_bounded_as_in_preprocess(ruled: Callable[..., Path], tmp_path: Path) -> None:
+    model = ruled(plurality={"vocabulary": ["1", "2"], "max_unknown": 0.25}, gestation_weeks={"max_missing": 0.5})
+    rows = tmp_path / "rows.csv"
+    rows.write_text(RULED)
+    common = ("score", "--model", str(model), "--data", str(rows), "--quarantine-budget", "1", "--output")
+    refused = headrace(*common, str(tmp_path / "out"))
+    assert refused.returncode == 2
+    assert 'more values of "plurality" are unknown than the Problem allows' in refused.stderr
+    # Of the three rows that broke no rule.
+    assert "33.33% (1 row)" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert headrace(*common, str(tmp_path / "out"), "--rules", "warn").returncode == 0
+    rules = json.loads((tmp_path / "out" / "manifest.json").read_text())["rules"]
+    assert rules["predicted"] == {"missing_value": {"gestation_weeks": 1}, "unknown_value": {"plurality": 1}}
+
+
 def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_path: Path) -> None:
     """champion -> score -> check -> publish on this machine, twice: the second time nothing is scored."""
     root = tmp_path / "root"

@@ -157,6 +157,7 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
         "aliases": ["champion"],
         "labels": {"headrace-step": "register", "team": "growth"},
         "encryption_key": "",
+        "rules": "enforce",
     }
     deployed = tasks["deploy"].inputs()
     assert deployed["traffic"] == 20

@@ -46,6 +46,11 @@ def written(folder: Path, predictions: dict[str, Any], label: dict[str, Any] | N
         quarantine=Quarantine(0.05, {"missing_value": 2, "model_failed": 1}, (QUARANTINE,)),
         distribution={"predictions": predictions, "training": TrainingFacts(label=label).compared(predictions)},
         notes=("10 rows are sent again",),
+        rules={
+            "mode": "warn",
+            "refused": {"missing_value": {"weight": 2}},
+            "predicted": {"out_of_range": {"weight": 7}, "unknown_value": {"race": 1}},
+        },
     )
     (folder / "quarantine").mkdir(parents=True)
     fault = Fault("weight", "missing_value", "weight is <missing>")
@@ -99,6 +104,10 @@ def test_the_key_numbers_are_on_the_page(tmp_path: Path, predicted: dict[str, An
         "2 more quarantined rows are in the quarantine folder of the Predictions.",
         f"job: {REASON}",
         "10 rows are sent again",
+        "counted: rows that break one are predicted",
+        "race unknown_value 0 1",
+        "weight missing_value 2 0",
+        "weight out_of_range 0 7",
         "Rows per second 25 with loading the model",
         "4 of 4 steps ran",
         "drift 0.0123",

@@ -27,8 +27,20 @@ def test_the_state_is_written_and_read_back(tmp_path: Path) -> None:
     folder.write(written)
     assert folder.read() == written
     said = json.loads((tmp_path / "endpoint.json").read_text())
-    assert list(said) == ["format", "name", "live", "previous", "url", "pid", "history"]
+    assert list(said) == ["format", "name", "live", "previous", "url", "pid", "history", "rules"]
     assert said["history"][0] == {"version": "v1", "action": "deploy", "at": "2026-01-01T00:00:00+00:00"}
+
+
+def test_a_state_from_before_rules_enforces_them(tmp_path: Path) -> None:
+    folder = EndpointFolder(str(tmp_path))
+    folder.write(state("v2", "v1"))
+    path = tmp_path / "endpoint.json"
+    said = json.loads(path.read_text())
+    del said["rules"]
+    path.write_text(json.dumps(said))
+    read = folder.read()
+    assert read is not None
+    assert read.rules == "enforce"
 
 
 def test_the_history_is_bounded() -> None:

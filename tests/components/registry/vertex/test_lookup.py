@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def models(server: VertexServer, bucket: str, put: Callable[[str, bytes], str]) 
     for version in (FIRST, SECOND):
         file = put(f"{version}/training.json", f'{{"model_version": "{version}"}}'.encode())
         put(f"{version}/saved_model/saved_model.pb", b"")
-        put(f"{version}/problem.json", b'{"label": {}}')
+        label = {"kind": "Numeric", "name": "weight"}
+        put(f"{version}/problem.json", json.dumps({"label": label, "features": [{**label, "name": "age"}]}).encode())
         put(f"{version}/schema.json", b'{"columns": []}')
         places[version] = file.removesuffix("/training.json")
         server.upload(

@@ -361,11 +361,15 @@ def test_one_in_a_hundred_rows_is_refused_and_the_others_are_scored(
     # That the mother's age may be missing is not true: the server refuses a request that lacks it.
     optional = ("weight_gain_pounds", "cigarette_use", "mother_age")
     result = run(tmp_path, tmp_path / "data", options(proxy), optional=optional)
-    assert (result.rows_in, result.rows_out, result.reasons) == (ROWS, ROWS - 30, {"model_failed": 30})
+    assert (result.rows_in, result.rows_out, result.reasons) == (ROWS, ROWS - 30, {"missing_value": 30})
     (kept,) = PredictionsManifest.read(str(tmp_path / "out")).quarantine.files
     rows = list(read_rows(str(tmp_path / "out" / kept)))
     assert [row.row for row in rows] == sorted(i + 1 for i in bad)
-    assert "instances[0].mother_age: the feature is missing" in rows[0].fault.message
+    assert {(row.fault.column, row.fault.message) for row in rows} == {
+        ("mother_age", "mother_age is missing, and is not optional")
+    }
+    # Each request is made once more, without the rows that it was refused for.
+    assert len(proxy.predictions) <= 2 * -(-ROWS // 960)
     whole = tmp_path / "whole"
     direct.score(ScoreConfig(natality_model, str(tmp_path / "data"), str(whole), IDENTITY))
     assert predictions(tmp_path / "out") == predictions(whole)

@@ -1,0 +1,173 @@
+"""Column rules: what a declared column allows, judged for whole columns whose values an edge has parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.problem import Categorical, Numeric
+from headrace.core.rules.fault import Fault, Mask, listed
+from headrace.core.rules.mode import Mode
+
+_FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class NumberRule:
+    """The rules of a Numeric: a finite number within float32 and its bounds, missing only where it is optional.
+
+    Attributes:
+        declared: the column.
+        mode: "warn" lets values out of the declared bounds through.
+        derived: the model computes the column itself, so that "warn" lets every value through.
+    """
+
+    declared: Numeric
+    mode: Mode = "enforce"
+    derived: bool = False
+
+    def bounds(self, bits: int = 64) -> tuple[float, float]:
+        """Minimum and maximum allowed, inclusive, of floats of 16, 32 or 64 bits."""
+        declared = self.declared
+        low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
+        high = min(_FLOAT32_MAXIMUM, np.inf if declared.maximum is None else declared.maximum)
+        if bits < 64:
+            # The bound 0.1 is the float32 0.1 too, which is a little above it.
+            narrow = np.float32 if bits == 32 else np.float16
+            with np.errstate(over="ignore"):
+                low, high = min(low, float(narrow(low))), max(high, float(narrow(high)))
+        return low, high
+
+    def hold(self, values: npt.NDArray[Any]) -> bool:
+        """Whether all numbers keep every rule: a quick check, after which there is nothing to count.
+
+        Args:
+            values: [rows] of any float type, NaN for missing, or of integers.
+        """
+        if values.dtype.kind != "f" or values.dtype.itemsize == 2:
+            values = values.astype(np.float64)
+        low, high = self.bounds(8 * values.dtype.itemsize)
+        if self.declared.optional and self.declared.max_missing is None:
+            return not ((values < low) | (values > high)).any()
+        return bool(((values >= low) & (values <= high)).all())
+
+    def faults(
+        self,
+        name: str,
+        values: npt.NDArray[np.float64],
+        missing: Mask,
+        wrong: Mask,
+        bits: int = 64,
+        hint: Callable[[str], str] = lambda _: "",
+    ) -> list[Fault]:
+        """The rules that rows break.
+
+        Args:
+            name: of the column, for messages.
+            values: [rows], any number where one of the masks holds.
+            missing: which values are missing.
+            wrong: which are not finite numbers.
+            bits: of the floats that the column came in; 64 of everything else.
+            hint: what is added to the message for a value that is not a number.
+        """
+        found: list[Fault] = []
+        if wrong.any():
+            found.append(
+                Fault(name, "not_a_number", wrong, lambda v: f"{name} is {v}, which is not a finite number{hint(v)}")
+            )
+        found += _missing(name, self.declared, missing, enforced=self.mode == "enforce" or not self.derived)
+        low, high = self.bounds(bits)
+        outside = ~missing & ~wrong & ((values < low) | (values > high))
+        if bits == 64 and outside.any():
+            # What was a float32 on its way, as requests hold it, is the bound still.
+            outside &= ~np.isin(values, np.array([low, high], np.float32).astype(np.float64))
+        if outside.any():
+            enforced = np.full(len(outside), self.mode == "enforce")
+            if not self.derived:
+                # The model's float32 cannot hold them.
+                enforced |= np.abs(values) > _FLOAT32_MAXIMUM
+            for refuses, rows in ((True, outside & enforced), (False, outside & ~enforced)):
+                if rows.any():
+                    found.append(Fault(name, "out_of_range", rows, lambda v: _outside(name, v, low, high), refuses))
+        return found
+
+
+@dataclass(frozen=True)
+class CategoryRule:
+    """The rules of a Categorical: text, of its vocabulary where it has one, missing only where it is optional.
+
+    Attributes:
+        declared: the column.
+        learned: the categories that the model learned, where no vocabulary is declared: others are counted.
+        mode: "warn" lets values outside the declared vocabulary through.
+        derived: the model computes the column itself.
+    """
+
+    declared: Categorical
+    learned: tuple[str, ...] = ()
+    mode: Mode = "enforce"
+    derived: bool = False
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The categories that are known; empty where every text is one."""
+        return frozenset(self.learned if self.declared.vocabulary is None else self.declared.vocabulary)
+
+    def faults(self, name: str, missing: Mask, unknown: Mask, not_utf8: Mask | None = None) -> list[Fault]:
+        """The rules that rows break; arguments are masks of rows, [rows].
+
+        Args:
+            name: of the column, for messages.
+            missing: which values are missing.
+            unknown: which are present and not `known`.
+            not_utf8: which are bytes without a text.
+        """
+        found: list[Fault] = []
+        declared = self.declared
+        if not_utf8 is not None and not_utf8.any():
+            found.append(bytes_fault(name, not_utf8))
+        found += _missing(name, declared, missing, enforced=self.mode == "enforce" or not self.derived)
+        if self.known and unknown.any():
+            refuses = declared.vocabulary is not None and declared.max_unknown is None and self.mode == "enforce"
+            allowed = listed(declared.vocabulary) if declared.vocabulary else "the categories of the training data"
+            found.append(
+                Fault(
+                    name, "unknown_value", unknown, lambda v: f"{name} is {v}, which is not one of {allowed}", refuses
+                )
+            )
+        return found
+
+
+Rule = NumberRule | CategoryRule
+
+
+def rule_of(declared: Numeric | Categorical) -> Rule:
+    """The rule of a declared column, enforced."""
+    return NumberRule(declared) if isinstance(declared, Numeric) else CategoryRule(declared)
+
+
+def bytes_fault(name: str, rows: Mask) -> Fault:
+    """Bytes that have no text."""
+    return Fault(name, "not_utf8", rows, lambda value: f"{name} is {value}: these bytes are not UTF-8 text")
+
+
+def key_fault(name: str, rows: Mask) -> Fault:
+    """A missing key."""
+    return Fault(name, "missing_key", rows, lambda _: f"{name} is empty, and is the key")
+
+
+def _missing(name: str, declared: Numeric | Categorical, missing: Mask, *, enforced: bool) -> list[Fault]:
+    counted = declared.optional and declared.max_missing is not None
+    if (declared.optional and not counted) or not missing.any():
+        return []
+    refuses = enforced and not declared.optional
+    return [Fault(name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional", refuses)]
+
+
+def _outside(name: str, value: str, low: float, high: float) -> str:
+    return f"{name} is {value}, which is not between {low:g} and {high:g}"

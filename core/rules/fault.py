@@ -1,0 +1,60 @@
+"""Faults: the rows of a column that break one rule, with reason and message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.artifacts.quarantine import Reason
+from headrace.core.values.scalars import text_of
+
+Mask = npt.NDArray[np.bool_]
+
+_SHOWN = 40
+_LISTED = 10
+# Above it a number's digits are longer than its exponent.
+_WRITTEN_OUT = 1e16
+
+
+@dataclass
+class Fault:
+    """A rule that rows of a column broke.
+
+    Attributes:
+        column: its name, or None where the row as a whole is at fault.
+        reason: of quarantine's.
+        rows: which rows broke it, [rows].
+        message: the message for a value, given as `shown` writes it.
+        refuses: the rows get no prediction; otherwise they are counted alone.
+    """
+
+    column: str | None
+    reason: Reason
+    rows: Mask
+    message: Callable[[str], str]
+    refuses: bool = True
+
+
+def shown(value: Any) -> str:
+    """A value for a message, of at most 43 characters: text in quotes, a number or a boolean by its text."""
+    if isinstance(value, str):
+        text = f'"{value}"'
+    elif isinstance(value, int) and abs(value) >= 1 << 128:
+        # Python refuses to print integers of thousands of digits.
+        text = "an integer of more than 38 digits"
+    elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and abs(value) < _WRITTEN_OUT):
+        text = text_of(value)
+    else:
+        text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def listed(values: Sequence[str]) -> str:
+    """The first ten values, and how many more there are."""
+    more = len(values) - _LISTED
+    return ", ".join(values[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,118 @@
+"""JSON values of a Model's inputs as columns, judged by its rules: the values of `core.values`, without Arrow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError
+from headrace.core.rules.column import CategoryRule, NumberRule, Rule
+from headrace.core.rules.fault import Fault
+from headrace.core.rules.model import faults_of
+from headrace.core.values.scalars import number_of, text_of
+
+_PLAIN = {int, float, type(None)}
+
+
+def ruled_column(
+    rule: Rule,
+    name: str,
+    values: Sequence[Any],
+    faults: list[Fault],
+    spellings: Mapping[str, str] = MappingProxyType({}),
+) -> npt.NDArray[Any]:
+    """The values of an input as its column; the faults of their rows are added to `faults`.
+
+    Args:
+        rule: of the input.
+        name: of the input, for messages.
+        values: of JSON, [rows], None where one is missing.
+        faults: that are added to.
+        spellings: of a category, how the model spells numbers and booleans; see `values.spellings`.
+
+    Returns:
+        [rows] of float32 with NaN, or of str with "", for what is missing or at fault.
+
+    Raises:
+        DataError: a value is several of the model's categories.
+    """
+    if isinstance(rule, NumberRule):
+        return _numbers(rule, name, values, faults)
+    return _categories(rule, name, values, faults, spellings)
+
+
+def _numbers(rule: NumberRule, name: str, values: Sequence[Any], faults: list[Fault]) -> npt.NDArray[np.float32]:
+    wide = _plain_numbers(values)
+    if wide is not None:
+        if rule.hold(wide):
+            return wide.astype(np.float32)
+        wrong = np.isinf(wide)
+    else:
+        wrong = np.zeros(len(values), np.bool_)
+        wide = np.full(len(values), np.nan)
+        for row, value in enumerate(values):
+            try:
+                number = number_of(value)
+            except ValueError:
+                wrong[row] = True
+                continue
+            wide[row] = math.nan if number is None else number
+    missing = np.isnan(wide) & ~wrong
+    faults += rule.faults(name, wide, missing, wrong)
+    with np.errstate(over="ignore"):
+        narrow = np.where(wrong, np.nan, wide).astype(np.float32)
+    return np.where(np.isinf(narrow), np.float32(np.nan), narrow)
+
+
+def _plain_numbers(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
+    """Numbers and nulls as float64; None where there is something else, or an integer beyond them."""
+    if not set(map(type, values)) <= _PLAIN:
+        return None
+    try:
+        return np.array([math.nan if value is None else value for value in values], np.float64)
+    except OverflowError:
+        return None
+
+
+def _categories(
+    rule: CategoryRule, name: str, values: Sequence[Any], faults: list[Fault], spellings: Mapping[str, str]
+) -> npt.NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    nested: list[int] = []
+    if set(map(type, values)) == {str}:
+        column[:] = values
+    else:
+        for row, value in enumerate(values):
+            if isinstance(value, list | dict):
+                nested.append(row)
+            column[row] = _text(name, value, spellings)
+    if nested:
+        rows = np.zeros(len(values), np.bool_)
+        rows[nested] = True
+        faults.append(Fault(name, "malformed_row", rows, lambda value: f"{name} is {value}, which is not one value"))
+        found = faults_of(rule, name, np.where(rows, "-", column))
+        for fault in found:
+            fault.rows = fault.rows & ~rows
+        faults += [fault for fault in found if fault.rows.any()]
+    else:
+        faults += faults_of(rule, name, column)
+    return column
+
+
+def _text(name: str, value: Any, spellings: Mapping[str, str]) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, list | dict) or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    text = text_of(value)
+    spelled = spellings.get(text, text)
+    if not spelled:
+        raise DataError(
+            f'a value of "{name}" is several of the model\'s categories', expected="a string", received=text
+        )
+    return spelled

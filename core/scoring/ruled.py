@@ -1,0 +1,72 @@
+"""Columns of Arrow as a Model's inputs, judged by its rules as a whole; no TensorFlow."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.rows.column_faults import float_bits, number_hint
+from headrace.core.rules.column import CategoryRule, NumberRule
+from headrace.core.rules.fault import Fault, Mask
+from headrace.core.saved_model.interface import ModelInput
+from headrace.core.scoring.texts import texts_of
+from headrace.core.values.columns import texts
+from headrace.core.values.numbers import parse_numbers
+
+_PLAIN = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+
+
+def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fault]) -> npt.NDArray[np.float32]:
+    """The numbers of a column, NaN for what is missing or at fault; faults are added to `faults`.
+
+    Args:
+        rule: of the input.
+        name: of the column.
+        column: of numbers, booleans or text.
+        faults: that are added to.
+    """
+    wide, missing, wrong = parse_numbers(column)
+    faults += rule.faults(name, wide, missing, wrong, float_bits(column.type), number_hint)
+    with np.errstate(over="ignore"):
+        narrow = np.where(missing | wrong, np.nan, wide).astype(np.float32)
+    return np.where(np.isinf(narrow), np.float32(np.nan), narrow)
+
+
+def ruled_texts(rule: CategoryRule, name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+    """The texts of a column, as `texts_of` gives them; faults are added to `faults`.
+
+    Raises:
+        DataError: the type has no text.
+    """
+    kind = column.type
+    bad: Mask | None = None
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        column, bad = texts(column)
+    if rule.known and any(plain(column.type) for plain in _PLAIN):
+        # Of few distinct values, each is made text and looked up once.
+        column = column.dictionary_encode()
+    text, missing = texts_of(name, taken, column)
+    if rule.known and not pa.types.is_dictionary(text.type):
+        text = text.dictionary_encode()
+    absent = np.zeros(len(text), np.bool_) if missing is None else missing
+    unknown = _unknown(rule, text) & ~absent
+    if bad is not None:
+        absent = absent & ~bad
+        unknown = unknown & ~bad
+    if bad is not None or missing is not None or unknown.any():
+        faults += rule.faults(name, absent, unknown, bad)
+    return text
+
+
+def _unknown(rule: CategoryRule, text: pa.Array) -> Mask:
+    """Which of texts are none of the known categories, [rows]."""
+    unknown = np.zeros(len(text), np.bool_)
+    if not rule.known:
+        return unknown
+    words = np.array([_decoded(word) not in rule.known for word in text.dictionary.to_pylist()], np.bool_)
+    return words[text.indices.to_numpy(zero_copy_only=False)] if words.any() else unknown
+
+
+def _decoded(word: str | bytes | None) -> str:
+    return word.decode("utf-8", "replace") if isinstance(word, bytes) else word or ""

@@ -72,7 +72,7 @@ def test_a_weight_may_be_derived_from_any_column() -> None:
         ({"weight": "w", "derive": {"x": col("w") + 1}}, "a derived feature reads the weight", None),
         (
             {"weight": Numeric("w", column="u"), "derive": {"w": col("x")}},
-            "a derived column is no column of the table",
+            "a derived column cannot also be a column of the table",
             "both, column='u'",
         ),
     ],

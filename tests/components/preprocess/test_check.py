@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import sys
@@ -14,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.components.preprocess.check import check_data
-from headrace.core.errors import DataError
+from headrace.core.errors import DataError, NothingToDo
+from headrace.core.problem import Problem
 from headrace.core.problem.file import load_problem
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
@@ -23,11 +25,11 @@ TEXT = (EXAMPLE / "births.csv").read_text()
 HEADER, *ROWS = TEXT.splitlines()
 
 
-def refusal(path: Path, content: str | bytes | None = None) -> DataError:
+def refusal(path: Path, content: str | bytes | None = None, problem: Problem = PROBLEM) -> DataError:
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as error:
-        check_data(PROBLEM, str(path))
+        check_data(problem, str(path))
     return error.value
 
 
@@ -58,10 +60,20 @@ def test_it_needs_no_beam() -> None:
     ],
 )
 def test_files_that_hold_no_rows(tmp_path: Path, content: str | bytes, what: str) -> None:
-    error = refusal(tmp_path / "births.csv", content)
+    error = refusal(tmp_path / "births.csv", content, dataclasses.replace(PROBLEM, no_rows="refuse"))
     assert (error.what, error.exit_status) == (what, 2)
     assert error.where is not None
     assert error.where.startswith(f"{tmp_path}/births.csv")
+
+
+@pytest.mark.parametrize("contents", [[""], [f"{HEADER}\n"], ["", f"{HEADER}\n"]])
+def test_an_empty_day_is_nothing_to_do(tmp_path: Path, contents: list[str]) -> None:
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.csv").write_text(content)
+    with pytest.raises(NothingToDo) as end:
+        check_data(PROBLEM, str(tmp_path))
+    assert (end.value.exit_status, end.value.where) == (0, str(tmp_path))
+    assert end.value.what == "nothing to do: there are no rows"
 
 
 def test_a_file_without_rows_among_others_is_no_fault(tmp_path: Path) -> None:

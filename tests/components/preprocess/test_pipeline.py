@@ -16,7 +16,7 @@ import tensorflow as tf
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
-from headrace.core.artifacts.quarantine import QuarantinedRow, read_rows
+from headrace.core.artifacts.quarantine import QuarantinedRow, quarantine_files, read_rows
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 
@@ -39,7 +39,7 @@ def run_text(folder: Path, *lines: str, **options: Any) -> PreprocessResult:
 def refused(folder: Path, *lines: str) -> DataError:
     with pytest.raises(DataError) as error:
         run_text(folder, *lines)
-    assert [entry.name for entry in folder.iterdir()] == ["births.csv"]
+    assert {entry.name for entry in folder.iterdir()} <= {"births.csv", "out.quarantine"}
     return error.value
 
 
@@ -269,6 +269,30 @@ def test_a_spent_budget_publishes_nothing(tmp_path: Path) -> None:
         "146 (too_few_fields 145, missing_value 1); "
         "first births.csv, row 1: the row has 3 fields where the header has 10;"
     )
+    # Nothing but the quarantine is there, with all of its rows, and the message names the command that lists them.
+    place = tmp_path / "out.quarantine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["births.csv", "out.quarantine"]
+    assert error.fix is not None
+    assert error.fix.endswith(f". All rows: headrace quarantine show {place}")
+    (file,) = quarantine_files(str(place))
+    rows = list(read_rows(file))
+    assert len(rows) == 146
+    assert rows[0].row == 1
+    assert [row.row for row in rows] == sorted(row.row for row in rows)
+
+
+def test_a_quarantine_that_was_set_aside_goes_when_the_rows_are_right(tmp_path: Path) -> None:
+    refused(tmp_path, *(row if place % 10 else row[:12] for place, row in enumerate(ROWS)))
+    (tmp_path / "births.csv").unlink()
+    run_text(tmp_path, *ROWS[:100])
+    assert not (tmp_path / "out.quarantine").exists()
+    # What is not ours stays, and is said before any work.
+    (tmp_path / "births.csv").unlink()
+    (tmp_path / "out.quarantine").mkdir()
+    (tmp_path / "out.quarantine" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        run_text(tmp_path, *ROWS[:100])
+    assert (tmp_path / "out.quarantine" / "notes.txt").read_text() == "mine"
 
 
 def test_the_budget_is_spent_by_one_row_more(tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ import pytest
 from support.by_hand import VERSION, ByHand, predicted
 
 from headrace.components.score.batch.run import score
+from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable
 from headrace.core import storage
 from headrace.core.artifacts.predictions import PredictionsManifest
-from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 from headrace.core.scoring.scorer import Scored
 from headrace.core.sources.source import Rows
@@ -213,14 +214,30 @@ def test_the_budget(tmp_path: Path, data: Path) -> None:
     assert caught.value.received is not None
     assert caught.value.received.startswith("20 without one; first a.parquet, row 50: weight is missing;")
     assert not (tmp_path / "out").exists()
+    (file,) = quarantine_files(str(tmp_path / "out.quarantine"))
+    rows = list(read_rows(file))
+    assert (len(rows), rows[0].file, rows[0].row) == (20, "a.parquet", 50)
     assert run(tmp_path, data, quarantine_budget=0.01).rows_quarantined == 20
+    assert not (tmp_path / "out.quarantine").exists()
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.jsonl"])
+def test_an_empty_day_gives_empty_predictions(tmp_path: Path, name: str) -> None:
+    if name == "rows.parquet":
+        pq.write_table(table(10).slice(0, 0), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("")
+    result = run(tmp_path, tmp_path / name)
+    assert (result.rows_in, result.rows_out, result.rows_quarantined, result.files) == (0, 0, 0, 0)
+    manifest = PredictionsManifest.read(str(tmp_path / "out"))
+    assert (manifest.rows_in, manifest.files) == (0, ())
+    assert check(str(tmp_path / "out")).bytes == 0
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda rows: rows.drop_columns(["weight"]), "the rows lack a column"),
-        (lambda rows: rows.slice(0, 0), "there are no rows"),
         (lambda rows: rows.append_column("id", rows["id"]), 'there are several columns named "id"'),
     ],
 )

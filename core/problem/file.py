@@ -17,7 +17,7 @@ from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
 
 # The part of a Problem file that a step reads: the whole file, or the part that determines its result.
-# What a user is to know of a Model that expects columns which prepare makes.
+# The note on a Model that expects the columns of `prepare`.
 PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare makes"
 Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
 

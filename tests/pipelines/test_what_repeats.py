@@ -42,6 +42,8 @@ problem = Problem(
 def build_model(problem, statistics, hyperparameters):
     return width(hyperparameters["units"])  # wide enough
 '''
+MODEL = "\n\ndef build_model"
+PREPARE = "\n\ndef prepare(batch):\n    return batch\n"
 BINARY = PROBLEM.replace(
     'Numeric("weight_pounds", minimum=0.5)', 'Categorical("is_low", vocabulary=["no", "yes"])'
 ).replace('"root_mean_squared_error", at_most=2.0', '"auc", at_least=0.6')
@@ -61,9 +63,15 @@ class State:
     release: str = "1.0"
 
 
-def edited(old: str, new: str) -> Callable[[State], State]:
-    assert old in PROBLEM
-    return lambda state: dataclasses.replace(state, problem=state.problem.replace(old, new))
+def edited(old: str, new: str, *more: tuple[str, str]) -> Callable[[State], State]:
+    def edit(state: State) -> State:
+        problem = state.problem
+        for before, after in ((old, new), *more):
+            assert before in problem
+            problem = problem.replace(before, after)
+        return dataclasses.replace(state, problem=problem)
+
+    return edit
 
 
 def changed(**values: object) -> Callable[[State], State]:
@@ -120,7 +128,17 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         ),
         changed(helper=HELPER.replace("2", "3")),
     ),
-    "`name`, `key`, `label`, `features`, `splits`, `quarantine_budget`, `drift`, `duplicate_rows`, "
+    "`prepare`, and where there is one, all code but `build_model` and `callbacks`": (
+        edited(
+            "    quarantine_budget=0.05,\n",
+            '    quarantine_budget=0.05,\n    reads=["births"],\n',
+            (MODEL, PREPARE + MODEL),
+        ),
+    ),
+    "a number of quantile buckets, `Numeric(..., buckets=10)`": (
+        edited('Numeric("mother_age", minimum=10)', 'Numeric("mother_age", minimum=10, buckets=10)'),
+    ),
+    "`name`, `key`, `label`, `features`, `splits`, `reads`, `quarantine_budget`, `drift`, `duplicate_rows`, "
     "`no_rows`, `weight`": (
         edited('"natality"', '"births"'),
         edited('"record_id"', '"id"'),

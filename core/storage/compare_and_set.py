@@ -123,12 +123,20 @@ def json_of(content: bytes, uri: str) -> Any:
     """The JSON value in the content of a file.
 
     Raises:
-        DataError: it is not JSON.
+        DataError: it is not JSON, or null, which stands for a file that does not exist.
     """
     try:
-        return json.loads(content)
+        value = json.loads(content)
     except ValueError as error:
         raise DataError("the file is not valid JSON", where=uri, received=str(error)) from error
+    if value is None:
+        raise DataError("the file is damaged", where=uri, expected="a JSON object", received="null")
+    return value
+
+
+def unfinished(name: str) -> str:
+    """The name of a file in a local folder while it is written; a killed writer leaves it."""
+    return f".{name}.unfinished"
 
 
 def _generations() -> ModuleType:
@@ -162,7 +170,7 @@ def _write(uri: str, content: bytes, token: str | None) -> bool:
             return False
         with storage.writing(uri):
             # Only the holder of the lock writes, so that a killed one's file is overwritten by the next.
-            temporary = path.with_name(f".{path.name}.unfinished")
+            temporary = path.with_name(unfinished(path.name))
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()

@@ -59,7 +59,7 @@ class Switch:
             rows = client.check_golden(server.url, name, golden)
             self._report("switching to the new server")
             after = _after(state, name, version, action, server.url, server.pid)
-            self._folder.write(after)
+            self._folder.write(after, state)
         except BaseException:
             # Unless the switch had happened before a signal arrived.
             written = self._folder.read()

@@ -233,7 +233,7 @@ def losing(server: str, lost: Callable[[int], bool], then: Callable[[int], None]
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = pass_on
+        do_GET = do_POST = do_PUT = pass_on  # noqa: N815 - http.server calls these
 
         def log_message(self, *_: object) -> None:
             pass

@@ -120,6 +120,28 @@ def read_record(folder: str) -> dict[str, Any]:
     return record
 
 
+def digest_of_record(folder: str) -> str:
+    """SHA-256 of a Model's record, in hexadecimal, which is checked to be whole; errors as of `read_record`."""
+    where = storage.join(folder, RECORD)
+    files_of(read_record(folder), where)
+    return hashlib.sha256(storage.read_bytes(where)).hexdigest()
+
+
+def check_record(folder: str, digest: str) -> None:
+    """Checks that a Model's record is the one with a digest.
+
+    Raises:
+        DataError: it is another one, missing or damaged.
+    """
+    if digest_of_record(folder) != digest:
+        raise DataError(
+            "the record of the registered Model is damaged",
+            where=storage.join(folder, RECORD),
+            expected=f"the record that was registered, with the SHA-256 {digest}",
+            fix=_FIX,
+        )
+
+
 def record_of(facts: Mapping[str, Any], files: Mapping[str, FileDigest]) -> dict[str, Any]:
     """The content of a record: facts about the version, and the digests of its files."""
     return {

@@ -21,8 +21,8 @@ def make_model(
     (folder / "saved_model" / "variables").mkdir(parents=True)
     (folder / "saved_model" / "saved_model.pb").write_text("graph")
     (folder / "saved_model" / "variables" / "variables.data").write_text(content)
-    for name in ("schema", "problem", "golden"):
-        (folder / f"{name}.json").write_text("{}")
+    for name, held in (("schema", {"columns": []}), ("problem", {"label": {}}), ("golden", {})):
+        (folder / f"{name}.json").write_text(json.dumps(held))
     training: dict[str, Any] = {"model_version": version}
     if problem is not None:
         training |= {"problem": problem, "task": "regression", "examples_identity": data}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from headrace.components.registry.folder.registry import check_version
+from headrace.components.registry.version_name import check_version
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.storage.compare_and_set import (

@@ -10,28 +10,35 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.components.registry.origin import Clock, origin, utc_now
+from headrace.components.registry.base import ModelRegistry, Transition
+from headrace.components.registry.origin import Clock, utc_now
 from headrace.components.registry.record import EVALUATION, facts_of, model_version, read_evaluation
 from headrace.components.registry.state import CHAMPION, RegistryState, Version
+from headrace.components.registry.version_name import check_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
-from headrace.core.artifacts.registered import RECORD, FileDigest, files_of, measure, read_record, record_of, verify
-from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.artifacts.registered import (
+    RECORD,
+    FileDigest,
+    check_record,
+    digest_of_record,
+    measure,
+    read_record,
+    record_of,
+)
+from headrace.core.errors import PlatformError, UsageError
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
 
-# Versions become folder names, URLs and labels; a leading `.` would hide a folder, or leave it.
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _UPLOADS_AT_ONCE = 8
 
 
@@ -42,7 +49,7 @@ class Registered(NamedTuple):
     uri: str
 
 
-class Registry:
+class Registry(ModelRegistry):
     """Versions of one problem's model in a folder or on gs://, safe for concurrent processes and threads.
 
     Args:
@@ -52,17 +59,12 @@ class Registry:
     """
 
     def __init__(self, folder: str, *, who: str = "", clock: Clock = utc_now) -> None:
+        super().__init__(folder, who=who, clock=clock)
         self.folder = folder
-        self._who = who
-        self._clock = clock
         self._uri = storage.join(folder, REGISTRY.state)
 
     def state(self) -> RegistryState:
-        """Versions, aliases and history.
-
-        Raises:
-            DataError: registry.json is damaged.
-        """
+        """Versions, aliases and history; errors as of `ModelRegistry.state`."""
         found = read_with_token(self._uri)
         return self._parsed(None if found is None else json_of(found.content, self._uri))
 
@@ -91,33 +93,21 @@ class Registry:
         state = self.state()
         if version in state.versions:
             # Refuses a bad version.
-            state.registered(version, "", "", "", origin(why, who=self._who, clock=self._clock))
+            state.registered(version, "", "", "", self._origin(why))
             return version
         facts = facts_of(model_dir, evaluation)
         publish = self._upload if storage.is_remote(self.folder) else self._copy
         with storage.at_hand(model_dir) as source:
             place = publish(source, version, facts, evaluation)
-        stored = _read_record(storage.join(self.folder, place))
-        approval = str(stored[1].get("approval"))
-        self._change(lambda now, by: now.registered(version, place, stored[0], approval, by), why)
+        stored = storage.join(self.folder, place)
+        # Of two that register at once, the record is that of the first.
+        digest, approval = digest_of_record(stored), str(read_record(stored).get("approval"))
+        self._change(lambda now, by: now.registered(version, place, digest, approval, by), why)
         return version
 
-    def versions(self) -> list[str]:
-        """The registered versions, sorted by name."""
-        return sorted(self.state().versions)
-
     def path(self, version: str) -> str:
-        """The URI of a registered version's Model.
-
-        Raises:
-            UsageError: the version does not exist.
-            DataError: its record was damaged.
-        """
-        return self._path(check_version(version, self.folder), self.state().get(version))
-
-    def record(self, version: str) -> dict[str, Any]:
-        """The record of a version: Problem, metrics, data, parent and files; errors as of `path`."""
-        return read_record(self.path(version))
+        """The URI of a registered version's Model; errors as of `ModelRegistry.path`."""
+        return self._path(self.state().get(check_version(version, self.folder)))
 
     def champion(self, version: str = "") -> Registered:
         """The champion, or a given version.
@@ -136,75 +126,13 @@ class Registry:
                 expected="a model that a training run registered",
                 fix="Run `headrace run static` with this root, or specify a version",
             )
-        return Registered(chosen, self._path(check_version(chosen, self.folder), state.usable(chosen)))
-
-    def aliases(self) -> dict[str, str]:
-        """The version of each alias.
-
-        Raises:
-            DataError: registry.json was damaged.
-        """
-        return dict(self.state().aliases)
-
-    def set_aliases(self, changes: Mapping[str, str | None], *, why: str = "") -> dict[str, str]:
-        """Sets aliases to versions in one step; arguments and errors as of `RegistryState.with_aliases`.
-
-        Returns:
-            All aliases after the change.
-        """
-        for version in changes.values():
-            if version is not None:
-                check_version(version, self.folder)
-        return dict(self._change(lambda now, by: now.with_aliases(changes, by), why).aliases)
-
-    def promote(self, version: str, *, why: str = "", approve: bool = False) -> dict[str, str]:
-        """Makes a version the champion, and the former champion `previous`, after all its files were verified.
-
-        Promoting the champion changes nothing. Arguments and errors as of `RegistryState.promoted`.
-
-        Returns:
-            All aliases after the change.
-
-        Raises:
-            DataError: a file of the version is damaged.
-        """
-        check_version(version, self.folder)
-        state = self.state()
-        state.usable(version)
-        if state.aliases.get(CHAMPION) != version:
-            self.verify(version)
-        return dict(self._change(lambda now, by: now.promoted(version, by, approve=approve), why).aliases)
-
-    def archive(self, version: str, *, why: str = "") -> RegistryState:
-        """Takes a version out of use; its files stay. Errors as of `RegistryState.archived`."""
-        check_version(version, self.folder)
-        return self._change(lambda now, by: now.archived(version, by), why)
-
-    def mark_bad(self, version: str, *, successor: str | None = None, why: str = "") -> RegistryState:
-        """Marks a version as bad, and moves the champion's alias; as `RegistryState.marked_bad`."""
-        for name in (version, *([] if successor is None else [successor])):
-            check_version(name, self.folder)
-        return self._change(lambda now, by: now.marked_bad(version, by, successor=successor), why)
-
-    def restore(self, version: str, *, why: str = "") -> RegistryState:
-        """Makes an archived or bad version usable again. Errors as of `RegistryState.restored`."""
-        check_version(version, self.folder)
-        return self._change(lambda now, by: now.restored(version, by), why)
-
-    def verify(self, version: str) -> None:
-        """Checks every file of a version.
-
-        Raises:
-            UsageError: the version does not exist.
-            DataError: a file is missing or damaged.
-        """
-        verify(self.path(version))
+        return Registered(chosen, self._path(state.usable(check_version(chosen, self.folder))))
 
     def _parsed(self, content: Any) -> RegistryState:
         return RegistryState.from_json(content, self.folder, self._uri)
 
-    def _change(self, change: Callable[[RegistryState, Any], RegistryState], why: str) -> RegistryState:
-        by = origin(why, who=self._who, clock=self._clock)
+    def _change(self, change: Transition, why: str) -> RegistryState:
+        by = self._origin(why)
 
         def changed(content: Any) -> Any:
             before = self._parsed(content)
@@ -213,15 +141,9 @@ class Registry:
 
         return self._parsed(update_json(self._uri, changed))
 
-    def _path(self, name: str, version: Version) -> str:
+    def _path(self, version: Version) -> str:
         uri = storage.join(self.folder, version.place)
-        if _read_record(uri)[0] != version.digest:
-            raise DataError(
-                "the record of the registered Model is damaged",
-                where=storage.join(uri, RECORD),
-                expected=f"the record that was registered for version {name}",
-                fix="Restore the file from a backup, or train again",
-            )
+        check_record(uri, version.digest)
         return uri
 
     def _copy(self, source: Path, version: str, facts: Mapping[str, Any], evaluation: bytes | None) -> str:
@@ -286,31 +208,8 @@ class Registry:
         return place
 
 
-def check_version(version: object, where: str, kind: type[DataError] | type[UsageError] = UsageError) -> str:
-    """Returns `version` if it can be the name of a folder and a part of a URL.
-
-    Raises:
-        DataError or UsageError, by `kind`: it cannot.
-    """
-    if not isinstance(version, str) or not _VERSION.match(version):
-        raise kind(
-            "the model version is not valid",
-            where=where,
-            expected="1 to 64 letters, digits, ., - and _, starting with a letter or a digit",
-            received=repr(version),
-        )
-    return version
-
-
 def _copy_file(source: str, target: str) -> None:
     """Copies a file and flushes it to the disk: a registered version outlives a power failure."""
     shutil.copy2(source, target)
     with Path(target).open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _read_record(uri: str) -> tuple[str, dict[str, Any]]:
-    """The SHA-256 of a record and its content."""
-    record = read_record(uri)
-    files_of(record, storage.join(uri, RECORD))
-    return hashlib.sha256(storage.read_bytes(storage.join(uri, RECORD))).hexdigest(), record

@@ -5,8 +5,7 @@ a change again until nobody else wrote in between. Nothing is ever deleted.
 
 On gs:// the token is the object's generation. On a disk it is a hash of the content, compared and replaced under a lock
 that the operating system releases when its holder dies; the file is replaced atomically and flushed to the disk, so a
-process that is killed at any moment leaves the old content or the new. A bucket that is mounted as a folder has no
-locks between machines: name it by gs://.
+process that is killed at any moment leaves the old content or the new. A bucket that is mounted as a folder is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.retry import RetryPolicy, retry
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.lock import locked
+from headrace.core.storage.mounts import mounted_bucket
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -164,6 +164,15 @@ def _read(path: Path, uri: str) -> bytes | None:
 
 def _write(uri: str, content: bytes, token: str | None) -> bool:
     path = storage.local_path(uri)
+    bucket = mounted_bucket(path)
+    if bucket is not None:
+        raise UsageError(
+            "a mounted bucket has no locks between machines",
+            where=uri,
+            expected="a folder on a disk, or gs://",
+            received=f"a file system of type {bucket}",
+            fix="Use the bucket's gs:// name",
+        )
     with locked(str(path.parent), name=LOCK):
         now = _read(path, uri)
         if (None if now is None else _token(now)) != token:

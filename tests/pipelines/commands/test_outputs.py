@@ -133,7 +133,11 @@ def test_every_command_is_here() -> None:
         writes = any(name in (each, each.partition(" ")[0]) for each in held)
         assert writes != (name in OTHERS), name
         options = {option.name for option in command.params}
-        assert writes or not options & {"output", "folder", "checkpoints"} or name.split()[-1] in ("status", "list", "show"), name
+        assert (
+            writes
+            or not options & {"output", "folder", "checkpoints"}
+            or name.split()[-1] in ("status", "list", "show")
+        ), name
 
 
 @pytest.fixture

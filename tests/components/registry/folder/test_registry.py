@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from support.fuzzing import max_examples
 from support.registered_models import make_evaluation, make_model
 
+from headrace.components.registry.folder import step
 from headrace.components.registry.folder.registry import Registry
 from headrace.core.errors import DataError, UsageError
+from headrace.core.steps import identity
+from headrace.core.steps.step import read_record
 
 
 def tree(folder: str) -> dict[str, bytes]:
@@ -205,3 +209,25 @@ def test_any_sequence_of_calls_keeps_what_a_dictionary_would(steps: list[tuple[s
             assert registry.versions() == sorted(versions)
             assert registry.aliases() == aliases
             assert aliases.get("champion", "") != aliases.get("previous")
+
+
+def test_a_rerun_that_registers_a_bad_version_ends_with_status_3(tmp_path: Path) -> None:
+    registry, root = Registry(str(tmp_path / "registry")), str(tmp_path / "root")
+    model = SimpleNamespace(path=make_model(tmp_path / "model", "v2"))
+    evaluation = SimpleNamespace(path=make_evaluation(tmp_path / "evaluation", "v2"))
+    registry.promote(registry.register(make_model(tmp_path / "first", "v1")))
+    assert step.run(registry.folder, root, model, evaluation) == registry.path("v2")
+    registry.mark_bad("v2", why="predicts nonsense")
+    for call in (
+        lambda: step.run(registry.folder, root, model, evaluation),
+        lambda: step.champion(registry.folder, root, "v2"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            call()
+        assert ended.value.code == 3
+    record = read_record(root, "register", identity.publish_identity("register", "v2", registry.folder))
+    assert record is not None
+    assert (record["error"]["kind"], record["error"]["what"]) == ("GateRefused", "the version is marked as bad")
+    assert "predicts nonsense" in record["error"]["received"]
+    assert registry.aliases() == {"champion": "v1"}
+    assert step.champion(registry.folder, root)[0] == registry.path("v1")

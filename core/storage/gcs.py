@@ -89,8 +89,7 @@ def exists(uri: str) -> bool:
 def read_bytes(uri: str) -> bytes:
     """The whole content of an object. Raises FileNotFoundError where it does not exist."""
     with translate_errors(uri):
-        content: bytes = blob_of(uri).download_as_bytes(retry=retry_policy())
-        return content
+        return cast(bytes, blob_of(uri).download_as_bytes(retry=retry_policy()))
 
 
 def write_bytes(uri: str, content: bytes) -> None:
@@ -187,7 +186,6 @@ def download_tree(uri: str, folder: Path) -> int:
     """
     bucket, name = parse(uri)
     prefix = _below(name)
-    # Consoles represent a folder by an empty object whose name ends with a slash.
     files = {o.uri: path_below(prefix, o) for o in _list(uri, bucket, prefix) if not o.name.endswith("/")}
 
     def download(source: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from google.api_core import exceptions as api
 
 from headrace.components.registry.vertex.register import description_of
-from headrace.components.registry.vertex.registry import ROLE, VertexRegistry
+from headrace.components.registry.vertex.registry import ROLE, VertexRegistry, service_of
 from headrace.components.score.identity import version_of
 from headrace.components.train.request import Request
 from headrace.core import storage
@@ -84,7 +84,7 @@ def find(name: str) -> Found:
     with errors.translate_errors("Vertex AI", name, ROLE):
         try:
             if _OURS.match(which):
-                which = _number(aiplatform.models.ModelRegistry(entry), which)
+                which = _number(service_of(entry), which)
             model = aiplatform.Model(f"{entry}@{which}" if which else entry)
             found = Found(f"{entry}@{model.version_id}", str(model.uri or "").rstrip("/"))
         except api.NotFound as error:

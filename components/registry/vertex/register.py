@@ -16,6 +16,7 @@ from headrace.components.registry.vertex.registry import (
     ROLE,
     VertexRegistry,
     folder_of,
+    service_of,
     uploaded,
 )
 from headrace.core import storage
@@ -82,7 +83,7 @@ def upload(config: UploadConfig) -> str:
 
     project, location, model_id = config.registry.split("/")[1::2]
     with errors.translate_errors("Vertex AI", config.registry, ROLE):
-        registry = aiplatform.models.ModelRegistry(config.registry, location=location, project=project)
+        registry = service_of(config.registry)
         try:
             versions = registry.list_versions()
         except api.NotFound:

@@ -52,6 +52,18 @@ class Uploaded:
     uri: str
 
 
+def service_of(entry: str) -> Any:
+    """The SDK's `ModelRegistry` of an entry, with the client of the entry's region.
+
+    Args:
+        entry: projects/PROJECT/locations/REGION/models/ID.
+    """
+    from google.cloud import aiplatform
+
+    project, location = entry.split("/")[1:4:2]
+    return aiplatform.models.ModelRegistry(entry, location=location, project=project)
+
+
 def uploaded(entry: str) -> list[Uploaded]:
     """The versions of an entry that headrace uploaded, by their numbers; none where the entry does not exist.
 
@@ -62,11 +74,9 @@ def uploaded(entry: str) -> list[Uploaded]:
         UsageError: access is denied.
         PlatformError: the service failed.
     """
-    from google.cloud import aiplatform
-
     with errors.translate_errors("Vertex AI", entry, ROLE):
         try:
-            models = list(aiplatform.models.ModelRegistry(entry).client.list_model_versions(name=entry))
+            models = list(service_of(entry).client.list_model_versions(name=entry))
         except api.NotFound:
             return []
     found = [
@@ -188,11 +198,9 @@ class VertexRegistry(ModelRegistry):
 
     def _applied(self, state: RegistryState, uri: str) -> RegistryState:
         """Sets the service's aliases to those of the state, and again if the state was changed meanwhile."""
-        from google.cloud import aiplatform
-
         for _ in range(_ROUNDS):
             with errors.translate_errors("Vertex AI", self.where, ROLE):
-                registry = aiplatform.models.ModelRegistry(self.where)
+                registry = service_of(self.where)
                 for one in uploaded(self.where):
                     named = {alias for alias, version in state.aliases.items() if version == one.version}
                     gone = [alias for alias in one.aliases if alias in _OURS and alias not in state.aliases]

@@ -16,7 +16,7 @@ from support.registered_models import make_model
 from headrace.components.deploy.vertex import deploy
 from headrace.components.registry.vertex import lookup
 from headrace.components.registry.vertex.register import UploadConfig, register, upload
-from headrace.components.registry.vertex.registry import VertexRegistry
+from headrace.components.registry.vertex.registry import VertexRegistry, service_of
 from headrace.core import storage
 from headrace.core.errors import DataError, GateRefused, UsageError
 from headrace.core.steps import identity
@@ -177,3 +177,10 @@ def test_nothing_is_registered(server: VertexServer) -> None:
     assert registry.versions() == []
     with pytest.raises(UsageError, match="nothing is registered yet"):
         registry.path("a" * 16)
+
+
+def test_an_entry_is_looked_up_in_its_own_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    aiplatform.init(project="p", location="us-central1", credentials=AnonymousCredentials())
+    monkeypatch.setattr(aiplatform.initializer.global_config, "_api_endpoint", None)
+    service = service_of("projects/p/locations/europe-west4/models/natality")
+    assert service.client.api_endpoint.removesuffix(":443") == "europe-west4-aiplatform.googleapis.com"

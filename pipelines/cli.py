@@ -40,6 +40,10 @@ COMMANDS = {
     "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
     "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Show an endpoint, roll it back, or stop it."),
+    "registry": (
+        "headrace.pipelines.commands.registry:registry",
+        "Show the registered versions of a model, promote or archive one.",
+    ),
     "predictions": (
         "headrace.pipelines.commands.predictions:predictions",
         "Show published predictions, or roll them back.",

@@ -1,7 +1,8 @@
 """Where readers look for Predictions: every published one in a folder of its own, and a file that names the current.
 
-`versions/IDENTITY/` is a Predictions artifact; `current.json` names the one to be read and the one before it. A reader
-that has opened a file keeps it; the next look at `current.json` shows the new one, whole.
+`versions/IDENTITY/` is a Predictions artifact; `current.json` names the one to be read and the one before it, and is
+changed by compare-and-set. A reader that has opened a file keeps it; the next look at `current.json` shows the new one,
+whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, UsageError
+from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
@@ -63,12 +65,16 @@ def publish(predictions: str, destination: str) -> Published:
                 storage.writing(target),
             ):
                 shutil.copytree(source, folder, dirs_exist_ok=True)
-        before = current(destination)
+
+    def change(found: Any) -> dict[str, Any]:
+        before = _checked(found, destination)
         identity = before.get("current")
         again = identity == manifest.identity
         previous = before.get("previous") if again else identity
-        _name(destination, manifest, previous, before.get("rolled_back_from") if again else None)
-    return Published(target, manifest.identity, previous)
+        return _naming(manifest, previous, before.get("rolled_back_from") if again else None)
+
+    now = update_json(storage.join(destination, NAME), change)
+    return Published(target, manifest.identity, now["previous"])
 
 
 def rollback(destination: str, to: str | None = None) -> Published:
@@ -87,8 +93,9 @@ def rollback(destination: str, to: str | None = None) -> Published:
         PlatformError: another process publishes there, or the service failed.
     """
     look(destination)
-    with nullcontext() if storage.is_remote(destination) else locked(destination):
-        before = current(destination)
+
+    def change(found: Any) -> dict[str, Any]:
+        before = _checked(found, destination)
         target = to or before.get("previous")
         if target is None and before.get("rolled_back_from"):
             target = before["current"]
@@ -113,8 +120,10 @@ def rollback(destination: str, to: str | None = None) -> Published:
                 f"version {manifest.model_version}",
             )
         fled = before.get("rolled_back_from") if target == before["current"] else before["current"]
-        _name(destination, manifest, None, fled)
-    return Published(uri, target, None)
+        return _naming(manifest, None, fled)
+
+    target = update_json(storage.join(destination, NAME), change)["current"]
+    return Published(storage.join(destination, "versions", target), target, None)
 
 
 def look(destination: str) -> dict[str, Any]:
@@ -135,9 +144,9 @@ def look(destination: str) -> dict[str, Any]:
     return found
 
 
-def _name(destination: str, manifest: PredictionsManifest, previous: str | None, fled: str | None = None) -> None:
-    """Names the Predictions of a manifest as the current ones, unless they are that already."""
-    now = {
+def _naming(manifest: PredictionsManifest, previous: str | None, fled: str | None = None) -> dict[str, Any]:
+    """The content of `current.json` that names the Predictions of a manifest."""
+    return {
         "format": FORMAT,
         "current": manifest.identity,
         "previous": previous,
@@ -147,20 +156,23 @@ def _name(destination: str, manifest: PredictionsManifest, previous: str | None,
         "destination": manifest.destination,
         **({"rolled_back_from": fled} if fled else {}),
     }
-    if now != current(destination):
-        storage.write_json(storage.join(destination, NAME), now)
 
 
 def current(destination: str) -> dict[str, Any]:
-    """What `current.json` says; {} where nothing is published.
+    """The content of `current.json`; {} where nothing is published.
 
     Raises:
         DataError: it is damaged.
     """
     where = storage.join(destination, NAME)
-    if not storage.exists(where):
+    found = read_with_token(where)
+    return _checked(None if found is None else json_of(found.content, where), destination)
+
+
+def _checked(found: Any, destination: str) -> dict[str, Any]:
+    if found is None:
         return {}
-    found = storage.read_json(where)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
+        where = storage.join(destination, NAME)
         raise DataError("the file does not name the current predictions", where=where, expected=f"format {FORMAT}")
     return found

@@ -31,11 +31,16 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
         choice: what `approach_of` gave, if the caller has asked it already.
 
     Raises:
-        DataError: the rows cannot be read, or more of them have no prediction than the budget allows.
+        DataError: a registered model is damaged, the rows cannot be read, or more of them have no prediction than the
+            budget allows.
         UsageError: no such model, endpoint or place, or options that contradict each other.
         PlatformError: the disk, a service or the model failed.
     """
     config.check_output()
+    if config.model:
+        from headrace.core.saved_model.find import verify_source
+
+        verify_source(config.model)
     choice = choice or approach_of(config)
     report(f"{choice.approach}: {choice.reason}")
     config = dataclasses.replace(config, approach=choice.approach)

@@ -84,7 +84,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
 
     Raises:
         UsageError: the source holds no model, or the port is in use.
-        DataError: the model is damaged.
+        DataError: the model is damaged: a registered one is verified before TensorFlow is loaded.
         PlatformError: the model's first prediction failed.
     """
     if config.announce is not None:
@@ -97,8 +97,9 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     try:
         # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from headrace.core.saved_model.find import find_source
+        from headrace.core.saved_model.find import find_source, verify_source
 
+        verify_source(config.source)
         source = find_source(config.source, name=config.name, rules=config.rules)
         with _listen(config.host, config.port) as listener:
             asyncio.run(_serve(config, source, listener, report))

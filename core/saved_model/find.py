@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.core import storage
+from headrace.core.artifacts import registered
 from headrace.core.artifacts.model import ModelArtifact, open_model
 from headrace.core.errors import DataError, UsageError
 from headrace.core.rules.mode import Mode
@@ -69,6 +70,19 @@ def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -
     )
 
 
+def verify_source(uri: str) -> None:
+    """Checks all files of a registered Model; a Model or a SavedModel that was never registered is not checked.
+
+    Args:
+        uri: as of `find_source`.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    endpoint = storage.exists(storage.join(uri, "endpoint.json"))
+    registered.verify(_live(uri)[0] if endpoint else uri)
+
+
 def _last_part(uri: str) -> str:
     if storage.is_remote(uri):
         return uri.rstrip("/").rsplit("/", 1)[-1]
@@ -76,12 +90,18 @@ def _last_part(uri: str) -> str:
 
 
 def _of_endpoint(uri: str, name: str | None, rules: Mode) -> Source:
+    model, known = _live(uri)
+    return _of_model(model, name or known, rules)
+
+
+def _live(uri: str) -> tuple[str, Any]:
+    """The Model that is live in an endpoint's folder, and the endpoint's name."""
     where = storage.join(uri, "endpoint.json")
     endpoint = _object(where)
     live = endpoint.get("live")
     if not isinstance(live, str):
         raise DataError("no version is live", where=where, expected="a version", received=repr(live))
-    return _of_model(storage.join(uri, "versions", live), name or endpoint.get("name"), rules)
+    return storage.join(uri, "versions", live), endpoint.get("name")
 
 
 def _of_model(uri: str, name: str | None, mode: Mode) -> Source:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.storage.json_lines import json_lines
+from headrace.core.storage.json_lines import json_bytes
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -228,7 +228,7 @@ def write_json(uri: str, value: Any) -> None:
 
     The text has one line per key of an object, and one line per member of an array of objects or arrays.
     """
-    write_bytes(uri, ("".join(json_lines(value)) + "\n").encode())
+    write_bytes(uri, json_bytes(value))
 
 
 @contextmanager

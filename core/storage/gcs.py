@@ -1,8 +1,7 @@
 """Google Cloud Storage: the gs:// half of `storage`, with checks of names and translation of the service's errors.
 
-google-cloud-storage reads each object's size and CRC-32C without its content, and connects to the server that
-STORAGE_EMULATOR_HOST names, if it is set. Its import takes half a second, so `storage` imports this module only for
-gs:// URIs.
+The client library connects to the server that STORAGE_EMULATOR_HOST names, if it is set. Its import takes half a
+second, so `storage` imports this module only for gs:// URIs.
 """
 
 from __future__ import annotations
@@ -84,25 +83,24 @@ def parse(uri: str) -> tuple[str, str]:
 def exists(uri: str) -> bool:
     """Whether an object of this name exists, or any below it."""
     bucket, name = parse(uri)
-    return _look_up(uri) is not None or bool(_list(uri, bucket, _below(name), limit=1))
+    return look_up(uri) is not None or bool(_list(uri, bucket, _below(name), limit=1))
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole content of an object. Raises FileNotFoundError where it does not exist."""
     with translate_errors(uri):
-        content: bytes = _blob(uri).download_as_bytes(retry=_retry())
-        return content
+        return cast(bytes, blob_of(uri).download_as_bytes(retry=retry_policy()))
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Writes an object atomically: the service shows it only when it is complete."""
     with translate_errors(uri):
-        _blob(uri).upload_from_string(content, "application/octet-stream", checksum="crc32c", retry=_retry())
+        blob_of(uri).upload_from_string(content, "application/octet-stream", checksum="crc32c", retry=retry_policy())
 
 
 def open_input(uri: str) -> BinaryIO:
     """Opens an object as a seekable binary file. Raises FileNotFoundError where it does not exist."""
-    blob = _look_up(uri)
+    blob = look_up(uri)
     if blob is None:
         raise FileNotFoundError(2, "the object does not exist", uri)
     return cast(BinaryIO, _Reader(uri, blob))
@@ -112,7 +110,7 @@ class _Reader(BlobReader):
     """A seekable file whose reads translate the service's errors, as any request does."""
 
     def __init__(self, uri: str, blob: Any) -> None:
-        super().__init__(blob, chunk_size=_CHUNK, retry=_retry())
+        super().__init__(blob, chunk_size=_CHUNK, retry=retry_policy())
         self._uri = uri
 
     def read(self, size: int = -1) -> bytes:
@@ -124,7 +122,9 @@ class _Reader(BlobReader):
 def upload(source: Path, uri: str) -> None:
     """Copies a local file to an object."""
     with translate_errors(uri):
-        _blob(uri).upload_from_filename(str(source), "application/octet-stream", checksum="crc32c", retry=_retry())
+        blob_of(uri).upload_from_filename(
+            str(source), "application/octet-stream", checksum="crc32c", retry=retry_policy()
+        )
 
 
 def upload_tree(folder: Path, uri: str, last: str) -> None:
@@ -186,14 +186,13 @@ def download_tree(uri: str, folder: Path) -> int:
     """
     bucket, name = parse(uri)
     prefix = _below(name)
-    # Consoles represent a folder by an empty object whose name ends with a slash.
     files = {o.uri: path_below(prefix, o) for o in _list(uri, bucket, prefix) if not o.name.endswith("/")}
 
     def download(source: str) -> None:
         target = folder / files[source]
         target.parent.mkdir(parents=True, exist_ok=True)
         with translate_errors(source):
-            _blob(source).download_to_filename(str(target), checksum="crc32c", retry=_retry())
+            blob_of(source).download_to_filename(str(target), checksum="crc32c", retry=retry_policy())
 
     with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
         list(pool.map(download, files))
@@ -215,11 +214,11 @@ def path_below(prefix: str, found: Object) -> str:
 def copy(source: str, target: str) -> None:
     """Copies an object within the service. Raises FileNotFoundError where it does not exist."""
     with translate_errors(source):
-        blob = _blob(target)
-        token, _, _ = blob.rewrite(_blob(source), retry=_retry())
+        blob = blob_of(target)
+        token, _, _ = blob.rewrite(blob_of(source), retry=retry_policy())
         # Copying a large object to another storage class or location needs several calls.
         while token is not None:
-            token, _, _ = blob.rewrite(_blob(source), token=token, retry=_retry())
+            token, _, _ = blob.rewrite(blob_of(source), token=token, retry=retry_policy())
 
 
 def remove(uris: Sequence[str]) -> None:
@@ -227,7 +226,7 @@ def remove(uris: Sequence[str]) -> None:
     for uri in uris:
         with translate_errors(uri):
             try:
-                _blob(uri).delete(retry=_retry())
+                blob_of(uri).delete(retry=retry_policy())
             except api.NotFound:
                 continue
 
@@ -240,7 +239,7 @@ def below(uri: str) -> list[Object]:
 
 def describe(uri: str) -> Object:
     """An object's size and checksum. Raises FileNotFoundError where it does not exist."""
-    blob = _look_up(uri)
+    blob = look_up(uri)
     if blob is None:
         raise FileNotFoundError(2, "the object does not exist", uri)
     return _object(blob)
@@ -254,7 +253,7 @@ def find(uri: str) -> tuple[list[Object], bool]:
     """
     bucket, name = parse(uri)
     if not _GLOB.search(name):
-        blob = _look_up(uri) if name and not name.endswith("/") else None
+        blob = look_up(uri) if name and not name.endswith("/") else None
         if blob is not None:
             return [_object(blob)], True
         prefix = _below(name)
@@ -284,7 +283,7 @@ def translate_errors(uri: str) -> Iterator[None]:
 def _check_bucket(uri: str) -> None:
     bucket, _ = parse(uri)
     try:
-        there = _client().bucket(bucket).exists(retry=_retry())
+        there = _client().bucket(bucket).exists(retry=retry_policy())
     except api.GoogleAPICallError:
         # An account that may read objects may still not be allowed to look up the bucket.
         there = True
@@ -292,20 +291,20 @@ def _check_bucket(uri: str) -> None:
         raise UsageError("the bucket does not exist", where=uri, expected="a bucket that exists", received=bucket)
 
 
-def _look_up(uri: str) -> Any:
+def look_up(uri: str) -> Any:
     """Looks up an object with its metadata; None if it does not exist."""
     bucket, name = parse(uri)
     if not name:
         return None
     with translate_errors(uri):
-        return _client().bucket(bucket).get_blob(name, retry=_retry())
+        return _client().bucket(bucket).get_blob(name, retry=retry_policy())
 
 
 def _list(uri: str, bucket: str, prefix: str, delimiter: str | None = None, limit: int | None = None) -> list[Object]:
     try:
         with translate_errors(uri):
             found = _client().list_blobs(
-                bucket, prefix=prefix or None, delimiter=delimiter, max_results=limit, retry=_retry()
+                bucket, prefix=prefix or None, delimiter=delimiter, max_results=limit, retry=retry_policy()
             )
             return sorted((_object(blob) for blob in found), key=lambda found: found.name)
     except FileNotFoundError as error:
@@ -317,7 +316,8 @@ def _object(blob: Any) -> Object:
     return Object(blob.bucket.name, blob.name, int(blob.size or 0), str(blob.crc32c))
 
 
-def _blob(uri: str) -> Any:
+def blob_of(uri: str) -> Any:
+    """The client library's object of a name, without a request."""
     bucket, name = parse(uri)
     if not name:
         raise UsageError("the object name is missing", where=uri, expected="gs://BUCKET/NAME")
@@ -328,7 +328,8 @@ def _below(name: str) -> str:
     return f"{name.rstrip('/')}/" if name else ""
 
 
-def _retry() -> Any:
+def retry_policy() -> Any:
+    """The client library's retries of a request, bounded in time."""
     return DEFAULT_RETRY.with_timeout(_RETRY_SECONDS)
 
 

@@ -24,3 +24,8 @@ def json_lines(value: Any, newline: str = "\n") -> Iterator[str]:
         yield newline + "]"
     else:
         yield json.dumps(value, allow_nan=False)
+
+
+def json_bytes(value: Any) -> bytes:
+    """The content of a JSON file: one line per key of an object, and per member of an array of objects or arrays."""
+    return ("".join(json_lines(value)) + "\n").encode()

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from headrace.core import storage
 from headrace.core.errors import PlatformError
 
-_SECONDS_BETWEEN_TRIES = 0.05
+_FIRST_PAUSE_S = 0.002
+_MAX_PAUSE_S = 0.05
 
 
 @contextmanager
-def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
+def locked(uri: str, *, timeout_s: float = 60.0, name: str = ".lock") -> Iterator[int]:
     """Holds the lock of the folder `uri`, which is created if it does not exist.
 
     The lock belongs to the open file that is yielded: a child that inherits the descriptor holds the lock until it
@@ -24,6 +25,7 @@ def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
     Args:
         uri: the folder.
         timeout_s: how long to wait for another holder, in seconds.
+        name: of the lock's file in the folder; each name is a lock of its own.
 
     Yields:
         The descriptor of the lock's file.
@@ -35,9 +37,9 @@ def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
     folder = storage.local_path(uri)
     with storage.writing(uri):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        deadline = time.monotonic() + timeout_s
+        deadline, pause = time.monotonic() + timeout_s, _FIRST_PAUSE_S
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,7 +52,8 @@ def locked(uri: str, *, timeout_s: float = 60.0) -> Iterator[int]:
                         expected=f"the lock within {timeout_s:g} s",
                         fix="Try again when the other process has finished",
                     ) from error
-                time.sleep(_SECONDS_BETWEEN_TRIES)
+                time.sleep(pause)
+                pause = min(2 * pause, _MAX_PAUSE_S)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
+from headrace.core.storage.compare_and_set import LOCK, unfinished
 
 
 class Kind(Protocol):
@@ -95,7 +96,7 @@ class StateFolder:
             return None
         # Writers lock the folder first; a bucket has no lock.
         begun = ".lock" in names or storage.is_remote(uri)
-        others = names - self.entries - {".lock"}
+        others = names - self.entries - {".lock", LOCK, unfinished(self.state)}
         return None if begun and not others else _shown(others or names)
 
 

@@ -12,7 +12,7 @@ from headrace.pipelines.report.values import items, mapping, number, objects, te
 
 _WHAT_NOW = {
     2: "The input needs a change: the same input will fail again.",
-    3: "Nothing failed: the model was rejected by the gate.",
+    3: "The model was refused: the same one will be refused again.",
     75: "The platform failed. The same command may succeed; finished steps are not repeated.",
 }
 

@@ -43,7 +43,7 @@ def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None
         logs: command that shows its logs.
 
     Raises:
-        GateRefused: the gate refused the model.
+        GateRefused: the gate refused the model, or a task exited with that status, as for a version marked as bad.
         UserError: a task exited with the status of a user's error, or the platform rejected the task.
         PlatformError: anything else, or the run was cancelled.
     """
@@ -119,7 +119,8 @@ def _raise_failure(run: Run, logs: str) -> None:
     first = _first_failure(run)
     if first is None:
         raise PlatformError("the run failed", where=run.run_id, received=run.message or None, fix=f"The logs: {logs}")
-    kind = UserError if first.exit_status == UserError.exit_status else PlatformError
+    kinds: tuple[type[HeadraceError], ...] = (UserError, GateRefused)
+    kind = next((each for each in kinds if each.exit_status == first.exit_status), PlatformError)
     raise kind(
         f"{first.name} failed",
         where=run.run_id,

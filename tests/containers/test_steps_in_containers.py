@@ -205,7 +205,9 @@ def test_the_evaluation_is_the_same(both: Both) -> None:
 def test_the_same_version_is_registered_and_deployed(both: Both) -> None:
     assert both.contained["registered"].name == both.local["registered"].name
     runs = (both.local, both.contained)
-    registries = [json.loads((run["registered"].parent.parent / "aliases.json").read_text()) for run in runs]
+    registries = [
+        json.loads((run["registered"].parent.parent / "registry.json").read_text())["aliases"] for run in runs
+    ]
     assert registries[0] == registries[1]
     assert registries[0]["champion"] == both.local["registered"].name
     endpoints = [json.loads((run["endpoint"] / "endpoint.json").read_text()) for run in runs]

@@ -22,6 +22,7 @@ DOCUMENTS = (
     "docs/runs.md",
     "docs/batch_scoring.md",
     "docs/on_call.md",
+    "docs/registry.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
 )
@@ -55,6 +56,7 @@ def test_there_are_commands() -> None:
         "serve",
         "run",
         "endpoint",
+        "registry",
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headrace.core import storage
+from headrace.core.artifacts.registered import verify
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode, check_mode
@@ -274,6 +275,7 @@ def run(model: str, endpoint: str, root: str, deployment: Any, settings: Mapping
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version = identity.model_version_of(model)
+        verify(model)
         step.identity = identity.publish_identity("deploy", version, endpoint)
         config = config_of(settings)
         wanted = manifest(endpoint, model, version, config)

@@ -6,12 +6,20 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from headrace.components.registry.folder.registry import check_version
+from headrace.components.registry.version_name import check_version
 from headrace.core import storage
-from headrace.core.errors import DataError
+from headrace.core.errors import DataError, PlatformError
 from headrace.core.rules.mode import Mode
+from headrace.core.storage.compare_and_set import (
+    Snapshot,
+    create_if_absent,
+    json_of,
+    read_with_token,
+    replace_if_unchanged,
+)
+from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.output import publishing
 
 Action = Literal["deploy", "rollback"]
@@ -94,9 +102,12 @@ class EndpointFolder:
         Raises:
             DataError: endpoint.json is damaged.
         """
-        if not storage.exists(self._state):
+        return self._parsed(read_with_token(self._state))
+
+    def _parsed(self, found: Snapshot | None) -> EndpointState | None:
+        if found is None:
             return None
-        content = storage.read_json(self._state)
+        content = json_of(found.content, self._state)
         try:
             return EndpointState(
                 name=content["name"],
@@ -110,10 +121,27 @@ class EndpointFolder:
         except (KeyError, TypeError) as error:
             raise DataError("endpoint.json is damaged", where=self._state, received=repr(error)) from error
 
-    def write(self, state: EndpointState) -> None:
-        """Writes the state atomically."""
-        content: dict[str, Any] = {"format": 1, **asdict(state)}
-        storage.write_json(self._state, content)
+    def write(self, state: EndpointState, before: EndpointState | None) -> None:
+        """Replaces the state, if it is still the one that was read; the file is written atomically.
+
+        Args:
+            state: the new one.
+            before: what `read` returned.
+
+        Raises:
+            PlatformError: another process changed the state in between.
+        """
+        content = json_bytes({"format": 1, **asdict(state)})
+        now = read_with_token(self._state)
+        written = self._parsed(now) == before and (
+            create_if_absent(self._state, content)
+            if now is None
+            else replace_if_unchanged(self._state, content, now.token)
+        )
+        if not written:
+            raise PlatformError(
+                "another process changed the endpoint at the same time", where=self._state, fix="Try again"
+            )
 
     def publish(self, model: str, version: str) -> None:
         """Copies a Model under its version, atomically; an existing copy is replaced."""

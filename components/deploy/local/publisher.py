@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from headrace.components.deploy.local import client
 from headrace.components.deploy.local.endpoint import Change, EndpointFolder, EndpointState
 from headrace.components.deploy.local.switch import DeployResult, Switch, read_golden, stop_strays
-from headrace.components.registry.folder.registry import model_version
+from headrace.components.registry.record import model_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT
+from headrace.core.artifacts.registered import verify
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode, check_mode
@@ -109,6 +111,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     """
     check_output(config.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": config.model})
     version = model_version(config.model)
+    verify(config.model)
     folder = EndpointFolder(config.endpoint)
     with locked(config.endpoint, timeout_s=config.lock_timeout_s) as lock:
         state = folder.read()
@@ -116,7 +119,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         read_golden(config.model)
         stop_strays(folder, state)
         used = () if state is None else (state.live, state.previous)
-        if version not in used or not folder.version_path(version).is_dir():
+        if version not in used or not _whole(folder.version_path(version)):
             report("publishing the model")
             folder.publish(config.model, version)
         switch = Switch(folder, lock, config.start_timeout_s, report, config.rules)
@@ -154,6 +157,7 @@ def rollback(
 
     Raises:
         UsageError: the endpoint, the previous version or the version `to` does not exist.
+        DataError: a file of that version is damaged.
         PlatformError: the server does not start, its predictions differ from the golden rows, or the lock is held.
     """
     folder = EndpointFolder(endpoint)
@@ -178,6 +182,7 @@ def rollback(
                 expected=f"one of {', '.join(folder.versions())}",
                 received=repr(target),
             )
+        verify(str(folder.version_path(target)))
         return Switch(folder, lock, start_timeout_s, report, state.rules).to(target, state.name, "rollback", state)
 
 
@@ -196,7 +201,7 @@ def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:
         state = folder.read()
         # The state is written first, so that no client is sent to a server that is about to stop.
         if state is not None and state.pid is not None:
-            folder.write(replace(state, url=None, pid=None))
+            folder.write(replace(state, url=None, pid=None), state)
         stop_strays(folder, None)
 
 
@@ -227,6 +232,15 @@ def _problem_name(model: str) -> str:
     if not isinstance(name, str) or not _NAME.match(name):
         raise DataError("the problem has no name", where=where, expected="a name", received=repr(name))
     return name
+
+
+def _whole(version: Path) -> bool:
+    """Whether a version's copy is there and not damaged; one that is damaged is published again."""
+    try:
+        verify(str(version))
+    except DataError:
+        return False
+    return version.is_dir()
 
 
 def _state_of(folder: EndpointFolder) -> EndpointState:

@@ -63,7 +63,7 @@ class Switch:
             rows = client.check_golden(server.url, name, golden)
             self._report("switching to the new server")
             after = replace(_after(state, name, version, action, server.url, server.pid), rules=self._rules)
-            self._folder.write(after)
+            self._folder.write(after, state)
         except BaseException:
             # Unless the switch had happened before a signal arrived.
             written = self._folder.read()

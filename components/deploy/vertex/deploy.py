@@ -9,8 +9,9 @@ from typing import Any
 
 from google.api_core import exceptions as api
 
-from headrace.components.registry.vertex.register import version_of
+from headrace.components.registry.vertex.register import registered_model
 from headrace.core import storage
+from headrace.core.artifacts.registered import verify
 from headrace.core.cloud import errors
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress, silent
@@ -188,8 +189,10 @@ def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: st
 def run(config: DeployConfig, root: str, deployment: Any) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
-        version = version_of(config.model)
+        version, uri = registered_model(config.model)
         step.identity = identity.publish_identity("deploy", version, config.endpoint)
+        if storage.is_remote(uri):
+            verify(uri)
         result = deploy(config, step.progress)
         location = config.endpoint.split("/")[3]
         what = {

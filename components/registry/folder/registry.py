@@ -1,26 +1,45 @@
-"""Folder registry: a copy of every registered version of a model, and aliases such as the champion."""
+"""Folder registry: a copy of every registered version of a model, and aliases such as the champion.
+
+versions/VERSION/   on a disk: the Model, its evaluation.json, and registered.json with the digest of every file
+versions/VERSION/DIGEST/   on gs://, where folders cannot be renamed: named for the content, so that two runs that
+                    register at once never mix their files
+registry.json       versions with their status, aliases and the history, changed by compare-and-set alone
+"""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import os
 import shutil
 from collections.abc import Mapping
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from headrace.components.registry.base import ModelRegistry, Transition
+from headrace.components.registry.origin import Clock, utc_now
+from headrace.components.registry.record import EVALUATION, facts_of, model_version, read_evaluation
+from headrace.components.registry.state import CHAMPION, RegistryState, Version
+from headrace.components.registry.version_name import check_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
-from headrace.core.artifacts.missing import no_artifact
-from headrace.core.artifacts.model import version_of
-from headrace.core.errors import DataError, UsageError
+from headrace.core.artifacts.registered import (
+    RECORD,
+    FileDigest,
+    check_record,
+    digest_of_record,
+    measure,
+    read_record,
+    record_of,
+)
+from headrace.core.errors import PlatformError, UsageError
+from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
+from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.lock import locked
-from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
 
-# Versions and aliases become folder names, URLs and labels; a leading `.` would hide a folder, or leave it.
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
-
-_MODEL_FILES = ("saved_model/saved_model.pb", "schema.json", "problem.json", "golden.json", "training.json")
+_UPLOADS_AT_ONCE = 8
 
 
 class Registered(NamedTuple):
@@ -30,19 +49,26 @@ class Registered(NamedTuple):
     uri: str
 
 
-class Registry:
-    """Versions of one problem's model in a folder, safe for concurrent processes.
-
-    `versions/VERSION/` is a Model artifact with its `evaluation.json`; `aliases.json` maps aliases to versions.
+class Registry(ModelRegistry):
+    """Versions of one problem's model in a folder or on gs://, safe for concurrent processes and threads.
 
     Args:
         folder: of the registry; created at the first registration.
+        who: makes the changes; "" for the user of this process.
+        clock: returns the time of a change.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, who: str = "", clock: Clock = utc_now) -> None:
+        super().__init__(folder, who=who, clock=clock)
         self.folder = folder
+        self._uri = storage.join(folder, REGISTRY.state)
 
-    def register(self, model_dir: str, evaluation_dir: str | None = None) -> str:
+    def state(self) -> RegistryState:
+        """Versions, aliases and history; errors as of `ModelRegistry.state`."""
+        found = read_with_token(self._uri)
+        return self._parsed(None if found is None else json_of(found.content, self._uri))
+
+    def register(self, model_dir: str, evaluation_dir: str | None = None, *, why: str = "") -> str:
         """Copies a Model and its Evaluation under the model's version.
 
         A version is registered once: registering it again changes nothing.
@@ -50,6 +76,7 @@ class Registry:
         Args:
             model_dir: a Model artifact.
             evaluation_dir: the Evaluation of that model, if there is one.
+            why: for the history.
 
         Returns:
             The version.
@@ -57,66 +84,41 @@ class Registry:
         Raises:
             DataError: the Model is damaged, or the Evaluation belongs to another model.
             UsageError: the folder holds no Model, or the registry cannot be written.
-            PlatformError: another process held the registry's lock for too long, or the disk failed.
+            GateRefused: the version is marked as bad.
+            PlatformError: another process held the registry's lock for too long, or the disk or the service failed.
         """
         check_output(self.folder, REGISTRY, option="the registry", inputs={"the model": model_dir})
         version = model_version(model_dir)
-        evaluation = None
-        if evaluation_dir is not None:
-            evaluation = storage.read_json(storage.join(evaluation_dir, "evaluation.json"))
-            judged = evaluation.get("model_version") if isinstance(evaluation, dict) else None
-            if judged != version:
-                raise DataError(
-                    "the evaluation belongs to another model",
-                    where=storage.join(evaluation_dir, "evaluation.json"),
-                    expected=f"model_version {version}",
-                    received=str(judged),
-                )
-        with locked(self.folder):
-            target = self._version_uri(version)
-            if storage.exists(target):
-                return version
-            # Only the holder of the lock copies: these were left by killed registrations.
-            for left in storage.local_path(storage.join(self.folder, "versions")).glob(".*"):
-                shutil.rmtree(left, ignore_errors=True)
-            with publishing(target, None) as temporary, storage.writing(target):
-                shutil.copytree(storage.local_path(model_dir), temporary, dirs_exist_ok=True)
-                if evaluation is not None:
-                    storage.write_json(str(temporary / "evaluation.json"), evaluation)
+        evaluation = None if evaluation_dir is None else read_evaluation(evaluation_dir, version)
+        state = self.state()
+        if version in state.versions:
+            # Refuses a bad version.
+            state.registered(version, "", "", "", self._origin(why))
+            return version
+        facts = facts_of(model_dir, evaluation)
+        publish = self._upload if storage.is_remote(self.folder) else self._copy
+        with storage.at_hand(model_dir) as source:
+            place = publish(source, version, facts, evaluation)
+        stored = storage.join(self.folder, place)
+        # Of two that register at once, the record is that of the first.
+        digest, approval = digest_of_record(stored), str(read_record(stored).get("approval"))
+        self._change(lambda now, by: now.registered(version, place, digest, approval, by), why)
         return version
 
-    def versions(self) -> list[str]:
-        """The registered versions, sorted by name."""
-        folder = storage.local_path(storage.join(self.folder, "versions"))
-        if not folder.is_dir():
-            return []
-        # A killed registration leaves a folder whose name starts with `.`.
-        return sorted(entry.name for entry in folder.iterdir() if _VERSION.match(entry.name) and entry.is_dir())
-
     def path(self, version: str) -> str:
-        """The URI of a registered version's Model.
-
-        Raises:
-            UsageError: the version does not exist.
-        """
-        target = self._version_uri(version)
-        if not storage.exists(target):
-            raise UsageError(
-                "the version does not exist in the registry",
-                where=self.folder,
-                expected=f"one of {', '.join(self.versions()) or 'no version: nothing is registered yet'}",
-                received=repr(version),
-            )
-        return target
+        """The URI of a registered version's Model; errors as of `ModelRegistry.path`."""
+        return self._path(self.state().get(check_version(version, self.folder)))
 
     def champion(self, version: str = "") -> Registered:
         """The champion, or a given version.
 
         Raises:
-            UsageError: there is no champion, or the version does not exist.
-            DataError: aliases.json was damaged.
+            UsageError: there is no champion, or the version does not exist or is archived.
+            GateRefused: the version is marked as bad.
+            DataError: registry.json or the version's record was damaged.
         """
-        chosen = version or self.aliases().get("champion")
+        state = self.state()
+        chosen = version or state.aliases.get(CHAMPION)
         if chosen is None:
             raise UsageError(
                 "the registry has no champion",
@@ -124,105 +126,90 @@ class Registry:
                 expected="a model that a training run registered",
                 fix="Run `headrace run static` with this root, or specify a version",
             )
-        return Registered(chosen, self.path(chosen))
+        return Registered(chosen, self._path(state.usable(check_version(chosen, self.folder))))
 
-    def aliases(self) -> dict[str, str]:
-        """The version of each alias.
+    def _parsed(self, content: Any) -> RegistryState:
+        return RegistryState.from_json(content, self.folder, self._uri)
 
-        Raises:
-            DataError: aliases.json was damaged.
-        """
-        uri = storage.join(self.folder, "aliases.json")
-        if not storage.exists(uri):
-            return {}
-        found = storage.read_json(uri)
-        if not isinstance(found, dict) or not all(isinstance(version, str) for version in found.values()):
-            raise DataError("the aliases are damaged", where=uri, expected="an object of strings", received=repr(found))
-        return dict(found)
+    def _change(self, change: Transition, why: str) -> RegistryState:
+        by = self._origin(why)
 
-    def set_aliases(self, changes: Mapping[str, str | None]) -> dict[str, str]:
-        """Sets aliases to versions, atomically; an alias with None is removed, others do not change.
+        def changed(content: Any) -> Any:
+            before = self._parsed(content)
+            after = change(before, by)
+            return content if after is before else after.to_json()
 
-        Returns:
-            All aliases after the change.
+        return self._parsed(update_json(self._uri, changed))
 
-        Raises:
-            UsageError: an alias that is not a valid name, or a version that is not registered.
-            PlatformError: another process held the registry's lock for too long.
-        """
-        for alias, version in changes.items():
-            if not isinstance(alias, str) or not _ALIAS.match(alias):
-                raise UsageError(
-                    "the alias is not valid",
-                    where=self.folder,
-                    expected="1 to 64 lower-case letters, digits, - and _, starting with a letter",
-                    received=repr(alias),
+    def _path(self, version: Version) -> str:
+        uri = storage.join(self.folder, version.place)
+        check_record(uri, version.digest)
+        return uri
+
+    def _copy(self, source: Path, version: str, facts: Mapping[str, Any], evaluation: bytes | None) -> str:
+        """Copies a Model on a disk, atomically, and returns its place."""
+        place = f"versions/{check_version(version, self.folder)}"
+        target = storage.local_path(storage.join(self.folder, place))
+        with locked(self.folder), storage.writing(str(target)):
+            target.parent.mkdir(exist_ok=True)
+            # Only the holder of the lock copies: these were left by killed registrations.
+            for left in target.parent.glob(".*"):
+                shutil.rmtree(left, ignore_errors=True)
+            # One that is there is whole: it was renamed by a registration that was killed before it was recorded.
+            if not target.exists():
+                self._copy_to(target, source, facts, evaluation)
+        return place
+
+    @staticmethod
+    def _copy_to(target: Path, source: Path, facts: Mapping[str, Any], evaluation: bytes | None) -> None:
+        temporary = storage.temporary_name(target)
+        try:
+            shutil.copytree(source, temporary, copy_function=_copy_file, ignore=shutil.ignore_patterns(RECORD))
+            if evaluation is not None:
+                storage.write_bytes(str(temporary / EVALUATION), evaluation)
+            storage.write_json(str(temporary / RECORD), record_of(facts, measure(str(temporary))))
+            temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _upload(self, source: Path, version: str, facts: Mapping[str, Any], evaluation: bytes | None) -> str:
+        """Copies a Model to gs://, the record last, and returns its place."""
+        files = measure(str(source))
+        if evaluation is not None:
+            files[EVALUATION] = FileDigest(len(evaluation), hashlib.sha256(evaluation).hexdigest())
+        digest = hashlib.sha256(json_bytes(record_of(facts, files))).hexdigest()[:16]
+        place = f"versions/{check_version(version, self.folder)}/{digest}"
+        target = storage.join(self.folder, place)
+        if storage.exists(storage.join(target, RECORD)):
+            return place
+        remote = storage.remote_store()
+
+        def upload(name: str) -> None:
+            if name == EVALUATION and evaluation is not None:
+                storage.write_bytes(storage.join(target, name), evaluation)
+            else:
+                remote.upload(source / name, storage.join(target, name))
+
+        with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+            list(pool.map(upload, files))
+        listed = {each.uri: each for each in remote.below(target)}
+        for name, file in files.items():
+            found = listed.get(storage.join(target, name))
+            if found is None or found.bytes != file.bytes:
+                raise PlatformError(
+                    "the Model changed while it was registered",
+                    where=storage.join(target, name),
+                    expected=f"{file.bytes} bytes",
+                    received="nothing" if found is None else f"{found.bytes} bytes",
+                    fix="Register it again",
                 )
-            if version is not None:
-                self.path(version)
-        with locked(self.folder):
-            return self._write_aliases(self.aliases(), changes)
-
-    def promote(self, version: str) -> dict[str, str]:
-        """Makes a version the champion, and the former champion `previous`; promoting the champion changes nothing.
-
-        A promoted challenger loses the alias challenger.
-
-        Returns:
-            All aliases after the change.
-
-        Raises:
-            UsageError: the version is not registered.
-            PlatformError: another process held the registry's lock for too long.
-        """
-        self.path(version)
-        with locked(self.folder):
-            aliases = self.aliases()
-            champion = aliases.get("champion")
-            if champion == version:
-                return aliases
-            changes: dict[str, str | None] = {"champion": version}
-            if champion is not None:
-                changes["previous"] = champion
-            if aliases.get("challenger") == version:
-                changes["challenger"] = None
-            return self._write_aliases(aliases, changes)
-
-    def _write_aliases(self, aliases: dict[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-        changed = {alias: version for alias, version in {**aliases, **changes}.items() if version is not None}
-        if changed != aliases:
-            storage.write_json(storage.join(self.folder, "aliases.json"), dict(sorted(changed.items())))
-        return changed
-
-    def _version_uri(self, version: str) -> str:
-        return storage.join(self.folder, "versions", check_version(version, self.folder))
+            files[name] = replace(file, crc32c=found.crc32c)
+        storage.write_json(storage.join(target, RECORD), record_of(facts, files))
+        return place
 
 
-def model_version(model_dir: str) -> str:
-    """The version of a Model artifact, which is checked to be complete.
-
-    Raises:
-        UsageError: the folder holds no Model, or an incomplete one.
-        DataError: its version is not a valid name.
-    """
-    missing = [name for name in _MODEL_FILES if not storage.exists(storage.join(model_dir, name))]
-    if missing:
-        there = storage.exists(model_dir)
-        raise no_artifact("Model", model_dir, received=f"no {', no '.join(missing)}" if there else "")
-    return version_of(model_dir)
-
-
-def check_version(version: object, where: str, kind: type[DataError] | type[UsageError] = UsageError) -> str:
-    """Returns `version` if it can be the name of a folder and a part of a URL.
-
-    Raises:
-        DataError or UsageError, by `kind`: it cannot.
-    """
-    if not isinstance(version, str) or not _VERSION.match(version):
-        raise kind(
-            "the model version is not valid",
-            where=where,
-            expected="1 to 64 letters, digits, ., - and _, starting with a letter or a digit",
-            received=repr(version),
-        )
-    return version
+def _copy_file(source: str, target: str) -> None:
+    """Copies a file and flushes it to the disk: a registered version outlives a power failure."""
+    shutil.copy2(source, target)
+    with Path(target).open("rb") as file:
+        os.fsync(file.fileno())

@@ -17,7 +17,7 @@ def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
         step.identity = identity.publish_identity("register", identity.model_version_of(model.path), registry)
         folder = Registry(registry)
         version = folder.register(model.path, evaluation.path)
-        folder.promote(version)
+        folder.promote(version, why="registered by a pipeline")
         registered = str(folder.path(version))
         step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})
     return registered

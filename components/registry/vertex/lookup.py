@@ -10,7 +10,8 @@ from typing import Any
 
 from google.api_core import exceptions as api
 
-from headrace.components.registry.vertex.register import ROLE, description_of
+from headrace.components.registry.vertex.register import description_of
+from headrace.components.registry.vertex.registry import ROLE, VertexRegistry, service_of
 from headrace.components.score.identity import version_of
 from headrace.components.train.request import Request
 from headrace.core import storage
@@ -83,7 +84,7 @@ def find(name: str) -> Found:
     with errors.translate_errors("Vertex AI", name, ROLE):
         try:
             if _OURS.match(which):
-                which = _number(aiplatform.models.ModelRegistry(entry), which)
+                which = _number(service_of(entry), which)
             model = aiplatform.Model(f"{entry}@{which}" if which else entry)
             found = Found(f"{entry}@{model.version_id}", str(model.uri or "").rstrip("/"))
         except api.NotFound as error:
@@ -123,8 +124,15 @@ def champion(
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
         found = find(full_name(version or CHAMPION, registry))
+        chosen = version_of(found.uri)
+        if version:
+            # The champion is usable; a version that a schedule names may have been marked as bad since.
+            entry = found.name.partition("@")[0]
+            known = VertexRegistry(entry).state()
+            if chosen in known.versions:
+                known.usable(chosen)
         measured = measuring.version_of(data, data_version, csv)
-        result = {"version": version_of(found.uri), "registered": found.name, "data_version": measured}
+        result = {"version": chosen, "registered": found.name, "data_version": measured}
         step.finish(outputs={"model": found.uri}, result=result)
     return found.uri, found.name, measured, identity.attempt_of(measured, cache=cache)
 

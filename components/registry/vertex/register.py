@@ -9,19 +9,28 @@ from typing import Any
 
 from google.api_core import exceptions as api
 
+from headrace.components.registry.record import facts_of, read_evaluation
+from headrace.components.registry.vertex.registry import (
+    DESCRIPTION,
+    FOLDER,
+    ROLE,
+    VertexRegistry,
+    folder_of,
+    service_of,
+    uploaded,
+)
 from headrace.core import storage
+from headrace.core.artifacts.registered import RECORD, digest_of_record, measure, read_record, record_of
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
+from headrace.core.steps.workspace import registry_uri
 
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/models/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-# A version is found by its description, which the service stores per version and never changes.
-_DESCRIPTION = "headrace {}"
 # Routes of headrace's server, in whatever image it is.
 _PORT = 8080
-ROLE = "the role roles/aiplatform.user"
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,6 @@ class UploadConfig:
         model_uri: the Model artifact on gs://.
         version: the model's version, by which an earlier upload is found.
         serving_image: container image of its server.
-        aliases: of the version.
         labels: of the model.
         encryption_key: of Cloud KMS, or "".
         rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
@@ -46,7 +54,6 @@ class UploadConfig:
     model_uri: str
     version: str
     serving_image: str
-    aliases: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     encryption_key: str = ""
     rules: Mode = "enforce"
@@ -67,7 +74,7 @@ class UploadConfig:
 
 
 def upload(config: UploadConfig) -> str:
-    """Registers a version, unless it is already registered, and sets its aliases.
+    """Uploads a version without an alias, unless it was uploaded before.
 
     Returns:
         Its resource name, as .../models/ID@VERSION.
@@ -80,7 +87,7 @@ def upload(config: UploadConfig) -> str:
 
     project, location, model_id = config.registry.split("/")[1::2]
     with errors.translate_errors("Vertex AI", config.registry, ROLE):
-        registry = aiplatform.models.ModelRegistry(config.registry, location=location, project=project)
+        registry = service_of(config.registry)
         try:
             versions = registry.list_versions()
         except api.NotFound:
@@ -88,9 +95,6 @@ def upload(config: UploadConfig) -> str:
         description = description_of(config.version)
         known = next((v for v in versions if v.version_description == description), None)
         if known is not None:
-            missing = [alias for alias in config.aliases if alias not in (known.version_aliases or ())]
-            if missing:
-                registry.add_version_aliases(missing, known.version_id)
             return f"{config.registry}@{known.version_id}"
         try:
             model = aiplatform.Model.upload(
@@ -98,7 +102,6 @@ def upload(config: UploadConfig) -> str:
                 artifact_uri=config.model_uri,
                 model_id=None if versions else model_id,
                 parent_model=config.registry if versions else None,
-                version_aliases=list(config.aliases),
                 version_description=description,
                 serving_container_predict_route="/predict",
                 serving_container_health_route="/health",
@@ -124,11 +127,11 @@ def upload(config: UploadConfig) -> str:
 
 def description_of(version: str) -> str:
     """The description of a headrace version in the registry."""
-    return _DESCRIPTION.format(version)
+    return f"{DESCRIPTION}{version}"
 
 
-def version_of(registered: str) -> str:
-    """The headrace version of a registered model.
+def registered_model(registered: str) -> tuple[str, str]:
+    """The headrace version of a registered model, and the URI of its files.
 
     Args:
         registered: .../models/ID@VERSION.
@@ -139,11 +142,12 @@ def version_of(registered: str) -> str:
     from google.cloud import aiplatform
 
     with errors.translate_errors("Vertex AI", registered, ROLE):
-        described = aiplatform.Model(registered).version_description or ""
-    kind, _, version = described.partition(" ")
-    if kind != _DESCRIPTION.partition(" ")[0] or not version:
+        model = aiplatform.Model(registered)
+        described, uri = model.version_description or "", str(model.uri or "").rstrip("/")
+    version = described.removeprefix(DESCRIPTION)
+    if version in ("", described):
         raise DataError("this model was not registered by headrace", where=registered, received=repr(described))
-    return version
+    return version, uri
 
 
 def run(
@@ -161,26 +165,61 @@ def run(
     with running("register", root=root) as step:
         version = identity.model_version_of(storage.place_of(model))
         step.identity = identity.publish_identity("register", version, registry)
-        judged = storage.read_json(storage.join(storage.place_of(evaluation), "evaluation.json"))
-        if judged.get("model_version") != version:
-            raise DataError(
-                "the evaluation belongs to another model",
-                where=evaluation.uri,
-                expected=f"model_version {version}",
-                received=str(judged.get("model_version")),
-            )
-        registered = upload(
-            UploadConfig(
-                registry=registry,
-                model_uri=model.uri,
-                version=version,
-                serving_image=serving_image,
-                aliases=tuple(aliases),
-                labels=labels,
-                encryption_key=encryption_key,
-                rules=rules,  # type: ignore[arg-type]
-            )
+        judged = read_evaluation(storage.place_of(evaluation), version)
+        config = UploadConfig(
+            registry=registry,
+            model_uri=model.uri,
+            version=version,
+            serving_image=serving_image,
+            labels=labels,
+            encryption_key=encryption_key,
+            rules=rules,  # type: ignore[arg-type]
         )
+        registered = register(config, root, judged, aliases)
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}
         step.finish(outputs={"registered": registered}, result=result)
     return registered
+
+
+def register(config: UploadConfig, root: str, evaluation: bytes | None, aliases: Sequence[str]) -> str:
+    """Registers a version, unless it is registered: writes its record, uploads it, and sets its aliases.
+
+    Args:
+        config: of the upload.
+        root: pipeline root on gs://, below which a new registry has its state; "" for the model's bucket.
+        evaluation: content of its evaluation.json, or None.
+        aliases: of the version; other versions lose them.
+
+    Returns:
+        Its resource name, as .../models/ID@VERSION.
+
+    Raises:
+        GateRefused: the version is marked as bad.
+        UsageError: it is archived, access is denied, or a request is not valid.
+        PlatformError: the service failed, or another run registered a model at the same time.
+    """
+    versions = uploaded(config.registry)
+    known = next((one.uri for one in versions if one.version == config.version), config.model_uri)
+    folder = folder_of(versions) or _new_folder(config, root)
+    state = VertexRegistry(config.registry, folder=folder).state()
+    recorded = state.usable(config.version) if config.version in state.versions else None
+    if recorded is None or not recorded.digest:
+        record = record_of({**facts_of(known, evaluation), FOLDER: folder}, measure(known))
+        storage.write_json(storage.join(known, RECORD), record)
+    registered = upload(config)
+    # The first of several versions that were uploaded at once names the folder.
+    folder = folder_of(uploaded(config.registry)) or folder
+    VertexRegistry(config.registry, folder=folder).registered(
+        config.version,
+        registered.rpartition("@")[2],
+        digest_of_record(known),
+        str(read_record(known).get("approval")),
+        aliases,
+        "registered by a pipeline",
+    )
+    return registered
+
+
+def _new_folder(config: UploadConfig, root: str) -> str:
+    bucket = config.model_uri.removeprefix("gs://").partition("/")[0]
+    return registry_uri(root if storage.is_remote(root) else f"gs://{bucket}/headrace", config.registry.split("/")[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,17 @@ def test_publishing_keeps_the_one_before(tmp_path: Path) -> None:
     for uri in (first.uri, second.uri):
         assert check(uri).manifest.rows_out == 99
     assert publish(str(tmp_path / "out"), place).previous == "f" * 16
+
+
+@pytest.mark.parametrize("where", ["disk", "gs"])
+def test_publications_at_a_time_each_follow_another(tmp_path: Path, request: pytest.FixtureRequest, where: str) -> None:
+    place = str(tmp_path / "place") if where == "disk" else f"gs://{request.getfixturevalue('bucket')}/place"
+    identities = [f"{number:016x}" for number in range(7)]
+    folders = [str(made(tmp_path, identity, identity)) for identity in identities]
+    publish(folders[0], place)
+    with ThreadPoolExecutor(6) as pool:
+        published = list(pool.map(lambda folder: publish(folder, place), folders[1:]))
+    assert sorted([*(each.previous or "" for each in published), current(place)["current"]]) == identities
 
 
 def test_going_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.examples_manifest import write_manifest
 
-from headrace.components.registry.folder.registry import model_version
+from headrace.components.registry.record import model_version
 from headrace.core.artifacts import model as model_artifact
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.open_examples import open_examples

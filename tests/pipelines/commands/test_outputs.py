@@ -82,7 +82,12 @@ STATES: dict[str, tuple[str, ...]] = {
     "endpoint rollback": ("endpoint", "rollback"),
     "endpoint stop": ("endpoint", "stop"),
     "predictions rollback": ("predictions", "rollback"),
+    "registry promote": ("registry", "promote"),
+    "registry archive": ("registry", "archive"),
+    "registry restore": ("registry", "restore"),
 }
+# What a command accepts after the folder.
+AFTER: dict[str, tuple[str, ...]] = {name: ("v1",) for name in STATES if name.startswith("registry")}
 # What puts things below a root, beside what is there.
 ROOTS: dict[str, tuple[str, ...]] = {
     "run static": ("run", "static", *PROBLEM, "--data", "data", "--root"),
@@ -100,6 +105,8 @@ OTHERS = {
         "serve",
         "endpoint status",
         "predictions status",
+        "registry list",
+        "registry show",
         "submit",
         "cancel",
         "report",
@@ -126,7 +133,11 @@ def test_every_command_is_here() -> None:
         writes = any(name in (each, each.partition(" ")[0]) for each in held)
         assert writes != (name in OTHERS), name
         options = {option.name for option in command.params}
-        assert writes or not options & {"output", "folder", "checkpoints"} or name.split()[-1] == "status", name
+        assert (
+            writes
+            or not options & {"output", "folder", "checkpoints"}
+            or name.split()[-1] in ("status", "list", "show")
+        ), name
 
 
 @pytest.fixture
@@ -209,10 +220,10 @@ def test_a_file_of_the_users_is_refused(here: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", STATES)
-def test_a_folder_that_is_no_endpoint_or_publication_is_refused(here: Path, command: str) -> None:
+def test_a_folder_that_is_no_endpoint_publication_or_registry_is_refused(here: Path, command: str) -> None:
     (here / "mine" / "versions" / "1").mkdir(parents=True)
     for folder in ("mine", "model", "data", "thesis.txt", ".", "..", "mine/versions"):
-        refused(here, (*STATES[command], folder))
+        refused(here, (*STATES[command], folder, *AFTER.get(command, ())))
 
 
 @pytest.mark.parametrize("command", ROOTS)

@@ -75,7 +75,7 @@ def test_the_status_of_this_machine(root: Path) -> None:
     ]
     folder = EndpointFolder(str(root / "endpoints" / "natality"))
     folder.path.mkdir(parents=True)
-    folder.write(EndpointState("natality", "v1", None, None, None))
+    folder.write(EndpointState("natality", "v1", None, None, None), None)
     (root / "endpoints" / "damaged").mkdir()
     (root / "endpoints" / "damaged" / "endpoint.json").write_text("{}")
     running = write_run(root, "natality-4", started=1_795_250_300.0, summary=False)

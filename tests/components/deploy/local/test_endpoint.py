@@ -24,7 +24,11 @@ def test_the_state_is_written_and_read_back(tmp_path: Path) -> None:
     folder = EndpointFolder(str(tmp_path))
     assert folder.read() is None
     written = state("v2", "v1", "v1", "v2")
-    folder.write(written)
+    folder.write(written, None)
+    assert folder.read() == written
+    for before in (None, state("v1", None, "v1")):
+        with pytest.raises(PlatformError, match="another process changed the endpoint"):
+            folder.write(state("v3", "v2"), before)
     assert folder.read() == written
     said = json.loads((tmp_path / "endpoint.json").read_text())
     assert list(said) == ["format", "name", "live", "previous", "url", "pid", "history", "rules"]

@@ -16,7 +16,7 @@ from peers.vertex.service import PARENT
 
 from headrace.components.deploy.vertex import deploy
 from headrace.components.registry.vertex import register as registry
-from headrace.components.registry.vertex.register import UploadConfig, upload, version_of
+from headrace.components.registry.vertex.register import UploadConfig, registered_model, upload
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.steps import identity
 from headrace.core.steps.step import read_record
@@ -46,7 +46,6 @@ def registered(version: str, **changes: Any) -> str:
         model_uri="gs://my-bucket/runs/1/train/model",
         version=version,
         serving_image=IMAGE,
-        aliases=("champion",),
         labels={"team": "growth"},
     )
     return upload(config if not changes else UploadConfig(**{**vars(config), **changes}))
@@ -56,11 +55,7 @@ def config(model: str, traffic: int = 100) -> deploy.DeployConfig:
     return deploy.DeployConfig(model, ENDPOINT, "n1-standard-4", traffic=traffic, labels={"team": "growth"})
 
 
-def aliases(server: VertexServer) -> dict[str, list[str]]:
-    return {version: list(held.version_aliases) for version, held in server.vertex.versions[REGISTRY].items()}
-
-
-def test_versions_come_under_one_parent_and_the_alias_moves(server: VertexServer) -> None:
+def test_versions_come_under_one_parent(server: VertexServer) -> None:
     assert registered("aaaa") == f"{REGISTRY}@1"
     assert registered("bbbb") == f"{REGISTRY}@2"
     assert [name for name in server.vertex.resources if "/models/" in name] == [REGISTRY]
@@ -70,17 +65,12 @@ def test_versions_come_under_one_parent_and_the_alias_moves(server: VertexServer
     assert held.container_spec.health_route == "/health"
     assert held.artifact_uri == "gs://my-bucket/runs/1/train/model"
     assert dict(held.labels)["team"] == "growth"
-    assert "champion" in aliases(server)["2"]
-    assert "champion" not in aliases(server)["1"]
-    assert version_of(f"{REGISTRY}@2") == "bbbb"
+    assert registered_model(f"{REGISTRY}@2") == ("bbbb", "gs://my-bucket/runs/1/train/model")
 
 
 def test_a_version_is_uploaded_once(server: VertexServer) -> None:
     assert registered("aaaa") == registered("aaaa") == f"{REGISTRY}@1"
     assert registered("bbbb") == f"{REGISTRY}@2"
-    # Given again, it has its alias again, as the local registry's promotion does.
-    assert registered("aaaa") == f"{REGISTRY}@1"
-    assert "champion" in aliases(server)["1"]
     assert len([request for request in server.requests if request.endswith("models:upload")]) == 2
 
 

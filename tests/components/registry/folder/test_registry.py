@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzzing import max_examples
+from support.registered_models import make_evaluation, make_model
 
+from headrace.components.registry.folder import step
 from headrace.components.registry.folder.registry import Registry
 from headrace.core.errors import DataError, UsageError
-
-
-def make_model(folder: Path, version: Any, content: str = "weights") -> str:
-    """A Model artifact as far as the registry looks at it."""
-    (folder / "saved_model" / "variables").mkdir(parents=True)
-    (folder / "saved_model" / "saved_model.pb").write_text("graph")
-    (folder / "saved_model" / "variables" / "variables.data").write_text(content)
-    for name in ("schema", "problem", "golden"):
-        (folder / f"{name}.json").write_text("{}")
-    (folder / "training.json").write_text(json.dumps({"model_version": version}))
-    return str(folder)
-
-
-def make_evaluation(folder: Path, version: str) -> str:
-    folder.mkdir()
-    (folder / "evaluation.json").write_text(json.dumps({"model_version": version, "blessed": True}))
-    return str(folder)
+from headrace.core.steps import identity
+from headrace.core.steps.step import read_record
 
 
 def tree(folder: str) -> dict[str, bytes]:
@@ -48,7 +37,12 @@ def test_a_model_is_copied_whole_with_its_evaluation(tmp_path: Path) -> None:
     assert registry.register(model, make_evaluation(tmp_path / "evaluation", "v1")) == "v1"
     assert registry.versions() == ["v1"]
     kept = tree(registry.path("v1"))
-    assert json.loads(kept.pop("evaluation.json"))["blessed"] is True
+    assert json.loads(kept["evaluation.json"])["blessed"] is True
+    record = json.loads(kept.pop("registered.json"))
+    assert {name: file["sha256"] for name, file in record["files"].items()} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in kept.items()
+    }
+    del kept["evaluation.json"]
     assert kept == tree(model)
 
 
@@ -136,19 +130,22 @@ def test_promotion(tmp_path: Path) -> None:
     assert registry.promote("v1") == {"champion": "v1"}
     assert registry.set_aliases({"challenger": "v2"}) == {"champion": "v1", "challenger": "v2"}
     assert registry.promote("v2") == {"champion": "v2", "previous": "v1"}
-    written = (tmp_path / "registry" / "aliases.json").stat()
+    written = (tmp_path / "registry" / "registry.json").stat()
     assert registry.promote("v2") == {"champion": "v2", "previous": "v1"}
-    assert (tmp_path / "registry" / "aliases.json").stat() == written
+    assert (tmp_path / "registry" / "registry.json").stat() == written
     assert registry.promote("v3") == registry.aliases() == {"champion": "v3", "previous": "v2"}
     assert registry.set_aliases({"previous": None, "nobody": None}) == {"champion": "v3"}
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"champion": 1}'])
-def test_damaged_aliases_are_said_to_be(tmp_path: Path, content: str) -> None:
+_UNKNOWN = '{"format": 1, "epoch": 1, "aliases": {"champion": "v9"}, "versions": {}, "history": []}'
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null", '{"format": 1}', '{"format": 2}', _UNKNOWN])
+def test_a_damaged_state_is_refused(tmp_path: Path, content: str) -> None:
     registry = Registry(str(tmp_path / "registry"))
     registry.register(make_model(tmp_path / "model", "v1"))
-    (tmp_path / "registry" / "aliases.json").write_text(content)
-    with pytest.raises(DataError, match=r"aliases\.json"):
+    (tmp_path / "registry" / "registry.json").write_text(content)
+    with pytest.raises(DataError, match=r"registry\.json"):
         registry.aliases()
 
 
@@ -180,7 +177,7 @@ _STEPS = st.lists(
 )
 
 
-@max_examples(60)
+@max_examples(15)
 @given(steps=_STEPS)
 def test_any_sequence_of_calls_keeps_what_a_dictionary_would(steps: list[tuple[str, str | None]]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
@@ -212,3 +209,25 @@ def test_any_sequence_of_calls_keeps_what_a_dictionary_would(steps: list[tuple[s
             assert registry.versions() == sorted(versions)
             assert registry.aliases() == aliases
             assert aliases.get("champion", "") != aliases.get("previous")
+
+
+def test_a_rerun_that_registers_a_bad_version_ends_with_status_3(tmp_path: Path) -> None:
+    registry, root = Registry(str(tmp_path / "registry")), str(tmp_path / "root")
+    model = SimpleNamespace(path=make_model(tmp_path / "model", "v2"))
+    evaluation = SimpleNamespace(path=make_evaluation(tmp_path / "evaluation", "v2"))
+    registry.promote(registry.register(make_model(tmp_path / "first", "v1")))
+    assert step.run(registry.folder, root, model, evaluation) == registry.path("v2")
+    registry.mark_bad("v2", why="predicts nonsense")
+    for call in (
+        lambda: step.run(registry.folder, root, model, evaluation),
+        lambda: step.champion(registry.folder, root, "v2"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            call()
+        assert ended.value.code == 3
+    record = read_record(root, "register", identity.publish_identity("register", "v2", registry.folder))
+    assert record is not None
+    assert (record["error"]["kind"], record["error"]["what"]) == ("GateRefused", "the version is marked as bad")
+    assert "predicts nonsense" in record["error"]["received"]
+    assert registry.aliases() == {"champion": "v1"}
+    assert step.champion(registry.folder, root)[0] == registry.path("v1")

@@ -1,0 +1,39 @@
+"""Origin of a change: the user and the machine of this process, and the time."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from headrace.components.registry.state import Origin
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC."""
+    return datetime.now(UTC)
+
+
+def this_user() -> str:
+    """USER@HOST of this process; a user without a name is a number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number that no file names.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def origin(why: str = "", *, who: str = "", clock: Clock = utc_now) -> Origin:
+    """The origin of a change that is made now.
+
+    Args:
+        why: in words.
+        who: an account; "" for `this_user`.
+        clock: returns the time.
+    """
+    return Origin(who or this_user(), clock().isoformat(timespec="seconds"), why)

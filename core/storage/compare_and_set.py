@@ -1,0 +1,198 @@
+"""Compare-and-set of small files that several processes change: a change is made only to the content that was read.
+
+`read_with_token`, `replace_if_unchanged` and `create_if_absent` work alike on a disk and on gs://; `update_json` makes
+a change again until nobody else wrote in between. Nothing is ever deleted.
+
+On gs:// the token is the object's generation. On a disk it is a hash of the content, compared and replaced under a lock
+that the operating system releases when its holder dies; the file is replaced atomically and flushed to the disk, so a
+process that is killed at any moment leaves the old content or the new. A bucket that is mounted as a folder is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.retry import RetryPolicy, retry
+from headrace.core.storage.json_lines import json_bytes
+from headrace.core.storage.lock import locked
+from headrace.core.storage.mounts import mounted_bucket
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# The lock is not that of the folder's owner, who may hold his own for minutes while he changes its state.
+LOCK = ".state.lock"
+_CONTENTION = RetryPolicy(first_s=0.05, max_s=2.0, total_s=300.0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A file as it was read.
+
+    Attributes:
+        content: of the file.
+        token: changes with the content; opaque to callers.
+    """
+
+    content: bytes
+    token: str
+
+
+class _Overtaken(PlatformError):
+    """Others changed the file during every attempt."""
+
+
+def read_with_token(uri: str) -> Snapshot | None:
+    """Reads a file and the token for `replace_if_unchanged`; None where it does not exist.
+
+    Raises:
+        UsageError: access is denied.
+        PlatformError: the disk or the service failed.
+    """
+    if storage.is_remote(uri):
+        found = _generations().read(uri)
+        return None if found is None else Snapshot(*found)
+    content = _read(storage.local_path(uri), uri)
+    return None if content is None else Snapshot(content, _token(content))
+
+
+def replace_if_unchanged(uri: str, content: bytes, token: str) -> bool:
+    """Replaces a file, if it is still as it was when `token` was read.
+
+    Returns:
+        Whether it was replaced. On gs:// a write whose answer was lost counts as made.
+
+    Raises:
+        UsageError: the path cannot be written.
+        PlatformError: the disk or the service failed; whether the file was replaced is not known.
+    """
+    if storage.is_remote(uri):
+        written: bool = _generations().write(uri, content, token)
+        return written
+    return _write(uri, content, token)
+
+
+def create_if_absent(uri: str, content: bytes) -> bool:
+    """Creates a file, if it does not exist; returns and errors as of `replace_if_unchanged`."""
+    if storage.is_remote(uri):
+        written: bool = _generations().write(uri, content)
+        return written
+    return _write(uri, content, None)
+
+
+def update_json(uri: str, change: Callable[[Any], Any]) -> Any:
+    """Changes a JSON file, again from its new content whenever somebody else wrote in between.
+
+    Args:
+        uri: of the file.
+        change: from the present value, None where the file does not exist, to the new one; it may be called several
+            times. Returning an equal value writes nothing.
+
+    Returns:
+        The value that the file holds now.
+
+    Raises:
+        DataError: the file is not JSON.
+        UsageError: the path cannot be written.
+        PlatformError: the disk or the service failed, or others changed the file for minutes.
+    """
+
+    def attempt() -> Any:
+        now = read_with_token(uri)
+        before = None if now is None else json_of(now.content, uri)
+        after = change(before)
+        if after == before:
+            return after
+        content = json_bytes(after)
+        if not (create_if_absent(uri, content) if now is None else replace_if_unchanged(uri, content, now.token)):
+            raise _Overtaken("others change the file all the time", where=uri, fix="Try again")
+        return after
+
+    return retry(attempt, _CONTENTION, transient=(_Overtaken,))
+
+
+def json_of(content: bytes, uri: str) -> Any:
+    """The JSON value in the content of a file.
+
+    Raises:
+        DataError: it is not JSON, or null, which stands for a file that does not exist.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise DataError("the file is not valid JSON", where=uri, received=str(error)) from error
+    if value is None:
+        raise DataError("the file is damaged", where=uri, expected="a JSON object", received="null")
+    return value
+
+
+def unfinished(name: str) -> str:
+    """The name of a file in a local folder while it is written; a killed writer leaves it."""
+    return f".{name}.unfinished"
+
+
+def _generations() -> ModuleType:
+    # Refuses gs:// where the client library is not installed.
+    storage.remote_store()
+    from headrace.core.storage import gcs_generations
+
+    return gcs_generations
+
+
+def _token(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path, uri: str) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        raise UsageError("the file cannot be read", where=uri, received=str(error)) from error
+    except OSError as error:
+        raise PlatformError("the file cannot be read", where=uri, received=str(error)) from error
+
+
+def _write(uri: str, content: bytes, token: str | None) -> bool:
+    path = storage.local_path(uri)
+    bucket = mounted_bucket(path)
+    if bucket is not None:
+        raise UsageError(
+            "a mounted bucket has no locks between machines",
+            where=uri,
+            expected="a folder on a disk, or gs://",
+            received=f"a file system of type {bucket}",
+            fix="Use the bucket's gs:// name",
+        )
+    with locked(str(path.parent), name=LOCK):
+        now = _read(path, uri)
+        if (None if now is None else _token(now)) != token:
+            return False
+        with storage.writing(uri):
+            # Only the holder of the lock writes, so that a killed one's file is overwritten by the next.
+            temporary = path.with_name(unfinished(path.name))
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _flush_folder(path.parent)
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flushes a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

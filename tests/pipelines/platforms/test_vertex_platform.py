@@ -101,13 +101,17 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
 def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dict[str, Task]) -> None:
     assert tasks["resolve"].spec.get("dependentTasks") is None
     assert tasks["resolve"].spec["cachingOptions"] == {}
-    assert sorted(tasks["train"].spec["dependentTasks"]) == ["preprocess", "resolve"]
-    for task in ("preprocess", "train", "evaluate"):
-        source = tasks[task].spec["inputs"]["parameters"]["attempt"]
-        assert source == {"taskOutputParameter": {"outputParameterKey": "attempt", "producerTask": "resolve"}}
-    for task, name in (("train", "training"), ("evaluate", "champion")):
+    assert tasks["preprocess"].spec["dependentTasks"] == ["resolve"]
+    rows = next(task for name, task in tasks.items() if name.startswith("condition") and "resolve" in str(task.spec))
+    assert sorted(rows.spec["dependentTasks"]) == ["preprocess", "resolve"]
+    source = tasks["preprocess"].spec["inputs"]["parameters"]["attempt"]
+    assert source == {"taskOutputParameter": {"outputParameterKey": "attempt", "producerTask": "resolve"}}
+    # Tasks that need rows get it through their condition.
+    for task, name in (("train", "attempt"), ("evaluate", "attempt"), ("train", "training"), ("evaluate", "champion")):
         source = tasks[task].spec["inputs"]["parameters"][name]
-        assert source == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "resolve"}}
+        assert source == {"componentInputParameter": f"pipelinechannel--resolve-{name}"}
+        of_rows = rows.spec["inputs"]["parameters"][f"pipelinechannel--resolve-{name}"]
+        assert of_rows == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "resolve"}}
 
 
 def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, Task]) -> None:
@@ -204,7 +208,7 @@ def test_a_tpu_has_its_topology(tmp_path: Path) -> None:
     old = OPTIONS.read_text().partition("[vertex.training]")[2].partition("[vertex.dataflow]")[0]
     new = '\nmachine_type = "ct5lp-hightpu-4t"\ntpu_topology = "2x2"\n\n'
     found = {t.where: t for t in read_spec(str(compile_with(tmp_path, old, new))).tasks()}
-    (pool,) = found["exit-handler-1.train"].inputs()["worker_pool_specs"]
+    (pool,) = found["exit-handler-1.condition-2.train"].inputs()["worker_pool_specs"]
     assert pool["machine_spec"] == {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x2"}
 
 

@@ -201,7 +201,7 @@ def test_a_run_that_is_cancelled_half_way_leaves_a_record(platform: Platform, bu
     name = run_id(platform.submit().output)
 
     # Each look takes the run on by a step: the next one, by the command itself, starts the training.
-    while state_of(platform, name, "preprocess") != "succeeded":
+    while state_of(platform, name, "condition-2") != "running":
         pass
     told = headrace("cancel", name, *platform.options, "--poll-seconds", "0.01")
     assert told.status == 0

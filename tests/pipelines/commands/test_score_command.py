@@ -82,7 +82,10 @@ def ruled(make_model: Callable[..., Path], tmp_path: Path) -> Callable[..., Path
     return make
 
 
-RULED = "record_id,mother_age,gestation_weeks,plurality,mother_smokes,extra\na,30,40,1,true,x\nb,500,40,3,true,\nc,NA,40,1,,\nd,20,NA,2,,\n"
+RULED = (
+    "record_id,mother_age,gestation_weeks,plurality,mother_smokes,extra\n"
+    "a,30,40,1,true,x\nb,500,40,3,true,\nc,NA,40,1,,\nd,20,NA,2,,\n"
+)
 
 
 def test_rules_are_enforced_or_counted(ruled: Callable[..., Path], tmp_path: Path) -> None:
@@ -96,7 +99,11 @@ def test_rules_are_enforced_or_counted(ruled: Callable[..., Path], tmp_path: Pat
     manifest = json.loads((tmp_path / "enforced" / "manifest.json").read_text())
     assert manifest["rules"] == {
         "mode": "enforce",
-        "refused": {"missing_value": {"mother_age": 1}, "out_of_range": {"mother_age": 1}, "unknown_value": {"plurality": 1}},
+        "refused": {
+            "missing_value": {"mother_age": 1},
+            "out_of_range": {"mother_age": 1},
+            "unknown_value": {"plurality": 1},
+        },
         "predicted": {},
     }
     (file,) = (tmp_path / "enforced" / "quarantine").iterdir()

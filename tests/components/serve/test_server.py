@@ -263,6 +263,9 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     )
     assert config == ServeConfig("/models/1", host="0.0.0.0", port=8081, health_route="/h", predict_route="/p")
     assert config_from_environment({}) == ServeConfig("")
+    assert config_from_environment({"HEADRACE_RULES": "warn"}) == ServeConfig("", rules="warn")
+    with pytest.raises(UsageError, match="the mode of rules is not valid"):
+        config_from_environment({"HEADRACE_RULES": "off"})
     with pytest.raises(UsageError, match="AIP_HTTP_PORT is not valid"):
         config_from_environment({"AIP_HTTP_PORT": "http"})
 

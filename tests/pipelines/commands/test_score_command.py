@@ -82,12 +82,10 @@ def ruled(make_model: Callable[..., Path], tmp_path: Path) -> Callable[..., Path
     return make
 
 
-RULED = """record_id,mother_age,gestation_weeks,plurality,mother_smokes,extra
-a,30,40,1,true,x
-b,500,40,3,true,
-c,NA,40,1,,
-d,20,NA,2,,
-"""
+RULED = (
+    "record_id,mother_age,gestation_weeks,plurality,mother_smokes,extra\n"
+    "a,30,40,1,true,x\nb,500,40,3,true,\nc,NA,40,1,,\nd,20,NA,2,,\n"
+)
 
 
 def test_rules_are_enforced_or_counted(ruled: Callable[..., Path], tmp_path: Path) -> None:

@@ -111,6 +111,13 @@ def test_the_schema_refuses_what_the_crd_has_not() -> None:
         jsonschema.validate(wrong, SCHEMA)
 
 
+def test_the_server_is_started_in_the_mode_of_rules() -> None:
+    (container,) = manifest(deploy.ServiceConfig(IMAGE, rules="warn"), "gs://b/m")["spec"]["predictor"]["containers"]
+    assert container["args"][-2:] == ["--rules", "warn"]
+    with pytest.raises(UsageError, match="the mode of rules is not valid"):
+        deploy.ServiceConfig(IMAGE, rules="off")  # type: ignore[arg-type]
+
+
 def test_the_manifest_says_all_that_was_asked() -> None:
     predictor = manifest()["spec"]["predictor"]
     (container,) = predictor["containers"]

@@ -52,7 +52,7 @@ def test_the_key_numbers_are_on_the_page(make_run: MakeRun, tmp_path: Path) -> N
         "max_hours 2.0; 0.01250 h used",
         "99.1 % of the parameters",
         'plurality: 1 new value ("quadruplets"); each starts as the unknown value',
-        "forecast: 40 s to come",
+        "forecast: 40 s remaining",
         "births.csv, row 1,118",
         "missing_value",
         "3f2a91bc07de4455",

@@ -125,6 +125,8 @@ def run_batch_scoring(
     batch_rows: int = 0,
     max_divergence: float = 0.0,
     csv: Sequence[str] = (),
+    constants: Mapping[str, Any] | None = None,
+    batch: str = "rows",
     quiet: bool = False,
 ) -> Run:
     """Scores many rows with the champion, checks the predictions, and publishes them below ROOT/predictions.
@@ -137,6 +139,8 @@ def run_batch_scoring(
         table: for the sink bigquery, bigquery://PROJECT.DATASET.TABLE, which is replaced.
         partition_by: a column whose values become folders.
         batch_rows: rows per call of the model; 0 finds the number by measuring.
+        constants: a value for each of the model's inputs of shape [].
+        batch: "rows", where each row's prediction is its own; "whole" gives the model all rows in one call.
         max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for no maximum.
 
@@ -157,6 +161,8 @@ def run_batch_scoring(
         table=table,
         partition_by=partition_by,
         batch_rows=batch_rows,
+        constants=constants,
+        batch=batch,
         max_divergence=max_divergence,
         csv=csv,
     )

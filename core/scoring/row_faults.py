@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.core.artifacts import quarantine as quarantined_rows
 from headrace.core.artifacts.quarantine import QuarantinedRow, Reason
+from headrace.core.errors import DataError
 from headrace.core.rows.validate import quarantine
-from headrace.core.scoring.to_tensors import Fault
+from headrace.core.scoring.feeds import Fault
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask
 
@@ -59,3 +62,28 @@ class RowFaults:
         value = self._rows.batch.column(column)[row].as_py()
         text = f'"{value}"' if isinstance(value, str) else str(value)
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def key_faults(batch: pa.RecordBatch, name: str | None) -> list[Fault]:
+    """Rows without a key.
+
+    Args:
+        batch: of the rows.
+        name: the key's column; None where rows have none.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if name is None:
+        return []
+    if name not in batch.schema.names:
+        raise DataError(
+            "the rows lack the key's column", where=name, received=f"columns {', '.join(batch.schema.names)}"
+        )
+    column = batch.column(name)
+    missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        missing = missing | pc.equal(column, "").fill_null(False).to_numpy(zero_copy_only=False)
+    if not missing.any():
+        return []
+    return [Fault(name, "missing_key", missing, lambda _: f"{name} is empty, and is the key")]

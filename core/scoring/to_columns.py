@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.core.saved_model.interface import ModelOutput
+from headrace.core.scoring.feeds import Fault
 from headrace.core.scoring.predictor import not_finite
-from headrace.core.scoring.to_tensors import Fault
 from headrace.core.values.columns import Mask
 
 # What a model answered: numbers as numpy, [rows] or [rows, n]; text as Arrow's binary, flat.
@@ -36,7 +36,7 @@ class Columns:
 
 def type_of(output: ModelOutput) -> pa.DataType:
     """The type of an output's column: of its dtype; a list of fixed size where it is wider than one value."""
-    inner = _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
+    inner = pa.binary() if output.binary else _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
     if output.width is None:
         return inner
     return pa.list_(inner, output.width) if output.width else pa.list_(inner)
@@ -54,7 +54,7 @@ def columns_of(answers: Mapping[str, Answer], outputs: Sequence[ModelOutput], ro
     for output in outputs:
         answer = answers[output.name]
         if isinstance(answer, pa.Array):
-            flat, bad = _texts(answer)
+            flat, bad = (answer, None) if output.binary else _texts(answer)
         else:
             values = answer.reshape(-1)
             if output.dtype == "bfloat16":
@@ -86,7 +86,12 @@ def _fault(output: ModelOutput, bad: Mask) -> Fault:
     """`bad`: [rows, n]."""
     name, rows = output.name, np.logical_or.reduce(bad, axis=1)
     if output.dtype == "string":
-        return Fault(None, "model_failed", rows, lambda _: f"the model's output {name} is not UTF-8 text")
+        return Fault(
+            None,
+            "model_failed",
+            rows,
+            lambda _: f"the model's output {name} is not UTF-8 text (an output whose name ends in _bytes is bytes)",
+        )
     return Fault(None, "not_finite", rows, lambda _: f"the model's output {name} is not a finite number")
 
 

@@ -12,6 +12,7 @@ from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
+from headrace.core.tfrecord import EXAMPLE_COLUMN
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
 
@@ -24,11 +25,15 @@ class TFRecordSource:
     """TFRecord files of tf.train.Example. A file with a record that is none is unreadable."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The features in the first records, by name; where all are bytes that are UTF-8, text."""
+        """The features in the first records, by name; where all are bytes that are UTF-8, text.
+
+        The column `EXAMPLE_COLUMN`, each record as it lies, is there for whoever wants it.
+        """
+        whole = [(EXAMPLE_COLUMN, pa.binary())] if EXAMPLE_COLUMN in wanted else []
         for records in self._records(path, _SAMPLE):
             batch = _decoded(path, records, None)
-            return [(field.name, _as_text(batch.column(field.name)).type) for field in batch.schema]
-        return []
+            return [*((field.name, _as_text(batch.column(field.name)).type) for field in batch.schema), *whole]
+        return whole
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
         """The whole file: a record is found only from the one before it."""
@@ -39,11 +44,18 @@ class TFRecordSource:
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, with their numbers."""
         first = 1
+        features = [name for name in columns if name != EXAMPLE_COLUMN]
         for records in self._records(path, 4 << 20):
             for start in range(0, len(records), batch_rows):
-                decoded = _decoded(path, records.slice(start, batch_rows), columns)
-                batch = pa.RecordBatch.from_arrays([_as_text(c) for c in decoded.columns], names=list(columns))
-                yield batch, np.arange(first, first + batch.num_rows), ()
+                some = records.slice(start, batch_rows)
+                # Records as they lie need no decoding.
+                decoded = _decoded(path, some, features) if features else None
+                arrays = [
+                    some.cast(pa.binary()) if decoded is None or name == EXAMPLE_COLUMN else _as_text(decoded[name])
+                    for name in columns
+                ]
+                batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+                yield batch, np.arange(first, first + len(some)), ()
                 first += batch.num_rows
 
     def expected_rows(self, path: str) -> int:

@@ -103,6 +103,8 @@ def tuned(
 @score_options.partition_by
 @score_options.approach
 @options.csv
+@score_options.constant
+@score_options.batch
 @score_options.batch_rows
 @option(
     "--max-divergence",
@@ -115,7 +117,13 @@ def tuned(
 @score_options.elsewhere
 @runner_command.optional_runner
 def batch_scoring(
-    problem: str, data: str, root: str, elsewhere: Mapping[str, Any], runner: Mapping[str, Any], **given: Any
+    problem: str,
+    data: str,
+    root: str,
+    constants: tuple[str, ...],
+    elsewhere: Mapping[str, Any],
+    runner: Mapping[str, Any],
+    **given: Any,
 ) -> None:
     """Score many rows: the champion's predictions, checked and published under ROOT/predictions.
 
@@ -129,6 +137,7 @@ def batch_scoring(
         problem,
         data,
         root,
+        constants=score_options.constants_of(constants),
         endpoint=score_options.as_json(score_options.endpoint_of(elsewhere)),
         job=score_options.as_json(score_options.job_of(elsewhere)),
         runner=runner_command.as_json(runner),

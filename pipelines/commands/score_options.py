@@ -92,6 +92,22 @@ approach = click.option(
     help="direct: the model in this process or in Beam's workers; job: a Vertex batch prediction job; endpoint: "
     "requests to --endpoint-url, the slow way; auto: chosen by rules, and the reason is printed.",
 )
+constant = option(
+    "--constant",
+    "constants",
+    multiple=True,
+    metavar="INPUT=VALUE",
+    rare=True,
+    help="Value of an input of shape [], which is one for all rows (repeatable).",
+)
+batch = option(
+    "--batch",
+    type=click.Choice(["rows", "whole"]),
+    default="rows",
+    show_default=True,
+    rare=True,
+    help="rows: each row's prediction is its own, so batches have any size; whole: all rows in one call of the model.",
+)
 batch_rows = option(
     "--batch-rows",
     default=0,
@@ -168,6 +184,26 @@ def inputs_of(texts: Sequence[str]) -> dict[str, str | list[str]] | list[str] | 
                 received=repr(text),
             )
         named[name] = columns.split(",") if "," in columns else columns
+    return named
+
+
+def constants_of(texts: Sequence[str]) -> dict[str, str]:
+    """Parses the value of each input of shape []: INPUT=VALUE.
+
+    Raises:
+        UsageError: one is not of this form, or an input is repeated.
+    """
+    named: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or name in named:
+            raise UsageError(
+                "the option is not valid",
+                where="--constant",
+                expected="INPUT=VALUE, once for each input",
+                received=repr(text),
+            )
+        named[name] = value
     return named
 
 

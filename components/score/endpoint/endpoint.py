@@ -73,6 +73,13 @@ class Endpoint:
             from headrace.components.score.batch.run import model_of
 
             model = model_of(config).load()
+            if model.takes.constants:
+                raise UsageError(
+                    "an endpoint is sent rows, and no inputs of shape []",
+                    where="--constant",
+                    expected="--approach direct for such a model",
+                    received=", ".join(constant.name for constant in model.takes.constants),
+                )
             return cls(options, model.takes, model.model_version, begun=begun)
         takes, version, answers_as = found
         if not answers_as and "/versions/" not in options.url:
@@ -110,7 +117,7 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
 
 def _bound(takes: Takes, config: ScoreConfig, source: Source | None, answers_as: str) -> Takes:
     """What the endpoint takes, bound to columns as a Model at hand and the configuration say."""
-    takes = with_key_input(takes)
+    takes = with_key_input(takes, config.key, ours=source is not None and source.interface is not None)
     if source is not None and source.interface is not None:
         if answers_as and answers_as != source.version:
             raise UsageError(

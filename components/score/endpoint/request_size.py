@@ -14,14 +14,16 @@ class RequestSize:
         rows: of a request, at most; whole blocks, if that many are allowed.
     """
 
-    def __init__(self, rows: int, nbytes: int) -> None:
+    def __init__(self, rows: int, nbytes: int, batch: int | None = None) -> None:
         """Begins with the most that is allowed.
 
         Args:
             rows: of a request, at most.
             nbytes: of a body, at most.
+            batch: rows that every request must have, where the model fixes them.
         """
-        self.rows = _whole_blocks(rows)
+        self.rows = batch or _whole_blocks(rows)
+        self._batch = batch
         self._bytes = nbytes
         # The last body: its bytes, and its rows.
         self._last = (0, 1)
@@ -37,7 +39,7 @@ class RequestSize:
 
     def filled(self, rows: int) -> int:
         """So many rows filled up to whole blocks, where that many are allowed."""
-        filled = filled_rows(rows)
+        filled = self._batch or filled_rows(rows)
         return filled if filled <= self.rows else rows
 
     def fits(self, rows: int, nbytes: int) -> bool:

@@ -19,6 +19,8 @@ def prepare(
     partition_by: str = "",
     approach: str = "auto",
     csv: str = "",
+    constants: str = "",
+    batch: str = "rows",
     endpoint: str = "",
     job: str = "",
     runner: str = "",
@@ -50,7 +52,7 @@ def prepare(
         root: where the run's records are kept.
         options: how the job runs, JSON such as {"project": ..., "region": ..., "staging": "gs://..."}.
         labels: of the job, for the bill.
-        sink, table, partition_by, csv: as `score` takes them.
+        sink, table, partition_by, csv, constants, batch: as `score` takes them.
         approach, endpoint, job, runner: as they were asked of the run; the pipeline is compiled for jobs of `options`,
             and takes the approach auto or job, and none of the others.
         attempt: any text; another one makes the step run again where nothing else changed.
@@ -75,6 +77,8 @@ def prepare(
         partition_by=partition_by,
         approach=approach,
         csv=csv,
+        constants=constants,
+        batch=batch,
         endpoint=endpoint,
         job=job,
         runner=runner,

@@ -21,6 +21,8 @@ def notify(
     partition_by: str = "",
     approach: str = "auto",
     csv: str = "",
+    constants: str = "",
+    batch: str = "rows",
     max_divergence: float = 0.0,
     webhook: str = "",
 ) -> None:
@@ -43,6 +45,8 @@ def notify(
         partition_by: the column whose values are folders, or "".
         approach: execution mode, as requested.
         csv: dialect of CSV, as a JSON list of NAME=VALUE, or "".
+        constants: values of the model's inputs of shape [], as JSON, or "".
+        batch: rows or whole.
         max_divergence: of the predictions from the label in training, or 0.
         webhook: URL that JSON is posted to, with the outcome of the run in "text"; it is visible in the run's
             parameters, so it must contain no secret.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from headrace.components.score.identity import score_identity
+from headrace.components.score.identity import constants_of, score_identity
 from headrace.components.score.options import JOB_LABEL
 from headrace.components.summarize.step import begun, verdict
 from headrace.core import http, storage
@@ -46,6 +46,8 @@ class BatchFacts:
     partition_by: str = ""
     approach: str = "auto"
     csv: str = ""
+    constants: str = ""
+    batch: str = "rows"
     max_divergence: float = 0.0
     webhook: str = ""
 
@@ -113,6 +115,8 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
             partition_by=facts.partition_by,
             approach=facts.approach,
             csv=options_of(facts.csv),
+            constants=constants_of(facts.constants),
+            batch=facts.batch,
         )
     prepared = lineage.prepare_identity(scored) if scored else ""
     record = read_record(facts.root, "prepare", prepared) if prepared else None

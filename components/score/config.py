@@ -157,9 +157,10 @@ class ScoreConfig:
         for option, value in others.items():
             if self.batch == "whole" and value:
                 raise UsageError(
-                    f"--batch whole and {option} exclude each other: all rows are one call of the model in this process",
+                    f"--batch whole and {option} exclude each other",
                     where="--batch",
-                    expected=f"--batch whole without {option}" + (" or with direct" if option == "--approach" else ""),
+                    expected="all rows in one call of the model, in this process",
+                    received=f"{option} {value}" if isinstance(value, str | int) else option,
                 )
 
     def _check_sink(self) -> None:

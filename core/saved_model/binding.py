@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.find import Source
-from headrace.core.saved_model.interface import FLOATS, KEY, SERVING_DEFAULT, Constant, ModelInput, Takes, is_key
-from headrace.core.values.scalars import text_of
+from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelInput, Takes, is_key
 
 MODEL_VERSION = "model_version"
 
@@ -35,69 +30,6 @@ def with_key_input(takes: Takes, key: str | None, *, ours: bool = False) -> Take
         inputs=tuple(taken for taken in takes.inputs if taken.name != KEY),
         outputs=tuple(output for output in takes.outputs if output.name != KEY),
         key_input=KEY,
-    )
-
-
-def with_constants(takes: Takes, values: Mapping[str, Any]) -> Takes:
-    """With a value for each input that is one value for all rows.
-
-    Args:
-        takes: of the signature.
-        values: by input; texts are read as the input's dtype.
-
-    Raises:
-        UsageError: an input has none, there is no such input, or the value is not of its dtype.
-    """
-    names = [constant.name for constant in takes.constants]
-    for name in values:
-        if name not in names:
-            raise UsageError(
-                "the model has no such input of shape []",
-                where="--constant",
-                expected=f"one of {', '.join(names)}" if names else "none: each input has a value per row",
-                received=name,
-            )
-    missing = [f"{c.name} ({c.dtype})" for c in takes.constants if c.name not in values]
-    if missing:
-        raise UsageError(
-            "the model takes one value for all rows that is not given",
-            where="--constant",
-            expected=f"NAME=VALUE for {', '.join(missing)}",
-            received=", ".join(values) or "none",
-        )
-    constants = tuple(replace(c, value=constant_value(c, values[c.name])) for c in takes.constants)
-    return replace(takes, constants=constants)
-
-
-def constant_value(constant: Constant, given: Any) -> float | int | bool | str:
-    """A value of the constant's dtype.
-
-    Raises:
-        UsageError: it is not one.
-    """
-    text = text_of(given) if isinstance(given, bool | int | float | str) and given == given else ""
-    try:
-        if constant.dtype == "string":
-            return text
-        if constant.dtype == "bool":
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if constant.dtype in FLOATS:
-            number = float(text)
-            # bfloat16 reaches as far as float32.
-            kind = np.dtype("float32" if constant.dtype == "bfloat16" else constant.dtype)
-            if math.isfinite(number) and abs(number) <= float(np.finfo(kind).max):
-                return number
-        else:
-            bounds = np.iinfo(constant.dtype)
-            if bounds.min <= int(text) <= bounds.max:
-                return int(text)
-    except (KeyError, ValueError):
-        pass
-    raise UsageError(
-        f"the value of {constant.name} is not of its dtype",
-        where="--constant",
-        expected=f"a {constant.dtype}",
-        received=repr(given),
     )
 
 

@@ -20,10 +20,10 @@ from headrace.core.saved_model.binding import (
     and_key,
     declared,
     keyed,
-    with_constants,
     with_key_input,
     with_optional,
 )
+from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes

@@ -131,13 +131,14 @@ def batch_scoring(
     Example:
       headrace run batch-scoring --problem natality.py --data births.parquet --root out --sink table
     """
+    from headrace.core.saved_model.constants import constants_from
     from headrace.pipelines.local_scoring import plan_batch
 
     plan = plan_batch(
         problem,
         data,
         root,
-        constants=score_options.constants_of(constants),
+        constants=constants_from(constants),
         endpoint=score_options.as_json(score_options.endpoint_of(elsewhere)),
         job=score_options.as_json(score_options.job_of(elsewhere)),
         runner=runner_command.as_json(runner),

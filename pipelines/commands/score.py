@@ -91,6 +91,7 @@ def score(
         if not value and not describe:
             raise UsageError(f"{name} is empty", where=f"--{name}", expected="a path")
     from headrace.components.score.config import ScoreConfig
+    from headrace.core.saved_model.constants import constants_from
     from headrace.core.sources.csv_dialect import CsvDialect
 
     config = ScoreConfig(
@@ -99,7 +100,7 @@ def score(
         output=output or _NOWHERE,
         identity=_NOBODY,
         inputs=score_options.inputs_of(inputs),
-        constants=score_options.constants_of(constants),
+        constants=constants_from(constants),
         optional=optional,
         csv=CsvDialect.parse(csv),
         runner=runner_command.chosen(runner),

@@ -187,26 +187,6 @@ def inputs_of(texts: Sequence[str]) -> dict[str, str | list[str]] | list[str] | 
     return named
 
 
-def constants_of(texts: Sequence[str]) -> dict[str, str]:
-    """Parses the value of each input of shape []: INPUT=VALUE.
-
-    Raises:
-        UsageError: one is not of this form, or an input is repeated.
-    """
-    named: dict[str, str] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name or name in named:
-            raise UsageError(
-                "the option is not valid",
-                where="--constant",
-                expected="INPUT=VALUE, once for each input",
-                received=repr(text),
-            )
-        named[name] = value
-    return named
-
-
 def _fields(values: Mapping[str, Any], options: Sequence[tuple[str, str, type[Any], str, str]]) -> dict[str, Any]:
     fields = {field: values[option.replace("-", "_")] for option, field, *_ in options}
     return {field: value for field, value in fields.items() if value is not None}

@@ -15,11 +15,11 @@ from headrace.core.steps import identity as lineage
 from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
-from headrace.pipelines.commands import options
+from headrace.pipelines.commands import options, score_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
-from headrace.pipelines.commands.option_groups import GroupedCommand
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.commands.run_argument import MODEL
 
@@ -151,7 +151,7 @@ def deploy(model: str, endpoint: str, as_json: bool) -> None:
         )
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -161,7 +161,9 @@ def deploy(model: str, endpoint: str, as_json: bool) -> None:
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 for any free port.",
 )
-def serve(path: str, host: str, port: int) -> None:
+@option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
+@score_options.constant
+def serve(path: str, host: str, port: int, signature: str, constants: tuple[str, ...]) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
 
     \b
@@ -172,11 +174,15 @@ def serve(path: str, host: str, port: int) -> None:
       GET  /health                      200 once the model is loaded
     """
     from headrace.components.serve import server
+    from headrace.core.saved_model.constants import constants_from
 
     def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
-    server.serve(server.ServeConfig(source=path, host=host, port=port), report)
+    config = server.ServeConfig(
+        source=path, host=host, port=port, signature=signature, constants=constants_from(constants)
+    )
+    server.serve(config, report)
 
 
 def _added(update: Update, output: str) -> str:

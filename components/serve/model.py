@@ -67,7 +67,7 @@ class Model:
             self.interface = _declared(source, source.interface, inputs)
             takes = Takes(signature, (), ())
         else:
-            takes = with_key_input(self._model.takes(), None)
+            takes = with_key_input(self._model.takes(any_outputs=True), None)
             self.interface = Interface(tuple(map(TensorInput.of, takes.inputs)), takes_key=takes.key_input is not None)
         takes = with_constants(takes, constants or {})
         self._constants = constant_tensors(takes.constants)
@@ -145,7 +145,7 @@ class Model:
         else:
             companions = trial_rows(takes, companions=True)
             answers = check_independence(call, rows, companions, takes.batch, self._model.path)
-        return with_binary(takes, answers or {})
+        return with_binary(takes, answers, lambda: self._model.graph.makes_bytes())
 
     def _plain(self, name: str, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return _as_base64(output) if name in self._binary else output

@@ -19,6 +19,12 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What reads serialized tf.train.Examples.
 PARSERS = frozenset({"ParseExample", "ParseExampleV2", "ParseSingleExample"})
 
+# What makes bytes that are no text.
+_ENCODERS = frozenset(
+    {"EncodePng", "EncodeJpeg", "EncodeJpegVariableQuality", "EncodeWav", "EncodeProto", "EncodeProtoV2"}
+    | {"SerializeTensor", "SerializeSparse", "SerializeManySparse", "DecodeBase64", "DecodeCompressed"}
+)
+
 # A tensor: the name of its node or argument, and which of its outputs it is.
 _Tensor = tuple[str, int]
 
@@ -93,6 +99,12 @@ class SignatureGraph:
     def parses_examples(self, name: str) -> bool:
         """Whether the input `name` is serialized tf.train.Examples, which the model parses."""
         return bool(self.uses(name).ops & PARSERS)
+
+    def makes_bytes(self) -> bool:
+        """Whether some operation of the SavedModel makes bytes that are no text, such as an image."""
+        graph = self.meta_graph.graph_def
+        nodes = (node for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes)
+        return any(node.op in _ENCODERS for node in nodes)
 
     @cached_property
     def _functions(self) -> Mapping[str, Any]:

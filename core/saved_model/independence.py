@@ -26,6 +26,8 @@ Call = Callable[[Tensors], Tensors]
 PROBE_ROWS = 8
 _FEW_ROWS = 3
 _OPEN_WIDTH = 3
+# Characters of control but tab, line feed and carriage return, which no text has.
+_CONTROLS = frozenset(range(32)) - {9, 10, 13}
 _WORDS = (b"a", b"b", b"0", b"1")
 # Differences that are rounding, relative to the largest answer, and absolute. With other rows beside it, in the same
 # place of a call of the same size, a row's answer is the same to the last bit, but for models that lay out the values
@@ -103,15 +105,17 @@ def check_independence(call: Call, rows: Tensors, companions: Tensors, batch: in
         return answers
     half = -(-count // 2)
     beside = len(next(iter(companions.values())))
-    others = _taken(companions, np.arange(count - half) % beside)
-    company = {name: tf.concat([tensor[:half], others[name]], 0) for name, tensor in first.items()}
+    kept, every = np.arange(half), np.arange(count)
+    # Beside others, the row that is the first of all may not be it any more; beside copies of one, it may become it.
+    beside_others = _taken(companions, np.arange(count - half) % beside)
+    beside_copies = _taken(first, np.zeros(count - half, np.int64))
     found = None
-    if count > 1:
-        found = _difference(answers, _asked(call, company), np.arange(half), np.arange(half), _SAME_PLACE, 1)
-        back = np.arange(count)[::-1]
-        found = found or _difference(
-            answers, _asked(call, _taken(first, back)), np.arange(count), back, _OTHER_PLACE, 2
-        )
+    for company in (beside_others, beside_copies) if count > 1 else ():
+        tensors = {name: tf.concat([tensor[:half], company[name]], 0) for name, tensor in first.items()}
+        found = found or _difference(answers, _asked(call, tensors), kept, kept, _SAME_PLACE, 1)
+    if count > 1 and found is None:
+        back = every[::-1]
+        found = _difference(answers, _asked(call, _taken(first, back)), every, back, _OTHER_PLACE, 2)
     if found is None and batch is None:
         few = np.arange(_FEW_ROWS) % there
         places = np.arange(len(few))
@@ -119,7 +123,7 @@ def check_independence(call: Call, rows: Tensors, companions: Tensors, batch: in
             answers, _asked(call, _taken(first, few)), few, places, _OTHER_PLACE, 1 if there == 1 else 2
         )
     if found is not None:
-        again = _difference(answers, _asked(call, first), np.arange(count), np.arange(count), _SAME_PLACE, 1)
+        again = _difference(answers, _asked(call, first), every, every, _SAME_PLACE, 1)
         raise _refusal(found, where, random=again is not None)
     return answers
 
@@ -131,25 +135,33 @@ def _asked(call: Call, tensors: Tensors) -> Answers | None:
         return None
 
 
-def with_binary(takes: Takes, answers: Answers) -> Takes:
+def with_binary(takes: Takes, answers: Answers | None, makes_bytes: Callable[[], bool]) -> Takes:
     """With the outputs marked as bytes whose strings are not text in answers to rows that say nothing.
 
-    What a model makes of no text is of its own making, such as an image or a serialized tensor: the type of a column
+    What a model makes of such rows is of its own making, such as an image or a serialized tensor: the type of a column
     then follows from the model, and not from what is in it.
+
+    Args:
+        takes: what the model takes and gives.
+        answers: to rows that say nothing; None where it fails on them, as a model of images does.
+        makes_bytes: whether it has an operation that makes bytes; then its only string output holds them.
     """
-    outputs = tuple(
-        replace(o, binary=o.binary or (o.dtype == "string" and not _is_text(answers.get(o.name))))
-        for o in takes.outputs
-    )
+    texts = [output.name for output in takes.outputs if output.dtype == "string"]
+    if answers is None:
+        binary = texts if len(texts) == 1 and makes_bytes() else []
+    else:
+        binary = [name for name in texts if name in answers and not _is_text(answers[name])]
+    outputs = tuple(replace(o, binary=o.binary or o.name in binary) for o in takes.outputs)
     return replace(takes, outputs=outputs)
 
 
-def _is_text(answers: npt.NDArray[Any] | None) -> bool:
+def _is_text(answers: npt.NDArray[Any]) -> bool:
+    content = b"".join(answers.reshape(-1).tolist())
     try:
-        b"".join([] if answers is None else answers.reshape(-1).tolist()).decode()
+        content.decode()
     except UnicodeDecodeError:
         return False
-    return True
+    return not _CONTROLS.intersection(content)
 
 
 def _refusal(found: _Difference, where: str, *, random: bool) -> DataError:

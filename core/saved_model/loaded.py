@@ -96,14 +96,17 @@ class SavedModel:
         signatures: Mapping[str, Any] = self._loaded.signatures
         return signatures
 
-    def takes(self) -> Takes:
+    def takes(self, *, any_outputs: bool = False) -> Takes:
         """What can be fed from columns: each input from the column of its name.
+
+        Args:
+            any_outputs: outputs that no columns hold, which JSON may, are left out instead of refused.
 
         Raises:
             DataError: an input or an output is none that columns can be held against; see `signature_specs`.
         """
         where = f"{self.path}, {self.signature}"
-        return takes_of(where, self.graph, self.inputs, self.outputs, self._arguments.values())
+        return takes_of(where, self.graph, self.inputs, self.outputs, self._arguments.values(), any_outputs=any_outputs)
 
 
 def constant_tensors(constants: Iterable[Constant]) -> dict[str, Any]:

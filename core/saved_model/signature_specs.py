@@ -27,7 +27,15 @@ Specs = Mapping[str, Any]
 _ROWS = "one value per row (shape [None]) or as many for every row (shape [None, n]), of numbers, booleans or strings"
 
 
-def takes_of(where: str, graph: SignatureGraph, inputs: Specs, outputs: Specs, arguments: Iterable[str]) -> Takes:
+def takes_of(
+    where: str,
+    graph: SignatureGraph,
+    inputs: Specs,
+    outputs: Specs,
+    arguments: Iterable[str],
+    *,
+    any_outputs: bool = False,
+) -> Takes:
     """What can be fed from columns: each input from the column of its name, serialized Examples from whole records.
 
     Args:
@@ -36,6 +44,7 @@ def takes_of(where: str, graph: SignatureGraph, inputs: Specs, outputs: Specs, a
         inputs: TensorSpecs by name.
         outputs: likewise.
         arguments: what TensorFlow calls the inputs.
+        any_outputs: outputs that no columns hold, which JSON may, are left out instead of refused.
 
     Raises:
         DataError: an input or an output is ragged, sparse, of unknown rank, of more than two dimensions, of another
@@ -59,11 +68,11 @@ def takes_of(where: str, graph: SignatureGraph, inputs: Specs, outputs: Specs, a
     batch = _batch(where, fed)
     given = []
     for name, spec in sorted(outputs.items()):
-        dtype, shape = _checked(where, f'output "{name}"', spec)
-        if not shape or shape[0] not in (None, batch):
-            raise _unfit(where, f'output "{name}"', f"{dtype} of shape {_shown(shape)}")
-        width = _width(shape)
-        given.append(ModelOutput(name, dtype, None if width == 1 else width, is_bytes(name, dtype)))
+        try:
+            given.append(_output(where, name, spec, batch))
+        except DataError:
+            if not any_outputs:
+                raise
     taken = [ModelInput(name, dtype, _width(shape), (name,)) for name, dtype, shape in fed]
     if len(taken) == 1 and (taken[0].dtype, taken[0].width) == ("string", None):
         only = taken[0]
@@ -71,6 +80,14 @@ def takes_of(where: str, graph: SignatureGraph, inputs: Specs, outputs: Specs, a
             taken = [ModelInput(only.name, only.dtype, None, (EXAMPLE_COLUMN,))]
     use = _key_use(graph) if is_key(taken, given) else ""
     return Takes(graph.signature, tuple(taken), tuple(given), key_use=use, constants=tuple(constants), batch=batch)
+
+
+def _output(where: str, name: str, spec: Any, batch: int | None) -> ModelOutput:
+    dtype, shape = _checked(where, f'output "{name}"', spec)
+    if not shape or shape[0] not in (None, batch):
+        raise _unfit(where, f'output "{name}"', f"{dtype} of shape {_shown(shape)}")
+    width = _width(shape)
+    return ModelOutput(name, dtype, None if width == 1 else width, is_bytes(name, dtype))
 
 
 def _key_use(graph: SignatureGraph) -> KeyUse:

@@ -85,7 +85,9 @@ class Feed:
         if self.numbers is not None:
             numbers = self.numbers[flat]
             return (
-                Feed(self.taken, numbers, (), kept) if width is None else Feed(self.taken, numbers.reshape(-1, width))
+                Feed(self.taken, numbers, (), kept)
+                if width is None
+                else Feed(self.taken, numbers.reshape(len(kept), width))
             )
         texts = self.texts[0].take(pa.array(flat))
         if width is None:

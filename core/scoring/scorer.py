@@ -312,7 +312,7 @@ class Scorer(RowScorer):
             answers = check_independence(self._run, rows, companions, batch, self.source.saved_model)
             # What rows that say nothing do not show, the first real ones may.
             self._unproven = PROOFS
-        self.takes = with_binary(self.takes, answers or {})
+        self.takes = with_binary(self.takes, answers, lambda: self._model.graph.makes_bytes())
 
     def _prove(self, feeds: list[Feed], rows: int) -> bool:
         """Whether there were rows enough to prove that they are independent; see `trial.prove`."""

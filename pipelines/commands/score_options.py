@@ -70,6 +70,8 @@ _JOB: tuple[tuple[str, str, type[Any], str, str], ...] = (
 )
 # Options for a first use; --help-all shows the others.
 _SHOWN = frozenset({"endpoint-url", "endpoint-token-variable", "vertex-model"})
+# Earlier names.
+_ALIASES = {"endpoint-url": ("--endpoint",)}
 
 sink = click.option(
     "--sink", type=click.Choice(_SINKS), default="parquet", show_default=True, help="Output format of predictions."
@@ -120,7 +122,15 @@ batch_rows = option(
 def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of endpoints and jobs, as one mapping in `elsewhere`, for the functions below."""
     declared = [
-        group(heading)(f"--{name}", type=kind, default=None, metavar=metavar, help=text, rare=name not in _SHOWN)
+        group(heading)(
+            f"--{name}",
+            aliases=_ALIASES.get(name, ()),
+            type=kind,
+            default=None,
+            metavar=metavar,
+            help=text,
+            rare=name not in _SHOWN,
+        )
         for heading, options in (("A model behind an endpoint", _ENDPOINT), ("A Vertex AI batch prediction job", _JOB))
         for name, _, kind, metavar, text in options
     ]

@@ -142,6 +142,13 @@ class ScoreConfig:
                 )
 
     def _check_batch(self) -> None:
+        if self.constants and self.approach in ("endpoint", "job"):
+            raise UsageError(
+                f"the approach {self.approach} is sent rows, and no inputs of shape []",
+                where="--constant",
+                expected="--approach direct for a model that takes such inputs",
+                received=", ".join(self.constants),
+            )
         if self.batch not in BATCH_MODES:
             raise UsageError(
                 "batch is wrong",

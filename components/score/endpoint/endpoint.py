@@ -73,13 +73,6 @@ class Endpoint:
             from headrace.components.score.batch.run import model_of
 
             model = model_of(config).load()
-            if model.takes.constants:
-                raise UsageError(
-                    "an endpoint is sent rows, and no inputs of shape []",
-                    where="--constant",
-                    expected="--approach direct for such a model",
-                    received=", ".join(constant.name for constant in model.takes.constants),
-                )
             return cls(options, model.takes, model.model_version, begun=begun)
         takes, version, answers_as = found
         if not answers_as and "/versions/" not in options.url:

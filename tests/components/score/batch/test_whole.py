@@ -154,3 +154,9 @@ def test_what_excludes_it_is_said_before_any_work(options: dict[str, Any], said:
         ScoreConfig("model", "data", "out", IDENTITY, batch="whole", **options)
     with pytest.raises(UsageError, match=r"batch is wrong\. Expected one of rows, whole"):
         ScoreConfig("model", "data", "out", IDENTITY, batch="all")  # type: ignore[arg-type]
+
+
+def test_constants_go_to_no_endpoint_and_no_job() -> None:
+    endpoint = EndpointOptions("http://localhost/v1/models/m:predict")
+    with pytest.raises(UsageError, match=r"--constant: the approach endpoint is sent rows, and no inputs of shape"):
+        ScoreConfig("m", "d", "o", IDENTITY, approach="endpoint", endpoint=endpoint, constants={"a": 1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
@@ -32,6 +32,8 @@ def plan_batch(
     batch_rows: int = 0,
     max_divergence: float = 0.0,
     csv: Sequence[str] = (),
+    constants: Mapping[str, Any] | None = None,
+    batch: str = "rows",
     endpoint: str = "",
     job: str = "",
     runner: str = "",
@@ -45,10 +47,12 @@ def plan_batch(
         data: the rows.
         root: pipeline root, which holds the registry.
         version: of the registered model; "" for the champion.
-        sink, table, partition_by, approach, batch_rows, endpoint, job, runner, rules: as of the component `score`.
+        sink, table, partition_by, approach, batch, batch_rows, endpoint, job, runner, rules: as of the component
+            `score`.
         max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for any.
         csv: dialect of CSV, as NAME=VALUE.
+        constants: a value for each of the model's inputs of shape [].
         webhook: URL that JSON is posted to when the run ends, or "".
 
     Raises:
@@ -74,6 +78,8 @@ def plan_batch(
         "data_version": fingerprint,
         "root": root,
         "csv": json.dumps(list(csv)) if csv else "",
+        "constants": json.dumps(dict(constants)) if constants else "",
+        "batch": batch,
         "endpoint": endpoint,
         "job": job,
         "runner": runner,

@@ -126,6 +126,8 @@ def run_batch_scoring(
     rules: str = "enforce",
     max_divergence: float = 0.0,
     csv: Sequence[str] = (),
+    constants: Mapping[str, Any] | None = None,
+    batch: str = "rows",
     quiet: bool = False,
 ) -> Run:
     """Scores many rows with the champion, checks the predictions, and publishes them below ROOT/predictions.
@@ -140,6 +142,8 @@ def run_batch_scoring(
         batch_rows: rows per call of the model; 0 finds the number by measuring.
         rules: "enforce" quarantines rows that break the Problem's rules, "warn" predicts and counts those whose values
             are out of bounds or unknown.
+        constants: a value for each of the model's inputs of shape [].
+        batch: "rows", where each row's prediction is its own; "whole" gives the model all rows in one call.
         max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for no maximum.
 
@@ -161,6 +165,8 @@ def run_batch_scoring(
         partition_by=partition_by,
         batch_rows=batch_rows,
         rules=rules,
+        constants=constants,
+        batch=batch,
         max_divergence=max_divergence,
         csv=csv,
     )

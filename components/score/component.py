@@ -19,6 +19,8 @@ def score(
     key: str = "",
     inputs: str = "",
     optional: str = "",
+    constants: str = "",
+    batch: str = "rows",
     csv: str = "",
     batch_rows: int = 0,
     endpoint: str = "",
@@ -48,6 +50,8 @@ def score(
         inputs: columns of inputs that are not named like theirs: JSON {"INPUT": "COLUMN" or ["COLUMN", ...]}, or a
             list of columns for the only dense input.
         optional: inputs of which values may be missing, as a JSON list; a Model says it itself.
+        constants: a value for each input of shape [], JSON {"INPUT": VALUE, ...}.
+        batch: rows, where each row's prediction is its own; whole gives the model all rows in one call.
         csv: how CSV files are written, as a JSON list such as ["delimiter=;", "encoding=latin-1"].
         batch_rows: rows that the model is given at once; 0 finds it by measuring.
         endpoint: how a model behind an endpoint is asked, JSON such as {"url": "https://...", "concurrency": 8}.
@@ -76,6 +80,8 @@ def score(
             key=key,
             inputs=inputs,
             optional=optional,
+            constants=constants,
+            batch=batch,
             csv=csv,
             batch_rows=batch_rows,
             endpoint=endpoint,

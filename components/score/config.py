@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from headrace.components.score.approach import APPROACHES, Approach
 from headrace.components.score.options import EndpointOptions, JobOptions
@@ -21,6 +21,11 @@ SinkName = Literal["parquet", "csv", "jsonl", "bigquery", "table"]
 SINKS: tuple[SinkName, ...] = get_args(SinkName)
 # Those whose files are the predictions, so that there can be folders of them.
 FILE_SINKS: tuple[SinkName, ...] = ("parquet", "csv", "jsonl")
+# Whether rows are independent and scored in batches of any size, or all of them are one call of the model.
+BatchMode = Literal["rows", "whole"]
+BATCH_MODES: tuple[BatchMode, ...] = get_args(BatchMode)
+# Rows of an input that is one call of the model, at most.
+WHOLE_ROWS = 1 << 17
 # Rows of a file of predictions, at most: what a reader takes in one go.
 FILE_ROWS = 1 << 20
 # The share of the rows that may go to quarantine, where the Model has no Problem that says it.
@@ -45,6 +50,9 @@ class ScoreConfig:
         key: the column that identifies a row; the Problem's if None.
         inputs: columns for inputs that are not named like theirs, by input; or the columns of the only dense one.
         optional: inputs of which values may be missing; a Model says it itself.
+        constants: a value for each input of shape [], which is one for all rows.
+        batch: "rows", where each row's prediction is its own; "whole" gives the model all rows in one call, of at most
+            WHOLE_ROWS.
         data_version: fingerprint of the data; measured if empty.
         batch_rows: rows that the model is given at once, 1 to 1,048,576; 0 finds it by measuring.
         scoring_threads: batches of a part that are scored at once; 0 follows from the machine.
@@ -74,6 +82,8 @@ class ScoreConfig:
     key: str | None = None
     inputs: Mapping[str, str | Sequence[str]] | Sequence[str] | None = None
     optional: tuple[str, ...] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    batch: BatchMode = "rows"
     data_version: str = ""
     batch_rows: int = 0
     scoring_threads: int = 0
@@ -101,6 +111,7 @@ class ScoreConfig:
         check_mode(self.rules)
         self._check_sink()
         self._check_approach()
+        self._check_batch()
         if self.runner is not None:
             self.runner.check_places(self.data, self.output)
 
@@ -134,6 +145,35 @@ class ScoreConfig:
                 # Workers would each keep a budget of requests of their own; a job has workers of Vertex's.
                 raise UsageError(
                     f"the approach {approach} takes no Beam runner", where="--runner", expected="--approach direct"
+                )
+
+    def _check_batch(self) -> None:
+        if self.constants and self.approach in ("endpoint", "job"):
+            raise UsageError(
+                f"the approach {self.approach} is sent rows, and no inputs of shape []",
+                where="--constant",
+                expected="--approach direct for a model that takes such inputs",
+                received=", ".join(self.constants),
+            )
+        if self.batch not in BATCH_MODES:
+            raise UsageError(
+                "batch is wrong",
+                where="--batch",
+                expected=f"one of {', '.join(BATCH_MODES)}",
+                received=repr(self.batch),
+            )
+        others = {
+            "--batch-rows": self.batch_rows,
+            "--runner": self.runner,
+            "--approach": self.approach if self.approach in ("endpoint", "job") else "",
+        }
+        for option, value in others.items():
+            if self.batch == "whole" and value:
+                raise UsageError(
+                    f"--batch whole and {option} exclude each other",
+                    where="--batch",
+                    expected="all rows in one call of the model, in this process",
+                    received=f"{option} {value}" if isinstance(value, str | int) else option,
                 )
 
     def _check_sink(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from headrace.components.score.options import EndpointOptions
 from headrace.core import storage
+from headrace.core.errors import UsageError
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
 
@@ -21,6 +24,8 @@ def score_identity(
     key: str | None = None,
     inputs: Mapping[str, str | Sequence[str]] | Sequence[str] | None = None,
     optional: Sequence[str] = (),
+    constants: Mapping[str, Any] | None = None,
+    batch: str = "rows",
     approach: str = "auto",
     csv: Sequence[str] = (),
     rules: str = "enforce",
@@ -38,10 +43,27 @@ def score_identity(
         key=key,
         inputs=inputs,
         optional=list(optional),
+        constants=dict(constants or {}),
+        batch=batch,
         approach=approach,
         csv=list(csv),
         rules=rules,
     )
+
+
+def constants_of(text: str) -> dict[str, Any]:
+    """The constants of a pipeline's parameter, by input; none of "".
+
+    Raises:
+        UsageError: it is not a JSON object of single values.
+    """
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, bool | int | float | str) for value in found.values()):
+        raise UsageError("the constants are not valid", expected='JSON {"INPUT": VALUE, ...}', received=text)
+    return found
 
 
 def version_of(model: str, endpoint: EndpointOptions | None = None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.score.config import ScoreConfig
-from headrace.components.score.identity import score_identity, version_of
+from headrace.components.score.identity import constants_of, score_identity, version_of
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
 from headrace.core.beam.runners import runner_of
 from headrace.core.errors import UsageError
@@ -31,6 +31,8 @@ class Parameters:
     key: str = ""
     inputs: str = ""
     optional: str = ""
+    constants: str = ""
+    batch: str = "rows"
     csv: str = ""
     batch_rows: int = 0
     endpoint: str = ""
@@ -47,6 +49,7 @@ class Parameters:
         endpoint: EndpointOptions | None = options_from(EndpointOptions, self.endpoint, "endpoint")
         job: JobOptions | None = options_from(JobOptions, self.job, "job")
         inputs, optional, csv = _json(self.inputs, "inputs"), _json(self.optional, "optional"), options_of(self.csv)
+        constants = constants_of(self.constants)
         identity = score_identity(
             version_of(self.model, endpoint),
             self.data_version,
@@ -57,6 +60,8 @@ class Parameters:
             key=self.key or None,
             inputs=inputs,
             optional=optional or (),
+            constants=constants,
+            batch=self.batch,
             approach=self.approach,
             csv=csv,
             rules=self.rules,
@@ -73,6 +78,8 @@ class Parameters:
             key=self.key or None,
             inputs=inputs,
             optional=tuple(optional or ()),
+            constants=constants,
+            batch=self.batch,  # type: ignore[arg-type]
             data_version=self.data_version,
             batch_rows=self.batch_rows,
             runner=runner_of(self.runner, os.environ) if self.runner else None,

@@ -69,6 +69,14 @@ def approach_of(config: ScoreConfig) -> Choice:
         UsageError: there is nothing to score with.
     """
     _check_model(config)
+    if config.batch == "whole":
+        if not config.model:
+            raise UsageError(
+                "--batch whole needs the model in this process", where="--model", expected="a Model or a SavedModel"
+            )
+        return Choice("direct", "all rows are one call of the model")
+    if config.constants and config.approach == "auto":
+        return Choice("direct", "the model takes inputs of shape [], which neither a job nor an endpoint is sent")
     if config.approach == "endpoint":
         return Choice("endpoint", "asked for; it is the slow way for a batch, as each request takes some hundred rows")
     if config.approach != "auto":

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from headrace.components.serve.calls import answers_in_calls
 from headrace.core.errors import DataError, PlatformError
+from headrace.core.saved_model.binding import with_key_input
+from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.find import Source
-from headrace.core.saved_model.json_columns import Columns, Input, Interface, columns_from_instances
+from headrace.core.saved_model.independence import answers_to, check_independence, trial_rows, with_binary
+from headrace.core.saved_model.interface import SERVING_DEFAULT, Takes
+from headrace.core.saved_model.json_columns import Columns, Interface, columns_from_instances
 from headrace.core.saved_model.json_rows import NoPrediction
-from headrace.core.saved_model.loaded import PLATFORM_ERRORS, OpError, SavedModel, cause, check_answers
+from headrace.core.saved_model.json_tensors import TensorInput
+from headrace.core.saved_model.loaded import (
+    PLATFORM_ERRORS,
+    OpError,
+    SavedModel,
+    cause,
+    check_answers,
+    constant_tensors,
+)
 from headrace.core.saved_model.refused_rows import RowsRefused
 
 _KINDS = {tf.float32: "numeric", tf.float64: "numeric", tf.string: "categorical"}
@@ -24,25 +40,46 @@ class Model:
         name: of the model in URLs.
         version: of the model in responses.
         interface: its inputs and outputs.
+        signature: of the SavedModel.
         signature_def: inputs and outputs in the form of TensorFlow Serving's metadata.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self, source: Source, *, signature: str = SERVING_DEFAULT, constants: Mapping[str, Any] | None = None
+    ) -> None:
         """Loads the SavedModel of `source` and makes a first prediction.
 
+        Args:
+            source: of the model.
+            signature: of the SavedModel.
+            constants: a value for each input of shape [], which is one for all rows.
+
         Raises:
-            DataError: it cannot be loaded, or an input is not one value per row by name.
+            DataError: it cannot be loaded, or an input or an output is none that JSON rows can be held against.
+            UsageError: the constants are not those that it takes.
             PlatformError: its first prediction failed.
         """
         self.name = source.name
         self.version = source.version
-        self._model = SavedModel(source.saved_model)
+        self.signature = signature
+        self._model = SavedModel(source.saved_model, signature)
         inputs = self._model.inputs
-        self._dtypes = {name: spec.dtype for name, spec in inputs.items()}
-        self.interface = _interface(source, inputs)
+        if source.interface is not None and signature == SERVING_DEFAULT:
+            self.interface = _declared(source, source.interface, inputs)
+            takes = Takes(signature, (), ())
+        else:
+            takes = with_key_input(self._model.takes(any_outputs=True), None)
+            self.interface = Interface(tuple(map(TensorInput.of, takes.inputs)), takes_key=takes.key_input is not None)
+        takes = with_constants(takes, constants or {})
+        self._constants = constant_tensors(takes.constants)
+        self._dtypes = {name: spec.dtype for name, spec in inputs.items() if name not in self._constants}
+        self._batch = takes.batch
+        if takes.inputs:
+            takes = self._tried(takes)
+        self._binary = frozenset(given.name for given in takes.outputs if given.binary)
         self.signature_def = {
             "inputs": {name: _tensor_info(spec) for name, spec in inputs.items()},
-            "outputs": {name: _tensor_info(spec) for name, spec in self._model.outputs.items()},
+            "outputs": {name: _tensor_info(spec) for name, spec in sorted(self._model.outputs.items())},
             "method_name": "tensorflow/serving/predict",
         }
         if source.warm_up:
@@ -61,6 +98,7 @@ class Model:
             Each output by name, [rows, ...]; `key` only if it was in `columns`.
 
         Raises:
+            DataError: the model takes another number of rows, which depend on each other.
             NoPrediction: the model fails on these rows.
             PlatformError: it failed for another reason, or returned fewer rows.
         """
@@ -69,26 +107,53 @@ class Model:
         if not keyed:
             columns = {**columns, "key": np.full(rows, "", dtype=object)}
         try:
-            tensors = {name: tf.constant(columns[name], dtype=dtype) for name, dtype in self._dtypes.items()}
-            outputs = {name: tensor.numpy() for name, tensor in self._model(tensors).items()}
+            outputs = answers_in_calls(self._call, columns, rows, self._batch)
         except PLATFORM_ERRORS as error:
             raise PlatformError("the model failed", received=cause(error)) from error
         except OpError as error:
             raise NoPrediction("the model failed", received=cause(error)) from error
+        # The key comes first, as readers look for it.
+        ordered = sorted(outputs, key=lambda name: (name != "key", name))
+        return {name: self._plain(name, outputs[name]) for name in ordered if keyed or name != "key"}
+
+    def _call(self, columns: Columns) -> Columns:
+        """One call, of rows of one shape."""
+        tensors = {name: _tensor(columns[name], dtype) for name, dtype in self._dtypes.items()}
+        outputs = {name: _array(tensor) for name, tensor in self._model({**tensors, **self._constants}).items()}
         try:
-            check_answers(outputs, rows)
+            check_answers(outputs, len(next(iter(columns.values()))))
         except DataError as error:
             # The request is valid: the model is at fault.
             raise PlatformError(
                 error.what, where=error.where, expected=error.expected, received=error.received
             ) from error
-        # The key comes first, as readers look for it.
-        ordered = sorted(outputs, key=lambda name: (name != "key", name))
-        return {name: outputs[name] for name in ordered if keyed or name != "key"}
+        return outputs
+
+    def _tried(self, takes: Takes) -> Takes:
+        """Calls a model of which no rows are known, by which outputs of bytes are told from those of text.
+
+        Raises:
+            DataError: it takes a fixed number of rows, which copies of others could not fill up.
+        """
+
+        def call(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+            return self._model({**tensors, **self._constants})
+
+        rows = trial_rows(takes)
+        if takes.batch is None:
+            # A request is one call, so that its rows may depend on each other.
+            answers = answers_to(call, rows, None)
+        else:
+            companions = trial_rows(takes, companions=True)
+            answers = check_independence(call, rows, companions, takes.batch, self._model.path)
+        return with_binary(takes, answers, lambda: self._model.graph.makes_bytes())
+
+    def _plain(self, name: str, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return _as_base64(output) if name in self._binary else output
 
 
-def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
-    """The interface that the artifact declares, checked against the signature; else the signature's own."""
+def _declared(source: Source, declared: Interface, inputs: dict[str, tf.TensorSpec]) -> Interface:
+    """The interface that the artifact declares, checked against the signature."""
     kinds = {}
     for name, spec in inputs.items():
         if spec.dtype not in _KINDS or spec.shape.rank != 1:
@@ -101,17 +166,6 @@ def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
         kinds[name] = _KINDS[spec.dtype]
     takes_key = kinds.get("key") == "categorical"
     features = {name: kind for name, kind in kinds.items() if name != "key" or not takes_key}
-    declared = source.interface
-    if declared is None:
-        return Interface(
-            tuple(
-                Input(name, "numeric", dtype="float64" if inputs[name].dtype == tf.float64 else "float32")
-                if kind == "numeric"
-                else Input(name, "categorical")
-                for name, kind in features.items()
-            ),
-            takes_key=takes_key,
-        )
     wanted = {i.name: str(i.kind) for i in declared.inputs}
     if wanted != features or takes_key != declared.takes_key:
         raise DataError(
@@ -121,6 +175,25 @@ def _interface(source: Source, inputs: dict[str, tf.TensorSpec]) -> Interface:
             received=_list(features) + (", key" if takes_key else ""),
         )
     return declared
+
+
+def _tensor(column: npt.NDArray[Any], dtype: tf.DType) -> Any:
+    if dtype != tf.string:
+        return tf.cast(tf.constant(column), dtype)
+    return tf.constant(column, dtype) if column.size else tf.fill(column.shape, "")
+
+
+def _array(tensor: Any) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = (tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor).numpy()
+    return values
+
+
+def _as_base64(output: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bytes as JSON has them; lists of several lengths are an array a row."""
+    encoded = np.empty(output.shape, object)
+    for at, value in np.ndenumerate(output):
+        encoded[at] = _as_base64(value) if isinstance(value, np.ndarray) else {"b64": base64.b64encode(value).decode()}
+    return encoded
 
 
 def _list(kinds: dict[str, str]) -> str:

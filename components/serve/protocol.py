@@ -10,9 +10,9 @@ from typing import Any, NoReturn, Protocol
 from headrace.core.errors import DataError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model import json_columns, json_rows
+from headrace.core.saved_model.interface import KEY, KEY_INPUT
 from headrace.core.saved_model.json_columns import Columns, Interface
 
-SIGNATURE = "serving_default"
 _FIELDS = ("instances", "inputs", "parameters", "signature_name")
 
 
@@ -30,6 +30,10 @@ class Predictor(Protocol):
     @property
     def interface(self) -> Interface:
         """Inputs and outputs of the model."""
+
+    @property
+    def signature(self) -> str:
+        """Name of the signature that it predicts with."""
 
     @property
     def signature_def(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def answer(
     """
     # The signature decides, not the outputs: a model that accepts keys returns them only where the request has keys.
     bare = len(model.signature_def["outputs"]) == 1
-    request = _parse(body, ("instances", "inputs") if columnar else ("instances",))
+    request = _parse(body, ("instances", "inputs") if columnar else ("instances",), model.signature)
     if "instances" in request:
         instances = request["instances"]
         if not isinstance(instances, list):
@@ -101,11 +105,13 @@ def status(version: str, *, available: bool) -> bytes:
 
 def metadata(model: Predictor) -> bytes:
     """TensorFlow Serving's response to `GET /v1/models/NAME/metadata`."""
-    definition = {"signature_def": {SIGNATURE: model.signature_def}}
+    definition = {"signature_def": {model.signature: model.signature_def}}
+    # What a signature does not say, batch scoring by requests needs to know.
+    key = {KEY_INPUT: KEY} if model.interface.takes_key else {}
     return encode(
         {
             "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
-            "metadata": {"signature_def": definition},
+            "metadata": {"signature_def": definition, **key},
         }
     )
 
@@ -119,7 +125,7 @@ def encode(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _parse(body: bytes, forms: tuple[str, ...]) -> dict[str, Any]:
+def _parse(body: bytes, forms: tuple[str, ...], signature: str) -> dict[str, Any]:
     shape = " or ".join(f'{{"{form}": ...}}' for form in forms)
     try:
         request = json.loads(body, parse_constant=_refuse_constant)
@@ -144,8 +150,8 @@ def _parse(body: bytes, forms: tuple[str, ...]) -> dict[str, Any]:
         )
     if request.get("parameters"):
         raise DataError("the model accepts no parameters", where="parameters", expected="none, or {}")
-    if request.get("signature_name", SIGNATURE) not in (SIGNATURE, ""):
-        raise DataError("the signature does not exist", where="signature_name", expected=SIGNATURE)
+    if request.get("signature_name", signature) not in (signature, ""):
+        raise DataError("the signature is not served", where="signature_name", expected=signature)
     return request
 
 

@@ -45,6 +45,8 @@ class ServeConfig:
         predict_route: of Vertex AI's contract.
         limits: of requests.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
+        signature: of the SavedModel.
+        constants: a value for each input of shape [], which is one for all rows.
 
     Raises:
         UsageError: a port, a route or the mode of rules is not valid.
@@ -61,6 +63,8 @@ class ServeConfig:
     predict_route: str = "/predict"
     limits: Limits = field(default_factory=Limits)
     rules: Mode = "enforce"
+    signature: str = "serving_default"
+    constants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
@@ -174,7 +178,8 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
 
             # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
             with storage.at_hand(source.saved_model) as folder:
-                app.use(Model(replace(source, saved_model=str(folder))))
+                here = replace(source, saved_model=str(folder))
+                app.use(Model(here, signature=config.signature, constants=config.constants))
             if config.announce is not None:
                 processes.announce(config.announce, source.version, url)
             if config.ready_file is not None:
@@ -270,11 +275,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "(default: HEADRACE_RULES, or enforce).",
     )
     parser.add_argument("--ready-file", help="JSON file with the url, written when the server is ready.")
+    parser.add_argument("--signature", help="Signature of the SavedModel (default: serving_default).")
+    parser.add_argument(
+        "--constant",
+        dest="constants",
+        action="append",
+        metavar="INPUT=VALUE",
+        help="Value of an input of shape [], which is one for all rows (repeatable).",
+    )
     parser.add_argument("--announce", help=argparse.SUPPRESS)
     parser.add_argument("--inherited-lock", type=int, help=argparse.SUPPRESS)
     options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        if "constants" in options:
+            from headrace.core.saved_model.constants import constants_from
+
+            options["constants"] = constants_from(options["constants"])
         config = replace(config_from_environment(os.environ), **options)
         if not config.source:
             raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")

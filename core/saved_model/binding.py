@@ -7,21 +7,29 @@ from dataclasses import replace
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.find import Source
-from headrace.core.saved_model.interface import SERVING_DEFAULT, ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelInput, Takes, is_key
 
 MODEL_VERSION = "model_version"
 
 
-def with_key_input(takes: Takes) -> Takes:
-    """With the string input `key` that comes out again, as our models and many others have it, as the key's."""
-    given = [t for t in takes.inputs if (t.name, t.dtype, t.width) == ("key", "string", None)]
-    if not given or ModelOutput("key", "string") not in takes.outputs:
+def with_key_input(takes: Takes, key: str | None, *, ours: bool = False) -> Takes:
+    """With the string input `key` that comes out again as the key's, where the model does no more than give it back.
+
+    A model that computes with it is given the column `key`, as each input is given the column of its name.
+
+    Args:
+        takes: of the signature.
+        key: the column that identifies a row, or None.
+        ours: it is a Model's, whose schema says that the key passes through.
+    """
+    passes = ours or takes.key_use == "passes" or (takes.key_use == "repeats" and key == KEY)
+    if not passes or not is_key(takes.inputs, takes.outputs):
         return takes
     return replace(
         takes,
-        inputs=tuple(taken for taken in takes.inputs if taken.name != "key"),
-        outputs=tuple(output for output in takes.outputs if output.name != "key"),
-        key_input="key",
+        inputs=tuple(taken for taken in takes.inputs if taken.name != KEY),
+        outputs=tuple(output for output in takes.outputs if output.name != KEY),
+        key_input=KEY,
     )
 
 

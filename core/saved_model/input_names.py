@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tensorflow.core.protobuf import saved_model_pb2
 
+from headrace.core.saved_model.graph import SignatureGraph
+
 _ALIAS = "column_"
 
 
@@ -57,22 +59,18 @@ def rename_inputs(folder: Path, signature: str, arguments: Mapping[str, str]) ->
     (folder / "fingerprint.pb").unlink(missing_ok=True)
 
 
-def names_of_arguments(folder: Path, signature: str, arguments: Iterable[str]) -> dict[str, str]:
+def names_of_arguments(graph: SignatureGraph, arguments: Iterable[str]) -> dict[str, str]:
     """The name of the input that each argument is.
 
     Args:
-        folder: of any SavedModel.
-        signature: its name.
+        graph: of the signature of any SavedModel.
         arguments: as TensorFlow gives them.
     """
     names = {argument: argument for argument in arguments}
-    if not any(argument.startswith(_ALIAS) for argument in names):
-        return names
-    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    for graph in saved.meta_graphs:
-        if signature in graph.signature_def:
-            for name, tensor in graph.signature_def[signature].inputs.items():
-                argument = tensor.name.removesuffix(":0").removeprefix(f"{signature}_")
-                if argument.startswith(_ALIAS) and argument in names:
-                    names[argument] = name
+    # TensorFlow 1 passes inputs by their names.
+    if graph.meta_graph.object_graph_def.nodes and any(argument.startswith(_ALIAS) for argument in names):
+        for name, tensor in graph.definition.inputs.items():
+            argument = tensor.name.removesuffix(":0").removeprefix(f"{graph.signature}_")
+            if argument.startswith(_ALIAS) and argument in names:
+                names[argument] = name
     return names

@@ -5,12 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.rules.column import Rule
 from headrace.core.rules.model import ModelRules
+from headrace.core.tfrecord import EXAMPLE_COLUMN
 
 SERVING_DEFAULT = "serving_default"
+
+# The input by which many models take the key of a row, to give it back.
+KEY = "key"
+# Where our server's metadata names it, if the model only gives it back.
+KEY_INPUT = "key_input"
+# What a model does with it: it only gives it back, it uses it and gives it back, or neither is known.
+KeyUse = Literal["passes", "repeats", ""]
 
 # What a column named for an input can be made into, by the names that TensorFlow gives dtypes.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -58,6 +67,21 @@ class ModelInput:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A tensor of the signature that is one value for a whole call, of shape [].
+
+    Attributes:
+        name: in the signature.
+        dtype: one of DTYPES.
+        value: of the dtype; None where it is not given yet.
+    """
+
+    name: str
+    dtype: str
+    value: float | int | bool | str | None = None
+
+
+@dataclass(frozen=True)
 class ModelOutput:
     """A tensor that the signature gives back.
 
@@ -65,11 +89,13 @@ class ModelOutput:
         name: in the signature, and of its column among the predictions.
         dtype: one of DTYPES.
         width: None for one value a row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
+        binary: its strings are bytes, not text.
     """
 
     name: str
     dtype: str
     width: int | None = None
+    binary: bool = False
 
     @property
     def shape(self) -> str:
@@ -89,6 +115,9 @@ class Takes:
         key_input: the input and output that the model passes its key through, or None.
         declared: the SavedModel is of a Model artifact, whose schema says what may be missing.
         rules: of that Model's Problem; None for other SavedModels.
+        key_use: what it does with an input `key`, where it has one that comes out again.
+        constants: the inputs that are one value for all rows.
+        batch: rows that every call must have, where the signature fixes them; else None.
     """
 
     signature: str
@@ -98,6 +127,9 @@ class Takes:
     key_input: str | None = None
     declared: bool = False
     rules: ModelRules | None = None
+    key_use: KeyUse = ""
+    constants: tuple[Constant, ...] = ()
+    batch: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -170,15 +202,28 @@ class Takes:
             rows.append((taken.name, taken.dtype, taken.shape, origin + missing))
         if self.key_input is not None:
             rows.append((self.key_input, "string", "[rows]", "the key, which passes through"))
+        rows += [(c.name, c.dtype, "[]", f"the constant {c.value}") for c in self.constants]
         gives = [("gives", "dtype", "shape", "to")]
-        gives += [(given.name, given.dtype, given.shape, given.name) for given in self.outputs]
-        lines = [f"signature {self.signature}, key {self.key or 'none'}", "", *_table(rows), "", *_table(gives)]
+        gives += [(o.name, "bytes" if o.binary else o.dtype, o.shape, o.name) for o in self.outputs]
+        batch = f", {self.batch} rows per call" if self.batch else ""
+        lines = [f"signature {self.signature}, key {self.key or 'none'}{batch}", "", *_table(rows), "", *_table(gives)]
         return "\n".join(lines)
 
     def _required(self) -> dict[str, str]:
         """What needs each column that must be there."""
         needed = {c: f"the model's input {t.name}" for t in self.inputs if not t.optional for c in t.columns}
         return needed if self.key is None else {**needed, self.key: "the key"}
+
+
+def is_bytes(name: str, dtype: str) -> bool:
+    """Whether the strings of an output are bytes by its name, as TensorFlow Serving knows it: JSON has {"b64": ...}."""
+    return dtype == "string" and name.endswith("_bytes")
+
+
+def is_key(inputs: Iterable[ModelInput], outputs: Collection[ModelOutput]) -> bool:
+    """Whether there is a string input `key`, and an output that may give it back."""
+    keys = [t for t in inputs if (t.name, t.dtype, t.width) == (KEY, "string", None)]
+    return bool(keys) and ModelOutput(KEY, "string") in outputs
 
 
 def _fed(taken: ModelInput, columns: str | Sequence[str] | None) -> ModelInput:
@@ -199,6 +244,14 @@ def _fed(taken: ModelInput, columns: str | Sequence[str] | None) -> ModelInput:
 
 def _no_column(name: str, needed_by: str, available: Iterable[str]) -> DataError:
     names = list(available)
+    if name == EXAMPLE_COLUMN:
+        return DataError(
+            "the signature takes serialized tf.train.Examples, which these rows are not",
+            expected=f"TFRecord files, for {needed_by}",
+            received=f"columns {', '.join(names)}",
+            fix="Score TFRecord files, choose another signature (--signature), or name a column that holds serialized "
+            "Examples (--input)",
+        )
     return DataError(
         "the rows lack a column",
         where=name,

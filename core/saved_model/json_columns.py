@@ -6,7 +6,7 @@ missing), object arrays of str for a category or the key ("" where it is missing
 
 from __future__ import annotations
 
-import json
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,20 +19,12 @@ from headrace.core.rules.column import Rule
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.rules.fault import Fault
 from headrace.core.rules.model import ModelRules
+from headrace.core.saved_model.json_messages import kind_of, shown
 from headrace.core.saved_model.json_rules import ruled_column
 from headrace.core.saved_model.refused_rows import refuse
 from headrace.core.values.scalars import text_of
 
 Columns = dict[str, npt.NDArray[Any]]
-
-_JSON_KINDS = {
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    list: "an array",
-    dict: "an object",
-}
 
 
 @dataclass(frozen=True)
@@ -53,11 +45,26 @@ class Input:
     name: str
     kind: Literal["numeric", "categorical"]
     optional: bool = False
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: str = "float32"
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
     missing: tuple[str, ...] = ()
     column: str | None = None
     rule: Rule | None = field(default=None, hash=False)
+
+    def read(
+        self, values: Sequence[Any], where: Callable[[int], str], faults: list[Fault] | None = None
+    ) -> npt.NDArray[Any]:
+        """The values of a feature as a column.
+
+        Args:
+            values: of the feature, as JSON has them.
+            where: place of a value, for messages.
+            faults: extended by the rules of a Model that values break.
+
+        Raises:
+            DataError: a value of another SavedModel is missing, or of the wrong type.
+        """
+        return _column(self, list(values), where, [] if faults is None else faults)
 
 
 @dataclass(frozen=True)
@@ -110,13 +117,13 @@ def columns_from_instances(
                 "it is not an object",
                 where=f"instances[{index}]",
                 expected='{"FEATURE": value, ...}',
-                received=_show(instance),
+                received=shown(instance),
             )
     columns: Columns = {}
     faults: list[Fault] = []
     for feature in interface.inputs:
         values = [instance.get(feature.name) for instance in instances]
-        columns[feature.name] = _column(feature, values, _place("instances[{}].{}", feature.name), faults)
+        columns[feature.name] = feature.read(values, _place("instances[{}].{}", feature.name), faults)
     if interface.rules is not None:
         refuse(
             interface.rules,
@@ -145,7 +152,7 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
     """
     if not isinstance(inputs, dict):
         raise DataError(
-            "it is not an object", where="inputs", expected='{"FEATURE": [values], ...}', received=_show(inputs)
+            "it is not an object", where="inputs", expected='{"FEATURE": [values], ...}', received=shown(inputs)
         )
     rows: int | None = None
     first = ""
@@ -154,7 +161,7 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
             continue
         if not isinstance(values, list):
             raise DataError(
-                "it is not an array", where=f"inputs.{name}", expected="one value a row", received=_show(values)
+                "it is not an array", where=f"inputs.{name}", expected="one value a row", received=shown(values)
             )
         if rows is not None and len(values) != rows:
             raise DataError(
@@ -177,7 +184,7 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
             if not feature.optional and feature.rule is None:
                 raise DataError("the feature is missing", where=f"inputs.{feature.name}", expected="one value a row")
         given[feature.name] = values
-        columns[feature.name] = _column(feature, values, _place("inputs.{1}[{0}]", feature.name), faults)
+        columns[feature.name] = feature.read(values, _place("inputs.{1}[{0}]", feature.name), faults)
     if interface.rules is not None:
         refuse(
             interface.rules,
@@ -215,10 +222,10 @@ def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> 
     if not kinds <= {int, float, type(None)}:
         index = next(i for i, v in enumerate(values) if type(v) not in (int, float, type(None)))
         raise DataError(
-            f"it is {_kind(values[index])}",
+            f"it is {kind_of(values[index])}",
             where=where(index),
             expected=_number(feature),
-            received=_show(values[index]),
+            received=shown(values[index]),
         )
     if type(None) in kinds:
         if not feature.optional:
@@ -233,7 +240,7 @@ def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> 
     if too_big.any():
         index = int(too_big.argmax())
         raise DataError(
-            "the number is too big", where=where(index), expected=_number(feature), received=_show(values[index])
+            "the number is too big", where=where(index), expected=_number(feature), received=shown(values[index])
         )
     return wide.astype(feature.dtype)
 
@@ -251,20 +258,58 @@ def _text(value: Any, feature: Input, where: Callable[[int], str], index: int) -
         return value
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return _decoded(value, where(index)).decode("utf-8", "surrogateescape")
     if isinstance(value, bool | int | float):
         text = text_of(value)
         spelled = feature.spellings.get(text, text)
         if spelled:
             return spelled
         raise DataError(
-            "it is several of the model's categories", where=where(index), expected="a string", received=_show(value)
+            "it is several of the model's categories", where=where(index), expected="a string", received=shown(value)
         )
     raise DataError(
-        f"it is {_kind(value)}",
+        f"it is {kind_of(value)}",
         where=where(index),
         expected="a string" + (" or null" if feature.optional else ""),
-        received=_show(value),
+        received=shown(value),
     )
+
+
+def _decoded(value: Mapping[str, Any], where: str) -> bytes:
+    """The bytes of {"b64": "..."}.
+
+    Raises:
+        DataError: it is another object, or not base64.
+    """
+    try:
+        if set(value) != {"b64"}:
+            raise ValueError
+        return base64.b64decode(value["b64"], validate=True)
+    except (TypeError, ValueError):
+        raise DataError(
+            "it is an object",
+            where=where,
+            expected='a string, or {"b64": "..."} of bytes in base64',
+            received=shown(value),
+        ) from None
+
+
+def texts_or_bytes(feature: Input, values: Sequence[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    """Texts in UTF-8, and bytes as they are: [values] of bytes.
+
+    Raises:
+        DataError: a value is missing, or of the wrong type.
+    """
+    column = np.empty(len(values), dtype=object)
+    given = [index for index, value in enumerate(values) if not isinstance(value, dict)]
+    texts = _texts(feature, [values[index] for index in given], lambda at: where(given[at]))
+    for index, text in zip(given, texts, strict=True):
+        column[index] = text.encode()
+    for index, value in enumerate(values):
+        if isinstance(value, dict):
+            column[index] = _decoded(value, where(index))
+    return column
 
 
 def _keys(values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
@@ -272,10 +317,10 @@ def _keys(values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.obje
     for index, value in enumerate(values):
         if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
             raise DataError(
-                f"the key is {_kind(value)}",
+                f"the key is {kind_of(value)}",
                 where=where(index),
                 expected="a string or an integer",
-                received=_show(value),
+                received=shown(value),
             )
         texts.append("" if value is None else str(value))
     return _encodable(texts, where)
@@ -326,19 +371,3 @@ def _number(feature: Input) -> str:
     return f"a number of at most {np.finfo(feature.dtype).max:.2g}".replace("+", "") + (
         " or null" if feature.optional else ""
     )
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else _JSON_KINDS.get(type(value), f"of type {type(value).__name__}")
-
-
-def _show(value: Any) -> str:
-    text = (
-        json.dumps(value, default=repr) if not isinstance(value, int) or isinstance(value, bool) else _show_int(value)
-    )
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _show_int(value: int) -> str:
-    # Python refuses to print integers of thousands of digits.
-    return str(value) if abs(value) < 10**80 else "an integer of more than 80 digits"

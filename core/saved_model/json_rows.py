@@ -38,14 +38,15 @@ def rows_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool) ->
     """Predictions as one JSON value a row: an object by output, or the bare value of the only output.
 
     Args:
-        outputs: a column for each output.
+        outputs: a column for each output; lists of several lengths are objects, an array a row.
         bare: there is one output, and its values stand alone, as in TensorFlow Serving.
 
     Raises:
         NotFinite: as it says; with all rows of which it is so.
+        NoPrediction: a text is not UTF-8.
     """
     _check_finite(outputs)
-    lists = {name: _plain(column) for name, column in outputs.items()}
+    lists = {name: _plain(name, column) for name, column in outputs.items()}
     if bare:
         return next(iter(lists.values()))
     names = tuple(lists)
@@ -56,14 +57,15 @@ def columns_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool)
     """Predictions as JSON arrays: an object by output, or the bare array of the only output.
 
     Args:
-        outputs: a column for each output.
+        outputs: a column for each output; lists of several lengths are objects, an array a row.
         bare: there is one output, and its values stand alone, as in TensorFlow Serving.
 
     Raises:
         NotFinite: as it says; with all rows of which it is so.
+        NoPrediction: a text is not UTF-8.
     """
     _check_finite(outputs)
-    lists = {name: _plain(column) for name, column in outputs.items()}
+    lists = {name: _plain(name, column) for name, column in outputs.items()}
     return next(iter(lists.values())) if bare else lists
 
 
@@ -71,17 +73,42 @@ def _check_finite(outputs: Mapping[str, npt.NDArray[Any]]) -> None:
     rows: dict[str, list[int]] = {}
     first = ""
     for name, column in outputs.items():
-        if column.dtype.kind == "f" and not (finite := np.isfinite(column)).all():
-            rows[name] = np.flatnonzero(~finite.reshape(len(column), -1).all(axis=1)).tolist()
-            first = first or str(column[rows[name][0]])
+        bad = _not_finite(column)
+        if bad:
+            rows[name] = bad
+            first = first or str(column[bad[0]])
     if rows:
         raise NotFinite(rows, first)
 
 
-def _plain(column: npt.NDArray[Any]) -> list[Any]:
+def _not_finite(column: npt.NDArray[Any]) -> list[int]:
+    """The rows with a number that is not finite."""
+    if column.dtype.kind == "f":
+        finite = np.isfinite(column)
+        return [] if finite.all() else np.flatnonzero(~finite.reshape(len(column), -1).all(axis=1)).tolist()
+    # Lists of several lengths are an array a row.
+    lists = column.dtype.kind == "O" and any(isinstance(row, np.ndarray) for row in column)
+    rows = enumerate(column) if lists else ()
+    return [at for at, row in rows if row.dtype.kind == "f" and not np.isfinite(row).all()]
+
+
+def _plain(name: str, column: npt.NDArray[Any]) -> list[Any]:
     values: list[Any] = column.tolist()
-    return _decoded(values) if column.dtype.kind in "OS" else values
+    return [_decoded(name, value) for value in values] if column.dtype.kind in "OS" else values
 
 
-def _decoded(values: list[Any]) -> list[Any]:
-    return [_decoded(v) if isinstance(v, list) else v.decode() if isinstance(v, bytes) else v for v in values]
+def _decoded(name: str, value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_decoded(name, inner) for inner in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise NoPrediction(
+            f"the model's output {name} is not UTF-8 text",
+            expected="text, or bytes in an output whose name ends in _bytes",
+            received=ascii(value)[:80],
+        ) from error

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from google.protobuf.message import DecodeError
 
-from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.saved_model.graph import SignatureGraph
 from headrace.core.saved_model.input_names import names_of_arguments
-from headrace.core.saved_model.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.interface import SERVING_DEFAULT, Constant, Takes
+from headrace.core.saved_model.signature_specs import takes_of
 
 OpError = tf.errors.OpError
 # What says nothing about the rows: the device or the process is in trouble.
@@ -32,7 +33,7 @@ class SavedModel:
     Attributes:
         path: its folder.
         inputs: the signature's TensorSpecs by name.
-        outputs: likewise.
+        outputs: likewise; symbolic tensors in the place of TensorSpecs where TensorFlow 1 wrote it.
     """
 
     def __init__(self, path: str, signature: str = SERVING_DEFAULT) -> None:
@@ -44,11 +45,14 @@ class SavedModel:
         self.path = path
         self.signature = signature
         try:
+            graph = self.graph
             # The loaded object must live as long as its signature is used.
-            self._loaded = tf.saved_model.load(path)
-        except (OSError, ValueError, tf.errors.OpError) as error:
+            self._loaded = tf.saved_model.load(path, graph.tags)
+        except (OSError, ValueError, KeyError, RuntimeError, DecodeError, tf.errors.OpError) as error:
             raise DataError(
-                "the SavedModel cannot be loaded", where=path, received=str(error).splitlines()[0]
+                "the SavedModel cannot be loaded",
+                where=path,
+                received=next(iter(str(error).splitlines()), type(error).__name__),
             ) from error
         signatures = getattr(self._loaded, "signatures", {})
         if signature not in signatures:
@@ -57,11 +61,11 @@ class SavedModel:
                 where=path,
                 expected=f"a signature {signature}",
                 received=", ".join(sorted(signatures)) or "no signature",
-                fix="Name one of them" if signatures else None,
+                fix="Choose one of them with --signature" if signatures else None,
             )
         self._call = signatures[signature]
         specs: dict[str, tf.TensorSpec] = self._call.structured_input_signature[1]
-        names = names_of_arguments(storage.local_path(path), signature, specs)
+        names = names_of_arguments(graph, specs)
         self._arguments = {name: argument for argument, name in names.items()}
         self.inputs: dict[str, tf.TensorSpec] = {name: specs[argument] for argument, name in names.items()}
         self.outputs: dict[str, tf.TensorSpec] = self._call.structured_outputs
@@ -82,106 +86,32 @@ class SavedModel:
         return outputs
 
     @property
+    def graph(self) -> SignatureGraph:
+        """Of the signature, read from the file each time: a graph with its weights inside may be large."""
+        return SignatureGraph(self.path, self.signature)
+
+    @property
     def signatures(self) -> Mapping[str, Any]:
         """All signatures of the SavedModel, by name, as ConcreteFunctions that live as long as this object."""
         signatures: Mapping[str, Any] = self._loaded.signatures
         return signatures
 
-    def takes(self) -> Takes:
+    def takes(self, *, any_outputs: bool = False) -> Takes:
         """What can be fed from columns: each input from the column of its name.
 
+        Args:
+            any_outputs: outputs that no columns hold, which JSON may, are left out instead of refused.
+
         Raises:
-            DataError: an input or an output is ragged, sparse, of unknown rank, of more than two dimensions, of a
-                fixed number of rows, or of a dtype that no column holds.
+            DataError: an input or an output is none that columns can be held against; see `signature_specs`.
         """
-        self._refuse_composite()
-        inputs = [self._input(name, spec) for name, spec in sorted(self.inputs.items())]
-        outputs = [self._output(name, spec) for name, spec in sorted(self.outputs.items())]
-        return Takes(self.signature, tuple(inputs), tuple(outputs))
-
-    def _refuse_composite(self) -> None:
-        """Refuses ragged and sparse inputs, which a signature shows as the dense tensors that they are made of."""
-        parts = [name for name in self.inputs if f"{name}_1" in self.inputs]
-        if not parts:
-            return
-        found = composite_inputs(self.path, self.signature, frozenset(self._arguments.values()))
-        if found is not None:
-            raise _unfit(f"{self.path}, {self.signature}", f'input "{parts[0]}"', found)
-
-    def _input(self, name: str, spec: Any) -> ModelInput:
-        dtype, width = self._checked(f'input "{name}"', spec)
-        return ModelInput(name, dtype, width, (name,))
-
-    def _output(self, name: str, spec: Any) -> ModelOutput:
-        dtype, width = self._checked(f'output "{name}"', spec)
-        return ModelOutput(name, dtype, None if width == 1 else width)
-
-    def _checked(self, what: str, spec: Any) -> tuple[str, int | None]:
-        """The dtype, and the width if it has one."""
-        received = None
-        if not isinstance(spec, tf.TensorSpec):
-            received = f"a {type(spec).__name__.removesuffix('TensorSpec').lower()} tensor"
-        elif spec.shape.rank is None:
-            received = f"{spec.dtype.name} of unknown rank"
-        elif spec.shape.rank not in (1, 2) or spec.shape[0] is not None or spec.shape.as_list()[1:] == [0]:
-            received = f"{spec.dtype.name} of shape {spec.shape}"
-        elif spec.dtype.name not in DTYPES:
-            received = f"dtype {spec.dtype.name}"
-        if received is not None:
-            raise _unfit(f"{self.path}, {self.signature}", what, received)
-        return spec.dtype.name, None if spec.shape.rank == 1 else spec.shape[1] or 0
+        where = f"{self.path}, {self.signature}"
+        return takes_of(where, self.graph, self.inputs, self.outputs, self._arguments.values(), any_outputs=any_outputs)
 
 
-def _unfit(where: str, what: str, received: str) -> DataError:
-    return DataError(
-        f"the signature's {what} cannot be held against columns",
-        where=where,
-        expected="one value a row (shape [None]) or as many for every row (shape [None, n]), "
-        "of numbers, booleans or strings",
-        received=received,
-        fix="Export a signature that takes and gives such tensors, and reshapes them inside",
-    )
-
-
-def composite_inputs(path: str, signature: str, inputs: frozenset[str]) -> str | None:
-    """Whether the function behind a signature takes a ragged or a sparse tensor, which only the file still says.
-
-    Args:
-        path: of the SavedModel.
-        signature: its name.
-        inputs: the names of the signature's arguments.
-
-    Returns:
-        Which of them it is, or None.
-    """
-    saved = saved_model_pb2.SavedModel()
-    saved.ParseFromString((storage.local_path(path) / "saved_model.pb").read_bytes())
-    graph = next((g for g in saved.meta_graphs if signature in g.signature_def), None)
-    if graph is None:
-        return None
-    if any(info.WhichOneof("encoding") != "name" for info in graph.signature_def[signature].inputs.values()):
-        return "a ragged or a sparse tensor"
-    objects = graph.object_graph_def
-    wrappers = {
-        node.bare_concrete_function.concrete_function_name
-        for node in objects.nodes
-        if node.WhichOneof("kind") == "bare_concrete_function"
-        and frozenset(node.bare_concrete_function.argument_keywords) == inputs
-    }
-    # A signature calls the function that was exported, of which the specification is kept as it was.
-    called = {
-        attribute.func.name
-        for function in graph.graph_def.library.function
-        if function.signature.name in wrappers
-        for node in function.node_def
-        for attribute in node.attr.values()
-    }
-    for name in sorted((called | wrappers) & set(objects.concrete_functions)):
-        specification = str(objects.concrete_functions[name].canonicalized_input_signature)
-        for kind in ("ragged", "sparse"):
-            if f"{kind.upper()}_TENSOR_SPEC" in specification:
-                return f"a {kind} tensor"
-    return None
+def constant_tensors(constants: Iterable[Constant]) -> dict[str, Any]:
+    """The tensors of inputs that are one value for a whole call, by name."""
+    return {c.name: tf.constant(c.value, c.dtype) for c in constants}
 
 
 def check_answers(outputs: Mapping[str, Any], rows: int) -> None:

@@ -118,12 +118,13 @@ class Predictor:
                 faults.setdefault(int(at[place]), Fault("not_finite", message, str(values[place])))
         return Predicted(outputs, at, dict(sorted(faults.items())), self.model_version)
 
-    def call(self, run: Callable[[int], Mapping[str, Any]], rows: int) -> dict[str, Any]:
+    def call(self, run: Callable[[int], Mapping[str, Any]], rows: int, filled: int | None = None) -> dict[str, Any]:
         """One call of the model.
 
         Args:
             run: gives all outputs as tensors, for as many rows as it is told, of which `rows` count.
             rows: one or more.
+            filled: rows of the call, where it is not whole blocks.
 
         Returns:
             Tensors of the wanted outputs, [rows, ...].
@@ -135,7 +136,7 @@ class Predictor:
         """
         from headrace.core.saved_model import loaded
 
-        filled = filled_rows(rows)
+        filled = filled_rows(rows) if filled is None else filled
         try:
             outputs = run(filled)
         except loaded.PLATFORM_ERRORS as error:

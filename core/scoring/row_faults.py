@@ -10,10 +10,13 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.core.artifacts import quarantine as quarantined_rows
 from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.errors import DataError
 from headrace.core.rows.validate import quarantine
+from headrace.core.rules.column import bytes_fault, key_fault
 from headrace.core.rules.fault import Fault, shown
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, json_value
@@ -73,3 +76,32 @@ class RowFaults:
     def _shown(self, column: str, row: int, columns: Mapping[str, pa.Array]) -> str:
         values = columns[column] if column in columns else self._rows.batch.column(column)
         return shown(json_value(values[row]))
+
+
+def key_faults(batch: pa.RecordBatch, name: str | None, *, ruled: bool) -> list[Fault]:
+    """Rows without a key.
+
+    Args:
+        batch: of the rows.
+        name: the key's column; None if rows have none.
+        ruled: the model is ours, so that its rules for keys hold.
+
+    Raises:
+        DataError: the column is missing.
+    """
+    if name is None:
+        return []
+    if name not in batch.schema.names:
+        raise DataError(
+            "the rows lack the key's column", where=name, received=f"columns {', '.join(batch.schema.names)}"
+        )
+    column = batch.column(name)
+    found: list[Fault] = []
+    if ruled and (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        column, bad = texts(column)
+        found = [bytes_fault(name, bad)] if bad.any() else []
+        column = pc.if_else(pa.array(bad), "-", column)
+    missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        missing = missing | pc.equal(column, "").fill_null(False).to_numpy(zero_copy_only=False)
+    return [*found, key_fault(name, missing)] if missing.any() else found

@@ -13,7 +13,7 @@ from headrace.core.rows.column_faults import category_faults, parsed_numbers
 from headrace.core.rules.column import NumberRule
 from headrace.core.rules.fault import Fault
 from headrace.core.rules.model import ModelRules
-from headrace.core.scoring.to_tensors import Feed
+from headrace.core.scoring.feeds import Feed
 
 
 def derived_faults(rules: ModelRules, feeds: Sequence[Feed], rows: int) -> tuple[list[Fault], Mapping[str, pa.Array]]:

@@ -3,63 +3,42 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from headrace.core.artifacts import quarantine
-from headrace.core.artifacts.quarantine import QuarantinedRow
-from headrace.core.errors import DataError, PlatformError
-from headrace.core.rules.column import bytes_fault, key_fault
+from headrace.core.errors import PlatformError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.rules.fault import Fault
 from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.binding import MODEL_VERSION, and_key, declared, keyed, with_key_input, with_optional
+from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes
+from headrace.core.scoring.answered import Answered, Prepared, Said, Scored, in_order
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.distinct_texts.coded_model import CodedModel
+from headrace.core.scoring.feeds import Feed, Feeds, rows_of_one_shape
 from headrace.core.scoring.predictor import BLOCK_ROWS, Predictor
-from headrace.core.scoring.row_faults import RowFaults
+from headrace.core.scoring.row_faults import RowFaults, key_faults
 from headrace.core.scoring.rule_faults import derived_faults
 from headrace.core.scoring.to_columns import Answer, columns_of, joined, same, type_of
-from headrace.core.scoring.to_tensors import Feed, Feeds, feeds_of
+from headrace.core.scoring.to_tensors import feeds_of
+from headrace.core.scoring.trial import PROOFS, prove
 from headrace.core.sources.source import Rows
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.tensorflow_import import import_tensorflow
-from headrace.core.values.columns import texts
 
 # Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
 _MIXED_ROWS = 20 * BLOCK_ROWS
-
-# Of a row without an answer: what the model said, or the faults for which a server refused it.
-Said: TypeAlias = str | Sequence[quarantine.Fault]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What came of a batch.
-
-    Attributes:
-        predictions: for each row that has one: the key under its own name, the outputs, `model_version`.
-        numbers: the rows' numbers in their file, [rows].
-        quarantined: the other rows, in order, refused ones too.
-        counts: rows that broke a rule of the Model.
-    """
-
-    predictions: pa.RecordBatch
-    numbers: npt.NDArray[np.int64]
-    quarantined: tuple[QuarantinedRow, ...] = ()
-    counts: RuleCounts = field(default_factory=RuleCounts)
-
 
 class RowScorer:
     """Rows to predictions around a model, wherever that is: a subclass says how it is called.
@@ -105,30 +84,45 @@ class RowScorer:
             DataError: a column is not there, or of a type that cannot be what the model takes.
             PlatformError: the model fails for a reason that is not in the rows.
         """
+        prepared = self.prepare(rows)
+        return self.finish(prepared, self._by_shape(prepared.feeds, len(prepared.at)))
+
+    def prepare(self, rows: Rows) -> Prepared:
+        """The inputs of the model for the rows that have no fault.
+
+        Raises:
+            DataError: a column is not there, or of a type that cannot be what the model takes.
+        """
         batch = rows.batch
         faults = RowFaults(rows)
         feeds = feeds_of(batch, self._inputs)
-        found, derived = self._in_order([*self._key_faults(batch), *feeds.faults], feeds)
+        keys = key_faults(batch, self.takes.key, ruled=self.takes.rules is not None)
+        found, derived = self._in_order([*keys, *feeds.faults], feeds)
         faults.add(found, columns=derived)
         at, chosen = np.arange(feeds.rows), feeds.feeds
         if faults.any:
             good = faults.good
             at, chosen = at[good], [feed.where(good) for feed in chosen]
-        answers, failed = self._answers(chosen, len(at))
-        for row, message in failed.items():
+        return Prepared(rows, faults, at, chosen, found)
+
+    def finish(self, prepared: Prepared, answered: Answered) -> Scored:
+        """What comes of rows, by what the model answered them."""
+        rows, faults, at = prepared.rows, prepared.faults, prepared.at
+        for row, message in answered.failed.items():
             faults.blame(int(at[row]), message)
-        at = np.delete(at, list(failed))
-        made = columns_of(answers, self.takes.outputs, len(at))
-        faults.add(made.faults, at)
+        at = at[answered.at]
+        faults.add(answered.faults, at)
         finite = faults.good[at]
-        arrays = made.arrays if finite.all() else [array.filter(pa.array(finite)) for array in made.arrays]
+        arrays = answered.arrays if finite.all() else [array.filter(pa.array(finite)) for array in answered.arrays]
         at = at[finite]
         quarantined = (*rows.refused, *faults.rows(self.columns))
         return Scored(
-            self._predictions(batch, at, arrays),
+            self._predictions(rows.batch, at, arrays),
             rows.numbers[at],
             tuple(sorted(quarantined, key=lambda row: row.row)),
-            RuleCounts.of(found, faults.good) if self.takes.rules is not None and found else RuleCounts(),
+            RuleCounts.of(prepared.found, faults.good)
+            if self.takes.rules is not None and prepared.found
+            else RuleCounts(),
         )
 
     def _in_order(self, found: list[Fault], feeds: Feeds) -> tuple[list[Fault], Mapping[str, pa.Array]]:
@@ -139,6 +133,18 @@ class RowScorer:
         more, derived = derived_faults(rules, feeds.feeds, feeds.rows)
         names = {taken.columns[0]: taken.name for taken in self.takes.inputs}
         return sorted([*found, *more], key=lambda f: rules.position(names.get(str(f.column), f.column))), derived
+    def _by_shape(self, feeds: list[Feed], rows: int) -> Answered:
+        """The answers as columns; rows whose lists are as long as each other's are called together."""
+        groups = rows_of_one_shape(feeds) if rows else None
+        if groups is None:
+            return self._of_one_shape(feeds, rows)
+        return in_order([(at, self._of_one_shape([f.take(at) for f in feeds], len(at))) for at in groups])
+
+    def _of_one_shape(self, feeds: list[Feed], rows: int) -> Answered:
+        answers, failed = self._answers(feeds, rows)
+        at = np.delete(np.arange(rows), list(failed))
+        made = columns_of(answers, self.takes.outputs, len(at))
+        return Answered(at, made.arrays, failed, made.faults)
 
     def _predictions(
         self, batch: pa.RecordBatch, kept: npt.NDArray[np.int64], arrays: list[pa.Array]
@@ -151,30 +157,19 @@ class RowScorer:
         version = pa.DictionaryArray.from_arrays(np.zeros(len(kept), np.int32), [self.model_version])
         return pa.RecordBatch.from_arrays([*arrays, version], schema=self.schema(key_type))
 
-    def _key_faults(self, batch: pa.RecordBatch) -> list[Fault]:
-        name = self.takes.key
-        if name is None:
-            return []
-        if name not in batch.schema.names:
-            raise DataError(
-                "the rows lack the key's column", where=name, received=f"columns {', '.join(batch.schema.names)}"
-            )
-        column = batch.column(name)
-        found: list[Fault] = []
-        if self.takes.rules is not None and (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-            column, bad = texts(column)
-            found = [bytes_fault(name, bad)] if bad.any() else []
-            column = pc.if_else(pa.array(bad), "-", column)
-        missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            missing = missing | pc.equal(column, "").fill_null(False).to_numpy(zero_copy_only=False)
-        return [*found, key_fault(name, missing)] if missing.any() else found
-
     def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
         """What the model answers the rows on which it does not fail, and for the others what it said."""
-        pieces, failed = answered(
-            lambda begin, end: self._call([f.slice(begin, end) for f in feeds], end - begin), rows
-        )
+        pieces: list[dict[str, Answer]] = []
+        failed: dict[int, str] = {}
+        step = self.takes.batch or max(rows, 1)
+        for first in range(0, rows, step):
+
+            def call(begin: int, end: int, first: int = first) -> dict[str, Answer]:
+                return self._call([f.slice(first + begin, first + end) for f in feeds], end - begin)
+
+            answers, bad = answered(call, min(step, rows - first))
+            pieces += answers
+            failed.update({first + row: said for row, said in bad.items()})
         return joined(pieces, self.takes.outputs), failed
 
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
@@ -206,10 +201,14 @@ class Scorer(RowScorer):
         key: str | None = None,
         inputs: Feeding | Sequence[str] | None = None,
         optional: Collection[str] = (),
+        constants: Mapping[str, Any] | None = None,
+        whole: bool = False,
         intra_op_threads: int | None = None,
         rules: Mode = "enforce",
     ) -> None:
-        """Loads a model and makes a first prediction, which is slower than those after it.
+        """Loads a model and makes first predictions, which are slower than those after them.
+
+        By these a model is found out whose answer to a row depends on the rows beside it.
 
         Args:
             model: a Model artifact, an Endpoint folder (its live version), or a SavedModel of anybody's.
@@ -219,13 +218,16 @@ class Scorer(RowScorer):
                 columns, for a model with one dense input.
             optional: inputs of a SavedModel that is not ours of which values may be missing (NaN, or ""); a Model says
                 it itself.
+            constants: a value for each input of shape [], which is one for all rows.
+            whole: each call is all the rows that there are: never more or fewer, and they may depend on each other.
             intra_op_threads: that one operation may use; None for all cores. It is set before TensorFlow starts, or
                 not at all.
             rules: "enforce" quarantines rows that break a Model's rules, "warn" predicts and counts them.
 
         Raises:
             UsageError: nothing that can be loaded is there, or inputs and columns do not go together.
-            DataError: the SavedModel is damaged, or takes or gives what columns cannot hold.
+            DataError: the SavedModel is damaged, takes or gives what columns cannot hold, or its rows are not
+                independent.
             PlatformError: a Model fails on its own golden rows.
         """
         # TensorFlow reads this when it is imported. It would say on stderr of each failing call what is in quarantine.
@@ -238,10 +240,11 @@ class Scorer(RowScorer):
         # It stays as long as the model, which may read its assets whenever it is called.
         self._files = LocalCopy(self.source.saved_model)
         self._model = loaded.SavedModel(self._files.path, signature)
-        takes = declared(with_key_input(self._model.takes()), self.source)
+        ours = self.source.interface is not None and signature == SERVING_DEFAULT
+        takes = declared(with_key_input(self._model.takes(), key, ours=ours), self.source)
         if inputs is not None:
             takes = takes.fed(inputs) if isinstance(inputs, Mapping) else takes.dense(inputs)
-        takes = keyed(with_optional(takes, optional), key)
+        takes = keyed(with_optional(with_constants(takes, constants or {}), optional), key)
         # A Model gives its key back and does no more with it, so none need be made for it.
         passes = takes.key_input is not None and (takes.declared or takes.key is None)
         self._blank = takes.key_input if passes else None
@@ -249,10 +252,22 @@ class Scorer(RowScorer):
         version = self.source.version if takes.declared else saved_model_digest(self._files.path)
         super().__init__(takes, takes.inputs if passes else and_key(takes), version)
         self._predictor = Predictor(self._model, version, [given.name for given in takes.outputs])
+        self._constants = loaded.constant_tensors(takes.constants)
+        self._whole = whole
+        self._unproven = 0
+        self._lock = threading.Lock()
         self._warm_up()
 
+    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
+        with self._lock:
+            due = self._unproven > 0 and rows > 0
+            self._unproven -= due
+        if due and self._prove(feeds, rows):
+            self._unproven = 0
+        return super()._answers(feeds, rows)
+
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
-        """The answers of one call, to `rows` rows that are filled up to whole blocks.
+        """The answers of one call, to `rows` rows that are filled up to whole blocks, or to the rows of each call.
 
         Raises:
             RowsFailed: the model failed, perhaps for the sake of some of the rows.
@@ -260,14 +275,22 @@ class Scorer(RowScorer):
         """
         from headrace.core.scoring.tensors import to_binary
 
-        chosen = self._predictor.call(lambda filled: self._outputs(feeds, rows, filled), rows)
+        every = self.takes.batch or (rows if self._whole else None)
+        chosen = self._predictor.call(lambda filled: self._outputs(feeds, rows, filled), rows, every)
         return {n: to_binary(t) if t.dtype.name == "string" else t.numpy() for n, t in chosen.items()}
+
+    def call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
+        """As `_call`: the answers of one call of the model, by output."""
+        return self._call(feeds, rows)
 
     def _outputs(self, feeds: list[Feed], rows: int, filled: int) -> dict[str, Any]:
         from headrace.core.scoring.tensors import tensors_of
 
         outputs = None if self._coded is None else self._coded(feeds, rows, filled)
-        return self._model(tensors_of(feeds, rows, filled, self._blank)) if outputs is None else outputs
+        return self._run(tensors_of(feeds, rows, filled, self._blank)) if outputs is None else outputs
+
+    def _run(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return self._model({**tensors, **self._constants})
 
     def _warm_up(self) -> None:
         """Calls the model once: on what a Model was exported with, or on zeros, which another's may well refuse."""
@@ -282,12 +305,28 @@ class Scorer(RowScorer):
                 raise PlatformError(
                     "the model fails on its own golden rows", where=self.source.saved_model, received=str(error)
                 ) from error
+            if not self._whole:
+                self._prove(feeds.feeds, feeds.rows)
             self._code(feeds)
-        else:
-            from headrace.core.scoring.tensors import zeros
+            return
+        from headrace.core.saved_model.independence import answers_to, check_independence, trial_rows, with_binary
+        from headrace.core.scoring.tensors import zeros
 
-            with suppress(RowsFailed):
-                self._call([zeros(taken) for taken in self._inputs], 1)
+        with suppress(RowsFailed):
+            self._call([zeros(taken) for taken in self._inputs], 1)
+        rows, batch = trial_rows(self.takes), self.takes.batch
+        if self._whole:
+            answers = answers_to(self._run, rows, batch)
+        else:
+            companions = trial_rows(self.takes, companions=True)
+            answers = check_independence(self._run, rows, companions, batch, self.source.saved_model)
+            # What rows that say nothing do not show, the first real ones may.
+            self._unproven = PROOFS
+        self.takes = with_binary(self.takes, answers, lambda: self._model.graph.makes_bytes())
+
+    def _prove(self, feeds: list[Feed], rows: int) -> bool:
+        """Whether there were rows enough to prove that they are independent; see `trial.prove`."""
+        return prove(self._run, feeds, rows, self._blank, self.takes.batch, self.source.saved_model)
 
     def _code(self, golden: Feeds) -> None:
         """Gives the model codes from now on, if that changes no bit of the predictions for a mixture of golden rows."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from headrace.core.saved_model.interface import ModelInput
-from headrace.core.scoring.to_tensors import Feed
+from headrace.core.scoring.feeds import Feed
 
 # What texts are joined by; one that holds it itself is found by the number of pieces, and goes the slow way.
 _SEPARATOR = b"\0"
@@ -34,7 +34,10 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
             tensors[taken.name] = tf.cast(tensor, tf.bfloat16) if taken.dtype == "bfloat16" else tensor
         else:
             texts = [to_tensor(text, filled) for text in feed.texts]
-            tensors[taken.name] = texts[0] if taken.width is None else tf.stack(texts, axis=1)
+            if taken.width is None:
+                tensors[taken.name] = texts[0]
+            else:
+                tensors[taken.name] = tf.stack(texts, axis=1) if texts else tf.fill([filled, 0], "")
     if blank is not None:
         tensors[blank] = tf.fill([filled], "")
     return tensors

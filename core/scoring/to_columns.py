@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import ModelOutput
+from headrace.core.scoring.feeds import Fault
 from headrace.core.scoring.predictor import not_finite
 from headrace.core.values.columns import Mask
 
@@ -36,7 +37,7 @@ class Columns:
 
 def type_of(output: ModelOutput) -> pa.DataType:
     """The type of an output's column: of its dtype; a list of fixed size where it is wider than one value."""
-    inner = _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
+    inner = pa.binary() if output.binary else _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
     if output.width is None:
         return inner
     return pa.list_(inner, output.width) if output.width else pa.list_(inner)
@@ -54,7 +55,7 @@ def columns_of(answers: Mapping[str, Answer], outputs: Sequence[ModelOutput], ro
     for output in outputs:
         answer = answers[output.name]
         if isinstance(answer, pa.Array):
-            flat, bad = _texts(answer)
+            flat, bad = (answer, None) if output.binary else _texts(answer)
         else:
             values = answer.reshape(-1)
             if output.dtype == "bfloat16":
@@ -86,7 +87,12 @@ def _fault(output: ModelOutput, bad: Mask) -> Fault:
     """`bad`: [rows, n]."""
     name, rows = output.name, np.logical_or.reduce(bad, axis=1)
     if output.dtype == "string":
-        return Fault(None, "model_failed", rows, lambda _: f"the model's output {name} is not UTF-8 text")
+        return Fault(
+            None,
+            "model_failed",
+            rows,
+            lambda _: f"the model's output {name} is not UTF-8 text (an output whose name ends in _bytes is bytes)",
+        )
     return Fault(None, "not_finite", rows, lambda _: f"the model's output {name} is not a finite number")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,69 +20,18 @@ from headrace.core.errors import DataError
 from headrace.core.rules.column import CategoryRule, NumberRule
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import FLOATS, ModelInput
+from headrace.core.scoring.feeds import Feed, Feeds, Numbers
 from headrace.core.scoring.ruled import ruled_numbers, ruled_texts
 from headrace.core.scoring.texts import spread, texts_of
 from headrace.core.sources.json_values import column_of
 from headrace.core.values.columns import Mask, as_text, blank, is_text, logical
 from headrace.core.values.numbers import parse_integers, parse_numbers
 
-Numbers = npt.NDArray[np.generic]
-
 # bfloat16 is made of float32 by TensorFlow; numpy has no such type.
 _MOST_BFLOAT16 = float.fromhex("0x1.fep127")
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
 _EMPTY_LISTS = pa.list_(pa.null())
-
-
-@dataclass(frozen=True)
-class Feed:
-    """The values of one input, [rows] or [rows, n].
-
-    Attributes:
-        taken: the input.
-        numbers: what is not text; of the input's dtype, or float32 for bfloat16.
-        texts: text, one array a column: strings, binary, or either as a dictionary; never null.
-    """
-
-    taken: ModelInput
-    numbers: Numbers | None = None
-    texts: tuple[pa.Array, ...] = ()
-
-    def slice(self, begin: int, end: int) -> Feed:
-        """Rows from `begin` up to `end`, without a copy."""
-        if self.numbers is not None:
-            return Feed(self.taken, self.numbers[begin:end])
-        return Feed(self.taken, None, tuple(text.slice(begin, end - begin) for text in self.texts))
-
-    def where(self, mask: Mask) -> Feed:
-        """Rows for which the mask holds."""
-        if self.numbers is not None:
-            return Feed(self.taken, self.numbers[mask])
-        chosen = pa.array(mask)
-        return Feed(self.taken, None, tuple(text.filter(chosen) for text in self.texts))
-
-    def take(self, at: npt.NDArray[np.int64]) -> Feed:
-        """The rows at these places."""
-        if self.numbers is not None:
-            return Feed(self.taken, self.numbers[at])
-        chosen = pa.array(at)
-        return Feed(self.taken, None, tuple(text.take(chosen) for text in self.texts))
-
-
-@dataclass
-class Feeds:
-    """All inputs of a batch, and what is wrong with its rows. Rows at fault hold values that mean nothing.
-
-    Attributes:
-        rows: how many.
-        feeds: one for each input.
-        faults: of all columns, in their order.
-    """
-
-    rows: int
-    feeds: list[Feed] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
 
 
 def feeds_of(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> Feeds:
@@ -131,6 +79,9 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
         column = column.cast(pa.list_(pa.string() if taken.dtype == "string" else pa.float32()))
     if is_text(column.type):
         column = _lists_of_texts(name, taken, logical(column), faults)
+    if not pa.types.is_nested(column.type):
+        # A single value is a list of one, as in a batch of TFRecords whose lists all are.
+        column = _lists_of_one(column)
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise DataError(
@@ -141,7 +92,9 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
             fix=f"Name the columns that {taken.name} is made of, in their order",
         )
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    width = taken.width or int(np.bincount(lengths).argmax() if len(lengths) else 0)
+    if not taken.width:
+        return _of_any_length(taken, column, lengths, faults)
+    width = taken.width
     blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     missing = _mask(pc.is_null(column))
     _blame(faults, name, "missing_value", missing & ~blamed, lambda _: f"{name} is missing")
@@ -169,10 +122,37 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     return feed
 
 
+def _of_any_length(taken: ModelInput, column: pa.Array, lengths: npt.NDArray[Any], faults: list[Fault]) -> Feed:
+    """Lists for an input that takes any, of which each row's is as long as it is."""
+    name = taken.columns[0]
+    blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
+    _blame(faults, name, "missing_value", _mask(pc.is_null(column)) & ~blamed, lambda _: f"{name} is missing")
+    sizes = lengths.astype(np.int64)
+    inner: list[Fault] = []
+    # A null that is a slot of a list of fixed size has values, which are not its own.
+    flat = column.drop_null().flatten()
+    if taken.dtype == "string":
+        feed = Feed(taken, None, (_texts(name, taken, flat, inner),), sizes)
+    else:
+        feed = Feed(taken, _numbers(name, taken, flat, inner), (), sizes)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    for fault in inner:
+        rows = np.zeros(len(sizes), np.bool_)
+        rows[owner[fault.rows]] = True
+        _blame(faults, name, fault.reason, rows, lambda value, of=fault.message: of(value))  # type: ignore[misc]
+    return feed if len(sizes) == 0 or (sizes != sizes[0]).any() else feed.take(np.arange(len(sizes)))
+
+
+def _lists_of_one(column: pa.Array) -> pa.Array:
+    """Each value as a list of it; a missing one as a missing list."""
+    lengths = pc.is_valid(column).to_numpy(zero_copy_only=False).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), column.drop_null(), mask=pc.is_null(column))
+
+
 def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
     """Lists written as JSON, as JSON lines give those of a column that is not of lists alone."""
-    values = [None if text is None else _parsed(text) for text in column.to_pylist()]
-    lists = [value if isinstance(value, list) else None for value in values]
+    lists = [None if text is None else _list(text, taken.dtype) for text in column.to_pylist()]
     wrong = _mask(pc.is_valid(column)) & np.array([value is None for value in lists], np.bool_)
     _blame(
         faults, name, "malformed_row", wrong, lambda value: f"{name} is {value}, which is not a list, for {taken.name}"
@@ -180,11 +160,17 @@ def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list
     return column_of(lists) if any(value is not None for value in lists) else pa.nulls(len(lists), _EMPTY_LISTS)
 
 
-def _parsed(text: str) -> Any:
+def _list(text: str, dtype: str) -> list[Any] | None:
+    """The list that a text says; of a single value, a list of it."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        value = None
+    if isinstance(value, list):
+        return value
+    if dtype == "string":
+        return [text] if text else None
+    return [value] if isinstance(value, bool | int | float) else None
 
 
 def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:

@@ -12,6 +12,7 @@ from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
+from headrace.core.tfrecord import EXAMPLE_COLUMN
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
 
@@ -27,8 +28,8 @@ class TFRecordSource:
         """The features of the first records, by name; text if all values are bytes in UTF-8."""
         for records in self._records(path, _SAMPLE):
             batch = _decoded(path, records, None)
-            return [(field.name, _as_text(batch.column(field.name)).type) for field in batch.schema]
-        return []
+            return [*((field.name, _as_text(batch.column(field.name)).type) for field in batch.schema), *whole]
+        return whole
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
         """The whole file: the start of a record is only known from the record before it."""
@@ -39,11 +40,18 @@ class TFRecordSource:
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, with their numbers."""
         first = 1
+        features = [name for name in columns if name != EXAMPLE_COLUMN]
         for records in self._records(path, 4 << 20):
             for start in range(0, len(records), batch_rows):
-                decoded = _decoded(path, records.slice(start, batch_rows), columns)
-                batch = pa.RecordBatch.from_arrays([_as_text(c) for c in decoded.columns], names=list(columns))
-                yield batch, np.arange(first, first + batch.num_rows), ()
+                some = records.slice(start, batch_rows)
+                # Records as they lie need no decoding.
+                decoded = _decoded(path, some, features) if features else None
+                arrays = [
+                    some.cast(pa.binary()) if decoded is None or name == EXAMPLE_COLUMN else _as_text(decoded[name])
+                    for name in columns
+                ]
+                batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+                yield batch, np.arange(first, first + len(some)), ()
                 first += batch.num_rows
 
     def expected_rows(self, path: str) -> int:

@@ -104,6 +104,8 @@ def tuned(
 @score_options.approach
 @options.csv
 @options.rules
+@score_options.constant
+@score_options.batch
 @score_options.batch_rows
 @option(
     "--max-divergence",
@@ -116,7 +118,13 @@ def tuned(
 @score_options.elsewhere
 @runner_command.optional_runner
 def batch_scoring(
-    problem: str, data: str, root: str, elsewhere: Mapping[str, Any], runner: Mapping[str, Any], **given: Any
+    problem: str,
+    data: str,
+    root: str,
+    constants: tuple[str, ...],
+    elsewhere: Mapping[str, Any],
+    runner: Mapping[str, Any],
+    **given: Any,
 ) -> None:
     """Score many rows: the champion's predictions, checked and published under ROOT/predictions.
 
@@ -124,12 +132,14 @@ def batch_scoring(
     Example:
       headrace run batch-scoring --problem natality.py --data births.parquet --root out --sink table
     """
+    from headrace.core.saved_model.constants import constants_from
     from headrace.pipelines.local_scoring import plan_batch
 
     plan = plan_batch(
         problem,
         data,
         root,
+        constants=constants_from(constants),
         endpoint=score_options.as_json(score_options.endpoint_of(elsewhere)),
         job=score_options.as_json(score_options.job_of(elsewhere)),
         runner=runner_command.as_json(runner),

@@ -48,8 +48,10 @@ _NOWHERE = "-"
     help="Columns of an input with another name (repeatable), or COLUMN,COLUMN,... of the only dense input.",
 )
 @option("--optional", multiple=True, metavar="INPUT", rare=True, help="Input whose values may be missing (repeatable).")
+@score_options.constant
 @options.csv
 @options.rules
+@score_options.batch
 @score_options.batch_rows
 @option(
     "--scoring-threads", default=0, metavar="N", rare=True, help="Number of batches at once (default: 0, one per core)."
@@ -71,6 +73,7 @@ def score(
     data: str,
     output: str,
     inputs: tuple[str, ...],
+    constants: tuple[str, ...],
     optional: tuple[str, ...],
     csv: tuple[str, ...],
     elsewhere: Mapping[str, Any],
@@ -90,6 +93,7 @@ def score(
         if not value and not describe:
             raise UsageError(f"{name} is empty", where=f"--{name}", expected="a path")
     from headrace.components.score.config import ScoreConfig
+    from headrace.core.saved_model.constants import constants_from
     from headrace.core.sources.csv_dialect import CsvDialect
 
     config = ScoreConfig(
@@ -98,6 +102,7 @@ def score(
         output=output or _NOWHERE,
         identity=_NOBODY,
         inputs=score_options.inputs_of(inputs),
+        constants=constants_from(constants),
         optional=optional,
         csv=CsvDialect.parse(csv),
         runner=runner_command.chosen(runner),
@@ -118,7 +123,19 @@ def _score(config: Any, csv: tuple[str, ...], as_json: bool) -> None:
 
     config.check_output()
     version = data_version(list_paths(config.data), config.csv)
-    names = ("sink", "table", "partition_by", "signature", "key", "inputs", "optional", "approach", "rules")
+    names = (
+        "sink",
+        "table",
+        "partition_by",
+        "signature",
+        "key",
+        "inputs",
+        "optional",
+        "constants",
+        "batch",
+        "approach",
+        "rules",
+    )
     settings = {name: getattr(config, name) for name in names}
     identity = score_identity(version_of(config.model, config.endpoint), version, csv=csv, **settings)
     config = dataclasses.replace(config, identity=identity, data_version=version)

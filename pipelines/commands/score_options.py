@@ -70,6 +70,8 @@ _JOB: tuple[tuple[str, str, type[Any], str, str], ...] = (
 )
 # Options for a first use; --help-all shows the others.
 _SHOWN = frozenset({"endpoint-url", "endpoint-token-variable", "vertex-model"})
+# Earlier names.
+_ALIASES = {"endpoint-url": ("--endpoint",)}
 
 sink = click.option(
     "--sink", type=click.Choice(_SINKS), default="parquet", show_default=True, help="Output format of predictions."
@@ -92,6 +94,22 @@ approach = click.option(
     help="direct: the model in this process or in Beam's workers; job: a Vertex batch prediction job; endpoint: "
     "requests to --endpoint-url, the slow way; auto: chosen by rules, and the reason is printed.",
 )
+constant = option(
+    "--constant",
+    "constants",
+    multiple=True,
+    metavar="INPUT=VALUE",
+    rare=True,
+    help="Value of an input of shape [], which is one for all rows (repeatable).",
+)
+batch = option(
+    "--batch",
+    type=click.Choice(["rows", "whole"]),
+    default="rows",
+    show_default=True,
+    rare=True,
+    help="rows: each row's prediction is its own, so batches have any size; whole: all rows in one call of the model.",
+)
 batch_rows = option(
     "--batch-rows",
     default=0,
@@ -104,7 +122,15 @@ batch_rows = option(
 def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of endpoints and jobs, as one mapping in `elsewhere`, for the functions below."""
     declared = [
-        group(heading)(f"--{name}", type=kind, default=None, metavar=metavar, help=text, rare=name not in _SHOWN)
+        group(heading)(
+            f"--{name}",
+            aliases=_ALIASES.get(name, ()),
+            type=kind,
+            default=None,
+            metavar=metavar,
+            help=text,
+            rare=name not in _SHOWN,
+        )
         for heading, options in (("A model behind an endpoint", _ENDPOINT), ("A Vertex AI batch prediction job", _JOB))
         for name, _, kind, metavar, text in options
     ]

@@ -15,11 +15,11 @@ from headrace.core.steps import identity as lineage
 from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
-from headrace.pipelines.commands import options
+from headrace.pipelines.commands import options, score_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
-from headrace.pipelines.commands.option_groups import GroupedCommand
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.commands.run_argument import MODEL
 
@@ -153,7 +153,7 @@ def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
         )
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -164,7 +164,9 @@ def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
     help="Port to listen on; 0 for any free port.",
 )
 @options.rules
-def serve(path: str, host: str, port: int, rules: Any) -> None:
+@option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
+@score_options.constant
+def serve(path: str, host: str, port: int, rules: Any, signature: str, constants: tuple[str, ...]) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
 
     \b
@@ -176,11 +178,20 @@ def serve(path: str, host: str, port: int, rules: Any) -> None:
       GET  /metrics                     rows refused by rule and field, as Prometheus reads them
     """
     from headrace.components.serve import server
+    from headrace.core.saved_model.constants import constants_from
 
     def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
-    server.serve(server.ServeConfig(source=path, host=host, port=port, rules=rules), report)
+    config = server.ServeConfig(
+        source=path,
+        host=host,
+        port=port,
+        rules=rules,
+        signature=signature,
+        constants=constants_from(constants),
+    )
+    server.serve(config, report)
 
 
 def _added(update: Update, output: str) -> str:

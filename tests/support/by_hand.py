@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.rows.validate import quarantine
 from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
-from headrace.core.scoring.scorer import Scored
+from headrace.core.scoring.answered import Scored
 from headrace.core.sources.source import Rows
 
 VERSION = "f" * 16

@@ -24,7 +24,7 @@ from headrace.core.saved_model.interface import Takes
 from headrace.core.sources.source import Rows
 
 if TYPE_CHECKING:
-    from headrace.core.scoring.scorer import Scored
+    from headrace.core.scoring.answered import Scored
 
 # Faults of a part that go along with its account, to be shown where the budget is spent.
 EXAMPLES = 3
@@ -80,14 +80,22 @@ class Model:
     key: str | None = None
     inputs: tuple[tuple[str, str | tuple[str, ...]], ...] | tuple[str, ...] | None = None
     optional: tuple[str, ...] = ()
+    constants: tuple[tuple[str, Any], ...] = ()
+    whole: bool = False
     intra_op_threads: int | None = None
     rules: Mode = "enforce"
 
     @classmethod
     def of(
-        cls, model: str, *, inputs: Mapping[str, str | Sequence[str]] | Sequence[str] | None = None, **others: Any
+        cls,
+        model: str,
+        *,
+        inputs: Mapping[str, str | Sequence[str]] | Sequence[str] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        **others: Any,
     ) -> Self:
-        """With inputs as `Scorer` takes them."""
+        """With inputs and constants as `Scorer` takes them."""
+        others["constants"] = tuple((constants or {}).items())
         if isinstance(inputs, Mapping):
             fed = tuple((name, of if isinstance(of, str) else tuple(of)) for name, of in inputs.items())
             return cls(model, inputs=fed, **others)
@@ -109,6 +117,8 @@ class Model:
             key=self.key,
             inputs=inputs,
             optional=self.optional,
+            constants=dict(self.constants),
+            whole=self.whole,
             intra_op_threads=self.intra_op_threads or max(1, _cores() // default_threads()),
             rules=self.rules,
         )

@@ -18,6 +18,7 @@ from headrace.components.score.batch.part_result import (
 )
 from headrace.components.score.batch.score_part import columns_of, score_part
 from headrace.components.score.batch.training_facts import TrainingFacts
+from headrace.components.score.batch.whole import READ_ROWS, WholeSource, whole_input
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
@@ -78,6 +79,10 @@ def score(
     parts = parts_of(config, paths, scorer)
     if parts and parts[0].prepare is not None:
         report("prepare of the Model's problem.py runs on every row", lasting=True)
+    batch_rows = config.batch_rows
+    if config.batch == "whole":
+        source = WholeSource(whole_input(model_of(config), parts, config.partition_by))
+        scorer, batch_rows = source.load(), READ_ROWS
     report(f"checked {len(paths)} {'file' if len(paths) == 1 else 'files'}")
     data_version = config.data_version or measure_version(paths, config.csv)
     learned = TrainingFacts.read(config.model)
@@ -91,7 +96,7 @@ def score(
             sink=sink,
             folder=folder,
             partition_by=config.partition_by,
-            batch_rows=config.batch_rows,
+            batch_rows=batch_rows,
             scoring_threads=config.scoring_threads,
             shows_progress=config.runner is not None and config.runner.local,
         )
@@ -179,6 +184,8 @@ def model_of(config: ScoreConfig) -> Model:
         key=config.key,
         inputs=config.inputs,
         optional=config.optional,
+        constants=config.constants,
+        whole=config.batch == "whole",
         intra_op_threads=config.intra_op_threads or None,
         rules=config.rules,
     )

@@ -110,7 +110,7 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
 
 def _bound(takes: Takes, config: ScoreConfig, source: Source | None, answers_as: str) -> Takes:
     """Binds the endpoint's inputs to columns, by the configured Model and the configuration."""
-    takes = with_key_input(takes)
+    takes = with_key_input(takes, config.key, ours=source is not None and source.interface is not None)
     if source is not None and source.interface is not None:
         if answers_as and answers_as != source.version:
             raise UsageError(

@@ -14,14 +14,16 @@ class RequestSize:
         rows: maximum per request; a multiple of the block size if that is allowed.
     """
 
-    def __init__(self, rows: int, nbytes: int) -> None:
+    def __init__(self, rows: int, nbytes: int, batch: int | None = None) -> None:
         """Starts with the maximum size.
 
         Args:
             rows: maximum rows per request.
             nbytes: maximum bytes per body.
+            batch: rows that every request must have, if the model fixes them.
         """
-        self.rows = _whole_blocks(rows)
+        self.rows = batch or _whole_blocks(rows)
+        self._batch = batch
         self._bytes = nbytes
         # Bytes and rows of the last body.
         self._last = (0, 1)
@@ -37,7 +39,7 @@ class RequestSize:
 
     def filled(self, rows: int) -> int:
         """`rows` rounded up to a multiple of the block size, if that is allowed."""
-        filled = filled_rows(rows)
+        filled = self._batch or filled_rows(rows)
         return filled if filled <= self.rows else rows
 
     def fits(self, rows: int, nbytes: int) -> bool:

@@ -22,9 +22,9 @@ from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import and_key
 from headrace.core.saved_model.interface import Takes
 from headrace.core.scoring.bisect import RowsFailed, answered
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.scorer import RowScorer, Said
 from headrace.core.scoring.to_columns import Answer, joined
-from headrace.core.scoring.to_tensors import Feed
 
 Made = TypeVar("Made")
 
@@ -87,7 +87,7 @@ class EndpointScorer(RowScorer):
         self._options = options
         self._blank = takes.key_input if takes.key is None else None
         self._client = Client(options, tokens, endpoint.begun, timing)
-        self._size = RequestSize(options.rows_per_request, options.bytes_per_request)
+        self._size = RequestSize(options.rows_per_request, options.bytes_per_request, takes.batch)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="ask")
         self._lock = threading.Lock()
         self._answers_as = endpoint.answers_as

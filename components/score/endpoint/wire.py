@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,19 @@ import pyarrow as pa
 
 from headrace.components.score.options import Form
 from headrace.core.errors import DataError
-from headrace.core.saved_model.interface import DTYPES, SERVING_DEFAULT, ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.interface import (
+    DTYPES,
+    KEY,
+    KEY_INPUT,
+    SERVING_DEFAULT,
+    ModelInput,
+    ModelOutput,
+    Takes,
+    is_bytes,
+)
 from headrace.core.scoring.bisect import RowsFailed
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.to_columns import Answer
-from headrace.core.scoring.to_tensors import Feed
 
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "HALF": "float16"}
 # Python types of JSON values, by numpy's kind; kinds that are missing here are integers.
@@ -42,7 +52,7 @@ class Reply:
 
 
 def columns_to_json(feeds: Sequence[Feed]) -> dict[str, list[Any]]:
-    """The values of each input as JSON values; NaN, a missing value, is null.
+    """The values of each input as JSON values; NaN, a missing value, is null, and bytes are {"b64": ...}.
 
     Raises:
         RowsFailed: a text is not UTF-8, which JSON cannot hold.
@@ -81,7 +91,7 @@ def reply_of(content: bytes, form: Form) -> Reply:
 
 
 def answers_of(
-    predictions: Any, takes: Takes, rows: int, keys: Sequence[str] | None = None, kept: int | None = None
+    predictions: Any, takes: Takes, rows: int, keys: Sequence[Any] | None = None, kept: int | None = None
 ) -> dict[str, Answer]:
     """Converts predictions to the outputs of a model in this process.
 
@@ -97,7 +107,7 @@ def answers_of(
     """
     columns = _by_output(predictions, takes, rows)
     echoed = columns.get(takes.key_input or "")
-    if keys is not None and echoed is not None and [str(key) for key in echoed] != list(keys):
+    if keys is not None and echoed is not None and not _same_keys(echoed, keys):
         raise BrokenReply("the keys are not those of the rows that were sent")
     made: dict[str, Answer] = {}
     for given in takes.outputs:
@@ -114,9 +124,19 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
         DataError: the signature does not exist, or an input cannot be fed from columns.
     """
     try:
-        definition = metadata["metadata"]["signature_def"]["signature_def"][signature]
+        definitions = metadata["metadata"]["signature_def"]["signature_def"]
+        if signature not in definitions:
+            raise DataError(
+                "the endpoint's model has no such signature",
+                where=where,
+                expected=f"one of {', '.join(sorted(definitions))}",
+                received=signature,
+                fix="Choose one of them with --signature",
+            )
+        definition = definitions[signature]
         inputs = [_input(name, info, where) for name, info in sorted(definition["inputs"].items())]
         outputs = [_input(name, info, where) for name, info in sorted(definition["outputs"].items())]
+        passes = metadata["metadata"].get(KEY_INPUT) == KEY
         version = str(metadata["model_spec"]["version"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
@@ -125,8 +145,11 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
             expected=f"the metadata of a signature {signature}",
             received=f"{type(error).__name__}: {error}",
         ) from error
-    given = tuple(ModelOutput(o.name, o.dtype, None if o.width == 1 else o.width) for o in outputs)
-    return Takes(signature, tuple(inputs), given), version
+    given = tuple(
+        ModelOutput(o.name, o.dtype, None if o.width == 1 else o.width, is_bytes(o.name, o.dtype)) for o in outputs
+    )
+    # Of another server's it is not known; that the key comes out as it went in is checked in each reply.
+    return Takes(signature, tuple(inputs), given, key_use="passes" if passes else "repeats"), version
 
 
 def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
@@ -160,14 +183,40 @@ def _without_nan(value: Any) -> Any:
     return None if value != value else value
 
 
-def _texts(texts: pa.Array) -> list[str]:
+def _texts(texts: pa.Array) -> list[Any]:
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
+    if pa.types.is_binary(texts.type):
+        return [{"b64": base64.b64encode(value).decode()} for value in texts.to_pylist()]
     try:
         values: list[str] = texts.cast(pa.string()).to_pylist()
     except pa.ArrowInvalid as error:
         raise RowsFailed("a text is not UTF-8, which JSON cannot hold") from error
     return values
+
+
+def plain_bytes(value: Any) -> bytes:
+    """What a text of JSON, or an object {"b64": ...}, says.
+
+    Raises:
+        UnicodeEncodeError: the text holds half of a surrogate pair.
+        TypeError, ValueError: it is none of both.
+    """
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, dict) or set(value) != {"b64"}:
+        raise TypeError("neither text nor bytes")
+    return base64.b64decode(value["b64"], validate=True)
+
+
+def _same_keys(echoed: Sequence[Any], keys: Sequence[Any]) -> bool:
+    def plain(key: Any) -> bytes:
+        return plain_bytes(key if isinstance(key, str | dict) else str(key))
+
+    try:
+        return [plain(key) for key in echoed] == [plain(key) for key in keys]
+    except (TypeError, ValueError):
+        return False
 
 
 def _by_output(predictions: Any, takes: Takes, rows: int) -> dict[str, list[Any]]:
@@ -197,12 +246,14 @@ def _answer(given: ModelOutput, values: list[Any]) -> Answer:
     flat, width = _flat(given, values)
     kinds = set(map(type, flat))
     if given.dtype == "string":
-        if not kinds <= {str}:
+        if not kinds <= {str, dict}:
             raise BrokenReply(f"the output {given.name} has values that are not text")
         try:
-            return pa.array([text.encode() for text in flat], pa.binary())
+            return pa.array([plain_bytes(text) for text in flat], pa.binary())
         except UnicodeEncodeError as error:
             raise BrokenReply(f"the output {given.name} has text that is not Unicode") from error
+        except (TypeError, ValueError) as error:
+            raise BrokenReply(f'the output {given.name} has an object that is not {{"b64": "..."}}') from error
     dtype = np.dtype("float32" if given.dtype == "bfloat16" else given.dtype)
     # A number that is not finite is an error of the row, not of the reply, in any notation of the server.
     if not kinds <= _JSON_KINDS.get(dtype.kind, {int}):

@@ -28,11 +28,11 @@ def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str
     if name == "csv":
         from headrace.components.score.sinks.csv_sink import CsvSink
 
-        return CsvSink()
+        return CsvSink(key)
     if name == "jsonl":
         from headrace.components.score.sinks.jsonl_sink import JsonLinesSink
 
-        return JsonLinesSink()
+        return JsonLinesSink(key)
     if name == "bigquery":
         from headrace.components.score.sinks.bigquery_sink import BigQuerySink
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
@@ -14,8 +15,13 @@ from headrace.core.values.columns import as_text
 _TEXT = pa.large_string()
 
 
-def json_objects(batch: pa.RecordBatch, end: str = "}") -> pa.Array:
+def json_objects(batch: pa.RecordBatch, end: str = "}", key: str | None = None) -> pa.Array:
     """Formats each row as a JSON object with the batch's columns in their order, and `end` as its last characters.
+
+    Args:
+        batch: of predictions.
+        end: the last characters of each object.
+        key: the column that identifies a row, of which bytes are text.
 
     Returns:
         large_string [rows], without nulls.
@@ -23,13 +29,16 @@ def json_objects(batch: pa.RecordBatch, end: str = "}") -> pa.Array:
     pieces: list[pa.Array | pa.Scalar] = []
     opening = "{"
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        pieces += [pa.scalar(f"{opening}{json.dumps(name, ensure_ascii=False)}:", _TEXT), json_text(column)]
+        pieces += [
+            pa.scalar(f"{opening}{json.dumps(name, ensure_ascii=False)}:", _TEXT),
+            json_text(as_text(column) if name == key and is_bytes(column.type) else column),
+        ]
         opening = ","
     return pc.binary_join_element_wise(*pieces, pa.scalar(end, _TEXT), pa.scalar("", _TEXT))
 
 
 def json_text(column: pa.Array) -> pa.Array:
-    """Formats each value as JSON: null, a number, true or false, an array of these, or a string for other types.
+    """Formats each value as JSON: null, a number, true or false, {"b64": ...} for bytes, an array, or a string.
 
     A float has the minimum of digits that restore it when they are read as its type, and a point or an exponent, so
     that no reader infers integers for a column of floats.
@@ -49,10 +58,24 @@ def json_text(column: pa.Array) -> pa.Array:
         text = column.cast(_TEXT)
     elif pa.types.is_floating(kind):
         text = _floats(column)
+    elif is_bytes(kind):
+        parts = (pa.scalar('{"b64":"', _TEXT), base64_text(column), pa.scalar('"}', _TEXT), pa.scalar("", _TEXT))
+        text = pc.binary_join_element_wise(*parts)
     else:
         quoted = pa.scalar('"', _TEXT)
         text = pc.binary_join_element_wise(quoted, _escaped(as_text(column).cast(_TEXT)), quoted, pa.scalar("", _TEXT))
     return text.fill_null("null")
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes, which are no text."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def base64_text(column: pa.Array) -> pa.Array:
+    """Bytes in base64: large_string [rows], null where they are."""
+    values = (None if value is None else base64.b64encode(value).decode() for value in column.to_pylist())
+    return pa.array(values, _TEXT)
 
 
 def _arrays(column: pa.Array) -> pa.Array:

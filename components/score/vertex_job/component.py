@@ -19,6 +19,8 @@ def prepare(
     partition_by: str = "",
     approach: str = "auto",
     csv: str = "",
+    constants: str = "",
+    batch: str = "rows",
     endpoint: str = "",
     job: str = "",
     runner: str = "",
@@ -51,7 +53,7 @@ def prepare(
         root: the pipeline root, for the run's records.
         options: of the job, JSON such as {"project": ..., "region": ..., "staging": "gs://..."}.
         labels: of the job, for billing reports.
-        sink, table, partition_by, csv: as in `score`.
+        sink, table, partition_by, csv, constants, batch: as in `score`.
         approach, endpoint, job, runner: the run's parameters; the pipeline is compiled for jobs of `options`, and
             accepts the approach auto or job and no value of the others.
         rules: as in `score`.
@@ -77,6 +79,8 @@ def prepare(
         partition_by=partition_by,
         approach=approach,
         csv=csv,
+        constants=constants,
+        batch=batch,
         endpoint=endpoint,
         job=job,
         runner=runner,

@@ -22,8 +22,8 @@ from headrace.core import storage
 from headrace.core.errors import DataError, UnreadableFile, UsageError
 from headrace.core.progress import Progress
 from headrace.core.saved_model.interface import ModelOutput, Takes
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.to_columns import Answer
-from headrace.core.scoring.to_tensors import Feed
 from headrace.core.sources.open import read_part
 from headrace.core.sources.source import BIGQUERY, Part
 

@@ -22,8 +22,8 @@ from headrace.core.errors import PlatformError
 from headrace.core.progress import Progress, silent
 from headrace.core.saved_model.interface import ModelOutput, Takes
 from headrace.core.scoring.bisect import RowsFailed, answered
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.to_columns import Answer
-from headrace.core.scoring.to_tensors import Feed
 from headrace.core.sources.open_file import opened
 
 # Prefixes of a job's files: of jobs that run containers, and of the service's reference.

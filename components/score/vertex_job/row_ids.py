@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from headrace.core.saved_model.binding import and_key
 from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
-from headrace.core.scoring.scorer import RowScorer, Scored
-from headrace.core.scoring.to_tensors import Feed
+from headrace.core.scoring.answered import Scored
+from headrace.core.scoring.feeds import Feed
+from headrace.core.scoring.scorer import RowScorer
 from headrace.core.sources.source import Rows
 
 # The field of an instance with its row's name, which Vertex AI excludes from the model's input and returns.

@@ -22,6 +22,8 @@ def notify(
     approach: str = "auto",
     csv: str = "",
     rules: str = "enforce",
+    constants: str = "",
+    batch: str = "rows",
     max_divergence: float = 0.0,
     webhook: str = "",
 ) -> None:
@@ -45,6 +47,8 @@ def notify(
         approach: execution mode, as requested.
         csv: dialect of CSV, as a JSON list of NAME=VALUE, or "".
         rules: of the Model's Problem, enforce or warn.
+        constants: values of the model's inputs of shape [], as JSON, or "".
+        batch: rows or whole.
         max_divergence: of the predictions from the label in training, or 0.
         webhook: URL that JSON is posted to, with the outcome of the run in "text"; it is visible in the run's
             parameters, so it must contain no secret.

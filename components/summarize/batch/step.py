@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from headrace.components.score.identity import score_identity
+from headrace.components.score.identity import constants_of, score_identity
 from headrace.components.score.options import JOB_LABEL
 from headrace.components.summarize.step import begun, verdict
 from headrace.core import http, storage
@@ -47,6 +47,8 @@ class BatchFacts:
     approach: str = "auto"
     csv: str = ""
     rules: str = "enforce"
+    constants: str = ""
+    batch: str = "rows"
     max_divergence: float = 0.0
     webhook: str = ""
 
@@ -115,6 +117,8 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
             approach=facts.approach,
             csv=options_of(facts.csv),
             rules=facts.rules,
+            constants=constants_of(facts.constants),
+            batch=facts.batch,
         )
     prepared = lineage.prepare_identity(scored) if scored else ""
     record = read_record(facts.root, "prepare", prepared) if prepared else None

@@ -21,8 +21,8 @@ from headrace.core.saved_model.signatures import (
     texts_input,
 )
 from headrace.core.scoring.distinct_texts.vocabulary import Vocabulary
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.tensors import filled_up, to_tensor
-from headrace.core.scoring.to_tensors import Feed
 
 
 class CodedModel:

@@ -179,7 +179,7 @@ def test_unknown_paths(app: App, path: str, message: str) -> None:
         (b'{"instances": [{"mother_age": NaN}]}', "the body is not JSON"),
         (b'{"instances": [{"mother_age": 1' + b"0" * 5000 + b"}]}", "the body is not JSON"),
         (b'{"instances": [{}], "parameters": {"top": 3}}', "parameters: the model accepts no parameters"),
-        (b'{"instances": [{}], "signature_name": "other"}', "signature_name: the signature does not exist"),
+        (b'{"instances": [{}], "signature_name": "other"}', "signature_name: the signature is not served"),
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])
@@ -359,6 +359,7 @@ class Held:
     name = "natality"
     version = "held"
     interface = Interface(())
+    signature = "serving_default"
     signature_def: dict[str, Any] = {"outputs": {"prediction": {}}}  # noqa: RUF012 - the protocol's attribute, read only
 
     def __init__(self, failure: Exception | None = None) -> None:

@@ -118,8 +118,15 @@ def test_the_key_is_a_string_or_an_integer_under_either_name(name: str, key: Any
             ),
         ),
         (
-            {"plurality": {"b64": ""}},
-            'instances[1].plurality: it is an object. Expected a string. Received: {"b64": ""}.',
+            {"plurality": {"c": ""}},
+            (
+                'instances[1].plurality: it is an object. Expected a string, or {"b64": "..."} of bytes in base64. '
+                'Received: {"c": ""}.'
+            ),
+        ),
+        (
+            {"plurality": {"b64": "/w=="}},
+            "instances[1].plurality: the text is not Unicode. Expected whole characters. Received: '\\udcff'.",
         ),
         ({"mother_smokes": []}, "instances[1].mother_smokes: it is an array. Expected a string or null. Received: []."),
         (

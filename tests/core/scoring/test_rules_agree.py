@@ -29,7 +29,7 @@ from headrace.core.saved_model.json_columns import columns_from_inputs, columns_
 from headrace.core.saved_model.refused_rows import RowsRefused
 from headrace.core.scoring.scorer import RowScorer, Scored
 from headrace.core.scoring.to_columns import Answer
-from headrace.core.scoring.to_tensors import Feed
+from headrace.core.scoring.feeds import Feed
 from headrace.core.sources.json_values import column_of
 from headrace.core.sources.source import Part, Rows
 

@@ -16,7 +16,8 @@ import pytest
 from headrace.components.score.batch.batcher import split
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.scoring.scorer import Scored, Scorer
+from headrace.core.scoring.answered import Scored
+from headrace.core.scoring.scorer import Scorer
 from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part, Rows
 
@@ -279,17 +280,36 @@ def test_inputs_and_outputs_of_every_kind(save: Save, rows_of: RowsOf) -> None:
     }
 
 
-def test_a_key_that_another_model_takes_is_the_keys_column(save: Save, rows_of: RowsOf) -> None:
+def test_a_key_that_another_model_computes_with_is_the_column_key(save: Save, rows_of: RowsOf) -> None:
     import tensorflow as tf
 
     path = save(
-        lambda key, x: {"key": key, "y": tf.strings.length(key) + 0 * tf.cast(x, tf.int32)},
+        lambda key, x: {"key": tf.identity(key), "y": tf.strings.length(key) + 0 * tf.cast(x, tf.int32)},
         spec("string", "key"),
         spec(),
     )
+    rows = rows_of({"id": [7, 8], "key": ["a", "bcd"], "x": [1, 2]})
+    plain = {"key": ["a", "bcd"], "y": [1, 3]}
+    for key, also in ((None, {}), ("key", {}), ("id", {"id": [7, 8]})):
+        scored = Scorer(path, key=key).score(rows)
+        assert scored.predictions.drop_columns(["model_version"]).to_pydict() == {**also, **plain}
+    fed = Scorer(path, key="id", inputs={"key": "id"}).score(rows_of({"id": [7, 88], "x": [1, 2]}))
+    assert fed.predictions.drop_columns(["model_version"]).to_pydict() == {
+        "id": [7, 88],
+        "key": ["7", "88"],
+        "y": [1, 2],
+    }
+    with pytest.raises(DataError, match=r"key: the rows lack a column.*for the model's input key"):
+        Scorer(path).score(rows_of({"x": [1, 2]}))
+
+
+def test_a_key_that_a_model_only_gives_back_is_left_out_where_rows_have_none(save: Save, rows_of: RowsOf) -> None:
+    import tensorflow as tf
+
+    path = save(lambda key, x: {"key": tf.identity(key), "y": x + 1}, spec("string", "key"), spec())
+    assert output(Scorer(path).score(rows_of({"x": [1, 2]})), "y") == [2, 3]
     scored = Scorer(path, key="id").score(rows_of({"id": [7, 88], "x": [1, 2]}))
-    assert scored.predictions.drop_columns(["model_version"]).to_pydict() == {"id": [7, 88], "y": [1, 2]}
-    assert output(Scorer(path).score(rows_of({"x": [1, 2]})), "y") == [0, 0]
+    assert scored.predictions.drop_columns(["model_version"]).to_pydict() == {"id": [7, 88], "y": [2, 3]}
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +395,8 @@ def test_text_that_is_not_utf8_is_no_prediction(save: Save, rows_of: RowsOf) -> 
     scorer = Scorer(save(lambda x: {"y": x}, spec("string")), key="id")
     scored = scorer.score(rows_of({"id": [1, 2, 3], "x": [b"a", b"\xff", b"\xc3\xa9\x00"]}))
     assert output(scored, "y") == ["a", "é\x00"]
-    assert [row.fault.message for row in scored.quarantined] == ["the model's output y is not UTF-8 text"]
+    said = "the model's output y is not UTF-8 text (an output whose name ends in _bytes is bytes)"
+    assert [row.fault.message for row in scored.quarantined] == [said]
 
 
 def test_a_model_that_does_not_answer_every_row_is_refused(save: Save) -> None:

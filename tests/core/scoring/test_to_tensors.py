@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import ModelInput
-from headrace.core.scoring.to_tensors import Feed, Feeds, feeds_of
+from headrace.core.scoring.feeds import Feed, Feeds, rows_of_one_shape
+from headrace.core.scoring.to_tensors import feeds_of
 
 NAN = float("nan")
 
@@ -246,7 +247,7 @@ def test_a_column_of_fixed_lists_and_of_texts() -> None:
     made = feed([["a", "b"], None, ["c", "d"]], "string", width=2, optional=True)
     assert [c.to_pylist()[::2] for c in made.feeds[0].texts] == [["a", "c"], ["b", "d"]]
     with pytest.raises(DataError, match=r"x: the column is not of lists. Expected lists of 2 values"):
-        feed([1.0], "float32", width=2)
+        feed([{"a": 1.0}], "float32", width=2)
     assert numbers(feed([[1.0, 2.0, 3.0]], "float32", width=0)).shape == (1, 3)
 
 
@@ -307,7 +308,7 @@ def test_any_layout_of_texts_gives_the_same_tensor(values: list[str | None], off
 def test_lists_written_as_text_and_what_is_none_among_them() -> None:
     made = feed(["[1, 9007199254740993]", "7", None, "[1, 2.5]", "[1]", "[", "[3, 4]"], "int64", width=2)
     assert numbers(made)[[0, 6]].tolist() == [[1, 9007199254740993], [3, 4]]
-    assert faults(made) == {"malformed_row": [1, 5], "missing_value": [2], "too_few_fields": [4], "not_a_number": [3]}
+    assert faults(made) == {"malformed_row": [5], "missing_value": [2], "too_few_fields": [1, 4], "not_a_number": [3]}
 
 
 def test_integers_do_not_depend_on_their_neighbours() -> None:
@@ -324,3 +325,46 @@ def test_a_typed_value_is_the_category_that_says_it() -> None:
         assert texts(feeds_of(pa.record_batch({"x": pa.array(column)}), [taken])) == expected
     with pytest.raises(DataError, match="several categories"):
         feeds_of(pa.record_batch({"x": pa.array([3])}), [taken])
+
+
+@pytest.mark.parametrize("width", [0, 2])
+def test_a_single_value_is_a_list_of_one_whatever_stands_beside_it(width: int) -> None:
+    columns = [[7], ["7", None], pa.array([[7]]), pa.array(["7"]), ["[7]", "[1, 2]"]]
+    for column in columns:
+        made = feed(column, "int64", width=width)
+        if width:
+            assert faults(made)["too_few_fields"] == [0]
+        else:
+            assert numbers(Feeds(1, [made.feeds[0].take(np.array([0]))])).tolist() == [[7]]
+    texts = feed(["a", '["b", "c"]', "7"], "string", width=0).feeds[0]
+    assert texts.texts[0].to_pylist() == ["a", "b", "c", "7"]
+
+
+LISTS = st.lists(st.none() | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4), min_size=1, max_size=12)
+
+
+@given(LISTS, st.data())
+def test_lists_of_any_length_are_the_rows_own(lists: list[list[int] | None], data: st.DataObject) -> None:
+    for column, dtype, plain in (
+        (pa.array(lists, pa.list_(pa.int64())), "int64", lambda given: given.numbers.tolist()),
+        (pa.array(lists, pa.large_list(pa.int64())), "string", rows_of_texts),
+    ):
+        made = feed(column, dtype, width=0)
+        assert faults(made) == (
+            {"missing_value": nulls} if (nulls := [i for i, v in enumerate(lists) if v is None]) else {}
+        )
+        groups = rows_of_one_shape(made.feeds) or [np.arange(len(lists))]
+        assert sorted(np.concatenate(groups).tolist()) == list(range(len(lists)))
+        for group in groups:
+            at = data.draw(st.permutations(group.tolist()))
+            expected = [[v if dtype == "int64" else str(v) for v in lists[row] or []] for row in at]
+            dense = made.feeds[0].take(np.array(at))
+            assert dense.lengths is None
+            if expected[0]:
+                assert plain(dense) == expected
+            mask = np.isin(np.arange(len(lists)), at)
+            assert made.feeds[0].where(mask).take(np.arange(len(at))).lengths is None
+
+
+def rows_of_texts(given: Feed) -> list[list[str]]:
+    return [list(row) for row in zip(*(column.to_pylist() for column in given.texts), strict=True)]

@@ -15,7 +15,7 @@ from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.score.publishing import current
 from headrace.components.score.sinks.table_sink import FILE, PredictionTable
-from headrace.core.errors import UsageError
+from headrace.core.errors import DataError, UsageError
 from headrace.pipelines.cli import cli
 from headrace.pipelines.commands import score_options
 
@@ -256,3 +256,40 @@ def test_a_runner_in_a_pipelines_parameter() -> None:
     for wrong in ("{", '["DirectRunner"]', '{"name": "NoRunner"}'):
         with pytest.raises(UsageError):
             Parameters("m", "d", "v", "r", runner=wrong).config("o")
+
+
+def test_constants_and_the_whole_input_in_one_call(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec([None], tf.float32, "x"), tf.TensorSpec([], tf.float32, "scale")]
+    module = tf.Module()
+    module.predict = tf.function(lambda x, scale: {"y": scale * x / tf.reduce_sum(x)}, input_signature=specs)
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.predict})
+    (tmp_path / "rows.csv").write_text("x\n1\n3\n")
+    start = ("--model", str(tmp_path / "m"), "--data", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out"))
+    with pytest.raises(UsageError, match=r"--constant: .*Expected NAME=VALUE for scale \(float32\)"):
+        invoke(*start)
+    with pytest.raises(UsageError, match=r"--constant: the option is not valid. Expected INPUT=VALUE"):
+        invoke(*start, "--constant", "scale")
+    with pytest.raises(DataError, match=r"rows are not independent.*with --batch whole"):
+        invoke(*start, "--constant", "scale=8")
+    done = invoke(*start, "--constant", "scale=8", "--batch", "whole")
+    assert done.exit_code == 0
+    (file,) = (tmp_path / "out" / "predictions").iterdir()
+    assert pq.read_table(file).column("y").to_pylist() == [2.0, 6.0]
+
+
+def test_constants_of_a_pipeline_are_json() -> None:
+    from headrace.components.score.identity import constants_of, score_identity
+
+    assert constants_of("") == {}
+    assert constants_of('{"a": 1.5, "b": "x", "c": true}') == {"a": 1.5, "b": "x", "c": True}
+    for wrong in ("[1]", '{"a": [1]}', "a=1", '{"a": null}'):
+        with pytest.raises(UsageError, match="the constants are not valid"):
+            constants_of(wrong)
+    plain, *others = (
+        score_identity("v", "d", **options)
+        for options in ({}, {"constants": {"a": 1}}, {"batch": "whole"})  # type: ignore[arg-type]
+    )
+    assert len({plain, *others}) == 3

@@ -28,7 +28,7 @@ from headrace.core import storage
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
-from headrace.core.scoring.scorer import Scored
+from headrace.core.scoring.answered import Scored
 from headrace.core.sources.source import Rows
 from headrace.core.storage import gcs
 

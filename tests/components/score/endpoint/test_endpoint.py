@@ -36,7 +36,7 @@ from headrace.core.artifacts.quarantine import read_rows
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.scoring.scorer import Scored
+from headrace.core.scoring.answered import Scored
 
 IDENTITY = "0123456789abcdef"
 VERSION = "a" * 16

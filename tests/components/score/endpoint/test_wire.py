@@ -20,7 +20,6 @@ from headrace.components.score.endpoint.wire import (
 )
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
-from headrace.core.scoring.bisect import RowsFailed
 from headrace.core.scoring.to_tensors import feeds_of
 
 AGE = ModelInput("age", "float32", None, ("age",), optional=True)
@@ -55,9 +54,23 @@ def test_wide_inputs_become_arrays() -> None:
     assert made == {"x": [[1.5, 2.0], [None, 3.0]], "w": [["p", "r"], ["q", "s"]], "n": [[1, 2], [3, 2**60]]}
 
 
-def test_a_text_that_is_not_utf_8_is_the_row_s_fault() -> None:
-    with pytest.raises(RowsFailed, match="not UTF-8"):
-        columns({"race": pa.array([b"\xff"], pa.binary())}, RACE)
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_bytes_are_base64_whether_they_are_text_or_not(kind: pa.DataType) -> None:
+    made = columns({"race": pa.array([b"\xff", b"white"], pa.binary()).cast(kind)}, RACE)
+    assert made == {"race": [{"b64": "/w=="}, {"b64": "d2hpdGU="}]}
+    wide = ModelInput("w", "string", 2, ("l",))
+    assert columns({"l": [[b"a", b"\xff"]]}, wide) == {"w": [[{"b64": "YQ=="}, {"b64": "/w=="}]]}
+
+
+def test_bytes_that_come_back_are_bytes() -> None:
+    takes = Takes("s", (AGE,), (ModelOutput("raw", "string", None, binary=True), ModelOutput("pair", "string", 2)))
+    replies = [{"raw": {"b64": "/w=="}, "pair": ["a", {"b64": "Yg=="}]}, {"raw": "é", "pair": ["c", "d"]}]
+    made = answers_of(replies, takes, 2)
+    assert made["raw"].to_pylist() == [b"\xff", "é".encode()]
+    assert made["pair"].to_pylist() == [b"a", b"b", b"c", b"d"]
+    for broken in ({"b64": "!"}, {"b64": 1}, {"c": "a"}, 1):
+        with pytest.raises(BrokenReply):
+            answers_of([{"raw": broken, "pair": ["a", "b"]}], takes, 1)
 
 
 def test_a_number_comes_through_bit_by_bit() -> None:
@@ -241,5 +254,5 @@ def test_metadata_that_is_none(said: Any) -> None:
 
 
 def test_a_signature_that_is_not_there() -> None:
-    with pytest.raises(DataError, match="a signature other"):
+    with pytest.raises(DataError, match=r"no such signature. Expected one of serving_default. Received: other"):
         takes_of_metadata(metadata({}, {}), "other", "http://h")

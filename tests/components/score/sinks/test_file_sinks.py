@@ -167,3 +167,18 @@ def test_rows_whose_types_change_are_refused(tmp_path: Path) -> None:
         list(writer.write(pa.record_batch({"id": ["a"]}), np.arange(1)))
         list(writer.close())
     assert caught.value.paragraph.endswith("Expected id int64. Received: id string.")
+
+
+def test_bytes_are_a_binary_column_or_base64_and_a_key_of_bytes_is_its_text(tmp_path: Path) -> None:
+    raw = pa.array([b"\xff\0", b"text"])
+    batch = pa.record_batch({"id": pa.array([b"a", b"b"]), "raw": raw})
+    for name in ("parquet", "csv", "jsonl"):
+        (file,) = write(tmp_path / name, sink_of(name, key="id"), batch, 10).files
+        path = tmp_path / name / file.file
+        if name == "parquet":
+            assert pq.read_table(path).column("raw").to_pylist() == raw.to_pylist()
+        elif name == "csv":
+            assert path.read_text().splitlines()[1:] == ['"a","/wA="', '"b","dGV4dA=="']
+        else:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            assert rows == [{"id": "a", "raw": {"b64": "/wA="}}, {"id": "b", "raw": {"b64": "dGV4dA=="}}]

@@ -35,6 +35,8 @@ def test_floats_read_back_as_floats_and_as_what_they_were(values: list[float | N
         (pa.array([["a", 'b"'], [None]]), ['["a","b\\""]', "[null]"]),
         (pa.array(["x", None, "x"]).dictionary_encode(), ['"x"', "null", '"x"']),
         (pa.array([0], pa.date32()), ['"1970-01-01"']),
+        (pa.array([b"\xff", b"a", None]), ['{"b64":"/w=="}', '{"b64":"YQ=="}', "null"]),
+        (pa.array([[b"\xff", b""]], pa.list_(pa.binary())), ['[{"b64":"/w=="},{"b64":""}]']),
     ],
 )
 def test_every_type(column: pa.Array, expected: list[str]) -> None:

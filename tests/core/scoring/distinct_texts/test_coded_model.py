@@ -13,8 +13,8 @@ import pytest
 
 from headrace.core.scoring.distinct_texts import coded_model
 from headrace.core.scoring.distinct_texts.coded_model import CodedModel
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.scorer import Scorer
-from headrace.core.scoring.to_tensors import Feed
 from headrace.core.sources.open import Part, Rows, read_part
 
 NATALITY = Path(__file__).parents[4] / "examples" / "natality"

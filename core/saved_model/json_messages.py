@@ -1,0 +1,38 @@
+"""JSON values as messages show them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_JSON_KINDS = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def kind_of(value: Any) -> str:
+    """What JSON calls the type of a value."""
+    return "null" if value is None else _JSON_KINDS.get(type(value), f"of type {type(value).__name__}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: JSON, cut short."""
+    text = (
+        json.dumps(value, default=repr) if not isinstance(value, int) or isinstance(value, bool) else _show_int(value)
+    )
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _show_int(value: int) -> str:
+    # Python refuses to print integers of thousands of digits.
+    return str(value) if abs(value) < 10**80 else "an integer of more than 80 digits"
+
+
+def shown_name(name: str) -> str:
+    """A name as a message shows it, cut short."""
+    return name if len(name) <= 80 else f"{name[:77]}..."

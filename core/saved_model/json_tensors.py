@@ -1,0 +1,114 @@
+"""JSON to the inputs of any SavedModel: every dtype, lists, and bytes as {"b64": ...}, as TensorFlow Serving has them.
+
+Columns are numpy arrays: [rows], or [rows, n] for lists; where lists that an input takes at any length are not all as
+long, [rows] of objects, each the array of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError
+from headrace.core.rules.fault import Fault
+from headrace.core.saved_model.interface import FLOATS, INTEGERS, ModelInput
+from headrace.core.saved_model.json_columns import Input, texts_or_bytes
+from headrace.core.saved_model.json_messages import kind_of, shown
+from headrace.core.values.scalars import text_of
+
+Where = Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class TensorInput(Input):
+    """An input of a SavedModel of anybody's.
+
+    Args:
+        width: None for one value per row; n for lists of n values; 0 for lists of any length.
+    """
+
+    width: int | None = None
+
+    @classmethod
+    def of(cls, taken: ModelInput) -> TensorInput:
+        """The JSON form of an input."""
+        kind = "categorical" if taken.dtype == "string" else "numeric"
+        return cls(taken.name, kind, dtype=taken.dtype, width=taken.width)  # type: ignore[arg-type]
+
+    def read(self, values: Sequence[Any], where: Where, faults: list[Fault] | None = None) -> npt.NDArray[Any]:
+        """The values of an input as a column; `faults` is for Models, which have rules.
+
+        Raises:
+            DataError: a value is missing, of another type, out of the dtype's range, or a list of another length.
+        """
+        if self.width is None:
+            return self._flat(list(values), where)
+        lists = [self._list(value, where(row)) for row, value in enumerate(values)]
+        lengths = [len(each) for each in lists]
+        places = [(row, at) for row, length in enumerate(lengths) for at in range(length)]
+
+        def inside(place: int) -> str:
+            row, at = places[place]
+            return f"{where(row)}[{at}]"
+
+        flat = self._flat([value for each in lists for value in each], inside)
+        if len(set(lengths)) <= 1:
+            return flat.reshape(len(lists), lengths[0] if lengths else self.width)
+        rows = np.empty(len(lists), object)
+        rows[:] = np.split(flat, np.cumsum(lengths)[:-1])
+        return rows
+
+    def _list(self, value: Any, where: str) -> list[Any]:
+        if self.width == 1 and not isinstance(value, list) and value is not None:
+            # One value per row in a tensor that is one wide.
+            return [value]
+        if not isinstance(value, list) or (self.width and len(value) != self.width):
+            raise DataError(
+                f"it is {kind_of(value)}" if not isinstance(value, list) else "the array is of another length",
+                where=where,
+                expected=f"an array of {self.width or 'any number of'} values",
+                received=shown(value) if not isinstance(value, list) else f"{len(value)} values",
+            )
+        return value
+
+    def _flat(self, values: list[Any], where: Where) -> npt.NDArray[Any]:
+        if self.dtype == "string":
+            return texts_or_bytes(self, values, where)
+        if self.dtype in FLOATS:
+            # numpy has no bfloat16, which reaches as far as float32.
+            narrow = replace(self, dtype="float32", width=None) if self.dtype == "bfloat16" else self
+            return Input.read(narrow, values, where)
+        read = _boolean if self.dtype == "bool" else _integer
+        found = [read(value, self.dtype) for value in values]
+        if None in found:
+            at = found.index(None)
+            raise DataError(
+                "the input is missing" if values[at] is None else f"it is no {self.dtype}",
+                where=where(at),
+                expected="true or false" if self.dtype == "bool" else _range(self.dtype),
+                received=shown(values[at]),
+            )
+        return np.array(found, self.dtype)
+
+
+def _integer(value: Any, dtype: str) -> int | None:
+    whole = isinstance(value, float) and value.is_integer()
+    if isinstance(value, bool) or not (isinstance(value, int) or whole):
+        return None
+    bounds = np.iinfo(dtype)
+    return int(value) if bounds.min <= value <= bounds.max else None
+
+
+def _boolean(value: Any, _: str) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(
+        text_of(value) if isinstance(value, bool | int | float) else ""
+    )
+
+
+def _range(dtype: str) -> str:
+    assert dtype in INTEGERS
+    return f"a whole number between {np.iinfo(dtype).min} and {np.iinfo(dtype).max}"

@@ -1,0 +1,104 @@
+"""Rows on their way through a model: prepared as its inputs, and answered as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.artifacts import quarantine
+from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.fault import Fault
+from headrace.core.scoring.feeds import Feed
+from headrace.core.scoring.row_faults import RowFaults
+from headrace.core.sources.source import Rows
+
+Places = npt.NDArray[np.int64]
+# Of a row without an answer: the model's error, or the faults for which a server refused it.
+Said: TypeAlias = str | Sequence[quarantine.Fault]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows as a model's inputs.
+
+    Attributes:
+        rows: as they were read.
+        faults: what is wrong with some of them.
+        at: places of the rows without a fault.
+        feeds: the inputs of these.
+        found: rules that rows broke, those that refuse no row too.
+    """
+
+    rows: Rows
+    faults: RowFaults
+    at: Places
+    feeds: list[Feed]
+    found: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a model answered to rows.
+
+    Attributes:
+        at: [answered] the rows that it answered, ascending.
+        arrays: a column of these for each output.
+        failed: by row, what was said of those that it fails on.
+        faults: what is wrong with answers, each [answered].
+    """
+
+    at: Places
+    arrays: list[pa.Array]
+    failed: Mapping[int, Said]
+    faults: Sequence[Fault]
+
+    def slice(self, begin: int, end: int) -> Answered:
+        """Rows from `begin` up to `end`, of a model that answered every row."""
+        arrays = [array.slice(begin, end - begin) for array in self.arrays]
+        faults = [Fault(f.column, f.reason, f.rows[begin:end], f.message) for f in self.faults]
+        return Answered(np.arange(end - begin), arrays, {}, faults)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of a batch.
+
+    Attributes:
+        predictions: for each row that has one: the key under its own name, the outputs, `model_version`.
+        numbers: the rows' numbers in their file, [rows].
+        quarantined: the other rows, in order, refused ones too.
+        counts: rows that broke a rule of the Model.
+    """
+
+    predictions: pa.RecordBatch
+    numbers: npt.NDArray[np.int64]
+    quarantined: tuple[QuarantinedRow, ...] = ()
+    counts: RuleCounts = field(default_factory=RuleCounts)
+
+
+def in_order(groups: Sequence[tuple[Places, Answered]]) -> Answered:
+    """The answers to groups of rows as those to all of them, in the order of the rows.
+
+    Args:
+        groups: one or more: the places of the rows, and what was answered to them.
+    """
+    at = np.concatenate([places[answered.at] for places, answered in groups])
+    order = np.argsort(at, kind="stable")
+    columns = zip(*(answered.arrays for _, answered in groups), strict=True)
+    arrays = [pa.concat_arrays(list(column)).take(pa.array(order)) for column in columns]
+    failed = {int(places[row]): said for places, answered in groups for row, said in answered.failed.items()}
+    faults, before = [], 0
+    for _, answered in groups:
+        count = len(answered.at)
+        for fault in answered.faults:
+            rows = np.zeros(len(at), np.bool_)
+            rows[before : before + count] = fault.rows
+            faults.append(Fault(fault.column, fault.reason, rows[order], fault.message))
+        before += count
+    return Answered(at[order], arrays, failed, faults)

@@ -1,0 +1,127 @@
+"""Feeds: the values that a model's inputs are given, as columns of rows, and what is wrong with rows; no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.rules.fault import Fault
+from headrace.core.saved_model.interface import ModelInput
+from headrace.core.values.columns import Mask
+
+Numbers = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The values of one input, [rows] or [rows, n].
+
+    Attributes:
+        taken: the input.
+        numbers: what is not text; of the input's dtype, or float32 for bfloat16.
+        texts: text, one array a column: strings, binary, or either as a dictionary; never null.
+        lengths: of the rows' lists, where they are not all as long: [rows]. `numbers`, or the only one of `texts`, then
+            holds their values one row after the other, and `take` of rows of one length makes them [rows, n].
+    """
+
+    taken: ModelInput
+    numbers: Numbers | None = None
+    texts: tuple[pa.Array, ...] = ()
+    lengths: npt.NDArray[np.int64] | None = None
+
+    def slice(self, begin: int, end: int) -> Feed:
+        """Rows from `begin` up to `end`, without a copy."""
+        if self.lengths is not None:
+            return self.take(np.arange(begin, end))
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[begin:end])
+        return Feed(self.taken, None, tuple(text.slice(begin, end - begin) for text in self.texts))
+
+    def where(self, mask: Mask) -> Feed:
+        """Rows for which the mask holds."""
+        if self.lengths is not None:
+            return self.take(np.flatnonzero(mask))
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[mask])
+        chosen = pa.array(mask)
+        return Feed(self.taken, None, tuple(text.filter(chosen) for text in self.texts))
+
+    def take(self, at: npt.NDArray[np.int64]) -> Feed:
+        """The rows at these places; of lists of one length, dense."""
+        if self.lengths is not None:
+            return self._lists_at(self.lengths, at)
+        if self.numbers is not None:
+            return Feed(self.taken, self.numbers[at])
+        chosen = pa.array(at)
+        return Feed(self.taken, None, tuple(text.take(chosen) for text in self.texts))
+
+    def _lists_at(self, lengths: npt.NDArray[np.int64], at: npt.NDArray[np.int64]) -> Feed:
+        begins = np.cumsum(lengths) - lengths
+        kept = lengths[at]
+        inside = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
+        flat = np.repeat(begins[at], kept) + inside
+        width = int(kept[0]) if len(kept) and (kept == kept[0]).all() else None
+        if self.numbers is not None:
+            numbers = self.numbers[flat]
+            return (
+                Feed(self.taken, numbers, (), kept)
+                if width is None
+                else Feed(self.taken, numbers.reshape(len(kept), width))
+            )
+        texts = self.texts[0].take(pa.array(flat))
+        if width is None:
+            return Feed(self.taken, None, (texts,), kept)
+        places = np.arange(len(kept)) * width
+        return Feed(self.taken, None, tuple(texts.take(pa.array(places + column)) for column in range(width)))
+
+
+@dataclass
+class Feeds:
+    """All inputs of a batch, and what is wrong with its rows. Rows at fault hold values that mean nothing.
+
+    Attributes:
+        rows: how many.
+        feeds: one for each input.
+        faults: of all columns, in their order.
+    """
+
+    rows: int
+    feeds: list[Feed] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def rows_of_one_shape(feeds: Sequence[Feed]) -> list[npt.NDArray[np.int64]] | None:
+    """The places of rows whose lists are of the same lengths, group by group; None where all rows are."""
+    lengths = [feed.lengths for feed in feeds if feed.lengths is not None]
+    if not lengths:
+        return None
+    _, group = np.unique(np.stack(lengths, axis=1), axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+
+
+def joined_feeds(pieces: Sequence[Sequence[Feed]]) -> list[Feed]:
+    """The feeds of pieces of the rows as those of all of them; each has the same inputs.
+
+    Args:
+        pieces: one or more, without lists of several lengths.
+    """
+    return [_joined(list(feeds)) for feeds in zip(*pieces, strict=True)]
+
+
+def _joined(feeds: Sequence[Feed]) -> Feed:
+    taken = feeds[0].taken
+    if feeds[0].numbers is not None:
+        return Feed(taken, np.concatenate([feed.numbers for feed in feeds if feed.numbers is not None]))
+    columns = zip(*(feed.texts for feed in feeds), strict=True)
+    return Feed(taken, None, tuple(pa.concat_arrays([_binary(text) for text in column]) for column in columns))
+
+
+def _binary(texts: pa.Array) -> pa.Array:
+    plain = texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts
+    return plain.cast(pa.binary())

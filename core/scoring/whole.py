@@ -1,0 +1,65 @@
+"""Whole input: all rows of an input in one call of the model, for a model whose rows depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from headrace.core.errors import DataError
+from headrace.core.scoring.answered import Answered
+from headrace.core.scoring.bisect import RowsFailed
+from headrace.core.scoring.feeds import Feed, joined_feeds
+from headrace.core.scoring.scorer import Scorer
+from headrace.core.scoring.to_columns import columns_of, joined
+
+
+def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) -> Answered:
+    """The answers to all rows of an input, in one call that is filled up with nothing.
+
+    Args:
+        scorer: made for the whole input.
+        pieces: of the rows, each with one for each input; none is without rows.
+        rows: how many there are in all; without any, the model is not called.
+
+    Raises:
+        DataError: the model fails on them, their lists are of several lengths, or it takes another number of rows.
+        PlatformError: it fails for a reason that is not in the rows.
+    """
+    outputs, where = scorer.takes.outputs, scorer.source.saved_model
+    if not rows:
+        made = columns_of(joined([], outputs), outputs, 0)
+        return Answered(np.arange(0), made.arrays, {}, made.faults)
+    if len({_shape(feeds) for feeds in pieces}) > 1 or any(feed.lengths is not None for feed in pieces[0]):
+        raise DataError(
+            "the rows' lists are of several lengths, which one call of the model cannot take",
+            where=where,
+            expected="lists of one length, with --batch whole",
+        )
+    if scorer.takes.batch not in (None, rows):
+        raise DataError(
+            "the model takes another number of rows in a call than there are",
+            where=where,
+            expected=f"{scorer.takes.batch} rows, with --batch whole",
+            received=f"{rows:,} rows without a fault",
+        )
+    try:
+        answers = scorer.call(joined_feeds(pieces), rows)
+    except RowsFailed as error:
+        raise DataError(
+            "the model fails on the rows, which are all in one call",
+            where=where,
+            received=str(error),
+            fix="Remove the row that it fails on",
+        ) from error
+    made = columns_of(answers, outputs, rows)
+    return Answered(np.arange(rows), made.arrays, {}, made.faults)
+
+
+def _shape(feeds: Sequence[Feed]) -> tuple[Any, ...]:
+    """What a call's rows must have in common: the lengths of their lists."""
+    return tuple(
+        feed.lengths is not None or (len(feed.texts) if feed.numbers is None else feed.numbers.shape[1:])
+        for feed in feeds
+    )

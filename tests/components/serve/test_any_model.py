@@ -1,0 +1,176 @@
+"""JSON to and from models that others wrote: every dtype, lists, bytes, fixed batches, constants, TensorFlow 1."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tf1_models import estimator_model, session_model
+
+from headrace.components.serve import protocol
+from headrace.core.errors import DataError, UsageError
+from headrace.core.saved_model.find import find_source
+from headrace.core.saved_model.json_rows import NoPrediction
+
+Save = Callable[..., Any]
+
+
+def load(path: Path | str, **options: Any) -> Any:
+    from headrace.components.serve.model import Model
+
+    return Model(find_source(str(path)), **options)
+
+
+def spec(shape: Any = (None,), dtype: str = "float32", name: str = "x") -> Any:
+    import tensorflow as tf
+
+    return tf.TensorSpec(shape, dtype, name)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """`save(function, *specs)`: a loaded model of plain TensorFlow."""
+
+    def make(function: Callable[..., Any], *specs: Any, **options: Any) -> Any:
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.predict = tf.function(function, input_signature=specs)
+        tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.predict})
+        return load(tmp_path / "m", **options)
+
+    return make
+
+
+def ask(model: Any, rows: Any, form: str = "instances") -> Any:
+    answer = protocol.answer(model, json.dumps({form: rows}).encode(), columnar=True, max_instances=1000)
+    return json.loads(answer)["predictions" if form == "instances" else "outputs"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "bad"),
+    [
+        ("int64", [-(2**63), 2**63 - 1, 9007199254740993], [2**63, 1e300, 0.5, "1", None, True]),
+        ("uint8", [0, 255, 7], [-1, 256, 1e19, [1]]),
+        ("int32", [2**31 - 1, -(2**31)], [2**31]),
+        ("float64", [1e39, -1e300, 0.1, 1700000059.0], [10**400, "1", None]),
+        ("float32", [0.5, -2.0], [1e39, 1e300, 10**400]),
+        ("bfloat16", [0.5, 1.0], [1e39]),
+        ("bool", [True, False], [2, "x", None]),
+        ("string", ["a", "é"], [None, [], {"b64": "!"}, {"c": 1}]),
+    ],
+)
+def test_a_value_goes_in_by_the_type_of_the_input(save: Save, dtype: str, values: list[Any], bad: list[Any]) -> None:
+    specs = (spec(dtype=dtype), spec((None, 2), dtype, "l"), spec((None, None), dtype, "v"))
+
+    def same(x: Any, l: Any, v: Any) -> Any:  # noqa: E741 - the input's name
+        return {"x": x, "l": l, "v": v}
+
+    model = save(same, *specs)
+    rows = [{"x": value, "l": [value, value], "v": [value] * (at + 1)} for at, value in enumerate(values)]
+    assert ask(model, rows) == rows
+    columns = {name: [row[name] for row in rows] for name in ("x", "l", "v")}
+    assert ask(model, columns, "inputs") == columns
+    for wrong in bad:
+        for name, value, place in (("x", wrong, "x"), ("l", [values[0], wrong], r"l\[1\]"), ("v", [wrong], r"v\[0\]")):
+            with pytest.raises(DataError, match=rf"instances\[1\]\.{place}: "):
+                ask(model, [rows[0], {**rows[0], name: value}])
+
+
+def test_lists_of_another_length_and_no_lists_are_refused(save: Save) -> None:
+    model = save(lambda x, one: {"y": x[:, 0] + one[:, 0]}, spec((None, 2)), spec((None, 1), name="one"))
+    assert ask(model, [{"x": [1, 2], "one": 3}, {"x": [4, 5], "one": [6]}]) == [4.0, 10.0]
+    for value, said in (([1], "the array is of another length. Expected an array of 2 values"), (1, "it is a number")):
+        with pytest.raises(DataError, match=rf"instances\[0\].x: {said}"):
+            ask(model, [{"x": value, "one": 1}])
+
+
+def test_bytes_go_in_and_come_out_as_base64(save: Save) -> None:
+    import tensorflow as tf
+
+    def answer(x: Any) -> Any:
+        n = tf.strings.length(x)
+        raw = tf.map_fn(tf.io.serialize_tensor, n, fn_output_signature=tf.string)
+        return {"n": n, "raw": raw, "pair": tf.stack([raw, raw], 1), "echo": x, "echo_bytes": x}
+
+    model = save(answer, spec(dtype="string"))
+    encoded = base64.b64encode(b"\x89PNG\r\n").decode()
+    raw = base64.b64encode(tf.io.serialize_tensor(2).numpy()).decode()
+    (row,) = ask(model, [{"x": "ab"}])
+    assert row == {
+        "n": 2,
+        "raw": {"b64": raw},
+        "pair": [{"b64": raw}] * 2,
+        "echo": "ab",
+        "echo_bytes": {"b64": base64.b64encode(b"ab").decode()},
+    }
+    with pytest.raises(NoPrediction, match=r"the model's output echo is not UTF-8 text"):
+        ask(model, [{"x": {"b64": encoded}}])
+
+
+def test_a_request_may_have_lists_of_several_lengths(save: Save) -> None:
+    import tensorflow as tf
+
+    model = save(lambda x: {"total": tf.reduce_sum(x, 1), "same": x / 1.0}, spec((None, None)))
+    rows = [[1.0, 2.0], [3.0], [], [4.0, 5.0]]
+    answers = ask(model, [{"x": row} for row in rows])
+    assert answers == [{"same": row, "total": sum(row)} for row in rows]
+
+
+def test_calls_have_the_fixed_number_of_rows(save: Save) -> None:
+    model = save(lambda x: {"y": x * 2}, spec((4,)))
+    assert ask(model, [{"x": n} for n in range(9)]) == [2.0 * n for n in range(9)]
+    import tensorflow as tf
+
+    with pytest.raises(DataError, match="rows are not independent"):
+        save(lambda x: {"y": tf.sort(x)}, spec((4,)))
+
+
+def test_constants_are_given_when_the_server_starts(save: Save) -> None:
+    specs = (spec(), spec((), name="limit"))
+    model = save(lambda x, limit: {"y": x > limit}, *specs, constants={"limit": "1.5"})
+    assert ask(model, [{"x": 1}, {"x": 2}]) == [False, True]
+    with pytest.raises(UsageError, match=r"--constant.*Expected NAME=VALUE for limit \(float32\)"):
+        save(lambda x, limit: {"y": x > limit}, *specs)
+
+
+def test_a_key_that_the_model_computes_with_must_be_there(save: Save) -> None:
+    import tensorflow as tf
+
+    def answer(key: Any, x: Any) -> Any:
+        return {"key": tf.identity(key), "y": tf.strings.length(key), "x": x}
+
+    model = save(answer, spec(dtype="string", name="key"), spec())
+    assert ask(model, [{"key": "abc", "x": 1}]) == [{"key": "abc", "x": 1.0, "y": 3}]
+    with pytest.raises(DataError, match=r"instances\[0\].key: the feature is missing"):
+        ask(model, [{"x": 1}])
+    assert "key_input" not in json.loads(protocol.metadata(model))["metadata"]
+
+
+def test_graphs_of_tensorflow_1_and_signatures_by_name(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model = load(session_model(tmp_path / "a", [["serve", "gpu"]]), signature="predict")
+    assert ask(model, [{"x": [1, 2], "w": "b"}, {"x": [3, 4], "w": "a"}]) == [
+        {"index": 1, "y": [3.0]},
+        {"index": 0, "y": [7.0]},
+    ]
+    example = tf.train.Example()
+    example.features.feature["age"].float_list.value.append(2.0)
+    example.features.feature["word"].bytes_list.value.append(b"b")
+    encoded = {"b64": base64.b64encode(example.SerializeToString()).decode()}
+    path = estimator_model(tmp_path / "b", ["a", "b"])
+    assert ask(load(path), [{"inputs": encoded}]) == [[3.0]]
+    named = load(path, signature="classification")
+    assert ask(named, [{"inputs": encoded}]) == [{"classes": ["up", "down"], "scores": [3.0, -3.0]}]
+    assert list(json.loads(protocol.metadata(named))["metadata"]["signature_def"]["signature_def"]) == [
+        "classification"
+    ]
+    with pytest.raises(DataError, match=r"signature_name: the signature is not served. Expected classification"):
+        protocol.answer(named, b'{"instances": [{}], "signature_name": "x"}', columnar=True, max_instances=9)
+    with pytest.raises(DataError, match="Received: classification, predict, raw, regression, serving_default"):
+        load(path, signature="other")

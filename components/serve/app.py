@@ -14,8 +14,8 @@ from headrace.components.serve.engine import Engine, Limits, Overloaded
 from headrace.components.serve.metrics import CONTENT_TYPE, Metrics
 from headrace.components.serve.protocol import Predictor
 from headrace.core.errors import HeadraceError, UserError
-from headrace.core.saved_model.json_rows import NoPrediction
-from headrace.core.saved_model.refused_rows import RowsRefused
+from headrace.core.saved_model.json.refused_rows import RowsRefused
+from headrace.core.saved_model.json.rows import NoPrediction
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.saved_model.json_columns import Columns
+from headrace.core.saved_model.json.columns import Columns
 
 Places = npt.NDArray[np.int64]
 

@@ -17,9 +17,10 @@ from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.find import Source
 from headrace.core.saved_model.independence import answers_to, check_independence, trial_rows, with_binary
 from headrace.core.saved_model.interface import SERVING_DEFAULT, Takes
-from headrace.core.saved_model.json_columns import Columns, Interface, columns_from_instances
-from headrace.core.saved_model.json_rows import NoPrediction
-from headrace.core.saved_model.json_tensors import TensorInput
+from headrace.core.saved_model.json.columns import Columns, Interface, columns_from_instances
+from headrace.core.saved_model.json.refused_rows import RowsRefused
+from headrace.core.saved_model.json.rows import NoPrediction
+from headrace.core.saved_model.json.tensors import TensorInput
 from headrace.core.saved_model.loaded import (
     PLATFORM_ERRORS,
     OpError,
@@ -28,7 +29,6 @@ from headrace.core.saved_model.loaded import (
     check_answers,
     constant_tensors,
 )
-from headrace.core.saved_model.refused_rows import RowsRefused
 
 _KINDS = {tf.float32: "numeric", tf.float64: "numeric", tf.string: "categorical"}
 

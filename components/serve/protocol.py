@@ -9,9 +9,10 @@ from typing import Any, NoReturn, Protocol
 
 from headrace.core.errors import DataError
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.saved_model import json_columns, json_rows
 from headrace.core.saved_model.interface import KEY, KEY_INPUT
-from headrace.core.saved_model.json_columns import Columns, Interface
+from headrace.core.saved_model.json import columns as json_columns
+from headrace.core.saved_model.json import rows as json_rows
+from headrace.core.saved_model.json.columns import Columns, Interface
 
 _FIELDS = ("instances", "inputs", "parameters", "signature_name")
 

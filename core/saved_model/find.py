@@ -13,7 +13,8 @@ from headrace.core.artifacts.model import ModelArtifact, open_model
 from headrace.core.errors import DataError, UsageError
 from headrace.core.rules.mode import Mode
 from headrace.core.rules.model import ModelRules
-from headrace.core.saved_model.json_columns import Input, Interface
+from headrace.core.saved_model.json.columns import Interface
+from headrace.core.saved_model.json.inputs import Input
 from headrace.core.values.spellings import spellings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")

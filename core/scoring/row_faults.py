@@ -19,7 +19,7 @@ from headrace.core.rows.validate import quarantine
 from headrace.core.rules.column import bytes_fault, key_fault
 from headrace.core.rules.fault import Fault, shown
 from headrace.core.sources.source import Rows
-from headrace.core.values.columns import Mask, json_value
+from headrace.core.values.columns import Mask, json_value, texts
 
 _NONE: Mapping[str, pa.Array] = MappingProxyType({})
 

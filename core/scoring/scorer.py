@@ -40,6 +40,7 @@ from headrace.core.tensorflow_import import import_tensorflow
 # Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
 _MIXED_ROWS = 20 * BLOCK_ROWS
 
+
 class RowScorer:
     """Rows to predictions around a model, wherever that is: a subclass says how it is called.
 
@@ -133,6 +134,7 @@ class RowScorer:
         more, derived = derived_faults(rules, feeds.feeds, feeds.rows)
         names = {taken.columns[0]: taken.name for taken in self.takes.inputs}
         return sorted([*found, *more], key=lambda f: rules.position(names.get(str(f.column), f.column))), derived
+
     def _by_shape(self, feeds: list[Feed], rows: int) -> Answered:
         """The answers as columns; rows whose lists are as long as each other's are called together."""
         groups = rows_of_one_shape(feeds) if rows else None

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import ModelOutput
-from headrace.core.scoring.feeds import Fault
 from headrace.core.scoring.predictor import not_finite
 from headrace.core.values.columns import Mask
 

@@ -25,7 +25,11 @@ class TFRecordSource:
     """TFRecord files of tf.train.Example. A file with a record of another type is unreadable."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The features of the first records, by name; text if all values are bytes in UTF-8."""
+        """The features of the first records, by name; text if all values are bytes in UTF-8.
+
+        The column `EXAMPLE_COLUMN`, which is each whole record, is there if it is in `wanted`.
+        """
+        whole = [(EXAMPLE_COLUMN, pa.binary())] if EXAMPLE_COLUMN in wanted else []
         for records in self._records(path, _SAMPLE):
             batch = _decoded(path, records, None)
             return [*((field.name, _as_text(batch.column(field.name)).type) for field in batch.schema), *whole]

@@ -19,7 +19,7 @@ from support.command import headrace
 from support.taxi import taxi_table, write_taxi
 
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.json_columns import columns_from_instances
+from headrace.core.saved_model.json.columns import columns_from_instances
 from headrace.core.saved_model.loaded import SavedModel
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records

@@ -21,9 +21,10 @@ from headrace.core.artifacts.quarantine import Fault
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import and_key
 from headrace.core.saved_model.interface import Takes
+from headrace.core.scoring.answered import Said
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.feeds import Feed
-from headrace.core.scoring.scorer import RowScorer, Said
+from headrace.core.scoring.scorer import RowScorer
 from headrace.core.scoring.to_columns import Answer, joined
 
 Made = TypeVar("Made")

@@ -14,7 +14,7 @@ from support.tf1_models import estimator_model, session_model
 from headrace.components.serve import protocol
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.json_rows import NoPrediction
+from headrace.core.saved_model.json.rows import NoPrediction
 
 Save = Callable[..., Any]
 

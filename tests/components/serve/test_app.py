@@ -17,8 +17,8 @@ from headrace.components.serve.app import App, Routes
 from headrace.components.serve.engine import Limits
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.json_columns import Columns, Interface
-from headrace.core.saved_model.json_rows import NoPrediction
+from headrace.core.saved_model.json.columns import Columns, Interface
+from headrace.core.saved_model.json.rows import NoPrediction
 
 ROWS = [
     {"key": "a", "mother_age": 30, "gestation_weeks": 40.0, "plurality": 1, "mother_smokes": True},

@@ -12,9 +12,9 @@ import pytest
 
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.json_columns import columns_from_instances
-from headrace.core.saved_model.json_rows import NoPrediction
-from headrace.core.saved_model.json_tensors import TensorInput
+from headrace.core.saved_model.json.columns import columns_from_instances
+from headrace.core.saved_model.json.rows import NoPrediction
+from headrace.core.saved_model.json.tensors import TensorInput
 
 
 def load(path: Path) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.json_columns import Input
+from headrace.core.saved_model.json.inputs import Input
 
 
 def test_a_model(tmp_path: Path, make_model: Callable[..., Path]) -> None:

@@ -25,11 +25,11 @@ from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.binding import declared
 from headrace.core.saved_model.find import Source, find_source
 from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
-from headrace.core.saved_model.json_columns import columns_from_inputs, columns_from_instances
-from headrace.core.saved_model.refused_rows import RowsRefused
+from headrace.core.saved_model.json.columns import columns_from_inputs, columns_from_instances
+from headrace.core.saved_model.json.refused_rows import RowsRefused
+from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.scorer import RowScorer, Scored
 from headrace.core.scoring.to_columns import Answer
-from headrace.core.scoring.feeds import Feed
 from headrace.core.sources.json_values import column_of
 from headrace.core.sources.source import Part, Rows
 

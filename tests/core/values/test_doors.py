@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_csv
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.validate import validate
-from headrace.core.saved_model.json_columns import Input, Interface, columns_from_instances
+from headrace.core.saved_model.json.columns import Interface, columns_from_instances
+from headrace.core.saved_model.json.inputs import Input
 from headrace.core.sources.open import list_parts, read_part
 from headrace.core.sources.source import Part, Rows
 from headrace.core.tfrecord.encoding import encode

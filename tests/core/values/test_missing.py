@@ -17,7 +17,8 @@ from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.validate import validate
 from headrace.core.saved_model.interface import ModelInput
-from headrace.core.saved_model.json_columns import Input, Interface, columns_from_instances
+from headrace.core.saved_model.json.columns import Interface, columns_from_instances
+from headrace.core.saved_model.json.inputs import Input
 from headrace.core.scoring.to_tensors import feeds_of
 from headrace.core.sources.source import Part, Rows
 from headrace.core.values.columns import blank

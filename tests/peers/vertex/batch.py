@@ -57,7 +57,7 @@ def our_server(folder: Path) -> Container:
     from headrace.components.serve import protocol
     from headrace.components.serve.model import Model
     from headrace.core.saved_model.find import find_source
-    from headrace.core.saved_model.json_rows import NoPrediction
+    from headrace.core.saved_model.json.rows import NoPrediction
 
     model = Model(find_source(str(folder)))
 

@@ -12,7 +12,7 @@ import pytest
 from headrace.components.score.endpoint.not_finite import NotFinite, answers_around, blank, rows_said
 from headrace.components.serve.protocol import refusal
 from headrace.core.saved_model.interface import ModelOutput
-from headrace.core.saved_model.json_rows import NotFinite as Refused
+from headrace.core.saved_model.json.rows import NotFinite as Refused
 from headrace.core.scoring.bisect import RowsFailed
 from headrace.core.scoring.to_columns import Answer
 

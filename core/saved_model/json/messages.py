@@ -31,8 +31,3 @@ def shown(value: Any) -> str:
 def _show_int(value: int) -> str:
     # Python refuses to print integers of thousands of digits.
     return str(value) if abs(value) < 10**80 else "an integer of more than 80 digits"
-
-
-def shown_name(name: str) -> str:
-    """A name as a message shows it, cut short."""
-    return name if len(name) <= 80 else f"{name[:77]}..."

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
-from headrace.core.saved_model.json_columns import Input, Interface, columns_from_inputs, columns_from_instances
-from headrace.core.saved_model.json_rows import NotFinite, columns_from_outputs, rows_from_outputs
+from headrace.core.saved_model.json.columns import Interface, columns_from_inputs, columns_from_instances
+from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.rows import NotFinite, columns_from_outputs, rows_from_outputs
 
 INTERFACE = Interface(
     (

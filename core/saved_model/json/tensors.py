@@ -16,8 +16,8 @@ import numpy.typing as npt
 from headrace.core.errors import DataError
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import FLOATS, INTEGERS, ModelInput
-from headrace.core.saved_model.json_columns import Input, texts_or_bytes
-from headrace.core.saved_model.json_messages import kind_of, shown
+from headrace.core.saved_model.json.inputs import Input, texts_or_bytes
+from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.values.scalars import text_of
 
 Where = Callable[[int], str]

@@ -1,0 +1,1 @@
+"""JSON of requests and responses: rows to columns of features, predictions to rows, and refusals."""

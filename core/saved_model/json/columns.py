@@ -1,0 +1,188 @@
+"""JSON instances to columns of features: one piece for online and batch use.
+
+Columns are numpy arrays of one length: float32 or float64 for a number, as the signature takes it (NaN where it is
+missing), object arrays of str for a category or the key ("" where it is missing). Texts are as `core.values` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.rules.fault import Fault
+from headrace.core.rules.model import ModelRules
+from headrace.core.saved_model.json.inputs import Input, encodable
+from headrace.core.saved_model.json.messages import kind_of, shown
+from headrace.core.saved_model.json.refused_rows import refuse
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a model takes.
+
+    Args:
+        inputs: the features, in the order in which messages name them.
+        takes_key: the model passes a key through; instances may then have a `key`.
+        key_name: the key's column in the user's table, which instances may use in place of `key`.
+        rules: of a Model; None for other SavedModels.
+    """
+
+    inputs: tuple[Input, ...]
+    takes_key: bool = False
+    key_name: str | None = None
+    rules: ModelRules | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of an instance that are read; others are ignored."""
+        keys = ("key", *((self.key_name,) if self.key_name not in (None, "key") else ())) if self.takes_key else ()
+        return (*(i.name for i in self.inputs), *(k for k in keys if k is not None))
+
+
+def columns_from_instances(
+    instances: Sequence[Any], interface: Interface, tell: Callable[[RuleCounts], None] | None = None
+) -> Columns:
+    """Rows, each an object of features by name, as columns.
+
+    A number or a boolean for a category becomes its text, or the category that says it: 1 and 1.0 are "1". Fields that
+    the model does not take are ignored.
+
+    Args:
+        instances: of a request.
+        interface: of the model.
+        tell: told how many rows broke a Model's rules.
+
+    Returns:
+        A column for each feature, and `key` if any instance has one.
+
+    Raises:
+        RowsRefused: rows break the rules of the Model.
+        DataError: an instance that is no object, or, of another SavedModel, a missing feature or a value of the wrong
+            type; with the instance's index, the feature, what was expected and what came.
+    """
+    for index, instance in enumerate(instances):
+        if not isinstance(instance, dict):
+            raise DataError(
+                "it is not an object",
+                where=f"instances[{index}]",
+                expected='{"FEATURE": value, ...}',
+                received=shown(instance),
+            )
+    columns: Columns = {}
+    faults: list[Fault] = []
+    for feature in interface.inputs:
+        values = [instance.get(feature.name) for instance in instances]
+        columns[feature.name] = feature.read(values, _place("instances[{}].{}", feature.name), faults)
+    if interface.rules is not None:
+        refuse(
+            interface.rules,
+            columns,
+            faults,
+            lambda row, name: instances[row].get(name),
+            lambda row, name: f"instances[{row}].{name}",
+            lambda row: [name for name in instances[row] if name not in interface.names],
+            tell,
+        )
+    if interface.takes_key:
+        keys = [_either_key(instance, index, interface) for index, instance in enumerate(instances)]
+        if any(key is not None for key in keys):
+            columns["key"] = _keys(keys, _place("instances[{}].{}", "key"))
+    return columns
+
+
+def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleCounts], None] | None = None) -> Columns:
+    """An object of columns by name - TensorFlow Serving's columnar format - as columns.
+
+    Returns:
+        A column for each feature, and `key` if it is there.
+
+    Raises:
+        RowsRefused, DataError: as `columns_from_instances`, or columns that are not arrays of one length.
+    """
+    if not isinstance(inputs, dict):
+        raise DataError(
+            "it is not an object", where="inputs", expected='{"FEATURE": [values], ...}', received=shown(inputs)
+        )
+    rows: int | None = None
+    first = ""
+    for name, values in inputs.items():
+        if name not in interface.names:
+            continue
+        if not isinstance(values, list):
+            raise DataError(
+                "it is not an array", where=f"inputs.{name}", expected="one value a row", received=shown(values)
+            )
+        if rows is not None and len(values) != rows:
+            raise DataError(
+                "the columns differ in length",
+                where=f"inputs.{name}",
+                expected=f"{rows} values, as in {first}",
+                received=str(len(values)),
+            )
+        rows, first = len(values), first or name
+    columns: Columns = {}
+    faults: list[Fault] = []
+    given: dict[str, list[Any]] = {}
+    if rows is None:
+        # What the model does not take still says how many rows there are.
+        rows = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
+    for feature in interface.inputs:
+        values = inputs.get(feature.name)
+        if values is None:
+            values = [None] * rows
+            if not feature.optional and feature.rule is None:
+                raise DataError("the feature is missing", where=f"inputs.{feature.name}", expected="one value a row")
+        given[feature.name] = values
+        columns[feature.name] = feature.read(values, _place("inputs.{1}[{0}]", feature.name), faults)
+    if interface.rules is not None:
+        refuse(
+            interface.rules,
+            columns,
+            faults,
+            lambda row, name: given[name][row],
+            lambda row, name: f"inputs.{name}[{row}]",
+            lambda _: [name for name in inputs if name not in interface.names],
+            tell,
+        )
+    named = [name for name in ("key", interface.key_name) if name is not None and name in inputs]
+    if interface.takes_key and named:
+        columns["key"] = _keys(inputs[named[0]], _place("inputs.{1}[{0}]", named[0]))
+    return columns
+
+
+def _place(pattern: str, name: str) -> Callable[[int], str]:
+    return lambda index: pattern.format(index, name)
+
+
+def _keys(values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    texts = []
+    for index, value in enumerate(values):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+            raise DataError(
+                f"the key is {kind_of(value)}",
+                where=where(index),
+                expected="a string or an integer",
+                received=shown(value),
+            )
+        texts.append("" if value is None else str(value))
+    return encodable(texts, where)
+
+
+def _either_key(instance: Mapping[str, Any], index: int, interface: Interface) -> Any:
+    given = [name for name in ("key", interface.key_name) if name is not None and instance.get(name) is not None]
+    if interface.key_name != "key" and len(given) == 2:
+        raise DataError(
+            "the key is there twice",
+            where=f"instances[{index}]",
+            expected=f"key or {interface.key_name}",
+            received="both",
+        )
+    return instance[given[0]] if given else None

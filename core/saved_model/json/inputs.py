@@ -1,0 +1,209 @@
+"""JSON values of one feature, as a column: numbers, texts, and bytes as {"b64": ...}.
+
+Columns are numpy arrays of one length: float32 or float64 for a number, as in the signature (NaN where it is missing),
+object arrays of str for a category or the key ("" where it is missing). Texts are as in `core.values`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core.errors import DataError
+from headrace.core.rules.column import Rule
+from headrace.core.rules.fault import Fault
+from headrace.core.saved_model.json.messages import kind_of, shown
+from headrace.core.saved_model.json.rules import ruled_column
+from headrace.core.values.scalars import text_of
+
+
+@dataclass(frozen=True)
+class Input:
+    """A feature that the model takes.
+
+    Args:
+        name: its name in the signature and in JSON.
+        kind: a number, or a category held as text.
+        optional: it may be missing or null.
+        dtype: of a number, in the signature.
+        spellings: of a category learned from text, how it spells numbers and booleans; see `values.spellings`.
+        missing: texts that stand for a missing value, beside the empty one.
+        column: where files have it, if that is another name; JSON has `name`.
+        rule: which values a Model allows; None for inputs of other SavedModels.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    optional: bool = False
+    dtype: str = "float32"
+    spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    missing: tuple[str, ...] = ()
+    column: str | None = None
+    rule: Rule | None = field(default=None, hash=False)
+
+    def read(
+        self, values: Sequence[Any], where: Callable[[int], str], faults: list[Fault] | None = None
+    ) -> npt.NDArray[Any]:
+        """The values of a feature as a column.
+
+        Args:
+            values: of the feature, as JSON has them.
+            where: place of a value, for messages.
+            faults: extended by the rules of a Model that values break.
+
+        Raises:
+            DataError: a value of another SavedModel is missing, or of the wrong type.
+        """
+        return _column(self, list(values), where, [] if faults is None else faults)
+
+
+def _column(feature: Input, values: list[Any], where: Callable[[int], str], faults: list[Fault]) -> npt.NDArray[Any]:
+    if feature.missing:
+        values = [None if isinstance(value, str) and value.strip() in feature.missing else value for value in values]
+    if feature.rule is not None:
+        if feature.kind == "numeric":
+            return ruled_column(feature.rule, feature.name, values, faults)
+        return encodable(ruled_column(feature.rule, feature.name, values, faults, feature.spellings), where)
+    if feature.kind == "numeric":
+        return _numbers(feature, values, where)
+    return _texts(feature, values, where)
+
+
+def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.floating[Any]]:
+    kinds = set(map(type, values))
+    if not kinds <= {int, float, type(None)}:
+        index = next(i for i, v in enumerate(values) if type(v) not in (int, float, type(None)))
+        raise DataError(
+            f"it is {kind_of(values[index])}",
+            where=where(index),
+            expected=_number(feature),
+            received=shown(values[index]),
+        )
+    if type(None) in kinds:
+        if not feature.optional:
+            raise _missing(feature, where(values.index(None)))
+        values = [float("nan") if value is None else value for value in values]
+    maximum = float(np.finfo(feature.dtype).max)
+    try:
+        wide = np.array(values, dtype=np.float64)
+        too_big = np.abs(wide) > maximum
+    except OverflowError:
+        too_big = np.array([abs(value) > maximum for value in values])
+    if too_big.any():
+        index = int(too_big.argmax())
+        raise DataError(
+            "the number is too big", where=where(index), expected=_number(feature), received=shown(values[index])
+        )
+    return wide.astype(feature.dtype)
+
+
+def _texts(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    if set(map(type, values)) != {str}:
+        values = [_text(value, feature, where, index) for index, value in enumerate(values)]
+    if not feature.optional and "" in values:
+        raise _missing(feature, where(values.index("")))
+    return encodable(values, where)
+
+
+def _text(value: Any, feature: Input, where: Callable[[int], str], index: int) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return _decoded(value, where(index)).decode("utf-8", "surrogateescape")
+    if isinstance(value, bool | int | float):
+        text = text_of(value)
+        spelled = feature.spellings.get(text, text)
+        if spelled:
+            return spelled
+        raise DataError(
+            "it is several of the model's categories", where=where(index), expected="a string", received=shown(value)
+        )
+    raise DataError(
+        f"it is {kind_of(value)}",
+        where=where(index),
+        expected="a string" + (" or null" if feature.optional else ""),
+        received=shown(value),
+    )
+
+
+def _decoded(value: Mapping[str, Any], where: str) -> bytes:
+    """The bytes of {"b64": "..."}.
+
+    Raises:
+        DataError: it is another object, or not base64.
+    """
+    try:
+        if set(value) != {"b64"}:
+            raise ValueError
+        return base64.b64decode(value["b64"], validate=True)
+    except (TypeError, ValueError):
+        raise DataError(
+            "it is an object",
+            where=where,
+            expected='a string, or {"b64": "..."} of bytes in base64',
+            received=shown(value),
+        ) from None
+
+
+def texts_or_bytes(feature: Input, values: Sequence[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    """Texts in UTF-8, and bytes as they are: [values] of bytes.
+
+    Raises:
+        DataError: a value is missing, or of the wrong type.
+    """
+    column = np.empty(len(values), dtype=object)
+    given = [index for index, value in enumerate(values) if not isinstance(value, dict)]
+    texts = _texts(feature, [values[index] for index in given], lambda at: where(given[at]))
+    for index, text in zip(given, texts, strict=True):
+        column[index] = text.encode()
+    for index, value in enumerate(values):
+        if isinstance(value, dict):
+            column[index] = _decoded(value, where(index))
+    return column
+
+
+def encodable(texts: Sequence[str] | npt.NDArray[np.object_], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+    """Texts as a column.
+
+    Raises:
+        DataError: one is not Unicode.
+    """
+    column = np.empty(len(texts), dtype=object)
+    column[:] = texts
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        for index, text in enumerate(texts):
+            # Half of a surrogate pair can be written in JSON, and is no character.
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise DataError(
+                    "the text is not Unicode",
+                    where=where(index),
+                    expected="whole characters",
+                    received=ascii(text)[:80],
+                ) from None
+    return column
+
+
+def _missing(feature: Input, where: str) -> DataError:
+    if feature.kind == "numeric":
+        return DataError("the feature is missing", where=where, expected="a number", received="null, or nothing")
+    return DataError(
+        "the feature is missing",
+        where=where,
+        expected="a string that is not empty",
+        received="an empty string, null, or nothing",
+    )
+
+
+def _number(feature: Input) -> str:
+    return f"a number of at most {np.finfo(feature.dtype).max:.2g}".replace("+", "") + (
+        " or null" if feature.optional else ""
+    )

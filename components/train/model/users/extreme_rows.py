@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.core.expressions.lower_numpy import derive
 from headrace.core.problem import Numeric, Problem
 
 _MAX_COLUMNS = 500
@@ -18,15 +19,18 @@ def extreme_rows(
 ) -> dict[str, Any]:
     """Adds to `rows` copies of the first one, each with the minimum or maximum of a number or an unseen category.
 
+    Derived features of the copies are computed from the changed columns, as the exported model computes them.
+
     Args:
-        problem: what was declared.
+        problem: the declaration.
         statistics: by column name, as in statistics.json.
-        rows: features and "key" by name, numpy arrays.
+        rows: features, the columns that derived ones read, and "key" by name, numpy arrays.
     """
     changed: list[tuple[str, Any]] = []
-    for column in problem.columns[:_MAX_COLUMNS]:
+    for column in problem.derivation.served[:_MAX_COLUMNS]:
         if isinstance(column, Numeric):
-            extremes = (statistics[column.name].get(name) for name in ("minimum", "maximum"))
+            measured = statistics.get(column.name, {})
+            extremes = (measured.get(name) for name in ("minimum", "maximum"))
             changed += [(column.name, value) for value in extremes if value is not None]
         elif column.vocabulary is None or column.max_unknown is not None:
             changed.append((column.name, _UNSEEN))
@@ -34,4 +38,12 @@ def extreme_rows(
     begin = len(rows["key"])
     for at, (name, value) in enumerate(changed, start=begin):
         copies[name][at] = value
+    read = {column.name: _plain(copies[column.name][begin:]) for column in problem.derivation.served}
+    for name, values in derive(problem.derivation.features, read).items():
+        copies[name][begin:] = [value.encode() for value in values] if values.dtype == object else values
     return copies
+
+
+def _plain(values: Any) -> Any:
+    """Values as expressions read them: texts as str."""
+    return np.array([text.decode() for text in values], object) if values.dtype == object else values

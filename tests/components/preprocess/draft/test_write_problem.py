@@ -16,6 +16,7 @@ from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Gate, Numeric, Splits
 from headrace.core.problem.file import ProblemFile, load_problem
+from headrace.core.sources.csv_dialect import CsvDialect
 
 BIRTHS = Path(__file__).parents[4] / "examples" / "natality" / "births.csv"
 
@@ -222,3 +223,35 @@ def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, st
 def test_a_file_that_is_written_otherwise_names_the_option(tmp_path: Path, header: str, row: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         of_csv(tmp_path, "\n".join([header, *[row] * 20]))
+
+
+def test_long_values_with_spaces_stay_whole(tmp_path: Path) -> None:
+    places = [f'corner of  Main Street and {n}th "Avenue", it\'s on the left side' for n in range(6)]
+    data = {"id": [f"k{n}" for n in range(60)], "place": places * 10, "y": noisy(60)}
+    assert of_table(tmp_path, data, label="y")[0].problem.columns == (
+        Categorical("place", vocabulary=places, max_unknown=0.05),
+    )
+
+
+def test_columns_of_one_name_are_left_out(tmp_path: Path) -> None:
+    rows = "".join(f"k{n},{n % 7 / 8},{n / 8},1,2\n" for n in range(60))
+    file, found = of_csv(tmp_path, f"id,x,y,z,z\n{rows}", label="y")
+    assert [column.name for column in file.problem.columns] == ["x"]
+    assert '"z" is left out' in found.source
+
+
+@pytest.mark.parametrize(
+    ("written", "option"),
+    [("{},5", "--csv decimal=,"), ("10{:03},5", "--csv decimal=,"), ("{},250", "--csv thousands=,")],
+    ids=["a comma", "without separators", "thousands"],
+)
+def test_numbers_in_another_notation_name_the_option(tmp_path: Path, written: str, option: str) -> None:
+    values = [written.format(n) for n in range(1, 61)]
+    rows = "".join(f"{n};{value};{n / 8}\n" for n, value in enumerate(values))
+    dialect = CsvDialect.parse(["delimiter=;"])
+    with pytest.raises(DataError, match=f'"x": its values look like .* such as "{values[0]}": give {option}'):
+        of_csv(tmp_path, f"id;x;y\n{rows}", label="y", csv=dialect)
+    problem = of_csv(
+        tmp_path, f"id;x;y\n{rows}", label="y", csv=CsvDialect.parse(["delimiter=;", option.removeprefix("--csv ")])
+    )[0].problem
+    assert [type(column) for column in problem.columns] == [Numeric]

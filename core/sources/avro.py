@@ -144,18 +144,19 @@ def _unpacked_size(file: Any, codec: str) -> int:
         return len(zlib.decompressobj(-15).decompress(content, MAXIMUM_BLOCK + 1))
     opened = bz2.open if codec == "bzip2" else lzma.open
     with opened(io.BytesIO(content)) as stream:
-        return len(stream.read(MAXIMUM_BLOCK + 1))
+        unpacked: bytes = stream.read(MAXIMUM_BLOCK + 1)
+    return len(unpacked)
 
 
 def _read_long(file: Any) -> int:
     """A number as Avro writes it: 7 bits per byte, the lowest first, zigzag."""
-    value = shift = 0
-    while True:
-        byte = file.read(1)[0]
+    value = 0
+    for shift in range(0, 70, 7):
+        byte: int = file.read(1)[0]
         value |= (byte & 0x7F) << shift
-        shift += 7
         if byte < 0x80:
             return (value >> 1) ^ -(value & 1)
+    raise ValueError("a number of more than 10 bytes")
 
 
 def _record_width(path: str, schema: Any) -> int:

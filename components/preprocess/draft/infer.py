@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.sources.csv.numbers import reading_option
-from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
-from headrace.core.values.columns import as_text, blank, is_text, logical
+from headrace.core.statistics.measure import CategoricalStatistics
+from headrace.core.values.columns import as_text, blank, is_bytes, is_text, logical
 from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
 from headrace.core.values.numbers import parse_numbers
 
@@ -121,7 +121,8 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     note = _why_neither(found, values, text)
     if note:
         return dataclasses.replace(found, note=note)
-    number = None if pa.types.is_boolean(values.type) else _as_number(found, values)
+    typed = pa.types.is_boolean(values.type) or is_bytes(values.type)
+    number = None if typed else _as_number(found, values)
     if number is not None and number.kind == "neither":
         return number
     if number is not None and not _few_whole_numbers(number):
@@ -172,17 +173,17 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
     present = ~missing & ~wrong
     if not present.any() or wrong.sum() > _WRONG * (len(values) - missing.sum()):
         return None
-    measured = NumericStatistics.measure(pa.array(parsed[present]))
-    whole = bool((parsed[present] == np.floor(parsed[present])).all())
+    numbers = parsed[present]
+    whole = bool((numbers == np.floor(numbers)).all())
     unique = found.unique and whole
     number = dataclasses.replace(
         found,
         kind="numeric",
         missing=int(missing.sum()),
         unique=unique,
-        low=measured.minimum,
-        high=measured.maximum,
-        middle=float(np.median(parsed[present])),
+        low=float(numbers.min()),
+        high=float(numbers.max()),
+        middle=float(np.median(numbers)),
         whole=whole,
         wrong=int(wrong.sum()),
     )

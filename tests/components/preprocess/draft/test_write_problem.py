@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import random
+import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,44 @@ def test_types_that_differ_in_files(tmp_path: Path) -> None:
     assert problem.columns == (Numeric("x", minimum=0, maximum=200),)
     assert '"z" is left out: b.parquet does not have it' in source
     assert '"w" is left out: a.parquet does not have it' in source
+
+
+_TEXTS = ["abc", "def", "ghi"] * 20
+_UUIDS = [uuid.UUID(int=0), uuid.UUID(int=1)]
+_NUMBERS = [f"{n * 37 % 61}.5" for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        *((pa.array(_TEXTS, kind), "abc,def,ghi") for kind in (pa.string_view(), pa.large_string(), pa.binary())),
+        (pa.array([text.encode() for text in _TEXTS], pa.binary(3)), "abc,def,ghi"),
+        (pa.array([text.encode() for text in _TEXTS]).dictionary_encode(), "abc,def,ghi"),
+        (pa.array([b"1", b"2", b"3"] * 20), "1,2,3"),
+        (
+            pa.array([bytes(15) + bytes([n % 2]) for n in range(60)], pa.uuid()),
+            f"{uuid.UUID(int=0)},{uuid.UUID(int=1)}",
+        ),
+        (pa.array([Decimal(n % 3) for n in range(60)], pa.decimal128(38, 9)), "0,1,2"),
+        (pa.array([n % 2 == 0 for n in range(60)]), "false,true"),
+        *((pa.array(_NUMBERS, kind), "numeric") for kind in (pa.string_view(), pa.large_string())),
+        (pa.array(_NUMBERS).dictionary_encode(), "numeric"),
+        (pa.array([b"\xff", b"a", b"b"] * 20), "it holds bytes that are not UTF-8 text"),
+        (pa.array([b"\xffa", b"bc"] * 30, pa.binary(2)), "it holds bytes that are not UTF-8 text"),
+        (pa.array([1e200 * n for n in range(60)]), "its numbers are too large for float32"),
+    ],
+)
+def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa.Array, expected: str) -> None:
+    columns = {"id": [f"k{n}" for n in range(60)], "x": noisy(60), "c": values, "y": noisy(61)[1:]}
+    file, found = of_table(tmp_path, columns, label="y")
+    if expected.startswith("it"):
+        assert [column.name for column in file.problem.columns] == ["x"]
+        assert f'"c" is left out: {expected}' in found.source
+        return
+    column = file.problem.columns[-1]
+    assert (",".join(sorted(column.vocabulary or ())) if isinstance(column, Categorical) else "numeric") == expected
+    config = PreprocessConfig(str(tmp_path / "table.parquet"), str(tmp_path / "examples"), "0" * 16)
+    assert preprocess(file, config).rows_out == 60
 
 
 @pytest.mark.parametrize(

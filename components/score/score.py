@@ -112,7 +112,7 @@ def situation_of(config: ScoreConfig) -> Situation:
 def _check_model(config: ScoreConfig) -> None:
     if config.model and not storage.exists(config.model):
         raise UsageError(
-            "there is no such model",
+            "the model does not exist",
             where=config.model,
             expected="a Model or a SavedModel",
             # A name that is wrong is not to be taken for a model that is only behind the endpoint.

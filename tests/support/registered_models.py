@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_PROBLEM = {"label": {"name": "y", "kind": "Numeric"}, "features": [{"name": "a", "kind": "Numeric"}]}
+
 
 def make_model(
     folder: Path,
@@ -21,7 +23,7 @@ def make_model(
     (folder / "saved_model" / "variables").mkdir(parents=True)
     (folder / "saved_model" / "saved_model.pb").write_text("graph")
     (folder / "saved_model" / "variables" / "variables.data").write_text(content)
-    for name, held in (("schema", {"columns": []}), ("problem", {"label": {}}), ("golden", {})):
+    for name, held in (("schema", {"columns": []}), ("problem", _PROBLEM), ("golden", {})):
         (folder / f"{name}.json").write_text(json.dumps(held))
     training: dict[str, Any] = {"model_version": version}
     if problem is not None:

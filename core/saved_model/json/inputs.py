@@ -6,7 +6,6 @@ object arrays of str for a category or the key ("" where it is missing). Texts a
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from headrace.core.errors import DataError
 from headrace.core.rules.column import Rule
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.json.messages import kind_of, shown
-from headrace.core.saved_model.json.rules import ruled_column
+from headrace.core.saved_model.json.rules import bytes_of, ruled_column
 from headrace.core.values.scalars import text_of
 
 
@@ -140,9 +139,7 @@ def _decoded(value: Mapping[str, Any], where: str) -> bytes:
         DataError: it is another object, or not base64.
     """
     try:
-        if set(value) != {"b64"}:
-            raise ValueError
-        return base64.b64decode(value["b64"], validate=True)
+        return bytes_of(value)
     except (TypeError, ValueError):
         raise DataError(
             "it is an object",

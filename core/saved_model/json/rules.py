@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError
-from headrace.core.rules.column import CategoryRule, NumberRule, Rule
+from headrace.core.rules.column import CategoryRule, NumberRule, Rule, bytes_fault
 from headrace.core.rules.fault import Fault
 from headrace.core.rules.model import faults_of
 from headrace.core.values.scalars import number_of, text_of
@@ -83,18 +84,27 @@ def _categories(
     rule: CategoryRule, name: str, values: Sequence[Any], faults: list[Fault], spellings: Mapping[str, str]
 ) -> npt.NDArray[np.object_]:
     column = np.empty(len(values), dtype=object)
-    nested: list[int] = []
+    nested, not_utf8 = np.zeros(len(values), np.bool_), np.zeros(len(values), np.bool_)
     if set(map(type, values)) == {str}:
         column[:] = values
     else:
         for row, value in enumerate(values):
-            if isinstance(value, list | dict):
-                nested.append(row)
-            column[row] = _text(name, value, spellings)
-    if nested:
-        rows = np.zeros(len(values), np.bool_)
-        rows[nested] = True
-        faults.append(Fault(name, "malformed_row", rows, lambda value: f"{name} is {value}, which is not one value"))
+            try:
+                plain = bytes_of(value).decode() if isinstance(value, dict) else value
+            except UnicodeDecodeError:
+                not_utf8[row], plain = True, None
+            except (TypeError, ValueError):
+                nested[row], plain = True, None
+            nested[row] |= isinstance(plain, list)
+            column[row] = _text(name, plain, spellings)
+    rows = nested | not_utf8
+    if rows.any():
+        if nested.any():
+            faults.append(
+                Fault(name, "malformed_row", nested, lambda value: f"{name} is {value}, which is not one value")
+            )
+        if not_utf8.any():
+            faults.append(bytes_fault(name, not_utf8))
         found = faults_of(rule, name, np.where(rows, "-", column))
         for fault in found:
             fault.rows = fault.rows & ~rows
@@ -104,10 +114,21 @@ def _categories(
     return column
 
 
+def bytes_of(value: Mapping[str, Any]) -> bytes:
+    """The bytes of {"b64": "..."}.
+
+    Raises:
+        TypeError, ValueError: it is another object, or not base64.
+    """
+    if set(value) != {"b64"}:
+        raise ValueError("not bytes in base64")
+    return base64.b64decode(value["b64"], validate=True)
+
+
 def _text(name: str, value: Any, spellings: Mapping[str, str]) -> str:
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, list | dict) or (isinstance(value, float) and math.isnan(value)):
+    if value is None or isinstance(value, list) or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = text_of(value)
     spelled = spellings.get(text, text)

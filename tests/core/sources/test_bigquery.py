@@ -15,7 +15,7 @@ from headrace.components.preprocess.check import check_data
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.cloud import bigquery as service
-from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.errors import DataError, NothingToDo, PlatformError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.sources.bigquery import Query, Table, parse
 from headrace.core.sources.open import data_version, expected_rows, list_parts, read_part, source_of
@@ -90,7 +90,7 @@ def test_early_refusals(births: str, make_table: Make) -> None:
     with pytest.raises(DataError, match='there is no column "plurality"'):
         check_data(PROBLEM_FILE.problem, f"bigquery://{without}")
     empty = make_table(TABLE.slice(0, 0))
-    with pytest.raises(DataError, match="there are no rows"):
+    with pytest.raises(NothingToDo, match="there are no rows"):
         check_data(PROBLEM_FILE.problem, f"bigquery://{empty}")
     with pytest.raises(DataError, match="the table does not exist"):
         check_data(PROBLEM_FILE.problem, f"{births}_gone")

@@ -178,7 +178,7 @@ REPORTS: dict[str, tuple[Callable[[Workplace], str], Callable[[Any], bool]]] = {
     "predictions status": (predictions, lambda found: found["rows"] + 0 > 1400),
 }
 # Shown with a platform's server, in tests of submission.
-ELSEWHERE = {"schedule list"}
+ELSEWHERE = {"schedule list", *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show"))}
 
 
 @pytest.mark.parametrize("name", list(REPORTS))

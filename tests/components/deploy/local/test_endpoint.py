@@ -37,7 +37,7 @@ def test_the_state_is_written_and_read_back(tmp_path: Path) -> None:
 
 def test_a_state_from_before_rules_enforces_them(tmp_path: Path) -> None:
     folder = EndpointFolder(str(tmp_path))
-    folder.write(state("v2", "v1"))
+    folder.write(state("v2", "v1"), None)
     path = tmp_path / "endpoint.json"
     said = json.loads(path.read_text())
     del said["rules"]

@@ -32,7 +32,7 @@ def test_servers_are_started_in_the_mode_of_the_deployment_and_a_rollback_keeps_
     folder = EndpointFolder(endpoint)
     for version, model in models.items():
         folder.publish(model, version)
-    folder.write(EndpointState("natality", "v2", "v1", None, None, rules="warn"))
+    folder.write(EndpointState("natality", "v2", "v1", None, None, rules="warn"), folder.read())
     with pytest.raises(PlatformError, match="not started"):
         rollback(endpoint)
     assert modes == ["enforce", "warn", "warn"]

@@ -391,7 +391,7 @@ def test_a_text_that_json_cannot_hold_is_the_row_s_fault(
     race = [b"\xff" if i == 17 else value.encode() for i, value in enumerate(batch["mother_race"].to_pylist())]
     at = batch.schema.get_field_index("mother_race")
     scored = scorer.score(rows_of(batch.set_column(at, "mother_race", pa.array(race, pa.binary()))))
-    assert [(row.row, row.fault.reason) for row in scored.quarantined] == [(18, "model_failed")]
+    assert [(row.row, row.fault.reason) for row in scored.quarantined] == [(18, "not_utf8")]
     assert scored.predictions.num_rows == 99
 
 

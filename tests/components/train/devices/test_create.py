@@ -181,6 +181,6 @@ def test_what_a_tpu_gets_has_static_shapes_and_no_strings(
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(model.core.trainable_variables)
     step = replica_step(model.core, Criterion(model.core, objective, 1), optimizer, xla=True)
-    text = step.experimental_get_compiler_ir(*next(iter(batches)))(stage="hlo")
+    text = step.experimental_get_compiler_ir(*next(iter(batches)), None)(stage="hlo")
     assert "HloModule" in text
     assert {inputs.dtype for inputs in model.whole.inputs} == {"float32", "string"}

@@ -32,7 +32,8 @@ def fired(platform: Platform, schedule: str) -> tuple[dict[str, Any], dict[str, 
     service = platform.server.vertex
     run = service.finish(service.fire(schedule))
     told = json.loads(type(run).to_json(run))
-    tasks = told["pipelineSpec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    dags = [component["dag"] for component in told["pipelineSpec"]["components"].values() if "dag" in component]
+    tasks = {name: task for dag in dags for name, task in dag["tasks"].items()}
     return told["runtimeConfig"]["parameterValues"], tasks
 
 

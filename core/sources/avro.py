@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import lzma
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -35,6 +38,10 @@ _BROKEN = (
     StopIteration,
     RecursionError,
 )
+# Maximum size of a block without compression: as a file of 1 MB may hold a block of 1 GB, a limit bounds the memory.
+MAXIMUM_BLOCK = 128 << 20
+# Deflate is at most this many times shorter than its content.
+_DEFLATE_RATIO = 1032
 
 
 class AvroSource:
@@ -59,7 +66,7 @@ class AvroSource:
             waiting: list[Any] = []
             end = 0
             width = _record_width(path, blocks.writer_schema)
-            for block in blocks:
+            for block in _bounded(path, file, blocks):
                 held = block.bytes_.getbuffer().nbytes
                 if not 0 <= block.num_records * width <= held:
                     raise UnreadableFile(
@@ -89,8 +96,8 @@ class AvroSource:
 
     def expected_rows(self, path: str) -> int:
         """Estimates the rows from those of the first block."""
-        with _opened(path) as (_, blocks):
-            for block in blocks:
+        with _opened(path) as (file, blocks):
+            for block in _bounded(path, file, blocks):
                 share = storage.size(path) / max(int(block.size), 1)
                 return max(1, round(int(block.num_records) * share))
         return 1
@@ -103,6 +110,53 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
             yield file, fastavro.block_reader(file)
         except _BROKEN as error:
             raise damaged(path, "Avro", error) from error
+
+
+def _bounded(path: str, file: Any, blocks: Any) -> Iterator[Any]:
+    """The blocks, of which each is measured before it is decompressed."""
+    while True:
+        start = file.tell()
+        with suppress(*_BROKEN, OSError, EOFError, lzma.LZMAError):
+            # What is damaged is found and named when the block is read.
+            size = _unpacked_size(file, blocks.codec)
+            if size > MAXIMUM_BLOCK:
+                raise UnreadableFile(
+                    "a block is too long",
+                    where=f"{path}, byte {start}",
+                    expected=f"at most {MAXIMUM_BLOCK >> 20} MiB without compression",
+                )
+        file.seek(start)
+        block = next(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+def _unpacked_size(file: Any, codec: str) -> int:
+    """The size of the next block's content, or a little more than `MAXIMUM_BLOCK`; 0 if it is surely short."""
+    if codec not in ("deflate", "bzip2", "xz"):
+        return 0
+    _rows, packed = _read_long(file), _read_long(file)
+    if codec == "deflate" and packed * _DEFLATE_RATIO <= MAXIMUM_BLOCK:
+        return 0
+    content = file.read(packed)
+    if codec == "deflate":
+        return len(zlib.decompressobj(-15).decompress(content, MAXIMUM_BLOCK + 1))
+    opened = bz2.open if codec == "bzip2" else lzma.open
+    with opened(io.BytesIO(content)) as stream:
+        unpacked: bytes = stream.read(MAXIMUM_BLOCK + 1)
+    return len(unpacked)
+
+
+def _read_long(file: Any) -> int:
+    """A number as Avro writes it: 7 bits per byte, the lowest first, zigzag."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte: int = file.read(1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1)
+    raise ValueError("a number of more than 10 bytes")
 
 
 def _record_width(path: str, schema: Any) -> int:

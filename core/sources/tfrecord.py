@@ -18,6 +18,8 @@ from headrace.core.tfrecord.framing import read_records
 
 # Bytes to read for the columns and the length of a record.
 _SAMPLE = 1 << 20
+# Maximum size of a record: as a gzip stream of 1 MB may hold a record of 1 GB, a limit bounds the memory.
+MAXIMUM_RECORD = 128 << 20
 _USUAL_RATE = 5
 
 
@@ -69,7 +71,10 @@ class TFRecordSource:
     def _records(self, path: str, block: int) -> Iterator[pa.LargeBinaryArray]:
         try:
             with reading(path, "TFRecord"), storage.open_input(path) as file:
-                yield from read_records(file, compressed=split_name(path)[1] is not None, name=path, block_bytes=block)
+                packed = split_name(path)[1] is not None
+                yield from read_records(
+                    file, compressed=packed, name=path, block_bytes=block, maximum_bytes=MAXIMUM_RECORD
+                )
         except DataError as error:
             raise _unreadable(path, error) from error
 

@@ -201,7 +201,12 @@ class TFRecordWriter:
 
 
 def read_records(
-    file: str | PathLike[str] | BinaryIO, *, compressed: bool, name: str | None = None, block_bytes: int = 4 << 20
+    file: str | PathLike[str] | BinaryIO,
+    *,
+    compressed: bool,
+    name: str | None = None,
+    block_bytes: int = 4 << 20,
+    maximum_bytes: int | None = None,
 ) -> Iterator[pa.LargeBinaryArray]:
     """Reads the records of a TFRecord file in order, and verifies every checksum.
 
@@ -210,27 +215,31 @@ def read_records(
         compressed: whether it is a gzip stream, of one or several members.
         name: of the file in errors; its path, or the `name` of an open file, by default.
         block_bytes: approximate bytes per read, at least 1; memory holds a few times that, or the longest record.
+        maximum_bytes: of a record; None for no limit. A short gzip stream may hold a very long record.
 
     Yields:
         Batches of at least one record; none for an empty file.
 
     Raises:
-        DataError: the file does not exist; it ends within a record; a checksum is wrong; it is not gzip, or damaged
-            gzip. The message has the file and the offset of the record (in the uncompressed content).
+        DataError: the file does not exist; it ends within a record; a checksum is wrong; a record is
+            longer than `maximum_bytes`; it is not gzip, or damaged gzip. The message has the file and the offset of
+            the record (in the uncompressed content).
         PlatformError: the file cannot be read.
     """
     if isinstance(file, str | PathLike):
         path = Path(file)
         where = name or str(path)
         with _reading(where), path.open("rb") as opened:
-            yield from _read(opened, compressed, where, block_bytes)
+            yield from _read(opened, compressed, where, block_bytes, maximum_bytes)
     else:
         where = name or str(getattr(file, "name", "the file"))
         with _reading(where):
-            yield from _read(file, compressed, where, block_bytes)
+            yield from _read(file, compressed, where, block_bytes, maximum_bytes)
 
 
-def _read(file: BinaryIO, compressed: bool, where: str, block_bytes: int) -> Iterator[pa.LargeBinaryArray]:
+def _read(
+    file: BinaryIO, compressed: bool, where: str, block_bytes: int, maximum_bytes: int | None
+) -> Iterator[pa.LargeBinaryArray]:
     source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if compressed else file
     heads: dict[bytes, bytes] = {}
     content, begin, missing = b"", 0, 0
@@ -242,6 +251,13 @@ def _read(file: BinaryIO, compressed: bool, where: str, block_bytes: int) -> Ite
             yield records
         content = content[used:]
         begin += used
+        if maximum_bytes is not None and missing > maximum_bytes:
+            raise DataError(
+                "a record is too long",
+                where=f"{where}, byte {begin}",
+                expected=f"records of at most {maximum_bytes >> 20} MiB",
+                received=f"{missing + len(content) >> 20:,} MiB",
+            )
         if not read:
             break
     if content:

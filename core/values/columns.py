@@ -52,6 +52,14 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type is bytes without another meaning, in any physical form."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return is_bytes(kind.value_type)
+    plain = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return bool(plain or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind))
+
+
 def blank(column: pa.Array, words: Collection[str]) -> pa.Array:
     """A column in which the texts for missing values, with or without blanks around them, are null."""
     if not words or not is_text(column.type):

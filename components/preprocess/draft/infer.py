@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
-from headrace.core.values.columns import as_text, blank, is_text, logical
+from headrace.core.sources.csv.numbers import reading_option
+from headrace.core.statistics.measure import CategoricalStatistics
+from headrace.core.values.columns import as_text, blank, is_bytes, is_text, logical
 from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
 from headrace.core.values.numbers import parse_numbers
 
@@ -29,7 +30,7 @@ _IDENTIFIER = re.compile(r"(^|[^A-Za-z])([iI][dD]|[kK]ey|KEY|[uU]uid|UUID|[gG]ui
 _INDEX = re.compile(r"(unnamed: ?[0-9]+|index|rownames?|row[ ._]?(number|nr|no)|)$", re.IGNORECASE)
 _TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}([T ].*)?)$"
 # Numbers in another notation than 1234.5, which would be read as text.
-_NOTATION = r"^[+-]?[0-9]{1,3}([.,' ][0-9]{3})*([.,][0-9]+)?$"
+_NOTATION = r"^[+-]?([0-9]+|[0-9]{1,3}([.,' ][0-9]{3})+)([.,][0-9]+)?$"
 _CODE = r"^[A-Z]{2,3}$"
 _FLOAT32 = float(np.finfo(np.float32).max)
 Kind = Literal["numeric", "categorical", "neither"]
@@ -120,7 +121,8 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     note = _why_neither(found, values, text)
     if note:
         return dataclasses.replace(found, note=note)
-    number = None if pa.types.is_boolean(values.type) else _as_number(found, values)
+    typed = pa.types.is_boolean(values.type) or is_bytes(values.type)
+    number = None if typed else _as_number(found, values)
     if number is not None and number.kind == "neither":
         return number
     if number is not None and not _few_whole_numbers(number):
@@ -129,13 +131,9 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     shown = sorted(counts, key=float) if number is not None else list(counts)
     own = number is None and not pa.types.is_boolean(values.type) and distinct > _FEW_VALUES
     own = own and distinct > _OWN_VALUES * (rows - absent)
-    why = (
-        f"{distinct:,} values in {rows:,} rows: a model would memorize it"
-        if own
-        else ""
-        if number is not None
-        else _notation(text)
-    )
+    why = "" if number is not None else _notation(text)
+    if own and not why:
+        why = f"{distinct:,} values in {rows:,} rows: a model would memorize it"
     return dataclasses.replace(
         found,
         kind="categorical",
@@ -161,9 +159,13 @@ def _why_neither(found: Inferred, values: pa.Array, text: pa.Array) -> str:
 
 
 def _notation(text: pa.Array) -> str:
-    if _all_match(text, _NOTATION):
-        return "its values look like numbers in another notation: see --csv decimal= and --csv thousands="
-    return ""
+    if not _all_match(text, _NOTATION):
+        return ""
+    known = ((value, reading_option(value)) for value in pc.unique(text.drop_null()).to_pylist())
+    for value, option in known:
+        if option:
+            return f'its values look like numbers in another notation, such as "{value}": give {option}'
+    return "its values look like numbers in another notation: see --csv decimal= and --csv thousands="
 
 
 def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
@@ -171,17 +173,17 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
     present = ~missing & ~wrong
     if not present.any() or wrong.sum() > _WRONG * (len(values) - missing.sum()):
         return None
-    measured = NumericStatistics.measure(pa.array(parsed[present]))
-    whole = bool((parsed[present] == np.floor(parsed[present])).all())
+    numbers = parsed[present]
+    whole = bool((numbers == np.floor(numbers)).all())
     unique = found.unique and whole
     number = dataclasses.replace(
         found,
         kind="numeric",
         missing=int(missing.sum()),
         unique=unique,
-        low=measured.minimum,
-        high=measured.maximum,
-        middle=float(np.median(parsed[present])),
+        low=float(numbers.min()),
+        high=float(numbers.max()),
+        middle=float(np.median(numbers)),
         whole=whole,
         wrong=int(wrong.sum()),
     )

@@ -16,7 +16,7 @@ from headrace.core.rules.fault import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, list_paths, read_part, source_of
 from headrace.core.text import counted
-from headrace.core.values.columns import as_text
+from headrace.core.values.columns import as_text, is_bytes, texts
 
 _BATCH_ROWS = 8192
 # Above this fraction of malformed rows, the file probably has another dialect.
@@ -90,8 +90,14 @@ def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> FirstRows:
     if not count:
         raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
     _check_blanks(data, names, batches[0])
-    columns = [_one_type([batch.column(place) for batch in batches]) for place in range(len(names))]
-    return FirstRows(pa.table(columns, names=names), complete, unusable, tuple(ends))
+    columns: dict[str, pa.ChunkedArray] = {}
+    for place, name in enumerate(names):
+        pieces = [batch.column(place) for batch in batches]
+        if any(is_bytes(piece.type) and texts(piece)[1].any() for piece in pieces):
+            unusable[name] = "it holds bytes that are not UTF-8 text"
+        else:
+            columns[name] = _one_type(pieces)
+    return FirstRows(pa.table(columns), complete, unusable, tuple(ends))
 
 
 def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set[str]]:

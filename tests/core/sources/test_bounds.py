@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.core.errors import UnreadableFile
+from headrace.core.sources import avro as avro_source
+from headrace.core.sources import tfrecord as tfrecord_source
 from headrace.core.sources.avro_schema import minimum_width
 from headrace.core.sources.open import list_parts, read_part, source_of
+from headrace.core.tfrecord.framing import TFRecordWriter
 
 
-def avro(fields: list[dict[str, Any]], rows: list[dict[str, Any]]) -> bytes:
+def avro(fields: list[dict[str, Any]], rows: list[dict[str, Any]], **options: Any) -> bytes:
     content = io.BytesIO()
-    fastavro.writer(content, {"type": "record", "name": "row", "fields": fields}, rows)
+    fastavro.writer(content, {"type": "record", "name": "row", "fields": fields}, rows, **options)
     return content.getvalue()
 
 
@@ -40,6 +43,31 @@ def test_a_block_has_no_more_rows_than_its_bytes(tmp_path: Path) -> None:
     assert content.count(b"\x06\x06\x02\x02\x02") == 1
     (tmp_path / "a.avro").write_bytes(content.replace(b"\x06\x06\x02\x02\x02", b"\xfe\xff\xff\x7f\x06\x02\x02\x02"))
     with pytest.raises(UnreadableFile, match="more rows than its bytes"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz"])
+def test_a_compressed_block_has_a_maximum_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
+    fields = [{"name": "id", "type": "string"}]
+    long = "x" * (1 << 20)
+    rows = [{"id": "a"}] * 3000 + [{"id": long}] * 3
+    (tmp_path / "a.avro").write_bytes(avro(fields, rows, codec=codec, sync_interval=10_000))
+    monkeypatch.setattr(avro_source, "MAXIMUM_BLOCK", len(long) + 20_000)
+    assert read(tmp_path) == 3003
+    monkeypatch.setattr(avro_source, "MAXIMUM_BLOCK", len(long))
+    with pytest.raises(UnreadableFile, match=r"a\.avro, byte \d+: a block is too long"):
+        read(tmp_path)
+
+
+def test_a_compressed_record_has_a_maximum_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = pa.RecordBatch.from_pydict({"id": ["a", "x" * (8 << 20), "b"]})
+    with TFRecordWriter(tmp_path / "a.tfrecord.gz", gzip_level=6) as writer:
+        writer.write_examples(batch)
+    assert read(tmp_path) == 3
+    monkeypatch.setattr(tfrecord_source, "MAXIMUM_RECORD", 2 << 20)
+    with pytest.raises(
+        UnreadableFile, match=r"a record is too long\. Expected records of at most 2 MiB\. Received: 8 MiB"
+    ):
         read(tmp_path)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import random
+import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Gate, Numeric, Splits
 from headrace.core.problem.file import ProblemFile, load_problem
+from headrace.core.sources.csv_dialect import CsvDialect
 
 BIRTHS = Path(__file__).parents[4] / "examples" / "natality" / "births.csv"
 
@@ -190,6 +193,41 @@ def test_types_that_differ_in_files(tmp_path: Path) -> None:
     assert '"w" is left out: a.parquet does not have it' in source
 
 
+_TEXTS = ["abc", "def", "ghi"] * 20
+_UUIDS = [uuid.UUID(int=0), uuid.UUID(int=1)]
+_NUMBERS = [f"{n * 37 % 61}.5" for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        *((pa.array(_TEXTS, kind), "abc,def,ghi") for kind in (pa.string_view(), pa.large_string(), pa.binary())),
+        (pa.array([text.encode() for text in _TEXTS], pa.binary(3)), "abc,def,ghi"),
+        (pa.array([text.encode() for text in _TEXTS]).dictionary_encode(), "abc,def,ghi"),
+        (pa.array([b"1", b"2", b"3"] * 20), "1,2,3"),
+        (pa.array([_UUIDS[n % 2].bytes for n in range(60)], pa.uuid()), ",".join(map(str, _UUIDS))),
+        (pa.array([Decimal(n % 3) for n in range(60)], pa.decimal128(38, 9)), "0,1,2"),
+        (pa.array([n % 2 == 0 for n in range(60)]), "false,true"),
+        *((pa.array(_NUMBERS, kind), "numeric") for kind in (pa.string_view(), pa.large_string())),
+        (pa.array(_NUMBERS).dictionary_encode(), "numeric"),
+        (pa.array([b"\xff", b"a", b"b"] * 20), "it holds bytes that are not UTF-8 text"),
+        (pa.array([b"\xffa", b"bc"] * 30, pa.binary(2)), "it holds bytes that are not UTF-8 text"),
+        (pa.array([1e200 * n for n in range(60)]), "its numbers are too large for float32"),
+    ],
+)
+def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa.Array, expected: str) -> None:
+    columns = {"id": [f"k{n}" for n in range(60)], "x": noisy(60), "c": values, "y": noisy(61)[1:]}
+    file, found = of_table(tmp_path, columns, label="y")
+    if expected.startswith("it"):
+        assert [column.name for column in file.problem.columns] == ["x"]
+        assert f'"c" is left out: {expected}' in found.source
+        return
+    column = file.problem.columns[-1]
+    assert (",".join(sorted(column.vocabulary or ())) if isinstance(column, Categorical) else "numeric") == expected
+    config = PreprocessConfig(str(tmp_path / "table.parquet"), str(tmp_path / "examples"), "0" * 16)
+    assert preprocess(file, config).rows_out == 60
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "said"),
     [
@@ -222,3 +260,35 @@ def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, st
 def test_a_file_that_is_written_otherwise_names_the_option(tmp_path: Path, header: str, row: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         of_csv(tmp_path, "\n".join([header, *[row] * 20]))
+
+
+def test_long_values_with_spaces_stay_whole(tmp_path: Path) -> None:
+    places = [f'corner of  Main Street and {n}th "Avenue", it\'s on the left side' for n in range(6)]
+    data = {"id": [f"k{n}" for n in range(60)], "place": places * 10, "y": noisy(60)}
+    assert of_table(tmp_path, data, label="y")[0].problem.columns == (
+        Categorical("place", vocabulary=places, max_unknown=0.05),
+    )
+
+
+def test_columns_of_one_name_are_left_out(tmp_path: Path) -> None:
+    rows = "".join(f"k{n},{n % 7 / 8},{n / 8},1,2\n" for n in range(60))
+    file, found = of_csv(tmp_path, f"id,x,y,z,z\n{rows}", label="y")
+    assert [column.name for column in file.problem.columns] == ["x"]
+    assert '"z" is left out' in found.source
+
+
+@pytest.mark.parametrize(
+    ("written", "option"),
+    [("{},5", "--csv decimal=,"), ("10{:03},5", "--csv decimal=,"), ("{},250", "--csv thousands=,")],
+    ids=["a comma", "without separators", "thousands"],
+)
+def test_numbers_in_another_notation_name_the_option(tmp_path: Path, written: str, option: str) -> None:
+    values = [written.format(n) for n in range(1, 61)]
+    rows = "".join(f"{n};{value};{n / 8}\n" for n, value in enumerate(values))
+    dialect = CsvDialect.parse(["delimiter=;"])
+    with pytest.raises(DataError, match=f'"x": its values look like .* such as "{values[0]}": give {option}'):
+        of_csv(tmp_path, f"id;x;y\n{rows}", label="y", csv=dialect)
+    problem = of_csv(
+        tmp_path, f"id;x;y\n{rows}", label="y", csv=CsvDialect.parse(["delimiter=;", option.removeprefix("--csv ")])
+    )[0].problem
+    assert [type(column) for column in problem.columns] == [Numeric]

@@ -16,6 +16,8 @@ from headrace.pipelines.cli import cli
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md",
+    "docs/data_scientist.md",
+    "docs/splits.md",
     "docs/vertex.md",
     "docs/kubeflow.md",
     "docs/platforms.md",
@@ -41,6 +43,11 @@ def commands() -> list[str]:
 
 def test_there_are_commands() -> None:
     assert {line.split()[1] for line in commands()} == {
+        "init",
+        "preprocess",
+        "tune",
+        "deploy",
+        "quarantine",
         "compile",
         "lint",
         "submit",

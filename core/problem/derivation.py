@@ -180,6 +180,7 @@ def _check_read(
                 where=where,
                 expected="a column's name of 1 to 63 letters, digits and _, starting with a letter",
                 received=repr(name),
+                fix=_declared_fix(name, declared),
             )
         column = declared.get(name)
         if column is not None and (kind == "text") != isinstance(column, Categorical):
@@ -228,3 +229,11 @@ def _inputs_of(expression: Expression) -> tuple[Numeric | Categorical, ...]:
 
 def _input(name: str, kind: RawKind, optional: bool) -> Numeric | Categorical:
     return Categorical(name, optional=optional) if kind == "text" else Numeric(name, optional=optional)
+
+
+def _declared_fix(column: str, declared: Mapping[str, Numeric | Categorical]) -> str:
+    """How an expression reads a column of the table whose name a model cannot have."""
+    for name, feature in declared.items():
+        if feature.column == column:
+            return f'Read it by its name in the Problem: col("{name}")'
+    return f'Declare it under another name, Numeric("x", column={column!r}), and read col("x")'

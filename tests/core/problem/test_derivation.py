@@ -113,3 +113,11 @@ def test_a_label_may_not_be_read_by_its_name_in_the_table() -> None:
 def test_a_derived_column_has_no_other_name_in_the_table() -> None:
     with pytest.raises(ProblemError, match="a derived column cannot also be a column of the table"):
         Problem("t", "id", Numeric("y"), [Numeric("x", column="X")], derive={"x": log1p("fare")})
+
+
+def test_a_column_of_any_name_is_read_by_its_name_in_the_problem() -> None:
+    derive = {"tons": col("Mass (g)") / 1e6}
+    with pytest.raises(ProblemError, match=r'Read it by its name in the Problem: col\("mass"\)'):
+        Problem("t", "id", Numeric("y"), [Numeric("tons"), Numeric("mass", column="Mass (g)")], derive=derive)
+    with pytest.raises(ProblemError, match=r"Declare it under another name, Numeric\(\"x\", column='Mass \(g\)'\)"):
+        Problem("t", "id", Numeric("y"), [Numeric("tons")], derive=derive)

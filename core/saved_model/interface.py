@@ -37,8 +37,8 @@ class ModelInput:
     Attributes:
         name: in the signature.
         dtype: one of DTYPES.
-        width: None for one value per row, [rows]; n for a dense tensor [rows, n]; 0 where the SavedModel leaves the width
-        open, [rows, None].
+        width: None for one value per row, [rows]; n for a dense tensor [rows, n]; 0 where the SavedModel leaves the
+        width open, [rows, None].
         columns: the columns that feed it: one, or `width` columns in order, or one column of lists.
         optional: whether a value may be missing: the model then gets NaN or "".
         spellings: the spellings of typed values, for a category learned from text; see `values.spellings`.
@@ -216,7 +216,7 @@ class Takes:
 
 
 def is_bytes(name: str, dtype: str) -> bool:
-    """Whether an output's name marks its strings as bytes ({"b64": ...} in JSON), by TensorFlow Serving's convention."""
+    """Whether an output's name marks its strings as bytes ({"b64": ...}), by TensorFlow Serving's convention."""
     return dtype == "string" and name.endswith("_bytes")
 
 

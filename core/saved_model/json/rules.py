@@ -1,4 +1,4 @@
-"""Column rules on JSON: parses a Model's inputs from JSON and checks them; values as in `core.values`, without Arrow."""
+"""Column rules on JSON: parses and checks a Model's inputs; values as in `core.values`, without Arrow."""
 
 from __future__ import annotations
 

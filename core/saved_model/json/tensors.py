@@ -43,7 +43,7 @@ class TensorInput(Input):
         """The values of an input as a column; `faults` is used only for Models, which have rules.
 
         Raises:
-            DataError: a value is missing, has the wrong type, is out of the dtype's range, or is a list of the wrong length.
+            DataError: a value is missing, has the wrong type or list length, or is out of the dtype's range.
         """
         if self.width is None:
             return self._flat(list(values), where)

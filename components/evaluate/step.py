@@ -1,4 +1,4 @@
-"""Evaluation as a step of a pipeline."""
+"""Evaluation step of a pipeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     metrics: Any,
     classification: Any,
 ) -> bool:
-    """Does the work of `component.evaluate`, whose docstring says what the arguments are."""
+    """Implements `component.evaluate`, whose docstring describes the arguments."""
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)

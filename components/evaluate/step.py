@@ -62,7 +62,7 @@ def run(
 
 def _log_metrics(whole: dict[str, Any], metrics: Any, classification: Any) -> None:
     """Shows the evaluation where KFP and Vertex show metrics."""
-    # Metrics are metadata, but kfp.local's cache takes an output for lost when there is no file at its path.
+    # Metrics are metadata, but kfp.local's cache treats an output without a file at its path as lost.
     for shown in (metrics, classification):
         storage.write_json(shown.path, whole["metrics"])
     for name, measured in whole["metrics"].items():

@@ -43,7 +43,7 @@ class FeatureImportance:
     Attributes:
         name: of the column.
         increase: mean increase of the metric when the column is shuffled; None if the model's prediction is then not
-        usable.
+            usable.
         deviation: standard deviation of the increase over the repeats; 0 for one repeat.
     """
 
@@ -104,7 +104,7 @@ def importance(
         split: the eval split.
         model: whose inputs are shuffled.
         weight: [rows] sample weights of the split, at least one above 0; None for equal weights. Rows of weight 0 are
-        left out.
+            left out.
         seed: of numpy's PCG64 generator, 0 or more.
         report: receives the progress.
 

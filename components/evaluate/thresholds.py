@@ -22,7 +22,7 @@ def threshold_table(outcomes: Outcomes, chosen: float, costs: Costs | None) -> d
 
     Args:
         outcomes: of a binary model on the eval split: a threshold chosen on the test split would look better there than
-        it is.
+            it is.
         chosen: the Problem's threshold.
         costs: costs of the errors; None leaves the cost out.
 

@@ -62,7 +62,7 @@ def look(
     Raises:
         NothingToDo: there are no rows, and the Problem skips such runs.
         DataError: a file does not exist, all files are empty, the encoding is wrong, there are no rows, a column is
-        missing, repeated or of the wrong type, or more files are damaged than the budget allows.
+            missing, repeated or of the wrong type, or more files are damaged than the budget allows.
     """
     wanted = wanted_columns(problem)
     paths = list_paths(data)

@@ -59,7 +59,7 @@ def publishable(
 
     Raises:
         DataError: the quarantine budget is exceeded, a split has no rows, a column of the train split has no value, or
-        more values of a column are missing or unknown than the Problem allows.
+            more values of a column are missing or unknown than the Problem allows.
     """
     problem = context.problem
     rows_in = sum(summary.rows.values())

@@ -26,7 +26,7 @@ def preprocess(
     Args:
         problem: URI of the Problem file.
         schema_digest: `Problem.schema_digest` at submission, independent of the gate and the batch size; "" accepts
-        any.
+            any.
         data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local or on gs://, or bigquery://...
         data_version: fingerprint of the data; measured if "". A new one makes the step run again.
         root: pipeline root, where the run's records are stored; "" for no records.

@@ -52,7 +52,7 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
 
     Raises:
         DataError: a distance is above its threshold, or a column is missing in the baseline or has another kind there;
-        with a table of all checked columns.
+            with a table of all checked columns.
     """
     if baseline is None or problem.drift is None:
         return

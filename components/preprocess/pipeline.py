@@ -150,7 +150,7 @@ def preprocess(
 
     Raises:
         DataError: errors of `check_data`; a file turns out damaged; more rows are in quarantine than the budget allows;
-        a split has no rows.
+            a split has no rows.
         UsageError: the output cannot be written, or holds something else.
         PlatformError: the disk is full or failed.
     """

@@ -48,7 +48,7 @@ def score(
         signature: signature of the SavedModel.
         key: the column that identifies a row; by default, the Model's key.
         inputs: columns of inputs with other names: JSON {"INPUT": "COLUMN" or ["COLUMN", ...]}, or a list of columns
-        for the only dense input.
+            for the only dense input.
         optional: inputs whose values may be missing, as a JSON list; a Model declares them itself.
         constants: a value for each input of shape [], JSON {"INPUT": VALUE, ...}.
         batch: rows for independent rows; whole passes all rows to the model in one call.
@@ -56,11 +56,11 @@ def score(
         batch_rows: rows per call of the model; 0 measures the fastest size.
         endpoint: endpoint options, JSON such as {"url": "https://...", "concurrency": 8}.
         job: options of a Vertex batch prediction job, JSON such as {"project": ..., "region": ..., "staging":
-        "gs://...", "model": "projects/..."}.
+            "gs://...", "model": "projects/..."}.
         runner: the Beam runner and its options, JSON such as {"name": "DataflowRunner", "project": ...}; "" scores in
-        this task.
+            this task.
         rules: enforce quarantines rows that break the rules of the Model's Problem; warn predicts and counts those
-        whose values are out of bounds or unknown.
+            whose values are out of bounds or unknown.
         attempt: any text; another text makes the step run again if nothing else changed.
     """
     from headrace.components.score import step

@@ -34,13 +34,13 @@ class EndpointOptions:
     Attributes:
         url: URL of predictions: https://HOST/v1/models/NAME:predict, or any server with Vertex AI's format.
         form: "instances", one object per row, for Vertex AI and TensorFlow Serving; "inputs", one array per column,
-        only for TensorFlow Serving.
+            only for TensorFlow Serving.
         token_variable: the environment variable with a bearer token, or "". For *.googleapis.com, the default is the
-        credentials of Google Cloud.
+            credentials of Google Cloud.
         concurrency: maximum concurrent requests per process.
         requests_per_second: maximum requests per second and process, including failed attempts; 0 for no limit.
         rows_per_request: maximum rows per request; with a multiple of 48, predictions are those of any other size, to
-        the last bit.
+            the last bit.
         bytes_per_request: maximum bytes of a request's body; Vertex AI accepts 1.5 MB.
         request_seconds: timeout per attempt, in seconds, to 3600.
         tries: maximum attempts per request.

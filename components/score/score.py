@@ -32,7 +32,7 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
 
     Raises:
         DataError: a registered model is damaged, the rows cannot be read, or more of them have no prediction than the
-        budget allows.
+            budget allows.
         UsageError: the model, endpoint or a path does not exist, or options contradict each other.
         PlatformError: the disk, a service or the model failed.
     """

@@ -45,11 +45,11 @@ class PredictionsManifest:
         columns: columns of the predictions.
         quarantine: the rows without a prediction.
         distribution: distribution of the predictions: "predictions" by output, and "training", the distance of the
-        label's prediction from the label in the training data, or None if unknown.
+            label's prediction from the label in the training data, or None if unknown.
         files_quarantined: damaged sources, in order.
         notes: further remarks on how the predictions were made.
         rules: of the Model's Problem: "mode", "enforce" or "warn"; "refused" and "predicted", rows that broke a rule,
-        by reason and column. None for a SavedModel without rules.
+            by reason and column. None for a SavedModel without rules.
 
     Raises:
         DataError: the numbers do not add up.

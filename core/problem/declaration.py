@@ -57,7 +57,7 @@ class Problem:
         key: the column that identifies a row; it decides the split, and predictions contain it. None without such a
         column: rows are then numbered by content in Examples (see `rows.numbering`), and by position in predictions.
         label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary; the
-        second one is the positive class).
+            second one is the positive class).
         features: the columns from which the model predicts.
         splits: which rows are in the train, eval and test splits.
         gate: conditions for a blessed model: by default, better than the baseline. None blesses every model.
@@ -66,16 +66,16 @@ class Problem:
         hyperparameters: passed to `build_model` unchanged; JSON values only.
         drift: maximum distances of columns from an earlier statistics.json; None compares nothing.
         duplicate_rows: "quarantine" quarantines a row that equals an earlier one in the label and all features, but has
-        another key; "allow" keeps such rows.
+            another key; "allow" keeps such rows.
         missing: texts that stand for a missing value in text columns, besides the empty text: "NA", "N/A", "-".
         tuning: the search space of `headrace tune`, which overrides `training` and `hyperparameters`.
         derive: expressions by the name of the feature or label that they compute, from columns of the table or from
-        columns that other expressions read; see `headrace.expressions`. A weight may be derived too.
+            columns that other expressions read; see `headrace.expressions`. A weight may be derived too.
         weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weight
-        the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
+            the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
             others of them read; see `headrace.expressions`.
         reads: columns of the table, by their names there, that are passed to the function `prepare` of the Problem
-        file; see `rows.prepare`.
+            file; see `rows.prepare`.
         prepared_by: digest of the code of that function, set when the Problem file is loaded.
         threshold: in (0, 1): a binary model predicts the second class at this probability or above.
         costs: costs of the two errors of a binary model, for evaluation's table of thresholds.

@@ -28,16 +28,16 @@ class Numeric:
         minimum: minimum allowed value, inclusive; a row below it goes to quarantine.
         maximum: maximum allowed value, inclusive.
         buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot. Or the
-        number of buckets, 2 to 1,000, with equal numbers of rows: the boundaries are quantiles of the train split,
-        see `Problem.measured`.
+            number of buckets, 2 to 1,000, with equal numbers of rows: the boundaries are quantiles of the train split,
+            see `Problem.measured`.
         optional: whether a missing value is allowed; it is replaced by the mean. Otherwise the row goes to quarantine.
         max_missing: maximum fraction of rows without a value, for an optional column; a run with more is refused.
         column: the column's name in files and tables, if it differs from `name`, such as "Body Mass (g)"; "" is a
-        column without a name. Only file readers use it: Examples, models and requests have `name`.
+            column without a name. Only file readers use it: Examples, models and requests have `name`.
 
     Raises:
         ProblemError: a bound or boundary is not a finite number, or is out of order; max_missing is set for a column
-        that is not optional.
+            that is not optional.
     """
 
     name: str
@@ -105,19 +105,19 @@ class Categorical:
     Args:
         name: the column's name.
         vocabulary: the allowed values; a row with another value goes to quarantine, unless max_unknown allows it.
-        Measured on the train split if absent.
+            Measured on the train split if absent.
         hash_buckets: number of buckets to hash values into, instead of a vocabulary (for open or very large sets).
         embedding: length of a learned vector for the deep part; without it, one-hot.
         max_vocabulary: maximum number of measured values, the most frequent ones; the others share one entry.
         optional: whether a missing value is allowed, as a separate category. Otherwise the row goes to quarantine.
         max_missing: maximum fraction of rows without a value, for an optional column; a run with more is refused.
         max_unknown: maximum fraction of rows with a value outside the vocabulary; a run with more is refused. These
-        rows are kept, and the model treats all such values as one.
+            rows are kept, and the model treats all such values as one.
         column: the column's name in files and tables, if it differs from `name`; see Numeric.
 
     Raises:
         ProblemError: the vocabulary is empty or repeats a value, both vocabulary and hash_buckets are set, or a size
-        is below 1; max_missing is set for a column that is not optional, or max_unknown without a vocabulary.
+            is below 1; max_missing is set for a column that is not optional, or max_unknown without a vocabulary.
     """
 
     name: str

@@ -131,15 +131,15 @@ class Gate:
         at_most: maximum value. For a metric where higher is better, use at_least.
         at_least: minimum value.
         beats_baseline: whether a model must be better than the baseline; by default, if neither at_most nor at_least
-        is set.
+            is set.
         slices: features; the bounds, but not the baseline, also apply to each of their values.
         minimum_slice_size: slices with fewer test rows are reported, but not checked.
         champion_tolerance: how much worse than the champion a model may be, as a fraction of the champion's value;
-        checked only with a champion.
+            checked only with a champion.
 
     Raises:
         ProblemError: a bound is not finite, bounds exclude each other, a bound has no metric, slices have no bound, or
-        no model can beat a baseline in the metric.
+            no model can beat a baseline in the metric.
     """
 
     metric: str = ""

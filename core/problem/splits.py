@@ -21,7 +21,7 @@ class Splits:
 
     - By key: `Splits(0.8, 0.1, 0.1)`. A fingerprint of the key decides; without a key, one of the row's content.
     - By group: `Splits(by="patient_id")`. All rows with one value of that column are in one split; a fingerprint of the
-    value decides, so the fractions are fractions of the values, not of the rows.
+      value decides, so the fractions are fractions of the values, not of the rows.
     - By time: `Splits(time="pickup")`. The newest rows are the test split, those before them the eval split. The
       boundaries are the times at which the fractions of the rows are reached, or `eval_from` and `test_from`. Rows
       with one time are in one split.

@@ -40,8 +40,8 @@ class Checked:
         quarantined: the other rows, in order.
         splits: 0, 1 or 2 (train, eval, test) per row; None where the key decides.
         seen: counts of the rows that passed: `rows`; for each column whose fraction is bounded, `missing NAME` and
-        `unknown NAME`; for each column whose categories are measured, the types of its values, `text NAME` and
-        `typed NAME`.
+            `unknown NAME`; for each column whose categories are measured, the types of its values, `text NAME` and
+            `typed NAME`.
     """
 
     batch: pa.RecordBatch

@@ -38,7 +38,7 @@ class ModelInput:
         name: in the signature.
         dtype: one of DTYPES.
         width: None for one value per row, [rows]; n for a dense tensor [rows, n]; 0 where the SavedModel leaves the
-        width open, [rows, None].
+            width open, [rows, None].
         columns: the columns that feed it: one, or `width` columns in order, or one column of lists.
         optional: whether a value may be missing: the model then gets NaN or "".
         spellings: the spellings of typed values, for a category learned from text; see `values.spellings`.

@@ -48,7 +48,7 @@ def takes_of(
 
     Raises:
         DataError: an input or an output is ragged, sparse, of unknown rank, has more than two dimensions, has another
-        number of rows than the others, or has a dtype that columns cannot hold.
+            number of rows than the others, or has a dtype that columns cannot hold.
     """
     _refuse_composite(where, graph, inputs, frozenset(arguments))
     constants, fed = [], []

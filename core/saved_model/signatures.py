@@ -8,7 +8,7 @@ combinations, in the order of numpy.ravel_multi_index.
 
 - `TEXT_TABLES` reads `texts_0`, `texts_1`, ...: the distinct texts of each text column, [texts]; it returns tables.
 - `PREDICT_BY_CODE` reads the same tables, `code_GROUP`, [rows] int32, and `number_0`, `number_1`, ..., [rows] float32:
-the numeric columns by their places among the sorted ones. It returns the serving signature's outputs without the key.
+  the numeric columns by their places among the sorted ones. It returns the serving signature's outputs without the key.
 
 No name contains a column's name: TensorFlow requires argument names that differ in more than case.
 """

@@ -25,7 +25,7 @@ class Feed:
         numbers: values other than text, of the input's dtype, or float32 for bfloat16.
         texts: text, one array per column: strings or binary, plain or dictionary-encoded; never null.
         lengths: [rows], the lengths of the rows' lists, where they differ. `numbers`, or the only array of `texts`,
-        then holds the concatenated lists, and `take` of rows with equal lengths makes them [rows, n].
+            then holds the concatenated lists, and `take` of rows with equal lengths makes them [rows, n].
     """
 
     taken: ModelInput

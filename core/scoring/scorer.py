@@ -217,19 +217,19 @@ class Scorer(RowScorer):
             signature: the SavedModel's signature.
             key: the column that identifies a row; it passes through. By default, a Model's key.
             inputs: the column or columns, in order, of each input that is not fed from the column of its name; or only
-            columns, for a model with one dense input.
+                columns, for a model with one dense input.
             optional: inputs whose values may be missing (NaN, or ""), for a SavedModel that is not a Model; a Model
-            declares them.
+                declares them.
             constants: a value for each input of shape [], the same for all rows.
             whole: each call has exactly all rows, which may depend on each other.
             intra_op_threads: maximum threads per operation; None for all cores. It has no effect once TensorFlow has
-            started.
+                started.
             rules: "enforce" quarantines rows that break a Model's rules, "warn" predicts and counts them.
 
         Raises:
             UsageError: there is no model, or inputs and columns do not match.
             DataError: the SavedModel is damaged, columns cannot hold its inputs or outputs, or its rows are not
-            independent.
+                independent.
             PlatformError: a Model fails on its own golden rows.
         """
         # TensorFlow reads this at import. It would log each failing call to stderr, which is in quarantine anyway.

@@ -66,7 +66,7 @@ def score(
 
     Raises:
         DataError: there are no rows, a column is missing, too many files are damaged, the number of rows is not `rows`,
-        or the quarantine budget is exceeded.
+            or the quarantine budget is exceeded.
         UsageError: the model does not exist, or the output cannot be written.
         PlatformError: the disk, the service or the model failed.
     """

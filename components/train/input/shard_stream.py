@@ -69,7 +69,7 @@ class Shards:
 
         Args:
             place: a row of the stream, counted through all epochs. The first block is the one with this row, from its
-            beginning.
+                beginning.
             epochs: number of epochs, including an incomplete first one; None for an endless dataset.
         """
         first, within = divmod(place, self.total)

@@ -166,7 +166,7 @@ def open_source(
         order: the order of the resumed run.
         workers: number of workers that share the rows.
         agree: returns the maximum over the workers' values. Their caches may be in different places; all workers use
-        an order that each of them supports.
+            an order that each of them supports.
 
     Raises:
         DataError: a shard is damaged.

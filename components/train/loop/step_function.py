@@ -26,7 +26,7 @@ def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: i
         optimizer: built with the model's variables.
         replicas: number of replicas.
         xla: whether to compile it; with several replicas, only the forward and backward passes, because XLA cannot
-        compile the exchange.
+            compile the exchange.
     """
     variables = core.trainable_variables
     averages = [v for v in core.non_trainable_variables if v.name.startswith("moving_")] if replicas > 1 else []

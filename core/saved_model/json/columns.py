@@ -66,7 +66,7 @@ def columns_from_instances(
     Raises:
         RowsRefused: rows break the rules of the Model.
         DataError: an instance is not an object; for another SavedModel, a feature is missing or has the wrong type. The
-        message has the instance's index, the feature, the expected and the received value.
+            message has the instance's index, the feature, the expected and the received value.
     """
     for index, instance in enumerate(instances):
         if not isinstance(instance, dict):

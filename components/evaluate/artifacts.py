@@ -1,4 +1,4 @@
-"""Opens the artifacts that evaluation reads, and refuses those that do not belong to the problem or to each other."""
+"""Evaluation inputs: opens the artifacts, and refuses those that do not belong to the Problem or to each other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
 
     Raises:
         UsageError: the folder holds no Examples.
-        DataError: they are damaged or of another declaration, or the split is empty.
+        DataError: they are damaged or made for another declaration, or the split is empty.
     """
     examples = open_examples(uri, problem)
     label = examples.statistics.get(problem.label.name)

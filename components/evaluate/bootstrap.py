@@ -34,7 +34,7 @@ from headrace.core.problem import METRICS
 GROUPS = 1000
 SCORE_BINS = 256
 _CACHED = 65_536
-# The share of resamples in which a metric must be defined for its interval to say anything.
+# Minimum fraction of resamples in which a metric must be defined for an interval.
 _LEAST_DEFINED = 0.5
 
 Interval = tuple[float, float] | None
@@ -42,7 +42,7 @@ Interval = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Resamples:
-    """How often each row counts in each resample.
+    """The count of each row in each resample.
 
     Attributes:
         groups: [rows], the group of each row.
@@ -63,7 +63,7 @@ def draw(rows: int, *, resamples: int, seed: int) -> Resamples:
 
     Args:
         rows: of the split, 1 or more.
-        resamples: how many, 1 or more.
+        resamples: number of resamples, 1 or more.
         seed: of numpy's PCG64 generator, 0 or more.
     """
     random = np.random.Generator(np.random.PCG64(seed))
@@ -116,7 +116,7 @@ def _resampled(outcomes: Outcomes, resamples: Resamples, rows: Integers | None) 
     groups = resamples.groups if rows is None else resamples.groups[rows]
     weights = resamples.weights
     if len(groups) < len(weights):
-        # Few rows touch few groups: leave the others out of the product.
+        # Few rows are in few groups: the others are left out of the product.
         present, local = np.unique(groups, return_inverse=True)
         added = metrics.sums(outcomes, rows=rows, groups=local.astype(np.int64), count=len(present)) @ weights[present]
     else:
@@ -139,7 +139,7 @@ def _resampled_ranking(
         order = np.argsort(ranks, kind="stable")
         starts = np.flatnonzero(np.diff(ranks[order], prepend=-1))
         parts = []
-        # As many resamples at a time as the processor's cache holds.
+        # As many resamples at a time as fit into the processor's cache.
         step = max(1, _CACHED // len(order))
         for first in range(0, weights.shape[1], step):
             drawn = weights[groups[order], first : first + step]
@@ -175,7 +175,7 @@ def _bins(ranks: Integers, positive: np.ndarray[tuple[int, ...], np.dtype[np.boo
 
 
 def _percentiles(resampled: Floats, confidence: float) -> list[Interval]:
-    """The two quantiles of each row of [metrics, resamples], between neighbours linearly, over what is defined."""
+    """The two quantiles of each row of [metrics, resamples], with linear interpolation, over defined values."""
     ordered = np.sort(np.where(np.isfinite(resampled), resampled, np.nan), axis=1)
     defined = np.isfinite(ordered).sum(axis=1)
     ends = []

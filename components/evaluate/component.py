@@ -1,4 +1,4 @@
-"""The KFP face of evaluation."""
+"""Evaluation component: its interface for KFP."""
 
 from kfp import dsl
 
@@ -20,20 +20,19 @@ def evaluate(
 
     Args:
         problem: URI of the Problem file.
-        evaluation_digest: Digest of what evaluation reads of the Problem file as it was submitted: columns and gate. ""
-            accepts any.
-        root: where the run's records are kept; "" keeps none.
-        champion: a Model to compare with, or "" for none.
-        examples: what preprocessing made.
-        model: what training made.
+        evaluation_digest: `Problem.evaluation_digest` at submission, of the columns and the gate; "" accepts any.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        champion: a Model to compare with; "" for no champion.
+        examples: output of `preprocess`.
+        model: output of `train`.
         evaluation: evaluation.json: metrics with confidence intervals, slices, curves, the decision and its reasons.
         metrics: the metrics, for the pipeline's page.
         classification: confusion matrix and ROC curve, for the pipeline's page; empty for regression.
-        attempt: any text; another one makes the step run again where nothing else changed.
+        attempt: any text; another text makes the step run again if nothing else changed.
 
     Returns:
-        Whether the gate blessed the model. The output keeps KFP's own name, `Output`: kfp.local resolves a condition
-        on a task's output by that name alone.
+        Whether the gate blessed the model. The output has KFP's default name, `Output`: kfp.local resolves a condition
+        on a task's output only by that name.
     """
     from headrace.components.evaluate import step
 

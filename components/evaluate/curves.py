@@ -1,4 +1,4 @@
-"""What a report draws of an evaluation: curves, the confusion matrix, and residuals by slice, as JSON values."""
+"""Curves of a report, the confusion matrix, and residuals by slice, as JSON values."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def curves(outcomes: Outcomes, keys: NDArray[np.object_]) -> dict[str, Any]:
-    """Everything that suits the task; `roc` and `precision_recall` are left out where only one class occurs.
+    """All curves of the task; `roc` and `precision_recall` are left out if only one class occurs.
 
     predicted_actual (regression): keys, predictions and labels of at most MOST_ROWS rows, evenly spaced.
     confusion_matrix: counts[label][prediction], in the order of the label's vocabulary.
-    Sample weights weigh calibration, roc and precision_recall; what is counted or drawn row by row is of the rows as
-    they are.
+    Sample weights apply to calibration, roc and precision_recall; counts and points of single rows are not weighted.
 
     calibration: by CALIBRATION_BINS bins of equal width of the probability (of the positive class; in multiclass, of
-        the predicted class): the mean probability, the share of rows that were so, and the number of rows.
+        the predicted class): the mean probability, the fraction of rows of that class, and the number of rows.
     roc, precision_recall (binary): at most MOST_POINTS points, from the highest threshold down; a row is positive at a
         threshold if its probability is not below it. The ROC curve's first threshold is null: above every score.
     """

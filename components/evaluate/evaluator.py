@@ -1,4 +1,4 @@
-"""Measures a Model on the test split, lets the gate judge it, and publishes the Evaluation."""
+"""Evaluator: measures a Model on the test split, applies the gate, and publishes the Evaluation."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _MOST_RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What to evaluate, and where to put what came of it.
+    """Inputs, output and options of an evaluation.
 
     Args:
         examples: URI of the Examples.
         model: URI of the Model.
-        output: URI of the Evaluation, a folder; what is there is replaced.
+        output: URI of the Evaluation, a folder; an existing Evaluation is replaced.
         champion: URI of a Model to compare with, on the same rows.
-        identity: of the Evaluation.
+        identity: cache key of the Evaluation.
         confidence: of the intervals, in (0, 1).
         resamples: of the bootstrap, 1 to 10,000.
         seed: of the bootstrap, 0 or more.
 
     Raises:
-        UsageError: a value outside its range.
+        UsageError: a value is outside its range.
     """
 
     examples: str
@@ -69,10 +69,10 @@ class EvaluateConfig:
                 raise UsageError(f"{name} is wrong", where="evaluate", expected=expected, received=repr(value))
 
     def check_output(self, problem: str) -> None:
-        """Checks that there is nothing at `output` but an Evaluation, and that it holds nothing of what is read.
+        """Checks that `output` is unused or holds an Evaluation, and does not hold an input.
 
         Raises:
-            UsageError: it does.
+            UsageError: it holds something else, or an input.
         """
         read = {"--examples": self.examples, "--model": self.model, "--champion": self.champion, "--problem": problem}
         check_output(self.output, EVALUATION, inputs=read)
@@ -80,11 +80,11 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What came of an evaluation.
+    """Result of an evaluation.
 
     Attributes:
-        blessed: the gate let the model pass.
-        reasons: one sentence a check.
+        blessed: whether the gate blessed the model.
+        reasons: one sentence per check.
         metrics: on all rows of the test split; None where undefined.
         model_version: of the model.
         rows: of the test split.
@@ -99,7 +99,7 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class _SliceReport:
-    """A slice as the gate sees it, with the intervals that the report adds."""
+    """A slice for the gate, with the intervals that the report adds."""
 
     measured: gate.Slice
     intervals: Mapping[str, Interval]
@@ -109,14 +109,14 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     """Evaluates a model, writes `evaluation.json`, and returns the decision; a refusal is a result, not an error.
 
     Args:
-        problem_file: the user's, as it was loaded.
-        config: where to read and write.
-        report: told how far the work is.
+        problem_file: the user's loaded Problem file.
+        config: inputs, output and options.
+        report: called with the progress.
 
     Raises:
-        DataError: the Examples or a Model are damaged, or not what the problem and each other need.
+        DataError: the Examples or a Model are damaged, or do not fit the Problem or each other.
         UsageError: a folder holds no Examples or no Model, or the output cannot be written.
-        PlatformError: a model's answers are unusable.
+        PlatformError: a model's predictions are not usable.
     """
     config.check_output(problem_file.path)
     problem = problem_file.problem
@@ -220,7 +220,7 @@ def _baseline(
     resamples: Resamples,
     confidence: float,
 ) -> gate.Baseline | None:
-    """The baseline that a gate compares with; None where it does not."""
+    """The baseline for the gate; None if it does not compare with one."""
     if rules is None or not rules.beats_baseline:
         return None
     name = "the mean of the train labels"

@@ -1,4 +1,4 @@
-"""The gate: decides from measurements whether a model is blessed, and says why. A pure function of its arguments."""
+"""Gate: decides from measurements whether a model is blessed, with reasons. A pure function of its arguments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNGATED = "Ungated: the problem declares gate=None, so every model is blessed."
 
 @dataclass(frozen=True)
 class Slice:
-    """What was measured on the rows of one value of a feature.
+    """Metrics of a slice: the rows with one value of a feature.
 
     Attributes:
         feature: its name.
         value: the value, or the bucket as "[20, 25)".
-        rows: how many test rows have it.
+        rows: number of test rows with the value.
         metrics: name to value, None where undefined.
     """
 
@@ -38,11 +38,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one model on the test split.
+    """Metrics of one model on the test split.
 
     Attributes:
-        metrics: of all rows; name to value, None where undefined.
-        slices: of the slices.
+        metrics: on all rows; name to value, None where undefined.
+        slices: metrics of the slices.
     """
 
     metrics: Mapping[str, float | None]
@@ -54,8 +54,8 @@ class Baseline:
     """The gate's metric of a constant prediction, compared with the model's on the same rows.
 
     Attributes:
-        name: what is predicted, such as "the mean of the train labels".
-        value: of the metric; None where it is undefined.
+        name: the constant, such as "the mean of the train labels".
+        value: the metric's value; None where undefined.
         interval: of the metric's difference, model minus baseline; None where it is undefined.
         confidence: of the interval, in (0, 1).
         rows: of the test split.
@@ -70,15 +70,15 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Check:
-    """One bound, held against one measurement.
+    """The check of one bound on one measurement.
 
     Attributes:
         where: "all rows", or the slice as "feature=value".
         metric: the metric's name.
         measured: its value, None where undefined.
-        bound: what was asked, as "at most 1.2".
-        passed: None where it was not judged.
-        reason: all of it as a sentence.
+        bound: the bound, such as "at most 1.2".
+        passed: None where not checked.
+        reason: the check as a sentence.
     """
 
     where: str
@@ -96,11 +96,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate decided.
+    """The gate's decision.
 
     Attributes:
-        blessed: no check failed.
-        checks: in the order all rows, then slices as they were given.
+        blessed: whether no check failed.
+        checks: first those on all rows, then those on slices in their order.
     """
 
     blessed: bool
@@ -113,18 +113,18 @@ def judge(
 ) -> Decision:
     """Decides whether a model is blessed.
 
-    On all rows every bound of the gate is judged, and a metric that is undefined fails. The same bounds hold for each
-    value of the features that the gate slices by, where the slice has `minimum_slice_size` rows and the metric is
-    defined; other slices are not judged. With a champion, being worse by more than
+    On all rows, every bound of the gate is checked, and an undefined metric fails. The same bounds are checked for each
+    value of the gate's slice features, if the slice has `minimum_slice_size` rows and the metric is defined; other
+    slices are not checked. With a champion, a model that is worse by more than
     `champion_tolerance * |champion's value|` fails; for mean_bias, which may have either sign, worse is farther from 0.
-    Without a champion there is nothing to be worse than. With `beats_baseline`, the interval of the metric's
-    difference from the baseline's, on all rows, must lie on the better side of 0; where it is undefined, that fails.
+    Without a champion, this check is skipped. With `beats_baseline`, the interval of the metric's difference from the
+    baseline's, on all rows, must lie on the better side of 0; an undefined interval fails.
 
     Args:
-        gate: the problem's, with its metric; None blesses every model.
-        measured: of the model, on the test split.
-        champion: of the champion, on the same rows.
-        baseline: of a constant, on the same rows; of a gate with `beats_baseline`.
+        gate: the Problem's gate, with its metric; None blesses every model.
+        measured: metrics of the model on the test split.
+        champion: metrics of the champion on the same rows.
+        baseline: metric of a constant on the same rows, for a gate with `beats_baseline`.
     """
     if gate is None:
         return Decision(True, (), (UNGATED,))
@@ -167,7 +167,7 @@ def _judge_one(
         text, limit_text = _distinct(value, limit)
         verdict = f"{bound} {limit_text} was asked: passed" if passed else f"{beyond} the {limit_text} allowed: failed"
         checks.append(Check(where, gate.metric, value, asked, passed, f"{subject} is {text}, {verdict}."))
-    # That there is no champion is said once, not for every slice.
+    # A missing champion is reported once, not for every slice.
     if gate.champion_tolerance is not None and (champion is not None or rows is None):
         checks.append(_against_champion(gate, where, subject, value, champion, judged=rows is None))
     return checks
@@ -258,7 +258,7 @@ def _number(value: float) -> str:
 
 
 def _distinct(value: float, limit: float) -> tuple[str, str]:
-    """Both numbers, with as many digits as it takes to see which is greater."""
+    """Both numbers, with enough digits to show which is greater."""
     for digits in range(4, 18):
         texts = f"{value:.{digits}g}", f"{limit:.{digits}g}"
         if value == limit or texts[0] != texts[1]:

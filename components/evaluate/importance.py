@@ -1,8 +1,8 @@
 """Permutation importance: how much worse the model predicts when one column's values are shuffled among rows.
 
 Method: Breiman 2001, "Random forests", chapter 10; Fisher, Rudin and Dominici 2019, "All models are wrong, but many are
-useful". What is shuffled is a column as the table has it, so all that is made of it in the model (buckets, crosses,
-derived columns) is shuffled with it. Columns that say the same share their importance: each can stand in for the other.
+useful". A column of the table is shuffled, and with it everything that the model computes from it (buckets, crosses,
+derived columns). Columns with the same information share their importance: each can replace the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from headrace.core.problem import Problem, Task
 from headrace.core.progress import Progress, silent
 from headrace.core.scoring.predictor import Column, Texts
 
-# What bounds the time: rows of the sample, and predictions over all columns and repeats.
+# Limits of the time: rows of the sample, and predictions over all columns and repeats.
 MOST_ROWS = 2_000
 MOST_PREDICTIONS = 400_000
 _FEWEST_ROWS = 200
@@ -42,8 +42,8 @@ class FeatureImportance:
 
     Attributes:
         name: of the column.
-        increase: mean increase of the metric when the column is shuffled; None where the model then gives an answer
-            that is not usable.
+        increase: mean increase of the metric when the column is shuffled; None if the model's prediction is then not
+            usable.
         deviation: standard deviation of the increase over the repeats; 0 for one repeat.
     """
 
@@ -57,8 +57,8 @@ class Importance:
     """Importance of every column that the model reads, the most important one first.
 
     Attributes:
-        metric: METRIC of the task; less of it is better.
-        value: of the metric on the sample as it is.
+        metric: METRIC of the task; lower is better.
+        value: the metric on the sample without shuffling.
         rows: of the sample.
         split_rows: of the split that the sample is from.
         repeats: shuffles of each column.
@@ -103,7 +103,7 @@ def importance(
         problem: of the model.
         split: the eval split.
         model: whose inputs are shuffled.
-        weight: [rows] sample weights of the split, one above 0; None where all rows count alike. Rows of weight 0 are
+        weight: [rows] sample weights of the split, at least one above 0; None for equal weights. Rows of weight 0 are
             left out.
         seed: of numpy's PCG64 generator, 0 or more.
         report: receives the progress.
@@ -142,7 +142,7 @@ def _sizes(rows: int, columns: int) -> tuple[int, int]:
 
 
 def _chosen(counting: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int64]:
-    """Rows that are drawn without replacement, in the order of the split."""
+    """Rows drawn without replacement, in the order of the split."""
     if rows == len(counting):
         return counting
     random = np.random.Generator(np.random.PCG64(seed))
@@ -166,7 +166,7 @@ def _joined(parts: Sequence[Column]) -> Column:
 
 
 def _shuffle(rows: int, seed: int, name: str, repeat: int) -> NDArray[np.int64]:
-    """A permutation that neither the order nor the number of columns changes."""
+    """A permutation that is independent of the order and number of columns."""
     return np.random.Generator(np.random.PCG64([seed, repeat, *name.encode()])).permutation(rows)
 
 

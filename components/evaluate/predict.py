@@ -23,7 +23,7 @@ from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
 
-# Large enough that a batch's fixed costs vanish, small enough that one batch of a hundred columns is a few megabytes.
+# Large enough to make a batch's fixed costs negligible; a batch of a hundred columns is a few megabytes.
 BATCH_ROWS = 8192
 # Probabilities are sums of float32: over a thousand classes their total is off by far less than this.
 _TOTAL_TOLERANCE = 1e-3
@@ -33,12 +33,12 @@ _Columns = Mapping[str, Column]
 
 @dataclass(frozen=True)
 class Predicted:
-    """A split with the answers of each model.
+    """A split with the predictions of each model.
 
     Attributes:
         keys: [n], text, in the order of the shards.
-        outcomes: of each model, in the order asked.
-        columns: by feature, what slices are cut from: [n] float32 with NaN for missing, or a Category with "".
+        outcomes: outcomes of each model, in the order of `models`.
+        columns: columns for slices, by feature: [n] float32 with NaN for missing, or a Category with "".
     """
 
     keys: NDArray[np.object_]
@@ -47,13 +47,13 @@ class Predicted:
 
 
 def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
-    """Reads the test split once, and asks every model about every row of it.
+    """Reads the test split once, and predicts every row with every model.
 
     Args:
-        problem: names the columns; numeric features without buckets are not kept.
-        split: where the rows are.
-        models: one or more.
-        report: told after each batch.
+        problem: declares the columns; numeric features without buckets are not stored.
+        split: the split with the rows.
+        models: one or more models.
+        report: called after each batch.
 
     Raises:
         DataError: a model needs a column that the Examples do not have, a row has no label or one that is not in the
@@ -109,11 +109,11 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
 def read_rows(
     problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64] | None = None
 ) -> Iterator[dict[str, Column]]:
-    """Yields batches of columns, [batch] each: float32 with NaN, or texts with "", for what is missing.
+    """Yields batches of columns, [batch] each: float32 (NaN: missing) or texts ("": missing).
 
     Args:
-        problem: names the columns.
-        split: where the rows are.
+        problem: declares the columns.
+        split: the split with the rows.
         chosen: ascending positions of the rows to read; all if None.
 
     Raises:
@@ -184,7 +184,7 @@ class Asker:
         features: the columns that the model reads, without the key.
 
     Raises:
-        DataError: it has no such signature, or one that does not fit the problem's columns and task.
+        DataError: the signature does not exist, or does not fit the Problem's columns and task.
     """
 
     def __init__(self, model: Model, problem: Problem) -> None:
@@ -197,7 +197,7 @@ class Asker:
         self._predictor = Predictor(loaded, model.version, _outputs(problem.task))
 
     def ask(self, batch: _Columns, keys: NDArray[np.object_], classes: Mapping[str, int]) -> tuple[Any, Any]:
-        """[batch] predictions and [batch] or [batch, classes] probabilities, all of them checked."""
+        """[batch] predictions and [batch] or [batch, classes] probabilities, all checked."""
         model, problem = self._model, self._problem
         found = self._predictor.predict({name: batch[column] for name, column in self._columns.items()})
         for row, fault in found.faults.items():
@@ -256,7 +256,7 @@ def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]
 
 
 def _refuse(bad: Any, answers: Any, keys: NDArray[np.object_], model: Model, expected: str) -> None:
-    """Raises for the first row whose answer is bad."""
+    """Raises for the first row with an invalid prediction."""
     at = np.flatnonzero(bad)
     if len(at):
         raise _unusable(model, keys, int(at[0]), len(at), expected, _text(answers[at[0]]))
@@ -297,7 +297,7 @@ def labels_of(
 
 
 class _Codes:
-    """Gives each different string of a column a number, over batches."""
+    """Assigns a number to each distinct string of a column, over batches."""
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
@@ -328,7 +328,7 @@ def _text(value: Any) -> str:
 
 
 def classes_of(problem: Problem) -> dict[str, int]:
-    """The index of each class of the label; none for regression."""
+    """The index of each class of the label; empty for regression."""
     vocabulary = () if isinstance(problem.label, Numeric) else problem.label.vocabulary or ()
     return {name: index for index, name in enumerate(vocabulary)}
 

@@ -25,7 +25,7 @@ def weights_of(
         split: that they are of.
 
     Raises:
-        DataError: one is missing, infinite or below 0.
+        DataError: a weight is missing, infinite or below 0.
     """
     values = cast(NDArray[np.float32], batch[name]).astype(np.float64)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
@@ -44,7 +44,7 @@ def checked_weight(weights: NDArray[np.float64], split: EvaluatedSplit) -> NDArr
     """[rows] weights of a whole split.
 
     Raises:
-        DataError: none is above 0, and so no metric is defined.
+        DataError: no weight is above 0, so no metric is defined.
     """
     if not weights.any():
         raise DataError(

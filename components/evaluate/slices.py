@@ -24,7 +24,7 @@ class Category:
     """A categorical column of n rows.
 
     Attributes:
-        values: the different values, "" for a missing one, in any order.
+        values: the distinct values, "" for a missing one, in any order.
         codes: [n], the index of each row's value.
     """
 
@@ -48,9 +48,9 @@ def cut(
     judged: Sequence[str],
     minimum_size: int,
 ) -> tuple[list[SliceRows], dict[str, int]]:
-    """The slices of `judged` features, then those of every other feature that has few values.
+    """The slices of `judged` features, then those of every other feature with few values.
 
-    Values come in the order of the buckets, or of their number of rows, most first; missing ones come last.
+    Values are in the order of the buckets, or by descending number of rows; missing values are last.
 
     Args:
         features: that are columns, in the order declared.

@@ -1,4 +1,4 @@
-"""Evaluation as a step of a pipeline."""
+"""Evaluation step of a pipeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     metrics: Any,
     classification: Any,
 ) -> bool:
-    """Does the work of `component.evaluate`, whose docstring says what the arguments are."""
+    """Implements `component.evaluate`, whose docstring describes the arguments."""
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
@@ -62,7 +62,7 @@ def run(
 
 def _log_metrics(whole: dict[str, Any], metrics: Any, classification: Any) -> None:
     """Shows the evaluation where KFP and Vertex show metrics."""
-    # Metrics are metadata, but kfp.local's cache takes an output for lost when there is no file at its path.
+    # Metrics are metadata, but kfp.local's cache treats an output without a file at its path as lost.
     for shown in (metrics, classification):
         storage.write_json(shown.path, whole["metrics"])
     for name, measured in whole["metrics"].items():

@@ -1,4 +1,4 @@
-"""Threshold table: precision, recall and cost of a binary model by the probability from which it says yes."""
+"""Threshold table: precision, recall and cost of a binary model by its decision threshold."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def threshold_table(outcomes: Outcomes, chosen: float, costs: Costs | None) -> d
     A row of the data is predicted positive if its probability is not below the threshold, in float32 as in the model.
 
     Args:
-        outcomes: of a binary model on the eval split: a threshold that was chosen by the rows that judge the model
-            would look better than it is.
+        outcomes: of a binary model on the eval split: a threshold chosen on the test split would look better there than
+            it is.
         chosen: the Problem's threshold.
-        costs: of the errors; None leaves the cost out.
+        costs: costs of the errors; None leaves the cost out.
 
     Returns:
         `split`, `rows`, `chosen`, `costs`, and in `table` by threshold: `predicted_positive` (rows), `precision` and

@@ -39,7 +39,7 @@ def too_good(
 
     Args:
         metrics: of the test split.
-        baseline: of a constant, on the same rows: where it is as good, the problem is easy.
+        baseline: metrics of a constant on the same rows; if they are as good, the problem is easy.
         rows: of the test split.
         importance: its first column is the suspect.
     """

@@ -1,4 +1,4 @@
-"""Accounts of rows: what came of each batch and shard, and their summary."""
+"""Accounts of rows: the counts of each batch and shard, and their summary."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.statistics.file import to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
 
-# Faults of a batch that go along with its account, to be shown where the budget is spent.
+# Maximum faults in a batch's account, for the error when the budget is exceeded.
 _EXAMPLES = 5
 
-# The work folder's file of the train split's statistics, as sketches that merge.
+# File of the work folder with the train split's statistics, as mergeable sketches.
 STATISTICS_ASIDE = "statistics.arrow"
 
 Position = tuple[int, int]
@@ -32,9 +32,9 @@ class Piece:
     """The rows of one batch that belong to one shard.
 
     Attributes:
-        position: of the batch.
-        path, index: the Arrow file where they wait, and which record batch of it they are.
-        content: themselves, as a stream of Arrow IPC, where there is no such file.
+        position: position of the batch.
+        path, index: the Arrow file with the rows, and the index of their record batch in it.
+        content: the rows as an Arrow IPC stream, if there is no file.
     """
 
     position: Position
@@ -45,7 +45,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class BatchAccount:
-    """What came of a batch: rows read, rows that broke a rule by reason, the first few, and `Checked.seen`."""
+    """Account of a batch: rows read, rows that broke a rule by reason, the first few of these, and `Checked.seen`."""
 
     position: Position
     rows: int
@@ -56,7 +56,7 @@ class BatchAccount:
 
 @dataclass(frozen=True)
 class ShardAccount:
-    """What came of a shard; statistics only for the train split."""
+    """Account of a shard; statistics only for the train split."""
 
     shard: int
     written: Shard
@@ -71,7 +71,7 @@ class ShardAccount:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error that a stage met; it travels as data, because an exception loses its type in a runner."""
+    """An error of a stage, sent as data because an exception loses its type in a runner."""
 
     position: Position
     error: dict[str, Any]
@@ -82,16 +82,16 @@ Account = BatchAccount | ShardAccount | Refusal
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of the whole pipeline.
+    """Account of the whole pipeline.
 
     Attributes:
-        errors: in the order of the rows they are about.
+        errors: in the order of their rows.
         rows: rows read, by index of the file.
         reasons: rows that broke a rule, by reason.
         examples: the first few of them.
-        shards: by number, those that have rows.
-        statistics: of the train split, as statistics.json holds them; None where it has no rows.
-        seen: `Checked.seen` of all batches.
+        shards: the shards with rows, by number.
+        statistics: statistics of the train split, as in statistics.json; None if it has no rows.
+        seen: the sum of `Checked.seen` over all batches.
     """
 
     errors: list[dict[str, Any]]
@@ -104,7 +104,7 @@ class Summary:
 
 
 def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
-    """Merges all accounts in the order of rows and shards, whatever order they came in, and puts them on record."""
+    """Merges all accounts in the order of rows and shards, whatever their order of arrival, and writes them."""
     every = list(accounts)
     batches = sorted((a for a in every if isinstance(a, BatchAccount)), key=lambda account: account.position)
     shards = sorted((a for a in every if isinstance(a, ShardAccount)), key=lambda account: account.shard)
@@ -136,7 +136,7 @@ def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
 
 
 def read_summary(context: StageContext) -> Summary:
-    """What `write_summary` put on record."""
+    """Reads the file of `write_summary`."""
     plain = storage.read_json(storage.join(context.work, "summary.json"))
     return Summary(
         errors=plain["errors"],
@@ -150,7 +150,7 @@ def read_summary(context: StageContext) -> Summary:
 
 
 def read_duplicates(context: StageContext) -> pa.Table:
-    """Rows whose key had been seen, in the order of files and rows: file, row, first_file, first_row, key."""
+    """Rows with a duplicate key, in the order of files and rows: file, row, first_file, first_row, key."""
     tables = [pa.ipc.open_file(storage.read_bytes(path)).read_all() for path in context.aside("duplicates-*.arrow")]
     if not tables:
         return pa.table({name: [] for name in ("file", "row", "first_file", "first_row", "key")})

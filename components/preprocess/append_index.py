@@ -1,4 +1,4 @@
-"""What Examples keep beside their shards so that later rows can be added without reading these ones again.
+"""Append index: files next to the shards of Examples, with which rows can be added without reading the shards.
 
 sketches/statistics.arrow holds the train split's statistics as sketches that merge; sketches/keys.u64 the fingerprints
 of all keys, and sketches/rows.u64 those of all rows without their key, where the Problem asks for equal rows to be
@@ -34,13 +34,13 @@ _FINGERPRINT = np.dtype("<u8")
 
 
 def keep(examples: str, file: str, content: bytes) -> Sketch:
-    """Writes a file of `sketches/`: what the manifest is to say of it."""
+    """Writes a file of `sketches/`; returns its entry for the manifest."""
     storage.write_bytes(storage.join(examples, file), content)
     return Sketch(file, len(content), f"{google_crc32c.value(content):08x}")
 
 
 def complete(problem: Problem, examples: Path) -> Manifest:
-    """The manifest of Examples on this machine, in which every sketch is; what is not there is measured and kept.
+    """The manifest of Examples on this machine with all sketches; missing ones are measured and stored.
 
     Raises:
         DataError: a shard is damaged.
@@ -97,7 +97,7 @@ def kept_statistics(examples: Path, manifest: Manifest) -> TableStatistics:
 
 
 def kept_fingerprints(examples: Path, manifest: Manifest, file: str) -> Fingerprints:
-    """The fingerprints in KEYS or ROWS of Examples that are `complete`, sorted; mapped, and so not in memory.
+    """The fingerprints in KEYS or ROWS of Examples that are `complete`, sorted and memory-mapped.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -112,7 +112,7 @@ def kept_fingerprints(examples: Path, manifest: Manifest, file: str) -> Fingerpr
 
 
 def merge_kept(examples: Path, base: Manifest, place: Path, added: Manifest) -> tuple[TableStatistics, list[Sketch]]:
-    """Writes the sketches of Examples with further rows: their statistics, and what the manifest is to say of all.
+    """Writes the sketches of Examples with further rows; returns their statistics, and the manifest's entries.
 
     Args:
         examples: where the rows were added, and what its manifest `base` was before.
@@ -177,10 +177,10 @@ def _wanted(problem: Problem) -> list[str]:
 
 
 def fingerprints(problem: Problem, batches: Sequence[pa.RecordBatch]) -> dict[str, Fingerprints]:
-    """What rows are found by: of their keys and, where the Problem asks for it, of all else.
+    """Fingerprints of rows: of their keys and, if the Problem requires it, of all other columns.
 
     Args:
-        problem: whose rows they are.
+        problem: the rows' Problem.
         batches: the rows, the key first.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Looks at the data before anything is started: cheap, without Beam, and with one clear paragraph for what is wrong."""
+"""Data check before preprocessing: fast, without Beam, with one clear paragraph per error."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from headrace.core.sources.source import Part, Rows
 from headrace.core.values.columns import blank, is_text
 from headrace.core.values.missing import LOOKS_MISSING, declaration
 
-# A column of which so many of the first rows' values are wrong has the wrong type: no row of it is worth reading.
+# Fraction of wrong values in the first rows above which the whole column has the wrong type.
 _WRONG_SHARE = 0.9
 _MARKED_SHARE = 0.01
 _SAMPLE_ROWS = 1000
-# Text may hold numbers; whether it does, the rows tell.
+# Text may hold numbers, which only the rows show.
 _NUMBER_KINDS = (
     pa.types.is_integer,
     pa.types.is_floating,
@@ -38,18 +38,18 @@ _NUMBER_KINDS = (
 
 
 def check_data(problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare: Prepare | None = None) -> list[str]:
-    """Checks that the data can be the Problem's: files, columns, types, and the first rows of each.
+    """Checks that the data fits the Problem: files, columns, types, and the first rows of each.
 
     Args:
-        problem: what is asked of the data.
+        problem: declares the columns.
         data: a file, a folder, a glob, a table or a query.
-        csv: how CSV files are written.
-        prepare: what rows go through after they are read, or None.
+        csv: dialect of CSV files.
+        prepare: the prepare function, or None.
 
     Returns:
-        The files, in the order in which they will be read. Of several, some may be damaged: they are for quarantine.
+        The files, in the order in which they are read. If there are several, damaged ones go to quarantine.
 
-    Raises: as `look` does.
+    Raises the errors of `look`.
     """
     return look(problem, data, csv, prepare)[0]
 
@@ -57,12 +57,12 @@ def check_data(problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare:
 def look(
     problem: Problem, data: str, csv: CsvDialect = RFC_4180, prepare: Prepare | None = None
 ) -> tuple[list[str], dict[str, UnreadableFile]]:
-    """The files, as `check_data` gives them, and what is wrong with those that are seen to be damaged at a first look.
+    """The files, as `check_data` returns them, and the errors of those that the first rows show to be damaged.
 
     Raises:
         NothingToDo: there are no rows, and the Problem skips such runs.
-        DataError: no such file, nothing but empty ones, one that is not in the encoding said, no rows, a column that is
-            missing, stands there twice or is of the wrong type; or more files are damaged than the budget allows.
+        DataError: a file does not exist, all files are empty, the encoding is wrong, there are no rows, a column is
+            missing, repeated or of the wrong type, or more files are damaged than the budget allows.
     """
     wanted = wanted_columns(problem)
     paths = list_paths(data)
@@ -104,7 +104,7 @@ def look(
 
 
 def _prepared(problem: Problem, part: Part) -> Iterator[Rows]:
-    """The first rows of a part as the prepare function makes them, once these are what the Problem declares."""
+    """The first rows of a part after the prepare function, checked against the Problem."""
     for read in islice(read_part(part, table_columns(problem, part), _SAMPLE_ROWS), 1):
         made = prepared(read)
         columns = [(field.name, field.type) for field in made.batch.schema]
@@ -116,23 +116,23 @@ def _prepared(problem: Problem, part: Part) -> Iterator[Rows]:
 
 
 def nothing_to_do(data: str) -> NothingToDo:
-    """The end of a run whose data has no rows."""
+    """The error, or the end, of a run whose data has no rows."""
     return NothingToDo(
         "nothing to do: there are no rows", where=data, fix='no_rows="refuse" in the Problem file makes this an error'
     )
 
 
 def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[DataError]) -> None:
-    """Checks that no more files are damaged than the quarantine budget allows; they are put aside whole.
+    """Checks the number of damaged files, which are quarantined as a whole, against the quarantine budget.
 
     Args:
-        problem: whose budget it is.
-        data: what was to be read.
-        files: how many files there are.
-        unreadable: what is wrong with each that is damaged.
+        problem: has the budget.
+        data: the data, for the message.
+        files: number of files.
+        unreadable: the errors of the damaged files.
 
     Raises:
-        DataError: they are too many; where the only file is damaged, what is wrong with it.
+        DataError: too many files are damaged; if the only file is damaged, its error.
     """
     if not unreadable:
         return
@@ -226,7 +226,7 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
     asked = [*([] if problem.key is None else [(problem.key, "text")]), *declared.items()]
     gone = [name for name, _ in asked if name not in kinds]
     name, role = gone[0], roles.get(gone[0], "feature")
-    # A column that has a use already is not the one that was meant.
+    # A column that is already in use is not the intended one.
     by_case = {other.strip().lower(): other for other in names if other not in wanted_columns(problem)}
     close = difflib.get_close_matches(name.lower(), by_case, n=1)
     fix = f'Perhaps the column "{by_case[close[0]]}" is meant' if close else None
@@ -255,7 +255,7 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
 
 
 def separator_hint(names: Sequence[str]) -> str | None:
-    """The option that separates the fields of a file whose header looks like one column; None of another header."""
+    """The option that separates the fields of a file whose header looks like one column; None for other headers."""
     if len(names) == 1:
         for separator, spelled in ((";", "';'"), ("\t", "tab"), ("|", "'|'")):
             if separator in names[0]:
@@ -264,7 +264,7 @@ def separator_hint(names: Sequence[str]) -> str | None:
 
 
 def _asked(declared: Numeric | Categorical) -> str:
-    """What a column must hold, in a word."""
+    """The type of a column's values, in one word."""
     return "numbers" if isinstance(declared, Numeric) else "text"
 
 

@@ -1,4 +1,4 @@
-"""Judges what the pipeline did, and completes the artifact: statistics, schema, quarantine and manifest."""
+"""Completion of Examples: checks the pipeline's result, and writes statistics, schema, quarantine and manifest."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def publishable(
     *,
     output: str,
 ) -> Manifest:
-    """Completes the artifact but for its manifest, which it returns, to be written last.
+    """Completes the artifact except for its manifest, which is returned because it is written last.
 
     Args:
-        output: that the artifact is for: where the budget is spent, the quarantine is set aside next to it.
-        unreadable: by path, what is wrong with the files that are damaged, of which no row was taken.
+        output: the artifact's path; if the budget is exceeded, the quarantine is written next to it.
+        unreadable: errors of damaged files, whose rows are all left out, by path.
 
     Raises:
-        DataError: the quarantine budget is spent, a split has no rows, a column of the train split has no value, or
+        DataError: the quarantine budget is exceeded, a split has no rows, a column of the train split has no value, or
             more values of a column are missing or unknown than the Problem allows.
     """
     problem = context.problem
@@ -103,7 +103,7 @@ def publishable(
 
 
 def _splits(context: StageContext, summary: Summary) -> dict[str, Split]:
-    """The shards of each split; one that got no rows is written empty, so that the names count up without a gap."""
+    """The shards of each split; a shard without rows is written empty, so that the numbers have no gap."""
     found: dict[str, list[Shard]] = {name: [] for name in SPLITS}
     for number in range(sum(context.sharding.counts)):
         split, file = context.sharding.name(number)
@@ -125,10 +125,10 @@ _MORE_ROWS = {
 def check_splits(
     problem: Problem, data: str, splits: Mapping[str, Split], statistics: Mapping[str, Any] | None
 ) -> None:
-    """Checks that every split has rows, and every column a value to learn from.
+    """Checks that every split has rows, and that every column has a value in the train split.
 
     Raises:
-        DataError: one has none.
+        DataError: a split has no rows, or a column has no value.
     """
     empty = [name for name, split in splits.items() if not split.rows]
     if empty:
@@ -154,7 +154,7 @@ def check_splits(
 
 
 def _write_quarantine(context: StageContext, parts: list[Part]) -> tuple[str, ...]:
-    """Merges the rows that the stages put aside into one file, in the order of files and rows, and returns its name."""
+    """Merges the quarantined rows of the stages into one file, in the order of files and rows; returns its name."""
     with storage.open_output(storage.join(context.output, _QUARANTINE_FILE)) as file:
         file.writelines(_quarantine_lines(context, parts))
     return (_QUARANTINE_FILE,)
@@ -175,7 +175,7 @@ def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], b
 
 
 def _rows_of_duplicates(context: StageContext, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """The rows whose key had been seen, read again from their files: quarantine holds rows as they came."""
+    """The rows with duplicate keys, read again from their files: quarantine holds rows as read."""
     found = read_duplicates(context)
     for part in parts:
         mine = {row["row"]: row for row in found.filter(pc.equal(found["file"], part.index)).to_pylist()}
@@ -204,7 +204,7 @@ def _budget_spent(
     quarantined: int,
     command: str,
 ) -> DataError:
-    """The error that says which reasons spent the budget, with the first rows of it."""
+    """The error for an exceeded budget, with its reasons and the first rows."""
     budget = context.problem.quarantine_budget
     duplicates = summary.reasons.get("duplicate_key", 0)
     counted = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))

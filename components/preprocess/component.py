@@ -1,4 +1,4 @@
-"""The KFP face of preprocessing."""
+"""Preprocessing component: its interface for KFP."""
 
 from kfp import dsl
 
@@ -18,29 +18,29 @@ def preprocess(
     runner: str = "",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> bool:
-    """Turns rows into TFRecords of tf.train.Example, split as the Problem declares, with measured statistics.
+    """Converts rows to TFRecords of tf.train.Example, split as the Problem declares, and measures statistics.
 
-    Rows that break the Problem's rules go to quarantine with a reason; more of them than the budget fail the step,
-    and so does, with a table of what was seen and expected, drift from the baseline.
+    Rows that break the Problem's rules go to quarantine with a reason. The step fails if there are more of them than
+    the budget allows, or if columns drift from the baseline; the error has a table of expected and measured values.
 
     Args:
         problem: URI of the Problem file.
-        schema_digest: `Problem.schema_digest` of what was submitted; another gate or batch size is the same schema. ""
-            accepts any.
-        data: a file, a folder or a glob (CSV, Parquet, JSON lines, Avro, TFRecord), here or on gs://, or bigquery://...
-        data_version: fingerprint of the data, measured if ""; a new one makes the step run again.
-        root: where the run's records are kept; "" keeps none.
+        schema_digest: `Problem.schema_digest` at submission, independent of the gate and the batch size; "" accepts
+            any.
+        data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local or on gs://, or bigquery://...
+        data_version: fingerprint of the data; measured if "". A new one makes the step run again.
+        root: pipeline root, where the run's records are stored; "" for no records.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
-        gcp_resources: the job on Google Cloud, by which its pages link to it; empty for work on this machine.
-        baseline: an earlier statistics.json, or the Examples that hold it; the Problem's drift is judged against it.
+        gcp_resources: the job on Google Cloud, for the console's link; empty for work on this machine.
+        baseline: an earlier statistics.json, or the Examples with it, for the Problem's drift limits.
         baseline_version: fingerprint of the baseline; a new one makes the step run again.
-        csv: how CSV files are written, as `--csv` takes it: a JSON list such as ["delimiter=;", "encoding=latin-1"].
-        runner: the Beam runner that does the work, as a JSON object of its name and options; "" for this process.
-        attempt: any text; another one makes the step run again where nothing else changed.
+        csv: dialect of CSV files, as for `--csv`: a JSON list such as ["delimiter=;", "encoding=latin-1"].
+        runner: the Beam runner, as a JSON object of its name and options; "" for this process.
+        attempt: any text; another text makes the step run again if nothing else changed.
 
     Returns:
-        Whether the data has rows; without any there are no Examples, unless the Problem refuses such data. The output
-        keeps KFP's own name, `Output`, see `evaluate`.
+        Whether the data has rows. Without rows there are no Examples, unless the Problem refuses such data. The output
+        has KFP's default name, `Output`; see `evaluate`.
     """
     from headrace.components.preprocess import step
 

@@ -1,4 +1,4 @@
-"""Reads what is not damaged: a file that breaks on the way is left out whole, and the others are read again."""
+"""Damaged files: a file that turns out damaged is left out as a whole, and the others are read again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.sources.source import Part
 
 
 class Done(NamedTuple):
-    """What came of one reading."""
+    """The result of one pass."""
 
     context: StageContext
     summary: Summary
@@ -29,23 +29,23 @@ def read_whole_files(
     damaged: dict[str, UnreadableFile],
     work: Callable[[list[Part]], Done],
 ) -> Done:
-    """Does the work over the parts of all files but the damaged ones, and again where more turn out to be.
+    """Runs the work over the parts of all undamaged files, again whenever more files turn out damaged.
 
-    Half a file would be worse than none: nothing would tell which of its rows are there.
+    Half a file would be worse than none: nobody would know which of its rows are included.
 
     Args:
-        problem: whose quarantine budget it is.
-        data: where the files are, for errors.
+        problem: has the quarantine budget.
+        data: the data, for errors.
         parts: of all files.
-        damaged: what is wrong with those that are known to be damaged, by path; what turns up is added.
-        work: reads parts; it raises UnreadableFile, or has it among its summary's errors.
+        damaged: the errors of files known to be damaged, by path; newly found ones are added.
+        work: reads parts; raises UnreadableFile, or has it among its summary's errors.
 
     Returns:
-        What `work` returned when it met no damaged file.
+        The result of `work` without further damaged files.
 
     Raises:
-        DataError: more files are damaged than the budget allows, or the only one.
-        HeadraceError: what else went wrong.
+        DataError: more files are damaged than the budget allows, or the only file is.
+        HeadraceError: another error of `work`.
     """
     while True:
         readable = [part for part in parts if part.path not in damaged]
@@ -66,7 +66,7 @@ def read_whole_files(
 
 
 def clear(context: StageContext) -> None:
-    """Removes what an earlier reading left in the work folder."""
+    """Removes the files of an earlier pass from the work folder."""
     for pattern in ("piece-*.arrow", "quarantine-*.jsonl", "duplicates-*.arrow", "*.u64", "summary.json"):
         for uri in context.aside(pattern):
             storage.remove(uri)

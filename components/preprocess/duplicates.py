@@ -1,8 +1,8 @@
-"""Faults that only a look at the whole data shows, found before the pipeline runs: rows by part and number.
+"""Duplicates: faults that only a pass over the whole data shows, found before the pipeline runs.
 
-A key that other Examples have already, and a row that equals an earlier one, or one of other Examples, in all but its
-key. Neither costs a pass over the data unless it is asked for. Other Examples are known by the fingerprints that they
-keep: none of their shards is read.
+They are keys that other Examples already have, and rows that equal an earlier row, or a row of other Examples, except
+for their key. A pass over the data runs only if one of them is requested. Other Examples are compared by their stored
+fingerprints: their shards are not read.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from headrace.core.values.columns import as_text
 
 Marks = dict[int, dict[int, Fault]]
 
-# Rows meet those of equal content in one of so many files, each of which is looked at in memory. A bucket is a range
-# of fingerprints, so that of sorted ones it is a slice.
+# Number of files over which rows are distributed by content; each file is checked in memory. A bucket is a range of
+# fingerprints, which is a slice of sorted ones.
 _BUCKETS = 64
 _BUCKET_BITS = np.uint64(58)
 _ENTRY = np.dtype([("content", "<u8"), ("key", "<u8"), ("part", "<i4"), ("row", "<i8")])
@@ -40,14 +40,14 @@ _ENTRY = np.dtype([("content", "<u8"), ("key", "<u8"), ("part", "<i4"), ("row", 
 def find_marks(problem: Problem, parts: Sequence[Part], existing: Sequence[str], batch_rows: int) -> Marks:
     """The rows at fault, by index of the part and number of the row.
 
-    Keys and rows are told apart by 64-bit fingerprints: of ten million different new ones beside a hundred million
-    others, the chance that any is taken for one that is there is below 0.0001.
+    Keys and rows are compared by 64-bit fingerprints: with ten million new and a hundred million existing ones, the
+    probability of any false match is below 0.0001.
 
     Args:
-        problem: whose `duplicate_rows` says whether equal rows are looked for.
+        problem: its `duplicate_rows` decides whether equal rows are searched.
         parts: the data.
-        existing: Examples on this machine whose keys (and rows) are taken; their sketches are complete.
-        batch_rows: rows that are read at once.
+        existing: Examples on this machine whose keys (and rows) are in use; their sketches are complete.
+        batch_rows: rows per batch.
 
     Raises:
         DataError: the data or the Examples are damaged.
@@ -61,7 +61,7 @@ def find_marks(problem: Problem, parts: Sequence[Part], existing: Sequence[str],
 
 
 class _Taken:
-    """The fingerprints of other Examples, and what each of these is called."""
+    """The fingerprints of other Examples, and the name of each of these."""
 
     def __init__(self, existing: Sequence[str], file: str) -> None:
         self._found: list[tuple[str, Fingerprints]] = []
@@ -70,7 +70,7 @@ class _Taken:
             self._found.append((name, kept_fingerprints(folder, Manifest.read(str(folder)), file)))
 
     def holders(self, asked: Fingerprints, bucket: int) -> dict[int, str]:
-        """Which of these, all of one bucket, are taken, by their place, and the Examples that have each."""
+        """The indices of the fingerprints, all of one bucket, that exist, and the Examples with each."""
         held: dict[int, str] = {}
         first = np.uint64(bucket) << _BUCKET_BITS
         last = first | ((np.uint64(1) << _BUCKET_BITS) - np.uint64(1))
@@ -81,7 +81,7 @@ class _Taken:
         return held
 
     def counts(self, asked: Fingerprints) -> npt.NDArray[np.int64]:
-        """How many rows have each of these."""
+        """The number of rows with each fingerprint."""
         total = np.zeros(len(asked), np.int64)
         for _, known in self._found:
             total += np.searchsorted(known, asked, side="right") - np.searchsorted(known, asked)
@@ -89,7 +89,7 @@ class _Taken:
 
 
 def find_earlier(problem: Problem, parts: Sequence[Part], existing: Sequence[str], batch_rows: int) -> dict[str, int]:
-    """Of a problem without a key, by content how many rows of other Examples hold it, of the contents of new rows.
+    """The number of rows of other Examples with the content of each new row, for a Problem without a key.
 
     Args: as of `find_marks`. Raises as it does.
     """
@@ -169,7 +169,7 @@ def _put_aside(entries: npt.NDArray[np.void], buckets: Sequence[Path]) -> None:
 
 
 def _filled(buckets: Sequence[Path]) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
-    """The buckets that have entries, with them in the order in which they were put aside."""
+    """The buckets with entries, in the order in which these were stored."""
     for bucket, path in enumerate(buckets):
         if path.exists():
             yield bucket, np.fromfile(path, _ENTRY)

@@ -1,4 +1,4 @@
-"""Drift limits: how far columns may have moved from an earlier version of the data."""
+"""Drift limits: maximum distances of columns from an earlier version of the data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from headrace.core.text import counted
 
 
 def read_baseline(path: str) -> Mapping[str, Any] | None:
-    """The earlier statistics.json at `path`, or in the Examples there; None of no path.
+    """The earlier statistics.json at `path`, or in the Examples there; None without a path.
 
     Raises:
-        DataError: it is not one.
+        DataError: it is not a statistics file.
     """
     if not path:
         return None
@@ -32,7 +32,7 @@ def read_baseline(path: str) -> Mapping[str, Any] | None:
 
 
 def baseline_version(path: str) -> str:
-    """Fingerprint of the statistics at `path`, or in the Examples there; "" of no path.
+    """Fingerprint of the statistics at `path`, or in the Examples there; "" without a path.
 
     Raises:
         DataError: there are none.
@@ -45,14 +45,14 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
     """Checks each column's distance from its earlier statistics against the Problem's `drift`.
 
     Args:
-        problem: whose drift says the thresholds; without it nothing is judged.
-        data: what the rows were read from, for the message.
-        baseline: the earlier statistics; without them nothing is judged.
-        statistics: those of now.
+        problem: has the thresholds in `drift`; without them nothing is checked.
+        data: source of the rows, for the message.
+        baseline: the earlier statistics; without them nothing is checked.
+        statistics: the present statistics.
 
     Raises:
-        DataError: a distance is above its threshold, or the baseline lacks a column or has it of another kind; with
-            a table of all that were judged.
+        DataError: a distance is above its threshold, or a column is missing in the baseline or has another kind there;
+            with a table of all checked columns.
     """
     if baseline is None or problem.drift is None:
         return
@@ -68,7 +68,7 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
                 continue
             if before is None or before["kind"] != now["kind"] or not before["count"]:
                 raise _not_comparable(declared.name, now["kind"], before)
-            # A column that has lost all its values is as far away as can be.
+            # A column that has lost all its values has the maximum distance.
             judged.append((declared.name, measure, distance(before, now) if now["count"] else 1.0, bound))
     broken = sorted((row for row in judged if row[2] > row[3]), key=lambda row: row[3] - row[2])
     if not broken:

@@ -1,4 +1,4 @@
-"""Says no to replacing Examples that were built up over time: one run's data does not hold what would be lost."""
+"""Output guard: refuses to overwrite Examples with spans or appended rows, which one run's data cannot restore."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from headrace.core.text import counted, listed
 
 
 def check_place(output: str, *, problem: str, data: str, baseline: str = "") -> None:
-    """Checks that there is nothing at `output` but Examples, and that it holds nothing of what is read.
+    """Checks that `output` is unused or holds Examples, and does not hold an input.
 
     Raises:
-        UsageError: it does.
+        UsageError: it holds something else, or an input.
     """
     check_output(output, EXAMPLES, inputs={"--data": data, "--problem": problem, "--baseline": baseline})
 
 
 def check_replaceable(output: str) -> None:
-    """Checks that Examples at `output`, if there are any, were made in one go, and so can be made again.
+    """Checks that Examples at `output`, if any, were made by one run, so that they can be made again.
 
     Raises:
-        UsageError: they have spans, or rows that were appended.
+        UsageError: they have spans or appended rows.
         DataError: there is a manifest.json of something else.
     """
     if not is_there("Examples", output):

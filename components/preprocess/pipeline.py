@@ -1,4 +1,4 @@
-"""Preprocessing as a Beam pipeline over record batches: rows of any source to a published Examples artifact."""
+"""Beam pipeline of preprocessing, over record batches: rows of any source to a published Examples artifact."""
 
 from __future__ import annotations
 
@@ -64,24 +64,24 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """How preprocessing is run.
+    """Options of preprocessing.
 
     Attributes:
         data: a file, a folder or a glob of any format that `sources` reads, or a BigQuery table or query.
-        output: the folder that becomes the Examples artifact; one that is there is replaced.
-        identity: what the artifact is known by, 16 hexadecimal digits.
+        output: the folder of the Examples artifact; an existing one is replaced.
+        identity: cache key of the artifact, 16 hexadecimal digits.
         data_version: fingerprint of the data; measured if empty.
-        batch_rows: rows of a batch at most, 1 to 1,048,576. It changes no byte of the TFRecords.
-        shard_rows: about how many rows a shard gets, 1 or more.
-        runner: the Beam runner and its options; without any, Beam's in-memory one, in this process.
-        baseline: an earlier statistics.json, or the Examples that hold it; the Problem's `drift` is judged against it.
-        existing: Examples on this machine whose rows are taken: one with the key of theirs is a duplicate.
-        addition: what the rows are added to Examples as, if they are; see `spans`.
-        csv: how CSV files are written.
-        quarantine_next_to: where the budget is spent, the quarantine is set aside next to this URI; "" for `output`.
+        batch_rows: maximum rows per batch, 1 to 1,048,576. It changes no byte of the TFRecords.
+        shard_rows: approximate number of rows per shard, 1 or more.
+        runner: the Beam runner and its options; by default Beam's in-memory runner, in this process.
+        baseline: an earlier statistics.json, or the Examples with it, for the Problem's `drift`.
+        existing: Examples on this machine; a row with a key of theirs is a duplicate.
+        addition: how the rows are added to Examples, or None; see `spans`.
+        csv: dialect of CSV files.
+        quarantine_next_to: if the budget is exceeded, the quarantine is written next to this URI; "" for `output`.
 
     Raises:
-        UsageError: a value outside its range, or a place that the runner's workers cannot reach.
+        UsageError: a value is outside its range, or the runner's workers cannot reach a path.
     """
 
     data: str
@@ -112,16 +112,16 @@ class PreprocessConfig:
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """What came of preprocessing.
+    """Result of preprocessing.
 
     Attributes:
-        identity: what the artifact is known by.
+        identity: cache key of the artifact.
         rows_in: rows read.
         rows_out: rows written, over all splits.
         rows_quarantined: rows that broke a rule.
         splits: rows written, by split.
         reasons: rows that broke a rule, by reason.
-        metrics: the job's counters, as Beam has them: a runner that tries a bundle again may have counted it twice.
+        metrics: the job's Beam counters: a runner that retries a bundle may have counted it twice.
     """
 
     identity: str
@@ -140,17 +140,17 @@ def preprocess(
     *,
     launched: Callable[[PipelineResult], None] | None = None,
 ) -> PreprocessResult:
-    """Turns rows into an Examples artifact, which appears whole at `config.output` or not at all.
+    """Converts rows to an Examples artifact, which is written atomically to `config.output`.
 
     Args:
-        problem_file: the Problem that the rows are for.
-        config: where from, where to, and how.
-        report: told how many rows have been read.
-        launched: told of the Beam job as soon as there is one.
+        problem_file: the Problem of the rows.
+        config: input, output and options.
+        report: called with the number of rows read.
+        launched: called with the Beam job when it has started.
 
     Raises:
-        DataError: what `check_data` finds; a file that turns out damaged; more rows in quarantine than the budget
-            allows; a split without rows.
+        DataError: errors of `check_data`; a file turns out damaged; more rows are in quarantine than the budget allows;
+            a split has no rows.
         UsageError: the output cannot be written, or holds something else.
         PlatformError: the disk is full or failed.
     """
@@ -200,7 +200,7 @@ def preprocess(
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)
-        # Of the declaration: where its boundaries in time are measured, it does not hold them.
+        # Digest of the declaration, which does not contain measured time boundaries.
         dataclasses.replace(manifest, schema_digest=problem.schema_digest).write(context.output)
     if manifest.boundaries:
         eval_from, test_from = (manifest.boundaries[name] for name in ("eval_from", "test_from"))
@@ -227,8 +227,7 @@ def _run(
 ) -> tuple[Summary, Mapping[str, int]]:
     """Runs the pipeline.
 
-    On this machine what it has read is counted by the files that it has put aside, which shows the work of other
-    processes too.
+    On this machine, progress is counted by the stored files, which include the work of other processes.
     """
     metrics = run(
         lambda pipeline: build(pipeline, context, parts),
@@ -250,7 +249,7 @@ def _rows_read(work: Path) -> int:
 
 
 def build(pipeline: beam.Pipeline, context: StageContext, parts: list[Part]) -> None:
-    """Adds the stages to a pipeline: read, check and put aside, write shards, account."""
+    """Adds the stages to a pipeline: read, check and store, write shards, account."""
     split = (
         pipeline
         | "parts" >> beam.Create(parts, reshuffle=False)
@@ -278,7 +277,7 @@ class _Read(beam.DoFn):
 
 
 class _Split(beam.DoFn):
-    """Batch -> (shard, piece) for each shard that it has rows of; its account to the output "account"."""
+    """Batch -> (shard, piece) for each shard with rows; its account to the output "account"."""
 
     def __init__(self, context: StageContext) -> None:
         self._context = context
@@ -294,7 +293,7 @@ class _Split(beam.DoFn):
 
 
 class _Write(beam.DoFn):
-    """(shard or group, pieces) -> the accounts of what was written."""
+    """(shard or group, pieces) -> the accounts of the written shards."""
 
     def __init__(self, context: StageContext) -> None:
         self._context = context

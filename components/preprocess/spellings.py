@@ -1,4 +1,4 @@
-"""Spellings of one value in one data set: categories such as True and true, or 2 and 2.0, are never two in silence."""
+"""Spelling check: different spellings of one category, such as True and true, or 2 and 2.0, are reported."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def check_spellings(
     """Checks that each category has one spelling, in columns whose categories the Problem does not declare.
 
     Args:
-        problem: what declares the columns.
-        data: what was read, for errors.
-        statistics: as statistics.json has them; None where none were measured.
-        seen: `Checked.seen` of all rows, which says of which columns rows were text, and of which booleans or numbers.
+        problem: declares the columns.
+        data: source of the rows, for errors.
+        statistics: as in statistics.json; None if not measured.
+        seen: `Checked.seen` of all rows: the number of text values, and of booleans and numbers, by column.
 
     Returns:
-        A warning for each column of text alone in which numbers have several spellings, as text stays as it is written,
-        and for each with categories that look like missing values.
+        A warning for each column with only text in which numbers have several spellings, because text is not changed,
+        and for each column with categories that look like missing values.
 
     Raises:
-        DataError: a boolean has several spellings, or a number has, of which one is text and another is not.
+        DataError: a boolean has several spellings, or a number occurs both as text and as a number.
     """
     warnings = []
     for declared in problem.columns:

@@ -19,18 +19,18 @@ Addition = Literal["", "span", "append"]
 
 @dataclass(frozen=True)
 class StageContext:
-    """What every stage needs to know.
+    """Context of all stages.
 
     Attributes:
-        problem: what is asked of the rows.
-        sharding: which shard each row belongs to.
+        problem: declares the columns and their rules.
+        sharding: distribution of rows over shards.
         output: the folder that becomes the artifact.
-        batch_rows: rows of a batch, at most.
-        marks: faults that a look at the whole data found before, by part and row; see `marks`.
-        work_folder: where the stages leave files to each other; `.work` in the output if empty.
-        earlier: of a problem without a key, by content how many rows of Examples that the rows are added to have it.
-        spills: whether rows wait in files of the work folder, or travel through the runner.
-        addition: what the rows are added to Examples as, if they are; what is asked of the whole is asked there.
+        batch_rows: maximum rows per batch.
+        marks: faults found in an earlier pass over the whole data, by part and row; see `marks`.
+        work_folder: folder for files between stages; `.work` in the output if empty.
+        earlier: for a Problem without a key, the number of existing rows by content, in the Examples to add to.
+        spills: whether rows are stored in files of the work folder, or sent through the runner.
+        addition: how the rows are added to Examples, or None; checks of all rows then run on the merged Examples.
     """
 
     problem: Problem
@@ -46,11 +46,11 @@ class StageContext:
 
     @property
     def work(self) -> str:
-        """The folder where the stages leave files to each other: local if `spills`, any URI otherwise."""
+        """The folder for files between stages: local if `spills`, else any URI."""
         return self.work_folder or storage.join(self.output, ".work")
 
     def put_aside(self, name: str, content: bytes) -> None:
-        """Writes a file of the work folder; a second try writes the same one again."""
+        """Writes a file of the work folder; a retry writes the same file again."""
         if self.spills:
             with self.spilling():
                 (Path(self.work) / name).write_bytes(content)
@@ -59,11 +59,11 @@ class StageContext:
 
     @contextmanager
     def spilling(self) -> Iterator[None]:
-        """Turns what the system says of writing to the work folder into our errors; that it is gone is no user's fault.
+        """Translates errors of writing to the work folder; a removed work folder is a platform error.
 
         Raises:
             UsageError: it cannot be written.
-            PlatformError: it is gone, the disk is full or failed.
+            PlatformError: the folder was removed, or the disk is full or failed.
         """
         with storage.writing(self.output):
             try:
@@ -72,7 +72,7 @@ class StageContext:
                 raise PlatformError("the work folder is gone", where=self.work, received=str(error)) from error
 
     def aside(self, pattern: str) -> list[str]:
-        """The files of the work folder that match, in the order of their names."""
+        """The files of the work folder that match, sorted by name."""
         if not storage.is_remote(self.work):
             return sorted(str(path) for path in Path(self.work).glob(pattern))
         try:

@@ -1,4 +1,4 @@
-"""The work of the pipeline's stages, without Beam: rows to pieces, one a batch; pieces to shards; all to one account.
+"""Pipeline stages, without Beam: rows to pieces, one per batch; pieces to shards; counts to one account.
 
 Where all workers are on one machine, rows wait between the stages in files of a work folder, and the pipeline itself
 moves only where they are: its in-memory shuffle would hold the whole table, and a multi-process one would send it
@@ -43,7 +43,7 @@ _EXAMPLES = 5
 
 
 def read_batches(context: StageContext, part: Part) -> Iterator[Rows | Refusal]:
-    """The rows of a part, batch by batch; an error ends it."""
+    """The rows of a part, by batch; an error is the last item."""
     last = (part.index, 0)
     try:
         for rows in read_rows(context.problem, part, context.batch_rows):
@@ -54,7 +54,7 @@ def read_batches(context: StageContext, part: Part) -> Iterator[Rows | Refusal]:
 
 
 def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[int, Piece] | Account]:
-    """Checks a batch and puts its rows aside by shard: (shard, Piece) for each shard, and the batch's account."""
+    """Checks a batch and stores its rows by shard: (shard, Piece) for each shard, and the batch's account."""
     if isinstance(rows, Refusal):
         yield rows
         return
@@ -81,9 +81,9 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
 
 
 def _cut(context: StageContext, checked: Checked) -> list[tuple[int, pa.RecordBatch]]:
-    """The rows of each shard or group that has some, in their order.
+    """The rows of each shard or group with rows, in order.
 
-    The first column is the row's number, and the last one its split, where that is not decided by its key.
+    The first column is the row's number, and the last one its split if the key does not decide it.
     """
     columns = {"row number": pa.array(checked.numbers, pa.int64())}
     columns |= dict(zip(checked.batch.schema.names, checked.batch.columns, strict=True))
@@ -102,7 +102,7 @@ def _cut(context: StageContext, checked: Checked) -> list[tuple[int, pa.RecordBa
 
 
 def _write_pieces(path: Path, pieces: list[pa.RecordBatch]) -> None:
-    """Writes the pieces of a batch as one Arrow file; one without pieces counts as progress all the same."""
+    """Writes the pieces of a batch as one Arrow file; a batch without pieces also counts as progress."""
     unfinished = path.with_name(f".{path.name}")
     schema = pieces[0].schema if pieces else pa.schema([])
     with pa.ipc.new_file(unfinished, schema) as file:
@@ -121,11 +121,11 @@ def _to_stream(batch: pa.RecordBatch) -> bytes:
 
 
 def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> list[Account]:
-    """Writes a shard: its rows in the order of files and rows, without those whose key has been seen.
+    """Writes a shard: its rows in the order of files and rows, without duplicate keys.
 
-    Rows of one key have one fingerprint, so they meet here, and no other shard needs to be read. Where the key does not
-    decide the split, or there is none, `shard` is the group of the key or the content, which is written as a shard of
-    each split.
+    Rows with equal keys have equal fingerprints, so they are in one shard, and no other shard needs to be read. If the
+    key does not decide the split, or there is no key, `shard` is the group of the key or the content, which is written
+    as a shard of each split.
     """
     ordered = sorted(pieces, key=lambda piece: piece.position)
     try:
@@ -141,7 +141,7 @@ def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> l
             table, duplicates = _without_duplicates(context, shard, table, ordered, rows)
         accounts: list[Account] = []
         for place, part in _by_split(context, shard, table):
-            # What the Example does not hold is left out: the row's number.
+            # The row's number is not part of the Example.
             accounts.append(_written(context, place, part.remove_column(0), 0 if accounts else duplicates))
         return accounts
     except HeadraceError as error:
@@ -174,7 +174,7 @@ def _written(context: StageContext, shard: int, table: pa.Table, duplicates: int
 
 
 def write_records(context: StageContext, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
-    """Writes a shard of the output, which gets its name when it is whole.
+    """Writes a shard of the output atomically.
 
     Raises:
         UsageError: it cannot be written.
@@ -186,7 +186,7 @@ def write_records(context: StageContext, file: str, batches: Iterable[pa.RecordB
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PurePath(file).name
         shard = _write_local(path, file, batches)
-        # An object is there when all of it is, so a worker that dies on the way leaves nothing.
+        # Objects are written atomically, so a killed worker leaves nothing.
         storage.write_bytes(uri, path.read_bytes())
     return shard
 
@@ -209,7 +209,7 @@ def _read_piece(piece: Piece) -> pa.RecordBatch:
 def _without_duplicates(
     context: StageContext, shard: int, table: pa.Table, pieces: list[Piece], rows: list[int]
 ) -> tuple[pa.Table, int]:
-    """The rows whose key comes for the first time, and how many others there are; these are put on record."""
+    """The rows with a new key, and the number of duplicates, which are recorded."""
     keys = table.column(1).combine_chunks().dictionary_encode().indices.to_numpy()
     # Keys are numbered as they come, so one that comes for the first time is above all before it.
     seen = np.maximum.accumulate(keys) if len(keys) else keys

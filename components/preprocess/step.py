@@ -1,4 +1,4 @@
-"""Preprocessing as a step of a pipeline."""
+"""Preprocessing step of a pipeline."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def run(
     runner: str = "",
     gcp_resources: str = "",
 ) -> bool:
-    """Does the work of `component.preprocess`, whose docstring says what the arguments are."""
+    """Implements `component.preprocess`, whose docstring describes the arguments."""
     with running("preprocess", root=root) as step:
         file = load_problem(problem, digest=schema_digest, part="schema")
         options = options_of(csv)
-        # The record is known by what was asked for, so that an exit task finds it by the same facts.
+        # The record is named by the request, so that an exit task finds it by the same parameters.
         step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
         chosen = runner_of(runner, os.environ)
         if gcp_resources:

@@ -1,8 +1,8 @@
-"""Boundaries in time: the times at which the fractions of the rows are reached, exactly and in bounded memory.
+"""Time boundaries: the times at which the fractions of the rows are reached, exactly and in bounded memory.
 
-A first pass reads the column of times alone, and leaves 8 bytes per row in a temporary file. The values there are
-counted by 16 bits at a time, so neither the order of the rows nor how they are spread over files, batches and formats
-makes a difference. All rows that have a time count, those of the quarantine too.
+A first pass reads only the column of times, and writes 8 bytes per row to a temporary file. The values there are
+counted by 16 bits at a time, so the result does not depend on the order of rows or on files, batches and formats. All
+rows with a time count, including quarantined ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def check_declared(problem: Problem, output: str) -> None:
     """Checks that rows can be added to Examples later: that no boundary depends on all rows.
 
     Raises:
-        UsageError: one does.
+        UsageError: a boundary depends on all rows.
     """
     if problem.splits.is_measured:
         raise UsageError(
@@ -51,17 +51,17 @@ def check_declared(problem: Problem, output: str) -> None:
 
 
 def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_rows: int) -> Splits:
-    """The Problem's splits with the boundaries in time that its fractions give.
+    """The Problem's splits with the time boundaries for its fractions.
 
     The eval split begins at the time of the row with the rank train x rows, and the test split at that of rank (train +
     eval) x rows, counted from the oldest one. Where several rows have that time, all of them are in the later split.
     Each split gets one time or more.
 
     Args:
-        problem: whose splits are `is_measured`.
-        data: what is read, for errors.
-        parts: of it.
-        batch_rows: rows that are read at once.
+        problem: its splits are `is_measured`.
+        data: the data, for errors.
+        parts: parts of the data.
+        batch_rows: rows per batch.
 
     Raises:
         DataError: there are fewer than three different times, or the data is damaged.
@@ -78,7 +78,7 @@ def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_ro
                     of_times.write((moment[is_moment].view(np.uint64) ^ _SIGN).tobytes())
                     value, is_number = numbers(column)
                     of_numbers.write(_ordered(value[is_number & ~is_moment]).tobytes())
-        # A column is of times or of numbers; the fewer ones are for quarantine.
+        # A column holds times or numbers; the minority goes to quarantine.
         timed = times.stat().st_size >= others.stat().st_size
         bounds = _boundaries(_Values(times if timed else others), splits)
     if bounds is None:
@@ -106,7 +106,7 @@ class _Values:
                 yield chunk
 
     def at_rank(self, rank: int) -> int:
-        """The value of which `rank` values, in ascending order, come before."""
+        """The value at index `rank` in ascending order."""
         prefix = 0
         for shift in range(64 - _DIGIT_BITS, -1, -_DIGIT_BITS):
             counts = np.zeros(1 << _DIGIT_BITS, np.int64)
@@ -122,12 +122,12 @@ class _Values:
         return prefix
 
     def above(self, value: int) -> int | None:
-        """The smallest value above another one; None where there is none."""
+        """The smallest value above another one; None without one."""
         found = [int(chunk.min()) for chunk in (c[c > np.uint64(value)] for c in self.chunks()) if len(chunk)]
         return min(found, default=None)
 
     def below(self, value: int) -> int | None:
-        """The largest value below another one; None where there is none."""
+        """The largest value below another one; None without one."""
         found = [int(chunk.max()) for chunk in (c[c < np.uint64(value)] for c in self.chunks()) if len(chunk)]
         return max(found, default=None)
 

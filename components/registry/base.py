@@ -1,4 +1,4 @@
-"""Model registry: what a folder's registry and Vertex AI's have in common - changes of one state by compare-and-set."""
+"""Model registry: the common base of folder and Vertex AI registries, which change one state by compare-and-set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Version record: what a registry knows of a Model: its Problem, metrics, data, parent, approval and files."""
+"""Version record: a Model's facts in a registry: its Problem, metrics, data, parent, approval and files."""
 
 from __future__ import annotations
 

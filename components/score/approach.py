@@ -1,4 +1,4 @@
-"""Which of the three approaches scores a batch best, by stated rules; nothing here looks at anything itself.
+"""Choice of the approach for scoring a batch, by fixed rules; a pure function of the given facts.
 
 The rules, of which the first that applies decides:
 

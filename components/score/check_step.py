@@ -1,4 +1,4 @@
-"""The check and the publication of Predictions as steps of a pipeline."""
+"""Check and publication steps of a pipeline, for Predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.core.steps.step import running
 
 
 def check(root: str, predictions: Any, max_divergence: float) -> None:
-    """Does the work of `component.check`, whose docstring says what the arguments are."""
+    """Implements `component.check`, whose docstring describes the arguments."""
     with running("check", root=root) as step:
         from headrace.components.score import checking
 
@@ -30,7 +30,7 @@ def check(root: str, predictions: Any, max_divergence: float) -> None:
 
 
 def publish(root: str, destination: str, predictions: Any) -> str:
-    """Does the work of `component.publish`, whose docstring says what the arguments are."""
+    """Implements `component.publish`, whose docstring describes the arguments."""
     with running("publish", root=root) as step:
         from headrace.components.score import publishing
 

@@ -1,4 +1,4 @@
-"""Holds a Predictions artifact against its manifest: what readers of it rely on, proven before they read it."""
+"""Check of Predictions: verifies an artifact against its manifest before others read it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CHUNK = 4 << 20
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found right.
+    """Result of a successful check.
 
     Attributes:
-        manifest: of the Predictions, which adds up.
-        bytes: read again.
-        divergence: of the predictions from the label in training, as Jensen and Shannon have it; None if not known.
+        manifest: the consistent manifest.
+        bytes: number of bytes read.
+        divergence: Jensen-Shannon divergence of the predictions from the label in training; None if unknown.
     """
 
     manifest: PredictionsManifest
@@ -30,16 +30,16 @@ class Checked:
 
 
 def check(predictions: str, max_divergence: float = 0.0, report: Progress = silent) -> Checked:
-    """Reads every file of a Predictions artifact, and holds it against the manifest.
+    """Reads every file of a Predictions artifact, and compares it with the manifest.
 
     Args:
         predictions: the artifact.
-        max_divergence: from the label in training, at most; 0 for any.
-        report: told which file is read.
+        max_divergence: maximum divergence from the label in training; 0 for no limit.
+        report: called with the file that is read.
 
     Raises:
-        DataError: a file is missing or another one, rows are not accounted for, or the predictions have drifted.
-        UsageError: a bound is given where nothing is known of the training data.
+        DataError: a file is missing or differs, rows are not accounted for, or the predictions have drifted.
+        UsageError: a limit is set, but the training data's distribution is unknown.
     """
     if not 0 <= max_divergence <= 1:
         raise UsageError("max_divergence is wrong", expected="0 to 1", received=repr(max_divergence))

@@ -1,4 +1,4 @@
-"""The KFP face of batch scoring: predictions are made, checked, and published."""
+"""Batch scoring components: interfaces for KFP of scoring, checking and publishing predictions."""
 
 from kfp import dsl
 
@@ -29,39 +29,39 @@ def score(
     rules: str = "enforce",
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> None:
-    """Scores rows in batches: predictions for all but those in quarantine, each of which keeps its reason.
+    """Scores rows in batches; each row is either predicted, or quarantined with a reason.
 
-    The model works inside (direct), in a Vertex batch prediction job, or behind an endpoint; the log says which, and
-    why. The manifest proves rows in = predictions + quarantined, and tells how far predictions are from training.
+    The model runs in this task (direct), in a Vertex batch prediction job, or at an endpoint; the log reports which,
+    and why. In the manifest, rows in = predictions + quarantined; it also has the predictions' drift from training.
 
     Args:
-        model: a Model, or any SavedModel, here or on gs://.
-        data: a file, a folder or a glob (CSV, Parquet, JSON lines, Avro, TFRecord), here or on gs://, or bigquery://...
-        data_version: fingerprint of the data, measured if ""; a new one makes the step run again.
-        root: where the run's records are kept; "" keeps none.
+        model: a Model, or any SavedModel, local or on gs://.
+        data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local or on gs://, or bigquery://...
+        data_version: fingerprint of the data; measured if "". A new one makes the step run again.
+        root: pipeline root, where the run's records are stored; "" for no records.
         predictions: predictions/ or predictions.lmdb, quarantine/, and manifest.json.
-        gcp_resources: the job on Google Cloud that does the work, where there is one; Vertex' console links it.
+        gcp_resources: the job on Google Cloud, if any, for the console's link.
         sink: parquet, csv, jsonl, table (LMDB, by key) or bigquery.
         table: for the sink bigquery, bigquery://PROJECT.DATASET.TABLE, which is replaced.
         partition_by: a column whose values become folders.
         approach: auto, direct, endpoint or job.
-        signature: of the SavedModel.
-        key: the column that identifies a row; the Model's own by default.
-        inputs: columns of inputs that are not named like theirs: JSON {"INPUT": "COLUMN" or ["COLUMN", ...]}, or a
-            list of columns for the only dense input.
-        optional: inputs of which values may be missing, as a JSON list; a Model says it itself.
+        signature: signature of the SavedModel.
+        key: the column that identifies a row; by default, the Model's key.
+        inputs: columns of inputs with other names: JSON {"INPUT": "COLUMN" or ["COLUMN", ...]}, or a list of columns
+            for the only dense input.
+        optional: inputs whose values may be missing, as a JSON list; a Model declares them itself.
         constants: a value for each input of shape [], JSON {"INPUT": VALUE, ...}.
-        batch: rows, where each row's prediction is its own; whole gives the model all rows in one call.
-        csv: how CSV files are written, as a JSON list such as ["delimiter=;", "encoding=latin-1"].
-        batch_rows: rows that the model is given at once; 0 finds it by measuring.
-        endpoint: how a model behind an endpoint is asked, JSON such as {"url": "https://...", "concurrency": 8}.
-        job: how a Vertex batch prediction job runs, JSON such as {"project": ..., "region": ..., "staging": "gs://...",
-            "model": "projects/..."}.
-        runner: the Beam runner and its options, JSON such as {"name": "DataflowRunner", "project": ...}; without one
-            the work is done in this task.
+        batch: rows for independent rows; whole passes all rows to the model in one call.
+        csv: dialect of CSV files, a JSON list such as ["delimiter=;", "encoding=latin-1"].
+        batch_rows: rows per call of the model; 0 measures the fastest size.
+        endpoint: endpoint options, JSON such as {"url": "https://...", "concurrency": 8}.
+        job: options of a Vertex batch prediction job, JSON such as {"project": ..., "region": ..., "staging":
+            "gs://...", "model": "projects/..."}.
+        runner: the Beam runner and its options, JSON such as {"name": "DataflowRunner", "project": ...}; "" scores in
+            this task.
         rules: enforce quarantines rows that break the rules of the Model's Problem; warn predicts and counts those
             whose values are out of bounds or unknown.
-        attempt: any text; another one makes the step run again where nothing else changed.
+        attempt: any text; another text makes the step run again if nothing else changed.
     """
     from headrace.components.score import step
     from headrace.components.score.parameters import Parameters
@@ -96,12 +96,12 @@ def score(
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def check(predictions: dsl.Input[dsl.Dataset], root: str = "", max_divergence: float = 0.0) -> None:
-    """Holds Predictions against their manifest: every row, every file and its checksum, and the drift from training.
+    """Checks Predictions against their manifest: row counts, files, checksums, and the drift from training.
 
     Args:
-        root: where the run's records are kept; "" keeps none.
-        predictions: what scoring made.
-        max_divergence: Jensen-Shannon divergence of the predictions from the label in training, at most; 0 for any.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        predictions: output of `score`.
+        max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training; 0 for no limit.
     """
     from headrace.components.score import check_step
 
@@ -110,15 +110,15 @@ def check(predictions: dsl.Input[dsl.Dataset], root: str = "", max_divergence: f
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
 def publish(destination: str, predictions: dsl.Input[dsl.Dataset], root: str = "") -> str:
-    """Puts checked Predictions where readers look: a folder of their own, and current.json, which names it.
+    """Publishes checked Predictions: copies them to a new folder, and sets current.json to it.
 
     Args:
-        root: where the run's records are kept; "" keeps none.
+        root: pipeline root, where the run's records are stored; "" for no records.
         destination: the folder of all published Predictions of a problem.
-        predictions: what scoring made.
+        predictions: output of `score`.
 
     Returns:
-        Where they are now.
+        URI of the published Predictions.
     """
     from headrace.components.score import check_step
 

@@ -1,4 +1,4 @@
-"""How predictions are made, and what came of it: plain values that check themselves."""
+"""Scoring options and results, as validated values."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from headrace.core.storage.output_check import check_output
 
 SinkName = Literal["parquet", "csv", "jsonl", "bigquery", "table"]
 SINKS: tuple[SinkName, ...] = get_args(SinkName)
-# Those whose files are the predictions, so that there can be folders of them.
+# Sinks whose files are the predictions, so that they can be partitioned into folders.
 FILE_SINKS: tuple[SinkName, ...] = ("parquet", "csv", "jsonl")
 # Whether rows are independent and scored in batches of any size, or all of them are one call of the model.
 BatchMode = Literal["rows", "whole"]
 BATCH_MODES: tuple[BatchMode, ...] = get_args(BatchMode)
-# Rows of an input that is one call of the model, at most.
+# Maximum rows of an input that is scored in one call of the model.
 WHOLE_ROWS = 1 << 17
 # Rows of a file of predictions, at most: what a reader takes in one go.
 FILE_ROWS = 1 << 20
-# The share of the rows that may go to quarantine, where the Model has no Problem that says it.
+# Maximum fraction of quarantined rows, if the model has no Problem with a budget.
 QUARANTINE_BUDGET = 0.05
 
 _COLUMN = re.compile(r"[^\x00-\x1f/=%]{1,200}")
@@ -36,39 +36,38 @@ _COLUMN = re.compile(r"[^\x00-\x1f/=%]{1,200}")
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """How rows are scored.
+    """Options of scoring.
 
     Attributes:
-        model: a Model artifact, or any SavedModel; "" for one that is only reachable at an endpoint.
+        model: a Model artifact, or any SavedModel; "" for a model that is only available at an endpoint.
         data: a file, a folder or a glob of any format that `preprocess.sources` reads, or a BigQuery table or query.
-        output: the folder that becomes the Predictions artifact; one that is there is replaced.
-        identity: what the artifact is known by, 16 hexadecimal digits.
-        sink: what the predictions are written as: one of SINKS.
+        output: the folder of the Predictions artifact; an existing one is replaced.
+        identity: cache key of the artifact, 16 hexadecimal digits.
+        sink: output format: one of SINKS.
         table: for the sink bigquery, bigquery://PROJECT.DATASET.TABLE, which is replaced.
         partition_by: a column of the rows or of the predictions whose values become folders, COLUMN=VALUE; for files.
-        signature: of the SavedModel.
+        signature: signature of the SavedModel.
         key: the column that identifies a row; the Problem's if None.
-        inputs: columns for inputs that are not named like theirs, by input; or the columns of the only dense one.
-        optional: inputs of which values may be missing; a Model says it itself.
-        constants: a value for each input of shape [], which is one for all rows.
-        batch: "rows", where each row's prediction is its own; "whole" gives the model all rows in one call, of at most
-            WHOLE_ROWS.
+        inputs: columns of inputs with other names, by input; or the columns of the only dense input.
+        optional: inputs whose values may be missing; a Model declares them itself.
+        constants: a value for each input of shape [], the same for all rows.
+        batch: "rows" for independent rows; "whole" passes all rows to the model in one call of at most WHOLE_ROWS.
         data_version: fingerprint of the data; measured if empty.
-        batch_rows: rows that the model is given at once, 1 to 1,048,576; 0 finds it by measuring.
-        scoring_threads: batches of a part that are scored at once; 0 follows from the machine.
-        intra_op_threads: TensorFlow's threads within an operation; 0 follows from the machine.
-        quarantine_budget: the share of rows that may go to quarantine; the Problem's, or 0.05, if None.
-        runner: the Beam runner and its options; without one the work is done here, without Beam.
-        csv: how CSV files are written.
-        gcp_resources: a file that is told which job of Google Cloud does the work, as Vertex Pipelines reads it.
-        approach: how predictions are made, one of APPROACHES; "auto" for the one that `approach.choose` gives.
-        endpoint: how a model behind an endpoint is asked, if one is.
-        job: how a batch prediction job runs, if one does.
+        batch_rows: rows per call of the model, 1 to 1,048,576; 0 measures the fastest size.
+        scoring_threads: number of a part's batches scored in parallel; 0 depends on the machine.
+        intra_op_threads: TensorFlow's threads per operation; 0 depends on the machine.
+        quarantine_budget: maximum fraction of quarantined rows; None for the Problem's, or 0.05.
+        runner: the Beam runner and its options; without one, scoring runs in this process, without Beam.
+        csv: dialect of CSV files.
+        gcp_resources: a file that receives the job on Google Cloud, in the format of Vertex Pipelines.
+        approach: execution mode, one of APPROACHES; "auto" for the choice of `approach.choose`.
+        endpoint: endpoint options, for that approach.
+        job: options of a batch prediction job, for that approach.
         rules: "enforce" quarantines rows that break the rules of the Model's Problem, "warn" predicts and counts those
             whose values are out of bounds or unknown.
 
     Raises:
-        UsageError: a value outside its range, or two that contradict each other.
+        UsageError: a value is outside its range, or two values contradict each other.
     """
 
     model: str
@@ -116,10 +115,10 @@ class ScoreConfig:
             self.runner.check_places(self.data, self.output)
 
     def check_output(self) -> None:
-        """Checks that there is nothing at `output` but Predictions, and that it holds nothing of what is read.
+        """Checks that `output` is unused or holds Predictions, and does not hold an input.
 
         Raises:
-            UsageError: it does.
+            UsageError: it holds something else, or an input.
         """
         check_output(self.output, PREDICTIONS, inputs={"--data": self.data, "--model": self.model})
 
@@ -142,7 +141,7 @@ class ScoreConfig:
             if given is None:
                 raise UsageError(f"the approach {approach} needs more", where="--approach", expected=option)
             if self.runner is not None:
-                # Workers would each keep a budget of requests of their own; a job has workers of Vertex's.
+                # Each worker would have its own request limit; a job has Vertex AI's workers.
                 raise UsageError(
                     f"the approach {approach} takes no Beam runner", where="--runner", expected="--approach direct"
                 )
@@ -206,19 +205,19 @@ class ScoreConfig:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What came of scoring.
+    """Result of scoring.
 
     Attributes:
-        identity: what the artifact is known by.
-        model_version: what made the predictions.
+        identity: cache key of the artifact.
+        model_version: version of the model.
         rows_in: rows read.
         rows_out: predictions written.
-        rows_quarantined: rows without one.
-        reasons: rows without one, by reason.
-        files: of predictions; none where they are elsewhere.
-        destination: where they are, if not in files of the artifact.
-        metrics: what was counted: rows, batches, predictions, bytes, quarantined, and quarantined_REASON.
-        approach: how they were made.
+        rows_quarantined: rows without a prediction.
+        reasons: rows without a prediction, by reason.
+        files: files of predictions; empty if they are elsewhere.
+        destination: where the predictions are, if not in files of the artifact.
+        metrics: counters: rows, batches, predictions, bytes, quarantined, and quarantined_REASON.
+        approach: execution mode.
         rules: rows that broke a rule of the Model.
     """
 

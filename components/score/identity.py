@@ -1,4 +1,4 @@
-"""What Predictions depend on, known before a model is loaded: the same identity means the same bytes."""
+"""Identity of Predictions, computed without loading a model: the same identity means the same bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def score_identity(
     csv: Sequence[str] = (),
     rules: str = "enforce",
 ) -> str:
-    """Identity of Predictions: what their bytes depend on. Runners, batches and threads change none of them."""
+    """Cache key of Predictions, from everything that affects their bytes; runners, batches and threads do not."""
     return identity(
         "score",
         model=model_version,
@@ -52,7 +52,7 @@ def score_identity(
 
 
 def constants_of(text: str) -> dict[str, Any]:
-    """The constants of a pipeline's parameter, by input; none of "".
+    """The constants of a pipeline's parameter, by input; empty for "".
 
     Raises:
         UsageError: it is not a JSON object of single values.
@@ -67,15 +67,15 @@ def constants_of(text: str) -> dict[str, Any]:
 
 
 def version_of(model: str, endpoint: EndpointOptions | None = None) -> str:
-    """What names a model's version before it is loaded: its own word, else a digest of its files, or its endpoint.
+    """A model's version without loading it: the declared one, else a digest of its files, or its endpoint.
 
     Raises:
-        UsageError: nothing that can be loaded is there.
-        DataError: what is there is damaged.
+        UsageError: there is no model.
+        DataError: the model is damaged.
     """
     if endpoint is not None and (not model or not storage.exists(model)):
         return endpoint.url
-    # What reads models needs NumPy, which the tasks that only work out identities may have none of.
+    # Model readers need NumPy, which tasks that only compute identities may lack.
     from headrace.core.saved_model.digest import saved_model_digest
     from headrace.core.saved_model.find import find_source
 

@@ -1,4 +1,4 @@
-"""How a model behind an endpoint is asked, and how a batch prediction job runs: plain values that check themselves."""
+"""Options of an endpoint and of a batch prediction job, as validated values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
-# A job carries a digest of all that it depends on: a run that is given again finds it, and starts no second one.
+# A job is labeled with a digest of everything that it depends on: a repeated run finds it, and does not start another.
 JOB_LABEL = "headrace_job"
 
 Form = Literal["instances", "inputs"]
@@ -29,24 +29,25 @@ _SERVER = re.compile(r"(https?://[a-zA-Z0-9.-]+(:[0-9]{1,5})?)?")
 
 @dataclass(frozen=True)
 class EndpointOptions:
-    """How a model behind an endpoint is asked.
+    """Options of requests to an endpoint.
 
     Attributes:
-        url: that predictions are posted to: https://HOST/v1/models/NAME:predict, or whatever speaks Vertex's form.
-        form: "instances", an object a row, as Vertex and TensorFlow Serving take it; "inputs", an array a column, as
-            TensorFlow Serving alone does.
-        token_variable: the environment variable that holds a bearer token, or "". Endpoints of *.googleapis.com are
-            asked with the credentials of Google Cloud where it is not given.
-        concurrency: requests that are under way at once, of one process.
-        requests_per_second: of one process, at most, tries that failed too; 0 for as many as there can be.
-        rows_per_request: at most; a multiple of 48 lets predictions be those of any other size, to the last bit.
-        bytes_per_request: of a body, at most; Vertex takes 1.5 MB.
-        request_seconds: that one try may take, to 3600.
-        tries: of a request.
-        deadline_seconds: for all requests together, from when the first is prepared; 0 for none.
+        url: URL of predictions: https://HOST/v1/models/NAME:predict, or any server with Vertex AI's format.
+        form: "instances", one object per row, for Vertex AI and TensorFlow Serving; "inputs", one array per column,
+            only for TensorFlow Serving.
+        token_variable: the environment variable with a bearer token, or "". For *.googleapis.com, the default is the
+            credentials of Google Cloud.
+        concurrency: maximum concurrent requests per process.
+        requests_per_second: maximum requests per second and process, including failed attempts; 0 for no limit.
+        rows_per_request: maximum rows per request; with a multiple of 48, predictions are those of any other size, to
+            the last bit.
+        bytes_per_request: maximum bytes of a request's body; Vertex AI accepts 1.5 MB.
+        request_seconds: timeout per attempt, in seconds, to 3600.
+        tries: maximum attempts per request.
+        deadline_seconds: maximum time for all requests, from the first one's preparation, in seconds; 0 for no limit.
 
     Raises:
-        UsageError: a value outside its range, or an address that is none or holds a secret.
+        UsageError: a value is outside its range, or the URL is not valid or contains a secret.
     """
 
     url: str
@@ -67,7 +68,7 @@ class EndpointOptions:
                 "there is no such form", expected=f"one of {', '.join(get_args(Form))}", received=repr(self.form)
             )
         if self.token_variable and not _VARIABLE.fullmatch(self.token_variable):
-            # It is not shown: it may well be the token itself.
+            # It is not shown: it may be the token itself.
             raise UsageError(
                 "that is not the name of an environment variable",
                 where="--endpoint-token-variable",
@@ -86,35 +87,35 @@ class EndpointOptions:
 
     @property
     def rows_at_once(self) -> int:
-        """Rows of which the requests that may be under way at once are filled."""
+        """Number of rows that fill all concurrent requests."""
         return min(self.rows_per_request * self.concurrency, 1 << 20)
 
     @property
     def google(self) -> bool:
-        """It belongs to Google Cloud, whose credentials it takes."""
+        """Whether the endpoint is on Google Cloud, and accepts its credentials."""
         host = urlsplit(self.url).hostname or ""
         return not self.token_variable and self.url.startswith("https://") and host.endswith(".googleapis.com")
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """How a Vertex AI batch prediction job runs.
+    """Options of a Vertex AI batch prediction job.
 
     Attributes:
-        project: that pays.
-        region: where it runs.
+        project: the billed project.
+        region: the job's region.
         staging: a folder in a bucket, gs://BUCKET/FOLDER, for instances and results.
         model: in Vertex's registry, projects/P/locations/L/models/M, with @VERSION if not the default one.
-        machine_type: of the workers.
-        replicas: workers, at most.
-        batch_size: instances that a container is given at once; those that it refuses come again, one by one.
-        service_account: that the workers run as, or "".
-        poll_seconds: between two looks at the job.
-        deadline_seconds: to wait for it; 0 for as long as it takes.
-        api_endpoint: a server of one's own in place of Vertex's, http://HOST:PORT, without credentials; or "".
+        machine_type: machine type of the workers.
+        replicas: maximum number of workers.
+        batch_size: instances per request to a container; refused ones are sent again, one by one.
+        service_account: service account of the workers, or "".
+        poll_seconds: interval between status requests, in seconds.
+        deadline_seconds: maximum time to wait for the job, in seconds; 0 for no limit.
+        api_endpoint: another server instead of Vertex AI, http://HOST:PORT, without credentials; or "".
 
     Raises:
-        UsageError: a value outside its range.
+        UsageError: a value is outside its range.
     """
 
     project: str
@@ -153,10 +154,10 @@ class JobOptions:
 
 
 def options_from(kind: type[Any], text: str, where: str) -> Any:
-    """The options of an endpoint or a job from JSON, as a pipeline's parameters hold them; None of "".
+    """Parses the options of an endpoint or a job from the JSON of a pipeline's parameter; None for "".
 
     Raises:
-        UsageError: it is no JSON object, or has a field that is none of them, or a wrong value.
+        UsageError: it is not a JSON object, or has an unknown field or an invalid value.
     """
     if not text:
         return None

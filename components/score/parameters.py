@@ -17,7 +17,7 @@ from headrace.core.sources.csv_dialect import CsvDialect, options_of
 
 @dataclass(frozen=True)
 class Parameters:
-    """What `component.score` is given; its docstring says what each one is."""
+    """The parameters of `component.score`, whose docstring describes them."""
 
     model: str
     data: str
@@ -41,10 +41,10 @@ class Parameters:
     rules: str = "enforce"
 
     def config(self, output: str, gcp_resources: str = "") -> ScoreConfig:
-        """As scoring takes them.
+        """Converts them to a scoring configuration.
 
         Raises:
-            UserError: one of them is wrong, or there is no such model.
+            UserError: a parameter is not valid, or the model does not exist.
         """
         endpoint: EndpointOptions | None = options_from(EndpointOptions, self.endpoint, "endpoint")
         job: JobOptions | None = options_from(JobOptions, self.job, "job")

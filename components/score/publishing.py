@@ -1,8 +1,7 @@
-"""Where readers look for Predictions: every published one in a folder of its own, and a file that names the current.
+"""Publication of Predictions: each published artifact in its own folder, and a file that names the current one.
 
-`versions/IDENTITY/` is a Predictions artifact; `current.json` names the one to be read and the one before it, and is
-changed by compare-and-set. A reader that has opened a file keeps it; the next look at `current.json` shows the new one,
-whole.
+`versions/IDENTITY/` is a Predictions artifact; `current.json` names the current and the previous one, and is changed by
+compare-and-set. A reader with an open file is not affected; reading `current.json` again shows the complete new one.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ NAME = "current.json"
 
 @dataclass(frozen=True)
 class Published:
-    """What is current now.
+    """The current publication.
 
     Attributes:
         uri: the Predictions.
-        identity: theirs.
-        previous: the ones before them, or None.
+        identity: their identity.
+        previous: the identity of the previous ones, or None.
     """
 
     uri: str
@@ -43,14 +42,14 @@ class Published:
 
 
 def publish(predictions: str, destination: str) -> Published:
-    """Copies Predictions to where readers look, and makes them the current ones; again, it changes nothing.
+    """Copies Predictions to the published folder, and makes them current; a repeated call changes nothing.
 
     Args:
-        predictions: a Predictions artifact that was checked.
-        destination: the folder of all published ones of a problem.
+        predictions: a checked Predictions artifact.
+        destination: the folder of all published Predictions of a Problem.
 
     Raises:
-        DataError: the Predictions, or what is published, are damaged.
+        DataError: the Predictions, or the published ones, are damaged.
         UsageError: the folder holds no Predictions, or the destination cannot be written.
         PlatformError: the disk is full, another process publishes there, or the service failed.
     """
@@ -78,18 +77,18 @@ def publish(predictions: str, destination: str) -> Published:
 
 
 def rollback(destination: str, to: str | None = None) -> Published:
-    """Makes the Predictions before the current ones current again, after every file of them was read and compared.
+    """Makes the previous Predictions current again, after a check of all their files.
 
-    What was current is not `previous` afterwards, and a rollback that is run again changes nothing: a second press of
-    the button never brings back the predictions that somebody fled from. `to` goes further back, or forth again.
+    The replaced ones do not become `previous`, and a repeated rollback changes nothing: running it twice never brings
+    back the rejected predictions. `to` selects other ones, older or newer.
 
     Args:
-        destination: the folder of all published ones of a problem.
-        to: the identity of those to go back to; None takes the previous ones.
+        destination: the folder of all published Predictions of a Problem.
+        to: the identity of the Predictions to restore; None for the previous ones.
 
     Raises:
-        DataError: they are not what their manifest lists, or what is published is damaged.
-        UsageError: nothing is published, there are none before, none `to`, or they are in a table that others replaced.
+        DataError: their files do not match their manifest, or a published file is damaged.
+        UsageError: nothing is published, no previous ones exist, `to` does not exist, or their table was replaced.
         PlatformError: another process publishes there, or the service failed.
     """
     look(destination)
@@ -127,7 +126,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
 
 
 def look(destination: str) -> dict[str, Any]:
-    """What `current.json` says.
+    """Reads `current.json`.
 
     Raises:
         DataError: it is damaged.
@@ -159,7 +158,7 @@ def _naming(manifest: PredictionsManifest, previous: str | None, fled: str | Non
 
 
 def current(destination: str) -> dict[str, Any]:
-    """The content of `current.json`; {} where nothing is published.
+    """The content of `current.json`; {} if nothing is published.
 
     Raises:
         DataError: it is damaged.

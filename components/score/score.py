@@ -1,4 +1,4 @@
-"""The entry to scoring: settles the approach, says why it is the one, and hands the work to it."""
+"""Scoring entry point: chooses the approach, reports the reason, and runs it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | None = None) -> ScoreResult:
-    """Turns rows into a Predictions artifact, which appears whole at `config.output` or not at all.
+    """Scores rows to a Predictions artifact, which is written atomically to `config.output`.
 
-    The three approaches give the same predictions, up to what JSON does to the last bit of a number.
+    The three approaches give the same predictions, except for the last bit of numbers in JSON.
 
     Args:
-        config: which model, where from, where to, and how.
-        report: told the approach and its reason, and then how far the work is.
-        choice: what `approach_of` gave, if the caller has asked it already.
+        config: model, input, output and options.
+        report: called with the approach and its reason, and then with the progress.
+        choice: result of `approach_of`, if already known.
 
     Raises:
         DataError: a registered model is damaged, the rows cannot be read, or more of them have no prediction than the
             budget allows.
-        UsageError: no such model, endpoint or place, or options that contradict each other.
+        UsageError: the model, endpoint or a path does not exist, or options contradict each other.
         PlatformError: the disk, a service or the model failed.
     """
     config.check_output()
@@ -62,11 +62,11 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
 
 
 def approach_of(config: ScoreConfig) -> Choice:
-    """The approach that was asked for, or, for "auto", the one that `approach.choose` gives.
+    """The requested approach, or for "auto" the choice of `approach.choose`.
 
     Raises:
-        DataError: nothing is there to be read.
-        UsageError: there is nothing to score with.
+        DataError: there are no rows.
+        UsageError: there is no model.
     """
     _check_model(config)
     if config.batch == "whole":
@@ -85,7 +85,7 @@ def approach_of(config: ScoreConfig) -> Choice:
 
 
 def situation_of(config: ScoreConfig) -> Situation:
-    """Looks at all that the choice of an approach depends on; the model and the rows only where they decide."""
+    """Collects the facts for the choice of an approach; the model and the rows are read only if they decide."""
     here = bool(config.model)
     in_cloud = config.data.startswith(("gs://", BIGQUERY))
     files_wanted = config.sink in FILE_SINKS
@@ -115,7 +115,7 @@ def _check_model(config: ScoreConfig) -> None:
             "the model does not exist",
             where=config.model,
             expected="a Model or a SavedModel",
-            # A name that is wrong is not to be taken for a model that is only behind the endpoint.
+            # A wrong name must not be mistaken for a model that is only available at the endpoint.
             fix="Leave --model out for a model that is only reachable at the endpoint" if config.endpoint else None,
         )
 
@@ -124,7 +124,7 @@ def form_of(config: ScoreConfig, options: JobOptions) -> Form:
     """The form in which the rows lie for a job; the model is loaded, which every approach does that can be chosen then.
 
     Raises:
-        DataError: nothing is there to be read.
+        DataError: there are no rows.
         UsageError: access is not allowed.
         PlatformError: a service failed.
     """
@@ -132,6 +132,6 @@ def form_of(config: ScoreConfig, options: JobOptions) -> Form:
     from headrace.components.score.vertex_job import input_form
 
     takes = direct.model_of(config).load().takes
-    # A query is not to be run for it.
+    # A query is not run for this check.
     paths = [] if config.data.startswith(BIGQUERY) else list_paths(config.data)
     return input_form.form_of(config.data, paths, takes, options, config.partition_by)

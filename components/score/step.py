@@ -1,4 +1,4 @@
-"""Batch scoring as a step of a pipeline."""
+"""Batch scoring step of a pipeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.core.steps.step import running
 
 
 def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
-    """Does the work of `component.score`."""
+    """Implements `component.score`."""
     with running("score", root=parameters.root) as step:
         # An engine reads it in any case; a job that is started replaces it.
         resources.write_none(gcp_resources)

@@ -55,7 +55,7 @@ class Model:
             constants: a value for each input of shape [], which is one for all rows.
 
         Raises:
-            DataError: it cannot be loaded, or an input or an output is none that JSON rows can be held against.
+            DataError: it cannot be loaded, or JSON rows cannot hold an input or an output.
             UsageError: the constants are not those that it takes.
             PlatformError: its first prediction failed.
         """
@@ -98,7 +98,7 @@ class Model:
             Each output by name, [rows, ...]; `key` only if it was in `columns`.
 
         Raises:
-            DataError: the model takes another number of rows, which depend on each other.
+            DataError: the model requires another number of rows, which depend on each other.
             NoPrediction: the model fails on these rows.
             PlatformError: it failed for another reason, or returned fewer rows.
         """

@@ -59,7 +59,7 @@ def answer(
         body: of the request.
         columnar: whether `inputs` are allowed besides `instances`, as in TensorFlow Serving, but not in Vertex AI.
         max_instances: maximum rows per request.
-        tell: told how many rows broke a rule of the Model.
+        tell: called with the counts of rows that broke a rule of the Model.
 
     Returns:
         `{"predictions": [...]}`, or `{"outputs": ...}` for `inputs`, as JSON.

@@ -16,12 +16,11 @@ from headrace.core.problem import Numeric, Problem
 
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
-# Left out of manifest.json where there are none.
+# Left out of manifest.json if empty.
 _OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries")
 
 Kind = Literal["numeric", "categorical", "key"]
-# A derived feature is computed from other columns, inputs are what it is computed from: the model gets these. Of label
-# and weight it gets neither.
+# A derived feature is computed from other columns, its inputs. The model gets the inputs, and neither label nor weight.
 Role = Literal["feature", "derived", "input", "label", "weight", "key"]
 
 
@@ -31,10 +30,10 @@ class Column:
 
     Attributes:
         name: of the feature.
-        kind: what it holds.
-        role: what it is for.
-        optional: rows may lack it; of the key, the table has none.
-        column: where files have it, if that is another name.
+        kind: its type of values.
+        role: its use.
+        optional: whether values may be missing; for the key, whether the table lacks it.
+        column: its name in files, if different.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Column:
 
     @property
     def source_column(self) -> str:
-        """The column that files have it in."""
+        """Its column's name in files."""
         return self.name if self.column is None else self.column
 
 
@@ -134,7 +133,7 @@ class Quarantine:
 
 @dataclass(frozen=True)
 class QuarantinedFile:
-    """A damaged file, of which no row was read; how many rows it has is not known, and counts as 0."""
+    """A damaged file, from which no row was read; its unknown number of rows counts as 0."""
 
     file: str
     bytes: int
@@ -144,7 +143,7 @@ class QuarantinedFile:
 
 @dataclass(frozen=True)
 class Span:
-    """A span: data of one period, such as a day. The folder spans/NAME is the Examples artifact of it."""
+    """A span: data of one period, such as a day. The folder spans/NAME is its Examples artifact."""
 
     span: str
     identity: str
@@ -178,21 +177,21 @@ class Manifest:
     """Manifest of an Examples artifact. It is written last: readers look for it.
 
     Attributes:
-        identity: digest of all that the artifact depends on.
+        identity: digest of everything that the artifact depends on.
         problem: the Problem's name.
-        schema_digest: digest of what preprocessing reads of the Problem.
+        schema_digest: digest of the parts of the Problem that preprocessing reads.
         data_version: fingerprint of the source files.
         source: the files that rows came from.
         rows_in: rows read.
         rows_out: rows written, over all splits.
         rows_quarantined: rows that broke a rule.
         splits: train, eval and test.
-        quarantine: where the rows are that broke a rule.
-        spans: the spans that the artifact consists of, in order; empty where it was written by one run.
+        quarantine: the rows that broke a rule.
+        spans: the spans of the artifact, in order; empty if one run wrote it.
         appended: the rows that were appended, in order.
-        files_quarantined: sources that are damaged, in their order.
-        sketches: files that spare reading the shards again when rows are appended, by name.
-        boundaries: of splits by time, `eval_from` and `test_from`, in UTC; empty of others.
+        files_quarantined: damaged sources, in order.
+        sketches: files with which later appends need not read the shards, by name.
+        boundaries: of splits by time, `eval_from` and `test_from`, in UTC; empty for other splits.
 
     Raises:
         DataError: the numbers do not add up.

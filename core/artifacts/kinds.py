@@ -25,7 +25,7 @@ ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))
 
 SPEC_HEADER = b"# Compiled by headrace.\n"
 SPEC = TextFile("a pipeline spec", lambda content: content.startswith(SPEC_HEADER))
-# Users edit it, so an existing one is overwritten only with `--replace`, and then whatever it holds.
+# Users edit it, so an existing file is overwritten only with `--replace`, and then whatever its content.
 PROBLEM = TextFile("a Problem file", lambda _: True)
 REPORT = TextFile("a report", lambda content: b'<meta name="generator" content="headrace">' in content[:4096])
 LOG_HEADER = b"# headrace log\n"

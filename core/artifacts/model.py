@@ -21,7 +21,7 @@ class ModelArtifact:
     """A Model.
 
     Attributes:
-        uri: its folder, here or on gs://.
+        uri: its folder, local or on gs://.
         version: its model_version.
         training: content of training.json: how it was trained.
         problem: content of problem.json: the declaration that it was trained for.
@@ -56,7 +56,7 @@ class ModelArtifact:
         return columns
 
     def vocabularies(self) -> Mapping[str, Sequence[str]]:
-        """The categories of each column that it knows by name: those declared, or else those measured.
+        """The known categories of each column: declared ones, or else measured ones.
 
         Raises:
             DataError: statistics.json or problem.json is damaged.
@@ -77,7 +77,7 @@ class ModelArtifact:
         return found
 
     def golden(self) -> Mapping[str, Any] | None:
-        """The content of golden.json, its golden rows; None where it has none.
+        """The content of golden.json, its golden rows; None without golden rows.
 
         Raises:
             DataError: the file is damaged.

@@ -52,7 +52,7 @@ class ExamplesArtifact:
             name: train, eval or test.
 
         Raises:
-            DataError: it is empty, or a shard is missing or has another size than the manifest says.
+            DataError: it is empty, or a shard is missing or its size differs from the manifest.
         """
         split = self.manifest.splits[name]
         if split.rows < 1:
@@ -88,7 +88,7 @@ def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
 
     Raises:
         UsageError: it holds no Examples.
-        DataError: they are damaged, or were made from another declaration of the problem.
+        DataError: they are damaged, or were made from another declaration of the Problem.
     """
     manifest = Manifest.read(uri)
     _check_columns(uri, Schema.read(uri), problem)

@@ -30,26 +30,26 @@ class PredictionsManifest:
     """Manifest of a Predictions artifact. It is written last: readers look for it.
 
     Attributes:
-        identity: digest of all that the artifact depends on.
-        problem: the Problem's name; None for a model that has none.
-        model_version: of the model that made the predictions.
+        identity: digest of everything that the artifact depends on.
+        problem: the Problem's name; None for a SavedModel without a Problem.
+        model_version: version of the model that made the predictions.
         approach: execution mode: direct, job or endpoint.
         signature: of the SavedModel.
         data_version: fingerprint of the source files.
         source: the files that rows came from.
-        rows_in, rows_out, rows_quarantined: rows read, predictions, rows without one.
+        rows_in, rows_out, rows_quarantined: rows read, predicted, and without a prediction.
         sink: output format of the predictions.
-        files: that hold the predictions; empty where `destination` does.
-        destination: of the predictions, if not files of the artifact.
-        partition_by: the column whose values are the files' folders, or None.
-        columns: of the predictions.
-        quarantine: where the rows without a prediction are.
-        distribution: of the predictions: "predictions" by output, and "training", how far the one that predicts the
-            label is from the label of the data that the model learned from, or None where that is not known.
-        files_quarantined: sources that are damaged, in their order.
+        files: the files with the predictions; empty if there is a `destination`.
+        destination: where the predictions are, if not in files of the artifact.
+        partition_by: the column whose values name the files' folders, or None.
+        columns: columns of the predictions.
+        quarantine: the rows without a prediction.
+        distribution: distribution of the predictions: "predictions" by output, and "training", the distance of the
+            label's prediction from the label in the training data, or None if unknown.
+        files_quarantined: damaged sources, in order.
         notes: further remarks on how the predictions were made.
-        rules: of the Model's Problem: "mode", "enforce" or "warn"; "refused" and "predicted", rows that broke one, by
-            reason and column. None for a SavedModel that has none.
+        rules: of the Model's Problem: "mode", "enforce" or "warn"; "refused" and "predicted", rows that broke a rule,
+            by reason and column. None for a SavedModel without rules.
 
     Raises:
         DataError: the numbers do not add up.

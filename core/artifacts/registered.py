@@ -1,7 +1,7 @@
-"""Registered Model: the record in its folder, with the digest of every file, by which damage is found before use.
+"""Registered Model: the record in its folder, with the digest of every file, which detects damage before use.
 
 `registered.json` is written once, when a Model is registered, and travels with every copy of the Model: to an endpoint,
-a container or another bucket. A Model that was never registered has none, and is not verified.
+a container or another bucket. A Model that was never registered has no record, and is not verified.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def read_record(folder: str) -> dict[str, Any]:
 
 
 def digest_of_record(folder: str) -> str:
-    """SHA-256 of a Model's record, in hexadecimal, which is checked to be whole; errors as of `read_record`."""
+    """SHA-256 of a Model's record, in hexadecimal, after a check of the record; errors as of `read_record`."""
     where = storage.join(folder, RECORD)
     files_of(read_record(folder), where)
     return hashlib.sha256(storage.read_bytes(where)).hexdigest()
@@ -131,7 +131,7 @@ def check_record(folder: str, digest: str) -> None:
     """Checks that a Model's record is the one with a digest.
 
     Raises:
-        DataError: it is another one, missing or damaged.
+        DataError: the record is another one, missing or damaged.
     """
     if digest_of_record(folder) != digest:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Quarantine set aside: rows of a run that spent its quarantine budget, next to the output that it did not write."""
+"""Quarantine of failed runs: rows of a run that exceeded its quarantine budget, next to its unwritten output."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _FILE = "quarantine/part-00000-of-00001.jsonl"
 
 
 def quarantine_of(output: str) -> str:
-    """URI of the quarantine of a run that was to write `output`."""
+    """URI of the quarantine of a run with the output `output`."""
     return output.rstrip("/") + ".quarantine"
 
 
 def clear(output: str) -> None:
-    """Removes what an earlier run set aside.
+    """Removes the quarantine of an earlier failed run.
 
     Raises:
-        UsageError: files of something else are there.
+        UsageError: the folder has other files.
     """
     place = quarantine_of(output)
     check_replaceable(place, QUARANTINE)
@@ -34,11 +34,11 @@ def set_aside(output: str, lines: Iterable[bytes]) -> str:
     """Writes quarantined rows next to `output`, atomically.
 
     Args:
-        output: of the run.
+        output: the run's output.
         lines: the rows as JSON lines.
 
     Returns:
-        The command that shows them.
+        The command that shows the rows.
     """
     place = quarantine_of(output)
     with publishing(place, QUARANTINE) as folder:
@@ -54,6 +54,6 @@ def set_aside(output: str, lines: Iterable[bytes]) -> str:
 
 
 def outputs_of(output: str) -> dict[str, str]:
-    """The outputs of a step that failed: its quarantine, if it set one aside."""
+    """The outputs of a failed step: its quarantine, if it wrote one."""
     place = quarantine_of(output)
     return {"quarantined": place} if storage.exists(storage.join(place, QUARANTINE.manifest)) else {}

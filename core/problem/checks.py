@@ -1,4 +1,4 @@
-"""Problem checks: of the label, the features, the gate, the drift bounds and the search, with one another."""
+"""Problem checks: consistency of the label, features, gate, drift bounds and search."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_label(label: Numeric | Categorical) -> None:
 
 
 def check_features(features: Sequence[Feature], label: Numeric | Categorical, key: str | None, key_name: str) -> None:
-    """Raises ProblemError for features that are wrong alone, or with each other, the label or the key."""
+    """Raises ProblemError for features that are invalid, or conflict with each other, the label or the key."""
     if not features:
         raise ProblemError(
             "there are no features", where="Problem.features", expected="a list of one or more", received="none"
@@ -91,7 +91,7 @@ def check_features(features: Sequence[Feature], label: Numeric | Categorical, ke
 
 
 def check_gate(gate: Gate | None, task: Task, columns: Sequence[Numeric | Categorical]) -> None:
-    """Raises ProblemError for a gate on a metric that the task does not have, or on slices that cannot be cut."""
+    """Raises ProblemError for a gate on a metric that the task lacks, or on invalid slices."""
     if gate is None:
         return
     if not isinstance(gate, Gate):
@@ -140,7 +140,7 @@ def check_decision(threshold: float, costs: Costs | None, task: Task) -> None:
 
 
 def check_drift(drift: Drift | None, columns: Sequence[Numeric | Categorical]) -> None:
-    """Raises ProblemError for thresholds of a column that is not among `columns`, or that has no such distance."""
+    """Raises ProblemError for thresholds of a column that is not among `columns`, or that lacks this distance."""
     if drift is None:
         return
     if not isinstance(drift, Drift):
@@ -164,7 +164,7 @@ def check_drift(drift: Drift | None, columns: Sequence[Numeric | Categorical]) -
 
 
 def check_tuning(tuning: Tuning | None, hyperparameters: Mapping[str, Any]) -> None:
-    """Raises ProblemError for a search over hyperparameters that are given too."""
+    """Raises ProblemError for a search over hyperparameters that are also set."""
     if tuning is None:
         return
     if not isinstance(tuning, Tuning):

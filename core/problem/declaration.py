@@ -1,4 +1,4 @@
-"""What a user declares, once: key, label, features, splits, training and gate. Every step reads it."""
+"""Problem declaration: key, label, features, splits, training and gate, declared once and read by every step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
     "Tuning",
 ]
 
-# The problem's name becomes a folder, a pipeline's name and a part of URLs.
+# The problem's name becomes a folder, a pipeline's name and part of URLs.
 _PROBLEM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}\Z")
 
 DuplicateRows = Literal["allow", "quarantine"]
@@ -54,35 +54,35 @@ class Problem:
 
     Args:
         name: lower-case letters, digits, `-` and `_`; it names folders, pipelines and endpoints.
-        key: the column that identifies a row; it decides the split, and predictions carry it. None where no column
-            does: Examples then number their rows by content, see `rows.numbering`, and predictions by position.
-        label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary, of
-            which the second is the positive one).
-        features: what the model sees.
+        key: the column that identifies a row; it decides the split, and predictions contain it. None without such a
+        column: rows are then numbered by content in Examples (see `rows.numbering`), and by position in predictions.
+        label: Numeric for regression; Categorical with a vocabulary for classification (two values: binary; the
+            second one is the positive class).
+        features: the columns from which the model predicts.
         splits: which rows are in the train, eval and test splits.
-        gate: what a model must do to be blessed: by default, better than the baseline. None blesses every model.
+        gate: conditions for a blessed model: by default, better than the baseline. None blesses every model.
         training: how the model is trained.
-        quarantine_budget: the share of rows that may go to quarantine before a run is refused.
-        hyperparameters: passed to `build_model` as they are; JSON values only.
-        drift: how far columns may have moved from an earlier statistics.json; without it nothing is compared.
-        duplicate_rows: "quarantine" sends a row there that equals an earlier one in the label and all features, but has
+        quarantine_budget: maximum fraction of rows in quarantine; a run with more is refused.
+        hyperparameters: passed to `build_model` unchanged; JSON values only.
+        drift: maximum distances of columns from an earlier statistics.json; None compares nothing.
+        duplicate_rows: "quarantine" quarantines a row that equals an earlier one in the label and all features, but has
             another key; "allow" keeps such rows.
-        missing: texts that stand for a missing value in columns of text, beside the empty one: "NA", "N/A", "-".
-        tuning: what `headrace tune` tries instead of what `training` and `hyperparameters` say.
-        derive: expressions by the name of the feature or label that they compute from columns of the table, or of what
-            others of them read; see `headrace.expressions`. A weight may be derived too.
-        weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weigh
+        missing: texts that stand for a missing value in text columns, besides the empty text: "NA", "N/A", "-".
+        tuning: the search space of `headrace tune`, which overrides `training` and `hyperparameters`.
+        derive: expressions by the name of the feature or label that they compute, from columns of the table or from
+            columns that other expressions read; see `headrace.expressions`. A weight may be derived too.
+        weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weight
             the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
             others of them read; see `headrace.expressions`.
-        reads: columns of the table, by their names there, that the function `prepare` of the Problem file is given; see
-            `rows.prepare`.
-        prepared_by: digest of the code of that function, which reading the Problem file fills in.
-        threshold: in (0, 1): a binary model predicts the second class from this probability on.
-        costs: of the two errors of a binary model, for evaluation's table of thresholds.
-        no_rows: "skip" ends a run whose data has no rows with exit status 0 and nothing done; "refuse" is an error.
+        reads: columns of the table, by their names there, that are passed to the function `prepare` of the Problem
+            file; see `rows.prepare`.
+        prepared_by: digest of the code of that function, set when the Problem file is loaded.
+        threshold: in (0, 1): a binary model predicts the second class at this probability or above.
+        costs: costs of the two errors of a binary model, for evaluation's table of thresholds.
+        no_rows: for data without rows: "skip" ends a run with exit status 0 and no output; "refuse" is an error.
 
     Raises:
-        ProblemError: with the field, what was expected and what came.
+        ProblemError: with the field, the expected and the received value.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Problem:
         _ = self.derivation
 
     def __eq__(self, other: object) -> bool:
-        # Expressions compare into expressions.
+        # Comparing expressions gives an expression.
         return self.to_json() == other.to_json() if isinstance(other, Problem) else NotImplemented
 
     def _check_fields(self) -> None:
@@ -166,19 +166,19 @@ class Problem:
 
     @property
     def task(self) -> Task:
-        """What kind of prediction the label asks for."""
+        """The task, which follows from the label."""
         if isinstance(self.label, Numeric):
             return "regression"
         return "binary" if len(self.label.vocabulary or ()) == 2 else "multiclass"
 
     @property
     def key_name(self) -> str:
-        """What Examples call the key: its column's name where that is a plain one, "key" otherwise."""
+        """The key's name in Examples: its column's name if that is a plain name, else "key"."""
         return self.key if self.key is not None and COLUMN_NAME.match(self.key) else "key"
 
     @property
     def columns(self) -> tuple[Numeric | Categorical, ...]:
-        """The features that are columns of the table: all but the crosses, in the order declared."""
+        """The features without the crosses, in the order declared."""
         return tuple(f for f in self.features if not isinstance(f, Crossed))
 
     @property
@@ -188,24 +188,24 @@ class Problem:
 
     @property
     def targets(self) -> tuple[Numeric | Categorical, ...]:
-        """What only training and evaluation read of a row: the label, and the weight if there is one."""
+        """The columns that only training and evaluation read: the label, and the weight if declared."""
         return (self.label,) if self.weight_column is None else (self.label, self.weight_column)
 
     @functools.cached_property
     def derivation(self) -> Derivation:
-        """What the derived columns are computed from."""
+        """The derived columns and their inputs."""
         return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
 
     @property
     def quantile_buckets(self) -> dict[str, int]:
-        """By column, how many buckets of equally many rows are declared, where no boundaries are."""
+        """The number of quantile buckets of each column that declares a number instead of boundaries."""
         return {c.name: c.buckets for c in self.columns if isinstance(c, Numeric) and isinstance(c.buckets, int)}
 
     def measured(self, statistics: Mapping[str, Mapping[str, Any]]) -> Problem:
-        """The Problem with boundaries in the place of each number of buckets.
+        """The Problem with boundaries instead of numbers of buckets.
 
         Args:
-            statistics: by column, as statistics.json holds them: of Examples that were made for the Problem.
+            statistics: by column, as in statistics.json of Examples that were made for the Problem.
         """
         wanted = self.quantile_buckets
         if not wanted:
@@ -224,7 +224,7 @@ class Problem:
         return tuple(f for f in self.features if isinstance(f, Crossed))
 
     def to_json(self) -> dict[str, Any]:
-        """The declaration as JSON values; each feature says its `kind`."""
+        """The declaration as JSON values; each feature has its `kind`."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
@@ -236,20 +236,20 @@ class Problem:
 
     @property
     def schema_digest(self) -> str:
-        """Digest of what preprocessing reads of the problem: another gate, batch size or embedding changes nothing."""
+        """Digest of the fields that preprocessing reads; the gate, batch size or embeddings do not change it."""
         return digests.schema_digest(self.to_json())
 
     @property
     def training_digest(self) -> str:
-        """Digest of what training reads of the problem: another gate or another search changes nothing."""
+        """Digest of the fields that training reads; the gate or the search does not change it."""
         return digests.training_digest(self.to_json())
 
     @property
     def evaluation_digest(self) -> str:
-        """Digest of what evaluation reads of the problem: the columns, the gate, the threshold and the costs."""
+        """Digest of the fields that evaluation reads: the columns, the gate, the threshold and the costs."""
         return digests.evaluation_digest(self.to_json())
 
     @property
     def trained(self) -> Problem:
-        """The problem as the user's own training code gets it: without what `training_digest` does not cover."""
+        """The Problem for the user's training code: without the fields that `training_digest` does not cover."""
         return dataclasses.replace(self, gate=None, costs=None, tuning=None, no_rows="skip")

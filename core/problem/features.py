@@ -1,4 +1,4 @@
-"""Features of a Problem: numeric, categorical and crossed columns, each of which checks itself."""
+"""Features of a Problem: numeric, categorical and crossed columns, which validate themselves."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from headrace.core.errors import ProblemError
 COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 # Names that the serving signature and the predictions use for themselves.
 RESERVED_NAMES = frozenset({"key", "prediction", "probability", "probabilities"})
-# Quantiles of a column of many distinct numbers are known to 0.5 % of the rows.
+# Quantiles of a column with many distinct numbers are accurate to 0.5 % of the rows.
 MAX_QUANTILE_BUCKETS = 1000
 
 
 @dataclass(frozen=True)
 class Numeric:
-    """A number: the feature is normalized by the mean and deviation measured on the train split.
+    """A number: the feature is normalized by the mean and standard deviation of the train split.
 
     Args:
         name: the column's name.
-        minimum: the least value allowed, inclusive; a row below it goes to quarantine.
-        maximum: the greatest value allowed, inclusive.
-        buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot. A whole
-            number, 2 to 1,000, is how many buckets of equally many rows: their boundaries are quantiles of the train
-            split, see `Problem.measured`.
-        optional: a missing value is allowed, and stands for the mean; otherwise the row goes to quarantine.
-        max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
-        column: the column's name in files and tables, where it is another than `name`, such as "Body Mass (g)"; "" is
-            a column without a name. Only what reads files uses it: Examples, models and requests have `name`.
+        minimum: minimum allowed value, inclusive; a row below it goes to quarantine.
+        maximum: maximum allowed value, inclusive.
+        buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot. Or the
+            number of buckets, 2 to 1,000, with equal numbers of rows: the boundaries are quantiles of the train split,
+            see `Problem.measured`.
+        optional: whether a missing value is allowed; it is replaced by the mean. Otherwise the row goes to quarantine.
+        max_missing: maximum fraction of rows without a value, for an optional column; a run with more is refused.
+        column: the column's name in files and tables, if it differs from `name`, such as "Body Mass (g)"; "" is a
+            column without a name. Only file readers use it: Examples, models and requests have `name`.
 
     Raises:
-        ProblemError: a bound or boundary that is not a finite number, or is out of order; max_missing of a column
+        ProblemError: a bound or boundary is not a finite number, or is out of order; max_missing is set for a column
             that is not optional.
     """
 
@@ -83,15 +83,15 @@ class Numeric:
 
     @property
     def source_column(self) -> str:
-        """The column that files and tables have it in."""
+        """The column's name in files and tables."""
         return self.name if self.column is None else self.column
 
     @property
     def boundaries(self) -> tuple[float, ...] | None:
-        """The boundaries of its buckets; None where it has none.
+        """The boundaries of its buckets; None without buckets.
 
         Raises:
-            ValueError: they are quantiles that have not been measured; see `Problem.measured`.
+            ValueError: they are quantiles that are not yet measured; see `Problem.measured`.
         """
         if isinstance(self.buckets, int):
             raise ValueError(f'the buckets of "{self.name}" must be measured first')
@@ -100,24 +100,24 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A category, held as a string; integers and booleans are read as their text ("1", "true").
+    """A category, stored as a string; integers and booleans are read as their text ("1", "true").
 
     Args:
         name: the column's name.
-        vocabulary: the values allowed; a row with another goes to quarantine, unless max_unknown allows it. Measured
-            on the train split if absent.
-        hash_buckets: hash the value into so many buckets instead of a vocabulary (for open or very large sets).
+        vocabulary: the allowed values; a row with another value goes to quarantine, unless max_unknown allows it.
+            Measured on the train split if absent.
+        hash_buckets: number of buckets to hash values into, instead of a vocabulary (for open or very large sets).
         embedding: length of a learned vector for the deep part; without it, one-hot.
-        max_vocabulary: keep so many of the most frequent measured values; the others share one entry.
-        optional: a missing value is allowed, and is a category of its own; otherwise the row goes to quarantine.
-        max_missing: of an optional column, the share of the rows that may lack a value before the run is refused.
-        max_unknown: with a vocabulary, the share of the rows that may hold a value outside it before the run is
-            refused; these rows are kept, and the model sees all such values as one.
-        column: the column's name in files and tables, where it is another than `name`; see Numeric.
+        max_vocabulary: maximum number of measured values, the most frequent ones; the others share one entry.
+        optional: whether a missing value is allowed, as a separate category. Otherwise the row goes to quarantine.
+        max_missing: maximum fraction of rows without a value, for an optional column; a run with more is refused.
+        max_unknown: maximum fraction of rows with a value outside the vocabulary; a run with more is refused. These
+            rows are kept, and the model treats all such values as one.
+        column: the column's name in files and tables, if it differs from `name`; see Numeric.
 
     Raises:
-        ProblemError: an empty or repeating vocabulary, both a vocabulary and hash_buckets, a size below 1;
-            max_missing of a column that is not optional, or max_unknown without a vocabulary.
+        ProblemError: the vocabulary is empty or repeats a value, both vocabulary and hash_buckets are set, or a size
+            is below 1; max_missing is set for a column that is not optional, or max_unknown without a vocabulary.
     """
 
     name: str
@@ -172,7 +172,7 @@ class Categorical:
 
     @property
     def source_column(self) -> str:
-        """The column that files and tables have it in."""
+        """The column's name in files and tables."""
         return self.name if self.column is None else self.column
 
 
@@ -186,7 +186,7 @@ class Crossed:
         embedding: length of a learned vector for the deep part; without it, one-hot in the wide part.
 
     Raises:
-        ProblemError: fewer than two features, a repeated one, or fewer than two buckets.
+        ProblemError: there are fewer than two features, a repeated feature, or fewer than two buckets.
     """
 
     features: tuple[str, ...]
@@ -216,14 +216,14 @@ Feature = Numeric | Categorical | Crossed
 
 
 def check_cross(cross: Crossed, features: Mapping[str, Feature]) -> None:
-    """Checks that a cross is of features that can be crossed.
+    """Checks that the features of a cross can be crossed.
 
     Args:
-        cross: of a Problem.
-        features: of the Problem, by name.
+        cross: the cross.
+        features: the Problem's features, by name.
 
     Raises:
-        ProblemError: there is no such feature, or it is a number without buckets.
+        ProblemError: a feature does not exist, or is a number without buckets.
     """
     where = f"Crossed({', '.join(map(repr, cross.features))})"
     for name in cross.features:

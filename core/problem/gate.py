@@ -1,4 +1,4 @@
-"""Gate, costs and drift bounds: what a model, and new data, must do to pass."""
+"""Gate, costs and drift bounds: the conditions that a model, and new data, must satisfy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.core.errors import ProblemError
 
 Task = Literal["regression", "binary", "multiclass"]
 
-# The metrics that `evaluate` computes for each task, and whether more of it is better.
+# The metrics that `evaluate` computes for each task, and whether higher is better.
 METRICS: Mapping[Task, Mapping[str, bool]] = {
     "regression": {
         "root_mean_squared_error": False,
@@ -40,28 +40,28 @@ METRICS: Mapping[Task, Mapping[str, bool]] = {
     },
 }
 
-# The metric of a gate that names none. A decision at another threshold than 0.5 is not made for accuracy's sake.
+# The default metric of a gate. A threshold other than 0.5 does not maximize accuracy.
 _DEFAULT_METRICS: Mapping[Task, str] = {
     "regression": "root_mean_squared_error",
     "binary": "accuracy",
     "multiclass": "accuracy",
 }
 _AT_A_THRESHOLD = "auc"
-# Metrics in which a constant cannot be beaten: its bias is close to 0, and it has no precision where it never predicts
-# the positive class.
+# Metrics in which a model cannot beat a constant: its bias is close to 0, and its precision is undefined where it never
+# predicts the positive class.
 NOT_COMPARED = frozenset({"mean_bias", "precision"})
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of the two errors of a binary model, in any one unit; evaluation sums them up per threshold.
+    """Costs of the two errors of a binary model, in one unit of choice; evaluation sums them per threshold.
 
     Args:
-        false_positive: of a row of the first class that is predicted as the second; 0 or more.
-        false_negative: of a row of the second class that is predicted as the first; 0 or more.
+        false_positive: cost of predicting the second class for a row of the first class; 0 or more.
+        false_negative: cost of predicting the first class for a row of the second class; 0 or more.
 
     Raises:
-        ProblemError: a cost that is negative or not finite, or both 0.
+        ProblemError: a cost is negative or not finite, or both are 0.
     """
 
     false_positive: float = 1.0
@@ -78,17 +78,17 @@ class Costs:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far columns may have moved from an earlier statistics.json before preprocessing is refused.
+    """Maximum distances of columns from an earlier statistics.json, above which preprocessing is refused.
 
-    It is judged where `headrace preprocess --baseline` gives that file; the distances are those of `preprocess.drift`.
+    They are checked if `headrace preprocess --baseline` names that file; `preprocess.drift` computes the distances.
 
     Args:
-        jensen_shannon: the greatest Jensen-Shannon divergence allowed, in [0, 1], of every column.
-        l_infinity: the greatest change of any value's share allowed, in [0, 1], of every categorical column.
-        columns: thresholds of single columns, which take the place of these; `Drift()` there judges nothing.
+        jensen_shannon: maximum Jensen-Shannon divergence, in [0, 1], of every column.
+        l_infinity: maximum change of any value's fraction, in [0, 1], of every categorical column.
+        columns: thresholds of single columns, which replace these; `Drift()` checks nothing for a column.
 
     Raises:
-        ProblemError: a threshold outside [0, 1], or columns that are not Drifts by name.
+        ProblemError: a threshold is outside [0, 1], or columns are not Drifts by name.
     """
 
     jensen_shannon: float | None = None
@@ -119,27 +119,27 @@ class Drift:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a model must do on the test split to be blessed.
+    """The conditions on the test split for a model to be blessed.
 
-    A gate without bounds, `Gate()`, which is also the default of a Problem, is the baseline's: a model must be better
-    than a constant, which is the mean of the train labels or their most frequent class. The confidence interval of the
+    A gate without bounds, `Gate()`, the default of a Problem, compares with the baseline: a model must be better than a
+    constant, which is the mean of the train labels or their most frequent class. The confidence interval of the
     improvement, by a paired bootstrap of the test rows, must lie above 0.
 
     Args:
         metric: one of METRICS for the problem's task; "" for root_mean_squared_error of a number, and accuracy of
             classes (auc where the Problem declares a threshold).
-        at_most: maximum value. For a metric where more is better, use at_least.
+        at_most: maximum value. For a metric where higher is better, use at_least.
         at_least: minimum value.
-        beats_baseline: whether a model must be better than the baseline; by default, where neither at_most nor at_least
-            is given.
-        slices: features; the bounds, though not the baseline, hold for each of their values too.
-        minimum_slice_size: slices of fewer test rows are reported, and not judged.
-        champion_tolerance: how much worse than the champion, as a fraction of the champion's value, still passes;
-            it is judged only where a champion is given.
+        beats_baseline: whether a model must be better than the baseline; by default, if neither at_most nor at_least
+            is set.
+        slices: features; the bounds, but not the baseline, also apply to each of their values.
+        minimum_slice_size: slices with fewer test rows are reported, but not checked.
+        champion_tolerance: how much worse than the champion a model may be, as a fraction of the champion's value;
+            checked only with a champion.
 
     Raises:
-        ProblemError: a bound that is not finite, bounds that exclude each other, a bound without a metric, slices
-            without a bound, or a metric in which a baseline cannot be beaten.
+        ProblemError: a bound is not finite, bounds exclude each other, a bound has no metric, slices have no bound, or
+            no model can beat a baseline in the metric.
     """
 
     metric: str = ""
@@ -209,7 +209,7 @@ class Gate:
         object.__setattr__(self, "slices", tuple(self.slices))
 
     def of(self, task: Task, threshold: float = 0.5) -> Gate:
-        """The gate with its metric, where it names none."""
+        """The gate with its default metric, if none is set."""
         if self.metric:
             return self
         by_rank = task == "binary" and threshold != 0.5

@@ -1,4 +1,4 @@
-"""Splits: which rows train, tune and test a model: by key, by group, by time, or by file."""
+"""Splits into train, eval and test rows: by key, by group, by time, or by file."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Splits:
     """Which rows are in the train, eval and test splits.
 
     - By key: `Splits(0.8, 0.1, 0.1)`. A fingerprint of the key decides; without a key, one of the row's content.
-    - By group: `Splits(by="patient_id")`. All rows of one value of that column are in one split; a fingerprint of the
-      value decides, so the fractions are of the values rather than of the rows.
+    - By group: `Splits(by="patient_id")`. All rows with one value of that column are in one split; a fingerprint of the
+      value decides, so the fractions are fractions of the values, not of the rows.
     - By time: `Splits(time="pickup")`. The newest rows are the test split, those before them the eval split. The
-      boundaries are the times at which the fractions of the rows are reached, or those that `eval_from` and
-      `test_from` give. Rows of one time are in one split.
+      boundaries are the times at which the fractions of the rows are reached, or `eval_from` and `test_from`. Rows
+      with one time are in one split.
     - By file: `Splits(files={"train": "train*.csv", "eval": "eval.csv", "test": "test/*.csv"})`. Without a pattern for
       "eval", the fraction `eval` of the rows of the train files is the eval split, by a fingerprint of their key.
 
     Args:
         train, eval, test: fractions, which sum to 1.
         by: the column whose values are groups; a feature's name, or any column of the table.
-        time: the column of times or numbers that orders the rows, likewise.
+        time: the column of times or numbers that orders the rows; a feature's name, or any column of the table.
         eval_from: the time of the first row of the eval split, as text, or a number.
         test_from: the time of the first row of the test split.
-        files: patterns by split, each for the end of a file's path, in which * stands for any part of a name.
+        files: patterns by split, each for the end of a file's path; * matches any part of a name.
 
     Raises:
         ProblemError: a fraction outside (0, 1), fractions that do not sum to 1, or options that exclude each other.
@@ -61,7 +61,7 @@ class Splits:
                     f"{name} is wrong", where="Splits", expected="a fraction between 0 and 1", received=repr(fraction)
                 )
         total = math.fsum(fractions.values())
-        # Of files, only the fraction of the train files that is the eval split counts.
+        # For splits by file, only `eval` counts: the fraction of the train files' rows that is the eval split.
         if self.files is None and abs(total - 1) > 1e-9:
             raise ProblemError(
                 "the fractions do not sum to 1",
@@ -136,7 +136,7 @@ class Splits:
 
     @property
     def kind(self) -> SplitKind:
-        """What decides a row's split."""
+        """The kind of rule that decides a row's split."""
         if self.by is not None:
             return "group"
         if self.time is not None:
@@ -145,29 +145,29 @@ class Splits:
 
     @property
     def column(self) -> str | None:
-        """The column that decides a row's split, where it is not the key."""
+        """The column that decides a row's split, if not the key."""
         return self.by if self.time is None else self.time
 
     @property
     def is_measured(self) -> bool:
-        """Whether its boundaries depend on all rows: those in time that fractions give."""
+        """Whether the boundaries depend on all rows: in splits by time with fractions."""
         return self.time is not None and self.eval_from is None
 
     @property
     def boundaries(self) -> dict[str, str | float]:
-        """`eval_from` and `test_from`, where they are given or measured."""
+        """`eval_from` and `test_from`, if declared or measured."""
         if self.eval_from is None or self.test_from is None:
             return {}
         return {"eval_from": self.eval_from, "test_from": self.test_from}
 
     @property
     def described(self) -> str:
-        """What decides, in words."""
+        """The rule in words."""
         name = {"key": "the key", "files": "Splits(files=...)", "group": f"the groups of {self.by}"}
         return name.get(self.kind, f"the time {self.time}")
 
     def to_json(self) -> dict[str, Any]:
-        """Its values as JSON has them, without those that are not given."""
+        """The set fields as JSON values."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -175,14 +175,14 @@ class Splits:
         }
 
     def check_column(self, label: str, derived: Mapping[str, Any]) -> None:
-        """Checks the column that decides.
+        """Checks the column that decides the split.
 
         Args:
             label: the label's name.
-            derived: columns that are derived, by name.
+            derived: derived columns, by name.
 
         Raises:
-            ProblemError: it is the label, or derived.
+            ProblemError: it is the label or a derived column.
         """
         if self.column is not None and (self.column == label or self.column in derived):
             raise ProblemError(
@@ -194,10 +194,10 @@ class Splits:
 
 
 def _order(bound: str | float, name: str) -> float:
-    """A number that orders boundaries of one kind; of a time, its microseconds since 1970.
+    """Sort key of a boundary: the number, or a time's microseconds since 1970.
 
     Raises:
-        ProblemError: a text is no time.
+        ProblemError: a text is not a valid time.
     """
     if not isinstance(bound, str):
         return bound

@@ -1,4 +1,4 @@
-"""Sample weights and class weights: what a Problem may declare of them."""
+"""Sample weights and class weights of a Problem, and their checks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BALANCED = "balanced"
 
 
 def weight_column(declared: object) -> Numeric | None:
-    """The column of sample weights, which has a minimum of 0 unless a greater one is declared.
+    """The column of sample weights; its minimum is 0 unless a higher one is declared.
 
     Args:
         declared: a column's name, a Numeric, or None.
 
     Raises:
-        ProblemError: something else, or a Numeric that is optional, has buckets, or a minimum below 0.
+        ProblemError: it is something else, or a Numeric that is optional, has buckets, or a minimum below 0.
     """
     if declared is None:
         return None
@@ -71,14 +71,14 @@ def check_weight(
 
 
 def check_class_weights(weights: object, label: Numeric | Categorical) -> None:
-    """Checks the class weights of Training with the label.
+    """Checks the class weights of Training against the label.
 
     Args:
-        weights: "balanced", or numbers of 0 or more by class; None for none.
-        label: of the Problem.
+        weights: "balanced", or numbers of 0 or more by class; None without class weights.
+        label: the Problem's label.
 
     Raises:
-        ProblemError: the label has no classes, or not such ones; or no class has a weight.
+        ProblemError: the label has no classes, or other ones; or no class has a weight above 0.
     """
     if weights is None:
         return
@@ -112,7 +112,7 @@ def as_class_weights(weights: object) -> str | dict[str, float] | None:
     """Class weights, checked without the label.
 
     Raises:
-        ProblemError: neither "balanced" nor finite numbers of 0 or more by class.
+        ProblemError: they are neither "balanced" nor finite numbers of 0 or more by class.
     """
     if weights is None or weights == BALANCED:
         return None if weights is None else BALANCED

@@ -1,4 +1,4 @@
-"""Column rules on Arrow: a column is parsed as a whole, and judged by `core.rules`."""
+"""Column rules on Arrow: parses a column as a whole, and checks it by `core.rules`."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def key_faults(name: str, text: pa.Array, not_utf8: Mask) -> list[Fault]:
 
 
 def float_bits(kind: pa.DataType) -> int:
-    """16 or 32 of floats of this width, by which their bounds are rounded; 64 of every other type."""
+    """The width of floats in bits, 16 or 32, by which their bounds are rounded; 64 for every other type."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return float_bits(kind.value_type)
     return 16 if pa.types.is_float16(kind) else 32 if pa.types.is_float32(kind) else 64
 
 
 def number_hint(value: str) -> str:
-    """What helps with a value that is no number, for the end of its message; "" if nothing is known to."""
+    """A hint for a value that is not a number, for the end of its message; "" if there is none."""
     text = value.strip('"')
     if text in LOOKS_MISSING:
         return f"; {declaration([text])} in the Problem makes it a missing value"

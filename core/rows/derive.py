@@ -13,20 +13,20 @@ from headrace.core.sources.source import Rows
 from headrace.core.values.columns import blank, texts
 from headrace.core.values.numbers import parse_numbers
 
-# As the model gets them, online too: what is rounded there is rounded here.
+# As the model gets them, also online: values are rounded here as they are there.
 _SINGLE_MAXIMUM = float(np.finfo(np.float32).max)
 
 
 def with_derived(problem: Problem, rows: Rows) -> Rows:
-    """Rows with the derived features, and label and weight if they are derived, as further columns: float64, or text.
+    """Adds the derived features, and a derived label and weight, to rows as columns of float64 or text.
 
-    A value of the table that is not what its column is declared as is missing here; that row has its own fault.
+    A value that does not fit its column's declaration counts as missing here; that row has its own fault.
     Features are computed from float32, as the endpoint gets numbers; label and weight, which no endpoint computes, from
     the numbers as they are.
 
     Args:
-        problem: whose columns they are.
-        rows: with the columns of `problem.derivation.read` at least.
+        problem: declares the columns.
+        rows: must have the columns of `problem.derivation.read`.
     """
     derivation, batch = problem.derivation, rows.batch
     targets = {problem.label.name: (derivation.label, derivation.label_inputs)}

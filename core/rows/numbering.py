@@ -1,8 +1,8 @@
 """Row numbering: the keys of rows of a table without a key column, by their content and occurrence.
 
-A row's key is a fingerprint of its label, weight and features in 16 hexadecimal digits, and which of the rows with this
-content it is, from 1: "00d1f2a3b4c5d6e7-1". The order of the rows decides only which of equal rows is which, so keys,
-and the splits that follow from them, stay when rows are added anywhere. Another set of features makes other keys.
+A row's key is a fingerprint of its label, weight and features in 16 hexadecimal digits, and its number among the rows
+with this content, from 1: "00d1f2a3b4c5d6e7-1". The order of rows only numbers equal rows, so keys and the splits that
+follow from them do not change when rows are added anywhere. Another set of features gives other keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
 def content_fingerprint(batch: pa.RecordBatch) -> Fingerprints:
-    """Of each row's Example: the order of the columns makes no difference, nor does the format that they came in."""
+    """Fingerprint of each row's Example, independent of the order of the columns and of the source format."""
     return fingerprint(encode(batch))
 
 
@@ -38,11 +38,11 @@ def number(contents: pa.Array, earlier: Mapping[str, int] = MappingProxyType({})
     """The keys of rows.
 
     Args:
-        contents: `content_texts` of rows, in their order: all rows of each content that are to be numbered.
-        earlier: by content, how many rows of it have been numbered before.
+        contents: `content_texts` of rows, in order: all rows of each content to number.
+        earlier: number of rows that were numbered before, by content.
 
     Returns:
-        One text for each row; no two are equal.
+        One unique text per row.
     """
     coded = contents.dictionary_encode()
     codes = coded.indices.to_numpy()

@@ -1,7 +1,7 @@
-"""Prepare function: a user's code that makes the columns that a Problem declares from others of the table.
+"""Prepare function: user code that computes columns that a Problem declares from other columns of the table.
 
-Preprocessing and batch scoring run it; an endpoint does not, and takes the columns that it makes. It travels to workers
-as text, with the user's modules that the file imports, and is executed once in a process.
+Preprocessing and batch scoring run it; an endpoint does not, and expects the computed columns. It is sent to workers as
+text, with the user's modules that the file imports, and is executed once per process.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Prepare:
     Attributes:
         path: of the Problem file that defines it, for messages.
         source: the file's text.
-        modules: of the user's, which it imports.
-        reads: the columns of the table that it is given, in this order.
+        modules: the user's modules that it imports.
+        reads: the columns of the table that are passed to it, in this order.
     """
 
     path: str
@@ -42,18 +42,18 @@ class Prepare:
 
     @classmethod
     def of(cls, file: ProblemFile) -> Prepare | None:
-        """That of a Problem file; None where it has none."""
+        """The prepare function of a Problem file; None without one."""
         reads = tuple(file.problem.reads)
         return cls(file.path, file.source, file.modules, reads) if reads else None
 
     @classmethod
     def of_model(cls, uri: str) -> Prepare | None:
-        """That of a Model, or of the live one of an Endpoint folder; None where it has none, or it is another model.
+        """The prepare function of a Model, or of the live Model of an Endpoint folder; None without one.
 
-        Its copy of the Problem file is executed, so its files must be those that training wrote.
+        The Model's copy of the Problem file is executed, so its files must be those that training wrote.
 
         Raises:
-            DataError: one of them changed, or is missing.
+            DataError: one of these files changed, or is missing.
         """
         endpoint = storage.join(uri, "endpoint.json") if uri else ""
         if uri and storage.exists(endpoint):
@@ -82,13 +82,13 @@ class Prepare:
         return cls(storage.join(uri, "problem.py"), source, modules, tuple(map(str, model.problem["reads"])))
 
     def __call__(self, rows: Rows) -> Rows:
-        """Rows with the columns that the function gives added, or in the place of those of their names.
+        """Rows with the columns that the function returns, added or replacing columns of the same name.
 
         Args:
             rows: with the columns of `reads` at least.
 
         Raises:
-            ProblemError: the function fails, or gives something else than as many rows.
+            ProblemError: the function fails, or does not return the same number of rows.
         """
         function = _function(self)
         given = rows.batch.select(list(self.reads))
@@ -108,10 +108,10 @@ class Prepare:
         return dataclasses.replace(rows, batch=batch, unprepared=rows.batch)
 
     def check_rows(self, rows: Rows) -> None:
-        """Checks on some rows that what the function makes of a row does not depend on the others of its batch.
+        """Checks on some rows that the function's result for a row does not depend on the rest of its batch.
 
         Raises:
-            ProblemError: it does, or what `__call__` raises.
+            ProblemError: it depends on them; also errors of `__call__`.
         """
         count = rows.batch.num_rows
         if count < 2:
@@ -160,17 +160,17 @@ class Prepare:
 
 
 def prepared(rows: Rows) -> Rows:
-    """Rows as the prepare function of their part makes them; as they are where it has none."""
+    """Rows after the prepare function of their part; unchanged without one."""
     prepare = rows.part.prepare
     return rows if prepare is None else prepare(rows)
 
 
 def prepared_columns(reads: Sequence[str], wanted: Sequence[str], available: Sequence[str], where: str) -> list[str]:
-    """The columns of a file that are read where a prepare function makes others.
+    """The columns of a file to read, where a prepare function computes others.
 
     Args:
-        reads: what the function is given.
-        wanted: what is wanted of its result, of which it may make any.
+        reads: the columns that the function reads.
+        wanted: the columns needed from its result, any of which it may compute.
         available: the file's columns.
         where: the file.
 

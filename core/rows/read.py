@@ -1,4 +1,4 @@
-"""Rows of a table under the names that a Problem declares for its columns, which may be called otherwise there."""
+"""Row reader: renames a table's columns to the names that a Problem declares, which may differ from the table's."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from headrace.core.sources.source import Part, Rows
 
 
 def wanted_columns(problem: Problem) -> list[str]:
-    """The columns of the table that a Problem reads, each once: key, label, features, what derived
-    ones need, and what the split is decided by."""
+    """The columns of the table that a Problem reads, each once: key, label, features, inputs of derived
+    columns, and the column that decides the split."""
     return list(dict.fromkeys(_sources(problem).values()))
 
 
 def read_rows(problem: Problem, part: Part, batch_rows: int) -> Iterator[Rows]:
-    """The rows of a part, in batches of at most `batch_rows`; see `as_declared`.
+    """The rows of a part, in batches of at most `batch_rows`; columns are named as by `as_declared`.
 
-    Raises: as `read_part` does.
+    Raises the errors of `read_part`.
     """
     for rows in read_part(part, table_columns(problem, part), batch_rows):
         yield as_declared(problem, prepared(rows))
 
 
 def table_columns(problem: Problem, part: Part) -> list[str]:
-    """The columns of a part that are read: all of `wanted_columns`, or what they are prepared from and those there.
+    """The columns of a part to read: all of `wanted_columns`, or with a prepare function its inputs and those present.
 
     Raises:
-        DataError: a column that is prepared from is not there, or the file is damaged.
+        DataError: an input column of the prepare function is missing, or the file is damaged.
     """
     wanted = wanted_columns(problem)
     if part.prepare is None:
@@ -48,9 +48,9 @@ def table_columns(problem: Problem, part: Part) -> list[str]:
 
 
 def read_column(problem: Problem, part: Part, column: str, batch_rows: int) -> Iterator[Rows]:
-    """The rows of a part with one of `wanted_columns` alone.
+    """The rows of a part with only one of `wanted_columns`.
 
-    Raises: as `read_part` does.
+    Raises the errors of `read_part`.
     """
     if part.prepare is None:
         yield from read_part(part, [column], batch_rows)
@@ -61,9 +61,9 @@ def read_column(problem: Problem, part: Part, column: str, batch_rows: int) -> I
 
 
 def as_declared(problem: Problem, rows: Rows) -> Rows:
-    """Rows of the table with the columns of `problem.derivation.read` by their names in the Problem.
+    """Renames the columns of `problem.derivation.read` to their names in the Problem.
 
-    The key keeps its name, which no other column can have: what Examples call it may be a column's.
+    The key keeps its name in the table, which is unique: its name in Examples may be the name of another column.
     """
     sources = _sources(problem)
     if all(name == source for name, source in sources.items()):
@@ -72,14 +72,14 @@ def as_declared(problem: Problem, rows: Rows) -> Rows:
 
 
 def as_in_table(problem: Problem, rows: Rows) -> Rows:
-    """Rows with the columns of `table_columns` by their names in the table, as quarantine holds them."""
+    """Renames the columns of `table_columns` to their names in the table, as quarantine holds them."""
     if rows.unprepared is not None:
         return dataclasses.replace(rows, batch=rows.unprepared)
     return _selected(rows, {source: name for name, source in _sources(problem).items()})
 
 
 def _sources(problem: Problem) -> dict[str, str]:
-    """The table's column of each that is read, by its name in the Problem."""
+    """The table's column for each column that is read, by its name in the Problem."""
     key = {} if problem.key is None else {problem.key: problem.key}
     read = key | {column.name: column.source_column for column in problem.derivation.read}
     column = problem.splits.column

@@ -23,18 +23,18 @@ from headrace.core.values.spellings import typed_text
 
 Codes = npt.NDArray[np.int64]
 
-# Text that may say the same number or boolean as another text: "7.0", "+7", "1e3", "True".
+# Text that may spell the same number or boolean as another text: "7.0", "+7", "1e3", "True".
 _RESPELLED = r"^[+-]?[0-9]*\.[0-9]*([eE][+-]?[0-9]+)?$|^[+-]?[0-9]+[eE][+-]?[0-9]+$|^\+[0-9]+$|^[tT][rR][uU][eE]$"
 _RESPELLED += r"|^[fF][aA][lL][sS][eE]$"
 _MOMENT = timestamp(Column("time", "text"))
 
 
 def by_group(splits: Splits, column: pa.Array) -> tuple[Codes, Mask]:
-    """The split of each row by its group, and which rows have none; 7 and "7.0" are one group.
+    """The split of each row by its group, and which rows have no group; 7 and "7.0" are one group.
 
     Args:
-        splits: whose fractions count.
-        column: the groups, with null where one is missing.
+        splits: the fractions.
+        column: the groups, null where missing.
     """
     text, _ = texts(column)
     text = text.cast(pa.string())
@@ -66,11 +66,11 @@ def numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask]:
 
 
 def by_time(splits: Splits, column: pa.Array) -> tuple[Codes, Mask]:
-    """The split of each row by its time, and which rows have none.
+    """The split of each row by its time, and which rows have no time.
 
     Args:
         splits: with `eval_from` and `test_from`.
-        column: times, or numbers if these are numbers.
+        column: times, or numbers if the boundaries are numbers.
     """
     values: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     if isinstance(splits.eval_from, str):
@@ -87,12 +87,12 @@ def by_file(splits: Splits, path: str, prints: Fingerprints) -> Codes:
 
     Args:
         splits: with `files`.
-        path: of the file, which has one split; see `split_of_file`.
-        prints: fingerprints of the rows' keys.
+        path: the file, all of which is in one split; see `split_of_file`.
+        prints: fingerprints of the row keys.
     """
     split = split_of_file(splits, path)
     if split == "train" and "eval" not in (splits.files or {}):
-        # The low fingerprints are the train split, as by key.
+        # Low fingerprints are in the train split, as in splits by key.
         return np.minimum(split_of(Splits(1 - splits.eval, splits.eval / 2, splits.eval / 2), prints), 1)
     return np.full(len(prints), SPLITS.index(split), np.int64)
 
@@ -101,7 +101,7 @@ def split_of_file(splits: Splits, path: str) -> str:
     """The split that a file's rows are in.
 
     Raises:
-        DataError: no pattern matches the file, or several do.
+        DataError: the file matches no pattern, or several.
     """
     patterns = splits.files or {}
     found = [name for name, pattern in patterns.items() if _matches(path, pattern)]
@@ -120,10 +120,10 @@ def split_of_file(splits: Splits, path: str) -> str:
 
 
 def check_files(problem: Problem, data: str, paths: Sequence[str]) -> None:
-    """Checks that each file is in one split, and that each split has a file, where files decide.
+    """Checks, for splits by file, that each file is in one split and that each split has a file.
 
     Raises:
-        DataError: one is not, or one has none.
+        DataError: a file is in no split or in several, or a split has no file.
     """
     if problem.splits.files is None:
         return
@@ -141,7 +141,7 @@ def check_files(problem: Problem, data: str, paths: Sequence[str]) -> None:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    # Neither a query nor the double slash of an address is a part of a path.
+    # Neither the query nor the double slash of a URL is part of a path.
     return PurePosixPath(path.partition("://")[2] or path).match(pattern)
 
 

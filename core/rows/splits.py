@@ -1,8 +1,8 @@
-"""Which split and which shard a row belongs to: a fingerprint of its key decides, not chance.
+"""Split and shard of a row, decided by a fingerprint of its key and not at random.
 
 The fingerprint is MurmurHash64A (Austin Appleby, public domain) over the key's UTF-8 bytes, with the seed that
-TensorFlow's `tf.strings.to_hash_bucket` uses, so it can be computed again there. It will not change: a row that
-moved from train to test with a new release would make every comparison of models worthless.
+TensorFlow's `tf.strings.to_hash_bucket` uses, so it can be computed there too. It will not change: if a new release
+moved rows from train to test, models could no longer be compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Fingerprints = npt.NDArray[np.uint64]
 
 
 def fingerprint(keys: pa.Array) -> Fingerprints:
-    """MurmurHash64A of each key's bytes, eight bytes of all keys at a time.
+    """MurmurHash64A of each key's bytes, vectorized over keys, eight bytes at a time.
 
     Args:
         keys: strings or binary values, without nulls.
@@ -35,7 +35,7 @@ def fingerprint(keys: pa.Array) -> Fingerprints:
     offsets = offsets_of(values)
     starts, lengths = offsets[:-1], np.diff(offsets)
     data = values.buffers()[2]
-    # Words are read at any byte, so the last one may reach over the end.
+    # Words are read at any byte offset, so the last one may extend past the end.
     padded = np.zeros((0 if data is None else data.size) + 8, np.uint8)
     if data is not None:
         padded[:-8] = np.frombuffer(data, np.uint8)
@@ -60,17 +60,17 @@ def fingerprint(keys: pa.Array) -> Fingerprints:
 
 
 def split_of(splits: Splits, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
-    """0, 1 or 2 (train, eval, test) for each fingerprint: where it falls, as a fraction of 2 to the 64th."""
+    """0, 1 or 2 (train, eval, test) for each fingerprint, by its value as a fraction of 2**64."""
     bounds = np.array([_bound(splits.train), _bound(splits.train, splits.eval)], np.uint64)
     return np.searchsorted(bounds, fingerprints, side="right")
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How rows are spread over the shards of all splits. Shards are numbered through: train, then eval, then test.
+    """Distribution of rows over the shards of all splits. Shards are numbered consecutively: train, eval, test.
 
     Attributes:
-        splits: the share of each split.
+        splits: the fraction of each split.
         counts: shards of train, eval and test, each 1 or more.
     """
 
@@ -79,11 +79,11 @@ class Sharding:
 
     @classmethod
     def plan(cls, splits: Splits, rows: int, shard_rows: int, *, keyed: bool = True) -> Sharding:
-        """So many shards that each holds about `shard_rows` of `rows`.
+        """Chooses the number of shards so that each holds about `shard_rows` of `rows`.
 
-        Without keys, rows of one content meet in a group of about `shard_rows`, are numbered there, and are written as
-        the group's shard of each split: then all splits have as many shards. Where another column or the file decides
-        the split, rows of one key meet so, whichever splits they are in.
+        Without keys, rows with equal content are in one group of about `shard_rows`, are numbered there, and are
+        written as the group's shard of each split: all splits then have the same number of shards. Where another
+        column or the file decides the split, rows with equal keys are grouped this way, whatever their splits.
         """
         if not keyed or splits.kind != "key":
             groups = max(1, -(-rows // shard_rows))
@@ -93,14 +93,13 @@ class Sharding:
         return cls(splits, (train, evaluation, test))
 
     def split_of(self, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
-        """The split of each row, by the fingerprint of its key; see the function."""
+        """The split of each row, by the fingerprint of its key."""
         return split_of(self.splits, fingerprints)
 
     def shard_of(self, fingerprints: Fingerprints) -> npt.NDArray[np.int64]:
         """The number of each row's shard.
 
-        The split is taken from a fingerprint's high bits and the shard from its low ones, so that they do not depend
-        on each other.
+        The split follows from a fingerprint's high bits and the shard from its low bits, so the two are independent.
         """
         split = self.split_of(fingerprints)
         before = np.cumsum([0, *self.counts[:2]])
@@ -124,11 +123,11 @@ class Sharding:
 
 
 def _within(fingerprints: Fingerprints, count: npt.NDArray[np.uint64] | np.uint64) -> npt.NDArray[np.int64]:
-    """Spreads fingerprints evenly over so many, by their low bits."""
+    """Distributes fingerprints evenly over a number of shards, by their low bits."""
     within: npt.NDArray[np.int64] = (((fingerprints & np.uint64(0xFFFFFFFF)) * count) >> np.uint64(32)).astype(np.int64)
     return within
 
 
 def _bound(*shares: float) -> int:
-    """The shares' sum of 2 to the 64th; decimals are taken as they are written, so 0.8 + 0.1 is 0.9."""
+    """The sum of fractions, times 2**64; decimals are summed as written, so 0.8 + 0.1 is 0.9."""
     return min(int(sum(Fraction(str(share)) for share in shares) * 2**64), 2**64 - 1)

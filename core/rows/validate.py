@@ -1,4 +1,4 @@
-"""Checks rows against the Problem, column by column: what passes is typed, what does not goes to quarantine."""
+"""Row validation against the Problem, column by column: valid rows are typed, the others go to quarantine."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ _MEASURES: Mapping[Reason, str] = {"missing_value": "missing", "unknown_value": 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a batch.
+    """The validated rows of a batch.
 
     Attributes:
         batch: the rows that passed: numbers as float32, categories and the key as strings, by the names that Examples
-            have; the key first, or for a problem without one the row's content, see `numbering`.
-        numbers: their numbers in the file.
-        quarantined: the others, in order.
-        splits: 0, 1 or 2 (train, eval, test) for each row; None where the key decides.
-        seen: of the rows that passed, `rows`; for each column whose share is bounded, `missing NAME` and `unknown
-            NAME`; for each whose categories are measured, `text NAME` and `typed NAME`: how its values came.
+            have; the key first, or the row's content for a problem without a key (see `numbering`).
+        numbers: the row numbers of these rows in the file.
+        quarantined: the other rows, in order.
+        splits: 0, 1 or 2 (train, eval, test) per row; None where the key decides.
+        seen: counts of the rows that passed: `rows`; for each column whose fraction is bounded, `missing NAME` and
+            `unknown NAME`; for each column whose categories are measured, the types of its values, `text NAME` and
+            `typed NAME`.
     """
 
     batch: pa.RecordBatch
@@ -52,9 +53,9 @@ class Checked:
 
 @dataclass
 class _Column:
-    """A column on its way: its values as they came, its typed values, and the rules that they break.
+    """A column during validation: its values as read, its typed values, and the rules that they break.
 
-    `kinds` is how the values of one whose categories are measured came: as text or typed.
+    `kinds` counts text values and typed values of a column whose categories are measured.
     """
 
     source: pa.Array
@@ -63,7 +64,7 @@ class _Column:
     kinds: dict[str, Mask] = field(default_factory=dict)
 
     def seen(self, name: str) -> dict[str, Mask]:
-        """What is no row's fault, but may be one of the whole data: values that are missing or unknown."""
+        """Counts missing and unknown values, which may be a fault of the data as a whole but not of a row."""
         let_through = {f"{_MEASURES[fault.reason]} {name}": fault.rows for fault in self.faults if not fault.refuses}
         return let_through | self.kinds
 
@@ -72,14 +73,14 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     """Checks a batch against the types, ranges, vocabularies and missing values that a Problem allows.
 
     Args:
-        problem: what is asked of each column.
-        rows: at least those of `read.read_rows`, with the derived columns; see `derive.with_derived`.
-        marked: faults that a look at the whole data found, by the row's number in its part; see `marks`.
+        problem: declares the rules of each column.
+        rows: the columns of `read.read_rows` and the derived columns (see `derive.with_derived`).
+        marked: faults found in a pass over the whole data, by the row's number in its part; see `marks`.
     """
     checked: dict[str, _Column] = {}
     if problem.key is not None:
         checked[problem.key_name] = _check_key(problem.key, rows.batch.column(problem.key))
-    # What a derived column is missing for is the fault to name first.
+    # The cause of a missing derived value is the fault to name first.
     for declared in (*problem.derivation.inputs, *problem.targets, *problem.columns):
         column = blank(rows.batch.column(declared.name), problem.missing)
         checked[declared.name] = (
@@ -121,7 +122,7 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
 
 
 def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> QuarantinedRow:
-    """The row at index `row` of a batch, with its faults and what it held in `columns`."""
+    """The row at index `row` of a batch, with its faults and its values in `columns`."""
     values = {name: json_value(rows.batch.column(name)[row]) for name in columns}
     return QuarantinedRow(rows.part.name, int(rows.numbers[row]), faults[0], values, tuple(faults[1:]))
 
@@ -129,10 +130,10 @@ def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> 
 def category_texts(declared: Categorical, column: pa.Array) -> tuple[pa.Array, Mask]:
     """The categories in a column, null where one is missing, and which values are bytes that are not UTF-8.
 
-    A value of a typed column is the category of the declared vocabulary that says it, such as "True" for true.
+    A value of a typed column is the category of the declared vocabulary that spells it, such as "True" for true.
 
     Raises:
-        DataError: a value is several of them.
+        DataError: a value matches several categories.
     """
     text, bad = texts(column)
     if declared.vocabulary is not None and not is_text(column.type):
@@ -141,7 +142,7 @@ def category_texts(declared: Categorical, column: pa.Array) -> tuple[pa.Array, M
 
 
 def not_numbers(column: pa.Array) -> tuple[Mask, int]:
-    """Which values of a column of text are not numbers, and how many are not missing."""
+    """Which values of a text column are not numbers, and how many values are not missing."""
     _, missing, wrong = parse_numbers(column)
     return wrong, len(column) - int(missing.sum())
 
@@ -161,7 +162,7 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
 
 
 def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Column]]:
-    """The split of each row by the column that decides it, and that column; None and [] where there is none."""
+    """The split of each row by the column that decides it, and that column; None and [] without such a column."""
     splits = problem.splits
     if splits.column is None:
         return None, []

@@ -1,5 +1,5 @@
 """Rules of a Problem's columns: types, bounds, vocabularies and missing values, the same wherever rows are read.
 
-`column` judges a whole column that an edge (Arrow, JSON) has parsed; `model` reads the rules that a Model carries;
-`counts` adds up what was refused and what was let through. All of it is free of pyarrow and TensorFlow.
+`column` checks a whole column that Arrow or JSON code has parsed. `model` reads the rules of a Model. `counts` counts
+refused rows and rows that were predicted nevertheless. The package imports neither pyarrow nor TensorFlow.
 """

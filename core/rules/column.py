@@ -1,4 +1,4 @@
-"""Column rules: what a declared column allows, judged for whole columns whose values an edge has parsed."""
+"""Column rules: check whole columns, which Arrow or JSON code has parsed, against their declarations."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class NumberRule:
     """The rules of a Numeric: a finite number within float32 and its bounds, missing only where it is optional.
 
     Attributes:
-        declared: the column.
+        declared: the column's declaration.
         mode: "warn" lets values out of the declared bounds through.
-        derived: the model computes the column itself, so that "warn" lets every value through.
+        derived: whether the model computes the column itself, so that "warn" lets every value through.
     """
 
     declared: Numeric
@@ -37,14 +37,14 @@ class NumberRule:
         low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
         high = min(_FLOAT32_MAXIMUM, np.inf if declared.maximum is None else declared.maximum)
         if bits < 64:
-            # The bound 0.1 is the float32 0.1 too, which is a little above it.
+            # The bound 0.1 includes the float32 0.1, which is slightly greater.
             narrow = np.float32 if bits == 32 else np.float16
             with np.errstate(over="ignore"):
                 low, high = min(low, float(narrow(low))), max(high, float(narrow(high)))
         return low, high
 
     def hold(self, values: npt.NDArray[Any]) -> bool:
-        """Whether all numbers keep every rule: a quick check, after which there is nothing to count.
+        """Whether all numbers satisfy every rule: a quick check that avoids counting faults.
 
         Args:
             values: [rows] of any float type, NaN for missing, or of integers.
@@ -69,11 +69,11 @@ class NumberRule:
 
         Args:
             name: of the column, for messages.
-            values: [rows], any number where one of the masks holds.
-            missing: which values are missing.
-            wrong: which are not finite numbers.
-            bits: of the floats that the column came in; 64 of everything else.
-            hint: what is added to the message for a value that is not a number.
+            values: [rows], any number where a mask is true.
+            missing: mask of missing values.
+            wrong: mask of values that are not finite numbers.
+            bits: width of the column's floats; 64 for other types.
+            hint: appended to the message for a value that is not a number.
         """
         found: list[Fault] = []
         if wrong.any():
@@ -84,12 +84,12 @@ class NumberRule:
         low, high = self.bounds(bits)
         outside = ~missing & ~wrong & ((values < low) | (values > high))
         if bits == 64 and outside.any():
-            # What was a float32 on its way, as requests hold it, is the bound still.
+            # A bound that was rounded to float32, as in requests, still satisfies the rule.
             outside &= ~np.isin(values, np.array([low, high], np.float32).astype(np.float64))
         if outside.any():
             enforced = np.full(len(outside), self.mode == "enforce")
             if not self.derived:
-                # The model's float32 cannot hold them.
+                # They overflow the model's float32.
                 enforced |= np.abs(values) > _FLOAT32_MAXIMUM
             for refuses, rows in ((True, outside & enforced), (False, outside & ~enforced)):
                 if rows.any():
@@ -99,13 +99,13 @@ class NumberRule:
 
 @dataclass(frozen=True)
 class CategoryRule:
-    """The rules of a Categorical: text, of its vocabulary where it has one, missing only where it is optional.
+    """The rules of a Categorical: text, in its vocabulary if it has one, missing only where it is optional.
 
     Attributes:
-        declared: the column.
-        learned: the categories that the model learned, where no vocabulary is declared: others are counted.
+        declared: the column's declaration.
+        learned: the categories that the model learned, where no vocabulary is declared; others are counted.
         mode: "warn" lets values outside the declared vocabulary through.
-        derived: the model computes the column itself.
+        derived: whether the model computes the column itself.
     """
 
     declared: Categorical
@@ -115,7 +115,7 @@ class CategoryRule:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The categories that are known; empty where every text is one."""
+        """The known categories; empty where every text is a category."""
         return frozenset(self.learned if self.declared.vocabulary is None else self.declared.vocabulary)
 
     def faults(self, name: str, missing: Mask, unknown: Mask, not_utf8: Mask | None = None) -> list[Fault]:
@@ -123,9 +123,9 @@ class CategoryRule:
 
         Args:
             name: of the column, for messages.
-            missing: which values are missing.
-            unknown: which are present and not `known`.
-            not_utf8: which are bytes without a text.
+            missing: mask of missing values.
+            unknown: mask of present values that are not in `known`.
+            not_utf8: mask of bytes that are not UTF-8.
         """
         found: list[Fault] = []
         declared = self.declared
@@ -147,17 +147,17 @@ Rule = NumberRule | CategoryRule
 
 
 def rule_of(declared: Numeric | Categorical) -> Rule:
-    """The rule of a declared column, enforced."""
+    """The rule of a declared column, in mode "enforce"."""
     return NumberRule(declared) if isinstance(declared, Numeric) else CategoryRule(declared)
 
 
 def bytes_fault(name: str, rows: Mask) -> Fault:
-    """Bytes that have no text."""
+    """The fault of bytes that are not UTF-8."""
     return Fault(name, "not_utf8", rows, lambda value: f"{name} is {value}: these bytes are not UTF-8 text")
 
 
 def key_fault(name: str, rows: Mask) -> Fault:
-    """A missing key."""
+    """The fault of a missing key."""
     return Fault(name, "missing_key", rows, lambda _: f"{name} is empty, and is the key")
 
 

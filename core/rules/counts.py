@@ -1,4 +1,4 @@
-"""Rule counts: rows that broke a rule, by reason and column, refused ones and predicted ones apart; free of numpy."""
+"""Rule counts: refused and predicted rows that broke a rule, by reason and column; without numpy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RuleCounts:
 
     Attributes:
         refused: rows without a prediction, by reason and column.
-        predicted: rows with one although a value is out of bounds or unknown, by reason and column.
+        predicted: rows predicted although a value is out of bounds or unknown, by reason and column.
     """
 
     refused: Counts = field(default_factory=dict)
@@ -29,8 +29,8 @@ class RuleCounts:
         """Counts the faults of columns.
 
         Args:
-            faults: of a batch.
-            predicted: which rows no fault refuses, [rows].
+            faults: the faults of a batch.
+            predicted: mask of the rows that no fault refuses, [rows].
         """
         refused: dict[str, dict[str, int]] = {}
         let_through: dict[str, dict[str, int]] = {}
@@ -43,7 +43,7 @@ class RuleCounts:
         return cls(refused, let_through)
 
     def merge(self, other: Self) -> Self:
-        """The sum of both."""
+        """The sum of two counts."""
         refused = {reason: dict(columns) for reason, columns in self.refused.items()}
         predicted = {reason: dict(columns) for reason, columns in self.predicted.items()}
         _add(refused, other.refused)
@@ -60,12 +60,12 @@ class RuleCounts:
         return {f"predicted_{reason}": sum(columns.values()) for reason, columns in sorted(self.predicted.items())}
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, in order of reasons and columns."""
+        """The counts as JSON values, sorted by reason and column."""
         return {"refused": _sorted(self.refused), "predicted": _sorted(self.predicted)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
-        """What `to_json` gave."""
+        """Reads the result of `to_json`."""
         return cls(plain.get("refused", {}), plain.get("predicted", {}))
 
 

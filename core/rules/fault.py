@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 _SHOWN = 40
 _LISTED = 10
-# Above it a number's digits are longer than its exponent.
+# Larger numbers are shorter in exponent notation.
 _WRITTEN_OUT = 1e16
 
 
@@ -27,10 +27,10 @@ class Fault:
 
     Attributes:
         column: its name, or None where the row as a whole is at fault.
-        reason: of quarantine's.
-        rows: which rows broke it, [rows].
-        message: the message for a value, given as `shown` writes it.
-        refuses: the rows get no prediction; otherwise they are counted alone.
+        reason: one of quarantine's reasons.
+        rows: mask of the rows that broke it, [rows].
+        message: returns the message for a value as `shown` formats it.
+        refuses: whether the rows get no prediction; otherwise they are only counted.
     """
 
     column: str | None
@@ -41,11 +41,11 @@ class Fault:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, of at most 43 characters: text in quotes, a number or a boolean by its text."""
+    """Formats a value for a message, in at most 43 characters: text in quotes, numbers and booleans without."""
     if isinstance(value, str):
         text = f'"{value}"'
     elif isinstance(value, int) and abs(value) >= 1 << 128:
-        # Python refuses to print integers of thousands of digits.
+        # Python raises an error for integers of thousands of digits.
         text = "an integer of more than 38 digits"
     elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and abs(value) < _WRITTEN_OUT):
         text = text_of(value)
@@ -55,6 +55,6 @@ def shown(value: Any) -> str:
 
 
 def listed(values: Sequence[str]) -> str:
-    """The first ten values, and how many more there are."""
+    """The first ten values, and the number of the others."""
     more = len(values) - _LISTED
     return ", ".join(values[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Mode of rules: whether rows that break one are refused; free of numpy, which not every task has."""
+"""Rule mode: whether rows that break a rule are refused; without numpy, which some tasks lack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from headrace.core.errors import UsageError
 
-# "enforce" refuses rows that break a rule; "warn" predicts those that the model can take, and counts them.
+# "enforce" refuses rows that break a rule; "warn" counts them, and predicts those that the model accepts.
 Mode = Literal["enforce", "warn"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 

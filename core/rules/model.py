@@ -1,4 +1,4 @@
-"""Rules that a Model carries: those of the Problem that it was trained for, by the inputs that it is given."""
+"""Model rules: the rules of the Problem that a Model was trained for, by the Model's inputs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class ModelRules:
     """The rules of a Model's inputs and of the columns that it derives from them.
 
     Attributes:
-        inputs: by input of the model.
-        derived: of the derived features that a value can break, by name.
-        expressions: of these, over inputs.
+        inputs: rule by input of the model.
+        derived: rules of the derived features, by name.
+        expressions: of the derived features, over inputs.
         order: names of inputs and features in the order in which a row's faults are reported, as preprocess does.
         mode: whether rules are enforced.
     """
@@ -44,7 +44,7 @@ class ModelRules:
 
         Args:
             problem: content of its problem.json.
-            categories: that it knows, by column.
+            categories: the known categories, by column.
             mode: "enforce" or "warn".
 
         Raises:
@@ -82,14 +82,14 @@ class ModelRules:
         )
 
     def position(self, column: str | None) -> int:
-        """The place of a column among `order`; columns of no input come first, as a key does."""
+        """The index of a column in `order`; columns that are not inputs, such as a key, come first."""
         return self.order.index(column) if column in self.order else -1
 
     def derived_faults(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[list[Fault], Mapping[str, Any]]:
         """The rules that derived features break.
 
         Args:
-            columns: by input, [rows]: float32 with NaN, or objects, str with "", for what is missing or at fault.
+            columns: by input, [rows] of float32 or str objects; NaN or "" where missing or at fault.
 
         Returns:
             The faults, and the derived columns by name.
@@ -104,7 +104,7 @@ class ModelRules:
 
 
 def faults_of(rule: Rule, name: str, column: npt.NDArray[Any]) -> list[Fault]:
-    """The rules that a column of typed values breaks: floats with NaN, or objects, str with "", for missing."""
+    """The rules that a column of typed values breaks: floats (NaN: missing), or objects of str ("": missing)."""
     if isinstance(rule, NumberRule):
         if rule.hold(column):
             return []

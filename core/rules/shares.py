@@ -1,4 +1,4 @@
-"""Shares of missing and unknown values that the data as a whole may have."""
+"""Maximum fractions of missing and unknown values in the data as a whole."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ COLUMNS = ["column", "measure", "seen", "expected", ""]
 def check_shares(
     columns: Iterable[Numeric | Categorical], data: str, rows: int, seen: Callable[[str, str], int], *, fix: str = ""
 ) -> None:
-    """Checks the shares of missing and unknown values among the rows that broke no rule of their own.
+    """Checks the fractions of missing and unknown values among the valid rows.
 
     Args:
-        columns: that have max_missing and max_unknown.
-        data: what the rows were read from, for the message.
-        rows: how many there are.
-        seen: of these, those whose value is "missing" or "unknown", by that measure and the column's name.
-        fix: what to do; by default, to raise the bound in the Problem file.
+        columns: the columns with max_missing or max_unknown.
+        data: source of the rows, for the message.
+        rows: number of rows.
+        seen: number of rows whose value is "missing" or "unknown", by that word and the column's name.
+        fix: the advice; by default, to raise the bound in the Problem file.
 
     Raises:
-        DataError: a share is above its bound, with a table of all that were judged.
+        DataError: a fraction is above its bound, with a table of all that were checked.
     """
     judged: list[tuple[str, str, float, float]] = []
     for declared in columns:
@@ -55,7 +55,7 @@ def check_shares(
 
 
 def and_more(count: int) -> str:
-    """What the message about the first of so many adds."""
+    """The addition to a message that names only the first of several columns."""
     return f", and {count - 1} more" if count > 1 else ""
 
 

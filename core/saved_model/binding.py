@@ -1,4 +1,4 @@
-"""What a SavedModel takes, bound to the columns of a user's rows: by a Model's schema, and by what the user says."""
+"""Input binding: binds a SavedModel's inputs to columns, by a Model's schema and by the user's options."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MODEL_VERSION = "model_version"
 
 
 def with_key_input(takes: Takes, key: str | None, *, ours: bool = False) -> Takes:
-    """With the string input `key` that comes out again as the key's, where the model does no more than give it back.
+    """Uses the string input `key` for the key, where the model only returns it unchanged.
 
-    A model that computes with it is given the column `key`, as each input is given the column of its name.
+    A model that computes with it gets the column `key`, as each input gets the column of its name.
 
     Args:
-        takes: of the signature.
+        takes: the interface of the signature.
         key: the column that identifies a row, or None.
-        ours: it is a Model's, whose schema says that the key passes through.
+        ours: whether it is a Model, whose schema states that the key passes through.
     """
     passes = ours or takes.key_use == "passes" or (takes.key_use == "repeats" and key == KEY)
     if not passes or not is_key(takes.inputs, takes.outputs):
@@ -34,14 +34,14 @@ def with_key_input(takes: Takes, key: str | None, *, ours: bool = False) -> Take
 
 
 def and_key(takes: Takes) -> tuple[ModelInput, ...]:
-    """The inputs, and that of the key, fed from the key's column."""
+    """The inputs and the key's input, fed from the key's column."""
     if takes.key_input is None or takes.key is None:
         return takes.inputs
     return (*takes.inputs, ModelInput(takes.key_input, "string", None, (takes.key,)))
 
 
 def declared(takes: Takes, source: Source) -> Takes:
-    """What the schema of a Model says more than its SavedModel: what may be missing, and the columns in files.
+    """Adds the facts of a Model's schema that its SavedModel lacks: optional columns, and column names in files.
 
     Raises:
         DataError: they disagree.
@@ -75,7 +75,7 @@ def declared(takes: Takes, source: Source) -> Takes:
 
 
 def keyed(takes: Takes, key: str | None) -> Takes:
-    """With the column `key`, or the declared one, as the key's.
+    """Uses the column `key`, or the declared one, for the key.
 
     Raises:
         UsageError: a column of the predictions would have two sources.

@@ -1,4 +1,4 @@
-"""Constants: inputs of a signature that are one value for all rows, of shape []."""
+"""Constants: inputs of shape [], with one value for all rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def constants_from(texts: Sequence[str]) -> dict[str, str]:
     """Parses the value of each input of shape []: INPUT=VALUE.
 
     Raises:
-        UsageError: one is not of this form, or an input is repeated.
+        UsageError: an argument does not have this form, or an input is repeated.
     """
     named: dict[str, str] = {}
     for text in texts:
@@ -35,14 +35,14 @@ def constants_from(texts: Sequence[str]) -> dict[str, str]:
 
 
 def with_constants(takes: Takes, values: Mapping[str, Any]) -> Takes:
-    """With a value for each input that is one value for all rows.
+    """Sets the value of each input of shape [].
 
     Args:
-        takes: of the signature.
-        values: by input; texts are read as the input's dtype.
+        takes: the interface of the signature.
+        values: by input; texts are parsed as the input's dtype.
 
     Raises:
-        UsageError: an input has none, there is no such input, or the value is not of its dtype.
+        UsageError: an input has no value, an input does not exist, or a value does not fit the dtype.
     """
     names = [constant.name for constant in takes.constants]
     for name in values:
@@ -69,7 +69,7 @@ def constant_value(constant: Constant, given: Any) -> float | int | bool | str:
     """A value of the constant's dtype.
 
     Raises:
-        UsageError: it is not one.
+        UsageError: the value does not fit the dtype.
     """
     text = text_of(given) if isinstance(given, bool | int | float | str) and given == given else ""
     try:
@@ -79,7 +79,7 @@ def constant_value(constant: Constant, given: Any) -> float | int | bool | str:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         if constant.dtype in FLOATS:
             number = float(text)
-            # bfloat16 reaches as far as float32.
+            # bfloat16 has the range of float32.
             kind = np.dtype("float32" if constant.dtype == "bfloat16" else constant.dtype)
             if math.isfinite(number) and abs(number) <= float(np.finfo(kind).max):
                 return number

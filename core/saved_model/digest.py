@@ -1,4 +1,4 @@
-"""Digest of a SavedModel: what names the version of one that names none."""
+"""SavedModel digest: the version of a SavedModel without a version of its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from headrace.core import storage
 
 
 def saved_model_digest(folder: str) -> str:
-    """What names the version of a SavedModel that names none: 16 hexadecimal digits of every file below its folder.
+    """The version of a SavedModel without one: 16 hexadecimal digits of a digest of all files below its folder.
 
-    Assets and `assets.extra` belong to it: a vocabulary that is read from a file decides what the model answers.
+    Assets and `assets.extra` count: a vocabulary that is read from a file affects predictions.
     """
     total = hashlib.sha256()
     for name, file in storage.files_below(folder).items():

@@ -1,4 +1,4 @@
-"""What is to be served: finds the SavedModel, its name, version and interface behind a path, without TensorFlow."""
+"""Model source: finds the SavedModel at a path, its name, version and interface, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.core.saved_model.json.inputs import Input
 from headrace.core.values.spellings import spellings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-# TensorFlow Serving numbers versions; a SavedModel that says nothing of its version is the first.
+# TensorFlow Serving numbers versions; a SavedModel without a version is version 1.
 _UNKNOWN_VERSION = "1"
 
 
@@ -28,12 +28,12 @@ class Source:
 
     Attributes:
         saved_model: the SavedModel's folder, here or on gs://.
-        name: what it is called in URLs.
-        version: what responses say answered.
-        interface: what the model takes; None where only the SavedModel's signature says it.
-        warm_up: instances for a first prediction, which is slower than those after it.
-        prepared: whether it expects columns that a Problem file's prepare makes.
-        rules: which values a Model allows; None for other SavedModels.
+        name: its name in URLs.
+        version: the version that responses report.
+        interface: the model's inputs; None where only the SavedModel's signature has them.
+        warm_up: instances for a first prediction, which is slower than later ones.
+        prepared: whether it expects columns that a Problem file's prepare function computes.
+        rules: the rules of a Model; None for other SavedModels.
     """
 
     saved_model: str
@@ -46,16 +46,16 @@ class Source:
 
 
 def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -> Source:
-    """The model behind a path.
+    """The model at a path.
 
     Args:
-        uri: an Endpoint folder (its live version is meant), a Model artifact, or a bare SavedModel; here or on gs://.
-        name: what to call it instead of the endpoint's, the problem's or the folder's name.
+        uri: an Endpoint folder (its live version is used), a Model artifact, or a bare SavedModel; local or on gs://.
+        name: overrides the endpoint's, the problem's or the folder's name.
         rules: whether a Model's rules are enforced.
 
     Raises:
-        UsageError: nothing that can be served is there.
-        DataError: what is there is damaged.
+        UsageError: the path has no model that can be served.
+        DataError: the model is damaged.
     """
     if storage.exists(storage.join(uri, "endpoint.json")):
         return _of_endpoint(uri, name, rules)
@@ -75,7 +75,7 @@ def verify_source(uri: str) -> None:
     """Checks all files of a registered Model; a Model or a SavedModel that was never registered is not checked.
 
     Args:
-        uri: as of `find_source`.
+        uri: as for `find_source`.
 
     Raises:
         DataError: a file is missing or damaged.

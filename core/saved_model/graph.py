@@ -1,4 +1,4 @@
-"""Graph of a SavedModel's signature, read from its file: which operations use an input, and which outputs repeat it."""
+"""Signature graph, read from a SavedModel's file: which operations use an input, and which outputs repeat it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from headrace.core import storage
 from headrace.core.errors import DataError
 
 _SERVE = "serve"
-# What hands a tensor on as it is, and the functions that are called with it.
+# Operations that pass a tensor on unchanged, and calls of functions.
 _COPIES = ("Identity", "IdentityN", "PlaceholderWithDefault")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# What reads serialized tf.train.Examples.
+# Operations that parse serialized tf.train.Examples.
 PARSERS = frozenset({"ParseExample", "ParseExampleV2", "ParseSingleExample"})
 
-# What makes bytes that are no text.
+# Operations that make bytes that are not text.
 _ENCODERS = frozenset(
     {"EncodePng", "EncodeJpeg", "EncodeJpegVariableQuality", "EncodeWav", "EncodeProto", "EncodeProtoV2"}
     | {"SerializeTensor", "SerializeSparse", "SerializeManySparse", "DecodeBase64", "DecodeCompressed"}
 )
 
-# A tensor: the name of its node or argument, and which of its outputs it is.
+# A tensor: the name of its node or argument, and its output index.
 _Tensor = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Uses:
-    """What becomes of an input.
+    """The uses of an input.
 
     Attributes:
         ops: types of the operations that compute with it.
-        outputs: the outputs of the signature that repeat it as it is.
+        outputs: the outputs of the signature that repeat it unchanged.
     """
 
     ops: frozenset[str]
@@ -46,8 +46,8 @@ class SignatureGraph:
     """A signature in the file of a SavedModel of TensorFlow 1 or 2.
 
     Attributes:
-        tags: of its graph, None where the SavedModel has no other.
-        meta_graph: as the file holds it.
+        tags: tags of its graph; None where the SavedModel has only one graph.
+        meta_graph: the MetaGraphDef in the file.
         signature: its name.
     """
 
@@ -56,10 +56,10 @@ class SignatureGraph:
 
         Args:
             path: folder of the SavedModel.
-            signature: the graph that has it is chosen; among several, the one that is tagged for serving.
+            signature: selects the graph that has it; among several, the graph tagged for serving.
 
         Raises:
-            DataError: there are several graphs, and none is tagged for serving.
+            DataError: there are several graphs, none of them tagged for serving.
         """
         self.signature = signature
         saved = saved_model_pb2.SavedModel()
@@ -75,7 +75,7 @@ class SignatureGraph:
                     expected=f"the tag {_SERVE}",
                     received="; ".join(", ".join(graph.meta_info_def.tags) for graph in graphs),
                 )
-            # One that is made for fewer kinds of devices runs wherever the others do.
+            # A graph with fewer device tags runs wherever the others do.
             graphs = sorted(with_it, key=lambda graph: len(graph.meta_info_def.tags))
             self.tags: list[str] | None = list(graphs[0].meta_info_def.tags)
         else:
@@ -84,13 +84,13 @@ class SignatureGraph:
 
     @property
     def definition(self) -> Any:
-        """The SignatureDef; None where there is none of this name."""
-        # An entry of a protobuf map that is asked for is made.
+        """The SignatureDef; None where the name does not exist."""
+        # Indexing a protobuf map creates a missing entry.
         known = self.meta_graph is not None and self.signature in self.meta_graph.signature_def
         return self.meta_graph.signature_def[self.signature] if known else None
 
     def uses(self, name: str) -> Uses:
-        """What becomes of the input `name`, a dense tensor of the signature."""
+        """The uses of the input `name`, a dense tensor of the signature."""
         start = _tensor(self.definition.inputs[name].name)
         ops, reached = self._follow(_Body(self.meta_graph.graph_def.node), start, frozenset())
         outputs = {n for n, info in self.definition.outputs.items() if _tensor(info.name) in reached}
@@ -101,7 +101,7 @@ class SignatureGraph:
         return bool(self.uses(name).ops & PARSERS)
 
     def makes_bytes(self) -> bool:
-        """Whether some operation of the SavedModel makes bytes that are no text, such as an image."""
+        """Whether an operation of the SavedModel makes bytes that are not text, such as an image."""
         graph = self.meta_graph.graph_def
         nodes = (node for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes)
         return any(node.op in _ENCODERS for node in nodes)
@@ -111,7 +111,7 @@ class SignatureGraph:
         return {function.signature.name: function for function in self.meta_graph.graph_def.library.function}
 
     def _follow(self, body: _Body, start: _Tensor, within: frozenset[str]) -> tuple[set[str], set[_Tensor]]:
-        """The operations that use a tensor of a body, and all tensors that are the same."""
+        """The operations that use a tensor of a body, and all tensors equal to it."""
         ops: set[str] = set()
         reached, ahead = {start}, [start]
         while ahead:
@@ -141,7 +141,7 @@ class SignatureGraph:
 
 
 class _Body:
-    """The nodes of a graph or a function, by what they are given."""
+    """The nodes of a graph or a function, by their inputs."""
 
     def __init__(self, nodes: Iterable[Any]) -> None:
         self._users: dict[_Tensor, list[tuple[Any, int]]] = {}
@@ -155,6 +155,6 @@ class _Body:
 
 
 def _tensor(name: str) -> _Tensor:
-    """Of "node", "node:output" (graphs), and "node:name:output" (functions)."""
+    """Parses "node", "node:output" (graphs), and "node:name:output" (functions)."""
     node, *rest = name.split(":")
     return node, int(rest[-1]) if rest else 0

@@ -1,8 +1,8 @@
-"""Independence of rows: whether a model's answer to a row depends on the rows beside it, found by a few small calls.
+"""Row independence: checks by a few small calls whether a prediction depends on the other rows of its batch.
 
-Scoring in batches fills calls up with copies of rows and cuts them as memory allows, which is right for a model of
-which each row's answer is its own. The answer of a sort, of statistics of the batch, of a softmax over the rows or of
-dropout that was left on is not: such a model is refused, unless all rows are to be one call.
+Batch scoring pads calls with copies of rows and splits them to fit into memory, which is correct only if rows are
+independent. A sort, statistics of the batch, a softmax over the rows or active dropout make rows dependent: such a
+model is refused, unless all rows are scored in one call.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Tensors = Mapping[str, Any]
 Answers = Mapping[str, npt.NDArray[Any]]
 Call = Callable[[Tensors], Tensors]
 
-# Of a probe: enough that a sort moves most of them, few enough to cost little.
+# Rows of a probe: enough that a sort moves most of them, few enough to be cheap.
 PROBE_ROWS = 8
 _FEW_ROWS = 3
 _OPEN_WIDTH = 3
-# Characters of control but tab, line feed and carriage return, which no text has.
+# Control characters other than tab, line feed and carriage return, which text does not contain.
 _CONTROLS = frozenset(range(32)) - {9, 10, 13}
 _WORDS = (b"a", b"b", b"0", b"1")
-# Differences that are rounding, relative to the largest answer, and absolute. With other rows beside it, in the same
-# place of a call of the same size, a row's answer is the same to the last bit, but for models that lay out the values
-# of all rows one after the other, such as those of lists; in another place, or a call of another size, matrix products
-# add up in another order.
+# Differences due to rounding, relative to the largest prediction, and absolute. In the same place of a call of the same
+# size, a row's prediction is bit for bit the same whatever the other rows are, except for models that concatenate the
+# values of all rows, such as lists. In another place, or in a call of another size, matrix products sum in another
+# order.
 _SAME_PLACE = (1e-3, 0.0)
 _OTHER_PLACE = (1e-2, 1e-6)
 
@@ -45,11 +45,11 @@ class _Difference:
 
 
 def trial_rows(takes: Takes, *, companions: bool = False) -> dict[str, Any]:
-    """Rows that say nothing, for a first call of a model of which no rows are known; the same ones each time.
+    """Synthetic rows for a first call of a model without known rows; the same rows each time.
 
     Args:
-        takes: what it takes.
-        companions: other rows, of which the numbers are far from those.
+        takes: the model's interface.
+        companions: whether to make other rows, with numbers far from the first ones.
 
     Returns:
         By input, PROBE_ROWS rows.
@@ -70,7 +70,7 @@ def _values(chance: np.random.Generator, taken: ModelInput, companions: bool) ->
 
 
 def answers_to(call: Call, rows: Tensors, batch: int | None) -> Answers | None:
-    """A model's answers to rows, of which a call of a fixed number has each as often as it takes; None if it fails.
+    """A model's predictions for rows, repeated to fill a call of a fixed size; None if the call fails.
 
     Args:
         call: the model.
@@ -82,20 +82,20 @@ def answers_to(call: Call, rows: Tensors, batch: int | None) -> Answers | None:
 
 
 def check_independence(call: Call, rows: Tensors, companions: Tensors, batch: int | None, where: str) -> Answers | None:
-    """Calls a model with rows alone, in another company and in another order, and compares its answers to each.
+    """Calls a model with rows alone, with other rows and in another order, and compares the predictions.
 
     Args:
         call: the model.
         rows: by input, one or more rows.
-        companions: others, one or more.
+        companions: other rows, one or more.
         batch: rows that every call must have, or None.
         where: the model, for messages.
 
     Returns:
-        Its answers to the rows; None where it fails on them, so that nothing is known.
+        The predictions for the rows; None where the model fails on them, so that independence is unknown.
 
     Raises:
-        DataError: its answer to a row depends on the rows beside it, or is another each time.
+        DataError: a prediction depends on the other rows, or differs between calls.
     """
     there = len(next(iter(rows.values())))
     count = batch or there
@@ -106,7 +106,7 @@ def check_independence(call: Call, rows: Tensors, companions: Tensors, batch: in
     half = -(-count // 2)
     beside = len(next(iter(companions.values())))
     kept, every = np.arange(half), np.arange(count)
-    # Beside others, the row that is the first of all may not be it any more; beside copies of one, it may become it.
+    # With other rows, the first row in some order may no longer be first; with copies of one row, it may become first.
     beside_others = _taken(companions, np.arange(count - half) % beside)
     beside_copies = _taken(first, np.zeros(count - half, np.int64))
     found = None
@@ -136,15 +136,15 @@ def _asked(call: Call, tensors: Tensors) -> Answers | None:
 
 
 def with_binary(takes: Takes, answers: Answers | None, makes_bytes: Callable[[], bool]) -> Takes:
-    """With the outputs marked as bytes whose strings are not text in answers to rows that say nothing.
+    """Marks outputs as bytes if their strings are not text in the predictions for synthetic rows.
 
-    What a model makes of such rows is of its own making, such as an image or a serialized tensor: the type of a column
-    then follows from the model, and not from what is in it.
+    The model itself makes such strings, such as an image or a serialized tensor: so a column's type follows from the
+    model, not from the data.
 
     Args:
-        takes: what the model takes and gives.
-        answers: to rows that say nothing; None where it fails on them, as a model of images does.
-        makes_bytes: whether it has an operation that makes bytes; then its only string output holds them.
+        takes: the model's interface.
+        answers: predictions for synthetic rows; None where the model fails on them, as a model of images does.
+        makes_bytes: whether it has an operation that makes bytes; its only string output then holds them.
     """
     texts = [output.name for output in takes.outputs if output.dtype == "string"]
     if answers is None:
@@ -201,21 +201,21 @@ def _difference(
     tolerance: tuple[float, float],
     minimum: int,
 ) -> _Difference | None:
-    """The first output of which the answers at `at` and those of the other call at `places` differ for some rows.
+    """The first output whose values at `at` differ from those of the other call at `places` for some rows.
 
     Args:
-        answers: of one call.
-        others: of another; None where it failed.
-        at: rows of the one.
-        places: where they are in the other.
-        tolerance: of numbers, relative to the largest of them, and absolute.
-        minimum: rows that must differ: where rounding may tip one over, as of a class, two of them do not.
+        answers: predictions of one call.
+        others: predictions of the other call; None where it failed.
+        at: rows of the first call.
+        places: their places in the other call.
+        tolerance: of numbers, relative to the largest one, and absolute.
+        minimum: minimum number of differing rows: rounding may change the class of one row, but rarely of two.
     """
     for name in sorted(answers) if others is not None else ():
         assert others is not None
         one, other = answers[name], others[name]
         if not one.ndim or not other.ndim or len(one) <= at.max() or len(other) <= places.max():
-            # Not an answer to each row, which is said elsewhere.
+            # Not one prediction per row, which is reported elsewhere.
             continue
         one, other = one[at], other[places]
         if one.shape != other.shape:

@@ -19,10 +19,10 @@ _ALIAS = "column_"
 
 
 def argument_names(names: Iterable[str]) -> dict[str, str]:
-    """The argument of each input: its own name wherever that can be one.
+    """The argument name of each input: its own name where that is a valid one.
 
     Args:
-        names: of the inputs, each once.
+        names: names of the inputs, each once.
     """
     names = list(names)
     taken = {name.lower() for name in names}
@@ -37,12 +37,12 @@ def argument_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def rename_inputs(folder: Path, signature: str, arguments: Mapping[str, str]) -> None:
-    """Gives the inputs of a SavedModel's signature their names.
+    """Renames the inputs of a SavedModel's signature from arguments to their names.
 
     Args:
-        folder: of the SavedModel, which was exported with the arguments.
-        signature: its name.
-        arguments: of `argument_names`.
+        folder: the SavedModel, which was exported with the arguments.
+        signature: the signature's name.
+        arguments: the result of `argument_names`.
     """
     if all(name == argument for name, argument in arguments.items()):
         return
@@ -55,19 +55,19 @@ def rename_inputs(folder: Path, signature: str, arguments: Mapping[str, str]) ->
         for name, tensor in named.items():
             inputs[name].ParseFromString(tensor)
     path.write_bytes(saved.SerializeToString(deterministic=True))
-    # It is a digest of the file as it was; TensorFlow does without.
+    # It is a digest of the unchanged file; TensorFlow does not need it.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
 
 
 def names_of_arguments(graph: SignatureGraph, arguments: Iterable[str]) -> dict[str, str]:
-    """The name of the input that each argument is.
+    """The input name of each argument.
 
     Args:
-        graph: of the signature of any SavedModel.
-        arguments: as TensorFlow gives them.
+        graph: the graph of the signature of any SavedModel.
+        arguments: TensorFlow's argument names.
     """
     names = {argument: argument for argument in arguments}
-    # TensorFlow 1 passes inputs by their names.
+    # TensorFlow 1 passes inputs by name.
     if graph.meta_graph.object_graph_def.nodes and any(argument.startswith(_ALIAS) for argument in names):
         for name, tensor in graph.definition.inputs.items():
             argument = tensor.name.removesuffix(":0").removeprefix(f"{graph.signature}_")

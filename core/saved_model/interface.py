@@ -1,4 +1,4 @@
-"""What a SavedModel takes and gives, and which columns of a table it is fed from; without TensorFlow."""
+"""Model interface: the inputs and outputs of a SavedModel, and the columns that feed it; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from headrace.core.tfrecord import EXAMPLE_COLUMN
 
 SERVING_DEFAULT = "serving_default"
 
-# The input by which many models take the key of a row, to give it back.
+# The input through which many models pass the key of a row.
 KEY = "key"
-# Where our server's metadata names it, if the model only gives it back.
+# Its field in the metadata of headrace's server, if the model only returns it.
 KEY_INPUT = "key_input"
-# What a model does with it: it only gives it back, it uses it and gives it back, or neither is known.
+# The model's use of the key: it only returns it, it uses and returns it, or unknown.
 KeyUse = Literal["passes", "repeats", ""]
 
-# What a column named for an input can be made into, by the names that TensorFlow gives dtypes.
+# The types that a column can be converted to, by TensorFlow's names of dtypes.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = (*FLOATS, *INTEGERS, "bool", "string")
 
-# An input from one column, or a dense one from several in this order.
+# One column for an input, or several columns, in order, for a dense input.
 Feeding = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """A tensor that the signature takes.
+    """An input tensor of the signature.
 
     Attributes:
         name: in the signature.
         dtype: one of DTYPES.
-        width: None for one value a row, [rows]; n for a dense tensor [rows, n]; 0 for one whose width the SavedModel
-            leaves open, [rows, None].
-        columns: those it is fed from: one, or as many as it is wide in their order; or one column of lists.
-        optional: a value may be missing: the model is then given NaN, or "".
-        spellings: of a category learned from text, how it spells the values of typed columns; see `values.spellings`.
-        missing: texts that stand for a missing value, beside the empty one.
-        rule: which values a Model allows; None for inputs of other SavedModels.
+        width: None for one value per row, [rows]; n for a dense tensor [rows, n]; 0 where the SavedModel leaves the
+            width open, [rows, None].
+        columns: the columns that feed it: one, or `width` columns in order, or one column of lists.
+        optional: whether a value may be missing: the model then gets NaN or "".
+        spellings: the spellings of typed values, for a category learned from text; see `values.spellings`.
+        missing: texts that stand for a missing value, besides the empty text.
+        rule: the rule of a Model; None for inputs of other SavedModels.
     """
 
     name: str
@@ -57,23 +57,23 @@ class ModelInput:
 
     @property
     def shape(self) -> str:
-        """[rows] or [rows, n], as it is shown."""
+        """The shape for messages: [rows] or [rows, n]."""
         return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
 
     @property
     def from_lists(self) -> bool:
-        """It is wider than one, and fed from one column, which must hold lists."""
+        """Whether it is wider than 1 and fed from one column, which must hold lists."""
         return self.width is not None and self.width != 1 and len(self.columns) == 1
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor of the signature that is one value for a whole call, of shape [].
+    """An input tensor of shape []: one value per call.
 
     Attributes:
         name: in the signature.
         dtype: one of DTYPES.
-        value: of the dtype; None where it is not given yet.
+        value: the value, of the dtype; None where it is not set yet.
     """
 
     name: str
@@ -83,13 +83,13 @@ class Constant:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """A tensor that the signature gives back.
+    """An output tensor of the signature.
 
     Attributes:
-        name: in the signature, and of its column among the predictions.
+        name: in the signature, and of its column in the predictions.
         dtype: one of DTYPES.
-        width: None for one value a row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
-        binary: its strings are bytes, not text.
+        width: None for one value per row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
+        binary: whether its strings are bytes, not text.
     """
 
     name: str
@@ -99,24 +99,24 @@ class ModelOutput:
 
     @property
     def shape(self) -> str:
-        """[rows] or [rows, n], as it is shown."""
+        """The shape for messages: [rows] or [rows, n]."""
         return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
 
 
 @dataclass(frozen=True)
 class Takes:
-    """What a model takes and gives, and the columns that it is fed from.
+    """The inputs and outputs of a model, and the columns that feed it.
 
     Attributes:
         signature: of the SavedModel.
-        inputs: in order of their names, each with its columns; the one that the key passes through is not among them.
-        outputs: in order of their names, without the key.
+        inputs: sorted by name, each with its columns, without the key's input.
+        outputs: sorted by name, without the key.
         key: the column that identifies a row, or None.
         key_input: the input and output that the model passes its key through, or None.
-        declared: the SavedModel is of a Model artifact, whose schema says what may be missing.
-        rules: of that Model's Problem; None for other SavedModels.
-        key_use: what it does with an input `key`, where it has one that comes out again.
-        constants: the inputs that are one value for all rows.
+        declared: whether the SavedModel is of a Model artifact, whose schema states which columns are optional.
+        rules: the rules of that Model's Problem; None for other SavedModels.
+        key_use: the model's use of an input `key` that an output may return.
+        constants: the inputs with one value for all rows.
         batch: rows that every call must have, where the signature fixes them; else None.
     """
 
@@ -133,21 +133,21 @@ class Takes:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns that are read: the key, then those of the inputs, each once."""
+        """All columns that are read, each once: the key, then the inputs' columns."""
         names = [] if self.key is None else [self.key]
         return tuple(dict.fromkeys([*names, *(column for taken in self.inputs for column in taken.columns)]))
 
     @property
     def texts(self) -> frozenset[str]:
-        """The columns that are the model's texts and nothing else, and so need be no text of their own a row."""
+        """The columns used only as texts of the model, which may therefore be dictionary-encoded."""
         texts = {name for taken in self.inputs if taken.dtype == "string" for name in taken.columns}
         return frozenset(texts - {self.key})
 
     def columns_among(self, available: Collection[str]) -> tuple[str, ...]:
-        """Those of `columns` that rows with the columns `available` have; what may be missing may be missing whole.
+        """The subset of `columns` in `available`; columns of optional inputs may be absent.
 
         Raises:
-            DataError: a column is not there that must be.
+            DataError: a required column is absent.
         """
         wanted = self._required()
         for name in self.columns:
@@ -156,13 +156,13 @@ class Takes:
         return tuple(name for name in self.columns if name in available)
 
     def fed(self, feeding: Feeding) -> Takes:
-        """These inputs from other columns than those of their names.
+        """Feeds inputs from columns with other names.
 
         Args:
             feeding: the column, or the columns in order, by the input's name.
 
         Raises:
-            UsageError: there is no such input, or not as many columns as it is wide.
+            UsageError: the input does not exist, or the number of columns is not its width.
         """
         names = [taken.name for taken in self.inputs]
         for name in feeding:
@@ -173,10 +173,10 @@ class Takes:
         return replace(self, inputs=tuple(_fed(taken, feeding.get(taken.name)) for taken in self.inputs))
 
     def dense(self, columns: Sequence[str]) -> Takes:
-        """Its one dense input fed from `columns`, in this order.
+        """Feeds the only dense input from `columns`, in this order.
 
         Raises:
-            UsageError: it has not exactly one dense input, or one of another width.
+            UsageError: the model does not have exactly one dense input, or its width differs.
         """
         wide = [taken for taken in self.inputs if taken.width is not None]
         if len(wide) != 1 or len(self.inputs) != 1:
@@ -188,7 +188,7 @@ class Takes:
         return self.fed({wide[0].name: tuple(columns)})
 
     def text(self) -> str:
-        """What it takes and gives, and from and to which columns, in lines to read."""
+        """Formats the inputs, outputs and their columns as lines."""
         rows = [("takes", "dtype", "shape", "from")]
         for taken in self.inputs:
             origin = f"{taken.columns[0]}, a column of lists" if taken.from_lists else ", ".join(taken.columns)
@@ -210,18 +210,18 @@ class Takes:
         return "\n".join(lines)
 
     def _required(self) -> dict[str, str]:
-        """What needs each column that must be there."""
+        """The inputs that need each required column."""
         needed = {c: f"the model's input {t.name}" for t in self.inputs if not t.optional for c in t.columns}
         return needed if self.key is None else {**needed, self.key: "the key"}
 
 
 def is_bytes(name: str, dtype: str) -> bool:
-    """Whether the strings of an output are bytes by its name, as TensorFlow Serving knows it: JSON has {"b64": ...}."""
+    """Whether an output's name marks its strings as bytes ({"b64": ...}), by TensorFlow Serving's convention."""
     return dtype == "string" and name.endswith("_bytes")
 
 
 def is_key(inputs: Iterable[ModelInput], outputs: Collection[ModelOutput]) -> bool:
-    """Whether there is a string input `key`, and an output that may give it back."""
+    """Whether there is a string input `key`, and an output that may return it."""
     keys = [t for t in inputs if (t.name, t.dtype, t.width) == (KEY, "string", None)]
     return bool(keys) and ModelOutput(KEY, "string") in outputs
 

@@ -1,4 +1,4 @@
-"""A SavedModel, loaded and called: what scoring in batches and the online server share of TensorFlow."""
+"""SavedModel loading and calling: the TensorFlow code that batch scoring and the online server share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.saved_model.interface import SERVING_DEFAULT, Constant, Takes
 from headrace.core.saved_model.signature_specs import takes_of
 
 OpError = tf.errors.OpError
-# What says nothing about the rows: the device or the process is in trouble.
+# Errors of the device or the process, not of the rows.
 PLATFORM_ERRORS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -23,7 +23,7 @@ PLATFORM_ERRORS = (
     tf.errors.ResourceExhaustedError,
     tf.errors.UnavailableError,
 )
-# Fewer rows may still find the memory.
+# Fewer rows may still fit into memory.
 TOO_LARGE = tf.errors.ResourceExhaustedError
 
 
@@ -31,16 +31,16 @@ class SavedModel:
     """A loaded SavedModel and one of its signatures; safe to call from several threads at a time.
 
     Attributes:
-        path: its folder.
+        path: the SavedModel's folder.
         inputs: the signature's TensorSpecs by name.
-        outputs: likewise; symbolic tensors in the place of TensorSpecs where TensorFlow 1 wrote it.
+        outputs: the signature's TensorSpecs by name; symbolic tensors where TensorFlow 1 wrote the SavedModel.
     """
 
     def __init__(self, path: str, signature: str = SERVING_DEFAULT) -> None:
-        """Loads it.
+        """Loads the SavedModel.
 
         Raises:
-            DataError: it cannot be loaded, or has no such signature.
+            DataError: it cannot be loaded, or the signature does not exist.
         """
         self.path = path
         self.signature = signature
@@ -74,10 +74,10 @@ class SavedModel:
         """Calls the signature.
 
         Args:
-            tensors: one for each input, of its dtype.
+            tensors: one per input, of its dtype.
 
         Returns:
-            A tensor for each output.
+            A tensor per output.
 
         Raises:
             OpError: the model failed.
@@ -87,7 +87,7 @@ class SavedModel:
 
     @property
     def graph(self) -> SignatureGraph:
-        """Of the signature, read from the file each time: a graph with its weights inside may be large."""
+        """The signature's graph, read from the file each time: a graph that contains its weights may be large."""
         return SignatureGraph(self.path, self.signature)
 
     @property
@@ -97,13 +97,13 @@ class SavedModel:
         return signatures
 
     def takes(self, *, any_outputs: bool = False) -> Takes:
-        """What can be fed from columns: each input from the column of its name.
+        """The interface to columns: each input is fed from the column of its name.
 
         Args:
-            any_outputs: outputs that no columns hold, which JSON may, are left out instead of refused.
+            any_outputs: outputs that columns cannot hold, but JSON may, are left out instead of refused.
 
         Raises:
-            DataError: an input or an output is none that columns can be held against; see `signature_specs`.
+            DataError: columns cannot hold an input or an output; see `signature_specs`.
         """
         where = f"{self.path}, {self.signature}"
         return takes_of(where, self.graph, self.inputs, self.outputs, self._arguments.values(), any_outputs=any_outputs)
@@ -115,7 +115,7 @@ def constant_tensors(constants: Iterable[Constant]) -> dict[str, Any]:
 
 
 def check_answers(outputs: Mapping[str, Any], rows: int) -> None:
-    """Raises DataError for outputs that are not one answer a row: tensors, or numpy arrays."""
+    """Raises DataError for outputs (tensors or numpy arrays) without exactly one prediction per row."""
     for name, answers in outputs.items():
         shape = list(answers.shape)
         if not shape or shape[0] != rows:
@@ -128,14 +128,14 @@ def check_answers(outputs: Mapping[str, Any], rows: int) -> None:
 
 
 def cause(error: tf.errors.OpError) -> str:
-    """The line of TensorFlow's message that says what happened: the last one before where in the graph it did."""
+    """The line of TensorFlow's message that states the error: the last one before the place in the graph."""
     lines = [line.strip() for line in str(error.message).splitlines()]
     said = [line for line in lines if line and not line.startswith("[[")]
     return said[-1] if said else type(error).__name__
 
 
 def configure(intra_op_threads: int | None) -> None:
-    """Sets how many threads an operation may use, and lets a GPU be shared; once TensorFlow has started, it is late.
+    """Sets the number of threads per operation, and lets a GPU be shared; has no effect once TensorFlow has started.
 
     Args:
         intra_op_threads: None leaves TensorFlow's choice, all cores.
@@ -144,7 +144,7 @@ def configure(intra_op_threads: int | None) -> None:
         if intra_op_threads is not None:
             tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
         for device in tf.config.list_physical_devices("GPU"):
-            # Several workers of a machine may share it; by default the first one takes all of its memory.
+            # Workers of one machine may share the GPU; by default the first one reserves all of its memory.
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError:
         return

@@ -1,4 +1,4 @@
-"""Signature specs: the tensors of a signature as inputs and outputs that rows can be held against."""
+"""Signature specs: the tensors of a signature as inputs and outputs of columns."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def takes_of(
     *,
     any_outputs: bool = False,
 ) -> Takes:
-    """What can be fed from columns: each input from the column of its name, serialized Examples from whole records.
+    """The interface to columns: each input is fed from the column of its name, serialized Examples from whole records.
 
     Args:
         where: the SavedModel and the signature, for messages.
-        graph: of the signature.
+        graph: the signature's graph.
         inputs: TensorSpecs by name.
-        outputs: likewise.
-        arguments: what TensorFlow calls the inputs.
-        any_outputs: outputs that no columns hold, which JSON may, are left out instead of refused.
+        outputs: TensorSpecs by name.
+        arguments: TensorFlow's argument names of the inputs.
+        any_outputs: outputs that columns cannot hold, but JSON may, are left out instead of refused.
 
     Raises:
-        DataError: an input or an output is ragged, sparse, of unknown rank, of more than two dimensions, of another
-            number of rows than the others, or of a dtype that no column holds.
+        DataError: an input or an output is ragged, sparse, of unknown rank, has more than two dimensions, has another
+            number of rows than the others, or has a dtype that columns cannot hold.
     """
     _refuse_composite(where, graph, inputs, frozenset(arguments))
     constants, fed = [], []
@@ -114,9 +114,9 @@ def _width(shape: list[int | None]) -> int | None:
 
 
 def _checked(where: str, what: str, spec: Any) -> tuple[str, list[int | None]]:
-    """The dtype and the shape, of no more than two dimensions."""
+    """The dtype and the shape, which has at most two dimensions."""
     if isinstance(spec, tf.Tensor):
-        # What a SavedModel of TensorFlow 1 has as outputs.
+        # Outputs of a SavedModel of TensorFlow 1.
         spec = tf.TensorSpec.from_tensor(spec)
     received = None
     if not isinstance(spec, tf.TensorSpec):
@@ -147,7 +147,7 @@ def _unfit(where: str, what: str, received: str) -> DataError:
 
 
 def _refuse_composite(where: str, graph: SignatureGraph, inputs: Specs, arguments: frozenset[str]) -> None:
-    """Refuses ragged and sparse inputs, which a signature shows as the dense tensors that they are made of."""
+    """Refuses ragged and sparse inputs, which a signature lists as their dense component tensors."""
     for name, info in sorted(graph.definition.inputs.items()):
         if info.WhichOneof("encoding") not in ("name", None):
             raise _unfit(where, f'input "{name}"', "a ragged or a sparse tensor")
@@ -158,7 +158,7 @@ def _refuse_composite(where: str, graph: SignatureGraph, inputs: Specs, argument
 
 
 def _composite(graph: SignatureGraph, arguments: frozenset[str]) -> str | None:
-    """Whether the function behind a signature takes a ragged or a sparse tensor, which only the file still says."""
+    """Whether the function of a signature has a ragged or sparse argument, which only the file records."""
     objects = graph.meta_graph.object_graph_def
     wrappers = {
         node.bare_concrete_function.concrete_function_name
@@ -166,7 +166,7 @@ def _composite(graph: SignatureGraph, arguments: frozenset[str]) -> str | None:
         if node.WhichOneof("kind") == "bare_concrete_function"
         and frozenset(node.bare_concrete_function.argument_keywords) == arguments
     }
-    # A signature calls the function that was exported, of which the specification is kept as it was.
+    # A signature calls the exported function, whose original argument specification is saved.
     called = {
         attribute.func.name
         for function in graph.meta_graph.graph_def.library.function

@@ -1,4 +1,4 @@
-"""Names of the two signatures by which a Model is scored with its texts looked up once per distinct text.
+"""Signature names: the two signatures with which a Model is scored with one lookup per distinct text.
 
 `TEXT_TABLES` maps distinct texts to tables, `PREDICT_BY_CODE` predicts rows from these tables and each row's codes.
 
@@ -6,11 +6,11 @@ A group is one or more text columns, by their places among the sorted text colum
 number of a row's combination of texts: of one column the place among its distinct texts, of several that among all
 combinations, in the order of numpy.ravel_multi_index.
 
-- `TEXT_TABLES` takes `texts_0`, `texts_1`, ...: the distinct texts of each text column, [texts]; it gives tables.
-- `PREDICT_BY_CODE` takes the same tables, `code_GROUP`, [rows] int32, and `number_0`, `number_1`, ..., [rows] float32:
-  the numeric columns by their places among the sorted ones. It gives what the serving signature gives, without the key.
+- `TEXT_TABLES` reads `texts_0`, `texts_1`, ...: the distinct texts of each text column, [texts]; it returns tables.
+- `PREDICT_BY_CODE` reads the same tables, `code_GROUP`, [rows] int32, and `number_0`, `number_1`, ..., [rows] float32:
+  the numeric columns by their places among the sorted ones. It returns the serving signature's outputs without the key.
 
-No name holds a column's own: TensorFlow wants names of arguments that differ in more than case.
+No name contains a column's name: TensorFlow requires argument names that differ in more than case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 TEXT_TABLES = "text_tables"
 PREDICT_BY_CODE = "predict_by_code"
 
-# Combinations of texts of a group. More take longer to look up than the rows of a batch.
+# Maximum combinations of texts in a group. Looking up more takes longer than looking up the rows of a batch.
 MAX_COMBINATIONS = 4096
 
 Group = tuple[int, ...]
@@ -42,7 +42,7 @@ def number_input(column: int) -> str:
 
 
 def table_name(table: int) -> str:
-    """What a table is called."""
+    """The name of a table."""
     return f"table_{table}"
 
 

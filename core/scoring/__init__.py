@@ -1,1 +1,1 @@
-"""Scoring core: a SavedModel over batches of rows, with the rows that fail named."""
+"""Scoring core: scores batches of rows with a SavedModel, and quarantines the rows that fail."""

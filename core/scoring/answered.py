@@ -1,4 +1,4 @@
-"""Rows on their way through a model: prepared as its inputs, and answered as columns."""
+"""Scored rows: rows prepared as a model's inputs, and the model's answers as columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.core.scoring.row_faults import RowFaults
 from headrace.core.sources.source import Rows
 
 Places = npt.NDArray[np.int64]
-# Of a row without an answer: the model's error, or the faults for which a server refused it.
+# For a row without an answer: the model's error, or the faults for which a server refused it.
 Said: TypeAlias = str | Sequence[quarantine.Fault]
 
 
@@ -28,11 +28,11 @@ class Prepared:
     """Rows as a model's inputs.
 
     Attributes:
-        rows: as they were read.
-        faults: what is wrong with some of them.
-        at: places of the rows without a fault.
-        feeds: the inputs of these.
-        found: rules that rows broke, those that refuse no row too.
+        rows: the rows as read.
+        faults: faults of rows.
+        at: indices of the rows without a fault.
+        feeds: the inputs of these rows.
+        found: rules that rows broke, including those that refuse no row.
     """
 
     rows: Rows
@@ -44,13 +44,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Answered:
-    """What a model answered to rows.
+    """A model's answers for rows.
 
     Attributes:
         at: [answered] the rows that it answered, ascending.
-        arrays: a column of these for each output.
-        failed: by row, what was said of those that it fails on.
-        faults: what is wrong with answers, each [answered].
+        arrays: a column of these rows per output.
+        failed: the errors of rows that it fails on, by row.
+        faults: faults of answers, each [answered].
     """
 
     at: Places
@@ -67,12 +67,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of a batch.
+    """The predictions of a batch, and its quarantined rows.
 
     Attributes:
-        predictions: for each row that has one: the key under its own name, the outputs, `model_version`.
-        numbers: the rows' numbers in their file, [rows].
-        quarantined: the other rows, in order, refused ones too.
+        predictions: one row per predicted row: the key under its own name, the outputs, `model_version`.
+        numbers: the row numbers in the file, [rows].
+        quarantined: the other rows, in order, including refused ones.
         counts: rows that broke a rule of the Model.
     """
 
@@ -83,10 +83,10 @@ class Scored:
 
 
 def in_order(groups: Sequence[tuple[Places, Answered]]) -> Answered:
-    """The answers to groups of rows as those to all of them, in the order of the rows.
+    """Merges the answers for groups of rows, in the order of the rows.
 
     Args:
-        groups: one or more: the places of the rows, and what was answered to them.
+        groups: one or more: the indices of the rows, and their answers.
     """
     at = np.concatenate([places[answered.at] for places, answered in groups])
     order = np.argsort(at, kind="stable")

@@ -1,4 +1,4 @@
-"""Finds the rows on which a model fails, in few calls, and scores the rest."""
+"""Bisection: finds the rows on which a model fails, in few calls, and scores the rest."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
-# Of the mean distance between guilty rows, what is tried at once: a group of which half hold one tells most.
+# Group size as a fraction of the mean distance between failing rows: groups that fail half of the time tell most.
 _GROUP = 0.7
 
 
 class RowsFailed(Exception):
-    """The model failed on the rows that it was called with; the message says how."""
+    """The model failed on the rows of a call; the message is its error."""
 
 
 def answered(call: Callable[[int, int], Answer], rows: int) -> tuple[list[Answer], dict[int, str]]:
-    """Calls a model on all rows, or on as large pieces of them as it does not fail on.
+    """Calls a model on all rows, or on pieces as large as possible on which it does not fail.
 
-    Where a call fails, the first guilty row of it is found by halves: log2(n) calls, and those that succeed are
-    answers. What follows is tried in groups as large as the distance between guilty rows lets expect, which double
-    while they succeed. That is Hwang's generalized binary splitting (1972) without knowing the number of guilty rows;
-    among n rows, g of them guilty here and there, it takes about g * (log2(n / g) + 2.5) calls, where any method needs
+    Where a call fails, its first failing row is found by bisection in log2(n) calls; successful calls are answers. The
+    rows after it are tried in groups sized by the expected distance between failing rows, and doubled while they
+    succeed. This is Hwang's generalized binary splitting (1972) without knowing the number of failing rows. For n rows
+    with g scattered failing rows it needs about g * (log2(n / g) + 2.5) calls; the minimum for any method is
     g * (log2(n / g) + 1.4).
 
     Args:
-        call: the model on rows from one index up to another; it raises RowsFailed.
-        rows: how many there are.
+        call: calls the model on rows from one index up to another; raises RowsFailed.
+        rows: number of rows.
 
     Returns:
-        The answers in order of rows, and by index what was said of each row on which the model fails alone.
+        The answers in row order, and the error of each row on which the model fails alone, by index.
     """
     answers: list[Answer] = []
     failed: dict[int, str] = {}
 
     def tried(begin: int, end: int) -> str | None:
-        """Why the model fails on these rows, or None if it does not."""
+        """The model's error on these rows, or None if it succeeds."""
         try:
             answers.append(call(begin, end))
         except RowsFailed as error:
@@ -58,7 +58,7 @@ def answered(call: Callable[[int, int], Answer], rows: int) -> tuple[list[Answer
                 low, alone = middle, False
             else:
                 high, said, alone = middle, reason, middle - low == 1
-        # A row is blamed only for a call of its own: what a large call failed for may be its size.
+        # A row is quarantined only if a call with it alone fails: a large call may fail because of its size.
         blamed = said if alone else tried(low, high)
         begin = high
         if blamed is None:

@@ -1,4 +1,4 @@
-"""Feeds: the values that a model's inputs are given, as columns of rows, and what is wrong with rows; no TensorFlow."""
+"""Feeds: the values of a model's inputs as columns, and the faults of rows; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Feed:
 
     Attributes:
         taken: the input.
-        numbers: what is not text; of the input's dtype, or float32 for bfloat16.
-        texts: text, one array a column: strings, binary, or either as a dictionary; never null.
-        lengths: of the rows' lists, where they are not all as long: [rows]. `numbers`, or the only one of `texts`, then
-            holds their values one row after the other, and `take` of rows of one length makes them [rows, n].
+        numbers: values other than text, of the input's dtype, or float32 for bfloat16.
+        texts: text, one array per column: strings or binary, plain or dictionary-encoded; never null.
+        lengths: [rows], the lengths of the rows' lists, where they differ. `numbers`, or the only array of `texts`,
+            then holds the concatenated lists, and `take` of rows with equal lengths makes them [rows, n].
     """
 
     taken: ModelInput
@@ -42,7 +42,7 @@ class Feed:
         return Feed(self.taken, None, tuple(text.slice(begin, end - begin) for text in self.texts))
 
     def where(self, mask: Mask) -> Feed:
-        """Rows for which the mask holds."""
+        """The rows where the mask is true."""
         if self.lengths is not None:
             return self.take(np.flatnonzero(mask))
         if self.numbers is not None:
@@ -51,7 +51,7 @@ class Feed:
         return Feed(self.taken, None, tuple(text.filter(chosen) for text in self.texts))
 
     def take(self, at: npt.NDArray[np.int64]) -> Feed:
-        """The rows at these places; of lists of one length, dense."""
+        """The rows at these indices; dense if their lists have one length."""
         if self.lengths is not None:
             return self._lists_at(self.lengths, at)
         if self.numbers is not None:
@@ -81,12 +81,12 @@ class Feed:
 
 @dataclass
 class Feeds:
-    """All inputs of a batch, and what is wrong with its rows. Rows at fault hold values that mean nothing.
+    """All inputs of a batch, and the faults of its rows. The values of rows at fault are meaningless.
 
     Attributes:
-        rows: how many.
-        feeds: one for each input.
-        faults: of all columns, in their order.
+        rows: number of rows.
+        feeds: one per input.
+        faults: faults of all columns, in their order.
     """
 
     rows: int
@@ -95,7 +95,7 @@ class Feeds:
 
 
 def rows_of_one_shape(feeds: Sequence[Feed]) -> list[npt.NDArray[np.int64]] | None:
-    """The places of rows whose lists are of the same lengths, group by group; None where all rows are."""
+    """The indices of rows whose lists have equal lengths, by group; None where the lengths of all rows are equal."""
     lengths = [feed.lengths for feed in feeds if feed.lengths is not None]
     if not lengths:
         return None
@@ -106,10 +106,10 @@ def rows_of_one_shape(feeds: Sequence[Feed]) -> list[npt.NDArray[np.int64]] | No
 
 
 def joined_feeds(pieces: Sequence[Sequence[Feed]]) -> list[Feed]:
-    """The feeds of pieces of the rows as those of all of them; each has the same inputs.
+    """Concatenates the feeds of pieces of the rows, which have the same inputs.
 
     Args:
-        pieces: one or more, without lists of several lengths.
+        pieces: one or more, without lists of different lengths.
     """
     return [_joined(list(feeds)) for feeds in zip(*pieces, strict=True)]
 

@@ -1,7 +1,7 @@
-"""Predictor: a SavedModel over rows, numpy in, numpy and faults by row out; free of Arrow.
+"""Predictor: scores rows with a SavedModel, from numpy to numpy and faults by row; without Arrow.
 
-Every way of scoring calls the model through it: filled up to whole blocks of rows, what TensorFlow raises translated, a
-call that fails divided until the guilty rows are known, and outputs that are not finite found.
+All scoring calls the model through it. It pads calls to whole blocks of rows, translates TensorFlow's errors, bisects a
+failed call until the failing rows are known, and finds outputs that are not finite.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from headrace.core.scoring.bisect import RowsFailed, answered
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
 
-# A call is filled up to a multiple of so many rows. Matrix products work in blocks of 4, 8, 12, 16, 24 or 48 rows, and
-# add up what is left over in another order: in whole blocks a row's prediction does not depend on the rows beside it,
-# so neither on the size of batches nor on rows that were taken out.
+# Calls are padded to a multiple of this number of rows. Matrix products work in blocks of 4, 8, 12, 16, 24 or 48 rows,
+# and sum the remainder in another order. In whole blocks, a row's prediction depends neither on the other rows nor on
+# the size of batches nor on rows that were removed.
 BLOCK_ROWS = 48
 
 
 class Texts(NamedTuple):
-    """A column of strings by its distinct values.
+    """A dictionary-encoded column of strings.
 
     Attributes:
-        codes: [rows] int32, places in `values`.
+        codes: [rows] int32, indices in `values`.
         values: the distinct values.
     """
 
@@ -47,8 +47,8 @@ class Fault:
 
     Attributes:
         reason: model_failed (the model raised an error for this row alone) or not_finite (an output is NaN or inf).
-        message: what is wrong, to be read by people.
-        value: the output as text; "" where there is none.
+        message: the error message.
+        value: the output as text; "" without an output.
     """
 
     reason: Literal["model_failed", "not_finite"]
@@ -62,9 +62,9 @@ class Predicted:
 
     Attributes:
         outputs: by name, [answered, ...]: numbers, or bytes as objects; bfloat16 as float32.
-        at: [answered] the rows that the model answered, ascending; among them those with a fault `not_finite`.
+        at: [answered] the rows that the model answered, ascending, including those with a fault `not_finite`.
         faults: by row, in ascending order.
-        model_version: of the model that made them.
+        model_version: the model's version.
     """
 
     outputs: Mapping[str, npt.NDArray[Any]]
@@ -77,9 +77,9 @@ class Predictor:
     """Calls a loaded SavedModel; safe to use from several threads at a time.
 
     Args:
-        model: what is called.
-        model_version: of it.
-        outputs: those that are wanted; all by default.
+        model: the model to call.
+        model_version: its version.
+        outputs: the requested outputs; all by default.
     """
 
     def __init__(self, model: SavedModel, model_version: str, outputs: Sequence[str] | None = None) -> None:
@@ -91,7 +91,7 @@ class Predictor:
         """Predictions for rows.
 
         Args:
-            columns: one for each input of the signature, [rows] or [rows, n], all of the same number of rows.
+            columns: one per input of the signature, [rows] or [rows, n], with the same number of rows.
 
         Raises:
             PlatformError: the model fails for a reason that is not in the rows.
@@ -122,15 +122,15 @@ class Predictor:
         """One call of the model.
 
         Args:
-            run: gives all outputs as tensors, for as many rows as it is told, of which `rows` count.
-            rows: one or more.
-            filled: rows of the call, where it is not whole blocks.
+            run: returns all outputs as tensors for the given number of rows, of which the first `rows` count.
+            rows: number of rows, one or more.
+            filled: rows of the call, if not whole blocks.
 
         Returns:
-            Tensors of the wanted outputs, [rows, ...].
+            Tensors of the requested outputs, [rows, ...].
 
         Raises:
-            RowsFailed: the model failed, perhaps for the sake of some of the rows.
+            RowsFailed: the model failed, possibly because of some of the rows.
             PlatformError: it failed for another reason.
             DataError: it did not answer every row.
         """
@@ -150,17 +150,17 @@ class Predictor:
 
 
 def filled_rows(rows: int) -> int:
-    """Rows of the call that answers `rows` rows: whole blocks."""
+    """Number of rows of a call for `rows` rows, in whole blocks."""
     return -(-rows // BLOCK_ROWS) * BLOCK_ROWS
 
 
 def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Which numbers are NaN or infinite; None for values that cannot be."""
+    """Mask of numbers that are NaN or infinite; None for types without such values."""
     return ~np.isfinite(values) if values.dtype.kind == "f" else None
 
 
 def _tensor(column: Column, begin: int, end: int, filled: int) -> Any:
-    """Rows from `begin` up to `end` of a column, its last one repeated up to `filled` rows."""
+    """Rows from `begin` up to `end` of a column, padded with copies of the last one to `filled` rows."""
     import tensorflow as tf
 
     if isinstance(column, Texts):

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a batch, gathered from columns, and the rows that go to quarantine for it."""
+"""Row faults: collects the faults of a batch from its columns, and the rows to quarantine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NONE: Mapping[str, pa.Array] = MappingProxyType({})
 
 
 class RowFaults:
-    """What is wrong with the rows of a batch."""
+    """The faults of the rows of a batch."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -33,12 +33,12 @@ class RowFaults:
 
     @property
     def any(self) -> bool:
-        """Some row has one."""
+        """Whether a row has a fault."""
         return bool(self._by_row)
 
     @property
     def good(self) -> Mask:
-        """Which rows have no fault."""
+        """Mask of the rows without a fault."""
         mask = np.ones(self._rows.batch.num_rows, np.bool_)
         mask[list(self._by_row)] = False
         return mask
@@ -49,7 +49,7 @@ class RowFaults:
         at: npt.NDArray[np.int64] | None = None,
         columns: Mapping[str, pa.Array] = _NONE,
     ) -> None:
-        """Adds faults that refuse, of all rows or of those at `at`; `columns` are those besides the batch's own."""
+        """Adds refusing faults, of all rows or of those at `at`; `columns` are additional to the batch's."""
         for fault in (fault for fault in faults if fault.refuses):
             for index in np.flatnonzero(fault.rows).tolist():
                 row = index if at is None else int(at[index])
@@ -57,14 +57,14 @@ class RowFaults:
                 self._by_row[row].append(quarantined_rows.Fault(fault.column, fault.reason, fault.message(value)))
 
     def blame(self, row: int, said: str | Sequence[quarantined_rows.Fault]) -> None:
-        """Adds that the model failed on a row, in words, or the faults for which a server refused it."""
+        """Adds the model's error on a row, or the faults for which a server refused it."""
         faults = [quarantined_rows.Fault(None, "model_failed", said)] if isinstance(said, str) else said
         self._by_row[row] += faults
 
     def rows(self, columns: Sequence[str]) -> Iterator[QuarantinedRow]:
-        """The rows at fault, with what they held in those of `columns` that are there.
+        """The rows at fault, with their values in those of `columns` that exist.
 
-        Of rows that were prepared, it is what they held before.
+        For prepared rows, these are the values before preparation.
         """
         rows, there = self._rows, [name for name in columns if name in self._rows.batch.schema.names]
         if rows.unprepared is not None:
@@ -82,9 +82,9 @@ def key_faults(batch: pa.RecordBatch, name: str | None, *, ruled: bool) -> list[
     """Rows without a key.
 
     Args:
-        batch: of the rows.
-        name: the key's column; None if rows have none.
-        ruled: the model is ours, so that its rules for keys hold.
+        batch: the rows.
+        name: the key's column; None without a key.
+        ruled: whether it is a Model, whose rules for keys apply.
 
     Raises:
         DataError: the column is missing.

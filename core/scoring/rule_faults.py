@@ -1,4 +1,4 @@
-"""Rules of a Model's derived features on Arrow, judged on the inputs that the model is given; no TensorFlow."""
+"""Derived-feature rules on Arrow, checked on the model's inputs; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def derived_faults(rules: ModelRules, feeds: Sequence[Feed], rows: int) -> tuple
     """The rules that derived features break.
 
     Args:
-        rules: of the Model.
-        feeds: of its inputs.
-        rows: how many.
+        rules: the Model's rules.
+        feeds: its inputs.
+        rows: number of rows.
 
     Returns:
         The faults, and the derived features by name.

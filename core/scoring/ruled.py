@@ -1,4 +1,4 @@
-"""Columns of Arrow as a Model's inputs, judged by its rules as a whole; no TensorFlow."""
+"""Checked columns: converts Arrow columns to a Model's inputs and checks its rules; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PLAIN = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types
 
 
 def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fault]) -> npt.NDArray[np.float32]:
-    """The numbers of a column, NaN for what is missing or at fault; faults are added to `faults`.
+    """The numbers of a column, NaN where missing or at fault; faults are added to `faults`.
 
     Args:
-        rule: of the input.
-        name: of the column.
+        rule: the input's rule.
+        name: the column's name.
         column: of numbers, booleans or text.
-        faults: that are added to.
+        faults: faults are appended to it.
     """
     wide, missing, wrong = parse_numbers(column)
     faults += rule.faults(name, wide, missing, wrong, float_bits(column.type), number_hint)
@@ -34,17 +34,17 @@ def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fa
 
 
 def ruled_texts(rule: CategoryRule, name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
-    """The texts of a column, as `texts_of` gives them; faults are added to `faults`.
+    """The texts of a column, as `texts_of` returns them; faults are added to `faults`.
 
     Raises:
-        DataError: the type has no text.
+        DataError: the type cannot be converted to text.
     """
     kind = column.type
     bad: Mask | None = None
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         column, bad = texts(column)
     if rule.known and any(plain(column.type) for plain in _PLAIN):
-        # Of few distinct values, each is made text and looked up once.
+        # If there are few distinct values, each is converted and looked up once.
         column = column.dictionary_encode()
     text, missing = texts_of(name, taken, column)
     if rule.known and not pa.types.is_dictionary(text.type):
@@ -60,7 +60,7 @@ def ruled_texts(rule: CategoryRule, name: str, taken: ModelInput, column: pa.Arr
 
 
 def _unknown(rule: CategoryRule, text: pa.Array) -> Mask:
-    """Which of texts are none of the known categories, [rows]."""
+    """Mask of texts that are not known categories, [rows]."""
     unknown = np.zeros(len(text), np.bool_)
     if not rule.known:
         return unknown

@@ -1,4 +1,4 @@
-"""Rows to predictions by a SavedModel: the core that batches, streams and any runner share."""
+"""Scorer: rows to predictions by a SavedModel, shared by batches, streams and all runners."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ from headrace.core.sources.source import Rows
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.tensorflow_import import import_tensorflow
 
-# Of a model whose predictions are other ones by a bit for one in a hundred rows, ten would be found.
+# If the predictions of 1 % of the rows differed by a bit, about ten of these rows would show it.
 _MIXED_ROWS = 20 * BLOCK_ROWS
 
 
 class RowScorer:
-    """Rows to predictions around a model, wherever that is: a subclass says how it is called.
+    """Rows to predictions around a local or remote model; a subclass implements the call.
 
     Attributes:
-        takes: what the model takes and gives, and from which columns.
-        model_version: which model it is.
+        takes: the model's inputs, outputs and columns.
+        model_version: the model's version.
     """
 
     def __init__(self, takes: Takes, inputs: Sequence[ModelInput], model_version: str) -> None:
         """Prepares to score.
 
         Args:
-            takes: what the model takes and gives.
-            inputs: those that the model is given: all, and the key's where it needs it.
-            model_version: which model it is.
+            takes: the model's inputs and outputs.
+            inputs: the inputs that the model gets: all, and the key's if needed.
+            model_version: the model's version.
         """
         self.takes = takes
         self.model_version = model_version
@@ -63,36 +63,36 @@ class RowScorer:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns that it reads: the key, then those of the inputs."""
+        """The columns that it reads: the key, then the inputs' columns."""
         return self.takes.columns
 
     def schema(self, key_type: pa.DataType | None = None) -> pa.Schema:
         """The schema of predictions.
 
         Args:
-            key_type: of the key's column, as it is read.
+            key_type: type of the key's column.
         """
         fields = [] if self.takes.key is None else [(self.takes.key, key_type or pa.string())]
         fields += [(given.name, type_of(given)) for given in self.takes.outputs]
         return pa.schema([*fields, (MODEL_VERSION, pa.dictionary(pa.int32(), pa.string()))])
 
     def score(self, rows: Rows) -> Scored:
-        """Predictions for a batch of rows, each of which comes out either with one or quarantined.
+        """Scores a batch of rows; each row is either predicted or quarantined.
 
-        Rows on which the model fails are found by halves; the others of their batch are scored.
+        Rows on which the model fails are found by bisection; the rest of their batch is scored.
 
         Raises:
-            DataError: a column is not there, or of a type that cannot be what the model takes.
+            DataError: a column is missing, or its type does not fit the model's input.
             PlatformError: the model fails for a reason that is not in the rows.
         """
         prepared = self.prepare(rows)
         return self.finish(prepared, self._by_shape(prepared.feeds, len(prepared.at)))
 
     def prepare(self, rows: Rows) -> Prepared:
-        """The inputs of the model for the rows that have no fault.
+        """The inputs of the model for the rows without a fault.
 
         Raises:
-            DataError: a column is not there, or of a type that cannot be what the model takes.
+            DataError: a column is missing, or its type does not fit the model's input.
         """
         batch = rows.batch
         faults = RowFaults(rows)
@@ -107,7 +107,7 @@ class RowScorer:
         return Prepared(rows, faults, at, chosen, found)
 
     def finish(self, prepared: Prepared, answered: Answered) -> Scored:
-        """What comes of rows, by what the model answered them."""
+        """The scored batch, from the model's answers."""
         rows, faults, at = prepared.rows, prepared.faults, prepared.at
         for row, message in answered.failed.items():
             faults.blame(int(at[row]), message)
@@ -127,7 +127,7 @@ class RowScorer:
         )
 
     def _in_order(self, found: list[Fault], feeds: Feeds) -> tuple[list[Fault], Mapping[str, pa.Array]]:
-        """Faults in the order in which preprocess reports them, those of derived features too; and these features."""
+        """Faults in preprocessing's order, including those of derived features; and the derived features."""
         rules = self.takes.rules
         if rules is None:
             return found, {}
@@ -136,7 +136,7 @@ class RowScorer:
         return sorted([*found, *more], key=lambda f: rules.position(names.get(str(f.column), f.column))), derived
 
     def _by_shape(self, feeds: list[Feed], rows: int) -> Answered:
-        """The answers as columns; rows whose lists are as long as each other's are called together."""
+        """The answers as columns; rows whose lists have equal lengths are in one call."""
         groups = rows_of_one_shape(feeds) if rows else None
         if groups is None:
             return self._of_one_shape(feeds, rows)
@@ -160,7 +160,7 @@ class RowScorer:
         return pa.RecordBatch.from_arrays([*arrays, version], schema=self.schema(key_type))
 
     def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
-        """What the model answers the rows on which it does not fail, and for the others what it said."""
+        """The model's answers for the rows on which it does not fail, and its errors for the others."""
         pieces: list[dict[str, Answer]] = []
         failed: dict[int, str] = {}
         step = self.takes.batch or max(rows, 1)
@@ -178,7 +178,7 @@ class RowScorer:
         """The answers of one call of the model, by output.
 
         Raises:
-            RowsFailed: the model failed, perhaps for the sake of some of the rows.
+            RowsFailed: the model failed, possibly because of some of the rows.
             PlatformError: it failed for another reason, or did not answer every row.
         """
         raise NotImplementedError
@@ -187,12 +187,12 @@ class RowScorer:
 class Scorer(RowScorer):
     """A model that scores batches of rows; safe to call from several threads at a time.
 
-    It is loaded when it is made, which takes seconds, and holds the model's memory: a process needs one of a kind.
+    The constructor loads the model, which takes seconds. Make one per model and process: each holds it in memory.
 
     Attributes:
         takes: what the model takes and gives, and from which columns.
-        model_version: of a Model artifact; of another SavedModel, a digest of its files.
-        source: what was loaded.
+        model_version: version of a Model artifact, or a digest of the files of another SavedModel.
+        source: the loaded model.
     """
 
     def __init__(
@@ -208,38 +208,38 @@ class Scorer(RowScorer):
         intra_op_threads: int | None = None,
         rules: Mode = "enforce",
     ) -> None:
-        """Loads a model and makes first predictions, which are slower than those after them.
+        """Loads a model and makes first predictions, which are slower than later ones.
 
-        By these a model is found out whose answer to a row depends on the rows beside it.
+        They also check that a prediction does not depend on the other rows of a batch.
 
         Args:
-            model: a Model artifact, an Endpoint folder (its live version), or a SavedModel of anybody's.
-            signature: of the SavedModel.
-            key: the column that identifies a row; it passes through. By default the one that a Model names.
+            model: a Model artifact, an Endpoint folder (its live version), or any SavedModel.
+            signature: the SavedModel's signature.
+            key: the column that identifies a row; it passes through. By default, a Model's key.
             inputs: the column or columns, in order, of each input that is not fed from the column of its name; or only
                 columns, for a model with one dense input.
-            optional: inputs of a SavedModel that is not ours of which values may be missing (NaN, or ""); a Model says
-                it itself.
-            constants: a value for each input of shape [], which is one for all rows.
-            whole: each call is all the rows that there are: never more or fewer, and they may depend on each other.
-            intra_op_threads: that one operation may use; None for all cores. It is set before TensorFlow starts, or
-                not at all.
+            optional: inputs whose values may be missing (NaN, or ""), for a SavedModel that is not a Model; a Model
+                declares them.
+            constants: a value for each input of shape [], the same for all rows.
+            whole: each call has exactly all rows, which may depend on each other.
+            intra_op_threads: maximum threads per operation; None for all cores. It has no effect once TensorFlow has
+                started.
             rules: "enforce" quarantines rows that break a Model's rules, "warn" predicts and counts them.
 
         Raises:
-            UsageError: nothing that can be loaded is there, or inputs and columns do not go together.
-            DataError: the SavedModel is damaged, takes or gives what columns cannot hold, or its rows are not
+            UsageError: there is no model, or inputs and columns do not match.
+            DataError: the SavedModel is damaged, columns cannot hold its inputs or outputs, or its rows are not
                 independent.
             PlatformError: a Model fails on its own golden rows.
         """
-        # TensorFlow reads this when it is imported. It would say on stderr of each failing call what is in quarantine.
+        # TensorFlow reads this at import. It would log each failing call to stderr, which is in quarantine anyway.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import_tensorflow()
         from headrace.core.saved_model import loaded
 
         self.source = find_source(model, name="model", rules=rules)
         loaded.configure(intra_op_threads)
-        # It stays as long as the model, which may read its assets whenever it is called.
+        # It lives as long as the model, which may read its assets in any call.
         self._files = LocalCopy(self.source.saved_model)
         self._model = loaded.SavedModel(self._files.path, signature)
         ours = self.source.interface is not None and signature == SERVING_DEFAULT
@@ -247,7 +247,7 @@ class Scorer(RowScorer):
         if inputs is not None:
             takes = takes.fed(inputs) if isinstance(inputs, Mapping) else takes.dense(inputs)
         takes = keyed(with_optional(with_constants(takes, constants or {}), optional), key)
-        # A Model gives its key back and does no more with it, so none need be made for it.
+        # A Model only returns its key, so it need not be converted.
         passes = takes.key_input is not None and (takes.declared or takes.key is None)
         self._blank = takes.key_input if passes else None
         self._coded: CodedModel | None = None
@@ -269,10 +269,10 @@ class Scorer(RowScorer):
         return super()._answers(feeds, rows)
 
     def _call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
-        """The answers of one call, to `rows` rows that are filled up to whole blocks, or to the rows of each call.
+        """The answers of one call for `rows` rows, padded to whole blocks or to the fixed call size.
 
         Raises:
-            RowsFailed: the model failed, perhaps for the sake of some of the rows.
+            RowsFailed: the model failed, possibly because of some of the rows.
             PlatformError: it failed for another reason, or did not answer every row.
         """
         from headrace.core.scoring.tensors import to_binary
@@ -295,7 +295,7 @@ class Scorer(RowScorer):
         return self._model({**tensors, **self._constants})
 
     def _warm_up(self) -> None:
-        """Calls the model once: on what a Model was exported with, or on zeros, which another's may well refuse."""
+        """Calls the model once: on a Model's golden rows, or on zeros, which another SavedModel may refuse."""
         golden = self.source.warm_up if self.takes.declared else ()
         names = [taken.name for taken in self.takes.inputs]
         if golden and all(name in golden[0] for name in names):
@@ -322,16 +322,16 @@ class Scorer(RowScorer):
         else:
             companions = trial_rows(self.takes, companions=True)
             answers = check_independence(self._run, rows, companions, batch, self.source.saved_model)
-            # What rows that say nothing do not show, the first real ones may.
+            # The first real rows may show a dependence that synthetic rows do not.
             self._unproven = PROOFS
         self.takes = with_binary(self.takes, answers, lambda: self._model.graph.makes_bytes())
 
     def _prove(self, feeds: list[Feed], rows: int) -> bool:
-        """Whether there were rows enough to prove that they are independent; see `trial.prove`."""
+        """Whether there were enough rows to check independence; see `trial.prove`."""
         return prove(self._run, feeds, rows, self._blank, self.takes.batch, self.source.saved_model)
 
     def _code(self, golden: Feeds) -> None:
-        """Gives the model codes from now on, if that changes no bit of the predictions for a mixture of golden rows."""
+        """Uses codes from now on, if that changes no bit of the predictions for a mixture of golden rows."""
         coded = CodedModel.of(self._model.signatures) if self._model.signature == SERVING_DEFAULT else None
         if coded is None:
             return

@@ -1,4 +1,4 @@
-"""Arrow and numpy to tensors and back: a few operations a column, without a Python object for each text."""
+"""Tensor conversion from and to Arrow and numpy: a few operations per column, without a Python object per text."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import tensorflow as tf
 from headrace.core.saved_model.interface import ModelInput
 from headrace.core.scoring.feeds import Feed
 
-# What texts are joined by; one that holds it itself is found by the number of pieces, and goes the slow way.
+# Separator of joined texts. Texts that contain it change the number of pieces, and are converted the slow way.
 _SEPARATOR = b"\0"
 
 
 def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None) -> dict[str, Any]:
-    """What a signature is called with.
+    """The tensors to call a signature with.
 
     Args:
-        feeds: one for each input, each of `rows` rows, of which there is at least one.
-        rows: how many.
-        filled: rows of the tensors: the last one fills what is left.
-        blank: an input that is given empty strings.
+        feeds: one per input, each of `rows` rows.
+        rows: number of rows, 1 or more.
+        filled: rows of the tensors, padded with copies of the last row.
+        blank: an input that is filled with empty strings.
     """
     tensors: dict[str, Any] = {}
     for feed in feeds:
@@ -44,16 +44,16 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
 
 
 def filled_up(values: Any, more: int) -> Any:
-    """An array with its last row repeated `more` times."""
+    """An array padded with `more` copies of its last row."""
     return np.concatenate([values, np.repeat(values[-1:], more, axis=0)]) if more else values
 
 
 def to_tensor(texts: pa.Array, rows: int) -> Any:
-    """Strings or binary, or either as a dictionary, as a string tensor.
+    """Converts strings or binary, plain or dictionary-encoded, to a string tensor.
 
     Args:
-        texts: without null.
-        rows: of the tensor, at least as many as there are texts: the last one fills the rest.
+        texts: without nulls.
+        rows: rows of the tensor, at least the number of texts; the last text pads it.
 
     Returns:
         [rows] strings.
@@ -68,7 +68,7 @@ def to_tensor(texts: pa.Array, rows: int) -> Any:
 
 
 def _split(texts: pa.Array, more: int) -> Any:
-    """Joined by Arrow and split by TensorFlow; tf.constant would make an object of each text, and hold the lock."""
+    """Joins in Arrow and splits in TensorFlow: tf.constant would create an object per text, and hold the GIL."""
     count = len(texts)
     if count > 1:
         plain = texts if pa.types.is_binary(texts.type) else texts.cast(pa.binary())
@@ -84,7 +84,7 @@ def _split(texts: pa.Array, more: int) -> Any:
 
 
 def to_binary(tensor: Any) -> pa.Array:
-    """A string tensor of any shape as Arrow's binary, its values in order of rows.
+    """Converts a string tensor of any shape to Arrow binary, in row order.
 
     Raises:
         pa.ArrowInvalid: they are 2 GiB or more.
@@ -99,7 +99,7 @@ def to_binary(tensor: Any) -> pa.Array:
 
 
 def zeros(taken: ModelInput) -> Feed:
-    """One row of an input that says nothing."""
+    """One synthetic row of an input."""
     if taken.dtype == "string":
         return Feed(taken, None, tuple(pa.array([""]) for _ in range(taken.width or 1)))
     dtype = "float32" if taken.dtype == "bfloat16" else taken.dtype

@@ -1,4 +1,4 @@
-"""A column of Arrow as the texts that a model takes: bare, or as codes of distinct ones; no TensorFlow."""
+"""Text columns: converts Arrow columns to a model's texts, plain or dictionary-encoded; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from headrace.core.values.columns import Mask, as_text, is_text, logical, respel
 
 
 def texts_of(name: str, taken: ModelInput, column: pa.Array) -> tuple[pa.Array, Mask | None]:
-    """A column as what an input of texts is fed with.
+    """Converts a column to the texts of an input.
 
     Args:
-        name: of the column.
+        name: the column's name.
         taken: the input.
-        column: of any type that has a text.
+        column: of any type that can be converted to text.
 
     Returns:
-        [rows] of strings or binary, or of either as a dictionary; never null, "" where it is missing. And which are
-        missing, None for none.
+        [rows] of strings or binary, plain or dictionary-encoded, "" where missing, never null. And the mask of missing
+        values, None if no value is missing.
 
     Raises:
-        DataError: the type has no text.
+        DataError: the type cannot be converted to text.
     """
     if pa.types.is_dictionary(column.type):
         if not column.dictionary.null_count:
@@ -39,7 +39,7 @@ def texts_of(name: str, taken: ModelInput, column: pa.Array) -> tuple[pa.Array, 
 
 
 def _from_codes(column: pa.DictionaryArray, words: pa.Array) -> tuple[pa.Array, Mask | None]:
-    """As `texts_of`, of a dictionary's codes with other words."""
+    """As `texts_of`, for a dictionary's codes with other values."""
     codes = column.indices
     # Such as NaN.
     words = words.fill_null("")
@@ -52,10 +52,10 @@ def _from_codes(column: pa.DictionaryArray, words: pa.Array) -> tuple[pa.Array, 
 
 
 def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
-    """Text as preprocess writes it, a typed value as the model's category spells it; bytes stay the bytes they are.
+    """Text as preprocessing writes it, typed values as the model's categories spell them, and bytes unchanged.
 
     Raises:
-        DataError: the type has no text, or a value is several of the model's categories.
+        DataError: the type cannot be converted to text, or a value matches several of the model's categories.
     """
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
@@ -78,11 +78,11 @@ def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
 
 
 def spread(flat: pa.Array, width: int, bad: Mask) -> tuple[pa.Array, ...]:
-    """The texts of lists as one array a place in the list; rows that are `bad` have none, and get any.
+    """The texts of lists as one array per list position; `bad` rows get arbitrary values.
 
     Args:
         flat: [good rows * width].
-        width: of each list.
+        width: length of each list.
         bad: [rows].
     """
     at = np.where(bad, 0, np.cumsum(~bad) - 1) * width

@@ -1,4 +1,4 @@
-"""What a model answered to columns of Arrow, and the rows whose answer is none."""
+"""Output conversion: a model's answers to Arrow columns, and the rows without a valid answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.predictor import not_finite
 from headrace.core.values.columns import Mask
 
-# What a model answered: numbers as numpy, [rows] or [rows, n]; text as Arrow's binary, flat.
+# A model's answer: numbers as numpy, [rows] or [rows, n]; text as flat Arrow binary.
 Answer: TypeAlias = npt.NDArray[Any] | pa.Array
 
 _TYPES = {"bfloat16": pa.float32(), "string": pa.string(), "bool": pa.bool_()}
@@ -26,8 +26,8 @@ class Columns:
     """The outputs of a batch as columns.
 
     Attributes:
-        arrays: one for each output.
-        faults: what is wrong with rows, whose values then mean nothing.
+        arrays: one per output.
+        faults: faults of rows, whose values are then meaningless.
     """
 
     arrays: list[pa.Array] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Columns:
 
 
 def type_of(output: ModelOutput) -> pa.DataType:
-    """The type of an output's column: of its dtype; a list of fixed size where it is wider than one value."""
+    """The type of an output's column, by its dtype; a list of fixed size if its width is above 1."""
     inner = pa.binary() if output.binary else _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
     if output.width is None:
         return inner
@@ -43,12 +43,12 @@ def type_of(output: ModelOutput) -> pa.DataType:
 
 
 def columns_of(answers: Mapping[str, Answer], outputs: Sequence[ModelOutput], rows: int) -> Columns:
-    """Answers as columns; a number that is not finite and a text that is not UTF-8 are faults of their row.
+    """Converts answers to columns; a number that is not finite or a text that is not UTF-8 is a fault of its row.
 
     Args:
-        answers: by output.
-        outputs: what the model gives.
-        rows: of the batch.
+        answers: the answers by output.
+        outputs: the model's outputs.
+        rows: number of rows.
     """
     made = Columns()
     for output in outputs:
@@ -105,7 +105,7 @@ def _shaped(flat: pa.Array, output: ModelOutput, rows: int) -> pa.Array:
 
 
 def joined(pieces: Sequence[dict[str, Answer]], outputs: Sequence[ModelOutput]) -> dict[str, Answer]:
-    """The answers to pieces of a batch as those to all of it."""
+    """Concatenates the answers for pieces of a batch."""
     if len(pieces) == 1:
         return pieces[0]
     return {given.name: _joined(given, [piece[given.name] for piece in pieces]) for given in outputs}

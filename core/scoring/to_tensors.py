@@ -1,7 +1,7 @@
-"""Columns of Arrow to what a model takes: each column checked and typed as a whole, its bad rows named; no TensorFlow.
+"""Input conversion: checks and converts whole Arrow columns to a model's inputs; without TensorFlow.
 
-The rules are those by which preprocess made the rows that the model learned from: text that says a number is that
-number, 1 and 1.0 are the category "1", an empty text is missing.
+The rules are those of preprocessing: text that spells a number is that number, 1 and 1.0 are the category "1", and an
+empty text is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from headrace.core.sources.json_values import column_of
 from headrace.core.values.columns import Mask, as_text, blank, is_text, logical
 from headrace.core.values.numbers import parse_integers, parse_numbers
 
-# bfloat16 is made of float32 by TensorFlow; numpy has no such type.
+# TensorFlow converts float32 to bfloat16, which numpy lacks.
 _MOST_BFLOAT16 = float.fromhex("0x1.fep127")
 _TRUE = ("true", "1")
 _FALSE = ("false", "0")
@@ -35,14 +35,14 @@ _EMPTY_LISTS = pa.list_(pa.null())
 
 
 def feeds_of(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> Feeds:
-    """The columns of a batch as the inputs of a model.
+    """Converts the columns of a batch to the inputs of a model.
 
     Args:
-        batch: the inputs' columns; one that may be missing may be absent.
-        inputs: what the model takes.
+        batch: the inputs' columns; columns of optional inputs may be absent.
+        inputs: the model's inputs.
 
     Raises:
-        DataError: a column is of a type that cannot be what the model takes.
+        DataError: a column's type does not fit the input.
     """
     made = Feeds(batch.num_rows)
     for taken in inputs:
@@ -73,14 +73,14 @@ def _column(batch: pa.RecordBatch, name: str, taken: ModelInput) -> pa.Array:
 
 
 def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Feed:
-    """A column of lists, all as long as the input is wide, as one dense input."""
+    """A column of lists, each as long as the input's width, as one dense input."""
     name = taken.columns[0]
     if pa.types.is_null(column.type):
         column = column.cast(pa.list_(pa.string() if taken.dtype == "string" else pa.float32()))
     if is_text(column.type):
         column = _lists_of_texts(name, taken, logical(column), faults)
     if not pa.types.is_nested(column.type):
-        # A single value is a list of one, as in a batch of TFRecords whose lists all are.
+        # A single value is a list of one value, as in a batch of TFRecords whose lists all have one value.
         column = _lists_of_one(column)
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
@@ -123,13 +123,13 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
 
 
 def _of_any_length(taken: ModelInput, column: pa.Array, lengths: npt.NDArray[Any], faults: list[Fault]) -> Feed:
-    """Lists for an input that takes any, of which each row's is as long as it is."""
+    """Lists for an input of any width, with each row's own length."""
     name = taken.columns[0]
     blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     _blame(faults, name, "missing_value", _mask(pc.is_null(column)) & ~blamed, lambda _: f"{name} is missing")
     sizes = lengths.astype(np.int64)
     inner: list[Fault] = []
-    # A null that is a slot of a list of fixed size has values, which are not its own.
+    # A null list of fixed size still has values in the child array, which do not count.
     flat = column.drop_null().flatten()
     if taken.dtype == "string":
         feed = Feed(taken, None, (_texts(name, taken, flat, inner),), sizes)
@@ -144,14 +144,14 @@ def _of_any_length(taken: ModelInput, column: pa.Array, lengths: npt.NDArray[Any
 
 
 def _lists_of_one(column: pa.Array) -> pa.Array:
-    """Each value as a list of it; a missing one as a missing list."""
+    """Each value as a list of one value; a missing value as a missing list."""
     lengths = pc.is_valid(column).to_numpy(zero_copy_only=False).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), column.drop_null(), mask=pc.is_null(column))
 
 
 def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
-    """Lists written as JSON, as JSON lines give those of a column that is not of lists alone."""
+    """Lists in JSON text, as JSON lines have them in a column that does not only hold lists."""
     lists = [None if text is None else _list(text, taken.dtype) for text in column.to_pylist()]
     wrong = _mask(pc.is_valid(column)) & np.array([value is None for value in lists], np.bool_)
     _blame(
@@ -161,7 +161,7 @@ def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list
 
 
 def _list(text: str, dtype: str) -> list[Any] | None:
-    """The list that a text says; of a single value, a list of it."""
+    """Parses a list from a text; a single value is a list of one value."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -220,10 +220,10 @@ def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault])
     dtype = np.dtype("float32" if taken.dtype == "bfloat16" else taken.dtype)
     kind = column.type
     if (taken.optional or not column.null_count) and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-        # What is missing is NaN here.
+        # Missing values are NaN here.
         plain = column.to_numpy(zero_copy_only=False)
         if kind.bit_width == 64 and plain.dtype.kind != "f":
-            # Through float64, as preprocess rounds what it reads.
+            # Through float64, as preprocessing rounds.
             plain = plain.astype(np.float64)
         with np.errstate(over="ignore"):
             values: Numbers = plain.astype(dtype, copy=False)
@@ -243,7 +243,7 @@ def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault])
     most = _MOST_BFLOAT16 if taken.dtype == "bfloat16" else float(np.finfo(dtype).max)
     with np.errstate(over="ignore"):
         narrow: Numbers = np.where(missing, np.nan, wide).astype(dtype)
-    # What is a little above the greatest number is rounded to it.
+    # Values slightly above the maximum number are rounded to it.
     beyond = np.abs(narrow) > most
     _blame(
         faults,

@@ -1,4 +1,4 @@
-"""Trial calls with the first real rows, by which a model is found out whose rows are not independent."""
+"""Trial calls with the first real rows: they check that the model's rows are independent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.core.scoring.feeds import Feed
 
-# First batches that may be too small, or hold a row that the model fails on, to show whether rows are independent.
+# Maximum first batches that are too small, or have a failing row, to check whether rows are independent.
 PROOFS = 8
 
 
@@ -21,21 +21,21 @@ def prove(
     batch: int | None,
     where: str,
 ) -> bool:
-    """Calls the model with some of the rows in several companies.
+    """Calls the model with some of the rows in different batches.
 
     Args:
-        run: the model, on tensors by input.
-        feeds: one for each input, of rows of one shape.
-        rows: how many there are, one or more.
-        blank: an input that is given empty strings.
+        run: calls the model on tensors by input.
+        feeds: one per input, of rows with one shape.
+        rows: number of rows, one or more.
+        blank: an input that is filled with empty strings.
         batch: rows that every call must have, or None.
         where: the model, for messages.
 
     Returns:
-        Whether there were rows enough, and it answered them.
+        Whether there were enough rows, and the model answered them.
 
     Raises:
-        DataError: its answer to a row depends on the rows beside it.
+        DataError: a prediction depends on the other rows.
     """
     from headrace.core.saved_model.independence import PROBE_ROWS, check_independence
     from headrace.core.scoring.tensors import tensors_of

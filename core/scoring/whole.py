@@ -1,4 +1,4 @@
-"""Whole input: all rows of an input in one call of the model, for a model whose rows depend on each other."""
+"""Whole input: scores all rows of an input in one call, for a model whose rows depend on each other."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from headrace.core.scoring.to_columns import columns_of, joined
 
 
 def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) -> Answered:
-    """The answers to all rows of an input, in one call that is filled up with nothing.
+    """The answers for all rows of an input, in one call without padding.
 
     Args:
         scorer: made for the whole input.
-        pieces: of the rows, each with one for each input; none is without rows.
-        rows: how many there are in all; without any, the model is not called.
+        pieces: pieces of the rows, each with one feed per input and at least one row.
+        rows: total number of rows; if 0, the model is not called.
 
     Raises:
-        DataError: the model fails on them, their lists are of several lengths, or it takes another number of rows.
+        DataError: the model fails on the rows or requires another number of rows, or their lists differ in length.
         PlatformError: it fails for a reason that is not in the rows.
     """
     outputs, where = scorer.takes.outputs, scorer.source.saved_model
@@ -58,7 +58,7 @@ def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) ->
 
 
 def _shape(feeds: Sequence[Feed]) -> tuple[Any, ...]:
-    """What a call's rows must have in common: the lengths of their lists."""
+    """The list lengths, which must be equal for all rows of a call."""
     return tuple(
         feed.lengths is not None or (len(feed.texts) if feed.numbers is None else feed.numbers.shape[1:])
         for feed in feeds

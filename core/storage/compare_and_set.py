@@ -28,7 +28,7 @@ from headrace.core.storage.mounts import mounted_bucket
 if TYPE_CHECKING:
     from types import ModuleType
 
-# The lock is not that of the folder's owner, who may hold his own for minutes while he changes its state.
+# A separate lock: the folder's owner may hold its lock for minutes while it changes the state.
 LOCK = ".state.lock"
 _CONTENTION = RetryPolicy(first_s=0.05, max_s=2.0, total_s=300.0)
 

@@ -32,7 +32,7 @@ def check_local(uri: str) -> None:
 
 @contextmanager
 def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
-    """Locks the folder for one writer, and removes what killed writers left.
+    """Locks the folder for one writer, and removes the leftovers of killed writers.
 
     Yields:
         The folder, which need not exist.

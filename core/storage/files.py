@@ -162,7 +162,7 @@ def move(uri: str, target: str) -> None:
 
 
 def remove(uri: str) -> None:
-    """Removes a file, or a folder with its content; a missing one is no error."""
+    """Removes a file, or a folder with its content; a missing one is not an error."""
     if is_remote(uri):
         remote = remote_store()
         remote.remove([*(found.uri for found in remote.below(uri)), *([uri] if remote.parse(uri)[1] else [])])

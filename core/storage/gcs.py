@@ -222,7 +222,7 @@ def copy(source: str, target: str) -> None:
 
 
 def remove(uris: Sequence[str]) -> None:
-    """Removes objects; a missing one is no error."""
+    """Removes objects; a missing one is not an error."""
     for uri in uris:
         with translate_errors(uri):
             try:

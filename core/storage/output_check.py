@@ -260,5 +260,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    # Two names of one file are replaced one by one; of one folder, as by a mount, they are not.
+    # Two names of one file can be replaced separately; two names of one folder, such as a mount, cannot.
     return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None

@@ -225,7 +225,7 @@ def apply(
                 raise
             applied = services.create_namespaced_custom_object(*address, dict(wanted))
         else:
-            # A merge patch keeps fields that it does not name: null removes an earlier share of the traffic.
+            # A merge patch keeps fields that it does not name: null removes an earlier traffic percentage.
             predictor = {"canaryTrafficPercent": None, **wanted["spec"]["predictor"]}
             applied = services.patch_namespaced_custom_object(
                 *address, name, {**wanted, "spec": {"predictor": predictor}}

@@ -1,4 +1,4 @@
-"""Vertex AI Model Registry with the states and the history that the service has no place for.
+"""Vertex AI Model Registry with states and a history, which the service itself cannot store.
 
 The service holds versions and aliases, and changes them blindly. `registry.json`, an object on gs://, holds what is to
 be: it is changed by compare-and-set, with an epoch, who, when and why, and the service's aliases are set after it. A

@@ -1,4 +1,4 @@
-"""Finds by measuring how many rows a model is best given at a time, within bounds of time and memory."""
+"""Batcher: measures the fastest number of rows per call of a model, within bounds of time and memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from headrace.core.errors import UsageError
 from headrace.core.sources.source import Rows
 
-# Batches of a size that are measured before it is judged. The first one of a size is not: memory is found for it.
+# Number of measured batches per size, without the first batch of a size, which allocates memory.
 SAMPLES = 3
-# A size is changed for one that is better by this share; less is noise.
+# Minimum improvement for a change of the size, as a fraction; less is noise.
 _WORTH = 0.05
-# The last batch of a part may be short. It says little of the size that it was meant to have.
+# The last batch of a part may be short, and is not a measurement of the intended size.
 _WHOLE = 0.9
 
 
@@ -27,12 +27,12 @@ class BatchLimits:
 
     Attributes:
         start: rows of the first batches.
-        smallest, largest: rows, for the search; largest is the user's cap.
-        seconds: a batch is scored in, at most.
-        bytes: of a batch's columns and predictions, at most.
+        smallest, largest: minimum and maximum rows of the search; largest is the user's limit.
+        seconds: maximum time per batch, in seconds.
+        bytes: maximum size of a batch's columns and predictions, in bytes.
 
     Raises:
-        UsageError: a bound that is not positive, or a start outside of the others.
+        UsageError: a bound is not positive, or start is not between smallest and largest.
     """
 
     start: int = 16_384
@@ -56,22 +56,22 @@ class BatchLimits:
             )
 
     def capped(self, largest: int) -> BatchLimits:
-        """These with another cap, below which start and smallest stay."""
+        """The limits with another maximum, which also limits start and smallest."""
         return replace(
             self, largest=largest, start=min(self.start, largest), smallest=min(self.smallest, self.start, largest)
         )
 
 
 class Batcher:
-    """The size of the next batch, by what the ones before it took; safe to use from several threads at a time.
+    """The size of the next batch, by measurements of earlier ones; safe to use from several threads at a time.
 
-    It doubles the size while that makes a row cheaper, or else halves it while that does, and stays with the best one.
-    A size that takes too long or too much memory is left for half of it, at any time. Which rows share a batch changes
-    no prediction (see predictor.BLOCK_ROWS), so what is measured leaves no trace in the files.
+    It doubles the size while the time per row drops, or else halves it while the time drops, and keeps the best size.
+    A size that takes too long or too much memory is halved at any time. Batches do not change predictions (see
+    predictor.BLOCK_ROWS), so the measurements do not affect the files.
 
     Attributes:
-        rows: of the next batch.
-        settled: the search is over.
+        rows: rows of the next batch.
+        settled: whether the search is finished.
     """
 
     def __init__(self, limits: BatchLimits | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -79,7 +79,7 @@ class Batcher:
 
         Args:
             limits: the bounds.
-            clock: seconds that have passed since any moment.
+            clock: returns a time in seconds.
         """
         self.limits = limits or BatchLimits()
         self.rows = self.limits.start
@@ -94,30 +94,30 @@ class Batcher:
 
     @property
     def costs(self) -> dict[int, float]:
-        """Nanoseconds a row, the median, by the sizes that were judged."""
+        """Median time per row, in nanoseconds, by measured size."""
         with self._lock:
             return {rows: cost * 1e9 for rows, cost in sorted(self._cost.items())}
 
     @contextmanager
     def measuring(self, rows: int, nbytes: int) -> Iterator[None]:
-        """Measures the batch that is scored inside of it, unless that fails.
+        """Measures the batch that is scored in the context, unless it fails.
 
         Args:
-            rows: of the batch.
-            nbytes: that its columns take, and about its predictions.
+            rows: rows of the batch.
+            nbytes: bytes of its columns and, approximately, its predictions.
         """
         size, begin = self.rows, self._clock()
         yield
         self.measured(size, rows, self._clock() - begin, nbytes)
 
     def measured(self, size: int, rows: int, seconds: float, nbytes: int) -> None:
-        """Takes note of a batch.
+        """Records a batch.
 
         Args:
-            size: that it was meant to have.
-            rows: that it had.
-            seconds: that it took.
-            nbytes: that it held.
+            size: its intended rows.
+            rows: its actual rows.
+            seconds: its time, in seconds.
+            nbytes: its size, in bytes.
         """
         with self._lock:
             if rows <= 0:
@@ -133,7 +133,7 @@ class Batcher:
                 self._judge(size, statistics.median(seen[1:]), nbytes / rows)
 
     def _shrink(self, rows: int) -> None:
-        """No batch is to have as many rows again."""
+        """Prevents further batches with this many rows."""
         self._most = max(min(self._most, rows // 2), 1)
         self.rows = min(self.rows, self._most)
         self._up = False
@@ -160,7 +160,7 @@ class Batcher:
 
 
 def split(rows: Rows, most: int) -> Iterator[Rows]:
-    """Rows as batches of at most `most`, without a copy; refused ones stay where they stood among the others."""
+    """Splits rows into batches of at most `most`, without a copy; refused ones keep their places."""
     count = rows.batch.num_rows
     refused = rows.refused
     for begin in range(0, count, most) if count else [0]:

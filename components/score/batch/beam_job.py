@@ -1,4 +1,4 @@
-"""Scoring as a Beam pipeline: an element is a part of the input, and only what came of it moves through the runner."""
+"""Beam pipeline of scoring: an element is a part of the input, and only its result is sent through the runner."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def run_parts(
     """Scores the parts on the runner of the configuration.
 
     Returns:
-        What came of each, in their order, and the job's counters: a runner that tries a bundle again may have counted
-        it twice.
+        The result of each part, in order, and the job's counters: a runner that retries a bundle may have counted it
+        twice.
 
     Raises:
         UsageError: Beam refuses the options.
@@ -61,10 +61,10 @@ def build(pipeline: beam.Pipeline, context: StageContext, parts: Sequence[Part],
     """Adds the stages to a pipeline.
 
     Args:
-        pipeline: it is added to.
-        job: with what parts are scored.
-        parts: of the input.
-        spread: shuffles them, or a service would keep them all on one worker. Where there is but one, it is wasted.
+        pipeline: the pipeline.
+        job: the job description.
+        parts: parts of the input.
+        spread: whether to shuffle them, without which a service keeps all on one worker; useless for a single worker.
     """
     listed = pipeline | "parts" >> beam.Create(list(parts), reshuffle=False)
     if spread:
@@ -73,7 +73,7 @@ def build(pipeline: beam.Pipeline, context: StageContext, parts: Sequence[Part],
 
 
 class _Score(beam.DoFn):
-    """Part -> files of predictions, and its result on record in the work folder."""
+    """Part -> files of predictions, and its result in the work folder."""
 
     def __init__(self, context: StageContext) -> None:
         self._context = context
@@ -94,13 +94,13 @@ class _Score(beam.DoFn):
 
 
 def _teller(context: StageContext, part: Part) -> Callable[[int], None] | None:
-    """Leaves how many rows of a part have been scored where the process that waits finds it."""
+    """Writes the number of a part's scored rows for the waiting process."""
     if not context.shows_progress:
         return None
     file = Path(context.work) / f"rows-{part.index:06d}"
 
     def tell(rows: int) -> None:
-        # Progress is worth no failure.
+        # A failure to write progress is ignored.
         with contextlib.suppress(OSError):
             file.write_text(str(rows))
 
@@ -110,7 +110,7 @@ def _teller(context: StageContext, part: Part) -> Callable[[int], None] | None:
 def _rows_read(work: Path) -> int:
     total = 0
     for file in work.glob("rows-*"):
-        # One that is being written just now may be empty.
+        # A file that is being written may be empty.
         with contextlib.suppress(OSError, ValueError):
             total += int(file.read_text())
     return total

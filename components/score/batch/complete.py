@@ -1,4 +1,4 @@
-"""Judges what came of all parts, gives the predictions their place, and completes the artifact."""
+"""Completion of Predictions: checks the results of all parts, publishes the predictions, completes the artifact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 
 
 class Scored(NamedTuple):
-    """What was scored, and with what: all that the manifest tells beside the account of the rows."""
+    """The manifest's facts about input and model, besides the account of the rows."""
 
     config: ScoreConfig
     context: StageContext
@@ -49,13 +49,13 @@ class Scored(NamedTuple):
 
     @property
     def budget(self) -> float:
-        """The share of the rows that may go to quarantine."""
+        """Maximum fraction of quarantined rows."""
         given = self.config.quarantine_budget
         return self.learned.quarantine_budget if given is None else given
 
 
 def publishable(scored: Scored) -> PredictionsManifest:
-    """Completes the artifact but for its manifest, which it returns, to be written last.
+    """Completes the artifact except for its manifest, which is returned because it is written last.
 
     Raises:
         DataError: there are no rows, or not as many as expected, the quarantine budget is spent, too many files are
@@ -136,11 +136,11 @@ def publishable(scored: Scored) -> PredictionsManifest:
 
 
 def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
-    """What is wrong with the files that are damaged, none of whose rows are taken: half a file would be worse.
+    """The errors of damaged files, whose rows are all left out, because half a file would be worse.
 
     Raises:
-        DataError: they are more than the budget allows, or the only file.
-        HeadraceError: what else a part met.
+        DataError: more files are damaged than the budget allows, or the only file is.
+        HeadraceError: another error of a part.
     """
     damaged: dict[str, UnreadableFile] = {}
     for result in scored.results:
@@ -223,7 +223,7 @@ def _columns(scored: Scored, results: Sequence[PartResult]) -> tuple[OutputColum
 
 
 def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, int], QuarantinedRow]]:
-    """The rows that a lookup table has no place for, with their positions, in order."""
+    """The rows that a lookup table cannot hold, with their positions, in order."""
     if table is None:
         return []
     parts, key = scored.parts, scored.key
@@ -243,7 +243,7 @@ def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, i
 def _write_quarantine(
     context: StageContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
 ) -> tuple[str, ...]:
-    """Merges the rows that the parts put aside into one file, in the order of parts and rows, and returns its name."""
+    """Merges the parts' quarantined rows into one file, in the order of parts and rows; returns its name."""
     if not parts and not rejected:
         return ()
     with storage.open_output(storage.join(context.folder, _QUARANTINE_FILE)) as file:

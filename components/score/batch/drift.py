@@ -1,7 +1,7 @@
-"""How predictions are distributed, measured by parts and merged, and how far that is from what the model learned from.
+"""Drift of predictions: their distribution, measured by part and merged, and its distance from the training data.
 
-Numbers are counted in cells of a thousandth of their size, which costs some nanoseconds a row where a quantile sketch
-costs a hundred, and adds up to the same in whatever order. So a quantile is within 0.05 % of its own value.
+Numbers are counted in cells with a width of a thousandth of their size. This takes a few nanoseconds per row, a
+quantile sketch about a hundred, and the sum does not depend on the order. A quantile is exact within 0.05 %.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headrace.core.statistics.drift import jensen_shannon, l_infinity
 from headrace.core.statistics.measure import CategoricalStatistics, NumericStatistics
 from headrace.core.statistics.sketches import FrequentTexts, Quantiles
 
-# The upper bits of a float32 that tell its cell: sign, exponent, and ten bits of the mantissa.
+# The upper bits of a float32 that identify its cell: sign, exponent, and ten bits of the mantissa.
 _SHIFT = 13
 _CELLS = 1 << (32 - _SHIFT)
 _HALF_CELL = np.uint32(1 << (_SHIFT - 1))
@@ -30,7 +30,7 @@ _FLOAT32 = np.finfo(np.float32)
 
 @dataclass(frozen=True)
 class Numbers:
-    """Of a column of numbers: count, mean, squared distances from it, extremes, and the rows of each cell."""
+    """Summary of a column of numbers: count, mean, squared distances from it, extremes, and the rows of each cell."""
 
     count: int
     missing: int
@@ -43,7 +43,7 @@ class Numbers:
 
     @classmethod
     def measure(cls, column: pa.Array) -> Self:
-        """Of finite numbers, whose nulls are missing values."""
+        """The summary of finite numbers; nulls are missing values."""
         values = pc.drop_null(column).to_numpy(zero_copy_only=False)
         wide = values.astype(np.float64)
         mean = float(wide.mean()) if len(wide) else 0.0
@@ -62,7 +62,7 @@ class Numbers:
         )
 
     def merge(self, other: Self) -> Self:
-        """Of both parts."""
+        """The merged summary of two parts."""
         # The moments are merged as those of the data are.
         moments = self._moments().merge(other._moments())
         cells, places = np.unique(np.concatenate([self.cells, other.cells]), return_inverse=True)
@@ -79,7 +79,7 @@ class Numbers:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As statistics.json has a column of numbers."""
+        """The summary as a numeric column of statistics.json."""
         middles = (self.cells << np.uint32(_SHIFT) | _HALF_CELL).view(np.float32).astype(np.float64)
         # A cell at either end has no values beyond the extremes.
         values = np.clip(middles, self.minimum, self.maximum)
@@ -89,13 +89,13 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of each output that has one value a row."""
+    """Distribution of each output with one value per row."""
 
     columns: Mapping[str, Numbers | CategoricalStatistics] = field(default_factory=dict)
 
     @classmethod
     def measure(cls, predictions: pa.RecordBatch, names: Sequence[str]) -> Self:
-        """Of these columns, where they are numbers or text."""
+        """The distribution of those of these columns that hold numbers or text."""
         measured: dict[str, Numbers | CategoricalStatistics] = {}
         for name in names:
             column = predictions.column(name)
@@ -106,30 +106,30 @@ class Distribution:
         return cls(measured)
 
     def merge(self, other: Self) -> Self:
-        """Of both parts; one that measured nothing adds nothing."""
+        """The merged distribution of two parts; an empty one adds nothing."""
         merged = dict(self.columns)
         for name, column in other.columns.items():
             merged[name] = merged[name].merge(column) if name in merged else column  # type: ignore[arg-type]
         return type(self)(merged)
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON from which `from_record` makes the same again."""
+        """The distribution as JSON for `from_record`."""
         return {name: _to_record(column) for name, column in self.columns.items()}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """What `to_record` described."""
+        """Reads the result of `to_record`."""
         return cls({name: _from_record(column) for name, column in record.items()})
 
     def to_json(self) -> dict[str, Any]:
-        """By output, as statistics.json has columns."""
+        """The distribution by output, in the format of statistics.json."""
         return {name: column.to_json() for name, column in self.columns.items()}
 
 
 def _to_record(column: Numbers | CategoricalStatistics) -> dict[str, Any]:
     plain = vars(column).copy()
     if isinstance(column, Numbers):
-        # JSON has no infinity, which the extremes of no values are.
+        # JSON has no infinity, the extreme of an empty column.
         extremes = {} if column.count else {"minimum": None, "maximum": None}
         return {**plain, **extremes, "cells": column.cells.tolist(), "rows": column.rows.tolist()}
     sketch = column.sketch
@@ -151,7 +151,7 @@ def _from_record(plain: Mapping[str, Any]) -> Numbers | CategoricalStatistics:
 
 
 def against_training(predicted: Mapping[str, Any], label: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How far predictions are from the label of the training data; None where these cannot be compared.
+    """The distance of predictions from the label of the training data; None if they cannot be compared.
 
     Args:
         predicted: `Distribution.to_json()` of the output that predicts the label.
@@ -166,5 +166,5 @@ def against_training(predicted: Mapping[str, Any], label: Mapping[str, Any]) -> 
 
 
 def _quantiles_apart(predicted: Mapping[str, Any], label: Mapping[str, Any]) -> list[float]:
-    """Each predicted quantile less that of the label, in the label's unit."""
+    """Each predicted quantile minus that of the label, in the label's unit."""
     return [a - b for a, b in zip(predicted["quantiles"], label["quantiles"], strict=True)]

@@ -1,4 +1,4 @@
-"""What the parts of the input are scored with, and what came of each: plain values that travel between processes."""
+"""Part results: the job and the result of each part of the input, as values sent between processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from headrace.core.sources.source import Rows
 if TYPE_CHECKING:
     from headrace.core.scoring.answered import Scored
 
-# Faults of a part that go along with its account, to be shown where the budget is spent.
+# Maximum faults in a part's result, for the error when the budget is exceeded.
 EXAMPLES = 3
 WORK = ".work"
 _RECORDS_AT_ONCE = 16
@@ -35,22 +35,22 @@ _MOST_THREADS = 4
 
 
 class Scores(Protocol):
-    """What scores rows: a model in this process, or one behind an endpoint. Safe to use from several threads."""
+    """Scorer of rows: a model in this process or at an endpoint. Safe to use from several threads."""
 
     @property
     def takes(self) -> Takes:
-        """What it takes and gives, and from which columns."""
+        """The model's inputs, outputs and columns."""
 
     @property
     def model_version(self) -> str:
-        """Which model it is."""
+        """The model's version."""
 
     def score(self, rows: Rows) -> Scored:
-        """Predictions for rows, each of which comes out with one or quarantined."""
+        """Scores rows; each row is either predicted or quarantined."""
 
 
 class ScorerSource(Protocol):
-    """How each process comes by its scorer; it is sent to workers."""
+    """Source of each process's scorer; it is sent to workers."""
 
     def load(self) -> Scores:
         """The scorer of this process, which is loaded at the first call."""
@@ -64,7 +64,7 @@ _LOCK = threading.Lock()
 
 
 def load_once(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
-    """The scorer of this process that comes from `source`, which is made at the first call."""
+    """The scorer of this process from `source`, created at the first call."""
     with _LOCK:
         if source not in _LOADED:
             _LOADED[source] = make()
@@ -73,7 +73,7 @@ def load_once(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
 
 @dataclass(frozen=True)
 class Model:
-    """A SavedModel to be loaded: what `scorer.Scorer` takes, `inputs` as pairs where they are named."""
+    """A SavedModel to load: the arguments of `scorer.Scorer`, with named `inputs` as pairs."""
 
     model: str
     signature: str = "serving_default"
@@ -94,7 +94,7 @@ class Model:
         constants: Mapping[str, Any] | None = None,
         **others: Any,
     ) -> Self:
-        """With inputs and constants as `Scorer` takes them."""
+        """Converts inputs and constants to the arguments of `Scorer`."""
         others["constants"] = tuple((constants or {}).items())
         if isinstance(inputs, Mapping):
             fed = tuple((name, of if isinstance(of, str) else tuple(of)) for name, of in inputs.items())
@@ -102,7 +102,7 @@ class Model:
         return cls(model, inputs=None if inputs is None else tuple(inputs), **others)
 
     def load(self) -> Scores:
-        """The model, loaded once in a process."""
+        """The model, loaded once per process."""
         return load_once(self, self._scorer)
 
     def _scorer(self) -> Scores:
@@ -126,16 +126,16 @@ class Model:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What every worker needs to know.
+    """Job description for all workers.
 
     Attributes:
-        scorer: where it comes from.
-        sink: what predictions are written as.
-        folder: where the artifact is made.
+        scorer: source of the scorer.
+        sink: output format of the predictions.
+        folder: folder of the artifact in progress.
         partition_by: the column whose values are folders, or "".
-        batch_rows: rows that are scored at once; 0 finds it by measuring.
-        scoring_threads: batches of a part that are scored at once; 0 follows from the worker's cores.
-        shows_progress: workers are on this machine, and leave there how far they are.
+        batch_rows: rows per batch; 0 measures the fastest size.
+        scoring_threads: number of a part's batches scored in parallel; 0 depends on the worker's cores.
+        shows_progress: whether workers are on this machine, and write their progress there.
     """
 
     scorer: ScorerSource
@@ -147,38 +147,38 @@ class StageContext:
     shows_progress: bool = False
 
     def batcher(self) -> Batcher:
-        """Decides how many rows a scorer is given at a time; a process needs one."""
+        """The batcher, which chooses the rows per call; one per process."""
         if not self.batch_rows:
             return Batcher()
-        # A size that was asked for stays, however long a batch of it takes.
+        # A requested size is not changed, however slow its batches are.
         size = self.batch_rows
         return Batcher(BatchLimits(start=size, smallest=size, largest=size, seconds=math.inf))
 
     @property
     def threads(self) -> int:
-        """Batches of a part that this worker scores at once."""
+        """Number of a part's batches that this worker scores in parallel."""
         return self.scoring_threads or default_threads()
 
     @property
     def work(self) -> str:
-        """Where workers leave what is not published."""
+        """Folder of the workers' unpublished files."""
         return storage.join(self.folder, WORK)
 
 
 @dataclass(frozen=True)
 class PartResult:
-    """What came of a part.
+    """Result of a part.
 
     Attributes:
         part: its index.
-        rows: read, refused ones too.
-        batches: that were scored.
+        rows: rows read, including refused ones.
+        batches: batches scored.
         written: files of predictions, in order.
-        reasons: rows in quarantine, by reason.
-        examples: the first of them, as (row, message).
-        columns: of the predictions, as (name, type); () where there are none.
-        distribution: of the predictions.
-        error: what ended it; then nothing else counts.
+        reasons: quarantined rows, by reason.
+        examples: the first quarantined rows, as (row, message).
+        columns: columns of the predictions, as (name, type); () without predictions.
+        distribution: distribution of the predictions.
+        error: the error that ended the part; all else is then invalid.
         rules: rows that broke a rule of the Model.
     """
 
@@ -195,7 +195,7 @@ class PartResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """As the job's counters count it."""
+        """The part's values of the job's counters."""
         return {
             "rows": self.rows,
             "batches": self.batches,
@@ -205,7 +205,7 @@ class PartResult:
         }
 
     def write(self, context: StageContext) -> None:
-        """Puts it on record in the work folder; a second try writes the same again."""
+        """Writes it to the work folder; a retry writes the same file again."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "distribution"}
         plain["written"] = [dataclasses.asdict(file) for file in self.written]
         plain["distribution"] = self.distribution.to_record()
@@ -214,10 +214,10 @@ class PartResult:
 
     @classmethod
     def read(cls, context: StageContext, part: int) -> Self:
-        """What `write` put on record.
+        """Reads the file of `write`.
 
         Raises:
-            PlatformError: it is not there.
+            PlatformError: the file does not exist.
         """
         uri = record_uri(context, part)
         try:
@@ -233,7 +233,7 @@ class PartResult:
 
 
 def default_threads() -> int:
-    """Batches to be scored at once: whole batches side by side leave fewer cores idle than the threads of one do."""
+    """Number of parallel batches: parallel batches leave fewer cores idle than the threads of one batch."""
     return min(_MOST_THREADS, _cores())
 
 
@@ -242,23 +242,23 @@ def _cores() -> int:
 
 
 def record_uri(context: StageContext, part: int) -> str:
-    """Where what came of a part is on record."""
+    """Path of a part's result."""
     return storage.join(context.work, f"result-{part:06d}.json")
 
 
 def quarantine_uri(context: StageContext, part: int) -> str:
-    """Where the rows of a part wait that went to quarantine."""
+    """Path of a part's quarantined rows."""
     return storage.join(context.work, f"quarantine-{part:06d}.jsonl")
 
 
 def read_results(context: StageContext, parts: Sequence[int]) -> list[PartResult]:
-    """What came of these parts, in their order."""
+    """The results of these parts, in order."""
     with ThreadPoolExecutor(_RECORDS_AT_ONCE) as pool:
         return list(pool.map(lambda part: PartResult.read(context, part), parts))
 
 
 def metrics_of(results: Sequence[PartResult]) -> dict[str, int]:
-    """What the job's counters come to."""
+    """The sums of the job's counters."""
     total: Counter[str] = Counter()
     for result in results:
         total.update(result.counts)

@@ -1,4 +1,4 @@
-"""Scores rows with the model at hand, part by part: in this process, or in the workers of a Beam runner."""
+"""Batch scoring with a local model, by part: in this process, or in the workers of a Beam runner."""
 
 from __future__ import annotations
 
@@ -52,23 +52,22 @@ def score(
     notes: Sequence[str] = (),
     rows: int | None = None,
 ) -> ScoreResult:
-    """Turns rows into a Predictions artifact, which appears whole at `config.output` or not at all.
+    """Scores rows to a Predictions artifact, which is written atomically to `config.output`.
 
-    The same rows, model and sink give the same files with the same bytes, on any runner, however often a part of the
-    work is done again.
+    The same rows, model and sink give the same files with the same bytes, on any runner, with any retries.
 
     Args:
-        config: which model, where from, where to, and how.
-        report: told how many rows have been scored.
-        source: where each process comes by its scorer; by default it loads `config.model`.
-        approach: what the manifest says of how the predictions were made.
-        notes: what else it says of that.
-        rows: how many there must be, where that is known.
+        config: model, input, output and options.
+        report: called with the number of rows scored.
+        source: source of each process's scorer; by default it loads `config.model`.
+        approach: execution mode, for the manifest.
+        notes: further remarks for the manifest.
+        rows: the expected number of rows, if known.
 
     Raises:
-        DataError: nothing is there to be read, a column is missing, too many files are damaged, there are not `rows`
-            rows, or the quarantine budget is spent.
-        UsageError: no such model, or the output cannot be written.
+        DataError: there are no rows, a column is missing, too many files are damaged, the number of rows is not `rows`,
+            or the quarantine budget is exceeded.
+        UsageError: the model does not exist, or the output cannot be written.
         PlatformError: the disk, the service or the model failed.
     """
     config.check_output()
@@ -136,11 +135,11 @@ def score(
 
 
 def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[Part]:
-    """The parts of the input, once every file that can be read is known to have the columns that are needed."""
+    """The parts of the input, after a check that all readable files have the required columns."""
     columns: list[str] | None = None
     prepare = Prepare.of_model(config.model)
     for path in paths:
-        # What is wrong with a damaged file turns up again when its part is scored.
+        # The error of a damaged file occurs again when its part is scored.
         with contextlib.suppress(UnreadableFile):
             columns = columns_of(Part(0, path, csv=config.csv, prepare=prepare), scorer, config.partition_by)
     # A table has been named, or a query's result, which is not to be asked for twice.
@@ -152,7 +151,7 @@ def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[
 def _run(
     config: ScoreConfig, context: StageContext, parts: Sequence[Part], scorer: Scores, report: Progress
 ) -> tuple[list[PartResult], Mapping[str, int]]:
-    """What came of the parts, up to one that ends the work, and what was counted."""
+    """The results of the parts, up to one that ends the work, and the counters."""
     if config.runner is not None:
         from headrace.components.score.batch.beam_job import run_parts
 

@@ -1,7 +1,7 @@
-"""Scores one part of the input: reading, the model and writing overlap, and what comes of it depends on the part alone.
+"""Part scoring: reading, the model and writing overlap; the result depends only on the part.
 
-It is the unit of work of every approach: a part is read, scored and written whole by one worker, so that rows never
-move between workers, and a part that is tried again writes the same files again.
+A part is the unit of work of every approach: one worker reads, scores and writes all of it, so rows are never sent
+between workers, and a retried part writes the same files again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from headrace.core.rules.counts import RuleCounts
 from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
 
-# Batches that wait between two stages.
+# Maximum batches queued between two stages.
 _WAITING = 2
 
 
 class _Batch(NamedTuple):
-    """A batch on its way to the writer: what was scored, rows read, and the column that partitions what is kept."""
+    """A batch for the writer: the scored rows, the number of rows read, and the partition column."""
 
     scored: Any
     rows: int
@@ -44,14 +44,14 @@ def score_part(
     """Reads, scores and writes a part.
 
     Args:
-        job: with what.
-        part: of the input.
-        scorer: of this process.
-        batcher: of this process: how many rows the scorer is given at a time, which changes no byte.
-        tell: told how many rows have been scored so far.
+        job: the job description.
+        part: the part.
+        scorer: this process's scorer.
+        batcher: this process's batcher: chooses the rows per call, which changes no byte.
+        tell: called with the number of rows scored so far.
 
     Returns:
-        What came of it; an error of ours is in it, because an exception loses its type in a runner.
+        The result, including a HeadraceError, because an exception loses its type in a runner.
     """
     try:
         with closing(ahead(_scored(context, part, scorer, batcher), _WAITING)) as scored:
@@ -61,12 +61,12 @@ def score_part(
 
 
 def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
-    """The columns that are read of a part: those that the scorer takes and its file has, and the partitions'.
+    """The columns of a part to read: the scorer's columns that the file has, and the partition column.
 
-    Where rows are prepared, those that they are prepared from too.
+    With a prepare function, also its input columns.
 
     Raises:
-        DataError: a column is not there that must be, or stands there twice.
+        DataError: a required column is missing, or a column is repeated.
     """
     try:
         available = [name for name, _ in source_of(part.path, part.csv).columns(part.path, scorer.takes.columns)]
@@ -114,7 +114,7 @@ def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher)
             )
         return _Batch(scored, rows.count, _partition(context, rows, scored))
 
-    # A prepare function is given columns as their format types them.
+    # A prepare function gets columns with the types of their format.
     coded = scorer.takes.texts - {context.partition_by} if part.prepare is None else ()
     with closing(ahead(read_part(part, columns, batcher.limits.largest, coded), _WAITING)) as read:
         batches = (batch for rows in read for batch in split(rows, batcher.rows))
@@ -132,7 +132,7 @@ def _partition(context: StageContext, rows: Rows, scored: Any) -> pa.Array | Non
 def _write(
     context: StageContext, part: Part, scorer: Scores, batches: Iterable[_Batch], tell: Callable[[int], None]
 ) -> PartResult:
-    """Writes what was scored, and accounts for it."""
+    """Writes the predictions, and counts the rows."""
     outputs = [output.name for output in scorer.takes.outputs]
     rows = count = 0
     reasons: Counter[str] = Counter()
@@ -176,7 +176,7 @@ def _write(
 
 
 class _Quarantine:
-    """The file of a part's rows that went to quarantine, begun at the first of them."""
+    """The file of a part's quarantined rows, created at the first one."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -197,4 +197,4 @@ class _Quarantine:
 
 
 def _nobody(rows: int) -> None:
-    """Is told nothing."""
+    """Ignores the progress."""

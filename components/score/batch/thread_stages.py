@@ -1,4 +1,4 @@
-"""Lets the stages of work on a stream overlap: each has a thread, and a few items wait between two of them."""
+"""Thread stages: overlaps the stages of a stream, each in a thread, with a short queue between two stages."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ class _End:
 
 
 def ahead(items: Iterable[Item], waiting: int) -> Generator[Item, None, None]:
-    """The items, made by a thread of its own that is at most `waiting` of them ahead.
+    """The items, produced by a separate thread that is at most `waiting` items ahead.
 
-    An error of the maker is raised where the items are taken. The maker ends when they are no longer taken, which
-    whoever takes them says by closing this generator.
+    An error of the producer is raised in the consumer. The producer ends when the consumer closes this generator.
     """
     ready: queue.Queue[Item | _End] = queue.Queue(waiting)
     stopped = threading.Event()
@@ -67,7 +66,7 @@ def ahead(items: Iterable[Item], waiting: int) -> Generator[Item, None, None]:
 
 
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
-    """What `work` makes of each item, in the items' order, on as many threads."""
+    """The results of `work` on each item, in the items' order, on a number of threads."""
     if threads == 1:
         yield from map(work, items)
         return
@@ -76,7 +75,7 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
         try:
             for item in items:
                 pending.append(pool.submit(work, item))
-                # One more than there are threads, so that none waits for an item to be taken.
+                # One more than the number of threads, so that no thread waits for the consumer.
                 if len(pending) > threads:
                     yield pending.popleft().result()
             while pending:

@@ -1,4 +1,4 @@
-"""What a Model artifact tells of what it was trained on; a bare SavedModel tells nothing."""
+"""Training facts of a Model artifact; a bare SavedModel has none."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PREDICTION = "prediction"
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What the model was trained on.
+    """Facts about the model's training.
 
     Attributes:
         problem: the Problem's name, or None.
-        quarantine_budget: the share of rows that the Problem lets go to quarantine.
-        no_rows: what a run does whose data has no rows: skip or refuse.
-        label: its statistics in the training data, as statistics.json has a column; None where they are not known.
+        quarantine_budget: the Problem's maximum fraction of quarantined rows.
+        no_rows: behavior of a run whose data has no rows: skip or refuse.
+        label: the label's statistics in the training data, as in statistics.json; None if unknown.
     """
 
     problem: str | None = None
@@ -35,7 +35,7 @@ class TrainingFacts:
 
     @classmethod
     def read(cls, model: str) -> Self:
-        """Of a Model artifact, of the live one of an Endpoint folder, or of anything else, which tells nothing.
+        """The facts of a Model artifact, or of the live one of an Endpoint folder; empty for anything else.
 
         Raises:
             DataError: its files are damaged.
@@ -64,7 +64,7 @@ class TrainingFacts:
             ) from error
 
     def compared(self, distribution: Mapping[str, Any]) -> dict[str, Any] | None:
-        """How far the predictions are from the label; None where that is not known.
+        """The distance of the predictions from the label; None if unknown.
 
         Args:
             distribution: of the predictions, as `Distribution.to_json` gives it.

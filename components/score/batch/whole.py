@@ -16,16 +16,16 @@ from headrace.core.scoring.whole import answer_whole
 from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part, Rows
 
-# Rows that are read at once; the same each time, so that rows are found again by where they begin.
+# Rows per read; always the same, so that rows are identified by their start.
 READ_ROWS = 1 << 14
 
 
 class WholeInput:
-    """Scores of an input that were made in one call; gives each batch of its rows theirs.
+    """Predictions for an input made in one call; returns those of each batch of its rows.
 
     Attributes:
-        takes: what the model takes and gives.
-        model_version: which model it is.
+        takes: the model's inputs and outputs.
+        model_version: the model's version.
     """
 
     def __init__(self, scorer: Scorer, parts: Sequence[Part], partition_by: str) -> None:
@@ -37,7 +37,7 @@ class WholeInput:
             partition_by: the column whose values are folders, or "".
 
         Raises:
-            DataError: there are more than WHOLE_ROWS rows, their lists are of several lengths, or the model fails.
+            DataError: there are more than WHOLE_ROWS rows, their lists have different lengths, or the model fails.
             PlatformError: the model fails for a reason that is not in the rows.
         """
         self._scorer = scorer
@@ -56,16 +56,16 @@ class WholeInput:
 
     @property
     def takes(self) -> Takes:
-        """What the model takes and gives, and from which columns."""
+        """The model's inputs, outputs and columns."""
         return self._scorer.takes
 
     @property
     def model_version(self) -> str:
-        """Which model it is."""
+        """The model's version."""
         return self._scorer.model_version
 
     def score(self, rows: Rows) -> Scored:
-        """The predictions for rows as they were read.
+        """The predictions for rows as read.
 
         Raises:
             UnreadableFile: their file is damaged.
@@ -96,7 +96,7 @@ class WholeInput:
                             fix="Score fewer rows at a time, or export a model whose rows are independent",
                         )
             except UnreadableFile as error:
-                # When its part is written, it is put aside whole.
+                # It is quarantined as a whole when its part is written.
                 self._damaged[part.index] = error
                 continue
             yield from found
@@ -104,17 +104,17 @@ class WholeInput:
 
 @dataclass(frozen=True)
 class WholeSource:
-    """Where the parts' scorer comes from, in this process; it is not sent to workers."""
+    """Source of the parts' scorer in this process; it is not sent to workers."""
 
     scores: Scores
 
     def load(self) -> Scores:
-        """The scores that were made."""
+        """The predictions made."""
         return self.scores
 
 
 def whole_input(model: Model, parts: Sequence[Part], partition_by: str) -> WholeInput:
-    """The scores of all parts, made by a model that is given all rows at once."""
+    """The predictions for all parts, by a model that gets all rows in one call."""
     scorer = model.load()
     assert isinstance(scorer, Scorer)
     return WholeInput(scorer, parts, partition_by)

@@ -22,7 +22,7 @@ _MEMORY_UNKNOWN = 1 << 30
 
 
 def prefetched(batch_bytes: int, memory_bytes: int | None) -> int:
-    """Batches made ahead: 64 where they take less than a hundredth of the free memory, two at least."""
+    """Number of prefetched batches: 64 if they use less than 1 % of the free memory, and at least 2."""
     budget = (_MEMORY_UNKNOWN if memory_bytes is None else memory_bytes) * _PREFETCH_SHARE
     return int(min(64, max(2, budget // max(1, batch_bytes))))
 
@@ -35,10 +35,10 @@ class Batches:
         shards: what is read.
         prepared: raw rows -> prepared rows.
         blocks: a dataset of prepared rows in their order.
-        batch_size: rows a batch, over all workers.
-        deterministic: whether the order of batches is kept where it costs.
-        row_bytes: of a prepared row.
-        memory_bytes: main memory that is free; None if it is not known.
+        batch_size: rows per batch, over all workers.
+        deterministic: whether the order of batches is kept even if that is slower.
+        row_bytes: size of a prepared row, in bytes.
+        memory_bytes: free main memory, in bytes; None if unknown.
     """
 
     shards: Shards
@@ -76,9 +76,9 @@ class Batches:
         return alone.streamed(start_step, 0, 1)
 
     def gathered(self, rows: Callable[[Any], Rows], order: Any, start_step: int, worker: int, workers: int) -> Any:
-        """Batches of rows that are held: numbers -> rows, in an order of orders.py."""
+        """Batches of cached rows: numbers -> rows, in an order of row_order.py."""
         size = self._size(workers)
-        # Several batches are gathered at once: for small ones, what a call costs is most of what a batch costs.
+        # Several batches are gathered at once: for small ones, the fixed cost of a call dominates.
         joined = max(1, _GATHERED_ROWS // self.batch_size)
 
         @tf.autograph.experimental.do_not_convert
@@ -92,10 +92,10 @@ class Batches:
             return self._finished(chosen.map(gather, num_parallel_calls=tf.data.AUTOTUNE).unbatch(), size)
 
     def filling(self, cache: str, split: Split, *, by_file_order: bool) -> CacheFill:
-        """Room for the rows, in the order of the first epoch or of the files."""
+        """The storage of the rows, in the order of the first epoch or of the files."""
         like = self.blocks.element_spec
 
-        # The threads that all datasets share may all be waiting for these very rows.
+        # All threads of the shared pool may be waiting for these rows.
         options = tf.data.Options()
         options.threading.private_threadpool_size = 2
 
@@ -111,7 +111,7 @@ class Batches:
         return CacheFill(InMemory(like) if cache == "memory" else OnDisk(like, split.rows), split, read)
 
     def filled(self, filling: CacheFill, order: str, start_step: int, worker: int, workers: int) -> Any:
-        """The first epoch as it is read, and what it left in `filling` from then on."""
+        """The first epoch as it is read, and from then on the rows stored in `filling`."""
         in_order = row_order.runs if order == "blocks_then_runs" else row_order.uniform
 
         def later(*place: int) -> Any:
@@ -141,7 +141,7 @@ class Batches:
         return self._finished(self._batched(first, worker, size), size).concatenate(rest)
 
     def _batched(self, blocks: Any, worker: int, size: int) -> Any:
-        """Blocks of rows as batches of static shape, of which a worker takes its part."""
+        """Blocks of rows as a worker's part of batches of static shape."""
 
         @tf.autograph.experimental.do_not_convert
         def own(*rows: Any) -> Rows:
@@ -169,7 +169,7 @@ class Batches:
 
 
 def _cut(rows: Any, batches: int, size: int) -> Rows:
-    """Rows as `batches` batches of `size`, or as one batch of static shape where `batches` is 0."""
+    """Rows as `batches` batches of `size`, or as one batch of static shape if `batches` is 0."""
 
     def shaped(column: Any) -> Any:
         return tf.reshape(column, [*([batches] if batches else []), size, *column.shape[1:]])

@@ -24,7 +24,7 @@ class BlockReader:
     """Reads blocks of rows, see `records.labelled`; strings as `Strings`, numbers as `NUMBERS`.
 
     Args:
-        problem: what was declared.
+        problem: the Problem.
         files: local paths of the shards, not compressed.
     """
 
@@ -40,9 +40,9 @@ class BlockReader:
         """In a dataset's function: the rows of a block.
 
         Args:
-            plan: gives the block's records.
+            plan: returns the block's records.
             which: tensors; `plan` is called with their values.
-            order: [rows] int32: row n of what is given is record `order[n]` of the block.
+            order: [rows] int32: row n of the result is record `order[n]` of the block.
         """
 
         def read(order: Any, *which: Any) -> Any:
@@ -74,13 +74,13 @@ class BlockReader:
         try:
             found = self._reader.read(runs, rows)
         except (DataError, OSError) as error:
-            # TensorFlow hands this on as an error of its own, and shows all that it follows from.
+            # TensorFlow wraps this in an error of its own, with the whole chain of causes.
             raise ValueError(str(error)) from None
         return found.numbers, found.codes, *_packed(found.values)
 
 
 def _packed(values: Sequence[Iterable[bytes]]) -> tuple[Any, Any]:
-    """Columns of values one after the other, and how many each has."""
+    """Columns of concatenated values, and the number of values of each."""
     columns = [list(column) for column in values]
     joined = np.array(list(itertools.chain.from_iterable(columns)) or [b""], np.object_)
     return joined, np.array([len(column) for column in columns], np.int32)

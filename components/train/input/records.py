@@ -33,8 +33,8 @@ def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
     """The features, the label and the weight of parsed rows.
 
     Args:
-        problem: what was declared.
-        columns: features, label and weight by name, as they are in the records.
+        problem: the Problem.
+        columns: features, label and weight by name, as in the records.
 
     Returns:
         The features by name, [rows] float32 (missing: NaN) or string (missing: ""); the labels, [rows] float32 for
@@ -108,7 +108,7 @@ def after_place(dataset: Any, begin: int) -> Any:
 
 
 def row_bytes(blocks: Any) -> int:
-    """Bytes that a row of the dataset `blocks` takes in memory; of strings, about."""
+    """Memory of a row of the dataset `blocks`, in bytes; approximate for strings."""
     size = 0
     for tensor in tf.nest.flatten(blocks.element_spec):
         width = int(np.prod([length or 1 for length in tensor.shape[1:]], dtype=np.int64))
@@ -118,9 +118,9 @@ def row_bytes(blocks: Any) -> int:
 
 @contextmanager
 def reading(split: Split) -> Iterator[None]:
-    """Turns what TensorFlow says about a damaged shard into one of our errors."""
+    """Translates TensorFlow's error about a damaged shard."""
     try:
         yield
     except suspect_errors() as error:
-        # Nothing but reading is done there: where each is whole, they hold what was not declared.
+        # Only reading happens there: if all shards are complete, they hold undeclared values.
         raise damage_of(split) or unreadable(", ".join(split.files), said_by(error)) from error

@@ -20,7 +20,7 @@ def load(blocks: Any, split: Split) -> Rows:
     """All rows of a dataset of blocks, in memory.
 
     Raises:
-        DataError: a shard is damaged, or the rows are not as many as the manifest says.
+        DataError: a shard is damaged, or the number of rows differs from the manifest.
     """
     with reading(split), tf.device("CPU:0"):
         rows: Rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *blocks)
@@ -31,29 +31,29 @@ def load(blocks: Any, split: Split) -> Rows:
 
 
 class Store(Protocol):
-    """Where blocks of flattened rows are put, and rows taken from."""
+    """Storage of blocks of flattened rows, from which rows are gathered."""
 
     def put(self, number: int, columns: Sequence[Any]) -> None:
-        """Keeps block `number`: 16,384 rows, but for the last."""
+        """Stores block `number`: 16,384 rows, except for the last block."""
 
     def seal(self) -> None:
-        """All blocks are there."""
+        """Completes the storage after all blocks are stored."""
 
     def gather(self, chosen: Any) -> Any:
-        """In a dataset's function, once all are there: the rows of these numbers, in this order."""
+        """In a dataset's function, after all blocks are stored: the rows with these numbers, in this order."""
 
 
 class InMemory:
-    """Blocks as they are, and packed once all are there.
+    """Blocks in memory, packed after all are stored.
 
     Args:
-        like: what a block of rows is.
+        like: specification of a block of rows.
     """
 
     def __init__(self, like: Any) -> None:
         self._packing = Packing(like)
         self._blocks: dict[int, list[Any]] = {}
-        # A dataset is traced before there are rows: it reads what they will be assigned to.
+        # A dataset is traced before there are rows: it reads the variables that are assigned later.
         with tf.device("CPU:0"):
             self._packed = [
                 tf.Variable(tf.zeros([0, *spec.shape[1:]], spec.dtype), shape=spec.shape, trainable=False)
@@ -73,7 +73,7 @@ class InMemory:
         return self._packing.gather(self._packed, chosen)
 
     def _columns(self) -> Iterator[Any]:
-        """Each column whole; its pieces go when it stands, since both together are twice the rows."""
+        """Joins each column, and then releases its pieces, because both together use twice the memory."""
         order = sorted(self._blocks)
         for place in range(len(self._blocks[order[0]])):
             yield tf.concat([self._blocks[number][place] for number in order], axis=0)
@@ -82,14 +82,14 @@ class InMemory:
 
 
 class OnDisk:
-    """A file without a name, which goes when the process does, of one record of fixed width a row.
+    """An unlinked file, removed when the process ends, with one record of fixed width per row.
 
-    Strings are kept as numbers; each different one is in memory once.
+    Strings are stored as numbers; each distinct string is in memory once.
 
     Args:
-        like: what a block of rows is.
-        rows: how many there will be.
-        folder: where the file is; the system's own for temporary files by default.
+        like: specification of a block of rows.
+        rows: number of rows.
+        folder: the file's folder; by default the system's folder for temporary files.
     """
 
     def __init__(self, like: Any, rows: int, folder: str | None = None) -> None:
@@ -102,7 +102,7 @@ class OnDisk:
             (f"f{place}", np.int32 if place in self._strings else column.dtype.as_numpy_dtype, tuple(column.shape[1:]))
             for place, column in enumerate(specification)
         ]
-        # What is mapped stays until nothing refers to it.
+        # A mapping exists until nothing refers to it.
         with tempfile.TemporaryFile(prefix="headrace-", dir=folder) as file:
             self._records = np.memmap(file, np.dtype(fields), "w+", shape=(rows,))
 
@@ -138,12 +138,12 @@ class OnDisk:
 
 
 class CacheFill:
-    """A store that fills while the first epoch passes by, and then answers for it.
+    """A store that is filled during the first epoch, and read from then on.
 
     Args:
-        store: where rows are kept.
-        split: what is read; its rows are counted.
-        read: numbers of blocks that are there -> (number, rows) of the others.
+        store: the storage of the rows.
+        split: the split; its rows are counted.
+        read: numbers of stored blocks -> (number, rows) of the others.
     """
 
     def __init__(self, store: Store, split: Split, read: Callable[[set[int]], Iterable[Any]]) -> None:
@@ -153,16 +153,16 @@ class CacheFill:
         self._sealed = False
 
     def keep(self, number: Any, rows: Rows) -> None:
-        """In a dataset's function: keeps a block."""
+        """In a dataset's function: stores a block."""
         tf.py_function(self._keep, [number, *tf.nest.flatten(rows)], Tout=[])
 
     def gather(self, chosen: Any) -> Rows:
-        """In a dataset's function: the rows of these numbers, which `once_complete` gave."""
+        """In a dataset's function: the rows with these numbers, which `once_complete` yielded."""
         rows: Rows = self._store.gather(chosen)
         return rows
 
     def once_complete(self, numbers: Any) -> Any:
-        """A dataset of numbers of rows, whose first is given once all rows are there; what did not pass by is read."""
+        """A dataset of row numbers that starts when all rows are stored; blocks missed by the first epoch are read."""
 
         def complete(number: Any) -> Any:
             tf.py_function(self.complete, [], Tout=[])
@@ -171,10 +171,10 @@ class CacheFill:
         return tf.data.Dataset.range(1).map(complete).flat_map(lambda _: numbers)
 
     def complete(self) -> None:
-        """Reads what did not pass by.
+        """Reads the blocks that the first epoch missed.
 
         Raises:
-            DataError: a shard is damaged, or the rows are not as many as the manifest says.
+            DataError: a shard is damaged, or the number of rows differs from the manifest.
         """
         with self._lock:
             if self._sealed:

@@ -32,7 +32,7 @@ class Shards:
     """Shards of TFRecords.
 
     Attributes:
-        problem: what was declared.
+        problem: the Problem.
         files: local paths.
         rows: of each.
         seed: of the shuffling, in [0, 2**63).
@@ -65,12 +65,12 @@ class Shards:
         return tf.data.Dataset.range(self._blocks).map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def blocks(self, place: int, epochs: int | None = None) -> Any:
-        """A dataset of (block's number within its epoch, `Rows`) from a place of the stream on.
+        """A dataset of (block's number within its epoch, `Rows`), from a place of the stream.
 
         Args:
-            place: a row of the stream, counted through all epochs. The first block is the one that holds it, from its
+            place: a row of the stream, counted through all epochs. The first block is the one with this row, from its
                 beginning.
-            epochs: how many are given, the first counted even if it begins in its middle; None for no end.
+            epochs: number of epochs, including an incomplete first one; None for an endless dataset.
         """
         first, within = divmod(place, self.total)
         begun = within // BLOCK_ROWS
@@ -78,7 +78,7 @@ class Shards:
         numbers = tf.data.Dataset.range(first * self._blocks + begun, end)
         reader, total, blocks = self._reader, self.total, self._blocks
 
-        # Blocks are read out of order by a few: of two epochs at once, not of more.
+        # Blocks are read slightly out of order: from at most two epochs at once.
         @lru_cache(maxsize=2)
         def plan(order: tuple[int, ...]) -> _Plan:
             return _Plan.interleaved(self.rows, order)
@@ -95,7 +95,7 @@ class Shards:
         return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def own(self, worker: int, workers: int) -> Shards:
-        """The shards of one worker: dealt out so that the workers' rows are as equal as may be."""
+        """The shards of one worker, assigned so that the workers' numbers of rows are as equal as possible."""
         shares: list[list[int]] = [[] for _ in range(workers)]
         for shard in sorted(range(len(self.files)), key=lambda shard: -self.rows[shard]):
             min(shares, key=lambda share: (sum(self.rows[one] for one in share), shares.index(share))).append(shard)
@@ -105,7 +105,7 @@ class Shards:
 
     @property
     def decoder(self) -> str:
-        """What decodes records, and why where it is the slower one; to be read by people."""
+        """Describes the decoder of records, with the reason if it is the slower one."""
         return f"numpy, because the C code is not used: {native.absence()}" if native.library() is None else "C"
 
     @cached_property
@@ -122,13 +122,13 @@ class Shards:
         return tf.random.experimental.stateless_shuffle(tf.range(len(self.files)), seeds)
 
     def _shuffled(self, rows: Any, epoch: Any, block: Any) -> Any:
-        # Blocks of one epoch are told apart in the upper half of the second seed.
+        # The upper half of the second seed distinguishes the blocks of one epoch.
         seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64) + block * (1 << 32)])
         return tf.random.experimental.stateless_shuffle(rows, seeds)
 
 
 class _Plan:
-    """A sequence of records, of which blocks are asked for."""
+    """A sequence of records, read by block."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
         # An epoch of many rows has millions of pieces.

@@ -53,21 +53,21 @@ SHUFFLES: dict[Order, str] = {
     ),
     "blocks": f"every epoch: shards in a new order, 8 of them mixed, rows permuted within blocks of {BLOCK_ROWS}",
 }
-# Of the memory that is free: blocks and the columns joined from them exist at once, and the model needs its share.
+# Fraction of free memory: blocks and the columns joined from them exist at once, and the model needs memory too.
 _CACHE_SHARE = 0.25
 _CACHE_BYTES_UNKNOWN = 1 << 30
 _DISK_SHARE = 0.5
-# Shards of so few bytes are read in about a second: a uniform first epoch is worth that.
+# Shards up to this size in bytes are read in about a second, which a uniform first epoch is worth.
 _READ_FIRST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where rows are kept, and why there.
+    """Place of the row cache, with the reason.
 
     Attributes:
         cache: "memory", "disk" or "none".
-        why: the reason, to be read by people.
+        why: the reason, as text.
     """
 
     cache: Cache
@@ -76,17 +76,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Source:
-    """What the training loop reads.
+    """Input of the training loop.
 
     Attributes:
         stream: see `batches`.
         eval_blocks: an iterable of `Rows` over the eval split, the same at each pass.
         eval_labels: [rows] labels of the eval split.
         eval_weights: [rows] sample weights of the eval split; None without.
-        place: where the train split is kept.
-        order: in which order it is trained on; a run that is resumed asks for the same.
-        sharding: "file" or "record": what several workers share it by.
-        decoder: what decodes the records of the train split, to be read by people.
+        place: the place of the train split's cache.
+        order: the row order of training; a resumed run requires the same order.
+        sharding: "file" or "record": the unit by which workers share the split.
+        decoder: description of the decoder of the train split's records.
     """
 
     stream: Callable[[int, int, int], Any]
@@ -99,32 +99,32 @@ class Source:
     decoder: str
 
     def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
-        """An endless dataset of `Rows`, shuffled, from a step on.
+        """An endless dataset of shuffled `Rows`, from a step.
 
-        By record, the workers' batches one below the other are the batch that one worker alone would get. By file,
-        each worker has a stream of its own, of its own shards.
+        By record, the workers' concatenated batches are the batch of a single worker. By file, each worker has its own
+        stream of its own shards.
 
         Args:
-            start_step: the first step whose batch is given, from 0.
-            worker, workers: whose part of each batch. Each has the same number of rows.
+            start_step: the step of the first batch, from 0.
+            worker, workers: the worker's index and the number of workers; all have the same number of rows per batch.
 
         Raises:
-            UsageError: the rows of a batch cannot be divided among so many workers.
+            UsageError: the rows of a batch cannot be divided equally among the workers.
         """
         return self.stream(start_step, worker, workers)
 
     @property
     def cached(self) -> bool:
-        """Whether the train split is kept at all."""
+        """Whether the train split is cached."""
         return self.place.cache != "none"
 
     @property
     def shuffle(self) -> str:
-        """How well it is shuffled, to be read by people."""
+        """Describes the shuffling."""
         return SHUFFLES[self.order]
 
     def to_json(self) -> dict[str, Any]:
-        """For training.json."""
+        """The content for training.json."""
         by = {
             "record": "by record: every worker reads all shards and uses its rows of each batch",
             "file": "by file: every worker reads its own shards",
@@ -153,24 +153,24 @@ def open_source(
     workers: int = 1,
     agree: Callable[[float], float] = float,
 ) -> Source:
-    """Opens the train and eval splits, kept where they fit.
+    """Opens the train and eval splits, cached where they fit.
 
     Args:
-        problem: what was declared.
-        examples: what is read.
-        prepare: raw features by name -> what the loop gets; called while the dataset is traced.
-        batch_size: rows a batch, over all workers.
-        seed: of the shuffling.
-        memory_bytes: main memory that is free; None if it is not known.
-        wanted: where rows are to be kept, how workers share them, and whether their order matters.
-        order: that of the run that is resumed.
-        workers: that share the rows.
-        agree: gives the greatest of what the workers say. They may have room for their rows in different places, and
-            all of them take the order that each can.
+        problem: the Problem.
+        examples: the Examples.
+        prepare: raw features by name -> features for the loop; called while the dataset is traced.
+        batch_size: rows per batch, over all workers.
+        seed: seed of the shuffling.
+        memory_bytes: free main memory, in bytes; None if unknown.
+        wanted: the requested place of the cache, the sharding, and whether the order must be deterministic.
+        order: the order of the resumed run.
+        workers: number of workers that share the rows.
+        agree: returns the maximum over the workers' values. Their caches may be in different places; all workers use
+            an order that each of them supports.
 
     Raises:
         DataError: a shard is damaged.
-        UsageError: the rows do not fit where they are wanted, or the order is none.
+        UsageError: the rows do not fit in the requested place, or the order is not valid.
     """
     if order is not None and order not in get_args(Order):
         raise UsageError("the order of rows is wrong", expected=" or ".join(get_args(Order)), received=repr(order))
@@ -186,7 +186,7 @@ def open_source(
     disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
     place = choose_cache(wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes)
     order = order or order_of(place, train.size)
-    # A better place can give the order of a lesser one.
+    # A faster place can provide the order of a slower one.
     order = get_args(Order)[int(agree(get_args(Order).index(order)))]
     if order == "blocks":
         if place.cache != "none":
@@ -218,15 +218,15 @@ def open_source(
 
 
 def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int) -> Place:
-    """Where rows are kept: a pure function.
+    """Chooses the place of the cache: a pure function.
 
     Args:
         wanted: "auto", or a place.
-        needed: bytes of all rows.
-        memory_bytes, disk_bytes: what is free; None if it is not known.
+        needed: size of all rows, in bytes.
+        memory_bytes, disk_bytes: free memory and disk space, in bytes; None if unknown.
 
     Raises:
-        UsageError: they do not fit where they are wanted.
+        UsageError: the rows do not fit in the requested place.
     """
     free = {"memory": memory_bytes, "disk": disk_bytes}
     budget = {
@@ -255,10 +255,10 @@ def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes:
 
 
 def order_of(place: Place, shard_bytes: int) -> Order:
-    """The order of a run that is not resumed: a pure function.
+    """Chooses the order of a new run: a pure function.
 
     Args:
-        place: where its rows are kept.
+        place: the place of its cache.
         shard_bytes: size of the shards of the train split.
     """
     if place.cache == "memory":
@@ -276,7 +276,7 @@ def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Litera
                 received=f"--cache {place.cache}",
             )
         return "file"
-    # Reading is most of the work of a stream: that every worker did it all would be no gain.
+    # Reading dominates the work of a stream: workers would gain nothing if each of them read everything.
     enough = len(train.files) >= max(2, workers)
     return "file" if wanted.sharding == "auto" and place.cache == "none" and enough else "record"
 

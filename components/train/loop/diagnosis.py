@@ -18,10 +18,10 @@ from headrace.components.train.loop.run_state import RunState
 from headrace.components.train.loop.session import Batches, TrainSession
 from headrace.core.problem import Numeric, Problem
 
-# As far from its mean as no value of a usual column is.
+# A distance from the mean that values of a usual column do not have, in standard deviations.
 _EXTREME = 6.0
 _NAMED = 3
-# A user who waits for an error message has this much patience.
+# The maximum time that a user waits for an error message.
 _REPLAY_SECONDS = 20.0
 # The default model's normalized numbers, side by side, in the order of the problem's columns.
 _NUMBERS = "numeric"
@@ -33,9 +33,9 @@ class Extreme:
 
     Attributes:
         column: its name.
-        row: of the batch, from 0.
-        value: itself.
-        deviations: how many standard deviations it is away; infinity where it is not finite.
+        row: its row in the batch, from 0.
+        value: the value.
+        deviations: its distance from the mean in standard deviations; infinity if it is not finite.
     """
 
     column: str
@@ -52,14 +52,14 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is needed to look at a step again.
+    """The inputs for computing a step again.
 
     Attributes:
-        problem: what was declared.
+        problem: the Problem.
         statistics: by column name, as in statistics.json.
-        trainee: what was trained; its weights are others afterwards.
+        trainee: the trained model; its weights change.
         batches: the train split; `Source.batches`.
-        checkpoints: of the run, if it keeps any.
+        checkpoints: the run's checkpoints, if any.
     """
 
     problem: Problem
@@ -69,11 +69,11 @@ class Diagnosis:
     checkpoints: Checkpoints | None
 
     def explain(self, step: int, state: RunState) -> str:
-        """What is extreme in the batch of a step (from 0), and where gradients are not finite, to be read by people.
+        """Describes extreme values in the batch of a step (from 0), and gradients that are not finite.
 
         Args:
-            step: whose loss was not finite.
-            state: of the training at its last good call.
+            step: the step whose loss was not finite.
+            state: the state of the training at the last call with finite losses.
         """
         features, labels, *_ = next(iter(self.batches(step, 0, 1)))
         said = [describe(extremes(self.problem, self.statistics, features, labels))]
@@ -82,7 +82,7 @@ class Diagnosis:
         return ". ".join(text for text in said if text)
 
     def _go_back(self, step: int, state: RunState) -> bool:
-        """Trains again up to a step, where that is not far from a checkpoint; whether it did."""
+        """Trains again up to a step if it is not far from a checkpoint; returns whether it did."""
         found = self.checkpoints.newest(at_most=step) if self.checkpoints is not None else None
         if found is None or not state.step or self.trainee.core.compiled:
             return False
@@ -99,16 +99,16 @@ def extremes(
     """For each numeric column, its most extreme value in a batch; the most extreme column first.
 
     Args:
-        problem: what was declared.
+        problem: the Problem.
         statistics: by column name, as in statistics.json.
-        features: as the model takes them, [rows, ...] by name.
+        features: the model's features, [rows, ...] by name.
         labels: [rows].
     """
     found = []
     for name, values in _columns(problem, statistics, features, labels):
         mean, deviation = float(statistics[name]["mean"] or 0.0), float(statistics[name]["standard_deviation"] or 1.0)
         away = np.abs(values.astype(np.float64) - mean) / deviation
-        # A missing value is NaN as well; what is wrong with it shows in the gradients.
+        # A missing value is NaN too; if it causes the error, the gradients show it.
         finite_or_missing = np.isfinite(values) | np.isnan(values) & _optional(problem, name)
         away = np.where(finite_or_missing, np.nan_to_num(away, nan=0.0), np.inf)
         row = int(np.argmax(away))
@@ -117,7 +117,7 @@ def extremes(
 
 
 def describe(found: list[Extreme]) -> str:
-    """The extremes of a batch in words; of an ordinary batch, that it is one."""
+    """The extremes of a batch in words, or that the batch is ordinary."""
     named = [str(extreme) for extreme in found if extreme.deviations >= _EXTREME][:_NAMED]
     if named:
         return f"In the batch of that step, {'; '.join(named)}"
@@ -127,11 +127,11 @@ def describe(found: list[Extreme]) -> str:
 
 
 def gradients(trainee: TrainSession, features: Mapping[str, Any], labels: Any) -> str:
-    """Which rows of a batch have a loss, and which weights a gradient, that is not finite; in words.
+    """Describes the rows of a batch whose loss, and the weights whose gradient, is not finite.
 
     Args:
-        trainee: with the weights that met the batch.
-        features: as the model takes them, [rows, ...] by name.
+        trainee: the model with its weights before the step.
+        features: the model's features, [rows, ...] by name.
         labels: [rows].
     """
     variables = trainee.core.trainable_variables

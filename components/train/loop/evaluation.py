@@ -25,13 +25,13 @@ def evaluator(
 ) -> Callable[[], dict[str, float]]:
     """A function that measures `core` over the rows of `blocks`.
 
-    It gives "loss", the mean over the rows in the label's own unit, and `metrics`: those of METRICS that are named,
-    computed from the outputs of all rows as `headrace evaluate` does. Sample weights multiply a row's loss, see
-    `Criterion`, and weigh the metrics; class weights do neither, as in Keras.
+    It returns "loss", the mean over the rows in the label's own unit, and `metrics`, computed from the outputs of all
+    rows as by `headrace evaluate`. Sample weights multiply a row's loss (see `Criterion`), and weight the metrics;
+    class weights do neither, as in Keras.
 
     Args:
         core: a built Keras model.
-        objective: of the problem.
+        objective: the Problem's objective.
         blocks: an iterable of `records.Rows`, the same at each pass and in each process.
         criterion: the loss; None for the objective's.
         strategy: the tf.distribute.Strategy of which each replica takes a block in turn; None for one device.
@@ -47,7 +47,7 @@ def evaluator(
 
     on_one = tf.function(block_loss, autograph=False, reduce_retracing=True)
 
-    # Shapes are equal in every call: each replica's block is filled up to the first one's rows.
+    # Shapes are equal in every call: each replica's block is padded to the first one's number of rows.
     @tf.function(autograph=False)
     def on_all(filled: Any, *rows: Any) -> tuple[Any, Any]:
         losses, outputs = strategy.run(block_loss, args=rows, kwargs={"filled": filled})
@@ -85,7 +85,7 @@ def evaluator(
 def _groups(blocks: Any, replicas: int) -> Iterator[tuple[list[Any], list[Any], Any]]:
     """A block for each replica, all of as many rows, after what `block_loss` has as `filled`.
 
-    Then the labels and weights of the rows that count, and where these are.
+    Then the labels and weights of the rows that count, and their places.
     """
     iterator, size = iter(blocks), 0
     while group := list(islice(iterator, replicas)):
@@ -94,7 +94,7 @@ def _groups(blocks: Any, replicas: int) -> Iterator[tuple[list[Any], list[Any], 
         group += [group[0]] * (replicas - len(group))
         filled = []
         for rows, count in zip(group, counts, strict=True):
-            # A row that is there already fills the block: zeros could be what no model takes.
+            # A copy of a row pads the block: a model may not accept zeros.
             chosen = np.minimum(np.arange(size), max(count - 1, 0))
             counting = tf.constant(np.arange(size) < count, tf.float32)
             filled.append((counting, *tf.nest.map_structure(lambda c, i=chosen: tf.gather(c, i), tuple(rows))))

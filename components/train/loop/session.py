@@ -23,12 +23,12 @@ Batches = Callable[[int, int, int], Any]
 
 @dataclass(frozen=True)
 class StepsTaken:
-    """What a call took.
+    """Result of a call of `run`.
 
     Attributes:
-        steps: how many; fewer than were asked for where a loss was not finite.
+        steps: number of steps; fewer than requested if a loss was not finite.
         loss_sum: the sum over the steps of the mean loss, in the label's own unit (squared) or in nats.
-        waited_seconds: of waiting for batches.
+        waited_seconds: time spent waiting for batches, in seconds.
     """
 
     steps: int
@@ -37,18 +37,18 @@ class StepsTaken:
 
 
 class TrainSession:
-    """A model with its optimizer and its input on the devices of a strategy.
+    """A model, its optimizer and its input on the devices of a strategy.
 
     Args:
-        core: a built Keras model, created in the strategy's scope. What it was compiled with, it is trained with.
-        objective: of the problem: what to lower, unless the model was compiled with a loss.
+        core: a built Keras model, created in the strategy's scope; it is trained with its compiled options.
+        objective: the Problem's objective, minimized unless the model was compiled with a loss.
         optimizer: built with the model's variables in the strategy's scope.
         strategy: a tf.distribute.Strategy.
         batches: the train split; `Source.batches`.
         eval_blocks: an iterable of `records.Rows` over the eval split, the same in each process.
-        metrics: of METRICS, measured besides the loss by `evaluate`.
-        chosen: what `strategy` was made of; None for one process.
-        class_weights: what a row of each class counts in training; None where all count alike.
+        metrics: names in METRICS, measured besides the loss by `evaluate`.
+        chosen: the choice that `strategy` was made from; None for one process.
+        class_weights: weight of a row of each class in training; None for equal weights.
     """
 
     def __init__(
@@ -82,15 +82,15 @@ class TrainSession:
         self._logs: dict[str, float] | None = None
 
     def feed(self, start_step: int = 0) -> None:
-        """Makes the next step the one that takes the batch of `start_step`.
+        """Sets the next step, which reads the batch of `start_step`.
 
-        It traces, compiles and optimizes the graph, so that what `run` takes is training alone.
+        It traces, compiles and optimizes the graph, so that the time of `run` is only training.
         """
         self._iterator = self._open(start_step)
         self._run(self._iterator, 0)
 
     def run(self, count: int) -> StepsTaken:
-        """Takes `count` steps; it stops after the first whose loss is not finite."""
+        """Runs `count` steps; stops after the first one whose loss is not finite."""
         if self._iterator is None:
             self.feed()
         steps, losses, waited = self._run(self._iterator, count)
@@ -99,30 +99,30 @@ class TrainSession:
     def evaluate(self) -> dict[str, float]:
         """Measures the eval split: "loss" (the mean over its rows), `metrics`, and the metrics of compile().
 
-        The loss is in the label's own unit (squared), in nats, or what compile() was given. Every worker gets the same.
+        The loss is in the label's own unit (squared), in nats, or the loss of compile(). It is the same in all workers.
         """
         self._logs = self.logs()
         self._criterion.reset()
         return self._evaluate()
 
     def state(self, *, model_only: bool = False) -> variables.State:
-        """Every weight, seed, optimizer variable and metric by name; with `model_only` the model's alone.
+        """All weights, seeds, optimizer variables and metrics by name; with `model_only` only the model's.
 
         With several workers all of them must call it.
         """
         return variables.read(self._chosen_variables(model_only))
 
     def restore(self, state: variables.State, *, model_only: bool = False) -> None:
-        """Goes back to what `state` gave. The input goes on where it was: see `feed`.
+        """Restores the result of `state`. The position of the input does not change; see `feed`.
 
         Raises:
-            DataError: the state is of another model or optimizer.
+            DataError: the state belongs to another model or optimizer.
         """
         variables.write(self._chosen_variables(model_only), state)
 
     @property
     def learning_rate(self) -> float:
-        """What the optimizer's next step multiplies by; of a schedule, its present value."""
+        """The learning rate of the optimizer's next step; the present value of a schedule."""
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
 
     @learning_rate.setter
@@ -135,19 +135,19 @@ class TrainSession:
         return self.chosen.chief
 
     def agree(self, value: float) -> float:
-        """The greatest of what the workers say, the same in each: for what depends on a clock or a signal.
+        """The maximum of the workers' values, the same in all workers: for values that depend on a clock or a signal.
 
         Every worker must call it at the same place; it waits for the others.
         """
         return self._greatest(value)
 
     def reset_logs(self) -> None:
-        """Begins an epoch: what the metrics of compile() have added up is forgotten."""
+        """Begins an epoch: resets the metrics of compile()."""
         self._logs = None
         self._criterion.reset()
 
     def logs(self) -> dict[str, float]:
-        """The metrics of compile() on the train split since `reset_logs`, by Keras' names; none without compile()."""
+        """The metrics of compile() on the train split since `reset_logs`, by Keras' names; empty without compile()."""
         return self._criterion.results() if self._logs is None else self._logs
 
     def _compile(self) -> Callable[[Any, int], tuple[int, float, float]]:
@@ -163,14 +163,14 @@ class TrainSession:
             workers = context.num_input_pipelines
             batches = self._batches(start_step, context.input_pipeline_id, workers)
             rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
-            # The replicas of a worker take the parts of its batch in order.
+            # The replicas of a worker process the parts of its batch in order.
             local = context.num_replicas_in_sync // workers
             return batches.rebatch(rows // local, drop_remainder=True).prefetch(2 * local) if local > 1 else batches
 
         return iter(self.strategy.distribute_datasets_from_function(worker_batches))
 
     def _build_metrics(self) -> None:
-        """Makes the variables of compile()'s metrics, which Keras makes when it first sees a batch."""
+        """Creates the variables of compile()'s metrics, which Keras creates at the first batch."""
         spec = self._batches(0, 0, 1).element_spec
         with self.strategy.scope():
             features, labels, *weights = tf.nest.map_structure(lambda s: tf.zeros([1, *s.shape[1:]], s.dtype), spec)

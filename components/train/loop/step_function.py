@@ -14,18 +14,19 @@ _SUM = tf.distribute.ReduceOp.SUM
 
 
 def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: int = 1, xla: bool = False) -> Any:
-    """The function that takes one step with a replica's `Rows`, and gives the loss over all replicas.
+    """The function that runs one step with a replica's `Rows`, and returns the loss over all replicas.
 
-    Gradients are summed over the replicas before the optimizer sees them: it then clips and looks for infinities as
-    it does on one device. All that is to be summed travels at once, since on a network a message costs more than what
-    is in it; gradients of a table's rows travel apart, as the rows that they are.
+    Gradients are summed over the replicas before the optimizer gets them: it then clips and checks for infinities as
+    on one device. All sums are in one message, because on a network a message costs more than its content; sparse
+    gradients of table rows are sent separately.
 
     Args:
         core: a built Keras model.
-        criterion: what to lower.
+        criterion: the criterion to minimize.
         optimizer: built with the model's variables.
-        replicas: how many take the step together.
-        xla: compile it; with several replicas the forward and backward passes alone: an exchange cannot be.
+        replicas: number of replicas.
+        xla: whether to compile it; with several replicas, only the forward and backward passes, because XLA cannot
+            compile the exchange.
     """
     variables = core.trainable_variables
     averages = [v for v in core.non_trainable_variables if v.name.startswith("moving_")] if replicas > 1 else []
@@ -48,7 +49,7 @@ def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: i
     def step(features: Any, labels: Any, weights: Any = None) -> Any:
         loss, gradients = gradients_of(features, labels, weights)
         if replicas > 1:
-            # Batch normalization's averages are of each replica's rows; their mean is what one device would have.
+            # Batch normalization's averages are of each replica's rows; their mean is the average on one device.
             shares = [variable.value / replicas for variable in averages]
             loss, *summed = _summed([loss, *gradients, *shares])
             gradients = summed[: len(gradients)]
@@ -61,7 +62,7 @@ def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: i
 
 
 def compile_steps(step: Any, strategy: Any) -> Callable[[Any, int], tuple[int, float, float]]:
-    """A function that takes so many steps, and gives the steps taken, the sum of losses, the seconds of waiting.
+    """A function that runs a number of steps, and returns the number run, the sum of losses, and the seconds waited.
 
     It stops after the first step whose loss is not finite.
 
@@ -83,7 +84,7 @@ def compile_steps(step: Any, strategy: Any) -> Callable[[Any, int], tuple[int, f
             with tf.control_dependencies(tf.nest.flatten(rows, expand_composites=True)):
                 end = tf.timestamp()
             per_replica = strategy.run(step, args=rows)
-            # Each replica has the sum over all.
+            # Each replica has the sum over all replicas.
             loss = strategy.experimental_local_results(per_replica)[0]
             return done + 1, losses + tf.cast(loss, tf.float64), waited + (end - begin)
 
@@ -120,7 +121,7 @@ def _summed(values: list[Any]) -> list[Any]:
 
 
 def _leave_sums_to_us(optimizer: Any) -> None:
-    """Keeps a Keras optimizer from summing gradients over the replicas a second time."""
+    """Prevents a Keras optimizer from summing gradients over the replicas a second time."""
     innermost = getattr(optimizer, "inner_optimizer", optimizer)
     if not callable(getattr(innermost, "_all_reduce_sum_gradients", None)):
         raise PlatformError(

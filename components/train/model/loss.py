@@ -1,4 +1,4 @@
-"""Training criterion: the loss and the metrics of the problem's objective, or those of the user's compile()."""
+"""Training criterion: the loss and the metrics of the Problem's objective, or of the user's compile()."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from headrace.components.train.model.users.output_kind import loss_of
 class Criterion:
     """The loss and the metrics of a training.
 
-    Weights count as in Keras: a loss is the sum of weight times loss over the number of rows, whatever the weights add
-    up to, unless it was compiled with reduction="mean_with_sample_weight", which divides by the sum of the weights.
+    Weights count as in Keras: a loss is the sum of weight times loss divided by the number of rows, whatever the sum of
+    the weights, unless compiled with reduction="mean_with_sample_weight", which divides by the sum of the weights.
 
     Args:
-        core: the model that is trained. Compiled with a loss, that loss is lowered; compiled with metrics, they are
-            measured.
-        objective: of the problem.
-        replicas: how many divide a batch.
-        class_weights: what a row of each class counts in training; None where all count alike.
+        core: the model. If compiled with a loss, that loss is minimized; if compiled with metrics, they are measured.
+        objective: the Problem's objective.
+        replicas: number of replicas that divide a batch.
+        class_weights: weight of a row of each class in training; None for equal weights.
 
     Attributes:
-        scale: what a loss is multiplied by to be in the label's own unit.
+        scale: factor that converts a loss to the label's own unit.
     """
 
     def __init__(
@@ -41,14 +40,14 @@ class Criterion:
         self.scale = 1.0 if self._own_loss else objective.loss_scale
 
     def row_weights(self, labels: Any, weights: Any = None) -> Any:
-        """What each row counts in training: its sample weight times the weight of its class.
+        """The weight of each row in training: its sample weight times the weight of its class.
 
         Args:
             labels: of some rows.
             weights: [rows] float32 sample weights; None without.
 
         Returns:
-            [rows] float32; None where all rows count alike.
+            [rows] float32; None for equal weights.
         """
         if self._class_weights is None:
             return weights
@@ -56,14 +55,14 @@ class Criterion:
         return of_class if weights is None else of_class * weights
 
     def loss(self, features: Any, labels: Any, outputs: Any, weights: Any = None) -> Any:
-        """A replica's share of the loss, that of layers included: over all replicas it adds up to the mean.
+        """A replica's part of the loss, including losses of layers; the sum over all replicas is the mean.
 
         Args:
-            features, labels, outputs: of the replica's rows. Every replica has as many.
+            features, labels, outputs: of the replica's rows; the number is the same in all replicas.
             weights: [rows], see `row_weights`.
         """
         if self._own_loss:
-            # Keras divides by the replicas itself.
+            # Keras itself divides by the number of replicas.
             return tf.cast(self._keras_loss(features, labels, outputs, weights), tf.float32)
         losses = self._objective.loss(labels, tf.cast(outputs, tf.float32))
         loss = tf.reduce_mean(losses if weights is None else losses * weights)
@@ -71,12 +70,12 @@ class Criterion:
         return total / self._replicas if self._replicas > 1 else total
 
     def sum_over_rows(self, features: Any, labels: Any, outputs: Any, weights: Any = None, filled: Any = None) -> Any:
-        """The sum of the rows' losses, and what it is to be divided by: [2] float64.
+        """The sum of the rows' losses, and its divisor: [2] float64.
 
         Args:
             features, labels, outputs: of some rows.
             weights: [rows] float32 sample weights; None without.
-            filled: [rows] float32, 0 for a row that only fills the block, else 1; None where all count.
+            filled: [rows] float32, 0 for a row that only pads the block, else 1; None if all rows count.
         """
         rows = tf.cast(tf.shape(labels)[0], tf.float64)
         counted = rows if filled is None else tf.reduce_sum(tf.cast(filled, tf.float64))
@@ -95,7 +94,7 @@ class Criterion:
     def update_metrics(self, features: Any, labels: Any, outputs: Any, weights: Any = None, filled: Any = None) -> None:
         """Adds rows to the metrics of compile(); see `sum_over_rows` for the arguments.
 
-        Keras' `metrics`, unlike its `weighted_metrics`, ignore weights, so rows that only fill a block are taken out.
+        Keras' `metrics`, unlike its `weighted_metrics`, ignore weights, so rows that only pad a block are removed.
         On a TPU, whose shapes are static, they stay, and only `weighted_metrics` are exact.
         """
         if not self.measures:
@@ -110,13 +109,13 @@ class Criterion:
         self._core.compute_metrics(features, self._as_keras(labels), outputs, sample_weight=weights)
 
     def results(self) -> dict[str, float]:
-        """The metrics of compile() as they stand, by Keras' names."""
+        """The present values of compile()'s metrics, by Keras' names."""
         found = self._core.get_metrics_result() if self.measures else {}
-        # The loss is measured here, and Keras' own tracker of it is not fed.
+        # The loss is measured here; Keras' own tracker of it is not updated.
         return {name: float(value) for name, value in found.items() if name != "loss"}
 
     def reset(self) -> None:
-        """Forgets what the metrics of compile() have added up."""
+        """Resets the metrics of compile()."""
         if self.measures:
             self._core.reset_metrics()
 
@@ -129,7 +128,7 @@ class Criterion:
 
 
 def _product(weights: Any, filled: Any) -> Any:
-    """[rows] both in one; None where neither is given."""
+    """[rows] the product of both; None if both are None."""
     if weights is None or filled is None:
         return filled if weights is None else weights
     return weights * filled

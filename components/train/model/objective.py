@@ -18,16 +18,16 @@ OutputKind = Literal["logits", "probabilities"]
 
 @dataclass(frozen=True)
 class Objective:
-    """The task of a problem, with what was measured of its label.
+    """The task of a Problem, with the statistics of its label.
 
     Attributes:
         task: regression, binary or multiclass.
         classes: the label's values in the order of its vocabulary; empty for regression.
-        mean: of the label on the train split; 0 for classes.
-        deviation: of the label on the train split, 1 where it does not vary; 1 for classes.
-        shares: of the classes on the train split, none of them 0; empty for regression.
-        outputs: what a model of classes gives; a model of a user's may end in a sigmoid or a softmax.
-        threshold: of a binary task, the probability from which the second class is predicted.
+        mean: mean of the label on the train split; 0 for classes.
+        deviation: standard deviation of the label on the train split, 1 where it does not vary; 1 for classes.
+        shares: fractions of the classes on the train split, all above 0; empty for regression.
+        outputs: kind of outputs of a classifier; a user's model may end in a sigmoid or a softmax.
+        threshold: of a binary task: the second class is predicted at this probability or above.
     """
 
     task: Task
@@ -40,12 +40,12 @@ class Objective:
 
     @property
     def units(self) -> int:
-        """How many numbers the model gives a row: one logit for binary, one a class for multiclass."""
+        """Number of outputs per row: one logit for binary, one per class for multiclass."""
         return len(self.classes) if self.task == "multiclass" else 1
 
     @property
     def loss_name(self) -> str:
-        """What the loss is, by its usual name."""
+        """The usual name of the loss."""
         return {
             "regression": "mean_squared_error",
             "binary": "binary_cross_entropy",
@@ -54,12 +54,12 @@ class Objective:
 
     @property
     def loss_scale(self) -> float:
-        """What a trained loss is multiplied by to be in the label's own unit (squared)."""
+        """Factor that converts a loss to the label's own unit (squared)."""
         return self.deviation**2
 
     @property
     def initial_outputs(self) -> list[float]:
-        """The outputs, [units], of a model that knows nothing of a row: the label's mean, or the log odds."""
+        """The outputs, [units], of a constant model: the label's mean, or the log odds."""
         if self.task == "regression":
             return [self.mean]
         if self.task == "binary":
@@ -69,11 +69,11 @@ class Objective:
     def loss(self, labels: Any, outputs: Any) -> Any:
         """Loss of each row.
 
-        Squared errors are in deviations of the label, so that one learning rate suits grams and tons.
+        Squared errors are in standard deviations of the label, so that one learning rate suits grams and tons.
 
         Args:
             labels: [batch], float32 for regression, else int32 indices into `classes`.
-            outputs: [batch, units] float32: values, or what `outputs` says.
+            outputs: [batch, units] float32: values, or the kind of `outputs`.
 
         Returns:
             [batch] float32.
@@ -81,7 +81,7 @@ class Objective:
         if self.task == "regression":
             return tf.square((outputs[:, 0] - labels) / self.deviation)
         if self.outputs == "probabilities":
-            # Where they come from a sigmoid or softmax, Keras computes with what that was given.
+            # For the outputs of a sigmoid or softmax, Keras computes with its inputs.
             if self.task == "binary":
                 return keras.losses.binary_crossentropy(tf.cast(labels, tf.float32)[:, None], outputs)
             return keras.losses.sparse_categorical_crossentropy(labels, outputs)
@@ -90,13 +90,13 @@ class Objective:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
 
     def predictions(self, outputs: Any) -> dict[str, Any]:
-        """What the serving signature answers for outputs of shape [batch, units]."""
+        """The serving signature's predictions for outputs of shape [batch, units]."""
         if self.task == "regression":
             return {"prediction": outputs[:, 0]}
         names = tf.constant(self.classes)
         if self.task == "binary":
             probability = self.probabilities(outputs)
-            # A NaN is on neither side; it is found by the check for finite numbers, not hidden as a class.
+            # A NaN is on neither side of the threshold: the check for finite numbers finds it, and no class hides it.
             positive = tf.cast(probability >= self.threshold, tf.int32)
             return {"prediction": tf.gather(names, positive), "probability": probability}
         predicted = tf.gather(names, tf.argmax(outputs, axis=1))
@@ -110,11 +110,11 @@ class Objective:
         return tf.sigmoid(chosen) if self.task == "binary" else tf.nn.softmax(chosen)
 
     def baseline(self, labels: Any, weights: Any = None) -> dict[str, Any]:
-        """How well a constant does: the train split's mean, or its shares of the classes.
+        """Loss of a constant: the train split's mean, or its class fractions.
 
         Args:
             labels: [rows], of another split.
-            weights: [rows] sample weights; None where all rows count alike.
+            weights: [rows] sample weights; None for equal weights.
         """
         if self.task == "regression":
             errors = np.asarray(labels, dtype=np.float64) - self.mean
@@ -125,7 +125,7 @@ class Objective:
 
 
 def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) -> Objective:
-    """The objective of a problem whose label was measured.
+    """The objective of a Problem, from the label's statistics.
 
     Args:
         problem: what was declared.
@@ -136,7 +136,7 @@ def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) 
         return Objective("regression", (), float(measured["mean"]), measured["standard_deviation"] or 1.0, ())
     classes = tuple(getattr(problem.label, "vocabulary", None) or ())
     counts = dict(measured["vocabulary"])
-    # One imagined row a class (Laplace): the logarithm of a class that was never seen stays finite.
+    # One added row per class (Laplace smoothing): the logarithm for a class without rows is finite.
     weights = [counts.get(name, 0) + 1 for name in classes]
     shares = tuple(weight / sum(weights) for weight in weights)
     return Objective(problem.task, classes, 0.0, 1.0, shares, threshold=problem.threshold)

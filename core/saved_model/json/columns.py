@@ -1,7 +1,7 @@
-"""JSON instances to columns of features: one piece for online and batch use.
+"""JSON instances to columns of features, for online and batch use.
 
-Columns are numpy arrays of one length: float32 or float64 for a number, as the signature takes it (NaN where it is
-missing), object arrays of str for a category or the key ("" where it is missing). Texts are as `core.values` says.
+Columns are numpy arrays of one length: float32 or float64 for a number, as in the signature (NaN: missing), and object
+arrays of str for a category or the key ("": missing). Texts are as in `core.values`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Columns = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Interface:
-    """What a model takes.
+    """The inputs that a model reads from JSON.
 
     Args:
         inputs: the features, in the order in which messages name them.
-        takes_key: the model passes a key through; instances may then have a `key`.
-        key_name: the key's column in the user's table, which instances may use in place of `key`.
-        rules: of a Model; None for other SavedModels.
+        takes_key: whether the model passes a key through; instances may then have a `key`.
+        key_name: the key's column in the user's table, which instances may use instead of `key`.
+        rules: the rules of a Model; None for other SavedModels.
     """
 
     inputs: tuple[Input, ...]
@@ -42,7 +42,7 @@ class Interface:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names of an instance that are read; others are ignored."""
+        """The names of fields that are read from an instance; others are ignored."""
         keys = ("key", *((self.key_name,) if self.key_name not in (None, "key") else ())) if self.takes_key else ()
         return (*(i.name for i in self.inputs), *(k for k in keys if k is not None))
 
@@ -50,23 +50,23 @@ class Interface:
 def columns_from_instances(
     instances: Sequence[Any], interface: Interface, tell: Callable[[RuleCounts], None] | None = None
 ) -> Columns:
-    """Rows, each an object of features by name, as columns.
+    """Converts rows, each an object of features by name, to columns.
 
-    A number or a boolean for a category becomes its text, or the category that says it: 1 and 1.0 are "1". Fields that
-    the model does not take are ignored.
+    A number or a boolean for a category becomes its text, or the category that spells it: 1 and 1.0 are "1". Fields
+    that the model does not read are ignored.
 
     Args:
         instances: of a request.
         interface: of the model.
-        tell: told how many rows broke a Model's rules.
+        tell: called with the counts of rows that broke a Model's rules.
 
     Returns:
-        A column for each feature, and `key` if any instance has one.
+        A column per feature, and `key` if an instance has one.
 
     Raises:
         RowsRefused: rows break the rules of the Model.
-        DataError: an instance that is no object, or, of another SavedModel, a missing feature or a value of the wrong
-            type; with the instance's index, the feature, what was expected and what came.
+        DataError: an instance is not an object; for another SavedModel, a feature is missing or has the wrong type. The
+            message has the instance's index, the feature, the expected and the received value.
     """
     for index, instance in enumerate(instances):
         if not isinstance(instance, dict):
@@ -99,13 +99,13 @@ def columns_from_instances(
 
 
 def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleCounts], None] | None = None) -> Columns:
-    """An object of columns by name - TensorFlow Serving's columnar format - as columns.
+    """Converts an object of columns by name, TensorFlow Serving's columnar format, to columns.
 
     Returns:
-        A column for each feature, and `key` if it is there.
+        A column per feature, and `key` if present.
 
     Raises:
-        RowsRefused, DataError: as `columns_from_instances`, or columns that are not arrays of one length.
+        RowsRefused, DataError: as `columns_from_instances`, or the columns are not arrays of one length.
     """
     if not isinstance(inputs, dict):
         raise DataError(
@@ -132,7 +132,7 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
     faults: list[Fault] = []
     given: dict[str, list[Any]] = {}
     if rows is None:
-        # What the model does not take still says how many rows there are.
+        # Columns that the model does not read still give the number of rows.
         rows = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
     for feature in interface.inputs:
         values = inputs.get(feature.name)

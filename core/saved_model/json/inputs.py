@@ -1,7 +1,7 @@
-"""JSON values of one feature, as a column: numbers, texts, and bytes as {"b64": ...}.
+"""JSON inputs: the values of one feature as a column of numbers, texts, or bytes from {"b64": ...}.
 
-Columns are numpy arrays of one length: float32 or float64 for a number, as in the signature (NaN where it is missing),
-object arrays of str for a category or the key ("" where it is missing). Texts are as in `core.values`.
+Columns are numpy arrays of one length: float32 or float64 for a number, as in the signature (NaN: missing), and object
+arrays of str for a category or the key ("": missing). Texts are as in `core.values`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from headrace.core.values.scalars import text_of
 
 @dataclass(frozen=True)
 class Input:
-    """A feature that the model takes.
+    """A feature that the model reads.
 
     Args:
         name: its name in the signature and in JSON.
         kind: a number, or a category held as text.
-        optional: it may be missing or null.
-        dtype: of a number, in the signature.
-        spellings: of a category learned from text, how it spells numbers and booleans; see `values.spellings`.
-        missing: texts that stand for a missing value, beside the empty one.
-        column: where files have it, if that is another name; JSON has `name`.
-        rule: which values a Model allows; None for inputs of other SavedModels.
+        optional: whether it may be missing or null.
+        dtype: dtype of a number in the signature.
+        spellings: the spellings of numbers and booleans, for a category learned from text; see `values.spellings`.
+        missing: texts that stand for a missing value, besides the empty text.
+        column: its column's name in files, if different; JSON uses `name`.
+        rule: the rule of a Model; None for inputs of other SavedModels.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Input:
         """The values of a feature as a column.
 
         Args:
-            values: of the feature, as JSON has them.
-            where: place of a value, for messages.
-            faults: extended by the rules of a Model that values break.
+            values: JSON values of the feature.
+            where: returns the place of a value, for messages.
+            faults: the rules of a Model that values break are appended to it.
 
         Raises:
-            DataError: a value of another SavedModel is missing, or of the wrong type.
+            DataError: a value of another SavedModel is missing, or has the wrong type.
         """
         return _column(self, list(values), where, [] if faults is None else faults)
 
@@ -136,7 +136,7 @@ def _decoded(value: Mapping[str, Any], where: str) -> bytes:
     """The bytes of {"b64": "..."}.
 
     Raises:
-        DataError: it is another object, or not base64.
+        DataError: it is another object, or is not base64.
     """
     try:
         return bytes_of(value)
@@ -150,10 +150,10 @@ def _decoded(value: Mapping[str, Any], where: str) -> bytes:
 
 
 def texts_or_bytes(feature: Input, values: Sequence[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
-    """Texts in UTF-8, and bytes as they are: [values] of bytes.
+    """Texts encoded as UTF-8, and bytes unchanged: [values] of bytes.
 
     Raises:
-        DataError: a value is missing, or of the wrong type.
+        DataError: a value is missing, or has the wrong type.
     """
     column = np.empty(len(values), dtype=object)
     given = [index for index, value in enumerate(values) if not isinstance(value, dict)]
@@ -170,7 +170,7 @@ def encodable(texts: Sequence[str] | npt.NDArray[np.object_], where: Callable[[i
     """Texts as a column.
 
     Raises:
-        DataError: one is not Unicode.
+        DataError: a text is not valid Unicode.
     """
     column = np.empty(len(texts), dtype=object)
     column[:] = texts
@@ -178,7 +178,7 @@ def encodable(texts: Sequence[str] | npt.NDArray[np.object_], where: Callable[[i
         "".join(texts).encode()
     except UnicodeEncodeError:
         for index, text in enumerate(texts):
-            # Half of a surrogate pair can be written in JSON, and is no character.
+            # JSON can hold half of a surrogate pair, which is not a character.
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise DataError(
                     "the text is not Unicode",

@@ -1,4 +1,4 @@
-"""JSON values as messages show them."""
+"""JSON values in messages: formatting of values and types."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _JSON_KINDS = {
 
 
 def kind_of(value: Any) -> str:
-    """What JSON calls the type of a value."""
+    """The JSON name of a value's type."""
     return "null" if value is None else _JSON_KINDS.get(type(value), f"of type {type(value).__name__}")
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: JSON, cut short."""
+    """A value as JSON, shortened for a message."""
     text = (
         json.dumps(value, default=repr) if not isinstance(value, int) or isinstance(value, bool) else _show_int(value)
     )
@@ -29,5 +29,5 @@ def shown(value: Any) -> str:
 
 
 def _show_int(value: int) -> str:
-    # Python refuses to print integers of thousands of digits.
+    # Python raises an error for integers of thousands of digits.
     return str(value) if abs(value) < 10**80 else "an integer of more than 80 digits"

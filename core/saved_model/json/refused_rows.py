@@ -15,7 +15,7 @@ from headrace.core.rules.counts import RuleCounts
 from headrace.core.rules.fault import Fault, shown
 from headrace.core.rules.model import ModelRules
 
-# Rows that the response lists, and those that its sentence names.
+# Maximum rows listed in the response, and named in its message.
 LISTED_ROWS = 1000
 _NAMED_ROWS = 10
 
@@ -24,7 +24,7 @@ class RowsRefused(DataError):
     """Rows of a request break the rules of the Model.
 
     Args:
-        what: what is wrong.
+        what: the error message.
         rows: the faults of the first LISTED_ROWS refused rows, by index.
         count: number of refused rows.
     """
@@ -52,19 +52,19 @@ def refuse(
     ignored: Callable[[int], Sequence[str]],
     tell: Callable[[RuleCounts], None] | None,
 ) -> None:
-    """Refuses rows that break the rules, once those of derived features have been judged too.
+    """Refuses rows that break the rules, including those of derived features.
 
     Args:
         rules: of the Model.
-        columns: by input, typed.
-        faults: of the inputs.
-        value: of a row and an input, as it came.
-        place: of a row and an input in the request.
-        ignored: fields of a row that the model does not take.
-        tell: told how many rows broke a rule; not called where none did.
+        columns: typed columns, by input.
+        faults: faults of the inputs.
+        value: returns the received value of a row and an input.
+        place: returns the place of a row and an input in the request.
+        ignored: fields of a row that the model does not read.
+        tell: called with the counts of rows that broke a rule, if there are any.
 
     Raises:
-        RowsRefused: there are such rows.
+        RowsRefused: rows break a rule that refuses them.
     """
     more, derived = rules.derived_faults(columns)
     if not faults and not more:
@@ -115,7 +115,7 @@ def refuse(
 
 
 def _hint(fault: quarantine.Fault, ignored: Sequence[str]) -> str | None:
-    """What may be meant by a field that the model does not take."""
+    """A suggestion for a field that the model does not read."""
     if fault.reason != "missing_value":
         return None
     close = difflib.get_close_matches(str(fault.column), [name for name in ignored if len(name) <= 80], n=1)

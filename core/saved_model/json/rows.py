@@ -1,4 +1,4 @@
-"""Columns of predictions to JSON, for online and batch use; a prediction that is not finite is an error, never null."""
+"""JSON predictions from columns, for online and batch use; a prediction that is not finite is an error, never null."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headrace.core.errors import DataError
 
 
 class NoPrediction(DataError):
-    """The model has none for some rows of a request that is right, and will have none when it is asked again."""
+    """The model has no prediction for some rows of a valid request; retrying does not help."""
 
 
 class NotFinite(NoPrediction):
     """The model's prediction for some rows is not finite, which JSON cannot hold.
 
     Args:
-        rows: by output, the indices of those rows.
+        rows: the indices of those rows, by output.
         received: the first of the values.
     """
 
@@ -35,14 +35,14 @@ class NotFinite(NoPrediction):
 
 
 def rows_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool) -> list[Any]:
-    """Predictions as one JSON value a row: an object by output, or the bare value of the only output.
+    """Predictions as one JSON value per row: an object by output, or the bare value of the only output.
 
     Args:
-        outputs: a column for each output; lists of several lengths are objects, an array a row.
-        bare: there is one output, and its values stand alone, as in TensorFlow Serving.
+        outputs: a column per output; lists of different lengths are an object array, one array per row.
+        bare: whether the values of the only output are not wrapped in an object, as in TensorFlow Serving.
 
     Raises:
-        NotFinite: as it says; with all rows of which it is so.
+        NotFinite: numbers are not finite; with all affected rows.
         NoPrediction: a text is not UTF-8.
     """
     _check_finite(outputs)
@@ -57,11 +57,11 @@ def columns_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool)
     """Predictions as JSON arrays: an object by output, or the bare array of the only output.
 
     Args:
-        outputs: a column for each output; lists of several lengths are objects, an array a row.
-        bare: there is one output, and its values stand alone, as in TensorFlow Serving.
+        outputs: a column per output; lists of different lengths are an object array, one array per row.
+        bare: whether the values of the only output are not wrapped in an object, as in TensorFlow Serving.
 
     Raises:
-        NotFinite: as it says; with all rows of which it is so.
+        NotFinite: numbers are not finite; with all affected rows.
         NoPrediction: a text is not UTF-8.
     """
     _check_finite(outputs)
@@ -86,7 +86,7 @@ def _not_finite(column: npt.NDArray[Any]) -> list[int]:
     if column.dtype.kind == "f":
         finite = np.isfinite(column)
         return [] if finite.all() else np.flatnonzero(~finite.reshape(len(column), -1).all(axis=1)).tolist()
-    # Lists of several lengths are an array a row.
+    # Lists of different lengths are one array per row.
     lists = column.dtype.kind == "O" and any(isinstance(row, np.ndarray) for row in column)
     rows = enumerate(column) if lists else ()
     return [at for at, row in rows if row.dtype.kind == "f" and not np.isfinite(row).all()]

@@ -1,4 +1,4 @@
-"""JSON values of a Model's inputs as columns, judged by its rules: the values of `core.values`, without Arrow."""
+"""Column rules on JSON: parses and checks a Model's inputs; values as in `core.values`, without Arrow."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def ruled_column(
     """The values of an input as its column; the faults of their rows are added to `faults`.
 
     Args:
-        rule: of the input.
-        name: of the input, for messages.
-        values: of JSON, [rows], None where one is missing.
-        faults: that are added to.
-        spellings: of a category, how the model spells numbers and booleans; see `values.spellings`.
+        rule: the input's rule.
+        name: the input's name, for messages.
+        values: JSON values, [rows], None where missing.
+        faults: faults are appended to it.
+        spellings: the model's spellings of numbers and booleans, for a category; see `values.spellings`.
 
     Returns:
-        [rows] of float32 with NaN, or of str with "", for what is missing or at fault.
+        [rows] of float32 or str; NaN or "" where missing or at fault.
 
     Raises:
-        DataError: a value is several of the model's categories.
+        DataError: a value matches several of the model's categories.
     """
     if isinstance(rule, NumberRule):
         return _numbers(rule, name, values, faults)
@@ -71,7 +71,7 @@ def _numbers(rule: NumberRule, name: str, values: Sequence[Any], faults: list[Fa
 
 
 def _plain_numbers(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
-    """Numbers and nulls as float64; None where there is something else, or an integer beyond them."""
+    """Numbers and nulls as float64; None if there is another value, or an integer out of range."""
     if not set(map(type, values)) <= _PLAIN:
         return None
     try:

@@ -1,7 +1,7 @@
-"""JSON to the inputs of any SavedModel: every dtype, lists, and bytes as {"b64": ...}, as TensorFlow Serving has them.
+"""JSON tensors: converts JSON to the inputs of any SavedModel, with TensorFlow Serving's {"b64": ...} for bytes.
 
-Columns are numpy arrays: [rows], or [rows, n] for lists; where lists that an input takes at any length are not all as
-long, [rows] of objects, each the array of a row.
+Every dtype and lists are supported. Columns are numpy arrays: [rows], or [rows, n] for lists. Where an input accepts
+lists of any length and the lengths differ, the column is [rows] of objects, one array per row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Where = Callable[[int], str]
 
 @dataclass(frozen=True)
 class TensorInput(Input):
-    """An input of a SavedModel of anybody's.
+    """An input of a SavedModel that is not a Model artifact.
 
     Args:
         width: None for one value per row; n for lists of n values; 0 for lists of any length.
@@ -40,10 +40,10 @@ class TensorInput(Input):
         return cls(taken.name, kind, dtype=taken.dtype, width=taken.width)  # type: ignore[arg-type]
 
     def read(self, values: Sequence[Any], where: Where, faults: list[Fault] | None = None) -> npt.NDArray[Any]:
-        """The values of an input as a column; `faults` is for Models, which have rules.
+        """The values of an input as a column; `faults` is used only for Models, which have rules.
 
         Raises:
-            DataError: a value is missing, of another type, out of the dtype's range, or a list of another length.
+            DataError: a value is missing, has the wrong type or list length, or is out of the dtype's range.
         """
         if self.width is None:
             return self._flat(list(values), where)
@@ -64,7 +64,7 @@ class TensorInput(Input):
 
     def _list(self, value: Any, where: str) -> list[Any]:
         if self.width == 1 and not isinstance(value, list) and value is not None:
-            # One value per row in a tensor that is one wide.
+            # One value per row, in a tensor of width 1.
             return [value]
         if not isinstance(value, list) or (self.width and len(value) != self.width):
             raise DataError(
@@ -79,7 +79,7 @@ class TensorInput(Input):
         if self.dtype == "string":
             return texts_or_bytes(self, values, where)
         if self.dtype in FLOATS:
-            # numpy has no bfloat16, which reaches as far as float32.
+            # numpy has no bfloat16, whose range is that of float32.
             narrow = replace(self, dtype="float32", width=None) if self.dtype == "bfloat16" else self
             return Input.read(narrow, values, where)
         read = _boolean if self.dtype == "bool" else _integer

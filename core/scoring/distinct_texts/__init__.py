@@ -1,7 +1,7 @@
-"""Scores a Model with its texts looked up once per distinct text of a batch, instead of once per row.
+"""Distinct texts: scores a Model with one lookup per distinct text of a batch, instead of one per row.
 
-A Model looks texts up in vocabularies, hashes and crosses them. A batch holds a few hundred distinct ones: `train`
-exports two signatures, of which one makes tables of these, and the other fetches each row's entries by number and does
-the rest. They give the serving signature's predictions, bit by bit, which `Scorer` checks before it calls them. A
-SavedModel without them, such as one of another origin, is called whole.
+A Model looks texts up in vocabularies, hashes and crosses them. A batch holds a few hundred distinct ones. So `train`
+exports two signatures: one makes tables of the distinct texts, the other gathers each row's entries by number and
+computes the rest. Their predictions are those of the serving signature, bit by bit, which `Scorer` checks before use.
+For a SavedModel without them, such as one of another origin, the serving signature is called.
 """

@@ -1,4 +1,4 @@
-"""A Model called with distinct texts and, for each row, the codes of its texts."""
+"""Coded Model: calls a Model with distinct texts and the codes of each row's texts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from headrace.core.scoring.tensors import filled_up, to_tensor
 
 
 class CodedModel:
-    """The signatures of a Model that take codes in the place of texts; safe to call from several threads at a time."""
+    """The signatures of a Model with codes instead of texts; safe to call from several threads at a time."""
 
     def __init__(self, text_tables: Any, predict: Any) -> None:
-        """Of two ConcreteFunctions, which must live as long; see `signatures`."""
+        """Uses two ConcreteFunctions, which must live as long as this object; see `signatures`."""
         self._text_tables = text_tables
         self._predict = predict
         inputs = predict.structured_input_signature[1]
@@ -40,7 +40,7 @@ class CodedModel:
 
     @classmethod
     def of(cls, signatures: Mapping[str, Any]) -> Self | None:
-        """None where the two are not among the signatures of a SavedModel."""
+        """Opens the two signatures; None where a SavedModel lacks them."""
         if TEXT_TABLES not in signatures or PREDICT_BY_CODE not in signatures:
             return None
         return cls(signatures[TEXT_TABLES], signatures[PREDICT_BY_CODE])
@@ -49,12 +49,12 @@ class CodedModel:
         """The outputs of the serving signature, without the key.
 
         Args:
-            feeds: one for each input, each of `rows` rows, of which there is at least one.
-            rows: how many.
-            filled: rows of the outputs: the last one fills what is left.
+            feeds: one per input, each of `rows` rows.
+            rows: number of rows, 1 or more.
+            filled: rows of the outputs, padded with copies of the last row.
 
         Returns:
-            None where the rows have so many distinct texts that the whole model is called with less work.
+            None where the rows have so many distinct texts that the serving signature is faster.
 
         Raises:
             OpError: the model failed.
@@ -80,7 +80,7 @@ class CodedModel:
         return outputs
 
     def _tables(self, words: tuple[pa.Array, ...]) -> Mapping[str, Any]:
-        """The tables of distinct texts, which are made once for many batches of the same."""
+        """The tables of distinct texts, computed once for batches with the same texts."""
         made_of, tables = self._made
         if len(made_of) != len(words) or any(map(operator.is_not, made_of, words)):
             tables = self._text_tables(**{texts_input(at): to_tensor(each, len(each)) for at, each in enumerate(words)})

@@ -1,4 +1,4 @@
-"""The distinct texts that came so far, so that what follows from one is worked out once for many batches."""
+"""Vocabulary of the distinct texts so far, so that each one is computed once for many batches."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 
 Codes = npt.NDArray[np.int32]
 
-# A column with more distinct texts is one of unique ones, of which the next batch has others.
+# A column with more distinct texts has mostly unique texts, which differ in the next batch.
 MOST_WORDS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Words:
-    """Distinct texts, and those of rows as numbers of them.
+    """Distinct texts, and the rows' texts as codes.
 
     Attributes:
-        words: the distinct ones, as binary; the same object as long as none is added.
-        codes: for each row the index of its text, [rows].
+        words: the distinct texts, as binary; the same object as long as no text is added.
+        codes: the index of each row's text, [rows].
     """
 
     words: pa.Array
@@ -33,17 +33,17 @@ class Vocabulary:
     """The distinct texts of an input; safe to use from several threads at a time."""
 
     def __init__(self) -> None:
-        """Begins with none."""
+        """An empty vocabulary."""
         self._lock = threading.Lock()
         self._words = pa.array([], pa.binary())
         self._last: tuple[pa.Array, Codes] = self._words, np.zeros(0, np.int32)
 
     def words_of(self, texts: pa.Array, rows: int) -> Words:
-        """Texts as numbers of distinct ones, to which new ones are added.
+        """Encodes texts as codes of distinct texts; new texts are added.
 
         Args:
-            texts: strings or binary, or either as a dictionary, one or more, without null.
-            rows: as many as are wanted, at least as many as there are texts: the last one fills the rest.
+            texts: strings or binary, plain or dictionary-encoded, one or more, without nulls.
+            rows: number of codes, at least the number of texts; the last text pads them.
         """
         coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         words, places = self._placed(coded.dictionary.cast(pa.binary()))
@@ -53,7 +53,7 @@ class Vocabulary:
         return Words(words, codes)
 
     def _placed(self, dictionary: pa.Array) -> tuple[pa.Array, Codes]:
-        """The vocabulary, and where in it the texts of a dictionary are."""
+        """The vocabulary, and the indices of a dictionary's texts in it."""
         with self._lock:
             if not dictionary.equals(self._last[0]):
                 new = pc.unique(dictionary.filter(pc.invert(pc.is_in(dictionary, self._words))))

@@ -30,12 +30,17 @@ def shown(*arguments: str) -> set[str]:
     return set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", done.output, re.MULTILINE))
 
 
+def names(parameter: click.Parameter) -> set[str]:
+    """The names of a parameter that help texts show."""
+    return set(parameter.opts) - set(getattr(parameter, "aliases", ()))
+
+
 def test_help_shows_what_a_first_use_needs() -> None:
     few, all_of_them = shown("score", "--help"), shown("score", "--help-all")
     assert 12 <= len(few - {"--help", "--help-all"}) <= 18
     assert few < all_of_them
     (score,) = (one for name, one in commands() if name.strip() == "score")
-    assert {name for one in score.params for name in one.opts} <= all_of_them
+    assert {name for one in score.params for name in names(one)} <= all_of_them
 
 
 @pytest.mark.parametrize(
@@ -64,8 +69,8 @@ def test_a_name_means_one_thing() -> None:
 
 
 def test_names_that_meant_two_things_are_gone() -> None:
-    found = {name: command for command, one in commands() for p in one.params for name in p.opts}
-    by_command = {(command.strip(), name) for command, one in commands() for p in one.params for name in p.opts}
+    found = {name: command for command, one in commands() for p in one.params for name in names(p)}
+    by_command = {(command.strip(), name) for command, one in commands() for p in one.params for name in names(p)}
     assert "--endpoint-url" in found
     assert {command for command, name in by_command if name == "--label"} == {"init"}
     assert {command for command, name in by_command if name == "--endpoint"} == {"deploy"}

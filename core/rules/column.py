@@ -146,11 +146,6 @@ class CategoryRule:
 Rule = NumberRule | CategoryRule
 
 
-def rule_of(declared: Numeric | Categorical) -> Rule:
-    """The rule of a declared column, in mode "enforce"."""
-    return NumberRule(declared) if isinstance(declared, Numeric) else CategoryRule(declared)
-
-
 def bytes_fault(name: str, rows: Mask) -> Fault:
     """The fault of bytes that are not UTF-8."""
     return Fault(name, "not_utf8", rows, lambda value: f"{name} is {value}: these bytes are not UTF-8 text")

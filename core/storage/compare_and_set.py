@@ -185,14 +185,5 @@ def _write(uri: str, content: bytes, token: str | None) -> bool:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            _flush_folder(path.parent)
+            storage.flush_folder(path.parent)
     return True
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flushes a folder's names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -223,6 +223,15 @@ def write_bytes(uri: str, content: bytes) -> None:
             raise
 
 
+def flush_folder(folder: Path) -> None:
+    """Flushes the entries of a local folder to disk, so that they survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(uri: str, value: Any) -> None:
     """Writes a JSON value atomically, keys in their order; NaN and infinity are refused.
 

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from headrace.core.errors import UsageError
 from headrace.core.sources.source import Rows
@@ -54,12 +54,6 @@ class BatchLimits:
                 expected="seconds and bytes above 0",
                 received=f"{self.seconds}, {self.bytes}",
             )
-
-    def capped(self, largest: int) -> BatchLimits:
-        """The limits with another maximum, which also limits start and smallest."""
-        return replace(
-            self, largest=largest, start=min(self.start, largest), smallest=min(self.smallest, self.start, largest)
-        )
 
 
 class Batcher:

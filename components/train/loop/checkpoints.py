@@ -238,9 +238,9 @@ class Checkpoints:
                 "facts": facts,
             }
             storage.write_json(str(folder / _MANIFEST), manifest)
-            _sync(folder)
+            storage.flush_folder(folder)
         if not storage.is_remote(uri):
-            _sync(storage.local_path(self.folder))
+            storage.flush_folder(storage.local_path(self.folder))
         self._prune(step)
         return self._clock() - began
 
@@ -284,12 +284,3 @@ def _unpack(content: bytes, described: list[dict[str, Any]]) -> dict[str, Any]:
         arrays[entry["name"]] = np.frombuffer(content, dtype, count, begin).reshape(entry["shape"])
         begin += count * dtype.itemsize
     return arrays
-
-
-def _sync(folder: Path) -> None:
-    """Flushes the entries of a local folder to disk, so that they survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

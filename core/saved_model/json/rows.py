@@ -45,8 +45,7 @@ def rows_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool) ->
         NotFinite: numbers are not finite; with all affected rows.
         NoPrediction: a text is not UTF-8.
     """
-    _check_finite(outputs)
-    lists = {name: _plain(name, column) for name, column in outputs.items()}
+    lists = _lists(outputs)
     if bare:
         return next(iter(lists.values()))
     names = tuple(lists)
@@ -64,9 +63,14 @@ def columns_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool)
         NotFinite: numbers are not finite; with all affected rows.
         NoPrediction: a text is not UTF-8.
     """
-    _check_finite(outputs)
-    lists = {name: _plain(name, column) for name, column in outputs.items()}
+    lists = _lists(outputs)
     return next(iter(lists.values())) if bare else lists
+
+
+def _lists(outputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, list[Any]]:
+    """The columns as JSON arrays; errors as of the functions above."""
+    _check_finite(outputs)
+    return {name: _plain(name, column) for name, column in outputs.items()}
 
 
 def _check_finite(outputs: Mapping[str, npt.NDArray[Any]]) -> None:

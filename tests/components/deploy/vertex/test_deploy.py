@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import aiplatform
 from kfp import dsl
-from peers.vertex.server import VertexServer, serving
+from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 
 from headrace.components.deploy.vertex import deploy
@@ -27,17 +25,9 @@ IMAGE = f"europe-docker.pkg.dev/my-project/headrace/server@sha256:{'3' * 64}"
 
 
 @pytest.fixture
-def server() -> Iterator[VertexServer]:
-    with serving() as running:
-        _, project, _, location = PARENT.split("/")
-        aiplatform.init(
-            project=project,
-            location=location,
-            api_endpoint=running.url,
-            api_transport="rest",
-            credentials=AnonymousCredentials(),
-        )
-        yield running
+def server(vertex_server: VertexServer) -> VertexServer:
+    vertex_server.be_asked_from_here()
+    return vertex_server
 
 
 def registered(version: str, **changes: Any) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import aiplatform
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 
@@ -30,14 +28,7 @@ PROBLEM = str(Path(__file__).parents[4] / "examples" / "natality" / "natality.py
 
 @pytest.fixture
 def server(vertex_server: VertexServer) -> VertexServer:
-    _, project, _, location = PARENT.split("/")
-    aiplatform.init(
-        project=project,
-        location=location,
-        api_endpoint=vertex_server.url,
-        api_transport="rest",
-        credentials=AnonymousCredentials(),
-    )
+    vertex_server.be_asked_from_here()
     return vertex_server
 
 

@@ -29,14 +29,7 @@ Register = Callable[..., str]
 
 @pytest.fixture
 def server(vertex_server: VertexServer) -> VertexServer:
-    _, project, _, location = PARENT.split("/")
-    aiplatform.init(
-        project=project,
-        location=location,
-        api_endpoint=vertex_server.url,
-        api_transport="rest",
-        credentials=AnonymousCredentials(),
-    )
+    vertex_server.be_asked_from_here()
     return vertex_server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePath
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from headrace.components.preprocess.check import separator_hint
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.rules.fault import listed
+from headrace.core.sources.csv.reader import CsvSource
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, list_paths, read_part, source_of
 from headrace.core.text import counted
@@ -24,6 +26,7 @@ _REFUSED = 0.05
 # Minimum number of rows: with fewer rows, a split would often be empty.
 _ROWS = 10
 _FRACTION = re.compile(r"\s*[+-]?[0-9]*\.[0-9]+\s*\Z")
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,13 @@ def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set
     every: dict[str, set[str]] = {}
     for path in list_paths(data):
         try:
-            columns = source_of(path, csv).columns(path)
+            source = source_of(path, csv)
+            columns = source.columns(path)
         except UnreadableFile as error:
             unreadable[path] = error
             continue
         found = [name for name, _ in columns]
-        _check_header(path, found)
+        _check_header(path, found, written=isinstance(source, CsvSource) and not csv.header)
         every[path] = set(found)
         names.update(dict.fromkeys(found))
         for name, kind in columns:
@@ -138,14 +142,15 @@ def _columns(data: str, csv: CsvDialect) -> tuple[list[str], dict[str, str], set
     return usable, unusable, set(unreadable)
 
 
-def _check_header(path: str, names: Sequence[str]) -> None:
+def _check_header(path: str, names: Sequence[str], *, written: bool) -> None:
+    """Checks that names are names; `written` ones are the first line of a file, which may be a row of it."""
     hint = separator_hint(names)
     if hint:
         raise DataError(
             "the header is one column", where=path, expected="a name for each field", received=names[0][:80], fix=hint
         )
     fractions = sum(bool(_FRACTION.match(name)) for name in names)
-    if fractions and 2 * fractions >= len(names):
+    if (fractions and 2 * fractions >= len(names)) or (written and _is_row(names)):
         raise DataError(
             "the first line is not a header",
             where=path,
@@ -153,6 +158,15 @@ def _check_header(path: str, names: Sequence[str]) -> None:
             received=listed(names),
             fix=f"Set the names of the {counted(len(names), 'column')}: --csv header=NAME,NAME,...",
         )
+
+
+def _is_row(names: Sequence[str]) -> bool:
+    """Whether all names are numbers, other than numbers of columns or years: ascending whole numbers."""
+    if not all(_WHOLE.match(name) or _FRACTION.match(name) for name in names):
+        return False
+    numbers = [float(name) for name in names]
+    ascending = all(first < second for first, second in pairwise(numbers))
+    return not ascending or any(_FRACTION.match(name) for name in names)
 
 
 def _check_blanks(data: str, names: Sequence[str], rows: pa.RecordBatch) -> None:

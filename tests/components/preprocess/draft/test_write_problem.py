@@ -255,11 +255,21 @@ def test_refusals(tmp_path: Path, columns: dict[str, Any], options: dict[str, st
         ("a\tb", "1\t2", "--csv delimiter=tab"),
         ("a b c", "1 2 3", "--csv delimiter=space"),
         ("5.1,3.5,setosa", "4.9,3.0,setosa", "the first line is not a header.*--csv header="),
+        ("0,5,13,13,1", "0,0,12,5,0", "the first line is not a header.*--csv header="),
+        ("1,2.5,3", "4,5.5,6", "the first line is not a header.*--csv header="),
+        ("59,2,32.1,157", "48,1,21.6,183", "the first line is not a header.*--csv header="),
     ],
 )
 def test_a_file_that_is_written_otherwise_names_the_option(tmp_path: Path, header: str, row: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         of_csv(tmp_path, "\n".join([header, *[row] * 20]))
+
+
+@pytest.mark.parametrize("header", ["0,1,2", "2019,2020,2021"], ids=["numbers of columns", "years"])
+def test_a_header_of_ascending_numbers_is_one(tmp_path: Path, header: str) -> None:
+    rows = "".join(f"{n % 7},{n % 5},{n / 8}\n" for n in range(60))
+    file, _ = of_csv(tmp_path, f"{header}\n{rows}")
+    assert {file.problem.label.source_column, *(c.source_column for c in file.problem.columns)} <= {*header.split(",")}
 
 
 def test_long_values_with_spaces_stay_whole(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.core.errors import UsageError
 from headrace.core.sources.source import Rows
@@ -54,6 +54,12 @@ class BatchLimits:
                 expected="seconds and bytes above 0",
                 received=f"{self.seconds}, {self.bytes}",
             )
+
+    def capped(self, largest: int) -> BatchLimits:
+        """The limits with another maximum, which also limits start and smallest."""
+        return replace(
+            self, largest=largest, start=min(self.start, largest), smallest=min(self.smallest, self.start, largest)
+        )
 
 
 class Batcher:

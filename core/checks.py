@@ -33,6 +33,18 @@ def check_count(
         raise error(f"{name} is wrong", where=where, expected=f"a whole number, {bounds}", received=repr(value))
 
 
+def check_positive(
+    value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
+) -> None:
+    """Checks that a value is a finite number greater than 0.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    if not is_finite(value) or value <= 0:  # type: ignore[operator]
+        raise error(f"{name} is wrong", where=where, expected="a number greater than 0", received=repr(value))
+
+
 def check_fraction(
     value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
 ) -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from headrace.core.checks import check_count, check_positive
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS
 
@@ -85,9 +86,9 @@ class Checkpointing:
 
     def __post_init__(self) -> None:
         for name, value in (("checkpoint steps", self.steps), ("kept checkpoints", self.keep)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"{name} is wrong", expected="a whole number, 1 or more", received=repr(value))
-        _check_positive(self.minutes, "checkpoint minutes")
+            if value is not None:
+                check_count(value, name)
+        check_positive(self.minutes, "checkpoint minutes")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Budget:
         for name in ("max_hours", "max_cost", "price_per_hour"):
             value = getattr(self, name)
             if value is not None:
-                _check_positive(value, name)
+                check_positive(value, name)
         if self.max_cost is not None and self.price_per_hour is None:
             raise UsageError(
                 "a cost cannot be bounded without a price",
@@ -197,8 +198,3 @@ def _check_word(value: Any, name: str, words: tuple[str, ...]) -> None:
 def _check_bool(value: Any, name: str) -> None:
     if not isinstance(value, bool):
         raise UsageError(f"{name} is wrong", expected="true or false", received=repr(value))
-
-
-def _check_positive(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise UsageError(f"{name} is wrong", expected="a number greater than 0", received=repr(value))

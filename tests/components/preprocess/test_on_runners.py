@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -228,7 +226,7 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
     with subprocess.Popen([sys.executable, "-c", script, *arguments]) as running:
         while not signalled.exists() and running.poll() is None:
             time.sleep(0.05)
-        os.kill(running.pid, signal.SIGKILL)
+        running.kill()
     signalled.unlink()
     left = [path for path in tmp_path.iterdir() if path.name.startswith(".out.")]
     assert len(left) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -283,7 +282,7 @@ def test_a_process_that_dies_is_started_again(file: ProblemFile, examples: Path,
     }
 
     def kill(event: Any) -> None:
-        os.kill(worker._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        worker._process.kill()  # type: ignore[union-attr]
 
     assert worker.run(asked, kill) == {"event": "died", "status": -9}
     done = worker.run(asked, lambda event: {"go_on": True} if event["event"] == "epoch" else None)

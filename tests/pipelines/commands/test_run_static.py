@@ -1,7 +1,6 @@
 """The main job as a user does it: `headrace run static` on real births, to an endpoint that answers."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -244,7 +243,7 @@ def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subproce
     for line in killed.stdout:
         if line.startswith("train"):
             break
-    os.kill(killed.pid, signal.SIGKILL)
+    killed.kill()
     killed.wait()
     killed.stdout.close()
     again = run(folder / "natality.py", folder / "two")

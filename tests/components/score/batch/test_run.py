@@ -325,7 +325,7 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path, data: Path, sink: An
         # A file of the first part is whole, and the second part is being scored.
         while not whole_files(tmp_path) and running.poll() is None:
             time.sleep(0.02)
-        os.kill(running.pid, signal.SIGKILL)
+        running.kill()
     assert running.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     assert len([path for path in tmp_path.iterdir() if path.name.startswith(".out.")]) == 1

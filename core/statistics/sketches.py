@@ -89,10 +89,10 @@ class Quantiles:
     def merge(self, other: Self) -> Self:
         """Merges two parts."""
         if self.digest is None and other.digest is None:
-            values, counts = (
-                np.concatenate(pair) for pair in ((self.values, other.values), (self.counts, other.counts))
-            )
-            if (merged := self.of_counts(values, counts)) is not None:
+            values: Floats = np.concatenate([self.values, other.values])
+            counts: Counts = np.concatenate([self.counts, other.counts])
+            merged = self.of_counts(values, counts)
+            if merged is not None:
                 return merged
         digest = self._as_digest()
         digest.merge(other._as_digest())

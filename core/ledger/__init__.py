@@ -1,0 +1,1 @@
+"""Ledger of dynamic training: which data versions came, which run is under way, and what became of each."""

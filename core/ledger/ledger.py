@@ -1,0 +1,71 @@
+"""Ledger of one endpoint: its state and its inbox in a folder or on gs://, changed by compare-and-set alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from headrace.core import storage
+from headrace.core.ledger.inbox import Arrival, Inbox
+from headrace.core.ledger.state import LedgerState, Outcome, Run
+from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
+
+
+class Ledger:
+    """The ledger in a folder, which need not exist.
+
+    Args:
+        uri: a folder on a disk, or gs://.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.inbox = Inbox(storage.join(uri, "inbox"))
+        self._file = storage.join(uri, "ledger.json")
+
+    def state(self) -> LedgerState:
+        """Reads the state.
+
+        Raises:
+            DataError: the file is damaged.
+            PlatformError: the disk or the service failed.
+        """
+        found = read_with_token(self._file)
+        return LedgerState.from_json(None if found is None else json_of(found.content, self._file), self._file)
+
+    def change(self, change: Callable[[LedgerState], LedgerState]) -> LedgerState:
+        """Makes a change, again from the new state whenever somebody else wrote in between.
+
+        Args:
+            change: a pure function; it may be called several times. What it raises is raised, and nothing is written.
+
+        Raises:
+            DataError: the file is damaged.
+            PlatformError: the disk or the service failed: whether the change was made is not known. Make it again.
+        """
+        after = update_json(self._file, lambda content: change(LedgerState.from_json(content, self._file)).to_json())
+        return LedgerState.from_json(after, self._file)
+
+    def arrive(self, arrival: Arrival) -> bool:
+        """Adds a data version to the inbox; returns whether it was new. Errors as of `Inbox.add`."""
+        return self.inbox.add(arrival)
+
+    def claim(self, run_id: str, holder: str) -> Run:
+        """Claims the run under way for an execution; see `LedgerState.claimed`."""
+        return self.change(lambda state: state.claimed(run_id, holder)).check(run_id, holder)
+
+    def check(self, run_id: str, holder: str) -> Run:
+        """The run under way, if this execution holds it; see `LedgerState.check`."""
+        return self.state().check(run_id, holder)
+
+    def end(
+        self,
+        run_id: str,
+        epoch: int,
+        outcome: Outcome,
+        *,
+        model: str = "",
+        why: str = "",
+        others: Mapping[str, Outcome] | None = None,
+    ) -> LedgerState:
+        """Records that a run ended well; see `LedgerState.ended`."""
+        return self.change(lambda state: state.ended(run_id, epoch, outcome, model=model, why=why, others=others))

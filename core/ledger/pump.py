@@ -1,0 +1,132 @@
+"""Pump: starts the run that is due, or finds out what became of the one under way.
+
+Every trigger, the last task of every run and every tick of a schedule calls it. However many callers there are, and
+wherever they are killed, each data version gets one run at a time: the ledger names the run before it is started, a
+start that is made again starts nothing new, and a copy that a platform made all the same finds the run claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.ledger.inbox import Arrival
+from headrace.core.ledger.ledger import Ledger
+from headrace.core.ledger.retries import Retries
+from headrace.core.ledger.state import LedgerState, Overtaken, Run
+from headrace.core.steps.step import identity
+
+# Each turn changes the ledger, and another caller changed it in between: more than a few turns are no progress.
+_MOST_TURNS = 20
+
+Status = Literal["absent", "alive", "ended"]
+
+
+class Runs(Protocol):
+    """The runs of a platform."""
+
+    def status(self, run_id: str) -> Status:
+        """Whether a run is under way: "absent" where the platform never heard of it.
+
+        Raises:
+            PlatformError: the platform does not answer, so that it is not known.
+        """
+
+    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+        """Starts a run. A run that was started already stays as it is, where the platform can tell.
+
+        Raises:
+            UserError: the platform refuses the run for good.
+            PlatformError: it failed; whether the run was started is not known.
+        """
+
+
+@dataclass(frozen=True)
+class Pumped:
+    """What the pump did.
+
+    Attributes:
+        did: "started" a run, found one "running", is "waiting" until a failed one may be tried again, or is "idle".
+        run: the run under way; None if there is none.
+        why: in words.
+    """
+
+    did: Literal["started", "running", "waiting", "idle"]
+    run: Run | None
+    why: str
+
+
+def pump(ledger: Ledger, runs: Runs, now: datetime, *, name: str = "", retries: Retries | None = None) -> Pumped:
+    """Starts the run that is due.
+
+    Args:
+        ledger: of the endpoint.
+        runs: of the platform.
+        now: the time, with its zone.
+        name: first part of the ids of runs, such as the problem's name.
+        retries: of failed runs.
+
+    Raises:
+        UserError: the platform refused the run, which counts as a failed attempt.
+        PlatformError: the platform does not answer; calling again is safe.
+        DataError: the ledger or an arrival is damaged.
+    """
+    for _ in range(_MOST_TURNS):
+        state = ledger.state()
+        try:
+            if state.run is not None:
+                status = runs.status(state.run.id)
+                if status == "alive":
+                    return Pumped("running", state.run, f"run {state.run.id} is under way")
+                if status == "absent" and state.run.holder is None:
+                    # Whoever wrote the intent was killed before the effect, or is about to make it.
+                    return _start(ledger, runs, state.run, now, retries)
+                _fail(ledger, state.run, "the run ended without a result, or is gone", now, retries)
+                continue
+            arrived = ledger.inbox.versions()
+            due = state.waiting(arrived, now)
+            if not due:
+                return _nothing(state, arrived)
+            return _start(ledger, runs, _intend(ledger, due, name, state.next_fence), now, retries)
+        except Overtaken:
+            # Somebody else changed the ledger since it was read.
+            continue
+    raise PlatformError("other processes changed the ledger during every attempt", where=ledger.uri, fix="Try again")
+
+
+def run_id_of(name: str, versions: Sequence[str], epoch: int, attempt: int) -> str:
+    """The id of a run: another one for each attempt, as platforms do not take the id of a failed run again."""
+    digest = identity("dynamic-training", versions=list(versions), epoch=epoch, attempt=attempt)[:12]
+    return f"{name}-{digest}" if name else digest
+
+
+def _intend(ledger: Ledger, due: Sequence[str], name: str, fence: tuple[int, int]) -> Run:
+    run_id = run_id_of(name, due, *fence)
+    run = ledger.change(lambda found: found.started(due, run_id, fence)).run
+    assert run is not None
+    return run
+
+
+def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries | None) -> Pumped:
+    try:
+        runs.start(run, ledger.inbox.read(run.versions))
+    except PlatformError:
+        # The intent stays: the next call starts the same run.
+        raise
+    except HeadraceError as error:
+        _fail(ledger, run, error.what, now, retries)
+        raise
+    return Pumped("started", run, f"started run {run.id}, for {len(run.versions)} data versions")
+
+
+def _fail(ledger: Ledger, run: Run, reason: str, now: datetime, retries: Retries | None) -> None:
+    ledger.change(lambda found: found.failed(run.id, reason, now, retries or Retries()))
+
+
+def _nothing(state: LedgerState, arrived: Sequence[str]) -> Pumped:
+    if state.failure is not None and any(version not in state.done for version in arrived):
+        return Pumped("waiting", None, f"the next attempt is at {state.failure.not_before}: {state.failure.reason}")
+    return Pumped("idle", None, "every data version that arrived is done")

@@ -1,0 +1,338 @@
+"""Ledger state: the run under way, the data versions that are done, and failures, as one value that changes replace.
+
+The functions here are pure and take the time as an argument. A change that is made again changes nothing, so every
+caller may repeat it after a lost answer.
+
+A run's fence is (epoch, attempt): the epoch is the number of runs that ended, and attempts count within it. Fences
+only grow, so whoever holds an older one was overtaken: its run must change nothing any more. A ledger in which all
+runs ended is the same whatever happened in between: attempts and failures leave no trace in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from headrace.core.errors import DataError, UsageError, UserError
+from headrace.core.ledger.retries import Retries
+
+Outcome = Literal["promoted", "kept", "quarantined", "withdrawn", "given up"]
+OUTCOMES: tuple[Outcome, ...] = ("promoted", "kept", "quarantined", "withdrawn", "given up")
+
+# Each change writes the whole ledger, some 100 bytes per data version.
+MOST_VERSIONS = 20_000
+_HISTORY = 1000
+_FORMAT = 1
+
+
+class Overtaken(UserError):
+    """The run is not the one that the ledger names: another one took its place, or it has ended."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way.
+
+    Attributes:
+        id: of the run on its platform; another one for each attempt.
+        epoch, attempt: its fence.
+        versions: the data versions that it trains with, sorted.
+        holder: the execution that claimed it; None before.
+    """
+
+    id: str
+    epoch: int
+    attempt: int
+    versions: tuple[str, ...]
+    holder: str | None = None
+
+    @property
+    def fence(self) -> tuple[int, int]:
+        """Compared as a pair; a larger one is newer."""
+        return self.epoch, self.attempt
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a data version.
+
+    Attributes:
+        outcome: promoted, kept (the champion stayed), quarantined, withdrawn, or given up after too many failures.
+        epoch: of the run that ended it.
+        model: the version of the Model that the run made; "" if none.
+    """
+
+    outcome: Outcome
+    epoch: int
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Runs that failed since the last one that ended.
+
+    Attributes:
+        attempts: failed runs of each data version.
+        not_before: time of the next attempt, ISO 8601 in UTC.
+        reason: of the last failure.
+    """
+
+    attempts: Mapping[str, int]
+    not_before: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A run that ended.
+
+    Attributes:
+        epoch: its number, from 1.
+        versions: its data versions.
+        outcome: of all of them, but for those in `Done` with another one.
+        model: the version of the Model that it made; "" if none.
+        why: in words.
+    """
+
+    epoch: int
+    versions: tuple[str, ...]
+    outcome: Outcome
+    model: str
+    why: str
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """Content of ledger.json.
+
+    Attributes:
+        epoch: runs that ended.
+        attempt: runs that were started since.
+        run: the run under way; None if there is none.
+        failure: of the runs since the last one that ended; None if none failed.
+        done: by data version.
+        bad: versions of Models that were rolled back; never warm started from, and never promoted again.
+        history: the last 1,000 runs that ended, latest last.
+    """
+
+    epoch: int = 0
+    attempt: int = 0
+    run: Run | None = None
+    failure: Failure | None = None
+    done: Mapping[str, Done] = field(default_factory=dict)
+    bad: tuple[str, ...] = ()
+    history: tuple[Ending, ...] = ()
+
+    def waiting(self, arrived: Iterable[str], now: datetime) -> tuple[str, ...]:
+        """The arrived data versions that a run may be started for now, sorted; none while one is under way."""
+        if self.run is not None or (self.failure is not None and now < datetime.fromisoformat(self.failure.not_before)):
+            return ()
+        return tuple(sorted({version for version in arrived if version not in self.done}))
+
+    def started(self, versions: Iterable[str], run_id: str, fence: tuple[int, int]) -> LedgerState:
+        """The state with a run under way, which is not started yet: the intent comes before the effect.
+
+        Args:
+            versions: its data versions.
+            run_id: made from the fence, so that it is another one for each attempt.
+            fence: `next_fence` of the state in which the versions were found waiting.
+
+        Raises:
+            UsageError: there are no versions, one is done, or the ledger is full.
+            Overtaken: a run is under way, or was since.
+        """
+        chosen = tuple(sorted(set(versions)))
+        if self.run is not None or self.next_fence != fence:
+            raise Overtaken("another run was started", received="ended" if self.run is None else self.run.id)
+        if not chosen or any(version in self.done for version in chosen):
+            raise UsageError("a run needs data versions that are not done", received=", ".join(chosen) or "none")
+        if len(self.done) + len(chosen) > MOST_VERSIONS:
+            raise UsageError(
+                "the ledger is full",
+                expected=f"at most {MOST_VERSIONS:,} data versions",
+                fix="Start another ledger: move this one's folder away; the registry keeps the champion",
+            )
+        epoch, attempt = self.next_fence
+        return replace(self, attempt=attempt, run=Run(run_id, epoch, attempt, chosen))
+
+    @property
+    def next_fence(self) -> tuple[int, int]:
+        """The fence of the next run."""
+        return self.epoch + 1, self.attempt + 1
+
+    def claimed(self, run_id: str, holder: str) -> LedgerState:
+        """The state after an execution claimed the run under way. The same execution may claim it again.
+
+        Args:
+            run_id: of the run.
+            holder: of the platform's execution, such as the id of the workflow: a copy of the run has another one.
+
+        Raises:
+            Overtaken: the ledger names another run, or another execution holds it.
+        """
+        run = self._current(run_id)
+        if run.holder not in (None, holder):
+            raise Overtaken(
+                "another execution of this run was first",
+                where=run_id,
+                expected=f"{run.holder}, which holds it",
+                received=holder,
+            )
+        return replace(self, run=replace(run, holder=holder))
+
+    def check(self, run_id: str, holder: str) -> Run:
+        """The run under way, if this execution holds it; asked before every effect that others see.
+
+        Raises:
+            Overtaken: it does not.
+        """
+        run = self._current(run_id)
+        if run.holder != holder:
+            raise Overtaken("this execution does not hold the run", where=run_id, received=holder)
+        return run
+
+    def ended(
+        self,
+        run_id: str,
+        epoch: int,
+        outcome: Outcome,
+        *,
+        model: str = "",
+        why: str = "",
+        others: Mapping[str, Outcome] | None = None,
+    ) -> LedgerState:
+        """The state after the run under way ended well: all its data versions are done.
+
+        Args:
+            run_id: of the run.
+            epoch: of its fence, by which an ending is known that was written already.
+            outcome: of its data versions.
+            model: the version of the Model that it made.
+            why: in words.
+            others: data versions with another outcome, such as a span that was quarantined.
+
+        Raises:
+            UsageError: one of `others` is not of the run.
+            Overtaken: the ledger names another run, and the epoch ended in another way.
+        """
+        if any((e.epoch, e.outcome, e.model) == (epoch, outcome, model) for e in reversed(self.history)):
+            return self
+        run = self._current(run_id)
+        own = dict(others or {})
+        if not own.keys() <= set(run.versions):
+            raise UsageError("a data version is not of this run", where=run_id, received=", ".join(sorted(own)))
+        now_done = {version: Done(own.get(version, outcome), run.epoch, model) for version in run.versions}
+        return self._after(run.versions, now_done, Ending(run.epoch, run.versions, outcome, model, why))
+
+    def failed(self, run_id: str, reason: str, now: datetime, retries: Retries) -> LedgerState:
+        """The state after the run under way failed, or is gone.
+
+        Its data versions wait for the next attempt; those that failed too often are given up, and named in the history.
+
+        Raises:
+            Overtaken: the ledger names another run.
+        """
+        run = self._current(run_id)
+        before = self.failure.attempts if self.failure is not None else {}
+        attempts = dict(sorted({**before, **{version: before.get(version, 0) + 1 for version in run.versions}}.items()))
+        given_up = tuple(version for version, count in attempts.items() if count >= retries.attempts)
+        left = {version: count for version, count in attempts.items() if version not in given_up}
+        wait = retries.wait(max(attempts.values()))
+        failure = Failure(left, (now + wait).isoformat(timespec="seconds"), reason) if left else None
+        if not given_up:
+            return replace(self, run=None, failure=failure)
+        now_done = {version: Done("given up", run.epoch) for version in given_up}
+        ending = Ending(run.epoch, given_up, "given up", "", reason)
+        return replace(self._after(given_up, now_done, ending), failure=failure)
+
+    def restored(self, versions: Iterable[str]) -> LedgerState:
+        """The state in which data versions that were given up or quarantined wait again.
+
+        Raises:
+            UsageError: a version was not given up or quarantined.
+        """
+        chosen = set(versions)
+        for version in sorted(chosen):
+            found = self.done.get(version)
+            if found is None or found.outcome not in ("given up", "quarantined"):
+                raise UsageError(
+                    "the data version cannot be tried again",
+                    expected="a version that was given up or quarantined",
+                    received=f"{version}, {'unknown' if found is None else found.outcome}",
+                )
+        return replace(self, done={version: kept for version, kept in self.done.items() if version not in chosen})
+
+    def marked_bad(self, model: str) -> LedgerState:
+        """The state in which a version of a Model is never used again."""
+        return self if model in self.bad else replace(self, bad=tuple(sorted((*self.bad, model))))
+
+    def _current(self, run_id: str) -> Run:
+        if self.run is None or self.run.id != run_id:
+            raise Overtaken(
+                "this run was overtaken",
+                where=run_id,
+                expected="the run that the ledger names",
+                received="none is under way" if self.run is None else self.run.id,
+                fix="Nothing is to be done: what this run would have trained with is in another run, or done",
+            )
+        return self.run
+
+    def _after(self, versions: tuple[str, ...], now_done: Mapping[str, Done], ending: Ending) -> LedgerState:
+        done = dict(sorted({**self.done, **now_done}.items()))
+        history = (*self.history, ending)[-_HISTORY:]
+        failure = self.failure
+        if failure is not None:
+            left = {version: count for version, count in failure.attempts.items() if version not in versions}
+            failure = replace(failure, attempts=left) if left else None
+        return replace(self, epoch=ending.epoch, attempt=0, run=None, failure=failure, done=done, history=history)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ledger.json."""
+        return {
+            "kind": "Ledger",
+            "format": _FORMAT,
+            "epoch": self.epoch,
+            "attempt": self.attempt,
+            "run": None if self.run is None else asdict(self.run),
+            "failure": None if self.failure is None else asdict(self.failure),
+            "done": {version: asdict(done) for version, done in self.done.items()},
+            "bad": list(self.bad),
+            "history": [asdict(ending) for ending in self.history],
+        }
+
+    @staticmethod
+    def from_json(content: Any, uri: str) -> LedgerState:
+        """The state in ledger.json; None is a new ledger.
+
+        Args:
+            content: of the file.
+            uri: of the file, for a message.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        if content is None:
+            return LedgerState()
+        try:
+            if not isinstance(content, Mapping) or content["format"] != _FORMAT:
+                raise ValueError(f"{type(content).__name__} of another format")
+            run, failure = content["run"], content["failure"]
+            return LedgerState(
+                epoch=int(content["epoch"]),
+                attempt=int(content["attempt"]),
+                run=None if run is None else Run(**{**run, "versions": tuple(run["versions"])}),
+                failure=None if failure is None else Failure(**failure),
+                done={version: Done(**done) for version, done in content["done"].items()},
+                bad=tuple(content["bad"]),
+                history=tuple(Ending(**{**e, "versions": tuple(e["versions"])}) for e in content["history"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                "the ledger is damaged",
+                where=uri,
+                expected=f"a ledger of format {_FORMAT}",
+                received=f"{type(error).__name__}: {error}",
+                fix="Restore the file from a backup",
+            ) from error

@@ -26,9 +26,10 @@ class CanarySettings:
             rolled back because of its evidence, however often that is checked.
         maximum_error_rate: of the canary at a step, in [0, 1]: above, it is not promoted, whatever the stable
             version's errors.
-        latency_tolerance: factor, 1 or more, by which the canary may be slower.
+        latency_tolerance: factor, 1 or more, by which the canary may be slower; rounded up to a tenth of a decade.
+        latency_slack: fraction of requests, in [0, 1), that may be slower still: a pause of the process, say.
         minimum_replayed: number of logged requests that both versions scored, before promotion.
-        maximum_differing: fraction of replayed rows whose predictions may differ; None for any.
+        maximum_differing: fraction of replayed rows, in (0, 1], whose predictions may differ; None for any.
         minimum_labelled: number of labelled rows that both versions scored, before promotion.
         loss_tolerance: mean by which the canary's loss per labelled row may be greater, in [0, 1).
 
@@ -44,6 +45,7 @@ class CanarySettings:
     false_rollback: float = 0.01
     maximum_error_rate: float = 0.05
     latency_tolerance: float = 1.25
+    latency_slack: float = 0.02
     minimum_replayed: int = 0
     maximum_differing: float | None = None
     minimum_labelled: int = 0
@@ -70,11 +72,14 @@ class CanarySettings:
         check_fraction(self.maximum_error_rate, "maximum_error_rate", where=where)
         if self.maximum_differing is not None:
             check_fraction(self.maximum_differing, "maximum_differing", where=where)
+            check_positive(self.maximum_differing, "maximum_differing", where=where)
         check_fraction(self.loss_tolerance, "loss_tolerance", where=where)
         check_positive(self.false_rollback, "false_rollback", where=where)
         check_positive(self.latency_tolerance, "latency_tolerance", where=where)
         _check_range(self.false_rollback <= 0.5, "false_rollback", "at most 0.5", self.false_rollback)
         _check_range(self.latency_tolerance >= 1, "latency_tolerance", "1 or more", self.latency_tolerance)
+        check_fraction(self.latency_slack, "latency_slack", where=where)
+        _check_range(self.latency_slack < 1, "latency_slack", "less than 1", self.latency_slack)
         _check_range(self.loss_tolerance < 1, "loss_tolerance", "less than 1", self.loss_tolerance)
 
     def to_json(self) -> dict[str, Any]:

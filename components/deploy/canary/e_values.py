@@ -49,9 +49,9 @@ def log_e_attribution(steps: Sequence[Counts]) -> float:
     is the canary's with one probability, whatever the error rate is at the time. So an outage that meets both is no
     evidence. The e-value is a likelihood ratio of the versions given the errors: a mixture over odds ratios, over the
     greatest likelihood with an odds ratio of at most 1 (universal inference: Wasserman, Ramdas and Balakrishnan 2020,
-    arXiv 1912.11436). Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", infer in this way
-    from the version that an event belongs to; here the fraction of requests is unknown. Each step has its own fraction, so
-    that widening the canary while errors are frequent is no evidence either.
+    arXiv 1912.11436). Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", infer this way
+    from the version that an event belongs to; here the fraction of requests is unknown. Each step has its own
+    fraction, so that widening the canary while errors are frequent is no evidence either.
 
     Args:
         steps: counts by step; the odds ratio is the same in all.

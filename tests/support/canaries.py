@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from headrace.components.deploy.canary.decide import decide
-from headrace.components.deploy.canary.evidence import LATENCY_BUCKETS, LATENCY_EDGES, Evidence, Step, VersionTraffic
+from headrace.components.deploy.canary.evidence import LATENCY_EDGES, Evidence, Step, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, stage
 
@@ -39,7 +39,7 @@ def step(stable: VersionTraffic, of_canary: VersionTraffic, percent: int = 10, e
 def latencies(random: np.random.Generator, requests: int, median_s: float) -> tuple[int, ...]:
     """Counts by bucket of log-normal latencies."""
     drawn = median_s * random.lognormal(0.0, 0.5, requests)
-    return tuple(np.bincount(np.searchsorted(LATENCY_EDGES, drawn), minlength=LATENCY_BUCKETS).tolist())
+    return tuple(np.bincount(np.searchsorted(LATENCY_EDGES, drawn), minlength=len(LATENCY_EDGES) + 1).tolist())
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,14 @@ def simulate(
         now += timedelta(seconds=1)
         if state.stage == "canary":
             last = evidence.step(state.epoch) or Step(state.epoch, state.percent)
-            others = tuple(each for each in evidence.steps if each.epoch != state.epoch)
             part = int(random.binomial(batch, state.percent / 100))
-            more = Step(
-                state.epoch,
-                state.percent,
-                added(last.stable, stable.batch(random, batch - part, requests)),
-                added(last.canary, of_canary.batch(random, part, requests)),
+            evidence = evidence.with_step(
+                replace(
+                    last,
+                    stable=added(last.stable, stable.batch(random, batch - part, requests)),
+                    canary=added(last.canary, of_canary.batch(random, part, requests)),
+                )
             )
-            evidence = replace(evidence, steps=(*others, more))
             requests += batch
         yield state, evidence
 

@@ -8,6 +8,7 @@ the minimum of requests at every step. Without these at the deadline, the defaul
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +20,7 @@ from headrace.components.deploy.canary.e_values import (
     log_e_mean,
     log_mean,
 )
-from headrace.components.deploy.canary.evidence import LATENCY_EDGES, Evidence, Step, VersionTraffic
+from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, Decision
 
@@ -87,7 +88,7 @@ def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...
     if counts:
         text = f"Errors: {_compared(counts)}."
         found.append(Finding("errors", log_e_attribution(counts), text))
-        slower = _latency(evidence.steps, settings)
+        slower = _latency(evidence, settings)
         found += [slower] if slower is not None else []
     replay = evidence.replay
     if replay.rows:
@@ -162,44 +163,47 @@ def _at_deadline(state: CanaryState, missing: tuple[str, ...]) -> Decision:
     return Decision("roll back", state.epoch, 0, (reason, *missing))
 
 
-def _latency(steps: tuple[Step, ...], settings: CanarySettings) -> Finding | None:
+def _latency(evidence: Evidence, settings: CanarySettings) -> Finding | None:
     """The test of latencies: a mixture over all edges of the fractions of requests slower than each.
 
     The canary is compared at an edge that is greater by the tolerance, so that a factor within it is no evidence.
     """
-    measured = [step for step in steps if step.stable.latency and step.canary.latency]
+    measured = [step for step in evidence.steps if step.stable.latency and step.canary.latency]
     if not measured:
         return None
-    shift = math.ceil(10 * math.log10(settings.latency_tolerance) - 1e-9)
+    edges, tolerance = evidence.edges, settings.latency_tolerance * (1 - 1e-9)
+    # The place of each edge, and of the first that is greater by the tolerance.
+    places = [
+        (at, above) for at, edge in enumerate(edges) if (above := bisect_left(edges, edge * tolerance)) < len(edges)
+    ]
     stable = [_slower(step.stable) for step in measured]
     canary = [_slower(step.canary) for step in measured]
     totals = [(sum(step.canary.latency), sum(step.stable.latency)) for step in measured]
-    edges = max(1, len(LATENCY_EDGES) - shift)
-    parts, worst = [], (-math.inf, 0)
-    for edge in range(len(LATENCY_EDGES) - shift):
+    parts, worst = [], (-math.inf, 0, 0)
+    for at, above in places:
         counts = [
-            Counts(step.percent, slow[edge + shift], total, stable_slow[edge], stable_total)
+            Counts(step.percent, slow[above], total, stable_slow[at], stable_total)
             for step, slow, stable_slow, (total, stable_total) in zip(measured, canary, stable, totals, strict=True)
         ]
         log_e = log_e_excess(counts, settings.latency_slack)
-        parts.append((1 / edges, log_e))
-        worst = max(worst, (log_e, edge))
-    log_e, edge = worst
+        parts.append((1 / len(places), log_e))
+        worst = max(worst, (log_e, at, above))
+    log_e, at, above = worst
     if log_e <= 0:
         text = f"Latency: no more than {100 * settings.latency_slack:g} % of the canary's requests are clearly slower."
     else:
-        slow, total = sum(each[edge + shift] for each in canary), sum(each for each, _ in totals)
-        others, other_total = sum(each[edge] for each in stable), sum(each for _, each in totals)
+        slow, total = sum(each[above] for each in canary), sum(each for each, _ in totals)
+        others, other_total = sum(each[at] for each in stable), sum(each for _, each in totals)
         text = (
             f"Latency: {_percent(slow, total)} of the canary's requests take more than"
-            f" {_milliseconds(LATENCY_EDGES[edge + shift])}, {_percent(others, other_total)} of the stable version's"
-            f" more than {_milliseconds(LATENCY_EDGES[edge])}."
+            f" {_milliseconds(edges[above])}, {_percent(others, other_total)} of the stable version's more than"
+            f" {_milliseconds(edges[at])}."
         )
     return Finding("latency", log_mean(parts) if parts else -math.inf, text)
 
 
 def _slower(traffic: VersionTraffic) -> list[int]:
-    """Number of requests slower than each edge of LATENCY_EDGES."""
+    """Number of requests slower than each edge."""
     slower, total = [], sum(traffic.latency)
     for count in traffic.latency[:-1]:
         total -= count

@@ -5,25 +5,19 @@ All of it is cumulative from the canary's beginning, so that the same evidence g
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from headrace.core.checks import check_count, is_finite
 from headrace.core.errors import DataError, UsageError, UserError
 
-# Upper edges of the latency buckets in seconds, ten per decade from 0.1 ms to 100 s; the last bucket is above all.
+# Upper edges of latency buckets in seconds, ten per decade from 0.1 ms to 100 s; the last bucket is above all.
 LATENCY_EDGES: tuple[float, ...] = tuple(10 ** (exponent / 10 - 4) for exponent in range(61))
-LATENCY_BUCKETS = len(LATENCY_EDGES) + 1
 # Paired differences in [-1, 1] are counted at this number of equally spaced points.
 DIFFERENCE_POINTS = 201
 _FORMAT = 1
-
-
-def latency_bucket(seconds: float) -> int:
-    """The bucket of a latency, 0 to LATENCY_BUCKETS - 1: the first whose edge is not below it."""
-    return bisect.bisect_left(LATENCY_EDGES, seconds)
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class VersionTraffic:
         requests: number of requests that ended.
         errors: number of these that failed: a status of 500 or more, or no response. Refused requests, 400 to 499,
             are the client's.
-        latency: number of requests by bucket of LATENCY_EDGES; () for none measured.
+        latency: number of requests by bucket: up to each edge of the evidence, and above the last; () for none.
 
     Raises:
         UsageError: a count is negative, or there are more errors or latencies than requests.
@@ -48,21 +42,31 @@ class VersionTraffic:
         where = "VersionTraffic"
         check_count(self.requests, "requests", minimum=0, where=where)
         check_count(self.errors, "errors", minimum=0, maximum=self.requests, where=where)
-        measured = sum(self.latency)
-        if self.latency and (
-            len(self.latency) != LATENCY_BUCKETS or min(self.latency) < 0 or not measured <= self.requests
-        ):
+        if self.latency and (min(self.latency) < 0 or sum(self.latency) > self.requests):
             raise UsageError(
                 "the latencies are wrong",
                 where=where,
-                expected=f"{LATENCY_BUCKETS} counts of at most {self.requests} requests",
-                received=f"{len(self.latency)} counts of {measured}",
+                expected=f"counts of at most {self.requests} requests",
+                received=f"{sum(self.latency)} requests, the smallest count {min(self.latency)}",
             )
 
     @property
     def error_rate(self) -> float:
         """Fraction of the requests that failed; 0 without requests."""
         return self.errors / self.requests if self.requests else 0.0
+
+    def since(self, before: VersionTraffic) -> VersionTraffic:
+        """The requests after those of `before`; all of them, where a counter that began anew has fewer.
+
+        Args:
+            before: what the same counters were earlier.
+        """
+        earlier = before.latency or (0,) * len(self.latency)
+        latency = tuple(now - then for now, then in zip(self.latency, earlier, strict=True))
+        requests, errors = self.requests - before.requests, self.errors - before.errors
+        if min(requests, errors, requests - errors, *latency) < 0 or sum(latency) > requests:
+            return self
+        return VersionTraffic(requests, errors, latency)
 
 
 @dataclass(frozen=True)
@@ -190,11 +194,36 @@ class Evidence:
         replay: of logged requests.
         losses: paired differences of the loss per labelled row, canary minus stable version: positive where the
             canary is worse.
+        edges: upper edges of the latency buckets, in seconds, ascending.
+
+    Raises:
+        UsageError: the edges are not ascending, or latencies have another number of buckets.
     """
 
     steps: tuple[Step, ...] = ()
     replay: Replay = Replay()
     losses: Differences = Differences()
+    edges: tuple[float, ...] = LATENCY_EDGES
+
+    def __post_init__(self) -> None:
+        ascending = all(is_finite(edge) and edge > 0 for edge in self.edges) and all(
+            a < b for a, b in pairwise(self.edges)
+        )
+        if not self.edges or not ascending:
+            raise UsageError("the latency edges are wrong", where="Evidence", expected="ascending numbers of seconds")
+        for traffic in (each for step in self.steps for each in (step.stable, step.canary)):
+            if traffic.latency and len(traffic.latency) != len(self.edges) + 1:
+                raise UsageError(
+                    "the latencies are wrong",
+                    where="Evidence",
+                    expected=f"{len(self.edges) + 1} counts",
+                    received=f"{len(traffic.latency)} counts",
+                )
+
+    def with_step(self, step: Step) -> Evidence:
+        """The evidence with the present counts of a step, which replace its earlier ones."""
+        others = tuple(each for each in self.steps if each.epoch != step.epoch)
+        return replace(self, steps=tuple(sorted((*others, step), key=lambda each: each.epoch)))
 
     def step(self, epoch: int) -> Step | None:
         """The traffic of the step that the state of this epoch began; None if there is none."""
@@ -214,6 +243,7 @@ class Evidence:
             ],
             "replay": vars(self.replay),
             "losses": list(self.losses.counts),
+            "edges": list(self.edges),
         }
 
     @staticmethod
@@ -233,7 +263,8 @@ class Evidence:
             steps = tuple(
                 Step(s["epoch"], s["percent"], traffic(s["stable"]), traffic(s["canary"])) for s in content["steps"]
             )
-            return Evidence(steps, Replay(**content["replay"]), Differences(tuple(content["losses"])))
+            replay, losses = Replay(**content["replay"]), Differences(tuple(content["losses"]))
+            return Evidence(steps, replay, losses, tuple(content["edges"]))
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise DataError(
                 "the evidence of the canary is damaged",

@@ -26,7 +26,7 @@ class CanarySettings:
             rolled back because of its evidence, however often that is checked.
         maximum_error_rate: of the canary at a step, in [0, 1]: above, it is not promoted, whatever the stable
             version's errors.
-        latency_tolerance: factor, 1 or more, by which the canary may be slower; rounded up to a tenth of a decade.
+        latency_tolerance: factor, 1 or more, by which the canary may be slower; rounded up to a latency edge.
         latency_slack: fraction of requests, in [0, 1), that may be slower still: a pause of the process, say.
         minimum_replayed: number of logged requests that both versions scored, before promotion.
         maximum_differing: fraction of replayed rows, in (0, 1], whose predictions may differ; None for any.

@@ -12,23 +12,33 @@ from support.canaries import step, traffic
 
 from headrace.components.deploy.canary.evidence import (
     DIFFERENCE_POINTS,
-    LATENCY_BUCKETS,
     LATENCY_EDGES,
     Differences,
     Evidence,
     Replay,
     Step,
     VersionTraffic,
-    latency_bucket,
 )
 from headrace.core.errors import DataError, UsageError
 
 
-def test_the_latency_buckets_are_ten_per_decade_and_include_their_upper_edge() -> None:
-    assert (len(LATENCY_EDGES), LATENCY_BUCKETS) == (61, 62)
-    assert LATENCY_EDGES[0] == pytest.approx(1e-4)
-    assert LATENCY_EDGES[30] == pytest.approx(0.1)
-    assert [latency_bucket(s) for s in (0.0, 1e-4, 1.1e-4, 100.0, 101.0)] == [0, 0, 1, 60, 61]
+def test_the_latency_edges_are_ten_per_decade() -> None:
+    assert len(LATENCY_EDGES) == 61
+    assert [LATENCY_EDGES[at] for at in (0, 30, 60)] == pytest.approx([1e-4, 0.1, 100.0])
+
+
+def test_traffic_since_an_earlier_look_and_after_a_counter_began_anew() -> None:
+    before, now = VersionTraffic(5, 1, (2, 3)), VersionTraffic(9, 1, (4, 5))
+    assert now.since(before) == VersionTraffic(4, 0, (2, 2))
+    assert now.since(VersionTraffic()) == now
+    assert before.since(now) == before
+    # More errors than new requests: another counter.
+    assert VersionTraffic(9, 8).since(VersionTraffic(8, 1)) == VersionTraffic(9, 8)
+
+
+def test_the_counts_of_a_step_replace_its_earlier_ones() -> None:
+    evidence = Evidence().with_step(Step(3, 50)).with_step(Step(2, 10)).with_step(Step(3, 50, VersionTraffic(4)))
+    assert evidence.steps == (Step(2, 10), Step(3, 50, VersionTraffic(4)))
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=50))
@@ -51,9 +61,12 @@ def test_no_differences_have_mean_0() -> None:
     [
         lambda: VersionTraffic(requests=-1),
         lambda: VersionTraffic(requests=1, errors=2),
-        lambda: VersionTraffic(5, 0, (1, 2)),
-        lambda: VersionTraffic(5, 0, (6, *[0] * (LATENCY_BUCKETS - 1))),
-        lambda: VersionTraffic(5, 0, (-1, *[0] * (LATENCY_BUCKETS - 1))),
+        lambda: VersionTraffic(5, 0, (6, 0)),
+        lambda: VersionTraffic(5, 0, (-1, 0)),
+        lambda: Evidence((Step(1, 10, VersionTraffic(5, 0, (1, 2))),)),
+        lambda: Evidence(edges=()),
+        lambda: Evidence(edges=(2.0, 1.0)),
+        lambda: Evidence(edges=(0.0, 1.0)),
         lambda: Step(1, 0),
         lambda: Step(1, 100),
         lambda: Step(0, 10),
@@ -71,8 +84,10 @@ def test_counts_that_cannot_be_are_refused(make: object) -> None:
 
 
 def test_json_is_exact_and_damage_is_one_paragraph() -> None:
-    latency = (5, *[0] * (LATENCY_BUCKETS - 1))
-    evidence = Evidence(step(traffic(9, 1), traffic(5, 0, latency)).steps, Replay(3, 1), Differences.of([0.123, -0.5]))
+    latency = (5, 0, 0)
+    evidence = Evidence(
+        step(traffic(9, 1), traffic(5, 0, latency)).steps, Replay(3, 1), Differences.of([0.123, -0.5]), (0.5, 1.0)
+    )
     content = json.loads(json.dumps(evidence.to_json()))
     assert Evidence.from_json(content, "file") == evidence
     assert evidence.step(2) == evidence.steps[0]

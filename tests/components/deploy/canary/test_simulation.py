@@ -121,12 +121,11 @@ def _with_batch(rng: random.Random, state: CanaryState, evidence: Evidence, rate
     last = evidence.step(state.epoch) or Step(state.epoch, state.percent)
     of_canary, of_stable = rng.randrange(0, 200), rng.randrange(0, 500)
     errors = [min(n, round(n * rate * rng.random() * 2)) for n, rate in zip((of_stable, of_canary), rates, strict=True)]
-    more = replace(
-        last,
-        stable=added(last.stable, traffic(of_stable, errors[0])),
-        canary=added(last.canary, traffic(of_canary, errors[1])),
+    stable, canary = (
+        added(last.stable, traffic(of_stable, errors[0])),
+        added(last.canary, traffic(of_canary, errors[1])),
     )
-    return replace(evidence, steps=(*(s for s in evidence.steps if s.epoch != state.epoch), more))
+    return evidence.with_step(replace(last, stable=stable, canary=canary))
 
 
 def _check(before: CanaryState, decision: Decision, after: CanaryState, evidence: Evidence) -> None:

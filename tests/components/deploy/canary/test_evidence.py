@@ -8,7 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.canaries import step, traffic
+from support.canaries import traffic
 
 from headrace.components.deploy.canary.evidence import (
     DIFFERENCE_POINTS,
@@ -84,10 +84,8 @@ def test_counts_that_cannot_be_are_refused(make: object) -> None:
 
 
 def test_json_is_exact_and_damage_is_one_paragraph() -> None:
-    latency = (5, 0, 0)
-    evidence = Evidence(
-        step(traffic(9, 1), traffic(5, 0, latency)).steps, Replay(3, 1), Differences.of([0.123, -0.5]), (0.5, 1.0)
-    )
+    step = Step(2, 10, traffic(9, 1), traffic(5, 0, (5, 0, 0)))
+    evidence = Evidence((step,), Replay(3, 1), Differences.of([0.123, -0.5]), (0.5, 1.0))
     content = json.loads(json.dumps(evidence.to_json()))
     assert Evidence.from_json(content, "file") == evidence
     assert evidence.step(2) == evidence.steps[0]

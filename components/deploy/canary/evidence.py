@@ -55,6 +55,13 @@ class VersionTraffic:
         """Fraction of the requests that failed; 0 without requests."""
         return self.errors / self.requests if self.requests else 0.0
 
+    def __add__(self, more: VersionTraffic) -> VersionTraffic:
+        if self.latency and more.latency:
+            latency = tuple(a + b for a, b in zip(self.latency, more.latency, strict=True))
+        else:
+            latency = self.latency or more.latency
+        return VersionTraffic(self.requests + more.requests, self.errors + more.errors, latency)
+
     def since(self, before: VersionTraffic) -> VersionTraffic:
         """The requests after those of `before`; all of them, where a counter that began anew has fewer.
 
@@ -67,6 +74,20 @@ class VersionTraffic:
         if min(requests, errors, requests - errors, *latency) < 0 or sum(latency) > requests:
             return self
         return VersionTraffic(requests, errors, latency)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts by name of the attributes."""
+        return {"requests": self.requests, "errors": self.errors, "latency": list(self.latency)}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> VersionTraffic:
+        """The counts of `to_json`.
+
+        Raises:
+            UsageError: a count is not valid.
+            KeyError: one is missing.
+        """
+        return VersionTraffic(content["requests"], content["errors"], tuple(content["latency"]))
 
 
 @dataclass(frozen=True)
@@ -232,13 +253,10 @@ class Evidence:
     def to_json(self) -> dict[str, Any]:
         """The evidence as a JSON object."""
 
-        def traffic(each: VersionTraffic) -> dict[str, Any]:
-            return {"requests": each.requests, "errors": each.errors, "latency": list(each.latency)}
-
         return {
             "format": _FORMAT,
             "steps": [
-                {"epoch": s.epoch, "percent": s.percent, "stable": traffic(s.stable), "canary": traffic(s.canary)}
+                {"epoch": s.epoch, "percent": s.percent, "stable": s.stable.to_json(), "canary": s.canary.to_json()}
                 for s in self.steps
             ],
             "replay": vars(self.replay),
@@ -254,12 +272,10 @@ class Evidence:
             DataError: it is damaged.
         """
 
-        def traffic(each: Mapping[str, Any]) -> VersionTraffic:
-            return VersionTraffic(each["requests"], each["errors"], tuple(each["latency"]))
-
         try:
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
+            traffic = VersionTraffic.from_json
             steps = tuple(
                 Step(s["epoch"], s["percent"], traffic(s["stable"]), traffic(s["canary"])) for s in content["steps"]
             )

@@ -60,7 +60,7 @@ def decide(state: CanaryState, evidence: Evidence, now: datetime) -> Decision:
         return Decision("stay", state.epoch, state.percent, (f"The canary is {state.stage.replace('_', ' ')}.",))
     against = _against(state, evidence)
     if against is not None:
-        return Decision("roll back", state.epoch, 0, against)
+        return Decision("roll back", state.epoch, 0, against, worse=True)
     late = now >= state.deadline
     if state.stage == "staged":
         if late:

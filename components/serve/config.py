@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.serve.limits import Limits
 from headrace.core.checks import check_positive
 from headrace.core.errors import UsageError
@@ -33,6 +34,7 @@ class ServeConfig:
         signature: of the SavedModel.
         constants: a value for each input of shape [], which is one for all rows.
         access_log: whether to write a JSON line per request to the standard output.
+        request_log: where a sample of the predicted rows is logged; None for no log.
 
     Raises:
         UsageError: a port, a route or the mode of rules is not valid.
@@ -54,6 +56,7 @@ class ServeConfig:
     signature: str = "serving_default"
     constants: Mapping[str, str] = field(default_factory=dict)
     access_log: bool = False
+    request_log: RequestLogConfig | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules)

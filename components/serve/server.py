@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.core import storage
@@ -22,6 +23,7 @@ from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import MODES
 
 if TYPE_CHECKING:
+    from headrace.components.request_log.writer import RequestLogWriter
     from headrace.components.serve.app import App
     from headrace.components.serve.models import Follower
     from headrace.core.saved_model.find import Source
@@ -79,6 +81,7 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
         routes=Routes(config.health_route, config.predict_route),
         access_log=access_log,
     )
+    request_log = _request_log(config, app)
     server = HttpServer(app)
 
     def end(*_: object) -> None:
@@ -88,7 +91,7 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = _load(config, source, app, _url(listener), report)
+    loading = _load(config, source, app, request_log, _url(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done() and loading.exception() is not None:
         server.should_exit = True
@@ -96,6 +99,8 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     app.batcher.close()
     if access_log is not None:
         access_log.flush()
+    if request_log is not None:
+        request_log.close()
     if loading.done():
         follower = loading.result()
         if follower is not None:
@@ -104,7 +109,21 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
         _end_while_loading(config)
 
 
-def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progress) -> asyncio.Future[Follower | None]:
+def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
+    if config.request_log is None:
+        return None
+    from headrace.components.request_log.writer import RequestLogWriter
+
+    about = "Sampled rows that the request log wrote, or dropped because its queue or the disk was full."
+    return RequestLogWriter(
+        config.request_log,
+        tell=lambda result, rows: app.metrics.count("request_log_rows", about, {"result": result}, rows),
+    )
+
+
+def _load(
+    config: ServeConfig, source: Source, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
+) -> asyncio.Future[Follower | None]:
     """Loads the model in a thread of its own, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()
     loaded: asyncio.Future[Follower | None] = loop.create_future()
@@ -130,7 +149,7 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
             if model.whole:
                 report("the model's rows depend on each other: each request is a call of its own, and none is batched")
             current = Current(model)
-            app.use(Dynamic(current, tell=app.metrics.add))
+            app.use(Dynamic(current, tell=app.metrics.add, log=request_log))
             if config.follow_s is not None:
                 follower = models.Follower(config, current, count=_swaps(app))
                 follower.start()
@@ -213,6 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
     )
+    parser.add_argument("--request-log", metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+    parser.add_argument(
+        "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
+    )
     parser.add_argument("--name", help="Name of the model in URLs.")
     parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
     parser.add_argument(
@@ -242,6 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from headrace.core.saved_model.constants import constants_from
 
             options["constants"] = constants_from(options["constants"])
+        log = request_log_of(options.pop("request_log", None), options.pop("request_log_share", None))
+        options |= {} if log is None else {"request_log": log}
         config = replace(config_from_environment(os.environ), **options)
         if not config.source:
             raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")

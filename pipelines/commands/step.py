@@ -164,9 +164,23 @@ def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
     help="Port to listen on; 0 for any free port.",
 )
 @options.rules
+@option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+@option(
+    "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
+    help="Fraction of the rows to log (default: 0.1).",
+)  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
-def serve(path: str, host: str, port: int, rules: Any, signature: str, constants: tuple[str, ...]) -> None:
+def serve(
+    path: str,
+    host: str,
+    port: int,
+    rules: Any,
+    request_log: str | None,
+    request_log_share: float | None,
+    signature: str,
+    constants: tuple[str, ...],
+) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
 
     \b
@@ -177,6 +191,7 @@ def serve(path: str, host: str, port: int, rules: Any, signature: str, constants
       GET  /health                      200 once the model is loaded
       GET  /metrics                     rows refused by rule and field, as Prometheus reads them
     """
+    from headrace.components.request_log.config import request_log_of
     from headrace.components.serve import server
     from headrace.components.serve.config import ServeConfig
     from headrace.core.saved_model.constants import constants_from
@@ -191,6 +206,7 @@ def serve(path: str, host: str, port: int, rules: Any, signature: str, constants
         rules=rules,
         signature=signature,
         constants=constants_from(constants),
+        request_log=request_log_of(request_log, request_log_share),
     )
     server.serve(config, report)
 

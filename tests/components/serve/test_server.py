@@ -22,6 +22,7 @@ import psutil
 import pytest
 from support.tiny_model import WAITING_AGE, save
 
+from headrace.components.request_log.read import read_batches
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.components.serve.health import healthy
@@ -135,6 +136,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., P
         [
             *(sys.executable, "-m", processes.MODULE, str(model), "--port", "0"),
             *("--ready-file", str(ready_file), "--announce", str(root / "servers")),
+            *("--request-log", str(root / "log"), "--request-log-share", "1"),
         ],
         env=waiting_to_load(root),
         stdout=subprocess.PIPE,
@@ -211,6 +213,10 @@ def test_a_signal_ends_it_after_the_requests_that_it_has(server: Running) -> Non
     assert not server.ready_file.exists()
     assert processes.running(str(server.servers)) == []
     assert list(server.servers.iterdir()) == []
+    # The row under way is the last one in the request log.
+    *_, last = read_batches(str(server.servers.parent / "log"))
+    assert last.columns["mother_age"].tolist() == [WAITING_AGE]
+    assert (last.predictions["key"].tolist(), last.version) == ([b"a"], "v1")
 
 
 def test_a_signal_while_the_model_is_loaded_ends_it_at_once(tmp_path: Path, make_model: Callable[..., Path]) -> None:

@@ -59,7 +59,6 @@ _EXTRAS = {
     "kubernetes": "kubeflow",
     "pyarrow": "beam",
     "google_crc32c": "beam",
-    "lmdb": "beam",
     "numpy": "train",
     "optuna": "tune",
     "tensorflow": "train",

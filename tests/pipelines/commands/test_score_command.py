@@ -13,8 +13,8 @@ from support.command import headrace
 
 from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
-from headrace.components.score.publishing import current
 from headrace.components.score.sinks.table_sink import FILE
+from headrace.core.artifacts.published import current
 from headrace.core.errors import DataError, UsageError
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.pipelines.cli import cli

@@ -18,6 +18,8 @@ from headrace.core.errors import DataError, UsageError
 from headrace.core.prediction_table.layout import Column, Footer
 
 _CHUNK = 4 << 20
+# So few keys are looked up one by one: calls of numpy take longer.
+_FEW = 8
 
 Rows = npt.NDArray[np.int64]
 
@@ -65,6 +67,9 @@ class PredictionTable:
         self._hashes = self._section("hashes", "<u4")
         self._rows = self._section("rows", "<u4")
         self._key_ends = self._section("key_ends", "<u8")
+        # Python reads single numbers of these faster than of arrays.
+        self._plain_hashes, self._plain_rows = self._hashes.data, self._rows.data
+        self._plain_ends = self._key_ends.data
         self._keys_begin = footer.sections["keys"][0]
 
     def _damaged(self, received: str) -> DataError:
@@ -93,11 +98,13 @@ class PredictionTable:
         Returns:
             [keys] the row of each for `outputs`; -1 for a key that the table lacks.
         """
-        rows = np.full(len(keys), -1, np.int64)
-        if not len(self) or not len(keys):
-            return rows
         # Half of a surrogate pair, which JSON may hold, is in no table.
         contents = [key.encode("utf-8", "surrogatepass") for key in keys]
+        if len(keys) < _FEW:
+            return np.array([self._find(content) for content in contents], np.int64)
+        rows = np.full(len(keys), -1, np.int64)
+        if not len(self):
+            return rows
         hashes = np.fromiter(map(zlib.crc32, contents), np.uint32, len(keys))
         entries = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         at = np.flatnonzero(self._hashes[entries] == hashes)
@@ -113,16 +120,24 @@ class PredictionTable:
                 rows[place] = self._among(int(entries[place]), contents[place])
         return rows
 
+    def _find(self, content: bytes) -> int:
+        """The row of one key; -1 for a key that the table lacks."""
+        hashed = zlib.crc32(content)
+        entry = bisect.bisect_left(self._plain_hashes, hashed)
+        if entry == len(self) or self._plain_hashes[entry] != hashed:
+            return -1
+        return self._plain_rows[entry] if self._key(entry) == content else self._among(entry, content)
+
     def _among(self, begin: int, content: bytes) -> int:
         """The row of a key among the entries of its hash, which begin at `begin` and are in the order of keys."""
-        end = int(np.searchsorted(self._hashes, self._hashes[begin], side="right"))
+        end = bisect.bisect_right(self._plain_hashes, self._plain_hashes[begin], lo=begin)
         entry = bisect.bisect_left(range(end), content, lo=begin, key=self._key)
-        return int(self._rows[entry]) if entry < end and self._key(entry) == content else -1
+        return self._plain_rows[entry] if entry < end and self._key(entry) == content else -1
 
     def _key(self, entry: int) -> bytes:
-        row = int(self._rows[entry])
-        begin = int(self._key_ends[row - 1]) if row else 0
-        return self._map[self._keys_begin + begin : self._keys_begin + int(self._key_ends[row])]
+        row = self._plain_rows[entry]
+        begin = self._plain_ends[row - 1] if row else 0
+        return self._map[self._keys_begin + begin : self._keys_begin + self._plain_ends[row]]
 
     def outputs(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         """The predictions of rows, as the model returned them.

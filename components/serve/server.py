@@ -10,71 +10,23 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headrace.components.serve import processes
-from headrace.components.serve.engine import Limits
+from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.rules.mode import MODES, Mode, check_mode
-from headrace.core.tensorflow_import import import_tensorflow
+from headrace.core.rules.mode import MODES
 
 if TYPE_CHECKING:
     from headrace.components.serve.app import App
+    from headrace.components.serve.models import Follower
     from headrace.core.saved_model.find import Source
 
 _log = logging.getLogger("headrace.serve")
-
-
-@dataclass(frozen=True)
-class ServeConfig:
-    """Options of the server.
-
-    Args:
-        source: an endpoint folder (its live version), a Model artifact, or a bare SavedModel; local or on gs://.
-        name: of the model in URLs; by default the endpoint's or the problem's.
-        host: address to listen on.
-        port: to listen on; 0 for a free one.
-        ready_file: JSON file with the url, written when the server is ready; removed when it exits.
-        announce: folder in which the server announces itself from its start.
-        inherited_lock: descriptor to close after the announcement.
-        health_route: of Vertex AI's contract.
-        predict_route: of Vertex AI's contract.
-        limits: of requests.
-        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
-        signature: of the SavedModel.
-        constants: a value for each input of shape [], which is one for all rows.
-
-    Raises:
-        UsageError: a port, a route or the mode of rules is not valid.
-    """
-
-    source: str
-    name: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    ready_file: str | None = None
-    announce: str | None = None
-    inherited_lock: int | None = None
-    health_route: str = "/health"
-    predict_route: str = "/predict"
-    limits: Limits = field(default_factory=Limits)
-    rules: Mode = "enforce"
-    signature: str = "serving_default"
-    constants: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_mode(self.rules)
-        if not 0 <= self.port <= 65535:
-            raise UsageError("the port is not valid", expected="0 to 65535", received=str(self.port))
-        for route in (self.health_route, self.predict_route):
-            if not route.startswith("/"):
-                raise UsageError("the route is not valid", expected="a path that starts with /", received=repr(route))
-        if self.health_route == self.predict_route:
-            raise UsageError("health and predictions need different routes", received=repr(self.health_route))
 
 
 def serve(config: ServeConfig, report: Progress = silent) -> None:
@@ -101,10 +53,9 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     try:
         # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from headrace.core.saved_model.find import find_source, verify_source
+        from headrace.components.serve import models
 
-        verify_source(config.source)
-        source = find_source(config.source, name=config.name, rules=config.rules)
+        source = models.find(models.locate(config), config)
         with _listen(config.host, config.port) as listener:
             asyncio.run(_serve(config, source, listener, report))
     finally:
@@ -115,27 +66,20 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
 
 
 async def _serve(config: ServeConfig, source: Source, listener: socket.socket, report: Progress) -> None:
-    import uvicorn
+    from headrace.components.serve.access_log import AccessLog
+    from headrace.components.serve.app import App
+    from headrace.components.serve.http_server import HttpServer
+    from headrace.components.serve.routes import Routes
 
-    from headrace.components.serve.app import App, Routes
-
+    access_log = AccessLog() if config.access_log else None
     app = App(
         source.name,
         source.version,
         limits=config.limits,
         routes=Routes(config.health_route, config.predict_route),
+        access_log=access_log,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(config.limits.time_limit_s) + 1,
-        )
-    )
+    server = HttpServer(app)
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -149,37 +93,47 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     if loading.done() and loading.exception() is not None:
         server.should_exit = True
     await serving
-    app.engine.close()
+    app.batcher.close()
+    if access_log is not None:
+        access_log.flush()
     if loading.done():
-        loading.result()
+        follower = loading.result()
+        if follower is not None:
+            follower.close()
     else:
         _end_while_loading(config)
 
 
-def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progress) -> asyncio.Future[None]:
+def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progress) -> asyncio.Future[Follower | None]:
     """Loads the model in a thread of its own, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()
-    loaded: asyncio.Future[None] = loop.create_future()
+    loaded: asyncio.Future[Follower | None] = loop.create_future()
 
-    def finish(error: Exception | None) -> None:
+    def finish(follower: Follower | None, error: Exception | None) -> None:
         if error is None:
-            loaded.set_result(None)
+            loaded.set_result(follower)
         else:
             loaded.set_exception(error)
 
     def load() -> None:
         error: Exception | None = None
+        follower: Follower | None = None
         try:
             report(f"loading {source.name} {source.version}")
             if source.prepared:
                 report("requests must hold the columns that prepare of the Problem file makes: it does not run here")
-            import_tensorflow()
-            from headrace.components.serve.model import Model
+            from headrace.components.serve import models
+            from headrace.components.serve.dynamic import Dynamic
+            from headrace.core.scoring.current import Current
 
-            # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
-            with storage.at_hand(source.saved_model) as folder:
-                here = replace(source, saved_model=str(folder))
-                app.use(Model(here, signature=config.signature, constants=config.constants))
+            model = models.load(source, config)
+            if model.whole:
+                report("the model's rows depend on each other: each request is a call of its own, and none is batched")
+            current = Current(model)
+            app.use(Dynamic(current, tell=app.metrics.add))
+            if config.follow_s is not None:
+                follower = models.Follower(config, current, count=_swaps(app))
+                follower.start()
             if config.announce is not None:
                 processes.announce(config.announce, source.version, url)
             if config.ready_file is not None:
@@ -188,10 +142,15 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
             report(f"{source.name} {source.version} answers at {url}")
         except Exception as failure:
             error = failure
-        loop.call_soon_threadsafe(finish, error)
+        loop.call_soon_threadsafe(finish, follower, error)
 
     threading.Thread(target=load, name="load", daemon=True).start()
     return loaded
+
+
+def _swaps(app: App) -> Callable[[str], None]:
+    about = "New versions that were switched to, refused by a check, or not read because the platform failed."
+    return lambda result: app.metrics.count("swaps", about, {"result": result})
 
 
 def _end_while_loading(config: ServeConfig) -> None:
@@ -231,26 +190,6 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
-    """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, the mode of rules.
-
-    Raises:
-        UsageError: a port or a route is not valid.
-    """
-    port = environment.get("AIP_HTTP_PORT")
-    if port is not None and not port.isdecimal():
-        raise UsageError("AIP_HTTP_PORT is not valid", expected="a port", received=repr(port))
-    config = ServeConfig(
-        environment.get("AIP_STORAGE_URI", ""),
-        health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
-        predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
-        rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
-    )
-    # A container must be reachable from outside.
-    return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104
-
-
 def _log_progress(message: str, **_: int | None) -> None:
     _log.info("%s", message)
 
@@ -263,6 +202,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog=f"python -m {processes.MODULE}", description=__doc__)
     parser.add_argument("source", nargs="?", help="Endpoint folder, Model, or SavedModel (default: AIP_STORAGE_URI).")
+    parser.add_argument("--alias", help="Alias of a registry's version to serve (default: champion).")
+    parser.add_argument(
+        "--follow",
+        dest="follow_s",
+        type=float,
+        metavar="SECONDS",
+        help="Look for a new version this often, in seconds, and switch to it (default: never).",
+    )
+    parser.add_argument(
+        "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
+    )
     parser.add_argument("--name", help="Name of the model in URLs.")
     parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
     parser.add_argument(

@@ -31,7 +31,8 @@ class Source:
         name: its name in URLs.
         version: the version that responses report.
         interface: the model's inputs; None where only the SavedModel's signature has them.
-        warm_up: instances for a first prediction, which is slower than later ones.
+        warm_up: instances for a first prediction, which is slower than later ones: a Model's golden rows.
+        golden: the Model's predictions for them, as JSON.
         prepared: whether it expects columns that a Problem file's prepare function computes.
         rules: the rules of a Model; None for other SavedModels.
     """
@@ -41,6 +42,7 @@ class Source:
     version: str
     interface: Interface | None
     warm_up: tuple[dict[str, Any], ...] = ()
+    golden: tuple[dict[str, Any], ...] = ()
     prepared: bool = False
     rules: ModelRules | None = None
 
@@ -112,12 +114,14 @@ def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
         rules = ModelRules.of(model.problem, known, mode)
     except DataError as error:
         raise error.at(storage.join(uri, "problem.json")) from error
+    golden = model.golden() or {}
     return Source(
         model.saved_model,
         _checked(name or model.problem.get("name")),
         model.version,
         _interface(model, known, rules),
-        tuple((model.golden() or {}).get("instances", [])),
+        tuple(golden.get("instances", [])),
+        tuple(golden.get("predictions", [])),
         bool(model.problem.get("reads")),
         rules,
     )

@@ -178,12 +178,13 @@ def serve(path: str, host: str, port: int, rules: Any, signature: str, constants
       GET  /metrics                     rows refused by rule and field, as Prometheus reads them
     """
     from headrace.components.serve import server
+    from headrace.components.serve.config import ServeConfig
     from headrace.core.saved_model.constants import constants_from
 
     def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
-    config = server.ServeConfig(
+    config = ServeConfig(
         source=path,
         host=host,
         port=port,

@@ -23,8 +23,8 @@ import pytest
 from support.tiny_model import WAITING_AGE, save
 
 from headrace.components.serve import processes
+from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.components.serve.health import healthy
-from headrace.components.serve.server import ServeConfig, config_from_environment
 from headrace.core import storage
 from headrace.core.errors import UsageError
 

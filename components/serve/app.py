@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from headrace.components.serve.access_log import AccessLog
-from headrace.components.serve.answerer import Answerer, NotThere
 from headrace.components.serve.batcher import Batcher, Overloaded
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
+from headrace.components.serve.modes.answerer import Answerer, NotThere
 from headrace.components.serve.protocols.call import Response
 from headrace.components.serve.protocols.compression import TooLarge, gunzip
 from headrace.components.serve.protocols.json_body import encode

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from headrace.components.serve.answerer import Answer, Answerer, Request
 from headrace.components.serve.limits import Limits
+from headrace.components.serve.modes.answerer import Answer, Answerer, Request
 
 # A second call beside a running one starts once that one has taken this many times as long as calls usually take: a
 # batch of a thousand rows must not hold up single rows, but calls side by side compete for the same cores.

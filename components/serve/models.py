@@ -12,9 +12,9 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.saved_model.find import Source, find_source, verify_source
-from headrace.core.scoring.current import Current
-from headrace.core.scoring.golden import check_golden
-from headrace.core.scoring.online import OnlineModel
+from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.golden import check_golden
+from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.serve")
 _VERTEX = "projects/"

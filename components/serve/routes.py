@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headrace.components.serve.answerer import Answerer, Description
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import CONTENT_TYPE, Metrics
+from headrace.components.serve.modes.answerer import Answerer, Description
 from headrace.components.serve.protocols import openapi, rows, v2
 from headrace.components.serve.protocols.call import Call, Headers, Response
 from headrace.components.serve.protocols.json_body import encode

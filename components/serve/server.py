@@ -68,7 +68,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
 async def _serve(config: ServeConfig, source: Source, listener: socket.socket, report: Progress) -> None:
     from headrace.components.serve.access_log import AccessLog
     from headrace.components.serve.app import App
-    from headrace.components.serve.http_server import HttpServer
+    from headrace.components.serve.http.server import HttpServer
     from headrace.components.serve.routes import Routes
 
     access_log = AccessLog() if config.access_log else None
@@ -123,8 +123,8 @@ def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progr
             if source.prepared:
                 report("requests must hold the columns that prepare of the Problem file makes: it does not run here")
             from headrace.components.serve import models
-            from headrace.components.serve.dynamic import Dynamic
-            from headrace.core.scoring.current import Current
+            from headrace.components.serve.modes.dynamic import Dynamic
+            from headrace.core.scoring.online.current import Current
 
             model = models.load(source, config)
             if model.whole:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headrace.components.serve.dynamic import Dynamic
+from headrace.components.serve.modes.dynamic import Dynamic
 from headrace.components.serve.protocols import rows
 from headrace.core.saved_model.find import find_source
-from headrace.core.scoring.current import Current
-from headrace.core.scoring.online import OnlineModel
+from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.model import OnlineModel
 
 
 def load(path: Path | str, *, rules: Any = "enforce", **options: Any) -> OnlineModel:

@@ -1,1 +1,84 @@
-../../front_door/__init__.py
+"""Headrace: containerized Kubeflow and Vertex AI pipeline components.
+
+A Problem file imports its declarations from here, and notebooks and scripts what runs whole pipelines on this machine.
+`headrace.components` has the components, `headrace.pipelines` the pipelines that are made of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
+from headrace.core.problem import (
+    Categorical,
+    Choice,
+    Costs,
+    Crossed,
+    Drift,
+    Gate,
+    Numeric,
+    Problem,
+    Range,
+    Splits,
+    Training,
+    Tuning,
+)
+
+if TYPE_CHECKING:
+    from headrace import components, pipelines
+    from headrace.pipelines.notebook import run, run_batch_scoring, run_tuned
+    from headrace.pipelines.run_result import Run
+
+    __version__: str
+
+__all__ = [
+    "Categorical",
+    "Choice",
+    "Costs",
+    "Crossed",
+    "Drift",
+    "Gate",
+    "GateRefused",
+    "HeadraceError",
+    "Numeric",
+    "PlatformError",
+    "Problem",
+    "Range",
+    "Run",
+    "Splits",
+    "Training",
+    "Tuning",
+    "UserError",
+    "__version__",
+    "components",
+    "pipelines",
+    "run",
+    "run_batch_scoring",
+    "run_tuned",
+]
+
+# What a Problem file does not need is imported when it is used.
+_LAZY = {
+    "Run": "headrace.pipelines.run_result",
+    "run": "headrace.pipelines.notebook",
+    "run_batch_scoring": "headrace.pipelines.notebook",
+    "run_tuned": "headrace.pipelines.notebook",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in ("components", "core", "pipelines"):
+        return importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        # The metadata of a distribution costs milliseconds.
+        from importlib import metadata
+
+        return metadata.version("headrace")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

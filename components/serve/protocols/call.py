@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headrace.components.serve.answerer import Answer, Request
+from headrace.components.serve.modes.answerer import Answer, Request
 from headrace.core.errors import DataError
 
 Headers = Sequence[tuple[bytes, bytes]]

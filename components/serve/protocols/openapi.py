@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.serve.answerer import Description
 from headrace.components.serve.limits import Limits
+from headrace.components.serve.modes.answerer import Description
 from headrace.components.serve.protocols.v2 import DATATYPES
 from headrace.core.saved_model.json.inputs import Input
 from headrace.core.saved_model.json.tensors import TensorInput

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.components.serve.answerer import Answer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.components.serve.protocols.call import Call, Response, check_rows
 from headrace.components.serve.protocols.json_body import encode, parse
 from headrace.core.errors import DataError

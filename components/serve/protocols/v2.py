@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from headrace.components.serve.answerer import Answer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.components.serve.protocols import v2_binary
 from headrace.components.serve.protocols.call import Call, Headers, Response, check_rows
 from headrace.components.serve.protocols.json_body import encode, parse

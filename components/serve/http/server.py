@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from headrace.components.serve.app import App
-from headrace.components.serve.connections import Connections
+from headrace.components.serve.http.connections import Connections
 
 _log = logging.getLogger("headrace.serve")
 # The event loop accepts up to this many connections at a time, before it counts them.

@@ -9,15 +9,15 @@ from itertools import chain
 
 import numpy as np
 
-from headrace.components.serve.answerer import Answer, Description, Request, slices
+from headrace.components.serve.modes.answerer import Answer, Description, Request, slices
 from headrace.components.serve.request_log import RequestLog
 from headrace.core.errors import HeadraceError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.columns import Columns, columns_from_inputs, columns_from_instances
 from headrace.core.saved_model.json.rows import NoPrediction, NotFinite, check_finite
-from headrace.core.scoring.current import Current
-from headrace.core.scoring.online import OnlineModel
+from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.scoring.predictor import Predicted
 from headrace.core.scoring.ragged import concatenated
 

@@ -12,7 +12,7 @@ from headrace.core.errors import DataError
 from headrace.core.saved_model.json.columns import columns_from_instances
 from headrace.core.saved_model.json.golden import first_difference
 from headrace.core.saved_model.json.rows import rows_from_outputs
-from headrace.core.scoring.online import OnlineModel
+from headrace.core.scoring.online.model import OnlineModel
 
 
 def check_golden(model: OnlineModel) -> int:

@@ -63,7 +63,6 @@ _EXTRAS = {
     "kubernetes": "kubeflow",
     "pyarrow": "beam",
     "google_crc32c": "beam",
-    "lmdb": "beam",
     "numpy": "train",
     "optuna": "tune",
     "tensorflow": "train",

@@ -15,6 +15,8 @@ from support.command import headrace
 
 from headrace import pipelines
 from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local.status import status
+from headrace.components.registry.folder.registry import Registry
 from headrace.pipelines.runs.machine import machine_status
 from headrace.pipelines.runs.records import read_start
 from headrace.pipelines.runs.resolve import resolve_artifact
@@ -234,6 +236,43 @@ def test_a_notebook_gets_the_same_runs_as_results(
     assert refused.gate is not None
     assert "0.5" in refused.gate["reasons"][0]
     assert refused.model == refused.steps["train"]["outputs"]["model"]
+
+
+def test_a_rollback_lasts_through_a_rerun_and_reaches_the_champion(
+    folder: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    endpoint, registry = folder / "one" / "endpoints" / "natality", folder / "one" / "registry" / "natality"
+    before = status(str(endpoint))
+    other = folder / "other.py"
+    other.write_text(SHORT.replace("seed=1", "seed=2"))
+    deployed = run(other, folder / "one")
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    bad = status(str(endpoint)).live
+    assert bad != before.live
+    assert status(str(endpoint)).url == before.url
+    told = headrace("rollback", endpoint, "--why", "pager")
+    assert told.returncode == 0, told.stderr
+    assert f"{bad} is marked as bad in {registry}; champion: {before.live}" in told.stdout
+    again = run(other, folder / "one")
+    assert again.returncode == 3
+    assert "the version is marked as bad" in " ".join(again.stderr.split())
+    found = status(str(endpoint))
+    assert (found.live, found.healthy, found.registry) == (before.live, True, str(registry))
+    assert Registry(str(registry)).aliases() == {"champion": before.live}
+    shown = headrace("endpoint", "status", endpoint)
+    assert (shown.returncode, f"live {before.live}, healthy" in " ".join(shown.stdout.split())) == (0, True)
+    headrace("endpoint", "stop", endpoint)
+    shown = headrace("endpoint", "status", endpoint, "--json")
+    assert (shown.returncode, json.loads(shown.stdout)["why_unhealthy"]) == (1, "it was stopped")
+    listed = headrace("endpoint", "list", folder / "one")
+    assert "it was stopped" in listed.stdout
+    assert headrace("endpoint", "start", endpoint).stdout.strip().endswith(f"answers at {before.url}")
+    history = json.loads(headrace("endpoint", "history", endpoint, "--json").stdout)
+    assert [(c["action"], c["version"], c["why"]) for c in history["history"]] == [
+        ("deploy", before.live, ""),
+        ("deploy", bad, ""),
+        ("rollback", before.live, "pager"),
+    ]
 
 
 def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subprocess.CompletedProcess[str]) -> None:

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop test fuzz lint types format docs bench images clean
+.PHONY: help setup run stop test fuzz soak lint types format docs bench images clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -40,6 +40,9 @@ fuzz: $(READY) ## run the property tests on new random examples, for MINUTES=30
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/python -m pytest --numprocesses auto --dist load -m hypothesis --hypothesis-profile fuzz --timeout 1800 || exit; \
 	done
+
+soak: $(READY) ## run the tests that take minutes: simulations and load
+	@$(BIN)/python -m pytest --numprocesses auto --dist load -m soak --timeout 3600
 
 lint: $(READY) ## check style, which package may import which, and that docs/reference.md is what the code says
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

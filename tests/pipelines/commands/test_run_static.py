@@ -14,7 +14,7 @@ import pytest
 from support.command import headrace
 
 from headrace import pipelines
-from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.status import status
 from headrace.components.registry.folder.registry import Registry
 from headrace.pipelines.runs.machine import machine_status
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (path / "natality.py").write_text(SHORT)
     yield path
     for endpoint in path.glob("*/endpoints/*"):
-        publisher.stop(str(endpoint))
+        operate.stop(str(endpoint))
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +365,7 @@ def run_again(
     rest, errors = process.communicate()
     # A machine that is busy may notice the signal after the model was deployed.
     for endpoint in statistics.parent.parent.glob("root/endpoints/natality"):
-        publisher.stop(str(endpoint))
+        operate.stop(str(endpoint))
     assert "1,450 rows in, 1,449 out, 1 quarantined" in told
     return subprocess.CompletedProcess(arguments, process.returncode, told + rest, errors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.components.registry.base import ModelRegistry
 from headrace.components.registry.open import open_registry
-from headrace.components.registry.state import CHAMPION
+from headrace.components.registry.state import CHALLENGER, CHAMPION
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import HeadraceError, UsageError
@@ -91,6 +91,11 @@ def mark_bad(registry: str, version: str, successor: str, why: str) -> str:
     heir = successor if usable(registry, successor) else None
     champion = opened.mark_bad(version, successor=heir, why=why).aliases.get(CHAMPION)
     return f"{version} is marked as bad in {registry}; champion: {champion or 'none'}"
+
+
+def challenge(registry: str, version: str, why: str) -> None:
+    """Makes a usable version the challenger of its registry, until it is promoted or marked as bad."""
+    open_registry(registry).set_aliases({CHALLENGER: version}, why=why)
 
 
 def promote(registry: str, version: str, why: str) -> str:

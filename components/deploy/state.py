@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from headrace.components.deploy.rollout import Rollout
 from headrace.components.registry.state import Origin
 from headrace.components.registry.version_name import check_version
-from headrace.core.errors import DataError, GateRefused, UsageError
+from headrace.core.errors import DataError
 from headrace.core.rules.mode import Mode
 
-Action = Literal["deploy", "promote", "rollback"]
+Action = Literal["deploy", "canary", "withdraw", "promote", "rollback"]
 
 FORMAT = 2
 # Length of the history; older versions are in the registry.
@@ -29,7 +30,7 @@ class Change:
 
     Attributes:
         version: the version that it is about.
-        action: deploy, promote or rollback.
+        action: deploy, canary, withdraw (a canary without enough evidence), promote or rollback.
         at: time, ISO 8601 in UTC.
         who: a user and a machine, or an account; "" for a change before format 2.
         why: in words; "" if not given.
@@ -61,17 +62,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Pending:
-    """A deployment or a rollback whose steps are not all done.
+    """A deployment, a promotion or a rollback whose steps are not all done.
 
     Attributes:
-        action: deploy or rollback.
+        action: deploy, promote or rollback.
         version: the version that gets the traffic.
-        bad: the version that a rollback takes it from; "" for a deployment.
+        bad: the version that a rollback takes it from; "" for the others.
         predictions: the folder of published predictions that a rollback sets back too; "" for none.
         who, at, why: as of `Origin`.
     """
 
-    action: Literal["deploy", "rollback"]
+    action: Literal["deploy", "promote", "rollback"]
     version: str
     bad: str = ""
     predictions: str = ""
@@ -95,6 +96,7 @@ class EndpointState:
         registry: the registry that the versions come from; "" if unknown.
         bad: versions that must not go live again.
         pending: a deployment or a rollback under way, or one that was killed.
+        rollout: a canary under way; None for none.
         port: of the router of a local endpoint, for its life; 0 before it has one, and for other endpoints.
         stopped: whether a local endpoint was stopped.
 
@@ -112,8 +114,14 @@ class EndpointState:
     registry: str = ""
     bad: Mapping[str, Mark] = field(default_factory=dict)
     pending: Pending | None = None
+    rollout: Rollout | None = None
     port: int = 0
     stopped: bool = False
+
+    @property
+    def canary(self) -> str | None:
+        """The version that is tried, with or without traffic yet; None for none."""
+        return None if self.rollout is None else self.rollout.canary.canary
 
     @property
     def url(self) -> str | None:
@@ -134,21 +142,38 @@ class EndpointState:
 
     def switched(self, version: str, action: Action, by: Origin, *, previous: str | None) -> EndpointState:
         """The state after all traffic went to `version`; a deployment or a rollback to it is done, or becomes so."""
-        traffic = {version: 100}
+        after = replace(self, live=version, previous=previous, rollout=None)
+        return after._shifted({version: 100}, version, action, by).settled("deploy")
+
+    def staged(self, pending: Pending, rollout: Rollout) -> EndpointState:
+        """The state with a canary that gets no traffic yet."""
+        return replace(self, pending=pending, rollout=rollout)
+
+    def widened(self, rollout: Rollout, by: Origin) -> EndpointState:
+        """The state after the canary got a step of the traffic."""
+        after = replace(self, rollout=rollout).settled("deploy")
+        return after._shifted(dict(rollout.canary.traffic), rollout.canary.canary, "canary", by)
+
+    def withdrawn(self, by: Origin) -> EndpointState:
+        """The state after the live version got the canary's traffic back, without a mark on the canary."""
+        if self.canary is None:
+            return self
+        after = replace(self, rollout=None).settled("deploy")
+        return after._shifted({self.live: 100}, self.canary, "withdraw", by)
+
+    def _shifted(self, traffic: Mapping[str, int], version: str, action: Action, by: Origin) -> EndpointState:
         change = Change(version, action, by.at, by.who, by.why, self.epoch + 1, traffic)
         history = (*self.history, change)[-_HISTORY:]
-        return replace(
-            self, live=version, previous=previous, traffic=traffic, epoch=change.epoch, history=history
-        ).settled("deploy")
+        return replace(self, traffic=traffic, epoch=change.epoch, history=history)
 
     def begun(self, pending: Pending) -> EndpointState:
         """The state with an intent, before its first effect. A rollback marks the version that it leaves as bad."""
-        if pending.action == "deploy":
+        if pending.action != "rollback":
             return replace(self, pending=pending)
         return replace(self, pending=pending).marked_bad(pending.bad, Origin(pending.who, pending.at, pending.why))
 
-    def settled(self, action: Literal["deploy", "rollback"]) -> EndpointState:
-        """The state after the last step of an action; a pending one of the other kind stays."""
+    def settled(self, action: Literal["deploy", "promote", "rollback"]) -> EndpointState:
+        """The state after the last step of an action; a pending one of another kind stays."""
         return self if self.pending is None or self.pending.action != action else replace(self, pending=None)
 
     def marked_bad(self, version: str, by: Origin) -> EndpointState:
@@ -163,7 +188,8 @@ class EndpointState:
 
     def to_json(self) -> dict[str, Any]:
         """The content of endpoint.json."""
-        return {"format": FORMAT, **asdict(self), "url": self.url}
+        rollout = None if self.rollout is None else self.rollout.to_json()
+        return {"format": FORMAT, **asdict(replace(self, rollout=None)), "rollout": rollout, "url": self.url}
 
     def before(self, unusable: Collection[str] = ()) -> str | None:
         """The version that a rollback goes to: `previous`, or the last one in the history that is not bad.
@@ -210,62 +236,9 @@ def state_of(content: Any, where: str) -> EndpointState:
             registry=content.get("registry", ""),
             bad={version: Mark(**mark) for version, mark in content.get("bad", {}).items()},
             pending=None if pending is None else Pending(**pending),
+            rollout=None if content.get("rollout") is None else Rollout.from_json(content["rollout"], where),
             port=content.get("port", 0),
             stopped=content.get("stopped", False),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError("endpoint.json is damaged", where=where, received=repr(error)) from error
-
-
-def rollback_plan(
-    state: EndpointState,
-    by: Origin,
-    *,
-    where: str,
-    to: str | None = None,
-    predictions: str = "",
-    unusable: Collection[str] = (),
-) -> Pending | None:
-    """What a rollback is to do: finish a begun one, leave a canary, or return to the version before.
-
-    Args:
-        state: of the endpoint.
-        by: origin of the rollback.
-        where: the endpoint, for messages.
-        to: the version to return to; None for the one before.
-        predictions: the folder of published predictions to set back too; "" for none.
-        unusable: versions that the registry marks as bad, or archived.
-
-    Returns:
-        The intent; None where it is done already: a second press of the button changes nothing.
-
-    Raises:
-        UsageError: there is no version before.
-        GateRefused: `to` is marked as bad.
-    """
-    begun = state.pending if state.pending is not None and state.pending.action == "rollback" else None
-    if begun is not None:
-        return replace(begun, version=to or begun.version, predictions=predictions or begun.predictions)
-    canary = next((version for version in state.traffic if version != state.live), None)
-    last = state.history[-1].action if state.history else ""
-    alone = dict(state.traffic) == {state.live: 100}
-    if alone and (to == state.live or (to is None and last == "rollback")):
-        return None
-    if to is not None and to in state.bad:
-        mark = state.bad[to]
-        raise GateRefused(
-            "the version to return to is marked as bad",
-            where=f"{where}, version {to}",
-            received=f"marked by {mark.who}, {mark.at}{f': {mark.why}' if mark.why else ''}",
-            fix="Return to another version, or restore this one: headrace endpoint promote --restore",
-        )
-    target = to or (state.live if canary is not None else state.before(unusable))
-    if target is None:
-        raise UsageError(
-            "there is no previous version to roll back to",
-            where=where,
-            expected="a version that was live before and is not marked as bad, or --to VERSION",
-            received=f"{state.live} is the first version" if len(state.history) < 2 else f"{state.live} alone",
-        )
-    bad = canary if canary is not None and canary != target else state.live
-    return Pending("rollback", target, bad, predictions, by.who, by.at, by.why)

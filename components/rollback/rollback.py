@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import Endpoint
-from headrace.components.deploy.state import EndpointState, Pending, rollback_plan
+from headrace.components.deploy.plan import rollback_plan
+from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
 from headrace.components.score import publishing
 from headrace.core.errors import GateRefused, HeadraceError

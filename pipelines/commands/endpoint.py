@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -47,7 +48,7 @@ def status(folder: str, as_json: bool) -> None:
     else:
         click.echo(aligned(_lines(found)))
     if not found.healthy:
-        click.get_current_context().exit(_DOWN)
+        sys.exit(_DOWN)
 
 
 @endpoint.command("list")

@@ -21,6 +21,8 @@ from headrace.core.storage.output import publishing
 
 # Held while a version's process is started, until it announced itself.
 LAUNCH_LOCK = ".launch.lock"
+# Held by the process that watches a canary, for as long as it does.
+WATCH_LOCK = ".watch.lock"
 
 
 class EndpointFolder:

@@ -65,14 +65,17 @@ def promote(
             registries.restore(registry, version, why)
         usable = restore or registries.refuse_bad(registry, version)
         verify(str(folder.version_path(version)))
-        state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)))
+        state = begin(folder, state, version, registry, usable, Pending("promote", version, **vars(by)))
         switch = Switch(folder, lock, start_timeout_s, report, state.rules)
         try:
             result = switch.to(version, state.name, "promote", by, state)
         except HeadraceError:
-            give_up(folder, version)
+            give_up(folder, version, remove=False)
             raise
-        return result, registries.promote(registry, version, why) if registry else ""
+        aliases = registries.promote(registry, version, why) if registry else ""
+        before = folder.existing()
+        folder.write(before.settled("promote"), before)
+        return result, aliases
 
 
 def undeploy(endpoint: str, version: str, *, lock_timeout_s: float = 300.0) -> None:

@@ -15,7 +15,7 @@ from headrace.components.deploy.local import control
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
 from headrace.components.deploy.local.switch import DeployResult, Switch, read_golden
-from headrace.components.deploy.state import Pending
+from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
 from headrace.components.registry.record import model_version
 from headrace.core import storage
@@ -108,10 +108,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         read_golden(config.model)
         if state is not None:
             state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)))
-        used = () if state is None else (state.live, state.previous, *state.traffic)
-        if version not in used or not _whole(folder.version_path(version)):
-            report("publishing the model")
-            folder.publish(config.model, version)
+        publish(folder, config.model, version, state, report)
         switch = Switch(folder, lock, config.start_timeout_s, report, config.rules, config.port)
         try:
             result = switch.to(version, name, "deploy", by, state)
@@ -121,6 +118,14 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         _record_registry(folder, registry)
         folder.clean(folder.read(), config.keep_versions)
         return result
+
+
+def publish(folder: EndpointFolder, model: str, version: str, state: EndpointState | None, report: Progress) -> None:
+    """Copies a Model into the endpoint's folder; a whole copy of a version in use is left as it is."""
+    used = () if state is None else (state.live, state.previous, *state.traffic)
+    if version not in used or not _whole(folder.version_path(version)):
+        report("publishing the model")
+        folder.publish(model, version)
 
 
 def _record_registry(folder: EndpointFolder, registry: str) -> None:

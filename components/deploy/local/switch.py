@@ -89,15 +89,14 @@ class Switch:
             pid = self._pid(port, version)
             if rows is not None and pid is not None:
                 after = state.settled("deploy")
+                if state.rollout is not None:
+                    # A rollback of a canary that had no traffic yet.
+                    after = state.switched(version, action, by, previous=state.previous)
                 if after != state:
                     self._folder.write(after, state)
                 return DeployResult(version, state.previous, str(state.url), pid, rows)
-        server = self._ready(version, name, state)
-        if server.url is None:
-            raise PlatformError("the server did not announce its URL", where=str(self._folder.log))
+        server, rows = self.prepare(version, name, state)
         try:
-            self._report("checking golden rows over HTTP")
-            rows = client.check_golden(server.url, name, golden)
             control.ensure(self._folder, port, lambda: self._report("waiting for the router"))
             self._report("switching to the new server")
             after = replace(_after(state, name, version, action, by), rules=self._rules, port=port, stopped=False)
@@ -110,10 +109,31 @@ class Switch:
             if written is None:
                 control.stop(self._folder)
             raise
-        self._wait(after, version, server.pid)
+        self.wait(after, version, server.pid)
         self._report("stopping the previous server")
         self._drained(after)
         return DeployResult(version, after.previous, str(after.url), server.pid, rows)
+
+    def prepare(self, version: str, name: str, state: EndpointState | None) -> tuple[Announcement, int]:
+        """Starts a process of a stored version, or takes the one that has traffic, and checks its golden rows.
+
+        Returns:
+            The process, and the number of rows that agree.
+
+        Raises:
+            PlatformError: it does not start, or a prediction differs: the process is stopped, unless it has traffic.
+        """
+        golden = read_golden(str(self._folder.version_path(version)))
+        server = self._ready(version, name, state)
+        try:
+            if server.url is None:
+                raise PlatformError("the server did not announce its URL", where=str(self._folder.log))
+            self._report("checking golden rows over HTTP")
+            return server, client.check_golden(server.url, name, golden)
+        except BaseException:
+            if state is None or version not in state.traffic:
+                launcher.stop(server, self._folder.servers)
+            raise
 
     def _is_live(self, state: EndpointState, version: str, name: str, port: int) -> bool:
         same = (state.live, state.name, state.rules, state.port) == (version, name, self._rules, port)
@@ -157,14 +177,18 @@ class Switch:
             waiting=lambda: self._report("waiting for the server"),
         )
 
-    def _wait(self, state: EndpointState, version: str, pid: int) -> None:
-        """Waits until the router sends requests as the state says, to the process that was checked."""
+    def wait(self, state: EndpointState, version: str, pid: int | None = None) -> None:
+        """Waits until the router sends requests as the state says, with a process of `version`, or that of `pid`.
+
+        Raises:
+            PlatformError: it does not in time.
+        """
         deadline = time.monotonic() + _SWITCH_TIMEOUT_S
         while True:
             report = control.report_at(self._folder, state.port)
             if report is not None and report["epoch"] >= state.epoch:
                 answering = report["versions"].get(version, {})
-                if answering.get("pid") == pid:
+                if answering.get("pid") is not None and pid in (None, answering["pid"]):
                     return
             if time.monotonic() > deadline:
                 raise PlatformError(
@@ -217,5 +241,6 @@ def _after(state: EndpointState | None, name: str, version: str, action: Action,
     if dict(state.traffic) == {version: 100}:
         # Its process was gone: the same version is served again, and nothing new went live.
         return replace(state, name=name).settled("deploy")
-    previous = None if action == "rollback" else state.live if state.live != version else state.previous
+    # Back from a canary, the live version stays what it was; back to an older one, nothing is before it.
+    previous = state.previous if state.live == version else None if action == "rollback" else state.live
     return replace(state, name=name).switched(version, action, by, previous=previous)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.deploy.state import Change, EndpointState, Pending, rollback_plan, state_of
+from headrace.components.deploy.plan import rollback_plan
+from headrace.components.deploy.state import Change, EndpointState, Pending, state_of
 from headrace.components.registry.state import Origin
 from headrace.core.errors import DataError, GateRefused, UsageError
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.components.serve.answerer import Answer, Answerer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Answerer, Description, Request
 from headrace.components.serve.tables.cache import AnswerCache, Row
 from headrace.components.serve.tables.keys import keys_of
 from headrace.components.serve.tables.place import ServedTable

@@ -17,6 +17,7 @@ from headrace.core.statistics.measure import CategoricalStatistics
 from headrace.core.values.columns import as_text, blank, is_bytes, is_text, logical
 from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
 from headrace.core.values.numbers import parse_numbers
+from headrace.core.values.scaling import FLOAT32_MAXIMUM
 
 # Whole numbers are categories up to this many distinct values, with this many rows per value on average.
 _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
@@ -32,7 +33,6 @@ _TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1
 # Numbers in another notation than 1234.5, which would be read as text.
 _NOTATION = r"^[+-]?([0-9]+|[0-9]{1,3}([.,' ][0-9]{3})+)([.,][0-9]+)?$"
 _CODE = r"^[A-Z]{2,3}$"
-_FLOAT32 = float(np.finfo(np.float32).max)
 Kind = Literal["numeric", "categorical", "neither"]
 
 
@@ -187,8 +187,8 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
         whole=whole,
         wrong=int(wrong.sum()),
     )
-    if max(abs(number.low), abs(number.high)) > _FLOAT32:
-        return dataclasses.replace(number, kind="neither", note="its numbers are too large for float32")
+    if max(abs(number.low), abs(number.high)) > FLOAT32_MAXIMUM >= abs(number.middle):
+        return dataclasses.replace(number, kind="neither", note="a few of its numbers are too large for float32")
     if whole and _IDENTIFIER.search(found.name) and not _few_whole_numbers(number):
         return dataclasses.replace(number, identifies=True, note="an identifier, by its name")
     consecutive = unique and number.high - number.low + 1 == found.rows

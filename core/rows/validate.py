@@ -24,6 +24,7 @@ from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault
 from headrace.core.rules.fault import shown
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
+from headrace.core.values.mixed import is_mixed, typed_in
 from headrace.core.values.numbers import parse_numbers
 from headrace.core.values.scaling import scaled
 from headrace.core.values.spellings import spellings
@@ -141,8 +142,8 @@ def category_texts(declared: Categorical, column: pa.Array) -> tuple[pa.Array, M
         DataError: a value matches several categories.
     """
     text, bad = texts(column)
-    if declared.vocabulary is not None and not is_text(column.type):
-        text = respell(declared.source_column, text, spellings(declared.vocabulary))
+    if declared.vocabulary is not None:
+        text = respell(declared.source_column, column, text, spellings(declared.vocabulary))
     return pc.if_else(pc.equal(text, ""), None, text), bad
 
 
@@ -161,8 +162,11 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     text, bad = category_texts(declared, column)
     result = _Column(column, text, category_faults(CategoryRule(declared), declared.source_column, text, bad))
     if declared.vocabulary is None:
-        kind = "text" if is_text(column.type) else "typed"
-        result.kinds[f"{kind} {declared.name}"] = pc.is_valid(text).to_numpy(zero_copy_only=False)
+        present = pc.is_valid(text).to_numpy(zero_copy_only=False)
+        typed = typed_in(column) if is_mixed(column.type) else np.full(len(column), not is_text(column.type))
+        for kind, rows in (("text", present & ~typed), ("typed", present & typed)):
+            if rows.any():
+                result.kinds[f"{kind} {declared.name}"] = rows
     return result
 
 

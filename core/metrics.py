@@ -12,7 +12,7 @@ in `auc` a pair of rows counts as the product of theirs (as scikit-learn's sampl
 if it were not there, and a metric is undefined where no weight is left.
 
 regression
-    mean_squared_error       mean((p - y)^2)
+    mean_squared_error       mean((p - y)^2); undefined where it is beyond float64
     root_mean_squared_error  its square root, in the units of the label
     mean_absolute_error      mean(|p - y|)
     mean_bias                mean(p - y): positive where the model predicts too much
@@ -60,6 +60,8 @@ Integers = NDArray[np.int64]
 # Below this fraction of the squares about the split's mean, the squares about a slice's own mean are rounding.
 _NO_VARIANCE = 1e-12
 _EPSILON = float(np.finfo(np.float32).eps)
+# Squares of numbers up to 2 ** 200, and of numbers from 2 ** -200, fit float64 with their sums.
+_PLAIN_EXPONENT = 200
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ class Outcomes:
         return len(self.label)
 
     @cached_property
+    def exponent(self) -> int:
+        """Sums are of labels and predictions divided by 2 ** exponent, where their squares would not fit float64."""
+        if self.task != "regression" or not self.rows:
+            return 0
+        exponent = int(np.frexp(max(np.abs(self.label).max(), np.abs(self.prediction).max()))[1])
+        return exponent if abs(exponent) > _PLAIN_EXPONENT else 0
+
+    @cached_property
     def likelihood(self) -> Floats:
         """[n], the probability that the model gave the label."""
         probability = _probability(self)
@@ -106,9 +116,12 @@ class Outcomes:
     def _plain_terms(self) -> Floats:
         one = np.ones(self.rows)
         if self.task == "regression":
-            error = self.prediction.astype(np.float64) - self.label
+            label, prediction = self.label, self.prediction.astype(np.float64)
+            if self.exponent:
+                label, prediction = np.ldexp(label, -self.exponent), np.ldexp(prediction, -self.exponent)
+            error = prediction - label
             # About any number near the mean: it only keeps digits.
-            centred = self.label - (self.label.mean() if self.rows else 0.0)
+            centred = label - (label.mean() if self.rows else 0.0)
             return np.stack([one, error, np.abs(error), error**2, centred, centred**2])
         correct = (self.label == self.prediction).astype(np.float64)
         ceiling = 1.0 - _EPSILON if self.task == "binary" else 1.0
@@ -177,18 +190,21 @@ def from_sums(outcomes: Outcomes, added: Floats) -> dict[str, Floats]:
         outcomes: whose `sums` these are, weighted in any way.
         added: [sums, ...]
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         if outcomes.task == "regression":
             rows, error, absolute, squared, centred, centred_squared = added
             about_mean = centred_squared - centred**2 / rows
             varies = about_mean > _NO_VARIANCE * centred_squared
-            return {
+            found = {
                 "root_mean_squared_error": np.sqrt(squared / rows),
                 "mean_squared_error": squared / rows,
                 "mean_absolute_error": absolute / rows,
                 "mean_bias": error / rows,
-                "r_squared": 1.0 - squared / np.where(varies, about_mean, np.nan),
             }
+            if outcomes.exponent:
+                found = {name: np.ldexp(value, outcomes.exponent) for name, value in found.items()}
+                found["mean_squared_error"] = np.ldexp(found["mean_squared_error"], outcomes.exponent)
+            return {**found, "r_squared": 1.0 - squared / np.where(varies, about_mean, np.nan)}
         if outcomes.task == "binary":
             rows, correct, log_loss, brier, positive, claimed, hit = added
             return {

@@ -210,4 +210,7 @@ def _feature(name: str, increases: Sequence[float | None]) -> FeatureImportance:
     known = [each for each in increases if each is not None]
     if len(known) < len(increases):
         return FeatureImportance(name, None, 0.0)
-    return FeatureImportance(name, float(np.mean(known)), float(np.std(known)))
+    # Without the exponent of the largest increase, whose square might overflow.
+    exponent = int(np.frexp(np.abs(known).max())[1])
+    deviation = float(np.ldexp(np.std(np.ldexp(known, -exponent)), exponent))
+    return FeatureImportance(name, float(np.mean(known)), deviation)

@@ -17,8 +17,10 @@ from headrace.core.errors import DataError, PlatformError, UnreadableFile
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
 from headrace.core.progress import Progress, silent
+from headrace.core.rules.column import NumberRule
 from headrace.core.scoring.predictor import Column, Predictor, Texts
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
+from headrace.core.values.scaling import unscaled
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
@@ -38,12 +40,12 @@ class Predicted:
     Attributes:
         keys: [n], text, in the order of the shards.
         outcomes: outcomes of each model, in the order of `models`.
-        columns: columns for slices, by feature: [n] float32 with NaN for missing, or a Category with "".
+        columns: columns for slices, by feature: [n] numbers with NaN for missing, or a Category with "".
     """
 
     keys: NDArray[np.object_]
     outcomes: tuple[Outcomes, ...]
-    columns: dict[str, NDArray[np.float32] | Category]
+    columns: dict[str, NDArray[np.floating] | Category]
 
 
 def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
@@ -86,7 +88,7 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
             found.append(asker.ask(batch, keys, classes))
         rows += len(keys)
         report(f"predicting the {split.name} split", done=rows, total=split.shards.rows)
-    columns: dict[str, NDArray[np.float32] | Category] = {}
+    columns: dict[str, NDArray[np.floating] | Category] = {}
     for name in kept:
         whole = np.concatenate(pieces[name])
         columns[name] = Category(tuple(collectors[name].values), whole) if name in collectors else whole
@@ -109,7 +111,9 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
 def read_rows(
     problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64] | None = None
 ) -> Iterator[dict[str, Column]]:
-    """Yields batches of columns, [batch] each: float32 (NaN: missing) or texts ("": missing).
+    """Yields batches of columns, [batch] each: numbers (NaN: missing) or texts ("": missing).
+
+    Numbers are float32, or float64 where Examples hold them divided by 2 ** exponent; all are in their own unit.
 
     Args:
         problem: declares the columns.
@@ -142,6 +146,8 @@ def read_rows(
         batch: dict[str, Column] = {
             n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
         }
+        for name, exponent in problem.exponents.items():
+            batch[name] = unscaled(cast(NDArray[np.float32], batch[name]), exponent)
         yield batch if at is None else {name: take(column, at) for name, column in batch.items()}
 
 
@@ -231,9 +237,8 @@ class Asker:
 
 def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]:
     """The column of each input."""
-    have = {f.name: "float32" if isinstance(f, Numeric) else "string" for f in problem.derivation.served} | {
-        "key": "string"
-    }
+    have = {f.name: NumberRule(f).dtype.__name__ for f in problem.derivation.served if isinstance(f, Numeric)}
+    have = {**{f.name: have.get(f.name, "string") for f in problem.derivation.served}, "key": "string"}
     for name, spec in loaded.inputs.items():
         dtype = spec.dtype.name
         if have.get(name) != dtype:

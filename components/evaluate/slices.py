@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headrace.core.metrics import Integers
 from headrace.core.problem import Categorical, Numeric
+from headrace.core.values.scaling import scaled, unscaled
 
 MISSING = "(missing)"
 # A feature that the gate does not name is sliced by, for the report, if it has no more values than this.
@@ -43,7 +44,7 @@ class SliceRows:
 
 def cut(
     features: Sequence[Numeric | Categorical],
-    columns: Mapping[str, NDArray[np.float32] | Category],
+    columns: Mapping[str, NDArray[np.floating] | Category],
     *,
     judged: Sequence[str],
     minimum_size: int,
@@ -95,10 +96,12 @@ def _parts(name: str, category: Category, *, by_size: bool) -> list[SliceRows]:
     return parts
 
 
-def _bucketed(feature: Numeric | Categorical, values: NDArray[np.float32]) -> Category:
+def _bucketed(feature: Numeric | Categorical, values: NDArray[np.floating]) -> Category:
     """The bucket of each value: boundaries belong to the bucket above them, as in the model."""
     # The model compares in float32.
-    boundaries = np.asarray(feature.boundaries if isinstance(feature, Numeric) else (), np.float32)
+    boundaries: NDArray[np.floating] = np.asarray(_declared(feature), np.float64)
+    exponent = feature.exponent if isinstance(feature, Numeric) else 0
+    boundaries = unscaled(scaled(boundaries, exponent), exponent) if exponent else boundaries.astype(np.float32)
     codes = np.digitize(values, boundaries)
     codes[np.isnan(values)] = len(boundaries) + 1
     return Category((*slice_names(feature), ""), codes.astype(np.int64))
@@ -112,7 +115,7 @@ def slice_names(feature: Numeric | Categorical) -> list[str]:
     return [f"< {texts[0]}", *(f"[{a}, {b})" for a, b in pairwise(texts)), f">= {texts[-1]}"]
 
 
-def values_present(feature: Numeric | Categorical, column: NDArray[np.float32] | Category) -> set[str]:
+def values_present(feature: Numeric | Categorical, column: NDArray[np.floating] | Category) -> set[str]:
     """The names of the slices that have a row."""
     category = column if isinstance(column, Category) else _bucketed(feature, column)
     return {category.values[code] for code in np.unique(category.codes).tolist()}

@@ -73,7 +73,7 @@ def measure(problem: Problem, table: pa.Table) -> TableStatistics:
     if problem.weight_column is not None:
         label, weight = (table.column(column.name) for column in problem.targets)
         weighted = WeightedLabel.measure(problem.label.name, label, weight)
-    return dataclasses.replace(TableStatistics.measure(table, names), weighted=weighted)
+    return dataclasses.replace(TableStatistics.measure(table, names, problem.exponents), weighted=weighted)
 
 
 def kept_statistics(examples: Path, manifest: Manifest) -> TableStatistics:

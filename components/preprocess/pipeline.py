@@ -34,17 +34,21 @@ from headrace.components.preprocess.stage_context import Addition, StageContext
 from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
+from headrace.core.artifacts.examples import Schema
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.beam.counters import format_counters
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UsageError
+from headrace.core.problem import Problem
 from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
 from headrace.core.rows.read import table_columns
+from headrace.core.rows.scales import measured_exponents
 from headrace.core.rows.splits import Sharding
+from headrace.core.rules.fault import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import expected_rows, list_parts
@@ -170,10 +174,24 @@ def preprocess(
         parts = [dataclasses.replace(part, prepare=prepare) for part in parts]
         report(f"prepare of {problem_file.path} runs on every row; {PREPARED_NOTE}", lasting=True)
     expected = expected_rows(parts)
+    # What is added has the scale of the rows that are there.
+    existing = Schema.read(config.existing[0]).exponents if config.existing else None
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
         def read(readable: list[Part]) -> Done:
+            if existing is not None:
+                return pass_over(problem_file.problem.with_exponents(existing), readable)
             problem = problem_file.problem
+            while True:
+                done = pass_over(problem, readable)
+                exponents = {} if done.summary.errors else measured_exponents(problem, done.summary.seen)
+                if not exponents:
+                    return done
+                # A derived column is only measured once the columns that it reads are scaled.
+                problem = problem.with_exponents(exponents)
+                report(f"numbers of {listed(list(exponents))} do not fit float32: reading again, to scale them")
+
+        def pass_over(problem: Problem, readable: list[Part]) -> Done:
             if problem.splits.is_measured:
                 report(f"reading {problem.splits.time}")
                 splits = measured_splits(problem, config.data, readable, config.batch_rows)

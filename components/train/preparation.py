@@ -24,6 +24,7 @@ from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
 from headrace.components.train.model import export, precision, warm_start
 from headrace.components.train.model.objective import Objective, objective_of
+from headrace.components.train.model.scaled_numbers import stored_statistics
 from headrace.components.train.model.trained_model import Model
 from headrace.components.train.model.users.extreme_rows import extreme_rows
 from headrace.core import storage
@@ -51,7 +52,7 @@ class Prepared:
         machine: what was found.
         strategy: what was chosen for it.
         batch: rows a step, and the learning rate.
-        compared: raw rows of the eval split, by name.
+        compared: rows of the eval split as Examples hold them, by name.
         scales: mean and deviation of numeric columns that the weights rest on.
         baseline: how well a constant does on the eval split.
         class_weights: what a row of each class counts in the training loss; None without class weights.
@@ -118,7 +119,9 @@ def prepare(
     chosen = strategy.choose(machine, config.options.distribution)
     devices = create(chosen)
     start = warm_start.open_model(config.warm_start, problem) if config.warm_start else None
-    statistics = start.with_scales(examples.statistics) if start else examples.statistics
+    scales = start.with_scales(examples.statistics) if start else examples.statistics
+    statistics = stored_statistics(scales)
+    stored = dataclasses.replace(problem_file, problem=problem.stored)
     objective = objective_of(problem, statistics)
     compared = input_pipeline.raw_rows(problem, examples.eval, _COMPARED_ROWS)
     report(f"building the model for {chosen.name}, {chosen.device}, in {chosen.precision}")
@@ -127,14 +130,16 @@ def prepare(
 
     def build() -> Model:
         sample = {name: tf.constant(values[:8]) for name, values in compared.items() if name != "key"}
-        return models.build(problem_file, statistics, objective, training, sample)
+        return models.build(stored, statistics, objective, training, sample)
 
     with devices.scope():
         model = build()
         objective = model.objective
         if problem_file.build_model is not None and chosen.chief:
             report("exporting the model as it begins, to find what an export would fail at")
-            export.try_export(model, problem_file, extreme_rows(problem, examples.statistics, compared))
+            export.try_export(
+                model, problem_file, extreme_rows(problem, stored_statistics(examples.statistics), compared)
+            )
         _check_strings(problem_file, model, chosen)
         if start is not None:
             carried = warm_start.carry(
@@ -174,7 +179,8 @@ def prepare(
         chosen=chosen,
         class_weights=None if of_classes is None else tuple(of_classes.values()),
     )
-    known = {**examples.statistics, problem.label.name: as_weighted(examples.statistics[problem.label.name])}
+    label = problem.label.name
+    known = stored_statistics({**examples.statistics, label: as_weighted(examples.statistics[label])})
     return Prepared(
         trainee=trainee,
         model=model,
@@ -184,7 +190,7 @@ def prepare(
         strategy=chosen,
         batch=batch if own is None else dataclasses.replace(batch, learning_rate=trainee.learning_rate),
         compared=compared,
-        scales=warm_start.scales_of(statistics),
+        scales=warm_start.scales_of(scales),
         # A constant knows these rows, whatever the scale that the weights rest on.
         baseline=objective_of(problem, known).baseline(source.eval_labels, source.eval_weights),
         class_weights=of_classes,

@@ -34,6 +34,7 @@ class Column:
         role: its use.
         optional: whether values may be missing; for the key, whether the table lacks it.
         column: its name in files, if different.
+        exponent: of a number: it is stored divided by 2 ** exponent; see `core.values.scaling`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Column:
     role: Role
     optional: bool = False
     column: str | None = None
+    exponent: int = 0
 
     @property
     def source_column(self) -> str:
@@ -64,11 +66,23 @@ class Schema:
             *zip(problem.targets, ("label", "weight"), strict=False),
         ]
         columns = [
-            Column(f.name, "numeric" if isinstance(f, Numeric) else "categorical", role, f.optional, f.column)  # type: ignore[arg-type]
+            Column(
+                f.name,
+                "numeric" if isinstance(f, Numeric) else "categorical",
+                role,  # type: ignore[arg-type]
+                f.optional,
+                f.column,
+                f.exponent if isinstance(f, Numeric) else 0,
+            )
             for f, role in declared
         ]
         named = problem.key if problem.key != problem.key_name else None
         return cls((*columns, Column(problem.key_name, "key", "key", problem.key is None, named)))
+
+    @property
+    def exponents(self) -> dict[str, int]:
+        """The exponents of numbers by name, where they are not 0."""
+        return {column.name: column.exponent for column in self.columns if column.exponent}
 
     def to_json(self) -> dict[str, Any]:
         """The content of schema.json."""
@@ -90,8 +104,9 @@ class Schema:
 
 def _plain(column: Column) -> dict[str, Any]:
     plain = dataclasses.asdict(column)
-    if column.column is None:
-        del plain["column"]
+    for name in ("column", "exponent"):
+        if not plain[name] and plain[name] != "":
+            del plain[name]
     return plain
 
 

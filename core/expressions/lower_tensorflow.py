@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -102,12 +102,15 @@ class TensorFlowEvaluator(Evaluator):
         return matched, fields
 
 
-def derive(expressions: Mapping[str, Expression], columns: Mapping[str, Any]) -> dict[str, Any]:
+def derive(
+    expressions: Mapping[str, Expression], columns: Mapping[str, Any], double: Collection[str] = ()
+) -> dict[str, Any]:
     """Derived columns as tensors.
 
     Args:
         expressions: inlined, by name.
-        columns: the columns that they read: [rows] float32, NaN for missing; or strings, "" for missing.
+        columns: the columns that they read: [rows] float32 or float64, NaN for missing; or strings, "" for missing.
+        double: names of the numbers to return as float64.
 
     Returns:
         By name, [rows]: float32 with NaN, or strings with "".
@@ -127,8 +130,9 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, Any]) ->
         if expression.kind == "text":
             found[name] = result.values
         else:
-            values = tf.cast(result.values, tf.float32)
-            found[name] = tf.where(result.missing, tf.constant(float("nan"), tf.float32), values)
+            dtype = tf.float64 if name in double else tf.float32
+            values = tf.cast(result.values, dtype)
+            found[name] = tf.where(result.missing, tf.constant(float("nan"), dtype), values)
     return found
 
 

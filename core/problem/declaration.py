@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -202,21 +202,47 @@ class Problem:
         return {c.name: c.buckets for c in self.columns if isinstance(c, Numeric) and isinstance(c.buckets, int)}
 
     def measured(self, statistics: Mapping[str, Mapping[str, Any]]) -> Problem:
-        """The Problem with boundaries instead of numbers of buckets.
+        """The Problem with boundaries instead of numbers of buckets, and with the exponents of numbers.
 
         Args:
             statistics: by column, as in statistics.json of Examples that were made for the Problem.
         """
+        exponents = {name: measured["exponent"] for name, measured in statistics.items() if measured.get("exponent")}
+        problem = self.with_exponents(exponents)
         wanted = self.quantile_buckets
         if not wanted:
-            return self
+            return problem
         features = [
             dataclasses.replace(feature, buckets=statistics[feature.name]["buckets"])
             if feature.name in wanted
             else feature
-            for feature in self.features
+            for feature in problem.features
         ]
-        return dataclasses.replace(self, features=features)
+        return dataclasses.replace(problem, features=features)
+
+    def with_exponents(self, exponents: Mapping[str, int]) -> Problem:
+        """The Problem with the exponents of features and label by name; see `Numeric`."""
+        if not exponents:
+            return self
+        return self._replaced(
+            lambda column: dataclasses.replace(column, exponent=exponents.get(column.name, column.exponent))
+        )
+
+    @property
+    def exponents(self) -> dict[str, int]:
+        """The exponents of features and label by name, where they are not 0."""
+        columns = (c for c in (*self.columns, self.label) if isinstance(c, Numeric))
+        return {column.name: column.exponent for column in columns if column.exponent}
+
+    @property
+    def stored(self) -> Problem:
+        """The Problem of the numbers as Examples hold them; see `Numeric.stored`."""
+        return self._replaced(lambda column: column.stored) if self.exponents else self
+
+    def _replaced(self, replaced: Callable[[Numeric], Numeric]) -> Problem:
+        features = [replaced(feature) if isinstance(feature, Numeric) else feature for feature in self.features]
+        label = replaced(self.label) if isinstance(self.label, Numeric) else self.label
+        return dataclasses.replace(self, features=features, label=label)
 
     @property
     def crosses(self) -> tuple[Crossed, ...]:
@@ -229,6 +255,9 @@ class Problem:
         plain["label"]["kind"] = type(self.label).__name__
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
+        for column in (plain["label"], plain["weight"] or {}, *plain["features"]):
+            if not column.get("exponent"):
+                column.pop("exponent", None)
         plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()

@@ -29,6 +29,7 @@ _LATER: Mapping[str, Any] = {
     "threshold": 0.5,
     "costs": None,
     "no_rows": "skip",
+    "exponent": 0,
 }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +36,8 @@ class Numeric:
         max_missing: maximum fraction of rows without a value, for an optional column; a run with more is refused.
         column: the column's name in files and tables, if it differs from `name`, such as "Body Mass (g)"; "" is a
             column without a name. Only file readers use it: Examples, models and requests have `name`.
+        exponent: Examples hold the numbers divided by 2 ** exponent, as float32. Preprocessing measures it where the
+            numbers do not fit float32, see `Problem.measured`; it is not declared.
 
     Raises:
         ProblemError: a bound or boundary is not a finite number, or is out of order; max_missing is set for a column
@@ -48,6 +52,7 @@ class Numeric:
     optional: bool = False
     max_missing: float | None = None
     column: str | None = None
+    exponent: int = 0
 
     def __post_init__(self) -> None:
         where = f'Numeric("{self.name}")'
@@ -96,6 +101,18 @@ class Numeric:
         if isinstance(self.buckets, int):
             raise ValueError(f'the buckets of "{self.name}" must be measured first')
         return None if self.buckets is None else tuple(self.buckets)
+
+    @property
+    def stored(self) -> Numeric:
+        """The declaration of the numbers as Examples hold them: bounds and boundaries divided by 2 ** exponent."""
+        if not self.exponent:
+            return self
+        buckets = self.buckets
+        if buckets is not None and not isinstance(buckets, int):
+            buckets = [_divided(boundary, self.exponent) for boundary in buckets]
+        low = None if self.minimum is None else _divided(self.minimum, self.exponent)
+        high = None if self.maximum is None else _divided(self.maximum, self.exponent)
+        return dataclasses.replace(self, minimum=low, maximum=high, buckets=buckets)
 
 
 @dataclass(frozen=True)
@@ -243,6 +260,14 @@ def check_cross(cross: Crossed, features: Mapping[str, Feature]) -> None:
                 expected=f'Numeric("{name}", buckets=[...])',
                 received="no buckets",
             )
+
+
+def _divided(value: float, exponent: int) -> float:
+    """value / 2 ** exponent, at most float64's largest number."""
+    try:
+        return math.ldexp(value, -exponent)
+    except OverflowError:
+        return math.copysign(sys.float_info.max, value)
 
 
 def _check_name(name: object, where: str) -> None:

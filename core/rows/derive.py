@@ -12,9 +12,7 @@ from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import blank, texts
 from headrace.core.values.numbers import parse_numbers
-
-# As the model gets them, also online: values are rounded here as they are there.
-_SINGLE_MAXIMUM = float(np.finfo(np.float32).max)
+from headrace.core.values.scaling import maximum, scaled, unscaled
 
 
 def with_derived(problem: Problem, rows: Rows) -> Rows:
@@ -50,6 +48,10 @@ def _values(declared: Numeric | Categorical, column: pa.Array, *, single: bool) 
     if isinstance(declared, Categorical):
         return texts(column)[0]
     values, missing, wrong = parse_numbers(column)
-    missing |= wrong | (np.abs(values) > _SINGLE_MAXIMUM)
+    missing |= wrong | (np.abs(values) > (maximum(declared.exponent) if single else np.inf))
     values = np.where(missing, np.nan, values)
-    return pa.array(values.astype(np.float32) if single else values)
+    if not single:
+        return pa.array(values)
+    # As the model gets them, also online: values are rounded here as they are there.
+    rounded = scaled(values, declared.exponent)
+    return pa.array(unscaled(rounded, declared.exponent) if declared.exponent else rounded)

@@ -22,6 +22,7 @@ from headrace.core.errors import DataError, ProblemError
 from headrace.core.problem.file import ProblemFile, execute, own_line
 from headrace.core.problem.user_modules import UserModule
 from headrace.core.sources.source import Rows
+from headrace.core.values.mixed import as_plain_text
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Prepare:
             ProblemError: the function fails, or does not return the same number of rows.
         """
         function = _function(self)
-        given = rows.batch.select(list(self.reads))
+        read = [as_plain_text(rows.batch.column(name)) for name in self.reads]
+        given = pa.RecordBatch.from_arrays(read, names=list(self.reads))
         try:
             made = function(given)
         except Exception as error:

@@ -16,6 +16,7 @@ from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.column_faults import category_faults, key_faults, parsed_numbers
 from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.read import as_in_table
+from headrace.core.rows.scales import sizes_seen
 from headrace.core.rows.split_rule import Codes, by_file, by_group, by_time
 from headrace.core.rows.splits import fingerprint
 from headrace.core.rules import fault as rules
@@ -23,7 +24,9 @@ from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault
 from headrace.core.rules.fault import shown
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
+from headrace.core.values.mixed import is_mixed, typed_in
 from headrace.core.values.numbers import parse_numbers
+from headrace.core.values.scaling import scaled
 from headrace.core.values.spellings import spellings
 
 _MEASURES: Mapping[Reason, str] = {"missing_value": "missing", "unknown_value": "unknown"}
@@ -34,14 +37,14 @@ class Checked:
     """The validated rows of a batch.
 
     Attributes:
-        batch: the rows that passed: numbers as float32, categories and the key as strings, by the names that Examples
-            have; the key first, or the row's content for a problem without a key (see `numbering`).
+        batch: the rows that passed, as Examples hold them and by their names there: numbers as float32, categories and
+            the key as strings; the key first, or the row's content for a problem without a key (see `numbering`).
         numbers: the row numbers of these rows in the file.
         quarantined: the other rows, in order.
         splits: 0, 1 or 2 (train, eval, test) per row; None where the key decides.
         seen: counts of the rows that passed: `rows`; for each column whose fraction is bounded, `missing NAME` and
             `unknown NAME`; for each column whose categories are measured, the types of its values, `text NAME` and
-            `typed NAME`.
+            `typed NAME`. And of all rows the sizes of numbers, see `scales.sizes_seen`.
     """
 
     batch: pa.RecordBatch
@@ -62,6 +65,7 @@ class _Column:
     values: pa.Array
     faults: list[rules.Fault]
     kinds: dict[str, Mask] = field(default_factory=dict)
+    sizes: Counter[str] = field(default_factory=Counter)
 
     def seen(self, name: str) -> dict[str, Mask]:
         """Counts missing and unknown values, which may be a fault of the data as a whole but not of a row."""
@@ -109,6 +113,8 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         }
     )
     seen["rows"] = int((~bad).sum())
+    for column in checked.values():
+        seen.update(column.sizes)
     numbers = rows.numbers
     if bad.any():
         batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]
@@ -136,8 +142,8 @@ def category_texts(declared: Categorical, column: pa.Array) -> tuple[pa.Array, M
         DataError: a value matches several categories.
     """
     text, bad = texts(column)
-    if declared.vocabulary is not None and not is_text(column.type):
-        text = respell(declared.source_column, text, spellings(declared.vocabulary))
+    if declared.vocabulary is not None:
+        text = respell(declared.source_column, column, text, spellings(declared.vocabulary))
     return pc.if_else(pc.equal(text, ""), None, text), bad
 
 
@@ -156,8 +162,11 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     text, bad = category_texts(declared, column)
     result = _Column(column, text, category_faults(CategoryRule(declared), declared.source_column, text, bad))
     if declared.vocabulary is None:
-        kind = "text" if is_text(column.type) else "typed"
-        result.kinds[f"{kind} {declared.name}"] = pc.is_valid(text).to_numpy(zero_copy_only=False)
+        present = pc.is_valid(text).to_numpy(zero_copy_only=False)
+        typed = typed_in(column) if is_mixed(column.type) else np.full(len(column), not is_text(column.type))
+        for kind, rows in (("text", present & ~typed), ("typed", present & typed)):
+            if rows.any():
+                result.kinds[f"{kind} {declared.name}"] = rows
     return result
 
 
@@ -193,8 +202,12 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
 
 def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     values, present, faults = parsed_numbers(NumberRule(declared), declared.source_column, column)
+    if declared.exponent:
+        return _Column(column, pa.array(scaled(values, declared.exponent), mask=~present), faults)
+    has_huge = any(fault.reason == "out_of_range" for fault in faults)
+    sizes = sizes_seen(declared, values, present, has_huge=has_huge)
     with np.errstate(over="ignore"):
-        return _Column(column, pa.array(values, pa.float32(), mask=~present), faults)
+        return _Column(column, pa.array(values, pa.float32(), mask=~present), faults, sizes=sizes)
 
 
 def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:

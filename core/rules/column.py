@@ -13,13 +13,14 @@ import numpy.typing as npt
 from headrace.core.problem import Categorical, Numeric
 from headrace.core.rules.fault import Fault, Mask, listed
 from headrace.core.rules.mode import Mode
-
-_FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
+from headrace.core.values.scaling import maximum
 
 
 @dataclass(frozen=True)
 class NumberRule:
-    """The rules of a Numeric: a finite number within float32 and its bounds, missing only where it is optional.
+    """The rules of a Numeric: a finite number within its bounds, missing only where it is optional.
+
+    A number must also fit the Model's float32, in the column's own unit or divided by 2 ** exponent.
 
     Attributes:
         declared: the column's declaration.
@@ -31,12 +32,21 @@ class NumberRule:
     mode: Mode = "enforce"
     derived: bool = False
 
+    @property
+    def dtype(self) -> type[np.float32 | np.float64]:
+        """The dtype of the model's input: float64 for a column that the model divides by 2 ** exponent."""
+        return np.float64 if self.declared.exponent else np.float32
+
+    @cached_property
+    def _largest(self) -> float:
+        return maximum(self.declared.exponent)
+
     def bounds(self, bits: int = 64) -> tuple[float, float]:
         """Minimum and maximum allowed, inclusive, of floats of 16, 32 or 64 bits."""
         declared = self.declared
-        low = max(-_FLOAT32_MAXIMUM, -np.inf if declared.minimum is None else declared.minimum)
-        high = min(_FLOAT32_MAXIMUM, np.inf if declared.maximum is None else declared.maximum)
-        if bits < 64:
+        low = max(-self._largest, -np.inf if declared.minimum is None else declared.minimum)
+        high = min(self._largest, np.inf if declared.maximum is None else declared.maximum)
+        if bits < 64 and not declared.exponent:
             # The bound 0.1 includes the float32 0.1, which is slightly greater.
             narrow = np.float32 if bits == 32 else np.float16
             with np.errstate(over="ignore"):
@@ -83,14 +93,14 @@ class NumberRule:
         found += _missing(name, self.declared, missing, enforced=self.mode == "enforce" or not self.derived)
         low, high = self.bounds(bits)
         outside = ~missing & ~wrong & ((values < low) | (values > high))
-        if bits == 64 and outside.any():
+        if bits == 64 and not self.declared.exponent and outside.any():
             # A bound that was rounded to float32, as in requests, still satisfies the rule.
             outside &= ~np.isin(values, np.array([low, high], np.float32).astype(np.float64))
         if outside.any():
             enforced = np.full(len(outside), self.mode == "enforce")
             if not self.derived:
                 # They overflow the model's float32.
-                enforced |= np.abs(values) > _FLOAT32_MAXIMUM
+                enforced |= np.abs(values) > self._largest
             for refuses, rows in ((True, outside & enforced), (False, outside & ~enforced)):
                 if rows.any():
                     found.append(Fault(name, "out_of_range", rows, lambda v: _outside(name, v, low, high), refuses))

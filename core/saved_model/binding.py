@@ -49,7 +49,7 @@ def declared(takes: Takes, source: Source) -> Takes:
     schema = source.interface
     if schema is None or takes.signature != SERVING_DEFAULT:
         return takes
-    wanted = {i.name: "float32" if i.kind == "numeric" else "string" for i in schema.inputs}
+    wanted = {i.name: i.dtype if i.kind == "numeric" else "string" for i in schema.inputs}
     found = {taken.name: taken.dtype for taken in takes.inputs}
     if wanted != found or takes.key_input is None:
         raise DataError(

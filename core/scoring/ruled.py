@@ -17,8 +17,8 @@ from headrace.core.values.numbers import parse_numbers
 _PLAIN = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
 
 
-def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fault]) -> npt.NDArray[np.float32]:
-    """The numbers of a column, NaN where missing or at fault; faults are added to `faults`.
+def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fault]) -> npt.NDArray[np.floating]:
+    """The numbers of a column in the rule's dtype, NaN where missing or at fault; faults are added to `faults`.
 
     Args:
         rule: the input's rule.
@@ -29,8 +29,8 @@ def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fa
     wide, missing, wrong = parse_numbers(column)
     faults += rule.faults(name, wide, missing, wrong, float_bits(column.type), number_hint)
     with np.errstate(over="ignore"):
-        narrow = np.where(missing | wrong, np.nan, wide).astype(np.float32)
-    return np.where(np.isinf(narrow), np.float32(np.nan), narrow)
+        narrow = np.where(missing | wrong, np.nan, wide).astype(rule.dtype)
+    return np.where(np.isinf(narrow), rule.dtype(np.nan), narrow)
 
 
 def ruled_texts(rule: CategoryRule, name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:

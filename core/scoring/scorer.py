@@ -36,6 +36,7 @@ from headrace.core.scoring.trial import PROOFS, prove
 from headrace.core.sources.source import Rows
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.tensorflow_import import import_tensorflow
+from headrace.core.values.mixed import as_plain_text
 
 # If the predictions of 1 % of the rows differed by a bit, about ten of these rows would show it.
 _MIXED_ROWS = 20 * BLOCK_ROWS
@@ -153,7 +154,7 @@ class RowScorer:
     ) -> pa.RecordBatch:
         key_type = None
         if self.takes.key is not None:
-            key = batch.column(self.takes.key)
+            key = as_plain_text(batch.column(self.takes.key))
             key_type = key.type
             arrays = [key if len(kept) == len(key) else key.take(pa.array(kept)), *arrays]
         version = pa.DictionaryArray.from_arrays(np.zeros(len(kept), np.int32), [self.model_version])

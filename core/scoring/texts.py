@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import ModelInput
-from headrace.core.values.columns import Mask, as_text, is_text, logical, respell
+from headrace.core.values.columns import Mask, as_text, logical, respell
+from headrace.core.values.mixed import is_mixed
 
 
 def texts_of(name: str, taken: ModelInput, column: pa.Array) -> tuple[pa.Array, Mask | None]:
@@ -61,7 +62,7 @@ def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return column
     try:
-        plain = logical(column)
+        plain = column if is_mixed(kind) else logical(column)
         if pa.types.is_large_binary(plain.type):
             return plain.cast(pa.binary())
         if pa.types.is_string(plain.type) or pa.types.is_binary(plain.type):
@@ -74,7 +75,7 @@ def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
             expected=f"text, numbers or booleans, for the model's input {taken.name} string",
             received=f"a column of {kind}",
         ) from error
-    return text if is_text(kind) else respell(name, text, taken.spellings)
+    return respell(name, column, text, taken.spellings)
 
 
 def spread(flat: pa.Array, width: int, bad: Mask) -> tuple[pa.Array, ...]:

@@ -25,6 +25,7 @@ from headrace.core.scoring.ruled import ruled_numbers, ruled_texts
 from headrace.core.scoring.texts import spread, texts_of
 from headrace.core.sources.json_values import column_of
 from headrace.core.values.columns import Mask, as_text, blank, is_text, logical
+from headrace.core.values.mixed import is_mixed, numbers_as_texts
 from headrace.core.values.numbers import parse_integers, parse_numbers
 
 # TensorFlow converts float32 to bfloat16, which numpy lacks.
@@ -186,7 +187,7 @@ def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]
     """[rows] of the input's dtype, checked."""
     if pa.types.is_null(column.type):
         column = column.cast(pa.float32())
-    column = logical(column)
+    column = numbers_as_texts(column) if is_mixed(column.type) else logical(column)
     if not _may_be_number(column.type):
         raise DataError(
             f"a column of {column.type} is not what the model takes",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from headrace.core.values.mixed import mixed_array
 from headrace.core.values.scalars import text_of
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
@@ -19,7 +20,9 @@ _EXACT = 1 << 53
 
 
 def column_of(values: Sequence[Any], known: pa.DataType | None = None) -> pa.Array:
-    """A column of values: typed if they have one type; float64 for integers and fractions if all are exact; else text.
+    """A column of values: typed if they have one type; float64 for integers and fractions if all are exact.
+
+    Texts, booleans and numbers in one column are a mixed one, see `values.mixed`; other types in one column are text.
 
     Args:
         values: JSON values; None for missing ones.
@@ -56,6 +59,8 @@ def _typed(values: Sequence[Any]) -> pa.Array:
             return pa.array(values)
         except (pa.ArrowException, OverflowError):
             pass
+    if kinds <= {str, bool, int, float} and not any(type(v) is float and not math.isfinite(v) for v in values):
+        return mixed_array(values)
     return pa.array([_text(value) for value in values], pa.string())
 
 

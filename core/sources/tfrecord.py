@@ -1,26 +1,34 @@
-"""TFRecord source: reads the features of tf.train.Examples as columns, and verifies all checksums."""
+"""TFRecord source: reads the features of tf.train.Examples as columns, and verifies all checksums.
+
+Shards of an Examples artifact may hold numbers divided by a power of two, which is in its schema.json: they are read in
+their own unit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.core import storage
+from headrace.core.artifacts.examples import SPLITS, Schema
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
 from headrace.core.tfrecord import EXAMPLE_COLUMN
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
+from headrace.core.values.scaling import unscaled
 
 # Bytes to read for the columns and the length of a record.
 _SAMPLE = 1 << 20
 # Maximum size of a record: as a gzip stream of 1 MB may hold a record of 1 GB, a limit bounds the memory.
 MAXIMUM_RECORD = 128 << 20
 _USUAL_RATE = 5
+_APPENDED = re.compile(r"/appended/[0-9]+\Z")
 
 
 class TFRecordSource:
@@ -33,7 +41,7 @@ class TFRecordSource:
         """
         whole = [(EXAMPLE_COLUMN, pa.binary())] if EXAMPLE_COLUMN in wanted else []
         for records in self._records(path, _SAMPLE):
-            batch = _decoded(path, records, None)
+            batch = _in_own_units(_decoded(path, records, None), _exponents(path))
             return [*((field.name, _as_text(batch.column(field.name)).type) for field in batch.schema), *whole]
         return whole
 
@@ -47,11 +55,12 @@ class TFRecordSource:
         """Batches of at most `batch_rows` rows, with their numbers."""
         first = 1
         features = [name for name in columns if name != EXAMPLE_COLUMN]
+        exponents = _exponents(path) if features else {}
         for records in self._records(path, 4 << 20):
             for start in range(0, len(records), batch_rows):
                 some = records.slice(start, batch_rows)
                 # Records as they lie need no decoding.
-                decoded = _decoded(path, some, features) if features else None
+                decoded = _in_own_units(_decoded(path, some, features), exponents) if features else None
                 arrays = [
                     some.cast(pa.binary()) if decoded is None or name == EXAMPLE_COLUMN else _as_text(decoded[name])
                     for name in columns
@@ -84,6 +93,30 @@ def _decoded(path: str, records: pa.LargeBinaryArray, columns: Sequence[str] | N
         return decode(records, columns)
     except DataError as error:
         raise _unreadable(path, error) from error
+
+
+def _exponents(path: str) -> Mapping[str, int]:
+    """The exponents of the Examples artifact that a shard belongs to, by column; empty for other files."""
+    artifact, _, split = path.rpartition("/")[0].rpartition("/")
+    if split not in SPLITS:
+        return {}
+    artifact = _APPENDED.sub("", artifact)
+    if not storage.exists(storage.join(artifact, "schema.json")):
+        return {}
+    try:
+        return Schema.read(artifact).exponents
+    except (DataError, KeyError, TypeError):
+        return {}
+
+
+def _in_own_units(batch: pa.RecordBatch, exponents: Mapping[str, int]) -> pa.RecordBatch:
+    for name in exponents.keys() & set(batch.schema.names):
+        at, column = batch.schema.get_field_index(name), batch.column(name)
+        if pa.types.is_floating(column.type):
+            own = unscaled(column.to_numpy(zero_copy_only=False), exponents[name])
+            missing = column.is_null().to_numpy(zero_copy_only=False)
+            batch = batch.set_column(at, name, pa.array(own, mask=missing))
+    return batch
 
 
 def _unreadable(path: str, error: DataError) -> DataError:

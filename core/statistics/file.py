@@ -44,6 +44,13 @@ def to_bytes(statistics: TableStatistics) -> bytes:
     metadata = {"format": _FORMAT, "rows": str(statistics.rows)}
     if statistics.weighted is not None:
         metadata["weighted"] = json.dumps(dataclasses.asdict(statistics.weighted), sort_keys=True)
+    exponents = {
+        name: column.exponent
+        for name, column in statistics.columns.items()
+        if isinstance(column, NumericStatistics) and column.exponent
+    }
+    if exponents:
+        metadata["exponents"] = json.dumps(exponents, sort_keys=True)
     schema = _SCHEMA.with_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as file:
@@ -65,7 +72,8 @@ def from_bytes(content: bytes) -> TableStatistics:
             raise DataError(
                 "the statistics have an unsupported format version", expected="1", received=str(metadata.get(b"format"))
             )
-        columns = {row["name"]: _column(row) for row in table.to_pylist()}
+        exponents = json.loads(metadata.get(b"exponents", b"{}"))
+        columns = {row["name"]: _column(row, exponents.get(row["name"], 0)) for row in table.to_pylist()}
         weighted = WeightedLabel(**json.loads(metadata[b"weighted"])) if b"weighted" in metadata else None
         return TableStatistics(int(metadata[b"rows"]), columns, weighted)
     except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
@@ -92,11 +100,11 @@ def _row(name: str, column: ColumnStatistics) -> dict[str, Any]:
     return plain
 
 
-def _column(row: dict[str, Any]) -> ColumnStatistics:
+def _column(row: dict[str, Any], exponent: int) -> ColumnStatistics:
     if row["kind"] == "numeric":
         sketch = Quantiles(np.array(row["values"], np.float64), np.array(row["counts"], np.int64), row["digest"])
         numbers = {field: row[field] for field in ("count", "missing", "mean", "squares", "minimum", "maximum")}
-        return NumericStatistics(**numbers, sketch=sketch)
+        return NumericStatistics(**numbers, sketch=sketch, exponent=exponent)
     texts = [text.decode("utf-8", "surrogatepass") for text in row["texts"]]
     frequent = None if row["frequent"] is None else FrequentTexts(row["frequent"], row["distinct"])
     return CategoricalStatistics(row["count"], row["missing"], dict(zip(texts, row["counts"], strict=True)), frequent)

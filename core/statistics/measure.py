@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from headrace.core.statistics.sketches import FrequentTexts, Quantiles
 from headrace.core.statistics.weighted import WeightedLabel
+from headrace.core.values.scaling import unscaled_number
 
 # statistics.json holds the quantiles at 0, 5, ..., 100 % of the rows.
 QUANTILES = tuple(step / 20 for step in range(21))
@@ -38,6 +40,7 @@ class NumericStatistics:
         squares: sum of the squared distances from the mean.
         minimum, maximum: of the values; infinite if there are none.
         sketch: from which the quantiles are computed.
+        exponent: of the column: `mean` to `sketch` are of its values divided by 2 ** exponent, as they are stored.
     """
 
     count: int
@@ -47,10 +50,11 @@ class NumericStatistics:
     minimum: float
     maximum: float
     sketch: Quantiles
+    exponent: int = 0
 
     @classmethod
-    def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
-        """Measures a numeric column, whose nulls are missing values."""
+    def measure(cls, column: pa.Array | pa.ChunkedArray, exponent: int = 0) -> Self:
+        """Measures a numeric column as it is stored, whose nulls are missing values."""
         present = pc.drop_null(column).cast(pa.float64())
         values = present.to_numpy(zero_copy_only=False)
         mean = float(values.mean()) if len(values) else 0.0
@@ -62,16 +66,19 @@ class NumericStatistics:
             minimum=float(values.min(initial=math.inf)),
             maximum=float(values.max(initial=-math.inf)),
             sketch=_quantiles(present, values),
+            exponent=exponent,
         )
 
     def merge(self, other: ColumnStatistics) -> Self:
         """Merges two parts by the pairwise update of Chan, Golub and LeVeque (1979), which does not cancel.
 
         Raises:
-            ValueError: the other part is not numeric.
+            ValueError: the other part is not numeric, or has another exponent.
         """
         if not isinstance(other, NumericStatistics):
             raise ValueError("both parts must be of numbers, got one of texts")
+        if self.exponent != other.exponent:
+            raise ValueError(f"both parts must have one exponent, got {self.exponent} and {other.exponent}")
         count = self.count + other.count
         distance = other.mean - self.mean
         share = other.count / count if count else 0.0
@@ -89,20 +96,29 @@ class NumericStatistics:
     def to_json(self) -> dict[str, Any]:
         """The column's entry in statistics.json, with the population's standard deviation; None where no values exist.
 
-        A column with more than sketches.QUANTILE_CAPACITY distinct numbers has an "error": the maximum error of a
-        quantile's rank, as a fraction of the rows.
+        Its numbers are in the column's own unit; an exponent that is not 0 is in the entry. A column with more than
+        sketches.QUANTILE_CAPACITY distinct numbers has an "error": the maximum error of a quantile's rank, as a
+        fraction of the rows.
         """
         return {
             "kind": "numeric",
             "count": self.count,
             "missing": self.missing,
-            "mean": self.mean if self.count else None,
-            "standard_deviation": math.sqrt(self.squares / self.count) if self.count else None,
-            "minimum": self.minimum if self.count else None,
-            "maximum": self.maximum if self.count else None,
-            "quantiles": self.sketch.quantiles(QUANTILES),
+            "mean": self._own(self.mean) if self.count else None,
+            "standard_deviation": self._own(math.sqrt(self.squares / self.count)) if self.count else None,
+            "minimum": self._own(self.minimum) if self.count else None,
+            "maximum": self._own(self.maximum) if self.count else None,
+            "quantiles": [self._own(value) for value in self.sketch.quantiles(QUANTILES)],
+            **({"exponent": self.exponent} if self.exponent else {}),
             **({"error": {"quantile_rank": self.sketch.error}} if self.sketch.error else {}),
         }
+
+    def boundaries(self, buckets: int) -> list[float]:
+        """Boundaries of buckets of equally many rows, in the column's own unit; see `Quantiles.boundaries`."""
+        return [self._own(boundary) for boundary in self.sketch.boundaries(buckets)]
+
+    def _own(self, value: float) -> float:
+        return unscaled_number(value, self.exponent)
 
 
 def _quantiles(column: pa.Array | pa.ChunkedArray, values: npt.NDArray[np.float64]) -> Quantiles:
@@ -222,14 +238,19 @@ class TableStatistics:
     weighted: WeightedLabel | None = None
 
     @classmethod
-    def measure(cls, table: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Self:
-        """Measures columns, strings as categories and all others as numbers."""
+    def measure(
+        cls, table: pa.Table | pa.RecordBatch, names: Sequence[str], exponents: Mapping[str, int] = MappingProxyType({})
+    ) -> Self:
+        """Measures columns, strings as categories and all others as numbers, of the exponents by name."""
         measured: dict[str, ColumnStatistics] = {}
         for name in names:
             column = table.column(name)
             textual = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-            kind = CategoricalStatistics if textual else NumericStatistics
-            measured[name] = kind.measure(column)
+            measured[name] = (
+                CategoricalStatistics.measure(column)
+                if textual
+                else NumericStatistics.measure(column, exponents.get(name, 0))
+            )
         return cls(table.num_rows, measured)
 
     def merge(self, other: Self) -> Self:
@@ -258,9 +279,11 @@ class TableStatistics:
         for name, count in (buckets or {}).items():
             column = self.columns[name]
             if isinstance(column, NumericStatistics):
-                columns[name]["buckets"] = column.sketch.boundaries(count)
+                columns[name]["buckets"] = column.boundaries(count)
         if self.weighted is not None:
-            columns[self.weighted.label]["weighted"] = self.weighted.to_json()
+            label = self.columns[self.weighted.label]
+            exponent = label.exponent if isinstance(label, NumericStatistics) else 0
+            columns[self.weighted.label]["weighted"] = self.weighted.to_json(exponent)
         return {"format": 1, "rows": self.rows, "columns": columns}
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from headrace.core.values.scaling import unscaled_number
+
 if TYPE_CHECKING:
     # Training reads these statistics, and its image lacks pyarrow.
     import pyarrow as pa
@@ -53,15 +55,19 @@ class WeightedLabel:
         classes = {name: self.classes.get(name, 0.0) + other.classes.get(name, 0.0) for name in names}
         return type(self)(self.label, self.weight + other.weight, self.moment + other.moment, classes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, exponent: int = 0) -> dict[str, Any]:
         """The entry "weighted" of the label in statistics.json: its weighted mean, or the weight of each class.
 
         The mean is None where all weights are 0. Classes come by their weight, the greatest first.
+
+        Args:
+            exponent: of the label, whose mean is returned in its own unit.
         """
         if self.classes:
             ordered = sorted(self.classes.items(), key=lambda item: (-item[1], item[0]))
             return {"weight": self.weight, "vocabulary": [list(item) for item in ordered]}
-        return {"weight": self.weight, "mean": self.moment / self.weight if self.weight else None}
+        mean = unscaled_number(self.moment / self.weight, exponent) if self.weight else None
+        return {"weight": self.weight, "mean": mean}
 
 
 def as_weighted(label: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.errors import DataError
+from headrace.core.values.mixed import blanked, is_mixed, texts_in, typed_in
 from headrace.core.values.scalars import text_of
 
 Mask = npt.NDArray[np.bool_]
@@ -27,6 +28,8 @@ _UUID_PLACES = (0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34)
 def logical(column: pa.Array) -> pa.Array:
     """A column in its logical type: without dictionaries, runs, views or extensions, and UUIDs as text."""
     kind = column.type
+    if is_mixed(kind):
+        return texts_in(column)
     if isinstance(kind, pa.BaseExtensionType):
         storage = column.storage
         if kind.extension_name == "arrow.uuid":
@@ -44,7 +47,9 @@ def logical(column: pa.Array) -> pa.Array:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type is text, in any physical form."""
+    """Whether a column of this type is text, in any physical form; text beside typed values is text."""
+    if is_mixed(kind):
+        return True
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return is_text(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
@@ -66,6 +71,8 @@ def blank(column: pa.Array, words: Collection[str]) -> pa.Array:
         return column
     plain = logical(column)
     missing = pc.is_in(pc.utf8_trim_whitespace(plain), pa.array(sorted(words), plain.type))
+    if is_mixed(column.type):
+        return blanked(column, missing.to_numpy(zero_copy_only=False) & ~typed_in(column))
     return pc.if_else(missing, None, plain) if pc.any(missing).as_py() else column
 
 
@@ -115,14 +122,27 @@ def as_text(column: pa.Array) -> pa.Array:
     return text
 
 
-def respell(name: str, text: pa.Array, spellings: Mapping[str, str]) -> pa.Array:
-    """The texts of a typed column, replaced by categories with the same values; see `values.spellings`.
+def respell(name: str, column: pa.Array, text: pa.Array, spellings: Mapping[str, str]) -> pa.Array:
+    """The texts of a column; typed values are replaced by categories with the same values, see `values.spellings`.
+
+    Args:
+        name: the column's name.
+        column: the column; text in it is not replaced.
+        text: its texts.
+        spellings: of the categories.
 
     Raises:
         DataError: a value matches several categories.
     """
     if not spellings or not len(text):
         return text
+    if is_mixed(column.type):
+        typed = pa.array(typed_in(column))
+        return pc.if_else(typed, _respelled(name, pc.if_else(typed, text, None), spellings), text)
+    return text if is_text(column.type) else _respelled(name, text, spellings)
+
+
+def _respelled(name: str, text: pa.Array, spellings: Mapping[str, str]) -> pa.Array:
     at = pc.index_in(text, pa.array(list(spellings), text.type))
     if at.null_count == len(at):
         return text
@@ -149,7 +169,8 @@ def json_value(scalar: pa.Scalar) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
-        width = scalar.type.bit_width
+        # JSON's own numbers are float64, also in a mixed column.
+        width = 64 if is_mixed(scalar.type) else scalar.type.bit_width
         if width == 64 or value.is_integer():
             return value
         return float(str((np.float16 if width == 16 else np.float32)(value)))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.values.columns import Mask, is_text, logical
+from headrace.core.values.mixed import is_mixed, numbers_as_texts
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INFINITY = r"^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$"
@@ -44,7 +45,7 @@ def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask
     Raises:
         pa.ArrowNotImplementedError: the type holds neither numbers nor text.
     """
-    column = logical(column)
+    column = logical(numbers_as_texts(column) if is_mixed(column.type) else column)
     kind = column.type
     missing = _mask(pc.is_null(column))
     wrong = np.zeros(len(column), np.bool_)
@@ -80,7 +81,7 @@ def parse_integers(column: pa.Array, dtype: str) -> Integers:
         column: numbers, booleans, decimals or text.
         dtype: of numpy, such as "int64".
     """
-    column = logical(column)
+    column = logical(numbers_as_texts(column) if is_mixed(column.type) else column)
     kind = column.type
     bounds = np.iinfo(dtype)
     wide: np.dtype[np.int64 | np.uint64] = np.dtype(np.uint64 if dtype == "uint64" else np.int64)

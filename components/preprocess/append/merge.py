@@ -35,6 +35,9 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
     Raises:
         DataError: a split has no rows, or a column of the train split no value; or a file of a span is damaged.
     """
+    first = next(iter(sorted((folder / "spans").glob("*/schema.json"))))
+    digest = problem.schema_digest
+    problem = problem.with_exponents(Schema.read(str(first.parent)).exponents)
     spans = completed(problem, folder)
     every = [(Path(place).name, manifest) for place, manifest in spans.items()]
     statistics = merge_all([kept_statistics(Path(place), manifest) for place, manifest in spans.items()])
@@ -44,7 +47,7 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
     merged = Manifest(
         identity=identity("preprocess spans", spans=[[name, manifest.identity] for name, manifest in every]),
         problem=problem.name,
-        schema_digest=problem.schema_digest,
+        schema_digest=digest,
         data_version=_digest(f"{name} {manifest.data_version}" for name, manifest in every),
         source=tuple(source for _, manifest in every for source in manifest.source),
         rows_in=sum(manifest.rows_in for _, manifest in every),

@@ -20,7 +20,7 @@ from headrace.components.preprocess.append_index import complete
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.components.preprocess.time_boundaries import check_declared
-from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.examples import Manifest, Schema
 from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import UsageError
 from headrace.core.problem import Problem
@@ -112,12 +112,14 @@ def add_span(
         with swapping(folder) as copy:
             place = copy / "spans" / span
             shutil.rmtree(place, ignore_errors=True)
+            # A replaced span, too, has the scale of the others.
+            problem = problem if current is None else problem.with_exponents(Schema.read(str(copy)).exponents)
             others = tuple(completed(problem, copy))
             own = dataclasses.replace(
                 config, output=str(place), addition="span", existing=others, quarantine_next_to=config.output
             )
             result = pipeline.preprocess(problem_file, own, report)
-            manifest = put_together(problem, copy, config.output)
+            manifest = put_together(problem_file.problem, copy, config.output)
     return Update("replaced" if same else "added", result.rows_in, 0, manifest)
 
 
@@ -163,12 +165,13 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         if any(added.data_version == config.data_version for added in base.appended):
             return Update("unchanged", 0, 0, current)
         with swapping(folder) as copy:
+            problem = problem.with_exponents(Schema.read(str(copy)).exponents)
             existing = completed(problem, copy) or {str(copy): complete(problem, copy)}
             own = dataclasses.replace(config, existing=tuple(existing))
             manifest = _append(problem_file, own, copy / inside, report)
             added = manifest.appended[-1]
             if span:
-                manifest = put_together(problem, copy, config.output)
+                manifest = put_together(problem_file.problem, copy, config.output)
     return Update("added", added.rows, added.corrected, manifest)
 
 
@@ -211,7 +214,7 @@ def _check_spans(current: Manifest, span: str, where: str) -> None:
 
 def _append(problem_file: ProblemFile, config: PreprocessConfig, folder: Path, report: Progress) -> Manifest:
     """Adds rows to the Examples in `folder`, a complete copy, which is changed in place."""
-    problem = problem_file.problem
+    problem = problem_file.problem.with_exponents(Schema.read(str(folder)).exponents)
     base = Manifest.read(str(folder))
     place = folder / place_of(base)
     own = dataclasses.replace(config, output=str(place), addition="append", quarantine_next_to=config.output)

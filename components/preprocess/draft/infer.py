@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.sources.csv.numbers import reading_option
-from headrace.core.statistics.measure import CategoricalStatistics
 from headrace.core.values.columns import as_text, blank, is_bytes, is_text, logical
 from headrace.core.values.missing import HARDLY_A_CATEGORY, LOOKS_MISSING
 from headrace.core.values.numbers import parse_numbers
+from headrace.core.values.scaling import FLOAT32_MAXIMUM
 
 # Whole numbers are categories up to this many distinct values, with this many rows per value on average.
 _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
@@ -24,6 +24,9 @@ _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
 _WRONG = 0.01
 # Text is a name, a remark or an identifier if more than this fraction of the rows has a unique value.
 _OWN_VALUES, _FEW_VALUES = 0.5, 20
+# Text is free text with at least this many values, most of so many characters and words, and fewer rows per value.
+_REMARKS, _LONG, _WORDS, _ROWS_A_REMARK = 5, 16, 3, 10
+_SHOWN = 40
 # A column with values in a smaller fraction of the rows, or in fewer rows, is not useful as a feature.
 _PRESENT, _PRESENT_ROWS = 0.02, 5
 _IDENTIFIER = re.compile(r"(^|[^A-Za-z])([iI][dD]|[kK]ey|KEY|[uU]uid|UUID|[gG]uid|GUID)$|[a-z](Id|ID)$")
@@ -32,7 +35,6 @@ _TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1
 # Numbers in another notation than 1234.5, which would be read as text.
 _NOTATION = r"^[+-]?([0-9]+|[0-9]{1,3}([.,' ][0-9]{3})+)([.,][0-9]+)?$"
 _CODE = r"^[A-Z]{2,3}$"
-_FLOAT32 = float(np.finfo(np.float32).max)
 Kind = Literal["numeric", "categorical", "neither"]
 
 
@@ -114,8 +116,8 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     values = blank(pa.concat_arrays(column.chunks) if column.num_chunks else column.combine_chunks(), missing)
     text = as_text(values)
     text = pc.if_else(pc.equal(text, ""), None, text)
-    measured = CategoricalStatistics.measure(text)
-    distinct, absent, rows = int(pc.count_distinct(text).as_py()), len(text) - measured.count, len(text)
+    counts = _counts(text)
+    distinct, absent, rows = len(counts), text.null_count, len(text)
     unique = not absent and distinct == rows > 1
     found = Inferred(name, "neither", rows, absent, distinct, unique)
     note = _why_neither(found, values, text)
@@ -127,11 +129,14 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
         return number
     if number is not None and not _few_whole_numbers(number):
         return number
-    counts = measured.ordered()
     shown = sorted(counts, key=float) if number is not None else list(counts)
-    own = number is None and not pa.types.is_boolean(values.type) and distinct > _FEW_VALUES
-    own = own and distinct > _OWN_VALUES * (rows - absent)
+    # Whatever is declared missing, such words are no remarks.
+    words = {value: count for value, count in counts.items() if value.strip() not in LOOKS_MISSING}
+    textual = number is None and not pa.types.is_boolean(values.type)
+    own = textual and len(words) > max(_FEW_VALUES, _OWN_VALUES * sum(words.values()))
     why = "" if number is not None else _notation(text)
+    if textual and not why and _is_free_text(words):
+        own, why = True, f"free text, such as {quoted(_shortened(next(iter(words))))}: {len(words):,} values"
     if own and not why:
         why = f"{distinct:,} values in {rows:,} rows: a model would memorize it"
     return dataclasses.replace(
@@ -143,6 +148,26 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
         identifies=own or unique,
         note=why,
     )
+
+
+def _counts(text: pa.Array) -> dict[str, int]:
+    """The rows of each text, the most frequent first, ties in the order of their text."""
+    counted = pc.value_counts(text.drop_null())
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _is_free_text(words: Mapping[str, int]) -> bool:
+    """Whether texts are remarks: several words long, and few rows have the same one."""
+    rows = sum(words.values())
+    if len(words) < _REMARKS or rows >= _ROWS_A_REMARK * len(words):
+        return False
+    long = sum(count for text, count in words.items() if len(text) >= _LONG and len(text.split()) >= _WORDS)
+    return long > rows / 2
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _why_neither(found: Inferred, values: pa.Array, text: pa.Array) -> str:
@@ -187,8 +212,8 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
         whole=whole,
         wrong=int(wrong.sum()),
     )
-    if max(abs(number.low), abs(number.high)) > _FLOAT32:
-        return dataclasses.replace(number, kind="neither", note="its numbers are too large for float32")
+    if max(abs(number.low), abs(number.high)) > FLOAT32_MAXIMUM >= abs(number.middle):
+        return dataclasses.replace(number, kind="neither", note="a few of its numbers are too large for float32")
     if whole and _IDENTIFIER.search(found.name) and not _few_whole_numbers(number):
         return dataclasses.replace(number, identifies=True, note="an identifier, by its name")
     consecutive = unique and number.high - number.low + 1 == found.rows

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from headrace.core.values.scaling import unscaled_number
+
 # A single column that removes more than this fraction of the baseline's error is suspected to contain the label.
 SUSPECT = 0.98
 # Minimum number of rows for a meaningful result.
@@ -38,7 +40,14 @@ class Label:
         """The fraction of rows of the most frequent class; for numbers, the root mean squared error of the mean."""
         if self.classes:
             return float(np.bincount(self.values.astype(np.int64)).max() / len(self.values))
-        return float(self.values.std())
+        exponent = _exponent(self.values)
+        return unscaled_number(float(np.ldexp(self.values, -exponent).std()), exponent)
+
+
+def _exponent(values: Floats) -> int:
+    """The exponent of the largest number, without which squares may overflow; 0 if there is none."""
+    finite = values[np.isfinite(values)]
+    return int(np.frexp(np.abs(finite).max(initial=0.0))[1])
 
 
 def explained(label: Label, column: Floats | Codes) -> float:
@@ -57,6 +66,9 @@ def explained(label: Label, column: Floats | Codes) -> float:
     if column.dtype == np.int64:
         return _score(label, half, [np.asarray(column, np.int64)])
     numbers = np.asarray(column, np.float64)
+    numbers = np.ldexp(numbers, -_exponent(numbers))
+    if not label.classes:
+        label = Label(np.ldexp(label.values, -_exponent(label.values)), classes=False)
     found = [_binned(numbers, half, len(numbers) // 2 + 1), _binned(numbers, half, _BINS)]
     best = _score(label, half, found)
     return best if label.classes else max(best, _linear(label.values, half, numbers))

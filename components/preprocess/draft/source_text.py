@@ -25,6 +25,8 @@ _NEGATIVE = ("0", "false", "no", "n", "f", "negative", "none")
 _TINY, _SMALL, _FEW_ROWS = 40, 200, 5_000
 # The default quarantine budget; it must also cover rows without a label.
 _BUDGET = 0.05
+# As evaluation warns: with fewer test rows, the confidence interval of an improvement is too wide to decide by.
+_MEASURABLE = 100
 # With fewer rows of a class on the test split, the area under the curve is too inaccurate.
 _CLASS_ROWS = 5
 _IMPORTS = ("Categorical", "Gate", "Numeric", "Splits", "Training")
@@ -189,26 +191,29 @@ class SourceText:
         ]
 
     def _gate(self) -> list[str]:
-        """The gate of the model: it must be better than a constant prediction."""
+        """The gate of the model: it must be better than a constant prediction, with its confidence interval."""
         label, rows = self._target, self._read.table.num_rows
-        test = rows * (0.1 if rows >= _SMALL else 0.2)
-        if not label.classes:
-            error = f"(a root mean squared error of {label.baseline:.4g})"
-            about = f"Predicting the mean for every row has an r_squared of 0 {error}. A model must be better."
-            return [*_comment(about), '    gate=Gate(metric="r_squared", at_least=0),']
-        common = f"Predicting the commonest class for every row has an accuracy of {label.baseline:.1%}"
-        if self._label.distinct == 2 and (1 - label.baseline) * test >= _CLASS_ROWS:
-            return [
-                *_comment(f"{common} and an auc of 0.5. A model must be better."),
-                '    gate=Gate(metric="auc", at_least=0.5),',
-            ]
-        # The random variation of the baseline on the test split: its standard error.
-        chance = math.sqrt(label.baseline * (1 - label.baseline) / max(test, 1))
-        bound = max(0.0, math.floor(100 * (label.baseline - chance)) / 100)
-        return [
-            *_comment(f"{common}, by chance {bound:g} on some {test:,.0f} test rows. Raise the bound for more."),
-            f'    gate=Gate(metric="accuracy", at_least={bound:g}),',
-        ]
+        test = rows * (0.1 if rows >= _SMALL or not self._read.complete else 0.2 if rows >= _TINY else 0.25)
+        constant = (
+            f"Predicting the commonest class for every row has an accuracy of {label.baseline:.1%}"
+            if label.classes
+            else f"Predicting the mean for every row has a root mean squared error of {label.baseline:.4g}"
+        )
+        ranked = self._label.distinct == 2 and (1 - label.baseline) * test >= _CLASS_ROWS
+        constant += " and an auc of 0.5" if ranked else ""
+        if test >= _MEASURABLE or not self._read.complete:
+            better = "A model must be better on the test rows, with the confidence interval of the difference."
+            return [*_comment(f"{constant}. {better}"), f"    gate=Gate({quoted('auc') if ranked else ''}),"]
+        metric, bound = "auc" if ranked else "accuracy" if label.classes else "r_squared", 0.5 if ranked else 0.0
+        if label.classes and not ranked:
+            # The random variation of the baseline on the test split: its standard error.
+            chance = math.sqrt(label.baseline * (1 - label.baseline) / max(test, 1))
+            bound = max(0.0, math.floor(100 * (label.baseline - chance)) / 100)
+        few = (
+            f"Some {test:,.0f} test rows are too few to tell with confidence whether a model is better: this gate "
+            "only refuses one that is worse. With more rows, remove it: by default, a model must be clearly better."
+        )
+        return [*_comment(f"{constant}. {few}"), f'    gate=Gate("{metric}", at_least={bound:g}),']
 
 
 def _list(name: str, values: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ quantile sketch about a hundred, and the sum does not depend on the order. A qua
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,11 +27,22 @@ _SHIFT = 13
 _CELLS = 1 << (32 - _SHIFT)
 _HALF_CELL = np.uint32(1 << (_SHIFT - 1))
 _FLOAT32 = np.finfo(np.float32)
+# Beyond these powers of two, numbers are divided by a power that is a multiple of the last: parts then have few.
+_LEAST_EXPONENT, _GREATEST_EXPONENT, _STEP = -100, 127, 64
+
+
+def _exponent(values: npt.NDArray[np.float64]) -> int:
+    """The exponent with which numbers fit float32; 0 where they do."""
+    exponent = int(np.frexp(np.abs(values).max(initial=0.0))[1])
+    return 0 if _LEAST_EXPONENT <= exponent <= _GREATEST_EXPONENT else exponent // _STEP * _STEP
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Summary of a column of numbers: count, mean, squared distances from it, extremes, and the rows of each cell."""
+    """Summary of a column of numbers: count, mean, squared distances from it, extremes, and the rows of each cell.
+
+    They are of the numbers divided by 2 ** exponent, where these do not fit float32.
+    """
 
     count: int
     missing: int
@@ -40,12 +52,16 @@ class Numbers:
     maximum: float
     cells: npt.NDArray[np.uint32]
     rows: npt.NDArray[np.int64]
+    exponent: int = 0
 
     @classmethod
     def measure(cls, column: pa.Array) -> Self:
         """The summary of finite numbers; nulls are missing values."""
         values = pc.drop_null(column).to_numpy(zero_copy_only=False)
         wide = values.astype(np.float64)
+        exponent = _exponent(wide) if values.dtype == np.float64 else 0
+        if exponent:
+            wide = np.ldexp(wide, -exponent)
         mean = float(wide.mean()) if len(wide) else 0.0
         narrow = np.clip(wide, _FLOAT32.min, _FLOAT32.max).astype(np.float32) if values.dtype != np.float32 else values
         counts = np.bincount(narrow.view(np.uint32) >> np.uint32(_SHIFT), minlength=_CELLS)
@@ -59,30 +75,75 @@ class Numbers:
             maximum=float(wide.max(initial=-math.inf)),
             cells=cells.astype(np.uint32),
             rows=counts[cells].astype(np.int64),
+            exponent=exponent,
         )
 
     def merge(self, other: Self) -> Self:
         """The merged summary of two parts."""
+        exponent = max((part.exponent for part in (self, other) if part.count), default=0)
+        return self._divided(exponent)._added(other._divided(exponent))
+
+    def _added(self, other: Self) -> Self:
         # The moments are merged as those of the data are.
         moments = self._moments().merge(other._moments())
         cells, places = np.unique(np.concatenate([self.cells, other.cells]), return_inverse=True)
         rows = np.zeros(len(cells), np.int64)
         np.add.at(rows, places, np.concatenate([self.rows, other.rows]))
         return type(self)(
-            moments.count, moments.missing, moments.mean, moments.squares, moments.minimum, moments.maximum, cells, rows
+            moments.count,
+            moments.missing,
+            moments.mean,
+            moments.squares,
+            moments.minimum,
+            moments.maximum,
+            cells,
+            rows,
+            moments.exponent,
         )
+
+    def _divided(self, exponent: int) -> Self:
+        """The summary of the numbers divided by 2 ** exponent, which is `self.exponent` or greater."""
+        by = self.exponent - exponent
+        if not by or not self.count:
+            return dataclasses.replace(self, exponent=exponent)
+        with np.errstate(under="ignore"):
+            narrow = np.ldexp(self._middles, by).astype(np.float32)
+            mean, minimum, maximum = np.ldexp([self.mean, self.minimum, self.maximum], by).tolist()
+            squares = float(np.ldexp(self.squares, 2 * by))
+        cells, places = np.unique(narrow.view(np.uint32) >> np.uint32(_SHIFT), return_inverse=True)
+        rows = np.bincount(places, weights=self.rows).astype(np.int64)
+        return dataclasses.replace(
+            self,
+            mean=mean,
+            squares=squares,
+            minimum=minimum,
+            maximum=maximum,
+            cells=cells.astype(np.uint32),
+            rows=rows,
+            exponent=exponent,
+        )
+
+    @property
+    def _middles(self) -> npt.NDArray[np.float64]:
+        return (self.cells << np.uint32(_SHIFT) | _HALF_CELL).view(np.float32).astype(np.float64)
 
     def _moments(self, sketch: Quantiles | None = None) -> NumericStatistics:
         empty = Quantiles(np.zeros(0), np.zeros(0, np.int64))
         return NumericStatistics(
-            self.count, self.missing, self.mean, self.squares, self.minimum, self.maximum, sketch or empty
+            self.count,
+            self.missing,
+            self.mean,
+            self.squares,
+            self.minimum,
+            self.maximum,
+            sketch or empty,
+            self.exponent,
         )
 
     def to_json(self) -> dict[str, Any]:
         """The summary as a numeric column of statistics.json."""
-        middles = (self.cells << np.uint32(_SHIFT) | _HALF_CELL).view(np.float32).astype(np.float64)
         # A cell at either end has no values beyond the extremes.
-        values = np.clip(middles, self.minimum, self.maximum)
+        values = np.clip(self._middles, self.minimum, self.maximum)
         order = np.argsort(values, kind="stable")
         return self._moments(Quantiles(values[order], self.rows[order])).to_json()
 
@@ -129,6 +190,8 @@ class Distribution:
 def _to_record(column: Numbers | CategoricalStatistics) -> dict[str, Any]:
     plain = vars(column).copy()
     if isinstance(column, Numbers):
+        if not column.exponent:
+            del plain["exponent"]
         # JSON has no infinity, the extreme of an empty column.
         extremes = {} if column.count else {"minimum": None, "maximum": None}
         return {**plain, **extremes, "cells": column.cells.tolist(), "rows": column.rows.tolist()}

@@ -25,6 +25,7 @@ from headrace.core.rows.prepare import prepared, prepared_columns
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.sources.open import read_part, source_of
 from headrace.core.sources.source import Part, Rows
+from headrace.core.values.mixed import as_plain_text
 
 # Maximum batches queued between two stages.
 _WAITING = 2
@@ -126,7 +127,7 @@ def _partition(context: StageContext, rows: Rows, scored: Any) -> pa.Array | Non
         return None
     if context.partition_by in scored.predictions.schema.names:
         return scored.predictions.column(context.partition_by)
-    return same_rows(rows.numbers, scored.numbers, rows.batch.column(context.partition_by))
+    return same_rows(rows.numbers, scored.numbers, as_plain_text(rows.batch.column(context.partition_by)))
 
 
 def _write(

@@ -17,6 +17,7 @@ from headrace.components.train.loop.checkpoints import Checkpoints
 from headrace.components.train.loop.run_state import RunState
 from headrace.components.train.loop.session import Batches, TrainSession
 from headrace.core.problem import Numeric, Problem
+from headrace.core.values.scaling import unscaled
 
 # A distance from the mean that values of a usual column do not have, in standard deviations.
 _EXTREME = 6.0
@@ -165,7 +166,7 @@ def _columns(
     numbers = [column for column in problem.columns if isinstance(column, Numeric)]
     for column in numbers:
         if column.name in features and len(features[column.name].shape) == 1:
-            yield column.name, np.reshape(features[column.name].numpy(), -1)
+            yield column.name, unscaled(np.reshape(features[column.name].numpy(), -1), column.exponent)
     joined = features.get(_NUMBERS)
     if joined is not None and len(joined.shape) > 1 and joined.shape[-1] == len(numbers):
         for number, column in enumerate(numbers):
@@ -173,7 +174,7 @@ def _columns(
             mean, deviation = float(measured["mean"] or 0.0), float(measured["standard_deviation"] or 1.0)
             yield column.name, joined[:, number].numpy().astype(np.float64) * deviation + mean
     if isinstance(problem.label, Numeric):
-        yield problem.label.name, np.reshape(labels.numpy(), -1)
+        yield problem.label.name, unscaled(np.reshape(labels.numpy(), -1), problem.label.exponent)
 
 
 def _optional(problem: Problem, name: str) -> bool:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from headrace.components.train.model.loss import Criterion
 from headrace.components.train.model.objective import Objective
 from headrace.core.metrics import Outcomes, measure
+from headrace.core.values.scaling import unscaled
 
 
 def evaluator(
@@ -119,6 +120,8 @@ def _distribute(strategy: Any, group: list[Any]) -> Any:
 def _outcomes(objective: Objective, outputs: Any, labels: Any, weights: Any = None) -> Outcomes:
     if objective.task == "regression":
         label, prediction, probability = labels.astype(np.float64), outputs[:, 0].astype(np.float64), None
+        if objective.exponent:
+            label, prediction = unscaled(label, objective.exponent), unscaled(prediction, objective.exponent)
     else:
         label, probability = labels.astype(np.int64), np.asarray(objective.probabilities(outputs))
         binary = objective.task == "binary"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from headrace.components.train.model.scaled_numbers import divided, multiplied, own_units
 from headrace.components.train.model.trained_model import Model
 from headrace.components.train.model.users.code import blaming
 from headrace.core import storage
@@ -23,6 +24,7 @@ from headrace.core.problem.file import ProblemFile
 from headrace.core.saved_model.input_names import argument_names, rename_inputs
 from headrace.core.saved_model.interface import SERVING_DEFAULT
 from headrace.core.saved_model.loaded import SavedModel
+from headrace.core.values.scaling import unscaled_number
 
 GOLDEN_ROWS = 16
 # The exported graph has the same operations, but other fusions may round the last bits differently.
@@ -47,8 +49,8 @@ def export(
         model: trained.
         problem_file: copied as problem.py, together with the user's modules that it imports.
         examples: the Examples artifact, whose schema and statistics are copied.
-        rows: raw rows on which the model and the exported model are compared: features, inputs of derived features,
-            and "key", by name.
+        rows: rows on which the model and the exported model are compared: features, inputs of derived features, and
+            "key", by name, as Examples hold them.
 
     Raises:
         PlatformError: the predictions of the exported model differ from the model's.
@@ -101,7 +103,8 @@ def _write_model(folder: Path, model: Model, problem_file: ProblemFile, rows: Ma
     where = f"{problem_file.path}, build_model" if own else "saved_model"
     for answers in (in_memory, served):
         _check_finite(answers, rows, problem, where)
-    compare(in_memory, served, tolerance=_tolerance(model), threshold=problem.threshold)
+    exponent = model.objective.exponent
+    compare(in_memory, served, tolerance=_tolerance(model), threshold=problem.threshold, exponent=exponent)
     return served
 
 
@@ -111,7 +114,8 @@ def _check_finite(answers: Mapping[str, Any], rows: Mapping[str, Any], problem: 
             continue
         wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if len(wrong):
-            first = {column.name: _json(rows[column.name][wrong[0]]) for column in problem.columns}
+            given = own_units(problem, rows)
+            first = {column.name: _json(given[column.name][wrong[0]]) for column in problem.columns}
             shown = ", ".join(f"{name}={value!r}" for name, value in list(first.items())[:_SHOWN])
             raise ProblemError(
                 f"the model predicts NaN or infinity for {len(wrong)} of {len(values)} rows",
@@ -143,6 +147,7 @@ def compare(
     *,
     tolerance: float = _RELATIVE_TOLERANCE,
     threshold: float = 0.5,
+    exponent: int = 0,
 ) -> None:
     """Compares the predictions of the model and of the exported model: arrays of finite numbers or texts by output.
 
@@ -153,6 +158,7 @@ def compare(
         received: by output name.
         tolerance: relative, and absolute.
         threshold: from which a binary model predicts the second class.
+        exponent: the absolute tolerance is of numbers divided by 2 ** exponent.
 
     Raises:
         PlatformError: they differ.
@@ -160,7 +166,8 @@ def compare(
     for name, values in expected.items():
         answers = received[name]
         if values.dtype.kind == "f":
-            same = np.isclose(answers, values, rtol=tolerance, atol=tolerance).reshape(len(values), -1).all(axis=1)
+            nearly = unscaled_number(tolerance, exponent)
+            same = np.isclose(answers, values, rtol=tolerance, atol=nearly).reshape(len(values), -1).all(axis=1)
         else:
             same = (values == answers) | (_even(expected, tolerance, threshold) if name == "prediction" else False)
         different = np.flatnonzero(~same)
@@ -186,6 +193,7 @@ def _even(answers: Mapping[str, Any], tolerance: float, threshold: float) -> Any
 
 def golden(problem: Problem, rows: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str, Any]:
     """Up to 16 of `rows`, evenly spaced, as JSON instances with their served predictions."""
+    rows = own_units(problem, rows)
     count = len(rows["key"])
     chosen = [i * count // min(GOLDEN_ROWS, count) for i in range(min(GOLDEN_ROWS, count))]
     columns = [*problem.derivation.served, None]
@@ -205,17 +213,21 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
     module.tracked = list(model.trackables)
 
     def serve(**inputs: Any) -> dict[str, Any]:
-        features = {name: inputs[argument] for name, argument in arguments.items()}
-        key = features.pop("key")
-        derived = derive(problem.derivation.features, features)
+        given = {name: inputs[argument] for name, argument in arguments.items()}
+        key = given.pop("key")
+        features = {name: divided(column, exponents.get(name, 0)) for name, column in given.items()}
+        read = {name: multiplied(column, exponents.get(name, 0)) for name, column in features.items()}
+        derived = derive(problem.derivation.features, read, exponents)
+        derived = {name: divided(column, exponents.get(name, 0)) for name, column in derived.items()}
         return {"key": tf.identity(key), **predictions(model.outputs({**features, **derived}))}
 
+    exponents = problem.exponents
     served = problem.derivation.served
     arguments = argument_names([*(column.name for column in served), "key"])
-    numbers = {column.name for column in served if isinstance(column, Numeric)}
+    # A number that does not fit float32 is given as float64.
+    numbers = {c.name: tf.float64 if c.exponent else tf.float32 for c in served if isinstance(c, Numeric)}
     signature = {
-        argument: tf.TensorSpec([None], tf.float32 if name in numbers else tf.string, argument)
-        for name, argument in arguments.items()
+        argument: tf.TensorSpec([None], numbers.get(name, tf.string), argument) for name, argument in arguments.items()
     }
     module.serve = tf.function(serve, autograph=False)
     signatures = {SERVING_DEFAULT: module.serve.get_concrete_function(**signature)}
@@ -230,7 +242,8 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
 
 def _serve(folder: Path, problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:
     names = [*(column.name for column in problem.derivation.served), "key"]
-    served = SavedModel(str(folder))({name: tf.constant(rows[name]) for name in names})
+    given = own_units(problem, rows)
+    served = SavedModel(str(folder))({name: tf.constant(given[name]) for name in names})
     return {name: tensor.numpy() for name, tensor in served.items()}
 
 
@@ -250,5 +263,5 @@ def _json(value: Any, *, missing: bool = True) -> Any:
         return value.decode() if value or not missing else None
     if isinstance(value, np.ndarray):
         return value.tolist()
-    # The shortest number that is read as the same float32: 0.1, not 0.10000000149011612.
+    # The shortest number that is read as the same float32 (or float64): 0.1, not 0.10000000149011612.
     return None if math.isnan(value) else float(str(value) if missing else value)

@@ -11,7 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from headrace.components.train.model.scaled_numbers import multiplied
 from headrace.core.problem import Problem, Task
+from headrace.core.values.scaling import unscaled_number
 
 OutputKind = Literal["logits", "probabilities"]
 
@@ -23,11 +25,12 @@ class Objective:
     Attributes:
         task: regression, binary or multiclass.
         classes: the label's values in the order of its vocabulary; empty for regression.
-        mean: mean of the label on the train split; 0 for classes.
+        mean: mean of the label on the train split, as Examples hold it; 0 for classes.
         deviation: standard deviation of the label on the train split, 1 where it does not vary; 1 for classes.
         shares: fractions of the classes on the train split, all above 0; empty for regression.
         outputs: kind of outputs of a classifier; a user's model may end in a sigmoid or a softmax.
         threshold: of a binary task: the second class is predicted at this probability or above.
+        exponent: of the label: labels and outputs are divided by 2 ** exponent, predictions are in its own unit.
     """
 
     task: Task
@@ -37,6 +40,7 @@ class Objective:
     shares: tuple[float, ...]
     outputs: OutputKind = "logits"
     threshold: float = 0.5
+    exponent: int = 0
 
     @property
     def units(self) -> int:
@@ -54,7 +58,7 @@ class Objective:
 
     @property
     def loss_scale(self) -> float:
-        """Factor that converts a loss to the label's own unit (squared)."""
+        """Factor that converts a loss to the unit in which Examples hold the label (squared)."""
         return self.deviation**2
 
     @property
@@ -92,7 +96,7 @@ class Objective:
     def predictions(self, outputs: Any) -> dict[str, Any]:
         """The serving signature's predictions for outputs of shape [batch, units]."""
         if self.task == "regression":
-            return {"prediction": outputs[:, 0]}
+            return {"prediction": multiplied(outputs[:, 0], self.exponent)}
         names = tf.constant(self.classes)
         if self.task == "binary":
             probability = self.probabilities(outputs)
@@ -119,7 +123,10 @@ class Objective:
         if self.task == "regression":
             errors = np.asarray(labels, dtype=np.float64) - self.mean
             mean_square = float(np.average(errors**2, weights=weights))
-            return {"metric": "root_mean_squared_error", "value": math.sqrt(mean_square)}
+            return {
+                "metric": "root_mean_squared_error",
+                "value": unscaled_number(math.sqrt(mean_square), self.exponent),
+            }
         losses = -np.log(np.asarray(self.shares))[np.asarray(labels)]
         return {"metric": "log_loss", "value": float(np.average(losses, weights=weights))}
 
@@ -129,11 +136,12 @@ def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) 
 
     Args:
         problem: what was declared.
-        statistics: by column name, as in statistics.json.
+        statistics: by column name, of numbers as Examples hold them.
     """
     measured = statistics[problem.label.name]
     if problem.task == "regression":
-        return Objective("regression", (), float(measured["mean"]), measured["standard_deviation"] or 1.0, ())
+        mean, deviation = float(measured["mean"]), measured["standard_deviation"] or 1.0
+        return Objective("regression", (), mean, deviation, (), exponent=measured.get("exponent", 0))
     classes = tuple(getattr(problem.label, "vocabulary", None) or ())
     counts = dict(measured["vocabulary"])
     # One added row per class (Laplace smoothing): the logarithm for a class without rows is finite.

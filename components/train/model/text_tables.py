@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.train.model import towers
+from headrace.components.train.model.scaled_numbers import divided
 from headrace.components.train.model.wide_and_deep import (
     Statistics,
     bucket_indices,
@@ -146,7 +147,10 @@ class TextTables:
             for name, tensor in tables.structured_outputs.items()
         }
         specs |= {code_input(table.group): tf.TensorSpec([None], tf.int32) for table in self._tables}
-        specs |= {number_input(at): tf.TensorSpec([None], tf.float32) for at in range(len(_numbers(self._problem)))}
+        specs |= {
+            number_input(at): tf.TensorSpec([None], tf.float64 if column.exponent else tf.float32)
+            for at, column in enumerate(_numbers(self._problem))
+        }
         predict = tf.function(predict_by_code, autograph=False).get_concrete_function(**specs)
         return {TEXT_TABLES: tables, PREDICT_BY_CODE: predict}
 
@@ -177,7 +181,10 @@ class TextTables:
 
     def _outputs(self, inputs: Mapping[str, Any]) -> Any:
         """[rows, units] for the inputs of `PREDICT_BY_CODE`."""
-        numbers = {column.name: inputs[number_input(at)] for at, column in enumerate(_numbers(self._problem))}
+        numbers = {
+            column.name: divided(inputs[number_input(at)], column.exponent)
+            for at, column in enumerate(_numbers(self._problem))
+        }
         features = preprocessing_inputs(self._problem, numbers)
         for table in self._tables:
             code = inputs[code_input(table.group)]

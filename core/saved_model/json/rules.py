@@ -37,7 +37,7 @@ def ruled_column(
         spellings: the model's spellings of numbers and booleans, for a category; see `values.spellings`.
 
     Returns:
-        [rows] of float32 or str; NaN or "" where missing or at fault.
+        [rows] of the rule's dtype or str; NaN or "" where missing or at fault.
 
     Raises:
         DataError: a value matches several of the model's categories.
@@ -47,11 +47,11 @@ def ruled_column(
     return _categories(rule, name, values, faults, spellings)
 
 
-def _numbers(rule: NumberRule, name: str, values: Sequence[Any], faults: list[Fault]) -> npt.NDArray[np.float32]:
+def _numbers(rule: NumberRule, name: str, values: Sequence[Any], faults: list[Fault]) -> npt.NDArray[np.floating]:
     wide = _plain_numbers(values)
     if wide is not None:
         if rule.hold(wide):
-            return wide.astype(np.float32)
+            return wide.astype(rule.dtype)
         wrong = np.isinf(wide)
     else:
         wrong = np.zeros(len(values), np.bool_)
@@ -66,8 +66,8 @@ def _numbers(rule: NumberRule, name: str, values: Sequence[Any], faults: list[Fa
     missing = np.isnan(wide) & ~wrong
     faults += rule.faults(name, wide, missing, wrong)
     with np.errstate(over="ignore"):
-        narrow = np.where(wrong, np.nan, wide).astype(np.float32)
-    return np.where(np.isinf(narrow), np.float32(np.nan), narrow)
+        narrow = np.where(wrong, np.nan, wide).astype(rule.dtype)
+    return np.where(np.isinf(narrow), rule.dtype(np.nan), narrow)
 
 
 def _plain_numbers(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:

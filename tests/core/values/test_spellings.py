@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pyarrow as pa
 import pytest
 
 from headrace.core.errors import DataError
-from headrace.core.values.columns import respell
+from headrace.core.values.columns import respell, texts
 from headrace.core.values.spellings import several_spellings, spellings, typed_text
 
 
@@ -25,10 +27,14 @@ def test_the_typed_value_that_a_text_says(text: str, typed: str | None) -> None:
 def test_a_typed_value_is_the_category_that_says_it() -> None:
     known = spellings(["True", "False", "2.0", "3", "3.0", "007", "4.0", "4.00"])
     assert known == {"true": "True", "false": "False", "2": "2.0", "4": ""}
-    column = pa.array(["true", "2", "3", "7", None])
-    assert respell("c", column, known).to_pylist() == ["True", "2.0", "3", "7", None]
+    column = pa.array([Decimal(2), Decimal(3), Decimal(7), None])
+    assert respell("c", column, texts(column)[0], known).to_pylist() == ["2.0", "3", "7", None]
+    flags = pa.array([True, False, None])
+    assert respell("c", flags, texts(flags)[0], known).to_pylist() == ["True", "False", None]
+    text = pa.array(["true", "2", "True"])
+    assert respell("c", text, text, known).to_pylist() == ["true", "2", "True"]
     with pytest.raises(DataError, match="several categories"):
-        respell("c", pa.array(["4"]), known)
+        respell("c", pa.array([4]), pa.array(["4"]), known)
 
 
 def test_spellings_of_one_value() -> None:

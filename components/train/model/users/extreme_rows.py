@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from headrace.components.train.model.scaled_numbers import own_units
 from headrace.core.expressions.lower_numpy import derive
 from headrace.core.problem import Numeric, Problem
+from headrace.core.values.scaling import scaled
 
 _MAX_COLUMNS = 500
 _UNSEEN = b"a value that no row had"
@@ -23,8 +25,8 @@ def extreme_rows(
 
     Args:
         problem: the declaration.
-        statistics: by column name, as in statistics.json.
-        rows: features, the columns that derived ones read, and "key" by name, numpy arrays.
+        statistics: by column name, of numbers as Examples hold them.
+        rows: features, the columns that derived ones read, and "key" by name, numpy arrays, as Examples hold them.
     """
     changed: list[tuple[str, Any]] = []
     for column in problem.derivation.served[:_MAX_COLUMNS]:
@@ -38,9 +40,12 @@ def extreme_rows(
     begin = len(rows["key"])
     for at, (name, value) in enumerate(changed, start=begin):
         copies[name][at] = value
-    read = {column.name: _plain(copies[column.name][begin:]) for column in problem.derivation.served}
+    own = own_units(problem, copies)
+    read = {column.name: _plain(own[column.name][begin:]) for column in problem.derivation.served}
+    exponents = problem.exponents
     for name, values in derive(problem.derivation.features, read).items():
-        copies[name][begin:] = [value.encode() for value in values] if values.dtype == object else values
+        is_text = values.dtype == object
+        copies[name][begin:] = [v.encode() for v in values] if is_text else scaled(values, exponents.get(name, 0))
     return copies
 
 

@@ -52,6 +52,52 @@ def test_of_the_births_every_row_passes(tmp_path: Path, label: str) -> None:
     assert ("CHOSEN" in found.source) == (not label)
 
 
+@pytest.mark.parametrize(
+    ("label", "rows", "expected", "said"),
+    [
+        ("number", 1000, Gate(), "A model must be better on the test rows"),
+        ("number", 400, Gate("r_squared", at_least=0), "Some 40 test rows are too few"),
+        ("number", 100, Gate("r_squared", at_least=0), "Some 20 test rows are too few"),
+        ("two", 1000, Gate("auc"), "an accuracy of 50.0% and an auc of 0.5"),
+        ("two", 60, Gate("auc", at_least=0.5), "Some 12 test rows are too few"),
+        ("three", 1000, Gate(), "an accuracy of 33.4%"),
+        ("three", 90, Gate("accuracy", at_least=0.22), "refuses one that is worse"),
+    ],
+)
+def test_the_gate_measures_against_the_baseline(
+    tmp_path: Path, label: str, rows: int, expected: Gate, said: str
+) -> None:
+    labels = {"number": noisy(rows), "two": ["a", "b"] * (rows // 2), "three": [f"c{n % 3}" for n in range(rows)]}
+    file, found = of_table(tmp_path, {"x": noisy(rows + 1)[1:], "y": labels[label]}, label="y")
+    assert file.problem.gate == expected
+    assert said in " ".join(line.strip(" #") for line in found.source.splitlines())
+
+
+def remarks(rows: int, every: int) -> list[str]:
+    """Remarks in some rows: each of seven texts is in fewer than ten."""
+    texts = ["Adult not sampled", "No blood sample obtained.", "Nest never observed with full clutch."]
+    texts += [
+        f"{texts[2]} {texts[0]}.",
+        f"{texts[0]}; {texts[1]}",
+        "Not enough blood for isotopes.",
+        "Sexing did not work.",
+    ]
+    return [texts[n // every % len(texts)] if n % every == 0 else "NA" for n in range(rows)]
+
+
+@pytest.mark.parametrize("missing", ["NA", ""])
+def test_free_text_is_left_out_and_named(tmp_path: Path, missing: str) -> None:
+    rows = 300
+    species = [f"Adelie Penguin (Pygoscelis adeliae) {'abc'[n % 3]}" for n in range(rows)]
+    # A code of a country beside NA: here it is no missing value, and `missing=` is not set.
+    codes = [["NA", *(f"{a}{b}" for a in "ABCD" for b in "XYZ")][n % 13] for n in range(rows)]
+    texts = [text if text != "NA" else missing for text in remarks(rows, 6)]
+    columns = {"Comments": texts, "Species": species, "country": codes, "x": noisy(rows), "y": noisy(rows + 1)[1:]}
+    file, found = of_table(tmp_path, columns, label="y")
+    assert [column.source_column for column in file.problem.columns] == ["Species", "country", "x"]
+    assert '"Comments" is left out: free text, such as "Adult not sampled": 7 values' in found.source
+
+
 def test_of_some_rows_it_is_told(tmp_path: Path) -> None:
     found = draft(str(BIRTHS), label="weight_pounds", rows=300)
     assert 'Inferred from the first 300 rows of "births.csv"' in found.source
@@ -104,7 +150,7 @@ def test_every_kind_of_column(tmp_path: Path) -> None:
         Categorical("groe_m", column="groe (m)", vocabulary=["c", "d"], max_unknown=0.05),
         Numeric("AMOUNT_2", column="AMOUNT", minimum=0, maximum=200),
     )
-    assert problem.gate == Gate(metric="auc", at_least=0.5)
+    assert problem.gate == Gate("auc", at_least=0.5)
     for line in (
         '"other" is left out: 400 values',
         '"userId" is left out: an identifier, by its name',
@@ -195,6 +241,7 @@ def test_types_that_differ_in_files(tmp_path: Path) -> None:
 
 _TEXTS = ["abc", "def", "ghi"] * 20
 _UUIDS = [uuid.UUID(int=0), uuid.UUID(int=1)]
+_SMALL = [n * 37 % 61 + 0.5 for n in range(58)]
 _NUMBERS = [f"{n * 37 % 61}.5" for n in range(60)]
 
 
@@ -212,13 +259,14 @@ _NUMBERS = [f"{n * 37 % 61}.5" for n in range(60)]
         (pa.array(_NUMBERS).dictionary_encode(), "numeric"),
         (pa.array([b"\xff", b"a", b"b"] * 20), "it holds bytes that are not UTF-8 text"),
         (pa.array([b"\xffa", b"bc"] * 30, pa.binary(2)), "it holds bytes that are not UTF-8 text"),
-        (pa.array([1e200 * n for n in range(60)]), "its numbers are too large for float32"),
+        (pa.array([1e200 * n for n in range(60)]), "numeric"),
+        (pa.array([*_SMALL, 1.7e308, 1.7e308]), "a few of its numbers are too large for float32"),
     ],
 )
 def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa.Array, expected: str) -> None:
     columns = {"id": [f"k{n}" for n in range(60)], "x": noisy(60), "c": values, "y": noisy(61)[1:]}
     file, found = of_table(tmp_path, columns, label="y")
-    if expected.startswith("it"):
+    if expected.startswith(("it", "a few")):
         assert [column.name for column in file.problem.columns] == ["x"]
         assert f'"c" is left out: {expected}' in found.source
         return

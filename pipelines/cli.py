@@ -43,7 +43,14 @@ COMMANDS = {
         "headrace.pipelines.commands.requests:requests",
         "Show a server's request log, or convert it to Parquet.",
     ),
-    "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Show an endpoint, roll it back, or stop it."),
+    "endpoint": (
+        "headrace.pipelines.commands.endpoint:endpoint",
+        "Show an endpoint and its history, promote a version, start or stop it.",
+    ),
+    "rollback": (
+        "headrace.pipelines.commands.rollback:rollback",
+        "Return an endpoint to the version before: traffic, registry, predictions.",
+    ),
     "registry": (
         "headrace.pipelines.commands.registry:registry",
         "Show the registered versions of a model, promote or archive one.",

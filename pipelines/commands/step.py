@@ -137,14 +137,37 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 @options.model
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @options.rules
+@click.option(
+    "--port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="Port of the endpoint, which it keeps for life (default: the one that it has, or a free one).",
+)
+@click.option(
+    "--registry",
+    default="",
+    metavar="DIR",
+    help="Registry of the Model, which a rollback changes too (default: the one whose folder holds the Model).",
+)
+@click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
 @json_option
-def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
-    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback."""
+def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why: str, as_json: bool) -> None:
+    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback.
+
+    The endpoint answers at one address for its life. A new version is checked before it gets traffic, and no request
+    fails at the switch.
+    """
     from headrace.components.deploy.local import publisher
+    from headrace.components.deploy.registries import check_registry
 
     check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
+    if registry:
+        check_registry(registry)
     with showing("deploy", endpoint) as (console, report):
-        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules), report)
+        config = publisher.DeployConfig(
+            model=model, endpoint=endpoint, rules=rules, port=port, registry=registry, why=why
+        )
+        result = publisher.deploy(config, report)
         if as_json:
             print_json(result, console.file)
             return

@@ -15,7 +15,7 @@ import click
 import pytest
 from support.run_folders import write_run
 
-from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local import operate
 from headrace.core.errors import GateRefused
 from headrace.pipelines.cli import COMMANDS, cli
 from headrace.pipelines.commands.json_output import print_json
@@ -87,7 +87,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     made = Workplace(tmp_path_factory.mktemp("json"))
     yield made
     if (made.folder / "endpoint").is_dir():
-        publisher.stop(str(made.folder / "endpoint"))
+        operate.stop(str(made.folder / "endpoint"))
 
 
 def run(place: Workplace, *arguments: str | Path) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.components.serve.answerer import Answer, Description, NotThere, Request
-from headrace.components.serve.tables.keys import keys_of
+from headrace.components.serve.modes.answerer import Answer, Description, NotThere, Request
+from headrace.components.serve.modes.keys import keys_of
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import KEY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components.serve.answerer import Request
+from headrace.components.serve.modes.answerer import Request
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.messages import kind_of, shown

@@ -70,7 +70,6 @@ _EXTRAS = {
     "kubernetes": "kubeflow",
     "pyarrow": "beam",
     "google_crc32c": "beam",
-    "lmdb": "beam",
     "numpy": "train",
     "optuna": "tune",
     "tensorflow": "train",

@@ -15,7 +15,7 @@ from headrace.core.steps import identity as lineage
 from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
-from headrace.pipelines.commands import options, score_options
+from headrace.pipelines.commands import options, score_options, serve_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -177,7 +177,11 @@ def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why:
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
+@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL, required=False)
+@serve_options.mode
+@serve_options.table
+@serve_options.cache
+@serve_options.follow
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -195,7 +199,11 @@ def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why:
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
 def serve(
-    path: str,
+    path: str | None,
+    mode: Any,
+    table: str | None,
+    cache_rows: int,
+    follow_s: float | None,
     host: str,
     port: int,
     rules: Any,
@@ -205,6 +213,8 @@ def serve(
     constants: tuple[str, ...],
 ) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
+
+    With --mode static a table of predictions by key alone: no ENDPOINT_OR_MODEL_OR_RUN.
 
     \b
     Routes:
@@ -223,7 +233,11 @@ def serve(
         click.echo(message, err=True)
 
     config = ServeConfig(
-        source=path,
+        source=path or "",
+        mode=mode,
+        table=table,
+        cache_rows=cache_rows,
+        follow_s=follow_s,
         host=host,
         port=port,
         rules=rules,

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import GateRefused, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity as lineage
-from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
 from headrace.pipelines.commands import options, score_options, serve_options
@@ -131,49 +129,6 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
                 console.print(reason)
     if not result.blessed:
         raise GateRefused("the gate refused the model", where=output)
-
-
-@click.command()
-@options.model
-@click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
-@options.rules
-@click.option(
-    "--port",
-    default=0,
-    type=click.IntRange(0, 65535),
-    help="Port of the endpoint, which it keeps for life (default: the one that it has, or a free one).",
-)
-@click.option(
-    "--registry",
-    default="",
-    metavar="DIR",
-    help="Registry of the Model, which a rollback changes too (default: the one whose folder holds the Model).",
-)
-@click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
-@json_option
-def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why: str, as_json: bool) -> None:
-    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback.
-
-    The endpoint answers at one address for its life. A new version is checked before it gets traffic, and no request
-    fails at the switch.
-    """
-    from headrace.components.deploy.local import publisher
-    from headrace.components.deploy.registries import check_registry
-
-    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
-    if registry:
-        check_registry(registry)
-    with showing("deploy", endpoint) as (console, report):
-        config = publisher.DeployConfig(
-            model=model, endpoint=endpoint, rules=rules, port=port, registry=registry, why=why
-        )
-        result = publisher.deploy(config, report)
-        if as_json:
-            print_json(result, console.file)
-            return
-        console.print(
-            f"version {result.version} answers at {result.url} ({counted(result.checked_rows, 'row')} checked)"
-        )
 
 
 @click.command(cls=GroupedCommand)

@@ -142,8 +142,8 @@ class EndpointState:
 
     def switched(self, version: str, action: Action, by: Origin, *, previous: str | None) -> EndpointState:
         """The state after all traffic went to `version`; a deployment or a rollback to it is done, or becomes so."""
-        after = replace(self, live=version, previous=previous, rollout=None)
-        return after._shifted({version: 100}, version, action, by).settled("deploy")
+        after = self._shifted({version: 100}, version, action, by, live=version, previous=previous, rollout=None)
+        return after.settled("deploy")
 
     def staged(self, pending: Pending, rollout: Rollout) -> EndpointState:
         """The state with a canary that gets no traffic yet."""
@@ -151,20 +151,23 @@ class EndpointState:
 
     def widened(self, rollout: Rollout, by: Origin) -> EndpointState:
         """The state after the canary got a step of the traffic."""
-        after = replace(self, rollout=rollout).settled("deploy")
-        return after._shifted(dict(rollout.canary.traffic), rollout.canary.canary, "canary", by)
+        canary = rollout.canary
+        after = self._shifted(dict(canary.traffic), canary.canary, "canary", by, rollout=rollout)
+        return after.settled("deploy")
 
     def withdrawn(self, by: Origin) -> EndpointState:
         """The state after the live version got the canary's traffic back, without a mark on the canary."""
         if self.canary is None:
             return self
-        after = replace(self, rollout=None).settled("deploy")
-        return after._shifted({self.live: 100}, self.canary, "withdraw", by)
+        after = self._shifted({self.live: 100}, self.canary, "withdraw", by, rollout=None)
+        return after.settled("deploy")
 
-    def _shifted(self, traffic: Mapping[str, int], version: str, action: Action, by: Origin) -> EndpointState:
+    def _shifted(
+        self, traffic: Mapping[str, int], version: str, action: Action, by: Origin, **fields: Any
+    ) -> EndpointState:
         change = Change(version, action, by.at, by.who, by.why, self.epoch + 1, traffic)
         history = (*self.history, change)[-_HISTORY:]
-        return replace(self, traffic=traffic, epoch=change.epoch, history=history)
+        return replace(self, traffic=traffic, epoch=change.epoch, history=history, **fields)
 
     def begun(self, pending: Pending) -> EndpointState:
         """The state with an intent, before its first effect. A rollback marks the version that it leaves as bad."""

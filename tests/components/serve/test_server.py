@@ -22,6 +22,7 @@ import psutil
 import pytest
 from support.tiny_model import WAITING_AGE, save
 
+from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.read import read_batches
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
@@ -270,6 +271,12 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     assert config == ServeConfig("/models/1", host="0.0.0.0", port=8081, health_route="/h", predict_route="/p")
     assert config_from_environment({}) == ServeConfig("")
     assert config_from_environment({"HEADRACE_RULES": "warn"}) == ServeConfig("", rules="warn")
+    logged = config_from_environment({"HEADRACE_REQUEST_LOG": "/log", "HEADRACE_REQUEST_LOG_SHARE": "0.5"})
+    assert logged == ServeConfig("", request_log=RequestLogConfig("/log", 0.5))
+    with pytest.raises(UsageError, match="HEADRACE_REQUEST_LOG_SHARE is not valid"):
+        config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "half"})
+    with pytest.raises(UsageError, match="the share of the request log has no log"):
+        config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "0.5"})
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
         config_from_environment({"HEADRACE_RULES": "off"})
     with pytest.raises(UsageError, match="AIP_HTTP_PORT is not valid"):

@@ -176,7 +176,7 @@ def replay(
             keys = columns[KEY][both]
             paired = losses(keys, theirs) - losses(keys, ours)
             new = {k: d for k, d in zip(keys.tolist(), paired.tolist(), strict=True) if d == d and k not in labelled}
-            labelled |= new.keys()
+            labelled.update(new)
             differences = Differences.of(new.values())
         found += Replayed(counts, differences)
     return found

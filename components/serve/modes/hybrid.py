@@ -14,13 +14,13 @@ import numpy.typing as npt
 from headrace.components.serve.modes.answer_cache import AnswerCache, Row
 from headrace.components.serve.modes.answerer import Answer, Answerer, Description, Request
 from headrace.components.serve.modes.keys import keys_of
-from headrace.components.serve.modes.static import Count, as_bytes, ignore, part_of
+from headrace.components.serve.modes.static import Count, as_bytes, ignore
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NotFinite
-from headrace.core.scoring.ragged import concatenated
+from headrace.core.scoring.ragged import concatenated, part_of
 
 _TABLE, _CACHE, _MODEL = "table", "cache", "model"
 # A row's place in the message of an error.

@@ -253,3 +253,18 @@ def test_a_saved_model_without_a_version(tmp_path: Path) -> None:
     assert body.pop("source") == ["table"] * 4 + ["model"] * 2
     assert body == json.loads(answer(load(tmp_path / "halves"), text_of({"instances": rows})))
     assert body["predictions"][2]["half"] == [rows[2]["x"] / 2]
+
+
+def test_a_column_that_the_model_does_not_read_moves_no_row(table: str, model: OnlineModel) -> None:
+    """Answers are cut from a batch by the requests' rows, which such a column must not change."""
+    body = {"inputs": {**{name: [value] for name, value in BODY[30].items()}, "unread": [1, 2, 3]}}
+    for app in (app_of(Hybrid(open_table(table), dynamic(model))), App("natality", "v1")):
+        if app.answerer is None:
+            app.use(dynamic(model))
+        response = post(app, "/v1/models/natality:predict", body).json()
+        assert response["outputs"]["prediction"] == predictions(model, [BODY[30]])
+    longer = Request(3, columns=body["inputs"])
+    outcomes = dynamic(model).answer([longer, Request(1, [BODY[31]])])
+    assert isinstance(outcomes[0], Exception)
+    assert isinstance(outcomes[1], Answer)
+    assert outcomes[1].outputs["prediction"].tolist() == predictions(model, [BODY[31]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -212,3 +214,23 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
             ServeConfig("", **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="static serving uses no model"):
         ServeConfig("model", mode="static", table=place).check_source()
+
+
+def test_a_table_is_served_without_tensorflow_and_pyarrow(table: str) -> None:
+    """Their images lack one of them, and a server of a table starts at once without them."""
+    script = (
+        "import sys\n"
+        "for name in ('tensorflow', 'pyarrow', 'google_crc32c', 'kfp', 'apache_beam'): sys.modules[name] = None\n"
+        "from headrace.components.serve.app import App\n"
+        "from headrace.components.serve.config import ServeConfig\n"
+        "from headrace.components.serve.modes.answerer import Request\n"
+        "from headrace.components.serve.start import find, load\n"
+        "config = ServeConfig('', mode='static', table=sys.argv[1])\n"
+        "found = find(config)\n"
+        "app = App(found.name, found.version)\n"
+        "load(found, config, app, lambda *_, **__: None)\n"
+        "(answer,) = app.answerer.answer([Request(1, [{'key': 'k1'}])])\n"
+        "print(answer.outputs['key'].tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, table], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[b'k1']\n", "")

@@ -240,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from headrace.core.saved_model.constants import constants_from
 
             options["constants"] = constants_from(options["constants"])
+        if options.get("mode") == "static":
+            options.setdefault("source", "")
         config = replace(config_from_environment(os.environ), **options)
         serve(config, _log_progress)
     except HeadraceError as error:

@@ -16,7 +16,7 @@ from support.serving import answer, load
 from support.tables import table_by_hand, table_of_model
 
 from headrace.components.serve.app import App
-from headrace.components.serve.config import ServeConfig
+from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.components.serve.modes.answerer import NotThere, Request
 from headrace.components.serve.modes.static import Static
 from headrace.components.serve.start import Found, find
@@ -234,3 +234,16 @@ def test_a_table_is_served_without_tensorflow_and_pyarrow(table: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, table], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[b'k1']\n", "")
+
+
+def test_the_environment_of_a_container() -> None:
+    image = {"AIP_STORAGE_URI": "/mnt/models", "AIP_HTTP_PORT": "8080"}
+    config = config_from_environment({**image, "HEADRACE_MODE": "static", "HEADRACE_TABLE": "gs://b/table"})
+    config.check_source()
+    assert (config.source, config.mode, config.table) == ("", "static", "gs://b/table")
+    hybrid = {**image, "HEADRACE_MODE": "hybrid", "HEADRACE_TABLE": "t", "HEADRACE_CACHE": "50"}
+    config = config_from_environment(hybrid)
+    config.check_source()
+    assert (config.source, config.cache_rows) == ("/mnt/models", 50)
+    with pytest.raises(UsageError, match="HEADRACE_CACHE is not valid"):
+        config_from_environment({**image, "HEADRACE_CACHE": "many"})

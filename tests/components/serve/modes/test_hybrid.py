@@ -185,6 +185,8 @@ def test_a_table_of_another_version_is_not_looked_up(
     with pytest.raises(UsageError, match="predictions of another version of the model") as caught:
         Hybrid(open_table(table), dynamic(newer))
     assert (caught.value.expected, caught.value.received) == ("version v2, which is served", "version v1")
+    # A table of its version may follow.
+    assert not Hybrid(open_table(table), dynamic(newer), follows=True).in_use
     inner = dynamic(load(path))
     hybrid = Hybrid(open_table(table), inner)
     inner._current.switch(lambda: newer)

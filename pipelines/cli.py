@@ -37,9 +37,23 @@ COMMANDS = {
     "tune": ("headrace.pipelines.commands.tune:tune", "Search for better parameters; the best trial is a Model."),
     "evaluate": ("headrace.pipelines.commands.step:evaluate", "One step: measure a Model, and apply the gate."),
     "score": ("headrace.pipelines.commands.score:score", "One step: predictions for many rows."),
-    "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
+    "deploy": (
+        "headrace.pipelines.commands.deploy:deploy",
+        "One step: put a Model behind an endpoint on this machine.",
+    ),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
-    "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Show an endpoint, roll it back, or stop it."),
+    "requests": (
+        "headrace.pipelines.commands.requests:requests",
+        "Show a server's request log, or convert it to Parquet.",
+    ),
+    "endpoint": (
+        "headrace.pipelines.commands.endpoint:endpoint",
+        "Show an endpoint and its history, promote a version, start or stop it.",
+    ),
+    "rollback": (
+        "headrace.pipelines.commands.rollback:rollback",
+        "Return an endpoint to the version before: traffic, registry, predictions.",
+    ),
     "registry": (
         "headrace.pipelines.commands.registry:registry",
         "Show the registered versions of a model, promote or archive one.",

@@ -18,12 +18,15 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.predictions import PredictionsManifest
-from headrace.core.artifacts.published import FORMAT, NAME, checked, look, version_uri, write_time
+from headrace.core.artifacts.published import FORMAT, NAME, checked, current, look, version_uri, write_time
 from headrace.core.errors import UsageError
 from headrace.core.storage.compare_and_set import update_json
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
+
+# Publications that `current.json` remembers.
+_EARLIER = 20
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ def publish_made(destination: str, identity: str, make: Callable[[Path], None]) 
         identity = before.get("current")
         again = identity == manifest.identity
         previous = before.get("previous") if again else identity
-        return _naming(manifest, previous, before.get("rolled_back_from") if again else None)
+        earlier = before.get("earlier", [])
+        if identity and not again:
+            earlier = [*earlier, [identity, before["model_version"]]][-_EARLIER:]
+        return _naming(manifest, previous, before.get("rolled_back_from") if again else None, earlier)
 
     now = update_json(storage.join(destination, NAME), change)
     return Published(target, manifest.identity, now["previous"])
@@ -135,13 +141,41 @@ def rollback(destination: str, to: str | None = None) -> Published:
                 f"version {manifest.model_version}",
             )
         fled = before.get("rolled_back_from") if target == before["current"] else before["current"]
-        return _naming(manifest, None, fled)
+        earlier = before.get("earlier", [])
+        known = [one for one, _ in earlier]
+        return _naming(manifest, None, fled, earlier[: known.index(target)] if target in known else earlier)
 
     target = update_json(storage.join(destination, NAME), change)["current"]
     return Published(version_uri(destination, target), target, None)
 
 
-def _naming(manifest: PredictionsManifest, previous: str | None, fled: str | None = None) -> dict[str, Any]:
+def last_not_of(destination: str, version: str) -> str | None:
+    """The identity of the last publication before the current one that a version of the model did not make.
+
+    Args:
+        destination: the folder of all published Predictions of a Problem.
+        version: of the model.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        DataError: `current.json`, or the manifest of the previous Predictions, is damaged.
+    """
+    found = current(destination)
+    made_by: dict[str, str] = dict(found.get("earlier", []))
+    previous = found.get("previous")
+    if previous and previous not in made_by:
+        # It was published by a release that did not note it.
+        uri = version_uri(destination, previous)
+        if is_there("Predictions", uri):
+            made_by[previous] = PredictionsManifest.read(uri).model_version
+    return next((identity for identity, by in reversed(made_by.items()) if by != version), None)
+
+
+def _naming(
+    manifest: PredictionsManifest, previous: str | None, fled: str | None, earlier: list[list[str]]
+) -> dict[str, Any]:
     """The content of `current.json` that names the Predictions of a manifest."""
     return {
         "format": FORMAT,
@@ -152,4 +186,5 @@ def _naming(manifest: PredictionsManifest, previous: str | None, fled: str | Non
         "rows": manifest.rows_out,
         "destination": manifest.destination,
         **({"rolled_back_from": fled} if fled else {}),
+        **({"earlier": earlier} if earlier else {}),
     }

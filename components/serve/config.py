@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
+from headrace.components.request_log.config import RequestLogConfig, request_log_of
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Mode
 from headrace.core.checks import check_positive
@@ -41,6 +42,7 @@ class ServeConfig:
         signature: of the SavedModel.
         constants: a value for each input of shape [], which is one for all rows.
         access_log: whether to write a JSON line per request to the standard output.
+        request_log: where a sample of the predicted rows is logged; None for no log.
 
     Raises:
         UsageError: a port, a route, the mode of rules or the mode is not valid, or options do not go together.
@@ -65,6 +67,7 @@ class ServeConfig:
     signature: str = "serving_default"
     constants: Mapping[str, str] = field(default_factory=dict)
     access_log: bool = False
+    request_log: RequestLogConfig | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
@@ -115,10 +118,11 @@ class ServeConfig:
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, HEADRACE_MODE, HEADRACE_TABLE and HEADRACE_CACHE.
+    from HEADRACE_RULES, HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE, HEADRACE_REQUEST_LOG and
+    HEADRACE_REQUEST_LOG_SHARE.
 
     Raises:
-        UsageError: a port or a route is not valid.
+        UsageError: a port, a route, a number of rows or the share of the request log is not valid.
     """
     port = environment.get("AIP_HTTP_PORT")
     if port is not None and not port.isdecimal():
@@ -127,6 +131,13 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     if not cache.isdecimal():
         raise UsageError("HEADRACE_CACHE is not valid", expected="a number of rows", received=repr(cache))
     mode = environment.get("HEADRACE_MODE", "dynamic")
+    share = environment.get("HEADRACE_REQUEST_LOG_SHARE")
+    try:
+        log_share = None if share is None else float(share)
+    except ValueError as error:
+        raise UsageError(
+            "HEADRACE_REQUEST_LOG_SHARE is not valid", expected="a fraction", received=repr(share)
+        ) from error
     config = ServeConfig(
         # The image always sets it.
         "" if mode == "static" else environment.get("AIP_STORAGE_URI", ""),
@@ -136,6 +147,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
         rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
+        request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
     )
     # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.core import storage
@@ -22,6 +23,7 @@ from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import MODES
 
 if TYPE_CHECKING:
+    from headrace.components.request_log.writer import RequestLogWriter
     from headrace.components.serve.app import App
     from headrace.components.serve.start import Follower, Found
 
@@ -79,6 +81,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
         routes=Routes(config.health_route, config.predict_route),
         access_log=access_log,
     )
+    request_log = _request_log(config, app)
     server = HttpServer(app)
 
     def end(*_: object) -> None:
@@ -88,7 +91,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = _load(config, found, app, _url(listener), report)
+    loading = _load(config, found, app, request_log, _url(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done() and loading.exception() is not None:
         server.should_exit = True
@@ -96,6 +99,8 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     app.batcher.close()
     if access_log is not None:
         access_log.flush()
+    if request_log is not None:
+        request_log.close()
     if loading.done():
         for follower in loading.result():
             follower.close()
@@ -103,8 +108,20 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
         _end_while_loading(config)
 
 
+def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
+    if config.request_log is None:
+        return None
+    from headrace.components.request_log.writer import RequestLogWriter
+
+    about = "Sampled rows that the request log wrote, or dropped because its queue or the disk was full."
+    return RequestLogWriter(
+        config.request_log,
+        tell=lambda result, rows: app.metrics.count("request_log_rows", about, {"result": result}, rows),
+    )
+
+
 def _load(
-    config: ServeConfig, found: Found, app: App, url: str, report: Progress
+    config: ServeConfig, found: Found, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
 ) -> asyncio.Future[Sequence[Follower]]:
     """Loads what is served in a thread, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()
@@ -122,7 +139,7 @@ def _load(
         try:
             from headrace.components.serve import start
 
-            followers = start.load(found, config, app, report)
+            followers = start.load(found, config, app, report, request_log)
             if config.announce is not None:
                 processes.announce(config.announce, found.version, url)
             if config.ready_file is not None:
@@ -211,6 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
     )
+    parser.add_argument("--request-log", metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+    parser.add_argument(
+        "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
+    )
     parser.add_argument("--name", help="Name of the model in URLs.")
     parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
     parser.add_argument(
@@ -242,6 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options["constants"] = constants_from(options["constants"])
         if options.get("mode") == "static":
             options.setdefault("source", "")
+        log = request_log_of(options.pop("request_log", None), options.pop("request_log_share", None))
+        options |= {} if log is None else {"request_log": log}
         config = replace(config_from_environment(os.environ), **options)
         serve(config, _log_progress)
     except HeadraceError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headrace.components.serve.modes.dynamic import Dynamic
     from headrace.components.serve.modes.hybrid import Hybrid
     from headrace.components.serve.modes.static import Static
+    from headrace.components.serve.request_log import RequestLog
     from headrace.components.serve.tables.place import ServedTable
     from headrace.core.saved_model.find import Source
     from headrace.core.scoring.online.current import Current
@@ -72,8 +73,17 @@ def find(config: ServeConfig) -> Found:
     return Found(source.name, source.version, source)
 
 
-def load(found: Found, config: ServeConfig, app: App, report: Progress) -> Sequence[Follower]:
+def load(
+    found: Found, config: ServeConfig, app: App, report: Progress, request_log: RequestLog | None = None
+) -> Sequence[Follower]:
     """Loads what was found, and makes the application answer with it.
+
+    Args:
+        found: from `find`.
+        config: of the server.
+        app: to answer requests.
+        report: receives progress.
+        request_log: records rows that the model predicts; answers from a table are not predicted.
 
     Returns:
         The followers of new versions, which run.
@@ -86,7 +96,7 @@ def load(found: Found, config: ServeConfig, app: App, report: Progress) -> Seque
     followers: list[Follower] = []
     table = _open_table(config, report) if config.mode != "dynamic" else None
     if found.source is not None:
-        dynamic, current = _load_model(found.source, config, app, report)
+        dynamic, current = _load_model(found.source, config, app, report, request_log)
         if config.follow_s is not None:
             from headrace.components.serve import models
 
@@ -106,7 +116,7 @@ def load(found: Found, config: ServeConfig, app: App, report: Progress) -> Seque
 
 
 def _load_model(
-    source: Source, config: ServeConfig, app: App, report: Progress
+    source: Source, config: ServeConfig, app: App, report: Progress, request_log: RequestLog | None
 ) -> tuple[Dynamic, Current[OnlineModel]]:
     report(f"loading {source.name} {source.version}")
     if source.prepared:
@@ -119,7 +129,7 @@ def _load_model(
     if model.whole:
         report("the model's rows depend on each other: each request is a call of its own, and none is batched")
     current = Current(model)
-    return Dynamic(current, tell=app.metrics.add), current
+    return Dynamic(current, tell=app.metrics.add, log=request_log), current
 
 
 def _open_table(config: ServeConfig, report: Progress) -> ServedTable:

@@ -17,8 +17,10 @@ EVALUATION = Artifact("Evaluation", "an Evaluation", "evaluation.json", frozense
 PREDICTIONS = Artifact("Predictions", "Predictions", "manifest.json", frozenset({"quarantine"}))
 QUARANTINE = Artifact("Quarantine", "a quarantine", "manifest.json", frozenset({"quarantine"}))
 
-REGISTRY = StateFolder("a registry", "registry.json", frozenset({"versions"}))
-ENDPOINT = StateFolder("an endpoint", "endpoint.json", frozenset({"versions", "servers", "server.log", "server.log.1"}))
+REGISTRY = StateFolder("a registry", "registry.json", frozenset({"versions", "endpoints"}))
+ENDPOINT = StateFolder(
+    "an endpoint", "endpoint.json", frozenset({"versions", "servers", "router", "server.log", "server.log.1"})
+)
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
 _ALL = (EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, REGISTRY.state, ENDPOINT.state, PUBLISHED.state)
 ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))

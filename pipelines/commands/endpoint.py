@@ -1,57 +1,169 @@
-"""`headrace endpoint`: shows an endpoint of this machine, rolls it back, or stops it."""
+"""`headrace endpoint`: shows an endpoint and its history, promotes a version, starts the endpoint and stops it."""
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
-from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local import operate
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.local.status import EndpointStatus, endpoints_of
+from headrace.components.deploy.local.status import status as status_of
+from headrace.components.deploy.state import Change
+from headrace.core import storage
+from headrace.core.errors import UsageError
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.rollback import rollback
 from headrace.pipelines.commands.text_table import aligned
 
 _folder = click.argument("folder", metavar="ENDPOINT")
+_version = click.argument("version")
+_why = click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
+# The exit status of an endpoint that is down, for a cron job or a probe.
+_DOWN = 1
+# Changes that the status shows; `history` has all.
+_SHOWN = 10
 
 
 @click.group()
 def endpoint() -> None:
-    """Show an endpoint of this machine, roll it back, or stop it. ENDPOINT is its folder: ROOT/endpoints/NAME."""
+    """Show an endpoint of this machine, promote a version, start it or stop it. ENDPOINT is ROOT/endpoints/NAME."""
+
+
+endpoint.add_command(rollback)
 
 
 @endpoint.command()
 @_folder
 @json_option
 def status(folder: str, as_json: bool) -> None:
-    """Show the live version, the previous one, and the endpoint's URL."""
-    found = publisher.status(folder)
+    """Show versions, traffic, address, and whether it answers as it should. Exit status 1 if it does not."""
+    found = status_of(folder)
+    if as_json:
+        print_json({**vars(found), "half_finished": found.half_finished})
+    else:
+        click.echo(aligned(_lines(found)))
+    if not found.healthy:
+        sys.exit(_DOWN)
+
+
+@endpoint.command("list")
+@click.argument("root")
+@json_option
+def list_(root: str, as_json: bool) -> None:
+    """List the endpoints of ROOT: live version, address, and whether they answer."""
+    if not storage.local_path(root).is_dir():
+        raise UsageError("the root does not exist", where=root)
+    found = endpoints_of(root)
     if as_json:
         print_json(found)
         return
-    answers = "nothing" if found.url is None else f"{found.url}, process {found.pid}"
-    lines = [
-        ("name", found.name or "none"),
-        (
-            "live",
-            f"{found.live or 'none'}{', healthy' if found.healthy else ', does not answer' if found.live else ''}",
-        ),
-        ("previous", found.previous or "none"),
-        ("answers at", answers),
-        ("versions", ", ".join(found.versions) or "none"),
-    ]
-    lines += [("history", f"{change.at} {change.action} {change.version}") for change in found.history]
-    click.echo(aligned(lines))
+    rows = [("ENDPOINT", "LIVE", "ADDRESS", "STATUS")]
+    for one in found:
+        if one.status is None:
+            rows.append((one.folder, "", "", one.error))
+        else:
+            shown = one.status
+            why = "healthy" if shown.healthy else shown.why_unhealthy
+            half = shown.half_finished
+            rows.append((one.folder, shown.live or "none", shown.url or "none", f"{why}{f'; {half}' if half else ''}"))
+    click.echo(aligned(rows) if found else f"no endpoints in {root}")
 
 
 @endpoint.command()
 @_folder
-def rollback(folder: str) -> None:
-    """Roll back to the previous version: its server is started and checked before the switch."""
-    result = publisher.rollback(folder)
-    click.echo(f"version {result.version} answers at {result.url}")
+@json_option
+def history(folder: str, as_json: bool) -> None:
+    """List the changes of the traffic: epoch, time, action, version, who and why; the latest last."""
+    state = EndpointFolder(folder).existing()
+    if as_json:
+        print_json({"epoch": state.epoch, "history": state.history, "bad": state.bad})
+        return
+    rows = [(str(c.epoch or "-"), c.at, c.action, _shares(c), c.who, c.why) for c in state.history]
+    click.echo(aligned([("EPOCH", "AT", "ACTION", "TRAFFIC", "BY", "WHY"), *rows]))
+
+
+@endpoint.command()
+@_folder
+@_version
+@click.option("--restore", is_flag=True, help="Promote also a version that is marked as bad, which is usable again.")
+@click.option(
+    "--registry", default="", metavar="DIR", help="Registry of the versions (default: that of the deployment)."
+)
+@_why
+@json_option
+def promote(folder: str, version: str, restore: bool, registry: str, why: str, as_json: bool) -> None:
+    """Give all traffic to VERSION, which is stored in the endpoint, and make it the champion of the registry.
+
+    Its process is started and checked before the switch. Exit status 3 if it is marked as bad.
+    """
+    with showing("promote", folder) as (console, report):
+        result, aliases = operate.promote(folder, version, report, why=why, restore=restore, registry=registry)
+        if as_json:
+            print_json({**vars(result), "registry": aliases}, console.file)
+            return
+        console.print(f"version {result.version} answers at {result.url}")
+        if aliases:
+            console.print(aliases)
+
+
+@endpoint.command()
+@_folder
+@_version
+def undeploy(folder: str, version: str) -> None:
+    """Remove VERSION, which has no traffic, from the endpoint. The registry is not changed."""
+    operate.undeploy(folder, version)
+    click.echo(f"version {version} is not in {folder}")
+
+
+@endpoint.command()
+@_folder
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Move the endpoint to this port.")
+def start(folder: str, port: int) -> None:
+    """Start the endpoint at its address, and wait until it answers. What runs already is left as it is."""
+    with showing("start", folder) as (console, report):
+        console.print(f"answers at {operate.start(folder, report, port=port)}")
 
 
 @endpoint.command()
 @_folder
 def stop(folder: str) -> None:
-    """Stop the endpoint's server. The versions stay; `headrace serve ENDPOINT` starts the live one again."""
-    publisher.stop(folder)
+    """Stop the endpoint. Its versions and its address stay; `headrace endpoint start` starts it again."""
+    operate.stop(folder)
     click.echo("stopped")
+
+
+def _shares(change: Change) -> str:
+    return ", ".join(f"{version} {percent} %" for version, percent in change.traffic.items()) or change.version
+
+
+def _lines(found: EndpointStatus) -> list[tuple[str, str]]:
+    live = found.live or "none"
+    health = ", healthy" if found.healthy else f", does not answer: {found.why_unhealthy}"
+    lines: list[tuple[str, Any]] = [
+        ("name", found.name or "none"),
+        ("live", live + health),
+        ("traffic", ", ".join(f"{version} {percent} %" for version, percent in found.traffic.items()) or "none"),
+        ("previous", found.previous or "none"),
+        ("answers at", "nothing" if found.url is None else found.url),
+        ("half-finished", found.half_finished),
+        ("registry", found.registry),
+        ("versions", ", ".join(found.versions) or "none"),
+    ]
+    for version, one in found.serving.items():
+        served = (
+            f"{one['state']}, process {one['pid'] or 'none'}, {one['requests']:,} requests, {one['errors']:,} errors"
+        )
+        lines.append((f"version {version}", f"{served}, {one['restarts']:,} restarts"))
+    lines += [
+        ("bad", f"{version}, {m.at}, by {m.who}{f': {m.why}' if m.why else ''}") for version, m in found.bad.items()
+    ]
+    lines += [
+        ("history", f"{c.at} {c.action} {_shares(c)}{f' by {c.who}' if c.who else ''}{f': {c.why}' if c.why else ''}")
+        for c in found.history[-_SHOWN:]
+    ]
+    return [line for line in lines if line[1]]

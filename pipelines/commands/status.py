@@ -19,7 +19,8 @@ from headrace.pipelines.commands.text_table import aligned, moment, took
 from headrace.pipelines.runs.resolve import DEFAULT_ROOT
 
 if TYPE_CHECKING:
-    from headrace.pipelines.runs.machine import EndpointOfRoot, MachineStatus
+    from headrace.components.deploy.local.status import Listed
+    from headrace.pipelines.runs.machine import MachineStatus
     from headrace.pipelines.runs.records import RunRecord
     from headrace.pipelines.submission.run import Run
 
@@ -126,7 +127,7 @@ def _run_text(run: RunRecord) -> str:
     return aligned([line for line in lines if line[1]])
 
 
-def _endpoint_text(one: EndpointOfRoot) -> str:
+def _endpoint_text(one: Listed) -> str:
     if one.status is None:
         return f"{one.folder}: {one.error}"
     if one.status.live is None:

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import GateRefused, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity as lineage
-from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
 from headrace.pipelines.commands import options, score_options, serve_options
@@ -133,26 +131,6 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
         raise GateRefused("the gate refused the model", where=output)
 
 
-@click.command()
-@options.model
-@click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
-@options.rules
-@json_option
-def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
-    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback."""
-    from headrace.components.deploy.local import publisher
-
-    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
-    with showing("deploy", endpoint) as (console, report):
-        result = publisher.deploy(publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules), report)
-        if as_json:
-            print_json(result, console.file)
-            return
-        console.print(
-            f"version {result.version} answers at {result.url} ({counted(result.checked_rows, 'row')} checked)"
-        )
-
-
 @click.command(cls=GroupedCommand)
 @click.argument("path", metavar="MODEL_OR_REGISTRY_OR_RUN", type=MODEL, required=False)
 @serve_options.mode
@@ -176,6 +154,11 @@ def deploy(model: str, endpoint: str, rules: Any, as_json: bool) -> None:
 )
 @options.rules
 @click.option("--access-log", is_flag=True, help="Write a JSON line per request to the standard output.")
+@option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+@option(
+    "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
+    help="Fraction of the rows to log (default: 0.1).",
+)  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
 def serve(
@@ -189,6 +172,8 @@ def serve(
     port: int,
     rules: Any,
     access_log: bool,
+    request_log: str | None,
+    request_log_share: float | None,
     signature: str,
     constants: tuple[str, ...],
 ) -> None:
@@ -207,6 +192,7 @@ def serve(
       GET  /metrics                     latency, batches, queue, refused rows and versions, as Prometheus reads them
       GET  /openapi.json                all of this, with the inputs of the model
     """
+    from headrace.components.request_log.config import request_log_of
     from headrace.components.serve import server
     from headrace.components.serve.config import ServeConfig
     from headrace.core.saved_model.constants import constants_from
@@ -227,6 +213,7 @@ def serve(
         rules=rules,
         signature=signature,
         constants=constants_from(constants),
+        request_log=request_log_of(request_log, request_log_share),
     )
     server.serve(config, report)
 

@@ -5,20 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.deploy.local import publisher
-from headrace.components.deploy.local.publisher import EndpointStatus
-from headrace.core import storage
-from headrace.core.errors import HeadraceError
+from headrace.components.deploy.local.status import Listed, endpoints_of
 from headrace.pipelines.runs.records import RunRecord, list_runs
-
-
-@dataclass(frozen=True)
-class EndpointOfRoot:
-    """An endpoint's folder and its status; `error` is the reason why it cannot be read, or ""."""
-
-    folder: str
-    status: EndpointStatus | None
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,7 +23,7 @@ class MachineStatus:
     root: str
     latest: RunRecord | None
     under_way: tuple[RunRecord, ...]
-    endpoints: tuple[EndpointOfRoot, ...]
+    endpoints: tuple[Listed, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON values and dataclasses."""
@@ -48,20 +36,10 @@ def machine_status(root: str) -> MachineStatus:
     Raises:
         UsageError: the root does not exist.
     """
-    folder = storage.local_path(root)
     runs = list_runs(root)
-    found = folder / "endpoints"
-    endpoints = sorted(entry for entry in found.iterdir() if entry.is_dir()) if found.is_dir() else []
     return MachineStatus(
         root=root,
         latest=runs[0] if runs else None,
         under_way=tuple(run for run in runs if run.status == "running"),
-        endpoints=tuple(_endpoint(str(entry)) for entry in endpoints),
+        endpoints=endpoints_of(root),
     )
-
-
-def _endpoint(folder: str) -> EndpointOfRoot:
-    try:
-        return EndpointOfRoot(folder, publisher.status(folder))
-    except HeadraceError as error:
-        return EndpointOfRoot(folder, None, error.paragraph)

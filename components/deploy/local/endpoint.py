@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
+from headrace.components.deploy.state import EndpointState, state_of
 from headrace.components.registry.version_name import check_version
 from headrace.core import storage
-from headrace.core.errors import DataError, PlatformError
-from headrace.core.rules.mode import Mode
+from headrace.core.errors import PlatformError, UsageError
 from headrace.core.storage.compare_and_set import (
     Snapshot,
     create_if_absent,
@@ -22,54 +19,10 @@ from headrace.core.storage.compare_and_set import (
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.output import publishing
 
-Action = Literal["deploy", "rollback"]
-
-# Length of the history; older versions are in the registry.
-_HISTORY = 100
-
-
-@dataclass(frozen=True)
-class Change:
-    """A version that went live.
-
-    Attributes:
-        version: of the Model.
-        action: deploy or rollback.
-        at: time, ISO 8601 in UTC.
-    """
-
-    version: str
-    action: str
-    at: str
-
-
-@dataclass(frozen=True)
-class EndpointState:
-    """Content of endpoint.json.
-
-    Attributes:
-        name: the model's name in URLs.
-        live: the version that is served.
-        previous: the version that a rollback goes to.
-        url: of the server; None when it was stopped.
-        pid: process id of the server; None when it was stopped.
-        history: the versions that went live, latest last.
-        rules: mode of the Model's rules in the server, which a rollback keeps.
-    """
-
-    name: str
-    live: str
-    previous: str | None
-    url: str | None
-    pid: int | None
-    history: tuple[Change, ...] = ()
-    rules: Mode = "enforce"
-
-    def switched(self, version: str, action: Action, *, previous: str | None, url: str, pid: int) -> EndpointState:
-        """The state after `version` went live."""
-        change = Change(version, action, datetime.now(UTC).isoformat(timespec="seconds"))
-        history = (*self.history, change)[-_HISTORY:]
-        return replace(self, live=version, previous=previous, url=url, pid=pid, history=history)
+# Held while a version's process is started, until it announced itself.
+LAUNCH_LOCK = ".launch.lock"
+# Held by the process that watches a canary, for as long as it does.
+WATCH_LOCK = ".watch.lock"
 
 
 class EndpointFolder:
@@ -85,6 +38,9 @@ class EndpointFolder:
         self.path = storage.local_path(uri).absolute()
         self.servers = self.path / "servers"
         self.log = self.path / "server.log"
+        self.router = self.path / "router"
+        self.router_log = self.router / "router.log"
+        self.router_state = str(self.router / "state.json")
         self._state = str(self.path / "endpoint.json")
 
     def version_path(self, version: str) -> Path:
@@ -104,22 +60,56 @@ class EndpointFolder:
         """
         return self._parsed(read_with_token(self._state))
 
+    def existing(self) -> EndpointState:
+        """The state of an endpoint that exists.
+
+        Raises:
+            UsageError: it does not exist, or no version was ever live.
+        """
+        state = self.read() if self.path.is_dir() else None
+        if state is None:
+            raise self.missing()
+        return state
+
+    def missing(self) -> UsageError:
+        """The error about an endpoint that does not exist."""
+        return UsageError(
+            "the endpoint does not exist", where=self.uri, expected="a folder that `headrace deploy` created"
+        )
+
+    def check_stored(self, version: str) -> None:
+        """Refuses a version that the endpoint does not store.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if not self.version_path(version).is_dir():
+            raise UsageError(
+                "the version does not exist",
+                where=self.uri,
+                expected=f"one of {', '.join(self.versions())}",
+                received=repr(version),
+            )
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Changes whenever the state is written; None where there is none."""
+        try:
+            found = Path(self._state).stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def announced(self, pid: int) -> float:
+        """When the server `pid` announced itself last, in seconds since the epoch; 0.0 where it did not."""
+        try:
+            return (self.servers / f"{pid}.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
     def _parsed(self, found: Snapshot | None) -> EndpointState | None:
         if found is None:
             return None
-        content = json_of(found.content, self._state)
-        try:
-            return EndpointState(
-                name=content["name"],
-                live=check_version(content["live"], self._state, DataError),
-                previous=content["previous"],
-                url=content["url"],
-                pid=content["pid"],
-                history=tuple(Change(c["version"], c["action"], c["at"]) for c in content["history"]),
-                rules=content.get("rules", "enforce"),
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError("endpoint.json is damaged", where=self._state, received=repr(error)) from error
+        return state_of(json_of(found.content, self._state), self._state)
 
     def write(self, state: EndpointState, before: EndpointState | None) -> None:
         """Replaces the state, if it is still the one that was read; the file is written atomically.
@@ -131,7 +121,7 @@ class EndpointFolder:
         Raises:
             PlatformError: another process changed the state in between.
         """
-        content = json_bytes({"format": 1, **asdict(state)})
+        content = json_bytes(state.to_json())
         now = read_with_token(self._state)
         written = self._parsed(now) == before and (
             create_if_absent(self._state, content)
@@ -160,7 +150,7 @@ class EndpointFolder:
             shutil.rmtree(left, ignore_errors=True)
         if state is None:
             return
-        in_use = {state.live, state.previous}
+        in_use = {state.live, state.previous, *state.traffic}
         last_live = {change.version: order for order, change in enumerate(state.history)}
         # A version that never went live failed its checks, or was killed before them: it is removed first.
         unused = sorted((v for v in self.versions() if v not in in_use), key=lambda v: (last_live.get(v, -1), v))

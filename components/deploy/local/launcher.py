@@ -89,7 +89,7 @@ def start(
         while time.monotonic() < deadline:
             if process.returncode is not None:
                 raise PlatformError(
-                    f"the server exited with status {process.returncode}", where=str(log), received=_tail(log, begin)
+                    f"the server exited with status {process.returncode}", where=str(log), received=tail(log, begin)
                 )
             server = processes.read(str(servers), process.pid)
             if server is not None and server.url is not None and client.healthy(server.url, version):
@@ -100,7 +100,7 @@ def start(
             "the server did not respond in time",
             where=str(log),
             expected=f"a response within {timeout_s:g} s",
-            received=_tail(log, begin),
+            received=tail(log, begin),
         )
     except BaseException:
         if process.returncode is None:
@@ -136,7 +136,8 @@ def stop(server: Announcement, servers: Path, *, timeout_s: float = _STOP_TIMEOU
     processes.withdraw(str(servers), server.pid)
 
 
-def _tail(log: Path, begin: int) -> str:
+def tail(log: Path, begin: int) -> str:
+    """The last lines of a log, from the byte `begin` on."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - 8192))
         lines = file.read().decode(errors="replace").strip().splitlines()

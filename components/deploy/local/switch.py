@@ -1,13 +1,16 @@
-"""Endpoint switch from one version's server to another's, under the endpoint's lock."""
+"""Endpoint switch from one version's process to another's, under the endpoint's lock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headrace.components.deploy.local import client, launcher
-from headrace.components.deploy.local.endpoint import Action, EndpointFolder, EndpointState
+from headrace.components.deploy.local import client, control, launcher
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.state import Action, EndpointState
+from headrace.components.registry.state import Origin
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
 from headrace.core import storage
@@ -16,16 +19,21 @@ from headrace.core.errors import DataError, PlatformError
 from headrace.core.progress import Progress
 from headrace.core.rules.mode import Mode
 
+_SECONDS_BETWEEN_LOOKS = 0.05
+# The router reads a change of the state within a fraction of a second.
+_SWITCH_TIMEOUT_S = 30.0
+_DRAIN_TIMEOUT_S = 45.0
+
 
 @dataclass(frozen=True)
 class DeployResult:
-    """Result of a deployment or a rollback.
+    """Result of a deployment, a promotion or a rollback.
 
     Attributes:
         version: the version that is live now.
         previous: the version that a rollback would restore.
-        url: of the server.
-        pid: process id of the server.
+        url: of the endpoint, for its life.
+        pid: process id of the version's server.
         checked_rows: number of golden rows whose predictions over HTTP agreed.
     """
 
@@ -37,53 +45,125 @@ class DeployResult:
 
 
 class Switch:
-    """Starts and checks a version's server, and makes it the live one."""
+    """Starts and checks a version's process, and gives it the traffic.
+
+    Args:
+        folder: of the endpoint.
+        lock: the endpoint's lock, which is held.
+        start_timeout_s: maximum time until a process responds, in seconds.
+        report: receives progress.
+        rules: mode of the Model's rules.
+        port: of the endpoint; 0 for the one that it has, or any free one.
+    """
 
     def __init__(
-        self, folder: EndpointFolder, lock: int, start_timeout_s: float, report: Progress, rules: Mode = "enforce"
+        self,
+        folder: EndpointFolder,
+        lock: int,
+        start_timeout_s: float,
+        report: Progress,
+        rules: Mode = "enforce",
+        port: int = 0,
     ) -> None:
         self._folder = folder
         self._lock = lock
         self._timeout_s = start_timeout_s
         self._report = report
         self._rules = rules
+        self._port = port
 
-    def to(self, version: str, name: str, action: Action, state: EndpointState | None) -> DeployResult:
-        """Makes `version` live; if it is live and its golden rows agree, nothing changes."""
+    def to(self, version: str, name: str, action: Action, by: Origin, state: EndpointState | None) -> DeployResult:
+        """Gives all traffic to `version`; if it has it and its golden rows agree, only what was pending is settled.
+
+        Args:
+            version: a stored one.
+            name: of the model in URLs.
+            action: that the history names.
+            by: origin of the change.
+            state: that was read under the lock, with the intent in it; None before the first deployment.
+        """
         golden = read_golden(str(self._folder.version_path(version)))
-        if state is not None and (state.live, state.name, state.rules) == (version, name, self._rules):
+        port = self._port or (state.port if state is not None else 0) or control.free_port()
+        if state is not None and self._is_live(state, version, name, port):
             rows = self._live_rows(state, golden)
-            if rows is not None and state.url is not None and state.pid is not None:
-                return DeployResult(version, state.previous, state.url, state.pid, rows)
-        server = self._start(version, name)
-        if server.url is None:
-            raise PlatformError("the server did not announce its URL", where=str(self._folder.log))
+            pid = self._pid(port, version)
+            if rows is not None and pid is not None:
+                after = state.settled("deploy")
+                if state.rollout is not None:
+                    # A rollback of a canary that had no traffic yet.
+                    after = state.switched(version, action, by, previous=state.previous)
+                if after != state:
+                    self._folder.write(after, state)
+                return DeployResult(version, state.previous, str(state.url), pid, rows)
+        server, rows = self.prepare(version, name, state)
         try:
-            self._report("checking golden rows over HTTP")
-            rows = client.check_golden(server.url, name, golden)
+            control.ensure(self._folder, port, lambda: self._report("waiting for the router"))
             self._report("switching to the new server")
-            after = replace(_after(state, name, version, action, server.url, server.pid), rules=self._rules)
+            after = replace(_after(state, name, version, action, by), rules=self._rules, port=port, stopped=False)
             self._folder.write(after, state)
         except BaseException:
-            # Unless the switch had happened before a signal arrived.
+            # Unless it has traffic: then the router decides.
             written = self._folder.read()
-            if written is None or written.pid != server.pid:
+            if written is None or version not in written.traffic:
+                launcher.stop(server, self._folder.servers)
+            if written is None:
+                control.stop(self._folder)
+            raise
+        self.wait(after, version, server.pid)
+        self._report("stopping the previous server")
+        self._drained(after)
+        return DeployResult(version, after.previous, str(after.url), server.pid, rows)
+
+    def prepare(self, version: str, name: str, state: EndpointState | None) -> tuple[Announcement, int]:
+        """Starts a process of a stored version, or takes the one that has traffic, and checks its golden rows.
+
+        Returns:
+            The process, and the number of rows that agree.
+
+        Raises:
+            PlatformError: it does not start, or a prediction differs: the process is stopped, unless it has traffic.
+        """
+        golden = read_golden(str(self._folder.version_path(version)))
+        server = self._ready(version, name, state)
+        try:
+            if server.url is None:
+                raise PlatformError("the server did not announce its URL", where=str(self._folder.log))
+            self._report("checking golden rows over HTTP")
+            return server, client.check_golden(server.url, name, golden)
+        except BaseException:
+            if state is None or version not in state.traffic:
                 launcher.stop(server, self._folder.servers)
             raise
-        self._report("stopping the previous server")
-        stop_strays(self._folder, after)
-        return DeployResult(version, after.previous, server.url, server.pid, rows)
+
+    def _is_live(self, state: EndpointState, version: str, name: str, port: int) -> bool:
+        same = (state.live, state.name, state.rules, state.port) == (version, name, self._rules, port)
+        return same and dict(state.traffic) == {version: 100} and not state.stopped
 
     def _live_rows(self, state: EndpointState, golden: Mapping[str, Any]) -> int | None:
-        """Number of golden rows that agree on the live server, or None if any differs."""
-        if state.url is None or not client.healthy(state.url, state.live):
+        """Number of golden rows that agree at the endpoint's address, or None if any differs."""
+        if not client.healthy(str(state.url), state.live):
             return None
         try:
-            return client.check_golden(state.url, state.name, golden)
+            return client.check_golden(str(state.url), state.name, golden)
         except PlatformError:
             return None
 
-    def _start(self, version: str, name: str) -> Announcement:
+    def _pid(self, port: int, version: str) -> int | None:
+        report = control.report_at(self._folder, port)
+        found = (report or {}).get("versions", {}).get(version, {}).get("pid")
+        return found if isinstance(found, int) else None
+
+    def _ready(self, version: str, name: str, state: EndpointState | None) -> Announcement:
+        """A process of the version: the one that has traffic, or a new one."""
+        if state is not None and version in state.traffic and (state.name, state.rules) == (name, self._rules):
+            for server in processes.running(str(self._folder.servers)):
+                if server.version == version and server.url is not None and client.healthy(server.url, version):
+                    return server
+        elif state is None or version not in state.traffic:
+            # Left by a killed attempt, with options that nobody knows now.
+            for server in processes.running(str(self._folder.servers)):
+                if server.version == version:
+                    launcher.stop(server, self._folder.servers)
         self._report("starting the server")
         return launcher.start(
             self._folder.version_path(version),
@@ -97,12 +177,42 @@ class Switch:
             waiting=lambda: self._report("waiting for the server"),
         )
 
+    def wait(self, state: EndpointState, version: str, pid: int | None = None) -> None:
+        """Waits until the router sends requests as the state says, with a process of `version`, or that of `pid`.
 
-def stop_strays(folder: EndpointFolder, state: EndpointState | None) -> None:
-    """Stops every server of the endpoint except the live one."""
+        Raises:
+            PlatformError: it does not in time.
+        """
+        deadline = time.monotonic() + _SWITCH_TIMEOUT_S
+        while True:
+            report = control.report_at(self._folder, state.port)
+            if report is not None and report["epoch"] >= state.epoch:
+                answering = report["versions"].get(version, {})
+                if answering.get("pid") is not None and pid in (None, answering["pid"]):
+                    return
+            if time.monotonic() > deadline:
+                raise PlatformError(
+                    "the router did not switch in time",
+                    where=str(self._folder.router_log),
+                    expected=f"epoch {state.epoch} within {_SWITCH_TIMEOUT_S:g} s",
+                    received="no answer" if report is None else f"epoch {report['epoch']}",
+                    fix="Run the same command again",
+                )
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _drained(self, state: EndpointState) -> None:
+        """Waits until the router has stopped the processes without traffic, after their last requests."""
+        deadline = time.monotonic() + _DRAIN_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if all(server.version in state.traffic for server in processes.running(str(self._folder.servers))):
+                return
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def stop_servers(folder: EndpointFolder) -> None:
+    """Stops every version's process of an endpoint whose router does not run."""
     for server in processes.running(str(folder.servers)):
-        if state is None or server.pid != state.pid:
-            launcher.stop(server, folder.servers)
+        launcher.stop(server, folder.servers)
 
 
 def read_golden(model: str) -> Mapping[str, Any]:
@@ -125,11 +235,12 @@ def read_golden(model: str) -> Mapping[str, Any]:
     return golden
 
 
-def _after(state: EndpointState | None, name: str, version: str, action: Action, url: str, pid: int) -> EndpointState:
+def _after(state: EndpointState | None, name: str, version: str, action: Action, by: Origin) -> EndpointState:
     if state is None:
-        return EndpointState(name, version, None, None, None).switched(version, action, previous=None, url=url, pid=pid)
-    if state.live == version:
-        # Its server was gone: the same version is served again, and nothing new went live.
-        return replace(state, name=name, url=url, pid=pid)
-    previous = state.live if action == "deploy" else None
-    return replace(state, name=name).switched(version, action, previous=previous, url=url, pid=pid)
+        return EndpointState(name, version, None).switched(version, action, by, previous=None)
+    if dict(state.traffic) == {version: 100}:
+        # Its process was gone: the same version is served again, and nothing new went live.
+        return replace(state, name=name).settled("deploy")
+    # Back from a canary, the live version stays what it was; back to an older one, nothing is before it.
+    previous = state.previous if state.live == version else None if action == "rollback" else state.live
+    return replace(state, name=name).switched(version, action, by, previous=previous)

@@ -15,7 +15,7 @@ from support.by_hand import VERSION, ByHand
 from headrace.components.score.batch.run import score
 from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig
-from headrace.components.score.publishing import publish, rollback
+from headrace.components.score.publishing import last_not_of, publish, rollback
 from headrace.core import storage
 from headrace.core.artifacts.published import current
 from headrace.core.errors import DataError, UsageError
@@ -99,6 +99,7 @@ def test_publishing_keeps_the_one_before(tmp_path: Path) -> None:
         "sink": "table",
         "rows": 99,
         "destination": None,
+        "earlier": [[IDENTITY, VERSION]],
     }
     for uri in (first.uri, second.uri):
         assert check(uri).manifest.rows_out == 99
@@ -114,6 +115,26 @@ def test_publications_at_a_time_each_follow_another(tmp_path: Path, request: pyt
     with ThreadPoolExecutor(6) as pool:
         published = list(pool.map(lambda folder: publish(folder, place), folders[1:]))
     assert sorted([*(each.previous or "" for each in published), current(place)["current"]]) == identities
+
+
+def test_the_last_publication_of_another_version(tmp_path: Path) -> None:
+    place = str(tmp_path / "place")
+    identities = [f"{number:016x}" for number in range(4)]
+    for identity, version in zip(identities, ("a", "b", "c", "c"), strict=True):
+        folder = made(tmp_path, identity, identity)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "model_version": version}))
+        publish(str(folder), place)
+    assert last_not_of(place, "c") == identities[1]
+    assert last_not_of(place, "x") == identities[2]
+    rollback(place, identities[1])
+    assert current(place)["earlier"] == [[identities[0], "a"]]
+    assert last_not_of(place, "b") == identities[0]
+    # One that a release published which did not note earlier ones.
+    written = current(place)
+    del written["earlier"]
+    storage.write_json(f"{place}/current.json", {**written, "previous": identities[0]})
+    assert (last_not_of(place, "b"), last_not_of(place, "a")) == (identities[0], None)
 
 
 def test_going_back(tmp_path: Path) -> None:

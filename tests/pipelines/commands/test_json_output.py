@@ -15,7 +15,7 @@ import click
 import pytest
 from support.run_folders import write_run
 
-from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local import operate
 from headrace.core.errors import GateRefused
 from headrace.pipelines.cli import COMMANDS, cli
 from headrace.pipelines.commands.json_output import print_json
@@ -87,7 +87,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     made = Workplace(tmp_path_factory.mktemp("json"))
     yield made
     if (made.folder / "endpoint").is_dir():
-        publisher.stop(str(made.folder / "endpoint"))
+        operate.stop(str(made.folder / "endpoint"))
 
 
 def run(place: Workplace, *arguments: str | Path) -> str:
@@ -177,8 +177,13 @@ REPORTS: dict[str, tuple[Callable[[Workplace], str], Callable[[Any], bool]]] = {
     "endpoint status": (endpoint, lambda found: found["healthy"] is True),
     "predictions status": (predictions, lambda found: found["rows"] + 0 > 1400),
 }
-# Shown with a platform's server, in tests of submission.
-ELSEWHERE = {"schedule list", *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show"))}
+# Shown in tests of their own: submission, the registry, the request log.
+ELSEWHERE = {
+    "schedule list",
+    "requests show",
+    "requests convert",
+    *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show")),
+}
 
 
 @pytest.mark.parametrize("name", list(REPORTS))

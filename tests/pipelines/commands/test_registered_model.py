@@ -9,7 +9,8 @@ from pathlib import Path
 
 from support.registered_models import make_model
 
-from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.state import EndpointState
 from headrace.components.registry.folder.registry import Registry
 
 _EACH = """
@@ -36,9 +37,9 @@ def test_a_damaged_version_is_refused_before_tensorflow_is_loaded(tmp_path: Path
     (Path(model) / "saved_model" / "variables" / "variables.data").write_text("wrights")
     # An endpoint whose copy of the live version was damaged.
     endpoint = tmp_path / "endpoint"
-    folder = publisher.EndpointFolder(str(endpoint))
+    folder = EndpointFolder(str(endpoint))
     folder.publish(model, "v1")
-    folder.write(publisher.EndpointState("natality", "v1", None, None, None), None)
+    folder.write(EndpointState("natality", "v1", None), None)
     rows = tmp_path / "rows.csv"
     rows.write_text("a\n1\n")
     commands = [

@@ -14,7 +14,9 @@ import pytest
 from support.command import headrace
 
 from headrace import pipelines
-from headrace.components.deploy.local import publisher
+from headrace.components.deploy.local import operate
+from headrace.components.deploy.local.status import status
+from headrace.components.registry.folder.registry import Registry
 from headrace.pipelines.runs.machine import machine_status
 from headrace.pipelines.runs.records import read_start
 from headrace.pipelines.runs.resolve import resolve_artifact
@@ -67,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (path / "natality.py").write_text(SHORT)
     yield path
     for endpoint in path.glob("*/endpoints/*"):
-        publisher.stop(str(endpoint))
+        operate.stop(str(endpoint))
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +238,43 @@ def test_a_notebook_gets_the_same_runs_as_results(
     assert refused.model == refused.steps["train"]["outputs"]["model"]
 
 
+def test_a_rollback_lasts_through_a_rerun_and_reaches_the_champion(
+    folder: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    endpoint, registry = folder / "one" / "endpoints" / "natality", folder / "one" / "registry" / "natality"
+    before = status(str(endpoint))
+    other = folder / "other.py"
+    other.write_text(SHORT.replace("seed=1", "seed=2"))
+    deployed = run(other, folder / "one")
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    bad = status(str(endpoint)).live
+    assert bad != before.live
+    assert status(str(endpoint)).url == before.url
+    told = headrace("rollback", endpoint, "--why", "pager")
+    assert told.returncode == 0, told.stderr
+    assert f"{bad} is marked as bad in {registry}; champion: {before.live}" in told.stdout
+    again = run(other, folder / "one")
+    assert again.returncode == 3
+    assert "the version is marked as bad" in " ".join(again.stderr.split())
+    found = status(str(endpoint))
+    assert (found.live, found.healthy, found.registry) == (before.live, True, str(registry))
+    assert Registry(str(registry)).aliases() == {"champion": before.live}
+    shown = headrace("endpoint", "status", endpoint)
+    assert (shown.returncode, f"live {before.live}, healthy" in " ".join(shown.stdout.split())) == (0, True)
+    headrace("endpoint", "stop", endpoint)
+    shown = headrace("endpoint", "status", endpoint, "--json")
+    assert (shown.returncode, json.loads(shown.stdout)["why_unhealthy"]) == (1, "it was stopped")
+    listed = headrace("endpoint", "list", folder / "one")
+    assert "it was stopped" in listed.stdout
+    assert headrace("endpoint", "start", endpoint).stdout.strip().endswith(f"answers at {before.url}")
+    history = json.loads(headrace("endpoint", "history", endpoint, "--json").stdout)
+    assert [(c["action"], c["version"], c["why"]) for c in history["history"]] == [
+        ("deploy", before.live, ""),
+        ("deploy", bad, ""),
+        ("rollback", before.live, "pager"),
+    ]
+
+
 def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
     arguments = static(folder / "natality.py", folder / "two")
     killed = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True)
@@ -326,7 +365,7 @@ def run_again(
     rest, errors = process.communicate()
     # A machine that is busy may notice the signal after the model was deployed.
     for endpoint in statistics.parent.parent.glob("root/endpoints/natality"):
-        publisher.stop(str(endpoint))
+        operate.stop(str(endpoint))
     assert "1,450 rows in, 1,449 out, 1 quarantined" in told
     return subprocess.CompletedProcess(arguments, process.returncode, told + rest, errors)
 

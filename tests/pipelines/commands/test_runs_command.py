@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 from support.run_folders import write_run
 
-from headrace.components.deploy.local.endpoint import EndpointFolder, EndpointState
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.state import EndpointState
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import locked
 from headrace.pipelines.cli import cli
@@ -75,7 +76,7 @@ def test_the_status_of_this_machine(root: Path) -> None:
     ]
     folder = EndpointFolder(str(root / "endpoints" / "natality"))
     folder.path.mkdir(parents=True)
-    folder.write(EndpointState("natality", "v1", None, None, None), None)
+    folder.write(EndpointState("natality", "v1", None), None)
     (root / "endpoints" / "damaged").mkdir()
     (root / "endpoints" / "damaged" / "endpoint.json").write_text("{}")
     running = write_run(root, "natality-4", started=1_795_250_300.0, summary=False)

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
-from headrace.components.deploy.local import publisher
-from headrace.components.deploy.local.endpoint import Change, EndpointFolder, EndpointState
+from headrace.components.deploy.local import operate, publisher
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.local.local_endpoint import LocalEndpoint
+from headrace.components.deploy.local.status import status
+from headrace.components.deploy.state import Change, EndpointState
+from headrace.components.rollback.rollback import rollback
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.storage.lock import locked
 
 
 def state(live: str, previous: str | None, *went_live: str) -> EndpointState:
     history = tuple(Change(version, "deploy", "2026-01-01T00:00:00+00:00") for version in went_live)
-    return EndpointState("natality", live, previous, "http://127.0.0.1:1", 1, history)
+    return EndpointState("natality", live, previous, history)
 
 
 def test_the_state_is_written_and_read_back(tmp_path: Path) -> None:
@@ -31,28 +35,39 @@ def test_the_state_is_written_and_read_back(tmp_path: Path) -> None:
             folder.write(state("v3", "v2"), before)
     assert folder.read() == written
     said = json.loads((tmp_path / "endpoint.json").read_text())
-    assert list(said) == ["format", "name", "live", "previous", "url", "pid", "history", "rules"]
-    assert said["history"][0] == {"version": "v1", "action": "deploy", "at": "2026-01-01T00:00:00+00:00"}
+    assert (said["format"], said["name"], said["live"], said["traffic"], said["url"]) == (
+        2,
+        "natality",
+        "v2",
+        {"v2": 100},
+        None,
+    )
+    assert said["history"][0]["at"] == "2026-01-01T00:00:00+00:00"
 
 
-def test_a_state_from_before_rules_enforces_them(tmp_path: Path) -> None:
+def test_a_state_of_format_1_is_read(tmp_path: Path) -> None:
+    change = {"version": "v2", "action": "deploy", "at": "2026-01-01T00:00:00+00:00"}
+    said = {"format": 1, "name": "natality", "live": "v2", "previous": "v1", "url": "http://127.0.0.1:1", "pid": 1}
+    (tmp_path / "endpoint.json").write_text(json.dumps({**said, "history": [{**change, "version": "v1"}, change]}))
     folder = EndpointFolder(str(tmp_path))
-    folder.write(state("v2", "v1"), None)
-    path = tmp_path / "endpoint.json"
-    said = json.loads(path.read_text())
-    del said["rules"]
-    path.write_text(json.dumps(said))
-    read = folder.read()
-    assert read is not None
-    assert read.rules == "enforce"
+    read = folder.existing()
+    assert (read.rules, read.traffic, read.epoch, read.port, read.url, read.before()) == (
+        "enforce",
+        {"v2": 100},
+        2,
+        0,
+        None,
+        "v1",
+    )
+    assert status(str(tmp_path)).why_unhealthy == "it was deployed by an earlier release, which had no router"
+    folder.write(read, read)
+    assert folder.existing() == read
 
 
-def test_the_history_is_bounded() -> None:
-    now = state("v1", None)
-    for number in range(150):
-        now = now.switched(f"v{number}", "deploy", previous=None, url="u", pid=1)
-    assert len(now.history) == 100
-    assert now.history[-1].version == "v149"
+def test_a_state_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "endpoint.json").write_text('{"format": 3}')
+    with pytest.raises(DataError, match=r"Expected format 1 or 2. Received: 3. Use the release of headrace that wrote"):
+        EndpointFolder(str(tmp_path)).read()
 
 
 @pytest.mark.parametrize("said", ["[]", "{}", '{"name": "x", "live": "../v1"}', "{"])
@@ -111,6 +126,7 @@ def test_one_deployment_at_a_time(tmp_path: Path, make_model: Callable[..., Path
         ({"start_timeout_s": 0}, "start_timeout_s is not valid"),
         ({"keep_versions": -1}, "not below 0"),
         ({"lock_timeout_s": -1}, "not below 0"),
+        ({"port": 65536}, "the port is not valid"),
     ],
 )
 def test_the_configuration_checks_itself(wrong: dict[str, Any], message: str) -> None:
@@ -120,15 +136,17 @@ def test_the_configuration_checks_itself(wrong: dict[str, Any], message: str) ->
 
 def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
-    for call in (publisher.rollback, publisher.stop, publisher.status):
+    for call in (lambda name: rollback(LocalEndpoint(name)), operate.stop, operate.start, status):
         with pytest.raises(UsageError, match="the endpoint does not exist"):
             call(nowhere)
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_folder_where_nothing_was_ever_live(tmp_path: Path) -> None:
-    said = publisher.status(str(tmp_path))
+    said = status(str(tmp_path))
     assert (said.live, said.healthy, said.versions) == (None, False, ())
-    publisher.stop(str(tmp_path))
+    operate.stop(str(tmp_path))
     with pytest.raises(UsageError, match="the endpoint does not exist"):
-        publisher.rollback(str(tmp_path))
+        rollback(LocalEndpoint(str(tmp_path)))
+    (tmp_path / "versions" / "v1").mkdir(parents=True)
+    assert status(str(tmp_path)).half_finished == "the first deployment was begun and did not finish. Run it again"

@@ -5,30 +5,43 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.endpoint_load import Load, wait_for
 
-from headrace.components.deploy.local import client, publisher
-from headrace.components.deploy.local.publisher import DeployConfig, DeployResult, deploy, rollback, status
+from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.local import client, control, operate
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.local.local_endpoint import LocalEndpoint
+from headrace.components.deploy.local.publisher import DeployConfig, DeployResult, deploy
+from headrace.components.deploy.local.status import status
+from headrace.components.rollback.rollback import RollbackResult, rollback
+from headrace.components.rollout.rollout import RolloutConfig, roll_out
 from headrace.components.serve import processes
-from headrace.core.errors import PlatformError, UsageError
+from headrace.core.errors import GateRefused, PlatformError, UsageError
+from headrace.core.storage.lock import is_locked
 
-# Deploys in a process of its own, and stops for ever at the moment that is named.
+# Deploys, or rolls back, in a process of its own, and stops for ever at the moment that is named.
 _DEPLOY = """
 import sys, time
+from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
+from headrace.components.rollback.rollback import rollback
 def report(message, *, done=None, total=None, **_):
     if message == sys.argv[3]:
         print("there", flush=True)
         time.sleep(3600)
-print(deploy(DeployConfig(sys.argv[1], sys.argv[2]), report).version)
+if sys.argv[1] == "rollback":
+    print(rollback(LocalEndpoint(sys.argv[2]), report).version)
+else:
+    print(deploy(DeployConfig(sys.argv[1], sys.argv[2]), report).version)
 """
 
 
@@ -63,14 +76,39 @@ class Case:
         said: dict[str, Any] = json.loads((self.folder / "endpoint.json").read_text())
         return said
 
+    @property
+    def pid(self) -> int:
+        """Process id of the live version's server."""
+        return status(self.endpoint).pid or 0
+
+    def roll_back(self, **options: Any) -> RollbackResult:
+        return rollback(LocalEndpoint(self.endpoint), **options)
+
+    def router_pid(self) -> int:
+        return int((self.folder / "router" / ".lock").read_text())
+
+    def killed_at(self, moment: str, version: str = "", *, rollback: bool = False) -> None:
+        """Deploys a version or rolls back in another process, and kills it at a moment."""
+        what = "rollback" if rollback else str(self.models[version])
+        with subprocess.Popen(
+            [sys.executable, "-c", _DEPLOY, what, self.endpoint, moment], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "there\n", moment
+            process.kill()
+
     def left_behind(self) -> list[str]:
         return [p.name for p in (self.folder / "versions").iterdir() if p.name[0] == "."]
+
+
+def said_port(state: dict[str, Any]) -> int:
+    return int(state["port"])
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Iterator[Case]:
     root = tmp_path_factory.mktemp("deploy")
-    models = {version: make_model(root / version, version) for version in ("v1", "v2", "v3")}
+    models = {version: make_model(root / version, version) for version in ("v1", "v2", "v3", "v4")}
     models["wrong"] = make_model(root / "wrong", "wrong", golden_offset=0.001)
     models["damaged"] = make_model(root / "damaged", "damaged")
     (models["damaged"] / "saved_model" / "saved_model.pb").write_bytes(b"not a graph")
@@ -79,7 +117,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Pat
         yield case
     finally:
         if case.folder.exists():
-            publisher.stop(case.endpoint)
+            operate.stop(case.endpoint)
         for pid in case.servers():
             os.kill(pid, signal.SIGKILL)
 
@@ -97,20 +135,23 @@ def test_the_first_deployment_by_a_process_whose_output_somebody_reads(case: Cas
     said = status(case.endpoint)
     assert (said.name, said.live, said.previous, said.healthy) == ("natality", "v1", None, True)
     assert case.servers() == [said.pid]
-    assert os.getsid(said.pid or 0) == said.pid
-    assert Path(f"/proc/{said.pid}/fd/0").readlink() == Path("/dev/null")
-    assert Path(f"/proc/{said.pid}/fd/1").readlink() == case.folder / "server.log"
+    router = case.router_pid()
+    for pid, log in ((said.pid or 0, case.folder / "server.log"), (router, case.folder / "router" / "router.log")):
+        assert os.getsid(pid) == pid
+        assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
+        assert Path(f"/proc/{pid}/fd/1").readlink() == log
     url = str(said.url)
     rows = json.loads((case.models["v1"] / "golden.json").read_text())["instances"]
     status_code, predicted = client.request(url, "/predict", body={"instances": rows})
     assert status_code == 200
     assert [p["key"] for p in predicted["predictions"]] == ["a", "b", "c"]
+    assert status(case.endpoint).serving["v1"]["responses"] == {"2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0}
 
 
 def test_what_is_live_and_healthy_is_left_as_it_is(case: Case) -> None:
-    before = case.state()
+    before, pid = case.state(), case.pid
     result = case.deploy("v1")
-    assert (result.version, result.pid, result.checked_rows) == ("v1", before["pid"], 3)
+    assert (result.version, result.pid, result.checked_rows) == ("v1", pid, 3)
     assert case.state() == before
 
 
@@ -122,99 +163,193 @@ def test_what_is_live_and_healthy_is_left_as_it_is(case: Case) -> None:
     ],
 )
 def test_a_broken_model_leaves_the_endpoint_as_it_was(case: Case, version: str, message: str) -> None:
-    before = case.state()
+    before, pid = case.state(), case.pid
     with pytest.raises(PlatformError, match=message):
         case.deploy(version)
     assert case.state() == before
     assert status(case.endpoint).healthy
-    assert case.servers() == [before["pid"]]
+    assert case.servers() == [pid]
     assert status(case.endpoint).versions == ("v1",)
 
 
 def test_a_server_that_does_not_answer_in_time_is_ended(case: Case) -> None:
-    before = case.state()
+    before, pid = case.state(), case.pid
     with pytest.raises(PlatformError, match=r"did not respond in time.*within 0\.5 s"):
         case.deploy("v2", start_timeout_s=0.5)
     assert case.state() == before
-    assert case.servers() == [before["pid"]]
+    assert case.servers() == [pid]
 
 
 def test_a_deployment_that_is_killed_anywhere_is_finished_by_the_next(case: Case) -> None:
-    before = case.state()
-    for moment in (
-        "publishing the model",
-        "starting the server",
-        "waiting for the server",
-        "switching to the new server",
-        "stopping the previous server",
-    ):
-        with subprocess.Popen(
-            [sys.executable, "-c", _DEPLOY, str(case.models["v2"]), case.endpoint, moment],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "there\n", moment
-            process.kill()
-        if moment != "stopping the previous server":
-            assert case.state() == before, moment
-        assert client.healthy(before["url"], "v1"), moment
-    # One server waited to be stopped; the one before it was stopped by the last of these deployments.
-    assert sorted(case.servers()) == sorted([before["pid"], case.state()["pid"]])
-    (case.folder / "versions" / ".v2.left").mkdir()
-    result = case.deploy("v2")
-    assert (result.version, result.previous, result.checked_rows) == ("v2", "v1", 3)
+    before, pid = case.state(), case.pid
+    url = before["url"]
+    with Load(url) as load:
+        for moment in (
+            "publishing the model",
+            "starting the server",
+            "waiting for the server",
+            "switching to the new server",
+            "stopping the previous server",
+        ):
+            case.killed_at(moment, "v2")
+            if moment != "stopping the previous server":
+                after = case.state()
+                assert {**after, "pending": None} == before, moment
+                assert (after["pending"]["action"], after["pending"]["version"]) == ("deploy", "v2")
+                half = "the deployment of v2 is half-finished, begun by "
+                # A process that is being started holds the lock until it has announced itself.
+                wait_for(lambda: status(case.endpoint).half_finished.startswith(half))  # noqa: B023 - called at once
+                assert client.healthy(url, "v1"), moment
+        assert client.healthy(url, "v2")
+        assert (status(case.endpoint).half_finished, case.state()["url"]) == ("", url)
+        # The router stops the process of v1, whether or not the deployment lives.
+        wait_for(lambda: pid not in case.servers())
+        (case.folder / "versions" / ".v2.left").mkdir()
+        result = case.deploy("v2")
+    assert (result.version, result.previous, result.checked_rows, result.url) == ("v2", "v1", 3, url)
     assert case.servers() == [result.pid]
-    assert [c.version for c in status(case.endpoint).history] == ["v1", "v2"]
+    assert [(c.epoch, c.version) for c in status(case.endpoint).history] == [(1, "v1"), (2, "v2")]
     assert case.left_behind() == []
+    assert load.failed == []
+    assert load.versions == ["v1", "v2"]
 
 
-def test_a_server_that_died_is_started_again_and_nothing_else_changes(case: Case) -> None:
-    before = case.state()
-    os.kill(before["pid"], signal.SIGKILL)
-    while before["pid"] in case.servers():
-        time.sleep(0.02)
-    assert not status(case.endpoint).healthy
-    result = case.deploy("v2")
-    after = case.state()
-    assert result.pid != before["pid"]
-    assert {**after, "url": None, "pid": None} == {**before, "url": None, "pid": None}
-    assert status(case.endpoint).healthy
+def test_a_process_that_died_is_started_again_by_the_router_and_nothing_else_changes(case: Case) -> None:
+    before, pid = case.state(), case.pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: client.request(before["url"], "/predict", body={"instances": []})[0] == 503)
+    wait_for(lambda: status(case.endpoint).healthy)
+    assert case.pid not in (0, pid)
+    assert status(case.endpoint).serving["v2"]["restarts"] == 1
+    assert case.state() == before
+
+
+def test_a_router_that_died_leaves_the_processes_and_continues_its_counts(case: Case) -> None:
+    before, pid = case.state(), case.pid
+    requests = status(case.endpoint).serving["v2"]["requests"]
+    wait_for(lambda: json.loads((case.folder / "router" / "state.json").read_text())["versions"]["v2"]["pid"] == pid)
+    os.kill(case.router_pid(), signal.SIGKILL)
+    wait_for(lambda: not is_locked(str(case.folder / "router")))
+    said = status(case.endpoint)
+    assert (said.healthy, said.why_unhealthy) == (False, "the router does not run")
+    with socket.create_server(("127.0.0.1", said_port(before))):
+        assert status(case.endpoint).why_unhealthy == f"another program answers at {before['url']}"
+        with pytest.raises(UsageError, match=r"the router did not start(.|\n)*cannot listen at its address"):
+            operate.start(case.endpoint)
+    assert operate.start(case.endpoint) == before["url"]
+    said = status(case.endpoint)
+    assert (said.healthy, said.pid, said.serving["v2"]["requests"]) == (True, pid, requests)
+    assert case.state() == before
 
 
 def test_rollback_and_a_second_press_of_the_button(case: Case) -> None:
-    result = rollback(case.endpoint)
-    assert (result.version, result.previous, result.checked_rows) == ("v1", None, 3)
-    assert case.servers() == [result.pid]
-    assert status(case.endpoint).versions == ("v1", "v2")
+    url = case.state()["url"]
+    for moment in ("starting the server", "switching to the new server", "setting the aliases of the registry"):
+        case.killed_at(moment, rollback=True)
+        half = "the rollback from v2 to v1 is half-finished, begun by "
+        wait_for(lambda: status(case.endpoint).half_finished.startswith(half))  # noqa: B023 - called at once
+        with pytest.raises(PlatformError, match="a rollback of the endpoint is not finished"):
+            case.deploy("v2")
+    assert status(case.endpoint).live == "v1"
+    result = case.roll_back()
+    assert (result.version, result.bad) == ("v1", "v2")
+    said = status(case.endpoint)
+    assert (said.healthy, said.live, said.previous, said.half_finished, said.url) == (True, "v1", None, "", url)
+    wait_for(lambda: case.servers() == [status(case.endpoint).pid])
+    assert said.versions == ("v1", "v2")
     before = case.state()
-    assert rollback(case.endpoint) == result
+    again = case.roll_back()
+    assert (again.version, again.bad) == ("v1", "")
+    assert "v1 has all traffic since " in again.steps[0].done
     assert case.state() == before
-    assert [(c["version"], c["action"]) for c in before["history"]] == [
-        ("v1", "deploy"),
-        ("v2", "deploy"),
-        ("v1", "rollback"),
+    assert [(c["epoch"], c["version"], c["action"], c["traffic"]) for c in before["history"]] == [
+        (1, "v1", "deploy", {"v1": 100}),
+        (2, "v2", "deploy", {"v2": 100}),
+        (3, "v1", "rollback", {"v1": 100}),
     ]
     with pytest.raises(UsageError, match=r"Expected one of v1, v2\. Received: 'v9'"):
-        rollback(case.endpoint, to="v9")
+        case.roll_back(to="v9")
     with pytest.raises(UsageError, match="the model version is not valid"):
-        rollback(case.endpoint, to="../v1")
+        case.roll_back(to="../v1")
+    for call in (lambda: case.deploy("v2"), lambda: operate.promote(case.endpoint, "v2")):
+        with pytest.raises(GateRefused, match="the version is marked as bad"):
+            call()
+    with pytest.raises(GateRefused, match="the version to return to is marked as bad"):
+        case.roll_back(to="v2")
+    assert case.state() == before
+
+
+def test_promote_a_version_that_is_good_after_all_and_undeploy(case: Case) -> None:
+    result, aliases = operate.promote(case.endpoint, "v2", why="it was the weather", restore=True)
+    assert (result.version, result.previous, aliases) == ("v2", "v1", "")
+    state = case.state()
+    assert (state["bad"], state["history"][-1]["action"], state["history"][-1]["why"]) == (
+        {},
+        "promote",
+        "it was the weather",
+    )
+    with pytest.raises(UsageError, match="the version has traffic"):
+        operate.undeploy(case.endpoint, "v2")
+    operate.undeploy(case.endpoint, "v1")
+    operate.undeploy(case.endpoint, "v1")
+    said = status(case.endpoint)
+    assert (said.live, said.previous, said.versions) == ("v2", None, ("v2",))
+
+
+def test_a_canary_under_load_is_promoted_and_no_request_fails(case: Case) -> None:
+    settings = CanarySettings(steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=100)
+    config = DeployConfig(str(case.models["v4"]), case.endpoint)
+    pid = case.pid
+    with Load(case.state()["url"]) as load:
+        result = roll_out(RolloutConfig(config, settings, poll_s=0.1))
+        # The version after the switch has answered, too.
+        answered = len(load.latencies)
+        wait_for(lambda: len(load.latencies) > answered + 5)
+    assert (result.outcome, result.live, result.reasons[0]) == (
+        "promoted",
+        "v4",
+        "The minimum of requests is reached at every step, to 50 % of the traffic.",
+    )
+    assert load.failed == []
+    assert load.versions == ["v2", "v4"]
+    said = status(case.endpoint)
+    assert (said.healthy, said.previous, said.half_finished) == (True, "v2", "")
+    assert [(c.action, dict(c.traffic)) for c in said.history[-3:]] == [
+        ("canary", {"v2": 80, "v4": 20}),
+        ("canary", {"v2": 50, "v4": 50}),
+        ("promote", {"v4": 100}),
+    ]
+    assert said.serving["v4"]["requests"] >= 80
+    assert said.serving["v4"]["errors"] == 0
+    wait_for(lambda: pid not in case.servers())
 
 
 def test_stop_and_what_starts_it_again(case: Case) -> None:
-    publisher.stop(case.endpoint)
+    url = case.state()["url"]
+    operate.stop(case.endpoint)
     assert case.servers() == []
     said = status(case.endpoint)
-    assert (said.live, said.url, said.pid, said.healthy) == ("v1", None, None, False)
+    assert (said.live, said.url, said.pid, said.healthy, said.why_unhealthy) == (
+        "v4",
+        None,
+        None,
+        False,
+        "it was stopped",
+    )
     assert list((case.folder / "servers").iterdir()) == []
-    publisher.stop(case.endpoint)
-    result = case.deploy("v3", keep_versions=0)
-    assert (result.version, result.previous) == ("v3", "v1")
-    assert status(case.endpoint).versions == ("v1", "v3")
+    operate.stop(case.endpoint)
+    assert operate.start(case.endpoint) == url
+    assert status(case.endpoint).healthy
+    operate.stop(case.endpoint)
+    port = control.free_port()
+    result = case.deploy("v3", keep_versions=0, port=port)
+    assert (result.version, result.previous, result.url) == ("v3", "v4", f"http://127.0.0.1:{port}")
+    assert status(case.endpoint).versions == ("v3", "v4")
 
 
 def test_a_server_that_does_not_listen_to_a_signal_is_killed(case: Case) -> None:
-    pid = case.state()["pid"]
+    pid = case.pid
+    control.stop(EndpointFolder(case.endpoint))
     os.kill(pid, signal.SIGSTOP)
     server = processes.read(str(case.folder / "servers"), pid)
     assert server is not None

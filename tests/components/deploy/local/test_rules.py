@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from headrace.components.deploy.local import switch
-from headrace.components.deploy.local.endpoint import EndpointFolder, EndpointState
+from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.publisher import DeployConfig, deploy, rollback
+from headrace.components.deploy.state import EndpointState
 from headrace.core.errors import PlatformError, UsageError
 
 

@@ -1,0 +1,200 @@
+"""E-values of a canary's evidence: nonnegative numbers with a mean of at most 1 while the canary is no worse.
+
+A test that is repeated after every batch is wrong in most of its looks if it has a fixed sample size in mind. An
+e-process may be checked at any time: the probability that it ever reaches 1 / alpha is at most alpha (Ville 1939), and
+weighted means of e-processes are e-processes. That makes canary tests always valid, as in Lindon, Sanden and Shirikian
+2022, "Rapid regression detection in software deployments through sequential testing", arXiv 2205.14762. All functions
+here use cumulative counts alone and return natural logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from headrace.components.deploy.canary.evidence import Differences, point
+
+# Odds ratios that a worse canary may have; the mixture's cost is ln(12) at most.
+_ODDS = tuple(1.25 * 1.35**step for step in range(12))
+# Fractions of discordant rows, from which a mixture is made, between the limit and 1.
+_BETWEEN = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
+# Weights of the prior on the canary's fraction of requests: requests split at random, and by keys of unlike frequency.
+_PRIORS = (2000.0, 50.0)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Events in the requests of both versions during one step.
+
+    Attributes:
+        percent: the canary's traffic as it was set, 1 to 99.
+        canary: number of events of the canary.
+        canary_requests: of the canary, with and without the event.
+        stable: number of events of the stable version.
+        stable_requests: of the stable version, with and without the event.
+    """
+
+    percent: int
+    canary: int
+    canary_requests: int
+    stable: int
+    stable_requests: int
+
+
+def log_e_attribution(steps: Sequence[Counts]) -> float:
+    """Evidence that events, such as errors, meet the canary more often than the stable version.
+
+    Method. If both versions fail alike, an error does not tell which version made it: given the errors, each request
+    is the canary's with one probability, whatever the error rate is at the time. So an outage that meets both is no
+    evidence. The e-value is a likelihood ratio of the versions given the errors: a mixture over odds ratios, over the
+    greatest likelihood with an odds ratio of at most 1 (universal inference: Wasserman, Ramdas and Balakrishnan 2020,
+    arXiv 1912.11436). Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", infer this way
+    from the version that an event belongs to; here the fraction of requests is unknown. Each step has its own
+    fraction, so that widening the canary while errors are frequent is no evidence either.
+
+    Args:
+        steps: counts by step; the odds ratio is the same in all.
+    """
+    ratios = [0.0] * len(_ODDS)
+    common = 0.0
+    for step in steps:
+        events, others = step.canary + step.stable, step.canary_requests - step.canary
+        stable_others = step.stable_requests - step.stable
+        if not events + others + stable_others:
+            continue
+        share = step.percent / 100
+        for at, odds in enumerate(_ODDS):
+            part = odds * share / (odds * share + 1 - share)
+            ratios[at] += step.canary * math.log(part) + step.stable * math.log1p(-part)
+        common += _log_mean([_log_beta_binary(others, stable_others, share, prior) for prior in _PRIORS])
+        if step.canary * stable_others > step.stable * others:
+            # More errors of the canary: the likeliest odds ratio of at most 1 is 1.
+            common -= _log_likelihood(step.canary_requests, step.stable_requests)
+        else:
+            common -= _log_likelihood(step.canary, step.stable) + _log_likelihood(others, stable_others)
+    return _log_mean(ratios) + common
+
+
+def log_e_excess(steps: Sequence[Counts], slack: float) -> float:
+    """Evidence that the fraction of events of the canary exceeds that of the stable version by more than a slack.
+
+    Method. Universal inference, as above, on two Bernoulli streams: a Beta(1/2, 1/2) mixture for each, over the
+    greatest likelihood under the limit.
+
+    Args:
+        steps: counts by step, each with fractions of its own.
+        slack: in [0, 1).
+
+    Returns:
+        The log e-value; minus infinity where the canary's fraction is nowhere greater.
+    """
+    if all(step.canary * step.stable_requests <= step.stable * step.canary_requests for step in steps):
+        return -math.inf
+    total = 0.0
+    for step in steps:
+        quiet, stable_quiet = step.canary_requests - step.canary, step.stable_requests - step.stable
+        total += _log_beta_binary(step.canary, quiet, 0.5, 1.0)
+        total += _log_beta_binary(step.stable, stable_quiet, 0.5, 1.0)
+        total -= _greatest(step, slack)
+    return total
+
+
+def log_e_fraction(events: int, rows: int, limit: float) -> float:
+    """Evidence that the probability of an event per row is more than a limit.
+
+    Method. A mixture of likelihood ratios (Wald 1945) of greater probabilities to the limit.
+
+    Args:
+        events: number of rows with the event.
+        rows: number of rows.
+        limit: in (0, 1).
+    """
+    parts = []
+    for between in _BETWEEN:
+        more = limit + (1 - limit) * between
+        parts.append(events * math.log(more / limit) + (rows - events) * math.log((1 - more) / (1 - limit)))
+    return _log_mean(parts)
+
+
+def log_e_mean(differences: Differences, limit: float) -> float:
+    """Evidence that the mean of differences in [-1, 1] is more than a limit.
+
+    Method. A mixture of bets (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting",
+    arXiv 2010.09686), which adapts to the variance. A difference between two points counts for both in parts: by the
+    concavity of the logarithm that makes the e-value smaller, never greater.
+
+    Args:
+        differences: paired, canary minus stable version.
+        limit: in [0, 1).
+    """
+    counted = [(point(at) - limit, count) for at, count in enumerate(differences.counts) if count]
+    bets = [0.95 / (1 + limit) / 2**halvings for halvings in range(10)]
+    return _log_mean([sum(count * math.log1p(bet * above) for above, count in counted) for bet in bets])
+
+
+def log_mean(weighted: Iterable[tuple[float, float]]) -> float:
+    """Logarithm of the weighted mean of e-values.
+
+    Args:
+        weighted: weight, greater than 0, and log e-value of each; the weights sum to 1.
+    """
+    return _log_sum([math.log(weight) + value for weight, value in weighted])
+
+
+def _log_mean(values: Sequence[float]) -> float:
+    return _log_sum(values) - math.log(len(values))
+
+
+def _log_sum(values: Sequence[float]) -> float:
+    top = max(values)
+    if top == -math.inf:
+        return top
+    return top + math.log(sum(math.exp(value - top) for value in values))
+
+
+def _log_beta_binary(ones: int, zeros: int, mean: float, weight: float) -> float:
+    """Log probability of a binary sequence whose probability has a Beta prior of a mean and a weight in rows."""
+    a, b = weight * mean, weight * (1 - mean)
+    lgamma = math.lgamma
+    return lgamma(ones + a) + lgamma(zeros + b) - lgamma(ones + zeros + weight) - lgamma(a) - lgamma(b) + lgamma(weight)
+
+
+def _log_likelihood(ones: int, zeros: int) -> float:
+    """Greatest log likelihood of a binary sequence."""
+    total = ones + zeros
+    return sum(count * math.log(count / total) for count in (ones, zeros) if count)
+
+
+def _greatest(step: Counts, slack: float) -> float:
+    """Greatest log likelihood of both streams where the canary's fraction is at most the stable one's plus a slack."""
+    ones, zeros = step.canary, step.canary_requests - step.canary
+    stable_ones, stable_zeros = step.stable, step.stable_requests - step.stable
+    fraction = ones / step.canary_requests if step.canary_requests else 0.0
+    stable_fraction = stable_ones / step.stable_requests if step.stable_requests else 1.0
+    if fraction <= stable_fraction + slack:
+        return _log_likelihood(ones, zeros) + _log_likelihood(stable_ones, stable_zeros)
+
+    def slope(p: float) -> float:
+        """Derivative, falling in p, of the likelihood at stable fraction p and canary fraction p + slack."""
+        return (
+            _ratio(stable_ones, p)
+            - _ratio(stable_zeros, 1 - p)
+            + _ratio(ones, p + slack)
+            - _ratio(zeros, 1 - p - slack)
+        )
+
+    low, high = stable_fraction, min(fraction - slack, 1 - slack)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+    p = (low + high) / 2
+    return sum(
+        count * math.log(max(q, 1e-300))
+        for count, q in ((stable_ones, p), (stable_zeros, 1 - p), (ones, p + slack), (zeros, 1 - p - slack))
+        if count
+    )
+
+
+def _ratio(count: int, p: float) -> float:
+    return count / max(p, 1e-300) if count else 0.0

@@ -1,0 +1,108 @@
+"""Canary settings: steps of traffic, minimum of requests, deadline, tolerances and error probability, with defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from headrace.core.checks import check_count, check_fraction, check_positive, check_word
+from headrace.core.errors import UsageError
+
+AtDeadline = Literal["roll back", "stay"]
+
+
+@dataclass(frozen=True)
+class CanarySettings:
+    """Settings of a canary.
+
+    Args:
+        steps: the canary's traffic in percent, 1 to 99, ascending; after the last step it is promoted.
+        minimum_requests: of the canary at each step, and of the stable version as well, before the next step.
+        minimum_step_s: minimum duration of a step, in seconds.
+        deadline_s: from staging to the decision, in seconds.
+        at_deadline: "roll back", or "stay", which leaves the traffic as it is until a person decides.
+        false_rollback: maximum probability, in (0, 0.5], that a canary no worse than the stable version is ever
+            rolled back because of its evidence, however often that is checked.
+        maximum_error_rate: of the canary at a step, in [0, 1]: above, it is not promoted, whatever the stable
+            version's errors.
+        latency_tolerance: factor, 1 or more, by which the canary may be slower; rounded up to a latency edge.
+        latency_slack: fraction of requests, in [0, 1), that may be slower still: a pause of the process, say.
+        minimum_replayed: number of logged requests that both versions scored, before promotion.
+        maximum_differing: fraction of replayed rows, in (0, 1], whose predictions may differ; None for any.
+        minimum_labelled: number of labelled rows that both versions scored, before promotion.
+        loss_tolerance: mean by which the canary's loss per labelled row may be greater, in [0, 1).
+
+    Raises:
+        UsageError: a value is not in its range.
+    """
+
+    steps: tuple[int, ...] = (10, 50)
+    minimum_requests: int = 2000
+    minimum_step_s: float = 60.0
+    deadline_s: float = 3600.0
+    at_deadline: AtDeadline = "roll back"
+    false_rollback: float = 0.01
+    maximum_error_rate: float = 0.05
+    latency_tolerance: float = 1.25
+    latency_slack: float = 0.02
+    minimum_replayed: int = 0
+    maximum_differing: float | None = None
+    minimum_labelled: int = 0
+    loss_tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = "CanarySettings"
+        for percent in self.steps:
+            check_count(percent, "a step of the canary", minimum=1, maximum=99, where=where)
+        if not self.steps or list(self.steps) != sorted(set(self.steps)):
+            raise UsageError(
+                "the steps of the canary are wrong",
+                where=where,
+                expected="one or more percentages from 1 to 99, each greater than the one before",
+                received=repr(self.steps),
+            )
+        check_count(self.minimum_requests, "minimum_requests", where=where)
+        check_count(self.minimum_replayed, "minimum_replayed", minimum=0, where=where)
+        check_count(self.minimum_labelled, "minimum_labelled", minimum=0, where=where)
+        if self.minimum_step_s != 0:
+            check_positive(self.minimum_step_s, "minimum_step_s", where=where)
+        check_positive(self.deadline_s, "deadline_s", where=where)
+        check_word(self.at_deadline, "at_deadline", ("roll back", "stay"), where=where)
+        check_fraction(self.maximum_error_rate, "maximum_error_rate", where=where)
+        if self.maximum_differing is not None:
+            check_fraction(self.maximum_differing, "maximum_differing", where=where)
+            check_positive(self.maximum_differing, "maximum_differing", where=where)
+        check_fraction(self.loss_tolerance, "loss_tolerance", where=where)
+        check_positive(self.false_rollback, "false_rollback", where=where)
+        check_positive(self.latency_tolerance, "latency_tolerance", where=where)
+        _check_range(self.false_rollback <= 0.5, "false_rollback", "at most 0.5", self.false_rollback)
+        _check_range(self.latency_tolerance >= 1, "latency_tolerance", "1 or more", self.latency_tolerance)
+        check_fraction(self.latency_slack, "latency_slack", where=where)
+        _check_range(self.latency_slack < 1, "latency_slack", "less than 1", self.latency_slack)
+        _check_range(self.loss_tolerance < 1, "loss_tolerance", "less than 1", self.loss_tolerance)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings by name."""
+        return {**asdict(self), "steps": list(self.steps)}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> CanarySettings:
+        """The settings of `to_json`; a setting that is missing has its default.
+
+        Raises:
+            UsageError: a value is not in its range.
+            ValueError: an unknown setting.
+        """
+        unknown = set(content) - {field.name for field in fields(CanarySettings)}
+        if unknown:
+            raise ValueError(f"unknown settings {', '.join(sorted(unknown))}")
+        given = dict(content)
+        if "steps" in given:
+            given["steps"] = tuple(given["steps"])
+        return CanarySettings(**given)
+
+
+def _check_range(valid: bool, name: str, expected: str, received: float) -> None:
+    if not valid:
+        raise UsageError(f"{name} is wrong", where="CanarySettings", expected=expected, received=repr(received))

@@ -1,0 +1,101 @@
+"""Intent of a change: written into the endpoint's state before the first effect, and settled after the last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.rollout import Rollout
+from headrace.components.deploy.state import EndpointState, Pending
+from headrace.core.errors import GateRefused, PlatformError
+
+
+def begin(
+    folder: EndpointFolder,
+    state: EndpointState,
+    version: str,
+    registry: str,
+    usable: bool,
+    intent: Pending,
+    rollout: Rollout | None = None,
+) -> EndpointState:
+    """Writes the intent to deploy or promote a version; the endpoint's lock is held.
+
+    Args:
+        folder: of the endpoint.
+        state: that was read under the lock.
+        version: that gets the traffic.
+        registry: of the version; "" if unknown.
+        usable: whether the registry has the version, and does not mark it as bad.
+        intent: to write.
+        rollout: where the version is to be tried first; it stands in the state with the intent.
+
+    Raises:
+        GateRefused: the version is marked as bad.
+        PlatformError: a rollback is not finished.
+    """
+    tried = intent.action == "promote" or rollout is not None
+    refuse_unfinished(folder, state, version if tried else "")
+    before = state
+    if version in state.bad:
+        if not usable:
+            mark = state.bad[version]
+            raise GateRefused(
+                "the version is marked as bad",
+                where=f"{folder.uri}, version {version}",
+                received=f"marked by {mark.who}, {mark.at}{f': {mark.why}' if mark.why else ''}",
+                fix=f"Deploy another version. If this one is good after all: headrace endpoint promote {folder.uri} "
+                f"{version} --restore",
+            )
+        # Somebody restored it in the registry since.
+        state = state.restored(version)
+    begun = state.begun(intent) if rollout is None else state.staged(intent, rollout)
+    state = replace(begun, registry=registry or state.registry)
+    folder.write(state, before)
+    return state
+
+
+def refuse_unfinished(folder: EndpointFolder, state: EndpointState, version: str) -> None:
+    """Refuses a change of the traffic while a rollback is not finished, or another version is tried.
+
+    Args:
+        folder: of the endpoint.
+        state: of the endpoint.
+        version: the canary, which may be changed; "" for none.
+
+    Raises:
+        PlatformError: a rollback is not finished, or a canary of another version is under way.
+    """
+    pending = state.pending
+    if pending is not None and pending.action == "rollback":
+        raise PlatformError(
+            "a rollback of the endpoint is not finished",
+            where=folder.uri,
+            received=f"from {pending.bad} to {pending.version}, begun by {pending.who}, {pending.at}",
+            fix=f"Finish it: headrace rollback {folder.uri}",
+        )
+    if state.rollout is not None and state.canary != version:
+        canary = state.rollout.canary
+        raise PlatformError(
+            "a canary of the endpoint is under way",
+            where=folder.uri,
+            received=f"{canary.canary} with {canary.percent} % of the traffic, by {canary.who}, since "
+            f"{canary.at.isoformat(timespec='seconds')}",
+            fix=f"Wait for its end; or end it: headrace endpoint promote {folder.uri} {canary.canary}, or headrace "
+            f"rollback {folder.uri}",
+        )
+
+
+def give_up(folder: EndpointFolder, version: str, *, remove: bool = True) -> None:
+    """Settles a deployment that failed; its copy of the Model may be at fault, so the next one publishes it again."""
+    state = folder.read()
+    if remove and (state is None or version not in (state.previous, *state.traffic)):
+        folder.remove(version)
+    if state is None:
+        return
+    after = state.settled("deploy").settled("promote")
+    if state.canary == version and version not in state.traffic:
+        # It was staged, and had no traffic yet.
+        after = replace(after, rollout=None)
+    if after != state:
+        folder.write(after, state)

@@ -1,0 +1,64 @@
+"""Rollback plan: where an endpoint returns to, and which version it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.registry.state import Origin
+from headrace.core.errors import GateRefused, UsageError
+
+
+def rollback_plan(
+    state: EndpointState,
+    by: Origin,
+    *,
+    where: str,
+    to: str | None = None,
+    predictions: str = "",
+    unusable: Collection[str] = (),
+) -> Pending | None:
+    """What a rollback is to do: finish a begun one, leave a canary, or return to the version before.
+
+    Args:
+        state: of the endpoint.
+        by: origin of the rollback.
+        where: the endpoint, for messages.
+        to: the version to return to; None for the one before.
+        predictions: the folder of published predictions to set back too; "" for none.
+        unusable: versions that the registry marks as bad, or archived.
+
+    Returns:
+        The intent; None where it is done already: a second press of the button changes nothing.
+
+    Raises:
+        UsageError: there is no version before.
+        GateRefused: `to` is marked as bad.
+    """
+    begun = state.pending if state.pending is not None and state.pending.action == "rollback" else None
+    if begun is not None:
+        return replace(begun, version=to or begun.version, predictions=predictions or begun.predictions)
+    canary = state.canary
+    last = state.history[-1].action if state.history else ""
+    alone = canary is None and dict(state.traffic) == {state.live: 100}
+    if alone and (to == state.live or (to is None and last == "rollback")):
+        return None
+    if to is not None and to in state.bad:
+        mark = state.bad[to]
+        raise GateRefused(
+            "the version to return to is marked as bad",
+            where=f"{where}, version {to}",
+            received=f"marked by {mark.who}, {mark.at}{f': {mark.why}' if mark.why else ''}",
+            fix="Return to another version, or restore this one: headrace endpoint promote --restore",
+        )
+    target = to or (state.live if canary is not None else state.before(unusable))
+    if target is None:
+        raise UsageError(
+            "there is no previous version to roll back to",
+            where=where,
+            expected="a version that was live before and is not marked as bad, or --to VERSION",
+            received=f"{state.live} is the first version" if len(state.history) < 2 else f"{state.live} alone",
+        )
+    bad = canary if canary is not None and canary != target else state.live
+    return Pending("rollback", target, bad, predictions, by.who, by.at, by.why)

@@ -1,0 +1,49 @@
+"""Rollout: a canary under way in the state of its endpoint, with the evidence so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.components.deploy.canary.evidence import Evidence, VersionTraffic
+from headrace.components.deploy.canary.state import CanaryState
+from headrace.core.errors import DataError, UserError
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A canary and what decides about it.
+
+    Attributes:
+        canary: its state.
+        evidence: the steps before the present one.
+        baseline: by version, the router's counts when the present step began.
+    """
+
+    canary: CanaryState
+    evidence: Evidence
+    baseline: Mapping[str, VersionTraffic] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The rollout as a JSON object."""
+        baseline = {version: one.to_json() for version, one in self.baseline.items()}
+        return {"canary": self.canary.to_json(), "evidence": self.evidence.to_json(), "baseline": baseline}
+
+    @staticmethod
+    def from_json(content: Any, where: str) -> Rollout:
+        """The rollout of `to_json`.
+
+        Args:
+            content: the JSON object.
+            where: its file, for messages.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        try:
+            baseline = {str(version): VersionTraffic.from_json(one) for version, one in content["baseline"].items()}
+            canary, evidence = content["canary"], content["evidence"]
+        except (KeyError, TypeError, AttributeError, UserError) as error:
+            raise DataError("the canary in endpoint.json is damaged", where=where, received=repr(error)) from error
+        return Rollout(CanaryState.from_json(canary, where), Evidence.from_json(evidence, where), baseline)

@@ -1,0 +1,247 @@
+"""Endpoint state: versions, traffic, marks and the history, as one value that each step replaces.
+
+The functions here are pure. Traffic is whole percentages that sum to 100. Every change has an epoch, one more than that
+of the change before it, who made it, when, and why. What takes several steps, a deployment or a rollback, is written
+as `pending` before its first effect: a killed one is found there, and the same command finishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from headrace.components.deploy.rollout import Rollout
+from headrace.components.registry.state import Origin
+from headrace.components.registry.version_name import check_version
+from headrace.core.errors import DataError
+from headrace.core.rules.mode import Mode
+
+Action = Literal["deploy", "canary", "withdraw", "promote", "rollback"]
+
+FORMAT = 2
+# Length of the history; older versions are in the registry.
+_HISTORY = 100
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the traffic.
+
+    Attributes:
+        version: the version that it is about.
+        action: deploy, canary, withdraw (a canary without enough evidence), promote or rollback.
+        at: time, ISO 8601 in UTC.
+        who: a user and a machine, or an account; "" for a change before format 2.
+        why: in words; "" if not given.
+        epoch: its number, from 1.
+        traffic: percentage by version after it.
+    """
+
+    version: str
+    action: str
+    at: str
+    who: str = ""
+    why: str = ""
+    epoch: int = 0
+    traffic: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Why a version must not go live again.
+
+    Attributes:
+        who, at, why: as of `Origin`.
+    """
+
+    who: str
+    at: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A deployment, a promotion or a rollback whose steps are not all done.
+
+    Attributes:
+        action: deploy, promote or rollback.
+        version: the version that gets the traffic.
+        bad: the version that a rollback takes it from; "" for the others.
+        predictions: the folder of published predictions that a rollback sets back too; "" for none.
+        who, at, why: as of `Origin`.
+    """
+
+    action: Literal["deploy", "promote", "rollback"]
+    version: str
+    bad: str = ""
+    predictions: str = ""
+    who: str = ""
+    at: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """Content of endpoint.json.
+
+    Attributes:
+        name: the model's name in URLs.
+        live: the version that is served.
+        previous: the version that a rollback goes to.
+        history: the last 100 changes, latest last.
+        rules: mode of the Model's rules in the server, which a rollback keeps.
+        traffic: percentage of the requests by version.
+        epoch: number of the last change of the traffic.
+        registry: the registry that the versions come from; "" if unknown.
+        bad: versions that must not go live again.
+        pending: a deployment or a rollback under way, or one that was killed.
+        rollout: a canary under way; None for none.
+        port: of the router of a local endpoint, for its life; 0 before it has one, and for other endpoints.
+        stopped: whether a local endpoint was stopped.
+
+    Raises:
+        DataError: the traffic is not whole percentages that sum to 100, or the live version has none.
+    """
+
+    name: str
+    live: str
+    previous: str | None
+    history: tuple[Change, ...] = ()
+    rules: Mode = "enforce"
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    epoch: int = 0
+    registry: str = ""
+    bad: Mapping[str, Mark] = field(default_factory=dict)
+    pending: Pending | None = None
+    rollout: Rollout | None = None
+    port: int = 0
+    stopped: bool = False
+
+    @property
+    def canary(self) -> str | None:
+        """The version that is tried, with or without traffic yet; None for none."""
+        return None if self.rollout is None else self.rollout.canary.canary
+
+    @property
+    def url(self) -> str | None:
+        """The address of a local endpoint's router; None before it has one."""
+        return f"http://127.0.0.1:{self.port}" if self.port else None
+
+    def __post_init__(self) -> None:
+        if not self.traffic:
+            object.__setattr__(self, "traffic", {self.live: 100})
+        whole = all(isinstance(p, int) and not isinstance(p, bool) and 0 < p <= 100 for p in self.traffic.values())
+        if not whole or sum(self.traffic.values()) != 100 or self.live not in self.traffic:
+            raise DataError(
+                "the traffic of the endpoint is not valid",
+                where=self.name,
+                expected=f"whole percentages that sum to 100, some of them for {self.live}",
+                received=str(dict(self.traffic)),
+            )
+
+    def switched(self, version: str, action: Action, by: Origin, *, previous: str | None) -> EndpointState:
+        """The state after all traffic went to `version`; a deployment or a rollback to it is done, or becomes so."""
+        after = self._shifted({version: 100}, version, action, by, live=version, previous=previous, rollout=None)
+        return after.settled("deploy")
+
+    def staged(self, pending: Pending, rollout: Rollout) -> EndpointState:
+        """The state with a canary that gets no traffic yet."""
+        return replace(self, pending=pending, rollout=rollout)
+
+    def widened(self, rollout: Rollout, by: Origin) -> EndpointState:
+        """The state after the canary got a step of the traffic."""
+        canary = rollout.canary
+        after = self._shifted(dict(canary.traffic), canary.canary, "canary", by, rollout=rollout)
+        return after.settled("deploy")
+
+    def withdrawn(self, by: Origin) -> EndpointState:
+        """The state after the live version got the canary's traffic back, without a mark on the canary."""
+        if self.canary is None:
+            return self
+        after = self._shifted({self.live: 100}, self.canary, "withdraw", by, rollout=None)
+        return after.settled("deploy")
+
+    def _shifted(
+        self, traffic: Mapping[str, int], version: str, action: Action, by: Origin, **fields: Any
+    ) -> EndpointState:
+        change = Change(version, action, by.at, by.who, by.why, self.epoch + 1, traffic)
+        history = (*self.history, change)[-_HISTORY:]
+        return replace(self, traffic=traffic, epoch=change.epoch, history=history, **fields)
+
+    def begun(self, pending: Pending) -> EndpointState:
+        """The state with an intent, before its first effect. A rollback marks the version that it leaves as bad."""
+        if pending.action != "rollback":
+            return replace(self, pending=pending)
+        return replace(self, pending=pending).marked_bad(pending.bad, Origin(pending.who, pending.at, pending.why))
+
+    def settled(self, action: Literal["deploy", "promote", "rollback"]) -> EndpointState:
+        """The state after the last step of an action; a pending one of another kind stays."""
+        return self if self.pending is None or self.pending.action != action else replace(self, pending=None)
+
+    def marked_bad(self, version: str, by: Origin) -> EndpointState:
+        """The state in which `version` must not go live again; a mark that is there stays, and `previous` does not
+        name the version."""
+        bad = {**self.bad, version: self.bad.get(version, Mark(by.who, by.at, by.why))}
+        return replace(self, bad=bad, previous=None if self.previous == version else self.previous)
+
+    def restored(self, version: str) -> EndpointState:
+        """The state without the mark of a version."""
+        return replace(self, bad={name: mark for name, mark in self.bad.items() if name != version})
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of endpoint.json."""
+        rollout = None if self.rollout is None else self.rollout.to_json()
+        return {"format": FORMAT, **asdict(replace(self, rollout=None)), "rollout": rollout, "url": self.url}
+
+    def before(self, unusable: Collection[str] = ()) -> str | None:
+        """The version that a rollback goes to: `previous`, or the last one in the history that is not bad.
+
+        Args:
+            unusable: versions that the registry marks as bad, or archived.
+        """
+        barred = {self.live, *self.bad, *unusable}
+        if self.previous is not None and self.previous not in barred:
+            return self.previous
+        return next((c.version for c in reversed(self.history) if c.version not in barred), None)
+
+
+def state_of(content: Any, where: str) -> EndpointState:
+    """The state in endpoint.json, also of format 1, which had no traffic, epochs or registry.
+
+    Args:
+        content: of the file.
+        where: its URI, for messages.
+
+    Raises:
+        DataError: the file is damaged, or of a later format.
+    """
+    try:
+        if content.get("format", 1) not in (1, FORMAT):
+            raise DataError(
+                "endpoint.json is of another format",
+                where=where,
+                expected=f"format 1 or {FORMAT}",
+                received=repr(content["format"]),
+                fix="Use the release of headrace that wrote it, or a later one",
+            )
+        live = check_version(content["live"], where, DataError)
+        history = tuple(Change(**change) for change in content["history"])
+        pending = content.get("pending")
+        return EndpointState(
+            name=content["name"],
+            live=live,
+            previous=content["previous"],
+            history=history,
+            rules=content.get("rules", "enforce"),
+            traffic=content.get("traffic", {live: 100}),
+            epoch=content.get("epoch", len(history)),
+            registry=content.get("registry", ""),
+            bad={version: Mark(**mark) for version, mark in content.get("bad", {}).items()},
+            pending=None if pending is None else Pending(**pending),
+            rollout=None if content.get("rollout") is None else Rollout.from_json(content["rollout"], where),
+            port=content.get("port", 0),
+            stopped=content.get("stopped", False),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError("endpoint.json is damaged", where=where, received=repr(error)) from error

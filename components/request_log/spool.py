@@ -1,0 +1,169 @@
+"""Request log spool: lines in files that are complete once they have their final name, bounded in size and age.
+
+A writer holds the lock of its unfinished file, whose name begins with a dot. The next writer in the folder finds those
+whose writer has died, cuts an unfinished last line off, and gives them their final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+
+from headrace.components.request_log.batch import LoggedBatch
+from headrace.components.request_log.config import RequestLogConfig
+from headrace.core import storage
+
+SPOOLED = ".jsonl"
+CONVERTED = ".parquet"
+_PREFIX = "requests-"
+
+
+class Spool:
+    """Writes lines to files of a folder; for one thread.
+
+    Args:
+        config: of the request log.
+        clock: returns the time in seconds since the epoch.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+
+    def __init__(self, config: RequestLogConfig, clock: Callable[[], float] = time.time) -> None:
+        self._config = config
+        self._clock = clock
+        self._folder = storage.local_path(config.folder)
+        self._file: FileIO | None = None
+        self._path = self._folder
+        self._began = 0.0
+        self._size = 0
+        self._number = 0
+        with storage.writing(config.folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            recover(self._folder)
+            prune(config, clock())
+
+    def write(self, line: bytes) -> None:
+        """Appends a line, and completes the file if it is now large enough.
+
+        Raises:
+            OSError: the disk is full, or the folder was removed.
+        """
+        if self._file is None:
+            self._open()
+        assert self._file is not None
+        try:
+            # Without a buffer, so that a full disk is seen with the line that it cannot hold.
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+                self.rotate()
+            self._file = None
+            raise
+        self._size += len(line)
+        if self._size >= self._config.file_bytes:
+            self.rotate()
+
+    def rotate_old(self) -> None:
+        """Completes the file if it is old enough."""
+        if self._file is not None and self._clock() - self._began >= self._config.file_s:
+            self.rotate()
+
+    def rotate(self) -> None:
+        """Completes the file, if there is one, and removes the oldest complete ones beyond the bounds."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        with file:
+            self._path.rename(_final(self._path))
+        prune(self._config, self._clock())
+
+    def _open(self) -> None:
+        self._began, self._size = self._clock(), 0
+        self._number += 1
+        at = datetime.fromtimestamp(self._began, UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        # The name sorts by time; processes of several machines may write to one folder.
+        name = f"{_PREFIX}{at}-{os.uname().nodename}-{os.getpid()}-{self._number}{SPOOLED}"
+        self._path = self._folder / f".{name}"
+        file = self._path.open("xb", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file = file
+
+
+def complete_files(folder: Path) -> list[Path]:
+    """The complete files of a request log, spooled and converted, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.name.startswith(_PREFIX))
+    return sorted(path for path in found if path.suffix in (SPOOLED, CONVERTED))
+
+
+def read_spooled(path: Path) -> Iterator[LoggedBatch]:
+    """The batches of a complete spooled file.
+
+    Raises:
+        DataError: a line is damaged.
+        FileNotFoundError: the file was removed.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            yield LoggedBatch.from_line(line, f"{path}, line {number}")
+
+
+def converted_name(path: Path, number: int) -> Path:
+    """The Parquet file of a part of a spooled file."""
+    return path.with_name(f"{path.name.removesuffix(SPOOLED)}.{number}{CONVERTED}")
+
+
+def spooled_name(path: Path) -> Path:
+    """The spooled file that a Parquet file was converted from."""
+    return path.with_name(path.name.removesuffix(CONVERTED).rpartition(".")[0] + SPOOLED)
+
+
+def prune(config: RequestLogConfig, now: float) -> None:
+    """Removes complete files that are too old, and the oldest of those that are too large together.
+
+    Args:
+        config: with the bounds.
+        now: in seconds since the epoch.
+    """
+    total = 0
+    for path in reversed(complete_files(storage.local_path(config.folder))):
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            # Another process removed or converted it.
+            continue
+        total += facts.st_size
+        if total > config.folder_bytes or now - facts.st_mtime > config.maximum_age_s:
+            path.unlink(missing_ok=True)
+
+
+def recover(folder: Path) -> None:
+    """Completes the files of writers that have died."""
+    for path in folder.glob(f".{_PREFIX}*{SPOOLED}"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have completed it since the folder was listed.
+            if not path.exists():
+                continue
+            content = file.read()
+            end = content.rfind(b"\n") + 1
+            file.truncate(end)
+            if end:
+                path.rename(_final(path))
+            else:
+                path.unlink()
+
+
+def _final(path: Path) -> Path:
+    return path.with_name(path.name.removeprefix("."))

@@ -1,0 +1,1 @@
+"""Rollback of an endpoint: traffic, the aliases of its registry, and published predictions."""

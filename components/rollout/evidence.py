@@ -1,0 +1,50 @@
+"""Evidence of a rollout: the router's counts by version, as the canary's decision reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
+from headrace.components.deploy.canary.replay import Replayed
+from headrace.components.deploy.local.router.counts import BOUNDS
+from headrace.components.deploy.rollout import Rollout
+
+
+def first_evidence() -> Evidence:
+    """The evidence of a canary that had no traffic yet, with the router's latency edges."""
+    return Evidence(edges=BOUNDS)
+
+
+def counts_of(report: Mapping[str, Any], *versions: str) -> dict[str, VersionTraffic]:
+    """The counts of some versions in a router's report; none of a version that had no request."""
+    counts = {}
+    for version in versions:
+        one = report["versions"].get(version)
+        if one is None:
+            counts[version] = VersionTraffic()
+        else:
+            counts[version] = VersionTraffic(
+                one["requests"], one["errors"], tuple(one["latency_s"]["counts"]), one["responses"]["4xx"]
+            )
+    return counts
+
+
+def evidence_of(rollout: Rollout, report: Mapping[str, Any], replayed: Replayed | None = None) -> Evidence:
+    """All evidence about a canary: its earlier steps, the present one from a router's report, and what was replayed.
+
+    Args:
+        rollout: the canary, with the counts at the beginning of the present step.
+        report: of the router.
+        replayed: logged requests that both versions scored; None for none.
+    """
+    canary, evidence = rollout.canary, rollout.evidence
+    if canary.stage == "canary":
+        now = counts_of(report, canary.stable, canary.canary)
+        since = {version: one.since(rollout.baseline.get(version, VersionTraffic())) for version, one in now.items()}
+        step = Step(canary.epoch, canary.percent, since[canary.stable], since[canary.canary])
+        evidence = evidence.with_step(step)
+    if replayed is not None:
+        evidence = replace(evidence, replay=replayed.replay, losses=replayed.losses)
+    return evidence

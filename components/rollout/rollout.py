@@ -1,0 +1,297 @@
+"""Rollout of a version on a local endpoint: a canary that is watched until it is promoted or goes back, by itself.
+
+The state machine and the decision are those of `components/deploy/canary`; here its decisions get effects. Each step is
+one compare-and-set of endpoint.json, which the router follows. A killed rollout is resumed by the same command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from headrace.components.deploy import registries
+from headrace.components.deploy.canary.decide import decide
+from headrace.components.deploy.canary.replay import Replayed
+from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.canary.state import CanaryState, Decision, stage
+from headrace.components.deploy.local import control, operate
+from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
+from headrace.components.deploy.local.intent import begin, give_up
+from headrace.components.deploy.local.local_endpoint import LocalEndpoint
+from headrace.components.deploy.local.publisher import DeployConfig, deploy, publish
+from headrace.components.deploy.local.switch import Switch
+from headrace.components.deploy.rollout import Rollout
+from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.registry.origin import Clock, origin, this_user, utc_now
+from headrace.components.registry.record import model_version
+from headrace.components.rollback.rollback import rollback
+from headrace.components.rollout.evidence import counts_of, evidence_of, first_evidence
+from headrace.core.artifacts.kinds import ENDPOINT
+from headrace.core.artifacts.registered import verify
+from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UsageError
+from headrace.core.progress import Progress, silent
+from headrace.core.storage.lock import locked
+from headrace.core.storage.output_check import check_output
+
+Outcome = Literal["promoted", "rolled back", "withdrawn", "live"]
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """Options of a rollout.
+
+    Args:
+        deploy: of the deployment.
+        settings: of the canary.
+        poll_s: seconds between two looks at the evidence.
+    """
+
+    deploy: DeployConfig
+    settings: CanarySettings = field(default_factory=CanarySettings)
+    poll_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """Result of a rollout.
+
+    Attributes:
+        version: that was tried.
+        outcome: promoted; rolled back, on evidence, and marked as bad; withdrawn, without enough evidence at the
+            deadline; or live, where it had all traffic already or the endpoint had no version to compare it with.
+        live: the version that has all traffic.
+        url: of the endpoint.
+        reasons: sentences, the deciding one first.
+    """
+
+    version: str
+    outcome: Outcome
+    live: str
+    url: str
+    reasons: tuple[str, ...]
+
+
+def roll_out(
+    config: RolloutConfig,
+    report: Progress = silent,
+    *,
+    replayed: Callable[[], Replayed] | None = None,
+    now: Clock = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+) -> RolloutResult:
+    """Tries a Model on a part of the traffic, and watches it until it is promoted or goes back.
+
+    Args:
+        config: of the rollout.
+        report: receives progress.
+        replayed: scores logged requests with both versions, and returns all of it so far; None for no replay.
+        now: the time.
+        sleep: waits for seconds.
+
+    Raises:
+        UsageError: as of `deploy`, or the endpoint was stopped.
+        GateRefused: the version is marked as bad.
+        DataError: the Model is damaged.
+        PlatformError: as of `deploy`; another process watches a canary of the endpoint, or another version is tried.
+    """
+    options = config.deploy
+    check_output(options.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": options.model})
+    version = model_version(options.model)
+    folder = EndpointFolder(options.endpoint)
+    state = folder.read() if folder.path.is_dir() else None
+    if state is None:
+        result = deploy(options, report)
+        return RolloutResult(version, "live", version, result.url, ("The endpoint had no version to compare it with.",))
+    with locked(options.endpoint, timeout_s=0, name=WATCH_LOCK):
+        ended = _ended_before(config, folder, version, report)
+        if ended is not None:
+            return ended
+        _stage(config, folder, version, report, now)
+        return _Watch(config, folder, version, report, replayed, now, sleep).run()
+
+
+def _ended_before(
+    config: RolloutConfig, folder: EndpointFolder, version: str, report: Progress
+) -> RolloutResult | None:
+    """The result of a rollout that was killed after its decision, once its last steps are done; None for others."""
+    state = folder.existing()
+    pending = state.pending
+    if pending is not None and pending.action == "rollback" and pending.bad == version:
+        rollback(LocalEndpoint(folder.uri), report)
+        return _result(folder, version, "rolled back", (pending.why,))
+    if pending is not None and pending.action == "promote" and pending.version == version:
+        operate.promote(folder.uri, version, report, why=pending.why)
+        return _result(folder, version, "promoted", (pending.why,))
+    if state.live == version and state.canary is None:
+        result = deploy(config.deploy, report)
+        return RolloutResult(version, "live", version, result.url, (f"{version} has all traffic.",))
+    return None
+
+
+def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: Progress, now: Clock) -> None:
+    """Stages the canary: its process runs and has answered its golden rows. One with traffic is left as it is."""
+    options, by = config.deploy, origin(config.deploy.why)
+    registry = options.registry or registries.registry_of(options.model)
+    usable = registries.refuse_bad(registry, version)
+    verify(options.model)
+    with locked(options.endpoint, timeout_s=options.lock_timeout_s) as lock:
+        state = folder.existing()
+        _check_unchanged(options, state)
+        if state.canary == version and version in state.traffic:
+            return
+        if state.canary == version and state.rollout is not None:
+            rollout = state.rollout
+        else:
+            canary = stage(state.live, version, config.settings, by.who, options.why, now(), epoch=state.epoch + 1)
+            rollout = Rollout(canary, first_evidence())
+        state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)), rollout)
+        publish(folder, options.model, version, state, report)
+        try:
+            switch = Switch(folder, lock, options.start_timeout_s, report, state.rules)
+            switch.prepare(version, state.name, state)
+            control.ensure(folder, state.port, lambda: report("waiting for the router"))
+        except HeadraceError:
+            give_up(folder, version)
+            raise
+        if usable:
+            registries.challenge(state.registry, version, options.why)
+
+
+def _check_unchanged(options: DeployConfig, state: EndpointState) -> None:
+    for name, given, there in (
+        ("the name", options.name or state.name, state.name),
+        ("the rules", options.rules, state.rules),
+        ("the port", options.port or state.port, state.port),
+    ):
+        if given != there:
+            raise UsageError(
+                f"a canary cannot change {name} of the endpoint", where=options.endpoint, expected=str(there),
+                received=str(given),
+            )  # fmt: skip
+    if state.stopped or not state.port:
+        raise UsageError(
+            "the endpoint does not run", where=options.endpoint, fix=f"headrace endpoint start {options.endpoint}"
+        )
+
+
+class _Watch:
+    """Looks at the evidence again and again, and carries the decisions out."""
+
+    def __init__(
+        self,
+        config: RolloutConfig,
+        folder: EndpointFolder,
+        version: str,
+        report: Progress,
+        replayed: Callable[[], Replayed] | None,
+        now: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._version = version
+        self._report = report
+        self._replayed = replayed
+        self._now = now
+        self._sleep = sleep
+
+    def run(self) -> RolloutResult:
+        """Watches until the end."""
+        while True:
+            state = self._folder.existing()
+            if state.rollout is None or state.canary != self._version:
+                outcome: Outcome = "promoted" if state.live == self._version else "rolled back"
+                return _result(self._folder, self._version, outcome, ("Somebody else decided.",))
+            if state.stopped:
+                raise UsageError("the endpoint was stopped while a canary is under way", where=self._folder.uri)
+            router = self._router(state)
+            if router is not None:
+                done = self._act(state.rollout, router)
+                if done is not None:
+                    return done
+            self._sleep(self._config.poll_s)
+
+    def _router(self, state: EndpointState) -> Mapping[str, Any] | None:
+        """The router's report; a router that died is started again."""
+        found = control.report_at(self._folder, state.port)
+        if found is None:
+            with locked(self._folder.uri, timeout_s=self._config.deploy.lock_timeout_s):
+                control.ensure(self._folder, state.port, lambda: self._report("waiting for the router"))
+        return found
+
+    def _act(self, rollout: Rollout, router: Mapping[str, Any]) -> RolloutResult | None:
+        """Decides and carries the decision out; returns the result at the end."""
+        canary, now = rollout.canary, self._now()
+        evidence = evidence_of(rollout, router, self._replayed() if self._replayed is not None else None)
+        decision = decide(canary, evidence, now)
+        reasons = " ".join(decision.reasons)
+        if decision.action == "stay":
+            self._report(f"{canary.percent} % of the traffic: {decision.reasons[0]}")
+        elif decision.action == "widen":
+            self._report(f"widening to {decision.percent} % of the traffic")
+            baseline = counts_of(router, canary.stable, canary.canary)
+            self._widen(rollout, Rollout(canary.after(decision, this_user(), now), evidence, baseline), decision)
+        elif decision.action == "promote":
+            self._report("promoting")
+            operate.promote(self._folder.uri, self._version, self._report, why=reasons)
+            return _result(self._folder, self._version, "promoted", decision.reasons)
+        elif _is_worse(canary, evidence_decides=lambda late: decide(late, evidence, now)):
+            self._report("rolling back")
+            rollback(LocalEndpoint(self._folder.uri), self._report, why=reasons)
+            return _result(self._folder, self._version, "rolled back", decision.reasons)
+        else:
+            self._report("withdrawing")
+            self._withdraw(rollout, reasons)
+            return _result(self._folder, self._version, "withdrawn", decision.reasons)
+        return None
+
+    def _widen(self, before: Rollout, after: Rollout, decision: Decision) -> None:
+        with locked(self._folder.uri, timeout_s=self._config.deploy.lock_timeout_s) as lock:
+            state = self._folder.existing()
+            if state.rollout != before:
+                return
+            wider = state.widened(after, origin(" ".join(decision.reasons)))
+            self._folder.write(wider, state)
+            switch = Switch(self._folder, lock, self._config.deploy.start_timeout_s, self._report, state.rules)
+            switch.wait(wider, self._version)
+
+    def _withdraw(self, before: Rollout, why: str) -> None:
+        with locked(self._folder.uri, timeout_s=self._config.deploy.lock_timeout_s):
+            state = self._folder.existing()
+            if state.rollout == before:
+                self._folder.write(state.withdrawn(origin(why)), state)
+
+
+def _is_worse(canary: CanaryState, evidence_decides: Callable[[CanaryState], Decision]) -> bool:
+    """Whether a decision to roll back is by evidence, which the deadline alone is not."""
+    later = replace(canary, deadline=datetime.max.replace(tzinfo=canary.deadline.tzinfo) - timedelta(days=1))
+    return evidence_decides(later).action == "roll back"
+
+
+def _result(folder: EndpointFolder, version: str, outcome: Outcome, reasons: tuple[str, ...]) -> RolloutResult:
+    state = folder.existing()
+    return RolloutResult(version, outcome, state.live, str(state.url), reasons)
+
+
+def raise_for(result: RolloutResult, endpoint: str) -> None:
+    """Raises the error of a rollout that did not end with the version live.
+
+    Raises:
+        GateRefused: it was rolled back.
+        PlatformError: it had too little traffic before its deadline.
+    """
+    received = " ".join(result.reasons)
+    if result.outcome == "rolled back":
+        raise GateRefused(
+            f"the canary was rolled back, and {result.live} has all traffic", where=endpoint, received=received
+        )
+    if result.outcome == "withdrawn":
+        raise PlatformError(
+            f"the canary was withdrawn, and {result.live} has all traffic",
+            where=endpoint,
+            received=received,
+            fix="Try again with more traffic, a later deadline (--watch) or a smaller --minimum-requests",
+        )

@@ -1,0 +1,172 @@
+"""Spool: complete files alone have a final name, within bounds, also after a kill and on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.components.request_log.batch import LoggedBatch
+from headrace.components.request_log.config import RequestLogConfig
+from headrace.components.request_log.parquet import convert
+from headrace.components.request_log.read import read_batches
+from headrace.components.request_log.spool import Spool, complete_files, recover
+from headrace.core.errors import DataError, UnreadableFile, UsageError
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def batch(value: float, version: str = "v1", time: float = 1.0) -> LoggedBatch:
+    return LoggedBatch({"x": np.array([value])}, {"p": np.array([2 * value])}, version, time)
+
+
+def values(folder: Path, **selected: object) -> list[float]:
+    return [float(each.columns["x"][0]) for each in read_batches(str(folder), **selected)]  # type: ignore[arg-type]
+
+
+def test_a_file_is_complete_by_size_by_age_and_at_the_end(tmp_path: Path) -> None:
+    clock, line = Clock(), batch(1.0).to_line()
+    spool = Spool(RequestLogConfig(str(tmp_path / "log"), file_bytes=2 * len(line), file_s=10.0), clock)
+    spool.rotate()
+    spool.write(line)
+    assert values(tmp_path / "log") == []
+    spool.write(batch(2.0).to_line())
+    assert values(tmp_path / "log") == [1.0, 2.0]
+    clock.now += 1
+    spool.write(batch(3.0).to_line())
+    clock.now += 9.9
+    spool.rotate_old()
+    assert len(complete_files(tmp_path / "log")) == 1
+    clock.now += 0.1
+    spool.rotate_old()
+    assert values(tmp_path / "log") == [1.0, 2.0, 3.0]
+    spool.write(batch(4.0).to_line())
+    spool.rotate()
+    assert values(tmp_path / "log") == [1.0, 2.0, 3.0, 4.0]
+    assert [path for path in (tmp_path / "log").iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_oldest_files_are_removed_beyond_the_size_and_the_age(tmp_path: Path) -> None:
+    clock, line = Clock(), batch(1.0).to_line()
+    config = RequestLogConfig(str(tmp_path), file_bytes=1, folder_bytes=3 * len(line) + 9, maximum_age_s=100.0)
+    spool = Spool(config, clock)
+    for value in range(1, 6):
+        clock.now += 1
+        spool.write(batch(float(value)).to_line())
+        os.utime(complete_files(tmp_path)[-1], (clock.now, clock.now))
+    assert values(tmp_path) == [3.0, 4.0, 5.0]
+    clock.now += 99.5
+    spool.write(batch(6.0).to_line())
+    assert values(tmp_path) == [5.0, 6.0]
+
+
+def test_a_full_disk_loses_the_line_that_it_cannot_hold_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(RequestLogConfig(str(tmp_path)))
+    spool.write(batch(1.0).to_line())
+
+    class Full(FileIO):
+        def write(self, content: bytes) -> int:  # type: ignore[override]
+            return super().write(content[:7])
+
+    file = spool._file
+    assert file is not None
+    with file:
+        monkeypatch.setattr(spool, "_file", Full(os.dup(file.fileno()), "r+b"))
+        with pytest.raises(OSError, match="No space left") as raised:
+            spool.write(batch(2.0).to_line())
+    assert raised.value.errno == errno.ENOSPC
+    spool.write(batch(3.0).to_line())
+    spool.rotate()
+    assert values(tmp_path) == [1.0, 3.0]
+
+
+def test_the_file_of_a_killed_writer_is_completed_without_its_last_half_line(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from headrace.components.request_log.config import RequestLogConfig
+from headrace.components.request_log.spool import Spool
+spool = Spool(RequestLogConfig({str(tmp_path)!r}))
+spool.write({batch(1.0).to_line()!r})
+spool.write({batch(2.0).to_line()[:-9]!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert values(tmp_path) == []
+    alive = Spool(RequestLogConfig(str(tmp_path)))
+    assert values(tmp_path) == [1.0]
+    # A writer that lives keeps its file, and one without a whole line leaves none.
+    alive.write(batch(3.0).to_line())
+    (tmp_path / ".requests-0.jsonl").write_bytes(b"{")
+    recover(tmp_path)
+    assert values(tmp_path) == [1.0]
+    assert len(list(tmp_path.iterdir())) == 2
+    alive.rotate()
+    assert values(tmp_path) == [1.0, 3.0]
+
+
+def test_batches_are_selected_by_version_and_time_and_a_missing_folder_has_none(tmp_path: Path) -> None:
+    spool = Spool(RequestLogConfig(str(tmp_path)))
+    for number, version in enumerate(["v1", "v2", "v1"]):
+        spool.write(batch(float(number), version, float(number)).to_line())
+    spool.rotate()
+    assert values(tmp_path, version="v1") == [0.0, 2.0]
+    assert values(tmp_path, since=1.0) == [1.0, 2.0]
+    assert values(tmp_path / "missing") == []
+    convert(RequestLogConfig(str(tmp_path)))
+    assert [path.suffix for path in complete_files(tmp_path)] == [".parquet", ".parquet"]
+    assert values(tmp_path, version="v1", since=1.0) == [2.0]
+
+
+def test_a_conversion_that_was_killed_is_repeated_and_no_row_is_there_twice(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"requests-{number}.jsonl").write_bytes(batch(float(number)).to_line())
+    kept = (tmp_path / "requests-1.jsonl").read_bytes()
+    assert [path.name for path in convert(RequestLogConfig(str(tmp_path)))] == [
+        "requests-0.0.parquet",
+        "requests-1.0.parquet",
+    ]
+    # As if it had been killed before the spooled file was removed, and in the middle of writing.
+    (tmp_path / "requests-1.jsonl").write_bytes(kept)
+    (tmp_path / ".requests-1.0.parquet.0123456789abcdef").write_bytes(b"half")
+    assert values(tmp_path) == [0.0, 1.0]
+    convert(RequestLogConfig(str(tmp_path)))
+    assert values(tmp_path) == [0.0, 1.0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".convert.lock",
+        "requests-0.0.parquet",
+        "requests-1.0.parquet",
+    ]
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "requests-0.jsonl").write_bytes(batch(1.0).to_line() + b"{}\n")
+    with pytest.raises(DataError, match=r"requests-0.jsonl, line 2: a line of the request log is damaged"):
+        values(tmp_path)
+    (tmp_path / "requests-0.jsonl").unlink()
+    (tmp_path / "requests-0.0.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UnreadableFile, match=r"requests-0.0.parquet: a file of the request log is damaged"):
+        values(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="the path cannot be written"):
+        Spool(RequestLogConfig(str(tmp_path / "file")))

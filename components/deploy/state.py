@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from headrace.components.deploy.rollout import Rollout
+from headrace.components.deploy.serving import Serving
 from headrace.components.registry.state import Origin
 from headrace.components.registry.version_name import check_version
 from headrace.core.errors import DataError
@@ -91,6 +92,8 @@ class EndpointState:
         previous: the version that a rollback goes to.
         history: the last 100 changes, latest last.
         rules: mode of the Model's rules in the server, which a rollback keeps.
+        table, cache_rows: table of predictions that servers answer from first, and rows that they cache, which a
+            rollback keeps; "" and 0 for none.
         traffic: percentage of the requests by version.
         epoch: number of the last change of the traffic.
         registry: the registry that the versions come from; "" if unknown.
@@ -109,6 +112,8 @@ class EndpointState:
     previous: str | None
     history: tuple[Change, ...] = ()
     rules: Mode = "enforce"
+    table: str = ""
+    cache_rows: int = 0
     traffic: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
     registry: str = ""
@@ -117,6 +122,11 @@ class EndpointState:
     rollout: Rollout | None = None
     port: int = 0
     stopped: bool = False
+
+    @property
+    def serving(self) -> Serving:
+        """Options of the servers."""
+        return Serving(self.rules, self.table, self.cache_rows)
 
     @property
     def canary(self) -> str | None:
@@ -234,6 +244,8 @@ def state_of(content: Any, where: str) -> EndpointState:
             previous=content["previous"],
             history=history,
             rules=content.get("rules", "enforce"),
+            table=content.get("table", ""),
+            cache_rows=content.get("cache_rows", 0),
             traffic=content.get("traffic", {live: 100}),
             epoch=content.get("epoch", len(history)),
             registry=content.get("registry", ""),

@@ -130,6 +130,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     cache = environment.get("HEADRACE_CACHE", "0")
     if not cache.isdecimal():
         raise UsageError("HEADRACE_CACHE is not valid", expected="a number of rows", received=repr(cache))
+    mode = environment.get("HEADRACE_MODE", "dynamic")
     share = environment.get("HEADRACE_REQUEST_LOG_SHARE")
     try:
         log_share = None if share is None else float(share)
@@ -138,8 +139,9 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
             "HEADRACE_REQUEST_LOG_SHARE is not valid", expected="a fraction", received=repr(share)
         ) from error
     config = ServeConfig(
-        environment.get("AIP_STORAGE_URI", ""),
-        mode=environment.get("HEADRACE_MODE", "dynamic"),  # type: ignore[arg-type]
+        # The image always sets it.
+        "" if mode == "static" else environment.get("AIP_STORAGE_URI", ""),
+        mode=mode,  # type: ignore[arg-type]
         table=environment.get("HEADRACE_TABLE") or None,
         cache_rows=int(cache),
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),

@@ -261,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from headrace.core.saved_model.constants import constants_from
 
             options["constants"] = constants_from(options["constants"])
+        if options.get("mode") == "static":
+            options.setdefault("source", "")
         log = request_log_of(options.pop("request_log", None), options.pop("request_log_share", None))
         options |= {} if log is None else {"request_log": log}
         config = replace(config_from_environment(os.environ), **options)

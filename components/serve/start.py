@@ -12,6 +12,8 @@ from headrace.core.progress import Progress
 if TYPE_CHECKING:
     from headrace.components.serve.app import App
     from headrace.components.serve.modes.dynamic import Dynamic
+    from headrace.components.serve.modes.hybrid import Hybrid
+    from headrace.components.serve.modes.static import Static
     from headrace.components.serve.request_log import RequestLog
     from headrace.components.serve.tables.place import ServedTable
     from headrace.core.saved_model.find import Source
@@ -93,19 +95,21 @@ def load(
     """
     followers: list[Follower] = []
     table = _open_table(config, report) if config.mode != "dynamic" else None
-    if found.source is None:
-        assert table is not None
-        _use_static(found, table, config, app, followers)
-    else:
+    if found.source is not None:
         dynamic, current = _load_model(found.source, config, app, report, request_log)
-        if table is None:
-            app.use(dynamic)
-        else:
-            _use_hybrid(found.source, table, dynamic, config, app, followers)
         if config.follow_s is not None:
             from headrace.components.serve import models
 
             followers.append(models.Follower(config, current, count=_counting(app, "swaps", _SWAPS)))
+        if table is None:
+            app.use(dynamic)
+        else:
+            _answer_by(_hybrid(found.source, table, dynamic, config, app, report), config, app, followers)
+    else:
+        from headrace.components.serve.modes.static import Static
+
+        assert table is not None
+        _answer_by(Static(table, found.name, count=_counting_rows(app)), config, app, followers)
     for follower in followers:
         follower.start()
     return followers
@@ -137,37 +141,43 @@ def _open_table(config: ServeConfig, report: Progress) -> ServedTable:
     return table
 
 
-def _use_static(found: Found, table: ServedTable, config: ServeConfig, app: App, followers: list[Follower]) -> None:
-    from headrace.components.serve.modes.static import Static
-    from headrace.components.serve.tables.follow import TableFollower
-
-    static = Static(table, found.name, count=_counting_rows(app))
-    app.use(static)
-    _show_age(app, lambda: static.table)
+def _answer_by(answerer: Static | Hybrid, config: ServeConfig, app: App, followers: list[Follower]) -> None:
+    """Makes the application answer by a table, follow it, and show it in metrics."""
+    app.use(answerer)
+    app.metrics.gauges |= {
+        ("table_age_seconds", "Seconds since the table was published; NaN if that is not known."): lambda: (
+            float("nan") if (age := answerer.table.age_s) is None else age
+        ),
+        ("table_keys", "Keys in the table."): lambda: float(len(answerer.table.table)),
+    }
     if config.follow_s is not None:
+        from headrace.components.serve.tables.follow import TableFollower
+
         count = _counting(app, "table_swaps", _SWAPS)
-        followers.append(TableFollower(str(config.table), config.follow_s, static, count=count))
+        followers.append(TableFollower(str(config.table), config.follow_s, answerer, count=count))
 
 
-def _use_hybrid(
-    source: Source, table: ServedTable, dynamic: Dynamic, config: ServeConfig, app: App, followers: list[Follower]
-) -> None:
+def _hybrid(
+    source: Source, table: ServedTable, dynamic: Dynamic, config: ServeConfig, app: App, report: Progress
+) -> Hybrid:
     from headrace.components.serve.modes.answer_cache import AnswerCache
     from headrace.components.serve.modes.hybrid import Hybrid
-    from headrace.components.serve.tables.follow import TableFollower
 
     cache = AnswerCache(config.cache_rows) if config.cache_rows else None
-    hybrid = Hybrid(table, dynamic, cache=cache, same=_same_version(source), count=_counting_rows(app))
-    app.use(hybrid)
-    _show_age(app, lambda: hybrid.table)
-    app.metrics.gauges["table_in_use", "1 while the table is of the model's version, 0 while it is not looked up."] = (
-        lambda: float(hybrid.in_use)
+    follows = config.follow_s is not None
+    hybrid = Hybrid(table, dynamic, cache=cache, same=_same_version(source), follows=follows, count=_counting_rows(app))
+    if not hybrid.in_use:
+        report(
+            f"the table is of version {table.model_version} and the model of {source.version}: the model answers all "
+            "rows until a table of its version is published"
+        )
+    gauges = app.metrics.gauges
+    gauges["table_in_use", "1 while the table is of the model's version, 0 while it is not looked up."] = lambda: float(
+        hybrid.in_use
     )
     if cache is not None:
-        app.metrics.gauges["cached_rows", "Rows in the cache of fresh answers."] = lambda: float(len(cache))
-    if config.follow_s is not None:
-        count = _counting(app, "table_swaps", _SWAPS)
-        followers.append(TableFollower(str(config.table), config.follow_s, hybrid, count=count))
+        gauges["cached_rows", "Rows in the cache of fresh answers."] = lambda: float(len(cache))
+    return hybrid
 
 
 def _same_version(source: Source) -> Callable[[str, str], bool]:
@@ -186,13 +196,3 @@ def _counting(app: App, name: str, about: str) -> Callable[[str], None]:
 
 def _counting_rows(app: App) -> Callable[[str, int], None]:
     return lambda source, rows: app.metrics.count("rows_by_source", _ROWS, {"source": source}, rows)
-
-
-def _show_age(app: App, table: Callable[[], ServedTable]) -> None:
-    """Adds the gauges of the table in use."""
-    app.metrics.gauges |= {
-        ("table_age_seconds", "Seconds since the table was published; NaN if that is not known."): lambda: (
-            float("nan") if (age := table().age_s) is None else age
-        ),
-        ("table_keys", "Keys in the table."): lambda: float(len(table().table)),
-    }

@@ -44,6 +44,22 @@ class _Duration(click.ParamType[float]):
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @options.rules
 @click.option(
+    "--table",
+    metavar="TABLE",
+    help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does; none for none "
+    "(default: what the endpoint has).",
+)
+@option(
+    "--cache",
+    "cache_rows",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="ROWS",
+    rare=True,
+    help="Maximum number of fresh answers that a server with --table caches.",
+)
+@click.option(
     "--port",
     default=0,
     type=click.IntRange(0, 65535),
@@ -86,6 +102,8 @@ def deploy(
     model: str,
     endpoint: str,
     rules: Any,
+    table: str | None,
+    cache_rows: int,
     port: int,
     canary: str,
     watch: float | None,
@@ -108,7 +126,16 @@ def deploy(
     check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     if registry:
         check_registry(registry)
-    config = publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules, port=port, registry=registry, why=why)
+    config = publisher.DeployConfig(
+        model=model,
+        endpoint=endpoint,
+        rules=rules,
+        table="" if table == "none" else table,
+        cache_rows=cache_rows,
+        port=port,
+        registry=registry,
+        why=why,
+    )
     if settings is not None:
         _roll_out(config, settings, as_json)
         return

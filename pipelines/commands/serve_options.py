@@ -31,5 +31,6 @@ follow = click.option(
     "follow_s",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Look for a new table or version this often, in seconds, and switch to it (default: never).",
+    help="Look for a new table, and for a new version behind the alias, this often, in seconds, check it and switch to "
+    "it (default: never).",
 )

@@ -132,10 +132,17 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL, required=False)
+@click.argument("path", metavar="MODEL_OR_REGISTRY_OR_RUN", type=MODEL, required=False)
 @serve_options.mode
 @serve_options.table
 @serve_options.cache
+@click.option(
+    "--alias",
+    default="champion",
+    show_default=True,
+    metavar="NAME",
+    help="Version to serve where the argument is a registry.",
+)
 @serve_options.follow
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -146,6 +153,7 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     help="Port to listen on; 0 for any free port.",
 )
 @options.rules
+@click.option("--access-log", is_flag=True, help="Write a JSON line per request to the standard output.")
 @option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
 @option(
     "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
@@ -158,26 +166,31 @@ def serve(
     mode: Any,
     table: str | None,
     cache_rows: int,
+    alias: str,
     follow_s: float | None,
     host: str,
     port: int,
     rules: Any,
+    access_log: bool,
     request_log: str | None,
     request_log_share: float | None,
     signature: str,
     constants: tuple[str, ...],
 ) -> None:
-    """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
+    """Serve a Model, that of a run, an endpoint's live version or a registry's champion, until SIGTERM or Ctrl-C.
 
-    With --mode static a table of predictions by key alone: no ENDPOINT_OR_MODEL_OR_RUN.
+    With --mode static a table of predictions by key alone: no MODEL_OR_REGISTRY_OR_RUN.
 
     \b
     Routes:
       POST /predict                     Vertex AI: {"instances": [{...}]} -> {"predictions": [{...}]}
-      POST /v1/models/NAME:predict      TensorFlow Serving's REST interface
+      POST /v1/models/NAME:predict      TensorFlow Serving's REST interface, and KServe's V1 protocol
       GET  /v1/models/NAME[/metadata]   the same
-      GET  /health                      200 once the model is loaded
-      GET  /metrics                     rows refused by rule and field, as Prometheus reads them
+      POST /v2/models/NAME/infer        KServe's V2 protocol, with JSON or binary tensors
+      GET  /v2/models/NAME[/ready]      the same
+      GET  /health, /v2/health/ready    200 once the model is loaded
+      GET  /metrics                     latency, batches, queue, refused rows and versions, as Prometheus reads them
+      GET  /openapi.json                all of this, with the inputs of the model
     """
     from headrace.components.request_log.config import request_log_of
     from headrace.components.serve import server
@@ -192,7 +205,9 @@ def serve(
         mode=mode,
         table=table,
         cache_rows=cache_rows,
+        alias=alias,
         follow_s=follow_s,
+        access_log=access_log,
         host=host,
         port=port,
         rules=rules,

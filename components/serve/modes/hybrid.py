@@ -14,13 +14,13 @@ import numpy.typing as npt
 from headrace.components.serve.modes.answer_cache import AnswerCache, Row
 from headrace.components.serve.modes.answerer import Answer, Answerer, Description, Request
 from headrace.components.serve.modes.keys import keys_of
-from headrace.components.serve.modes.static import Count, as_bytes, ignore, part_of
+from headrace.components.serve.modes.static import Count, as_bytes, ignore
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NotFinite
-from headrace.core.scoring.ragged import concatenated
+from headrace.core.scoring.ragged import concatenated, part_of
 
 _TABLE, _CACHE, _MODEL = "table", "cache", "model"
 # A row's place in the message of an error.
@@ -30,14 +30,15 @@ _PLACE = re.compile(r"(^|; )((?:instances|predictions)\[|inputs\.[^\[\];]*\[)(\d
 class Hybrid:
     """Answers by key where the table has one, else by the model.
 
-    The table is used while it is of the model's version; after a switch of one of them, the model answers every row
-    until the other one follows, so no answer mixes versions.
+    The table is used while it is of the model's version and outputs; after a switch of one of them, the model answers
+    every row until the other one follows, so no answer mixes versions.
 
     Args:
         table: to look keys up in; `use` replaces it between two batches.
         model: answers the other rows.
         cache: of the model's answers; None for none.
         same: whether predictions of a version, the first argument, are those of the served one, the second.
+        follows: whether a table of the model's version may come later; else one of another version is refused.
         count: called with "table", "cache" or "model", and the number of rows.
 
     Raises:
@@ -54,6 +55,7 @@ class Hybrid:
         *,
         cache: AnswerCache | None = None,
         same: Callable[[str, str], bool] = str.__eq__,
+        follows: bool = False,
         count: Count = ignore,
     ) -> None:
         self._table = table
@@ -61,7 +63,7 @@ class Hybrid:
         self._cache = cache
         self._same = same
         self._count = count
-        self._check()
+        self._check(follows)
 
     @property
     def table(self) -> ServedTable:
@@ -162,7 +164,7 @@ class Hybrid:
         if self._cache is not None and fresh:
             self._cache.put(description.version, fresh)
 
-    def _check(self) -> None:
+    def _check(self, follows: bool) -> None:
         table, found = self._table, self._model.description
         if not self._model.together:
             raise UsageError(
@@ -171,12 +173,14 @@ class Hybrid:
                 fix="Use --mode dynamic or static",
             )
         if not self._same(table.model_version, found.version):
+            if follows:
+                return
             raise UsageError(
                 "the table holds predictions of another version of the model",
                 where="--table",
                 expected=f"version {found.version}, which is served",
                 received=f"version {table.model_version}",
-                fix="Score with the served version, or use --mode static",
+                fix="Score with the served version, give --follow to await such a table, or use --mode static",
             )
         if not self._fits(table, found):
             raise UsageError(

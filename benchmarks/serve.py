@@ -13,6 +13,7 @@ before" is the server of an earlier commit, taken from the history of this clone
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -239,13 +240,13 @@ def environment(name: str, *, install: bool) -> Path:
 def peer(name: str, package: str, path: str, ready: str = "", *, install: bool) -> Server:
     python = environment(package, install=install)
     command = [str(python), str(PEERS / "serve_peers.py"), package, str(MODEL), "{port}"]
-    return Server(name, command, path, ready, quiet())
+    return Server(name, command, path, ready, {**quiet(), "PEER": package, "MODEL_FOLDER": str(MODEL)})
 
 
 def bentoml(*, install: bool) -> Server:
     python = environment("bentoml", install=install)
     command = [str(python), "-m", "bentoml", "serve", "serve_peers:Flights", "--port", "{port}", "--host", "127.0.0.1"]
-    env = {**quiet(), "BENTOML_PEER": "1", "MODEL_FOLDER": str(MODEL), "BENTOML_DO_NOT_TRACK": "true"}
+    env = {**quiet(), "PEER": "bentoml", "MODEL_FOLDER": str(MODEL), "BENTOML_DO_NOT_TRACK": "true"}
     return Server("BentoML", command, "/predict", "/readyz", env, PEERS)
 
 
@@ -283,12 +284,13 @@ def running(server: Server) -> Iterator[tuple[str, psutil.Process]]:
             time.sleep(0.2)
         yield url, process
     finally:
-        family = [process, *process.children(recursive=True)]
-        for one in family:
-            one.terminate()
-        _, alive = psutil.wait_procs(family, timeout=10)
-        for one in alive:
-            one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [process, *process.children(recursive=True)]
+            for one in family:
+                one.terminate()
+            _, alive = psutil.wait_procs(family, timeout=10)
+            for one in alive:
+                one.kill()
         started.wait()
 
 

@@ -42,6 +42,10 @@ COMMANDS = {
         "One step: put a Model behind an endpoint on this machine.",
     ),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
+    "requests": (
+        "headrace.pipelines.commands.requests:requests",
+        "Show a server's request log, or convert it to Parquet.",
+    ),
     "endpoint": (
         "headrace.pipelines.commands.endpoint:endpoint",
         "Show an endpoint and its history, promote a version, start or stop it.",
@@ -69,7 +73,6 @@ _EXTRAS = {
     "kubernetes": "kubeflow",
     "pyarrow": "beam",
     "google_crc32c": "beam",
-    "lmdb": "beam",
     "numpy": "train",
     "optuna": "tune",
     "tensorflow": "train",

@@ -136,7 +136,7 @@ def run_batch_scoring(
         problem: path of the Problem file, whose registry below `root` has the model.
         data, root, csv, quiet: as for `run`.
         version: of the registered model; "" for the champion.
-        sink: parquet, csv, jsonl, table (LMDB, by key) or bigquery.
+        sink: parquet, csv, jsonl, table (by key, for a server) or bigquery.
         table: for the sink bigquery, bigquery://PROJECT.DATASET.TABLE, which is replaced.
         partition_by: a column whose values become folders.
         batch_rows: rows per call of the model; 0 finds the number by measuring.

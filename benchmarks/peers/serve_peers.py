@@ -50,30 +50,13 @@ def kserve(folder, port):
     ModelServer(http_port=port, workers=1, enable_grpc=False).start([Flights()])
 
 
-def litserve(folder, port):
-    import litserve
+def litserve(_, port):
+    from litserve import LitServer
 
-    class Flights(litserve.LitAPI):
-        def setup(self, device):
-            self.run = load(folder)
-
-        def decode_request(self, request):
-            return request["instances"]
-
-        def batch(self, inputs):
-            return inputs
-
-        def predict(self, requests):
-            return joined(self.run, requests)
-
-        def unbatch(self, output):
-            return output
-
-        def encode_response(self, output):
-            return {"predictions": output}
-
-    api = Flights(max_batch_size=64, batch_timeout=0.002)
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(port=port, generate_client_file=False)
+    api = LitFlights(max_batch_size=64, batch_timeout=0.002)
+    LitServer(api, accelerator="cpu", workers_per_device=1).run(
+        port=port, generate_client_file=False, log_level="warning"
+    )
 
 
 def ray(folder, port):
@@ -99,10 +82,36 @@ def ray(folder, port):
         time.sleep(60)
 
 
-if os.environ.get("BENTOML_PEER"):
+# These two import the service by its name, in processes of their own.
+if os.environ.get("PEER") == "litserve":
+    import litserve as lit
+
+    class LitFlights(lit.LitAPI):
+        def setup(self, device):
+            self.run = load(os.environ["MODEL_FOLDER"])
+
+        def decode_request(self, request):
+            return request["instances"]
+
+        def batch(self, inputs):
+            return inputs
+
+        def predict(self, requests):
+            return joined(self.run, requests)
+
+        def unbatch(self, output):
+            return output
+
+        def encode_response(self, output):
+            return {"predictions": output}
+
+
+if os.environ.get("PEER") == "bentoml":
     import bentoml
 
-    @bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 1024})
+    @bentoml.service(
+        workers=1, logging={"access": {"enabled": False}}, traffic={"timeout": 60, "max_concurrency": 1024}
+    )
     class Flights:
         def __init__(self):
             self.run = load(os.environ["MODEL_FOLDER"])

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from headrace.core import storage
 from headrace.core.checks import check_count, check_fraction, check_positive
+from headrace.core.errors import UsageError
+
+SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class RequestLogConfig:
     """
 
     folder: str
-    share: float = 0.1
+    share: float = SHARE
     queue_bytes: int = 16 << 20
     file_bytes: int = 16 << 20
     file_s: float = 10.0
@@ -41,3 +44,20 @@ class RequestLogConfig:
             check_count(getattr(self, name), name, where=where)
         for name in ("file_s", "maximum_age_s"):
             check_positive(getattr(self, name), name, where=where)
+
+
+def request_log_of(folder: str | None, share: float | None) -> RequestLogConfig | None:
+    """The request log of a server's options; None without a folder.
+
+    Args:
+        folder: of the log.
+        share: fraction of the rows; None for the default.
+
+    Raises:
+        UsageError: a share without a folder, or a value that is not valid.
+    """
+    if folder is None:
+        if share is not None:
+            raise UsageError("the share of the request log has no log", expected="--request-log DIR as well")
+        return None
+    return RequestLogConfig(folder, SHARE if share is None else share)

@@ -27,7 +27,7 @@ from headrace.components.request_log.spool import (
     recover,
 )
 from headrace.core import storage
-from headrace.core.errors import UnreadableFile
+from headrace.core.errors import UnreadableFile, UsageError
 from headrace.core.storage.lock import locked
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ def convert(config: RequestLogConfig, clock: Callable[[], float] = time.time) ->
 
     Raises:
         DataError: a spooled file is damaged.
-        UsageError: the folder cannot be written.
+        UsageError: the folder does not exist, or cannot be written.
         PlatformError: the disk is full, or another process converted for longer than a minute.
     """
     folder = storage.local_path(config.folder)
+    if not folder.is_dir():
+        raise UsageError("the request log does not exist", where=config.folder, expected="a folder of a request log")
     written = []
     with locked(config.folder, name=".convert.lock"), storage.writing(config.folder):
         recover(folder)

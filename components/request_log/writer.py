@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,18 @@ class RequestLogWriter:
 
     Args:
         config: of the request log.
+        tell: receives "logged" or "dropped", and a number of rows; called from any thread.
         seed: of the sampling; None for another sample in each process.
 
     Raises:
         UsageError: the folder cannot be written.
     """
 
-    def __init__(self, config: RequestLogConfig, *, seed: int | None = None) -> None:
+    def __init__(
+        self, config: RequestLogConfig, *, tell: Callable[[str, int], None] | None = None, seed: int | None = None
+    ) -> None:
         self._config = config
+        self._tell = tell
         self._spool = Spool(config)
         self._random = np.random.default_rng(seed)
         self._changed = threading.Condition()
@@ -135,6 +140,9 @@ class RequestLogWriter:
 
     def _count(self, *, logged: int = 0, dropped: int = 0) -> None:
         self._counts = RequestLogCounts(self._counts.logged + logged, self._counts.dropped + dropped)
+        for result, rows in (("logged", logged), ("dropped", dropped)):
+            if rows and self._tell is not None:
+                self._tell(result, rows)
 
     def _warn(self, error: Exception) -> None:
         """Logs the first failure; later ones are only counted, as the log may be on the same disk."""

@@ -14,6 +14,7 @@ from headrace.components.deploy.plan import rollback_plan
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
 from headrace.components.score import publishing
+from headrace.core.artifacts.published import current
 from headrace.core.errors import GateRefused, HeadraceError
 from headrace.core.progress import Progress, silent
 
@@ -155,7 +156,7 @@ def set_back(folder: str, bad: str, version: str) -> str:
         DataError: the predictions are damaged.
         PlatformError: the disk or the service failed.
     """
-    now = publishing.current(folder)
+    now = current(folder)
     if not now:
         return f"nothing is published in {folder}"
     if now["model_version"] != bad:

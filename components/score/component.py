@@ -39,9 +39,9 @@ def score(
         data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local or on gs://, or bigquery://...
         data_version: fingerprint of the data; measured if "". A new one makes the step run again.
         root: pipeline root, where the run's records are stored; "" for no records.
-        predictions: predictions/ or predictions.lmdb, quarantine/, and manifest.json.
+        predictions: predictions/ or table/, quarantine/, and manifest.json.
         gcp_resources: the job on Google Cloud, if any, for the console's link.
-        sink: parquet, csv, jsonl, table (LMDB, by key) or bigquery.
+        sink: parquet, csv, jsonl, table (by key, for a server) or bigquery.
         table: for the sink bigquery, bigquery://PROJECT.DATASET.TABLE, which is replaced.
         partition_by: a column whose values become folders.
         approach: auto, direct, endpoint or job.

@@ -1,14 +1,16 @@
 """Publication of Predictions: each published artifact in its own folder, and a file that names the current one.
 
-`versions/IDENTITY/` is a Predictions artifact; `current.json` names the current and the previous one, and is changed by
-compare-and-set. A reader with an open file is not affected; reading `current.json` again shows the complete new one.
+`current.json` names the current and the previous one, and is changed by compare-and-set. A reader with an open file is
+not affected; reading `current.json` again shows the complete new one.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from headrace.components.score.checking import check
@@ -16,14 +18,13 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.predictions import PredictionsManifest
-from headrace.core.errors import DataError, UsageError
-from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
+from headrace.core.artifacts.published import FORMAT, NAME, checked, current, look, version_uri, write_time
+from headrace.core.errors import UsageError
+from headrace.core.storage.compare_and_set import update_json
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
 
-FORMAT = 1
-NAME = "current.json"
 # Publications that `current.json` remembers.
 _EARLIER = 20
 
@@ -56,19 +57,35 @@ def publish(predictions: str, destination: str) -> Published:
         PlatformError: the disk is full, another process publishes there, or the service failed.
     """
     check_output(destination, PUBLISHED, option="the destination", inputs={"the predictions": predictions})
-    manifest = PredictionsManifest.read(predictions)
-    target = storage.join(destination, "versions", manifest.identity)
+
+    def copy(folder: Path) -> None:
+        with storage.at_hand(predictions) as source, storage.writing(destination):
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+
+    return publish_made(destination, PredictionsManifest.read(predictions).identity, copy)
+
+
+def publish_made(destination: str, identity: str, make: Callable[[Path], None]) -> Published:
+    """Makes Predictions in the published folder, if they are not there, and makes them current.
+
+    Args:
+        destination: the checked folder of all published Predictions.
+        identity: of the Predictions.
+        make: writes them to an empty folder.
+
+    Raises:
+        DataError, UsageError, PlatformError: as for `publish`, and of `make`.
+    """
+    target = version_uri(destination, identity)
     with nullcontext() if storage.is_remote(destination) else locked(destination):
         if not is_there("Predictions", target):
-            with (
-                storage.at_hand(predictions) as source,
-                publishing(target, None) as folder,
-                storage.writing(target),
-            ):
-                shutil.copytree(source, folder, dirs_exist_ok=True)
+            with publishing(target, None) as folder:
+                make(folder)
+                write_time(str(folder))
+    manifest = PredictionsManifest.read(target)
 
     def change(found: Any) -> dict[str, Any]:
-        before = _checked(found, destination)
+        before = checked(found, destination)
         identity = before.get("current")
         again = identity == manifest.identity
         previous = before.get("previous") if again else identity
@@ -99,7 +116,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
     look(destination)
 
     def change(found: Any) -> dict[str, Any]:
-        before = _checked(found, destination)
+        before = checked(found, destination)
         target = to or before.get("previous")
         if target is None and before.get("rolled_back_from"):
             target = before["current"]
@@ -111,7 +128,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
                 received=f"{before['current']} is the first",
                 fix="Score with another version of the model: headrace run batch-scoring --version",
             )
-        uri = storage.join(destination, "versions", target)
+        uri = version_uri(destination, target)
         if not target.isalnum() or not is_there("Predictions", uri):
             raise UsageError("there are no such predictions", where=uri, received=target)
         manifest = check(uri).manifest
@@ -129,7 +146,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
         return _naming(manifest, None, fled, earlier[: known.index(target)] if target in known else earlier)
 
     target = update_json(storage.join(destination, NAME), change)["current"]
-    return Published(storage.join(destination, "versions", target), target, None)
+    return Published(version_uri(destination, target), target, None)
 
 
 def last_not_of(destination: str, version: str) -> str | None:
@@ -150,28 +167,10 @@ def last_not_of(destination: str, version: str) -> str | None:
     previous = found.get("previous")
     if previous and previous not in made_by:
         # It was published by a release that did not note it.
-        uri = storage.join(destination, "versions", previous)
+        uri = version_uri(destination, previous)
         if is_there("Predictions", uri):
             made_by[previous] = PredictionsManifest.read(uri).model_version
     return next((identity for identity, by in reversed(made_by.items()) if by != version), None)
-
-
-def look(destination: str) -> dict[str, Any]:
-    """Reads `current.json`.
-
-    Raises:
-        DataError: it is damaged.
-        UsageError: nothing is published.
-    """
-    found = current(destination)
-    if not found:
-        raise UsageError(
-            "nothing is published there",
-            where=destination,
-            expected=f"a folder with {NAME}, such as ROOT/predictions/NAME",
-            fix="`headrace run batch-scoring` publishes there",
-        )
-    return found
 
 
 def _naming(
@@ -189,23 +188,3 @@ def _naming(
         **({"rolled_back_from": fled} if fled else {}),
         **({"earlier": earlier} if earlier else {}),
     }
-
-
-def current(destination: str) -> dict[str, Any]:
-    """The content of `current.json`; {} if nothing is published.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    where = storage.join(destination, NAME)
-    found = read_with_token(where)
-    return _checked(None if found is None else json_of(found.content, where), destination)
-
-
-def _checked(found: Any, destination: str) -> dict[str, Any]:
-    if found is None:
-        return {}
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        where = storage.join(destination, NAME)
-        raise DataError("the file does not name the current predictions", where=where, expected=f"format {FORMAT}")
-    return found

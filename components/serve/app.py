@@ -1,49 +1,37 @@
-"""ASGI application of the server: routes, limits and error responses around a model that may still be loading."""
+"""ASGI application of the server: routes, the reading of bodies, and error responses, around one answerer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.serve import protocol
-from headrace.components.serve.engine import Engine, Limits, Overloaded
-from headrace.components.serve.metrics import CONTENT_TYPE, Metrics
-from headrace.components.serve.protocol import Predictor
+from headrace.components.serve.access_log import AccessLog
+from headrace.components.serve.batcher import Batcher, Overloaded
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.metrics import Metrics
+from headrace.components.serve.modes.answerer import Answerer, NotThere
+from headrace.components.serve.protocols.call import Response
+from headrace.components.serve.protocols.compression import TooLarge, gunzip
+from headrace.components.serve.protocols.json_body import encode
+from headrace.components.serve.routes import Handler, Refused, Router, Routes, loading
 from headrace.core.errors import HeadraceError, UserError
 from headrace.core.saved_model.json.refused_rows import RowsRefused
-from headrace.core.saved_model.json.rows import NoPrediction
+from headrace.core.saved_model.json.rows import NoPrediction, NotFinite
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger("headrace.serve")
-_JSON = (b"content-type", b"application/json")
-_METRICS = "/metrics"
-# TensorFlow Serving's REST routes; its versions are numbers, headrace's are digests.
-_TFSERVING = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+))?(?P<verb>/metadata|:[a-z]+)?\Z")
-
-
-@dataclass(frozen=True)
-class Routes:
-    """Routes of Vertex AI's custom-container contract."""
-
-    health: str = "/health"
-    predict: str = "/predict"
-
-
-class _Refused(Exception):
-    """A request whose response has a status other than 200."""
-
-    def __init__(self, status: int, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = headers
+_CLOSE = (b"connection", b"close")
+# The scope's extension by which the connection tells that its client is still there.
+CONNECTED = "headrace.connected"
+# Larger compressed bodies are decompressed in a thread, so that the loop goes on.
+_SMALL = 16 << 10
+_TOO_LONG = "the prediction took longer than {:g} s"
 
 
 class _Disconnected(Exception):
@@ -51,159 +39,177 @@ class _Disconnected(Exception):
 
 
 class App:
-    """The ASGI application. Before a model is loaded it responds with status 503.
+    """The ASGI application. Before it has an answerer it responds with status 503.
 
     Args:
-        name: the model's name in TensorFlow Serving's routes.
+        name: the model's name in URLs.
         version: of the model that is being loaded.
         limits: of requests.
         routes: of Vertex AI's contract.
+        access_log: writes a line per request.
+
+    Attributes:
+        metrics: of this application.
+        draining: whether each response tells its client to connect elsewhere next time.
     """
 
-    def __init__(self, name: str, version: str, *, limits: Limits | None = None, routes: Routes | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        *,
+        limits: Limits | None = None,
+        routes: Routes | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
         self.name = name
-        self.version = version
         self.limits = limits or Limits()
-        self.routes = routes or Routes()
-        self.engine = Engine(self.limits)
         self.metrics = Metrics()
-        self._model: Predictor | None = None
+        self.draining = False
+        self._version = version
+        self._answerer: Answerer | None = None
+        self._access_log = access_log
+        self.batcher = Batcher(self.limits, self._in_use, self.metrics.batch)
+        self._router = Router(self, routes or Routes())
+        self.metrics.gauges |= {
+            ("waiting_requests", "Requests that wait for a call of the model."): lambda: self.batcher.waiting,
+            ("running_calls", "Calls of the model at this moment."): lambda: self.batcher.running,
+        }
 
-    def use(self, model: Predictor) -> None:
-        """Uses `model` from the next request on; running requests keep the model that they started with."""
-        self.version = model.version
-        self._model = model
+    def use(self, answerer: Answerer) -> None:
+        """Uses `answerer` from the next batch on; running batches keep the one that they started with."""
+        self._answerer = answerer
+
+    @property
+    def answerer(self) -> Answerer | None:
+        """The answerer in use, or None before the model is loaded."""
+        return self._answerer
+
+    @property
+    def version(self) -> str:
+        """The version in use, or the one that is being loaded."""
+        return self._version if self._answerer is None else self._answerer.description.version
+
+    def _in_use(self) -> Answerer:
+        assert self._answerer is not None
+        return self._answerer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request; protocols other than HTTP are not supported."""
         if scope["type"] != "http":
             raise ValueError(f"this application supports HTTP, not {scope['type']}")
+        begin = time.perf_counter()
+        route, rows, seconds = "other", 0, -1.0
         try:
-            status, headers, body = await self._respond(scope, receive)
+            handler = self._router.find(scope)
+            route = handler.route
+            if handler.get is not None:
+                response = handler.get()
+            else:
+                body = await self._read(scope, receive)
+                begin = time.perf_counter()
+                rows, response = await self._predict(handler, scope, body)
+                seconds = time.perf_counter() - begin
         except _Disconnected:
             return
-        version = (b"x-model-version", self.version.encode())
-        length = (b"content-length", str(len(body)).encode())
-        kind = (b"content-type", CONTENT_TYPE) if scope["path"] == _METRICS and status == 200 else _JSON
-        await send({"type": "http.response.start", "status": status, "headers": [kind, length, version, *headers]})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        except Exception as error:
+            response = self._failure(error, scope)
+        self.metrics.answered(route, response.status, seconds)
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", str(len(response.body)).encode()),
+            *response.headers,
+        ]
+        if not any(name == b"x-model-version" for name, _ in response.headers):
+            headers.append((b"x-model-version", self.version.encode()))
+        if self.draining:
+            headers.append(_CLOSE)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+        if self._access_log is not None:
+            self._access_log.add(scope, response, rows, time.perf_counter() - begin)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _predict(self, handler: Handler, scope: Scope, body: bytes) -> tuple[int, Response]:
+        answerer = self._answerer
+        if answerer is None:
+            raise loading()
+        assert handler.decode is not None
+        call = handler.decode(body, scope["headers"], answerer.description)
+        connected = scope.get("extensions", {}).get(CONNECTED)
         try:
-            return 200, [], await self._route(scope, receive)
-        except _Refused as refused:
-            headers = [(n.replace("_", "-").encode(), v.encode()) for n, v in refused.headers.items()]
-            return refused.status, headers, _error(refused.message)
-        except NoPrediction as error:
+            answer = await self.batcher.submit(call.request, len(body), connected)
+        except Overloaded as error:
+            raise Refused(503, "too many requests are waiting", retry_after="1") from error
+        except TimeoutError as error:
+            raise Refused(504, _TOO_LONG.format(self.limits.time_limit_s)) from error
+        response = call.respond(answer)
+        version = (b"x-model-version", answer.version.encode())
+        return call.request.rows, Response(
+            response.body, response.status, (*response.headers, version), response.content_type
+        )
+
+    def _failure(self, error: Exception, scope: Scope) -> Response:
+        if isinstance(error, Refused):
+            headers = [(n.replace("_", "-").encode(), v.encode()) for n, v in error.headers.items()]
+            return Response(_error(error.message), error.status, headers)
+        if isinstance(error, NotThere):
+            return Response(encode({"error": error.paragraph, "not_there": error.rows}), 404)
+        if isinstance(error, NoPrediction):
             # The request is valid, and so is the server: a retry would fail on these rows again.
             _log.warning("%s", error.paragraph)
-            return 422, [], protocol.refusal(error)
-        except RowsRefused as error:
-            return 422, [], protocol.encode(error.to_response())
-        except UserError as error:
-            return 400, [], _error(error.paragraph)
-        except HeadraceError as error:
+            return Response(refusal(error), 422)
+        if isinstance(error, RowsRefused):
+            return Response(encode(error.to_response()), 422)
+        if isinstance(error, UserError):
+            return Response(_error(error.paragraph), 400)
+        if isinstance(error, HeadraceError):
             _log.error("%s", error.paragraph)
-            return 500, [], _error(error.paragraph)
-        except _Disconnected:
-            raise
-        except Exception:
-            # The client gets no details; the operator finds them in the log.
-            _log.exception("unexpected internal error: %s %s", scope["method"], scope["path"])
-            return 500, [], _error("unexpected internal error; the server's log has the cause")
+            return Response(_error(error.paragraph), 500)
+        # The client gets no details; the operator finds them in the log.
+        _log.error("unexpected internal error: %s %s", scope["method"], scope["path"], exc_info=error)
+        return Response(_error("unexpected internal error; the server's log has the cause"), 500)
 
-    async def _route(self, scope: Scope, receive: Receive) -> bytes:
-        path: str = scope["path"]
-        if path == self.routes.health:
-            _allow(scope, "GET", "HEAD")
-            return self._health()
-        if path == self.routes.predict:
-            _allow(scope, "POST")
-            return await self._predict(scope, receive, columnar=False)
-        if path == _METRICS:
-            _allow(scope, "GET", "HEAD")
-            return self.metrics.text().encode()
-        match = _TFSERVING.match(path)
-        if match is None:
-            known = f"{self.routes.health}, {self.routes.predict}, {_METRICS}, /v1/models/{self.name}[:predict]"
-            raise _Refused(404, f"the path does not exist. Expected one of {known}.")
-        if match["name"] != self.name:
-            raise _Refused(404, f'the model does not exist. Expected "{self.name}".')
-        if match["version"] not in (None, self.version):
-            raise _Refused(404, f'the version of {self.name} does not exist. Expected "{self.version}".')
-        if match["verb"] == ":predict":
-            _allow(scope, "POST")
-            return await self._predict(scope, receive, columnar=True)
-        if match["verb"] is None or match["verb"] == "/metadata":
-            _allow(scope, "GET", "HEAD")
-            if match["verb"] is None:
-                return protocol.status(self.version, available=self._model is not None)
-            return protocol.metadata(self._loaded())
-        raise _Refused(404, "the method does not exist. Expected :predict.")
-
-    def _health(self) -> bytes:
-        self._loaded()
-        return protocol.encode({"status": "ok", "model": self.name, "model_version": self.version})
-
-    def _loaded(self) -> Predictor:
-        if self._model is None:
-            raise _Refused(503, "the model is being loaded", retry_after="1")
-        return self._model
-
-    async def _predict(self, scope: Scope, receive: Receive, *, columnar: bool) -> bytes:
-        model = self._loaded()
-        limits = self.limits
-        reading = True
-        try:
-            with self.engine.slot() as slot:
-                async with asyncio.timeout(limits.time_limit_s):
-                    body = await _read(scope, receive, limits.max_body_bytes)
-                    reading = False
-                    return await slot.run(
-                        lambda: protocol.answer(
-                            model,
-                            body,
-                            columnar=columnar,
-                            max_instances=limits.max_instances,
-                            tell=self.metrics.add,
-                        )
-                    )
-        except Overloaded as error:
-            raise _Refused(503, "too many requests are waiting", retry_after="1") from error
-        except TimeoutError as error:
-            if reading:
-                raise _Refused(408, f"the body did not arrive within {limits.time_limit_s:g} s") from error
-            raise _Refused(504, f"the prediction took longer than {limits.time_limit_s:g} s") from error
-
-
-async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
-    headers = dict(scope["headers"])
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise _Refused(415, "a compressed body is not supported. Expected no Content-Encoding.")
-    too_big = _Refused(413, f"the body is too large. Expected at most {most} bytes.")
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > most:
-        raise too_big
-    chunks: list[bytes] = []
-    size = 0
-    while True:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        most = self.limits.max_body_bytes
+        too_big = Refused(413, f"the body is too large. Expected at most {most} bytes.")
+        compressed = False
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > most:
+                raise too_big
+            if name == b"content-encoding" and value.lower() != b"identity":
+                if value.lower() not in (b"gzip", b"x-gzip"):
+                    raise Refused(415, "the body's encoding is not supported. Expected gzip, or no Content-Encoding.")
+                compressed = True
         message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False):
+            chunks, size = [body], len(body)
+            while message.get("more_body", False) and size <= most:
+                message = await receive()
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+            body = b"".join(chunks)
         if message["type"] == "http.disconnect":
             raise _Disconnected
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > most:
+        if len(body) > most:
             raise too_big
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        if not compressed:
+            return body
+        try:
+            return gunzip(body, most) if len(body) < _SMALL else await asyncio.to_thread(gunzip, body, most)
+        except TooLarge as error:
+            raise too_big from error
 
 
-def _allow(scope: Scope, *methods: str) -> None:
-    if scope["method"] not in methods:
-        allowed = ", ".join(methods)
-        raise _Refused(405, f"the method is not allowed here. Expected {allowed}.", allow=allowed)
+def refusal(error: NoPrediction) -> bytes:
+    """The response to a request with rows without a prediction.
+
+    Returns:
+        `{"error": "..."}` as JSON, with `not_finite`, the rows' indices by output, if known.
+    """
+    rows = {"not_finite": error.rows} if isinstance(error, NotFinite) else {}
+    return encode({"error": error.paragraph, **rows})
 
 
 def _error(message: str) -> bytes:
-    return protocol.encode({"error": message})
+    return encode({"error": message})

@@ -10,71 +10,24 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
-from headrace.components.serve.engine import Limits
+from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.rules.mode import MODES, Mode, check_mode
-from headrace.core.tensorflow_import import import_tensorflow
+from headrace.core.rules.mode import MODES
 
 if TYPE_CHECKING:
+    from headrace.components.request_log.writer import RequestLogWriter
     from headrace.components.serve.app import App
-    from headrace.core.saved_model.find import Source
+    from headrace.components.serve.start import Follower, Found
 
 _log = logging.getLogger("headrace.serve")
-
-
-@dataclass(frozen=True)
-class ServeConfig:
-    """Options of the server.
-
-    Args:
-        source: an endpoint folder (its live version), a Model artifact, or a bare SavedModel; local or on gs://.
-        name: of the model in URLs; by default the endpoint's or the problem's.
-        host: address to listen on.
-        port: to listen on; 0 for a free one.
-        ready_file: JSON file with the url, written when the server is ready; removed when it exits.
-        announce: folder in which the server announces itself from its start.
-        inherited_lock: descriptor to close after the announcement.
-        health_route: of Vertex AI's contract.
-        predict_route: of Vertex AI's contract.
-        limits: of requests.
-        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
-        signature: of the SavedModel.
-        constants: a value for each input of shape [], which is one for all rows.
-
-    Raises:
-        UsageError: a port, a route or the mode of rules is not valid.
-    """
-
-    source: str
-    name: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    ready_file: str | None = None
-    announce: str | None = None
-    inherited_lock: int | None = None
-    health_route: str = "/health"
-    predict_route: str = "/predict"
-    limits: Limits = field(default_factory=Limits)
-    rules: Mode = "enforce"
-    signature: str = "serving_default"
-    constants: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_mode(self.rules)
-        if not 0 <= self.port <= 65535:
-            raise UsageError("the port is not valid", expected="0 to 65535", received=str(self.port))
-        for route in (self.health_route, self.predict_route):
-            if not route.startswith("/"):
-                raise UsageError("the route is not valid", expected="a path that starts with /", received=repr(route))
-        if self.health_route == self.predict_route:
-            raise UsageError("health and predictions need different routes", received=repr(self.health_route))
 
 
 def serve(config: ServeConfig, report: Progress = silent) -> None:
@@ -87,10 +40,11 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
         report: receives progress: loading, and then the URL.
 
     Raises:
-        UsageError: the source holds no model, or the port is in use.
-        DataError: the model is damaged: a registered one is verified before TensorFlow is loaded.
+        UsageError: the source holds no model, the table does not exist, or the port is in use.
+        DataError: the model or the table is damaged: a registered model is verified before TensorFlow is loaded.
         PlatformError: the model's first prediction failed.
     """
+    config.check_source()
     if config.announce is not None:
         processes.announce(config.announce, "", None)
     if config.inherited_lock is not None:
@@ -101,12 +55,11 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     try:
         # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from headrace.core.saved_model.find import find_source, verify_source
+        from headrace.components.serve import start
 
-        verify_source(config.source)
-        source = find_source(config.source, name=config.name, rules=config.rules)
+        found = start.find(config)
         with _listen(config.host, config.port) as listener:
-            asyncio.run(_serve(config, source, listener, report))
+            asyncio.run(_serve(config, found, listener, report))
     finally:
         if config.ready_file is not None:
             storage.local_path(config.ready_file).unlink(missing_ok=True)
@@ -114,28 +67,22 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
             processes.withdraw(config.announce, os.getpid())
 
 
-async def _serve(config: ServeConfig, source: Source, listener: socket.socket, report: Progress) -> None:
-    import uvicorn
+async def _serve(config: ServeConfig, found: Found, listener: socket.socket, report: Progress) -> None:
+    from headrace.components.serve.access_log import AccessLog
+    from headrace.components.serve.app import App
+    from headrace.components.serve.http.server import HttpServer
+    from headrace.components.serve.routes import Routes
 
-    from headrace.components.serve.app import App, Routes
-
+    access_log = AccessLog() if config.access_log else None
     app = App(
-        source.name,
-        source.version,
+        found.name,
+        found.version,
         limits=config.limits,
         routes=Routes(config.health_route, config.predict_route),
+        access_log=access_log,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(config.limits.time_limit_s) + 1,
-        )
-    )
+    request_log = _request_log(config, app)
+    server = HttpServer(app)
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -144,51 +91,64 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = _load(config, source, app, _url(listener), report)
+    loading = _load(config, found, app, request_log, _url(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done() and loading.exception() is not None:
         server.should_exit = True
     await serving
-    app.engine.close()
+    app.batcher.close()
+    if access_log is not None:
+        access_log.flush()
+    if request_log is not None:
+        request_log.close()
     if loading.done():
-        loading.result()
+        for follower in loading.result():
+            follower.close()
     else:
         _end_while_loading(config)
 
 
-def _load(config: ServeConfig, source: Source, app: App, url: str, report: Progress) -> asyncio.Future[None]:
-    """Loads the model in a thread of its own, so that the health route responds meanwhile, and then announces it."""
-    loop = asyncio.get_running_loop()
-    loaded: asyncio.Future[None] = loop.create_future()
+def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
+    if config.request_log is None:
+        return None
+    from headrace.components.request_log.writer import RequestLogWriter
 
-    def finish(error: Exception | None) -> None:
+    about = "Sampled rows that the request log wrote, or dropped because its queue or the disk was full."
+    return RequestLogWriter(
+        config.request_log,
+        tell=lambda result, rows: app.metrics.count("request_log_rows", about, {"result": result}, rows),
+    )
+
+
+def _load(
+    config: ServeConfig, found: Found, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
+) -> asyncio.Future[Sequence[Follower]]:
+    """Loads what is served in a thread, so that the health route responds meanwhile, and then announces it."""
+    loop = asyncio.get_running_loop()
+    loaded: asyncio.Future[Sequence[Follower]] = loop.create_future()
+
+    def finish(followers: Sequence[Follower], error: Exception | None) -> None:
         if error is None:
-            loaded.set_result(None)
+            loaded.set_result(followers)
         else:
             loaded.set_exception(error)
 
     def load() -> None:
         error: Exception | None = None
+        followers: Sequence[Follower] = ()
         try:
-            report(f"loading {source.name} {source.version}")
-            if source.prepared:
-                report("requests must hold the columns that prepare of the Problem file makes: it does not run here")
-            import_tensorflow()
-            from headrace.components.serve.model import Model
+            from headrace.components.serve import start
 
-            # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
-            with storage.at_hand(source.saved_model) as folder:
-                here = replace(source, saved_model=str(folder))
-                app.use(Model(here, signature=config.signature, constants=config.constants))
+            followers = start.load(found, config, app, report, request_log)
             if config.announce is not None:
-                processes.announce(config.announce, source.version, url)
+                processes.announce(config.announce, found.version, url)
             if config.ready_file is not None:
-                ready = {"pid": os.getpid(), "url": url, "name": source.name, "model_version": source.version}
+                ready = {"pid": os.getpid(), "url": url, "name": found.name, "model_version": found.version}
                 storage.write_json(config.ready_file, ready)
-            report(f"{source.name} {source.version} answers at {url}")
+            report(f"{found.name} {found.version} answers at {url}")
         except Exception as failure:
             error = failure
-        loop.call_soon_threadsafe(finish, error)
+        loop.call_soon_threadsafe(finish, followers, error)
 
     threading.Thread(target=load, name="load", daemon=True).start()
     return loaded
@@ -231,26 +191,6 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
-    """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, the mode of rules.
-
-    Raises:
-        UsageError: a port or a route is not valid.
-    """
-    port = environment.get("AIP_HTTP_PORT")
-    if port is not None and not port.isdecimal():
-        raise UsageError("AIP_HTTP_PORT is not valid", expected="a port", received=repr(port))
-    config = ServeConfig(
-        environment.get("AIP_STORAGE_URI", ""),
-        health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
-        predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
-        rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
-    )
-    # A container must be reachable from outside.
-    return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104
-
-
 def _log_progress(message: str, **_: int | None) -> None:
     _log.info("%s", message)
 
@@ -263,6 +203,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog=f"python -m {processes.MODULE}", description=__doc__)
     parser.add_argument("source", nargs="?", help="Endpoint folder, Model, or SavedModel (default: AIP_STORAGE_URI).")
+    parser.add_argument(
+        "--mode",
+        choices=("dynamic", "static", "hybrid"),
+        help="Answer with the model, from a table of predictions by key, or from the table first and else with the "
+        "model (default: HEADRACE_MODE, or dynamic).",
+    )
+    parser.add_argument("--table", help="Folder of published tables, for static and hybrid (default: HEADRACE_TABLE).")
+    parser.add_argument(
+        "--cache",
+        dest="cache_rows",
+        type=int,
+        metavar="ROWS",
+        help="Maximum number of fresh answers that hybrid mode caches (default: HEADRACE_CACHE, or 0).",
+    )
+    parser.add_argument("--alias", help="Alias of a registry's version to serve (default: champion).")
+    parser.add_argument(
+        "--follow",
+        dest="follow_s",
+        type=float,
+        metavar="SECONDS",
+        help="Look for a new version this often, in seconds, and switch to it (default: never).",
+    )
+    parser.add_argument(
+        "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
+    )
+    parser.add_argument("--request-log", metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+    parser.add_argument(
+        "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
+    )
     parser.add_argument("--name", help="Name of the model in URLs.")
     parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
     parser.add_argument(
@@ -292,9 +261,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from headrace.core.saved_model.constants import constants_from
 
             options["constants"] = constants_from(options["constants"])
+        log = request_log_of(options.pop("request_log", None), options.pop("request_log_share", None))
+        options |= {} if log is None else {"request_log": log}
         config = replace(config_from_environment(os.environ), **options)
-        if not config.source:
-            raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")
         serve(config, _log_progress)
     except HeadraceError as error:
         _log.error("%s", error.paragraph)

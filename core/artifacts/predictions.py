@@ -26,6 +26,21 @@ class OutputColumn:
 
 
 @dataclass(frozen=True)
+class AnswerForm:
+    """How the model answers requests, where the columns do not show it: for a server of the predictions.
+
+    Attributes:
+        key: the column that identifies a row.
+        returns_key: whether an answer holds the key of its request.
+        lists_of_one: outputs of which the model answers each row with a list of one value.
+    """
+
+    key: str
+    returns_key: bool = False
+    lists_of_one: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PredictionsManifest:
     """Manifest of a Predictions artifact. It is written last: readers look for it.
 
@@ -50,6 +65,7 @@ class PredictionsManifest:
         notes: further remarks on how the predictions were made.
         rules: of the Model's Problem: "mode", "enforce" or "warn"; "refused" and "predicted", rows that broke a rule,
             by reason and column. None for a SavedModel without rules.
+        answers: the form of answers to requests; None without a key.
 
     Raises:
         DataError: the numbers do not add up.
@@ -75,6 +91,7 @@ class PredictionsManifest:
     files_quarantined: tuple[QuarantinedFile, ...] = ()
     notes: tuple[str, ...] = ()
     rules: Mapping[str, Any] | None = None
+    answers: AnswerForm | None = None
 
     def __post_init__(self) -> None:
         from_files = sum(source.rows for source in self.source)
@@ -100,7 +117,7 @@ class PredictionsManifest:
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
         plain = {"format": FORMAT, "kind": PREDICTIONS.kind, **dataclasses.asdict(self)}
-        for name in ("files_quarantined", "notes", "rules"):
+        for name in ("files_quarantined", "notes", "rules", "answers"):
             if not plain[name]:
                 del plain[name]
         return plain
@@ -131,6 +148,8 @@ class PredictionsManifest:
                 plain[name] = tuple(kind(**entry) for entry in plain[name])
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in plain.get("files_quarantined", ()))
             plain["notes"] = tuple(map(str, plain.get("notes", ())))
+            if form := plain.get("answers"):
+                plain["answers"] = AnswerForm(**{**form, "lists_of_one": tuple(form["lists_of_one"])})
             kept = plain["quarantine"]
             plain["quarantine"] = Quarantine(kept["budget"], kept["reasons"], tuple(kept["files"]))
             return cls(**plain)

@@ -31,7 +31,8 @@ class Source:
         name: its name in URLs.
         version: the version that responses report.
         interface: the model's inputs; None where only the SavedModel's signature has them.
-        warm_up: instances for a first prediction, which is slower than later ones.
+        warm_up: instances for a first prediction, which is slower than later ones: a Model's golden rows.
+        golden: the Model's predictions for them, as JSON.
         prepared: whether it expects columns that a Problem file's prepare function computes.
         rules: the rules of a Model; None for other SavedModels.
     """
@@ -41,6 +42,7 @@ class Source:
     version: str
     interface: Interface | None
     warm_up: tuple[dict[str, Any], ...] = ()
+    golden: tuple[dict[str, Any], ...] = ()
     prepared: bool = False
     rules: ModelRules | None = None
 
@@ -62,7 +64,7 @@ def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -
     if storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
         return _of_model(uri, name, rules)
     if storage.exists(storage.join(uri, "saved_model.pb")):
-        return Source(uri, _checked(name or _last_part(uri)), _UNKNOWN_VERSION, None)
+        return Source(uri, checked_name(name or _last_part(uri)), _UNKNOWN_VERSION, None)
     raise UsageError(
         "there is no model to serve",
         where=uri,
@@ -112,12 +114,14 @@ def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
         rules = ModelRules.of(model.problem, known, mode)
     except DataError as error:
         raise error.at(storage.join(uri, "problem.json")) from error
+    golden = model.golden() or {}
     return Source(
         model.saved_model,
-        _checked(name or model.problem.get("name")),
+        checked_name(name or model.problem.get("name")),
         model.version,
         _interface(model, known, rules),
-        tuple((model.golden() or {}).get("instances", [])),
+        tuple(golden.get("instances", [])),
+        tuple(golden.get("predictions", [])),
         bool(model.problem.get("reads")),
         rules,
     )
@@ -163,7 +167,12 @@ def _object(where: str) -> dict[str, Any]:
     return value
 
 
-def _checked(name: object) -> str:
+def checked_name(name: object) -> str:
+    """A model's name in URLs.
+
+    Raises:
+        UsageError: it is not valid.
+    """
     if not isinstance(name, str) or not _NAME.match(name):
         raise UsageError(
             "the model's name is wrong",

@@ -90,12 +90,14 @@ class ModelOutput:
         dtype: one of DTYPES.
         width: None for one value per row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
         binary: whether its strings are bytes, not text.
+        listed: whether it is of shape [rows, 1]: the model answers each row with a list of one value.
     """
 
     name: str
     dtype: str
     width: int | None = None
     binary: bool = False
+    listed: bool = False
 
     @property
     def shape(self) -> str:

@@ -87,7 +87,7 @@ def _output(where: str, name: str, spec: Any, batch: int | None) -> ModelOutput:
     if not shape or shape[0] not in (None, batch):
         raise _unfit(where, f'output "{name}"', f"{dtype} of shape {_shown(shape)}")
     width = _width(shape)
-    return ModelOutput(name, dtype, None if width == 1 else width, is_bytes(name, dtype))
+    return ModelOutput(name, dtype, None if width == 1 else width, is_bytes(name, dtype), listed=width == 1)
 
 
 def _key_use(graph: SignatureGraph) -> KeyUse:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import PlatformError
-from headrace.core.scoring.bisect import RowsFailed, answered
+from headrace.core.scoring.bisect import Answer, RowsFailed, answered
+from headrace.core.scoring.ragged import Indices, concatenated, dense, groups_of_one_shape, is_ragged
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
@@ -61,7 +62,8 @@ class Predicted:
     """Predictions of a batch.
 
     Attributes:
-        outputs: by name, [answered, ...]: numbers, or bytes as objects; bfloat16 as float32.
+        outputs: by name, [answered, ...]: numbers, or bytes as objects; bfloat16 as float32. Where an output's lists
+            differ in length, [answered] of objects, one array per row.
         at: [answered] the rows that the model answered, ascending, including those with a fault `not_finite`.
         faults: by row, in ascending order.
         model_version: the model's version.
@@ -80,43 +82,89 @@ class Predictor:
         model: the model to call.
         model_version: its version.
         outputs: the requested outputs; all by default.
+        constants: the tensors of inputs of shape [], by name.
+        batch: rows that every call must have, or None.
+        whole: whether rows depend on each other: a call then has exactly the rows of `predict`, without padding.
     """
 
-    def __init__(self, model: SavedModel, model_version: str, outputs: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: SavedModel,
+        model_version: str,
+        outputs: Sequence[str] | None = None,
+        *,
+        constants: Mapping[str, Any] | None = None,
+        batch: int | None = None,
+        whole: bool = False,
+    ) -> None:
         self.model_version = model_version
         self._model = model
         self._outputs = tuple(sorted(model.outputs) if outputs is None else outputs)
+        self._constants = dict(constants or {})
+        self._batch = batch
+        self._whole = whole
 
     def predict(self, columns: Mapping[str, Column]) -> Predicted:
         """Predictions for rows.
 
         Args:
-            columns: one per input of the signature, [rows] or [rows, n], with the same number of rows.
+            columns: one per input of the signature, with the same number of rows: [rows], [rows, n], or [rows] of
+                arrays where lists differ in length.
 
         Raises:
             PlatformError: the model fails for a reason that is not in the rows.
             DataError: it does not answer every row.
         """
         rows = len(_first(columns))
-
-        def piece(begin: int, end: int) -> dict[str, npt.NDArray[Any]]:
-            def run(filled: int) -> Mapping[str, Any]:
-                return self._model({n: _tensor(column, begin, end, filled) for n, column in columns.items()})
-
-            return {name: _array(tensor) for name, tensor in self.call(run, end - begin).items()}
-
-        pieces, failed = answered(piece, rows)
+        groups = groups_of_one_shape(columns, rows)
+        if groups is None:
+            pieces, failed = self._pieces(columns, rows)
+            at = np.delete(np.arange(rows), list(failed)) if failed else np.arange(rows)
+            outputs = self._joined(pieces)
+        else:
+            pieces, failed, places = [], {}, []
+            for group in groups:
+                some, bad = self._pieces({name: _at(column, group) for name, column in columns.items()}, len(group))
+                pieces += some
+                failed.update({int(group[row]): message for row, message in bad.items()})
+                places.append(np.delete(group, list(bad)))
+            at = np.concatenate(places)
+            order = np.argsort(at, kind="stable")
+            outputs = {name: values[order] for name, values in self._joined(pieces).items()} if pieces else {}
+            at = at[order]
         faults = {row: Fault("model_failed", message) for row, message in failed.items()}
-        at = np.delete(np.arange(rows), list(failed))
-        outputs = {name: np.concatenate([one[name] for one in pieces]) if pieces else _none() for name in self._outputs}
         for name, values in outputs.items():
-            bad = not_finite(values)
-            if bad is None:
-                continue
-            for place in np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim)))).tolist():
+            for place in _rows_not_finite(values):
                 message = f"the model's output {name} is not a finite number"
                 faults.setdefault(int(at[place]), Fault("not_finite", message, str(values[place])))
         return Predicted(outputs, at, dict(sorted(faults.items())), self.model_version)
+
+    def _pieces(
+        self, columns: Mapping[str, Column], rows: int
+    ) -> tuple[list[dict[str, npt.NDArray[Any]]], dict[int, str]]:
+        """The outputs of calls in row order, and the model's error for each row on which it fails alone."""
+        pieces: list[dict[str, npt.NDArray[Any]]] = []
+        failed: dict[int, str] = {}
+        step = self._batch or max(rows, 1)
+        for first in range(0, rows, step):
+
+            def piece(begin: int, end: int, first: int = first) -> dict[str, npt.NDArray[Any]]:
+                def run(filled: int) -> Mapping[str, Any]:
+                    tensors = {n: _tensor(c, first + begin, first + end, filled) for n, c in columns.items()}
+                    return self._model({**tensors, **self._constants})
+
+                count = end - begin
+                exact = count if self._whole else self._batch
+                return {name: _array(tensor) for name, tensor in self.call(run, count, exact).items()}
+
+            count = min(step, rows - first)
+            some, bad = _at_once(piece, count) if self._whole else answered(piece, count)
+            pieces += some
+            failed.update({first + row: message for row, message in bad.items()})
+        return pieces, failed
+
+    def _joined(self, pieces: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+        return {name: concatenated([one[name] for one in pieces]) if pieces else _none() for name in self._outputs}
 
     def call(self, run: Callable[[int], Mapping[str, Any]], rows: int, filled: int | None = None) -> dict[str, Any]:
         """One call of the model.
@@ -146,7 +194,17 @@ class Predictor:
         except loaded.OpError as error:
             raise RowsFailed(loaded.cause(error)) from error
         loaded.check_answers(outputs, filled)
+        if rows == filled:
+            return {name: outputs[name] for name in self._outputs}
         return {name: outputs[name][:rows] for name in self._outputs}
+
+
+def _at_once(call: Callable[[int, int], Answer], rows: int) -> tuple[list[Answer], dict[int, str]]:
+    """As `bisect.answered`, for rows that depend on each other: all of them fail together."""
+    try:
+        return [call(0, rows)], {}
+    except RowsFailed as error:
+        return [], dict.fromkeys(range(rows), str(error))
 
 
 def filled_rows(rows: int) -> int:
@@ -159,13 +217,31 @@ def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
     return ~np.isfinite(values) if values.dtype.kind == "f" else None
 
 
+def _rows_not_finite(values: npt.NDArray[Any]) -> list[int]:
+    """The indices of rows with a number that is NaN or infinite."""
+    bad = not_finite(values)
+    if bad is not None:
+        return np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim)))).tolist() if bad.any() else []
+    return (
+        [at for at, row in enumerate(values) if row.dtype.kind == "f" and not np.isfinite(row).all()]
+        if is_ragged(values)
+        else []
+    )
+
+
+def _at(column: Column, at: Indices) -> Column:
+    return Texts(column.codes[at], column.values) if isinstance(column, Texts) else dense(column, at)
+
+
 def _tensor(column: Column, begin: int, end: int, filled: int) -> Any:
     """Rows from `begin` up to `end` of a column, padded with copies of the last one to `filled` rows."""
     import tensorflow as tf
 
     if isinstance(column, Texts):
         return tf.gather(tf.constant(list(column.values), tf.string), _filled(column.codes[begin:end], filled))
-    return tf.constant(_filled(column[begin:end], filled))
+    values = _filled(column[begin:end], filled)
+    # Without a value, the dtype of an array of objects is unknown.
+    return tf.constant(values) if values.size or values.dtype != object else tf.fill(values.shape, "")
 
 
 def _filled(values: npt.NDArray[Any], filled: int) -> npt.NDArray[Any]:

@@ -1,12 +1,14 @@
-"""`headrace predictions`: shows the published predictions of a problem, or rolls them back."""
+"""`headrace predictions`: shows the published predictions of a problem, rolls them back, or builds a table by key."""
 
 from __future__ import annotations
 
 import click
 
 from headrace.components.score import publishing
+from headrace.core.artifacts import published
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.commands.text_table import aligned
 
 _folder = click.argument("folder", metavar="PREDICTIONS")
@@ -14,7 +16,9 @@ _folder = click.argument("folder", metavar="PREDICTIONS")
 
 @click.group()
 def predictions() -> None:
-    """Show published predictions, or roll them back. PREDICTIONS is their folder: ROOT/predictions/NAME."""
+    """Show published predictions, roll them back, or build a table for serving. PREDICTIONS is their folder:
+    ROOT/predictions/NAME.
+    """
 
 
 @predictions.command()
@@ -22,7 +26,7 @@ def predictions() -> None:
 @json_option
 def status(folder: str, as_json: bool) -> None:
     """Show the current and the previous predictions. Exit status 2 if nothing is published."""
-    found = publishing.look(folder)
+    found = published.look(folder)
     if as_json:
         print_json(found)
     else:
@@ -38,3 +42,31 @@ def rollback(folder: str, identity: str | None) -> None:
     """Roll back to the previous predictions: every file is verified before the switch."""
     result = publishing.rollback(folder, identity)
     click.echo(f"{result.identity} is current: {result.uri}")
+
+
+@predictions.command()
+@click.argument("folder", metavar="PREDICTIONS")
+@click.option(
+    "--output",
+    required=True,
+    metavar="TABLE",
+    help="Folder of published tables: a new one, or one with earlier tables, which stay for `headrace predictions "
+    "rollback TABLE`.",
+)
+@click.option(
+    "--key", metavar="COLUMN", help="Column that identifies a row (default: the one that the predictions state)."
+)
+@json_option
+def table(folder: str, output: str, key: str | None, as_json: bool) -> None:
+    """Build a table by key, for `headrace serve --table TABLE`, and make it the current one.
+
+    PREDICTIONS are a folder that `headrace score` wrote, to Parquet, BigQuery or a table, or published ones.
+    """
+    from headrace.components.score.tabulate import tabulate
+
+    with showing("table", output) as (_, report):
+        result = tabulate(folder, output, key=key, report=report)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(f"{result.identity} is current: {result.uri}")

@@ -13,7 +13,7 @@ from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity as lineage
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
-from headrace.pipelines.commands import options, score_options
+from headrace.pipelines.commands import options, score_options, serve_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -132,7 +132,11 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
+@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL, required=False)
+@serve_options.mode
+@serve_options.table
+@serve_options.cache
+@serve_options.follow
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -142,10 +146,30 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     help="Port to listen on; 0 for any free port.",
 )
 @options.rules
+@option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+@option(
+    "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
+    help="Fraction of the rows to log (default: 0.1).",
+)  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
-def serve(path: str, host: str, port: int, rules: Any, signature: str, constants: tuple[str, ...]) -> None:
+def serve(
+    path: str | None,
+    mode: Any,
+    table: str | None,
+    cache_rows: int,
+    follow_s: float | None,
+    host: str,
+    port: int,
+    rules: Any,
+    request_log: str | None,
+    request_log_share: float | None,
+    signature: str,
+    constants: tuple[str, ...],
+) -> None:
     """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
+
+    With --mode static a table of predictions by key alone: no ENDPOINT_OR_MODEL_OR_RUN.
 
     \b
     Routes:
@@ -155,19 +179,26 @@ def serve(path: str, host: str, port: int, rules: Any, signature: str, constants
       GET  /health                      200 once the model is loaded
       GET  /metrics                     rows refused by rule and field, as Prometheus reads them
     """
+    from headrace.components.request_log.config import request_log_of
     from headrace.components.serve import server
+    from headrace.components.serve.config import ServeConfig
     from headrace.core.saved_model.constants import constants_from
 
     def report(message: str, **_: Any) -> None:
         click.echo(message, err=True)
 
-    config = server.ServeConfig(
-        source=path,
+    config = ServeConfig(
+        source=path or "",
+        mode=mode,
+        table=table,
+        cache_rows=cache_rows,
+        follow_s=follow_s,
         host=host,
         port=port,
         rules=rules,
         signature=signature,
         constants=constants_from(constants),
+        request_log=request_log_of(request_log, request_log_share),
     )
     server.serve(config, report)
 

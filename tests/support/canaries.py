@@ -61,15 +61,6 @@ class Behavior:
         return VersionTraffic(requests, errors, latency)
 
 
-def added(before: VersionTraffic, more: VersionTraffic) -> VersionTraffic:
-    """Traffic of two periods."""
-    if before.latency and more.latency:
-        latency = tuple(a + b for a, b in zip(before.latency, more.latency, strict=True))
-    else:
-        latency = before.latency or more.latency
-    return VersionTraffic(before.requests + more.requests, before.errors + more.errors, latency)
-
-
 def simulate(
     settings: CanarySettings, stable: Behavior, of_canary: Behavior, *, batch: int, seed: int
 ) -> Iterator[tuple[CanaryState, Evidence]]:
@@ -93,8 +84,8 @@ def simulate(
             evidence = evidence.with_step(
                 replace(
                     last,
-                    stable=added(last.stable, stable.batch(random, batch - part, requests)),
-                    canary=added(last.canary, of_canary.batch(random, part, requests)),
+                    stable=last.stable + stable.batch(random, batch - part, requests),
+                    canary=last.canary + of_canary.batch(random, part, requests),
                 )
             )
             requests += batch

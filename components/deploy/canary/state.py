@@ -33,16 +33,18 @@ class Decision:
         epoch: of the state that it is for.
         percent: the canary's traffic after the action, 0 to 100.
         reasons: sentences, the deciding one first.
+        worse: whether the evidence is against the canary; False for a rollback at the deadline, or by a person.
     """
 
     action: Action
     epoch: int
     percent: int
     reasons: tuple[str, ...]
+    worse: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The decision by name of the attributes."""
-        return {"action": self.action, "epoch": self.epoch, "percent": self.percent, "reasons": list(self.reasons)}
+        return {**vars(self), "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True)

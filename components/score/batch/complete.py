@@ -18,7 +18,7 @@ from headrace.components.score.config import ScoreConfig
 from headrace.core import storage
 from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile
-from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
+from headrace.core.artifacts.predictions import AnswerForm, OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.core.artifacts.set_aside import set_aside
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
@@ -132,7 +132,16 @@ def publishable(scored: Scored) -> PredictionsManifest:
         ),
         notes=scored.notes,
         rules=_applied(scored, counts),
+        answers=answer_form(scored.takes, scored.key),
     )
+
+
+def answer_form(takes: Takes | None, key: str | None) -> AnswerForm | None:
+    """How the model answers requests; None without a key."""
+    if takes is None or key is None:
+        return None
+    listed = tuple(output.name for output in takes.outputs if output.listed)
+    return AnswerForm(key, takes.key_input is not None, listed)
 
 
 def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
@@ -223,19 +232,16 @@ def _columns(scored: Scored, results: Sequence[PartResult]) -> tuple[OutputColum
 
 
 def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, int], QuarantinedRow]]:
-    """The rows that a lookup table cannot hold, with their positions, in order."""
+    """The rows that a prediction table cannot hold, with their positions, in order."""
     if table is None:
         return []
     parts, key = scored.parts, scored.key
     rows = []
     for row in table.to_pylist():
-        text = row["key"].decode()
+        text = row["key"]
         first = f"row {row['first_row']} of {parts[row['first_part']].name}"
         position = row["part"], row["row"]
-        if (row["first_part"], row["first_row"]) == position:
-            fault = Fault(key, "out_of_range", f"{key} has {row['bytes']} bytes, and a table's keys have at most 511")
-        else:
-            fault = Fault(key, "duplicate_key", f'{key} is "{text}", which {first} has already')
+        fault = Fault(key, "duplicate_key", f'{key} is "{text}", which {first} has already')
         rows.append((position, QuarantinedRow(parts[row["part"]].name, row["row"], fault, {str(key): text})))
     return sorted(rows, key=lambda row: row[0])
 

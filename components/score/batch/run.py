@@ -7,7 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from headrace.components.score.batch.complete import Scored, publishable
+from headrace.components.score.batch.complete import Scored, answer_form, publishable
 from headrace.components.score.batch.part_result import (
     Model,
     PartResult,
@@ -28,6 +28,7 @@ from headrace.core.beam.counters import format_counters, quarantined
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile
+from headrace.core.prediction_table.layout import About
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
 from headrace.core.rules.counts import RuleCounts
@@ -86,8 +87,11 @@ def score(
     data_version = config.data_version or measure_version(paths, config.csv)
     learned = TrainingFacts.read(config.model)
     key = scorer.takes.key
-    about = {"format": 1, "model_version": scorer.model_version, "identity": config.identity, "key": key}
-    sink = sink_of(config.sink, key=key, table=config.table, about=about)
+    form = answer_form(scorer.takes, key)
+    about = None
+    if form is not None:
+        about = About(form.key, scorer.model_version, config.identity, form.returns_key, learned.problem, data_version)
+    sink = sink_of(config.sink, key=key, table=config.table, form=form, about=about)
     sink.check()
     with staging(config.output, PREDICTIONS, config.identity, config.runner or DirectRunner()) as folder:
         context = StageContext(

@@ -146,7 +146,8 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
             received=f"{type(error).__name__}: {error}",
         ) from error
     given = tuple(
-        ModelOutput(o.name, o.dtype, None if o.width == 1 else o.width, is_bytes(o.name, o.dtype)) for o in outputs
+        ModelOutput(o.name, o.dtype, None if o.width == 1 else o.width, is_bytes(o.name, o.dtype), listed=o.width == 1)
+        for o in outputs
     )
     # Of another server's it is not known; that the key comes out as it went in is checked in each reply.
     return Takes(signature, tuple(inputs), given, key_use="passes" if passes else "repeats"), version

@@ -1,1 +1,1 @@
-"""Sinks: output formats of predictions, as files of several formats, a BigQuery table or a lookup table."""
+"""Sinks: output formats of predictions, as files of several formats, a BigQuery table or a prediction table."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
 from headrace.components.score.config import SinkName
 from headrace.components.score.sinks.sink import Sink
+from headrace.core.artifacts.predictions import AnswerForm
 from headrace.core.errors import UsageError
+from headrace.core.prediction_table.layout import About
 
 
-def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str, Any] | None = None) -> Sink:
+def sink_of(
+    name: SinkName,
+    *,
+    key: str | None,
+    table: str = "",
+    form: AnswerForm | None = None,
+    about: About | None = None,
+) -> Sink:
     """Creates the sink of a name. The modules of a format are imported only if it is used.
 
     Args:
         name: one of SINKS.
         key: the column that identifies a row; None if there is none.
         table: bigquery://PROJECT.DATASET.TABLE, for that sink.
-        about: the description that a lookup table holds.
+        form, about: of a prediction table: the form of answers to requests, and what the predictions are.
 
     Raises:
         UsageError: the name is not a sink, or the sink needs a key.
@@ -38,9 +47,11 @@ def sink_of(name: SinkName, *, key: str | None, table: str = "", about: dict[str
 
         return BigQuerySink(key, table)
     if name == "table":
-        if key is None:
-            raise UsageError("a lookup table needs a key", where="--key", expected="a column that identifies each row")
+        if key is None or form is None or about is None:
+            raise UsageError(
+                "a prediction table needs a key", where="--key", expected="a column that identifies each row"
+            )
         from headrace.components.score.sinks.table_sink import TableSink
 
-        return TableSink(key, about or {})
+        return TableSink(form, about)
     raise UsageError("the sink is wrong", expected=f"one of {', '.join(get_args(SinkName))}", received=repr(name))

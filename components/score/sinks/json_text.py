@@ -1,4 +1,4 @@
-"""JSON text of Arrow columns, computed by column, for the JSON lines sink and the lookup table."""
+"""JSON text of Arrow columns, computed by column, for the JSON lines sink."""
 
 from __future__ import annotations
 

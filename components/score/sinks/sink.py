@@ -48,8 +48,8 @@ class Published:
         files: of the artifact, in order.
         rows: number of published predictions.
         destination: where the predictions are, if not in the artifact's files.
-        rejected: rows that a lookup table cannot hold: part, row, key, its bytes, and part and row of the first one
-            with that key; None if there are none.
+        rejected: rows that a prediction table cannot hold, because an earlier row has their key: part, row, key, and
+            first_part and first_row of that row; None if there are none.
     """
 
     files: tuple[Shard, ...]

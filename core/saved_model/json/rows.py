@@ -1,8 +1,9 @@
-"""JSON predictions from columns, for online and batch use; a prediction that is not finite is an error, never null."""
+"""JSON predictions from columns; a prediction that is not finite is an error, never null."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,46 +35,54 @@ class NotFinite(NoPrediction):
         self.rows = {name: list(indices) for name, indices in rows.items()}
 
 
-def rows_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool) -> list[Any]:
+def rows_from_outputs(
+    outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool, binary: Collection[str] = ()
+) -> list[Any]:
     """Predictions as one JSON value per row: an object by output, or the bare value of the only output.
 
     Args:
-        outputs: a column per output; lists of different lengths are an object array, one array per row.
+        outputs: a column per output, without numbers that are not finite; lists of different lengths are an object
+            array, one array per row.
         bare: whether the values of the only output are not wrapped in an object, as in TensorFlow Serving.
+        binary: outputs that hold bytes, which become {"b64": "..."}.
 
     Raises:
-        NotFinite: numbers are not finite; with all affected rows.
         NoPrediction: a text is not UTF-8.
     """
-    lists = _lists(outputs)
     if bare:
-        return next(iter(lists.values()))
-    names = tuple(lists)
-    return [dict(zip(names, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        return next(_plain(name, column, name in binary) for name, column in outputs.items())
+    names = tuple(outputs)
+    lists = [_plain(name, column, name in binary) for name, column in outputs.items()]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def columns_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool) -> Any:
+def columns_from_outputs(outputs: Mapping[str, npt.NDArray[Any]], *, bare: bool, binary: Collection[str] = ()) -> Any:
     """Predictions as JSON arrays: an object by output, or the bare array of the only output.
 
-    Args:
-        outputs: a column per output; lists of different lengths are an object array, one array per row.
-        bare: whether the values of the only output are not wrapped in an object, as in TensorFlow Serving.
-
-    Raises:
-        NotFinite: numbers are not finite; with all affected rows.
-        NoPrediction: a text is not UTF-8.
+    Args and errors as of `rows_from_outputs`.
     """
-    lists = _lists(outputs)
+    lists = {name: _plain(name, column, name in binary) for name, column in outputs.items()}
     return next(iter(lists.values())) if bare else lists
 
 
-def _lists(outputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, list[Any]]:
-    """The columns as JSON arrays; errors as of the functions above."""
-    _check_finite(outputs)
-    return {name: _plain(name, column) for name, column in outputs.items()}
+def _plain(name: str, column: npt.NDArray[Any], binary: bool) -> list[Any]:
+    values: list[Any] = column.tolist()
+    if column.dtype.kind not in "OS":
+        return values
+    return [_encoded(value) if binary else _decoded(name, value) for value in values]
 
 
-def _check_finite(outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+def _encoded(value: Any) -> Any:
+    """Bytes, or arrays and lists of bytes, as JSON has them."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_encoded(inner) for inner in value]
+    return {"b64": base64.b64encode(value).decode()}
+
+
+def check_finite(outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raises NotFinite, with all affected rows, if a column per output holds numbers that are not finite."""
     rows: dict[str, list[int]] = {}
     first = ""
     for name, column in outputs.items():
@@ -94,11 +103,6 @@ def _not_finite(column: npt.NDArray[Any]) -> list[int]:
     lists = column.dtype.kind == "O" and any(isinstance(row, np.ndarray) for row in column)
     rows = enumerate(column) if lists else ()
     return [at for at, row in rows if row.dtype.kind == "f" and not np.isfinite(row).all()]
-
-
-def _plain(name: str, column: npt.NDArray[Any]) -> list[Any]:
-    values: list[Any] = column.tolist()
-    return [_decoded(name, value) for value in values] if column.dtype.kind in "OS" else values
 
 
 def _decoded(name: str, value: Any) -> Any:

@@ -82,7 +82,8 @@ class World:
             latency = [0] * (len(BOUNDS) + 1)
             latency[3] = int(requests) - int(errors)
             one = {"pid": 1, "state": "ready", "requests": int(requests), "errors": int(errors)}
-            versions[version] = {**one, "latency_s": {"bounds": list(BOUNDS), "counts": latency}}
+            latency_s = {"bounds": list(BOUNDS), "counts": latency}
+            versions[version] = {**one, "responses": {"4xx": 0}, "latency_s": latency_s}
         return {"epoch": self.state.epoch, "versions": versions}
 
     @contextmanager

@@ -15,8 +15,9 @@ from support.by_hand import VERSION, ByHand
 from headrace.components.score.batch.run import score
 from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig
-from headrace.components.score.publishing import current, last_not_of, publish, rollback
+from headrace.components.score.publishing import last_not_of, publish, rollback
 from headrace.core import storage
+from headrace.core.artifacts.published import current
 from headrace.core.errors import DataError, UsageError
 
 IDENTITY = "0123456789abcdef"

@@ -22,9 +22,11 @@ import psutil
 import pytest
 from support.tiny_model import WAITING_AGE, save
 
+from headrace.components.request_log.config import RequestLogConfig
+from headrace.components.request_log.read import read_batches
 from headrace.components.serve import processes
+from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.components.serve.health import healthy
-from headrace.components.serve.server import ServeConfig, config_from_environment
 from headrace.core import storage
 from headrace.core.errors import UsageError
 
@@ -135,6 +137,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., P
         [
             *(sys.executable, "-m", processes.MODULE, str(model), "--port", "0"),
             *("--ready-file", str(ready_file), "--announce", str(root / "servers")),
+            *("--request-log", str(root / "log"), "--request-log-share", "1"),
         ],
         env=waiting_to_load(root),
         stdout=subprocess.PIPE,
@@ -211,6 +214,10 @@ def test_a_signal_ends_it_after_the_requests_that_it_has(server: Running) -> Non
     assert not server.ready_file.exists()
     assert processes.running(str(server.servers)) == []
     assert list(server.servers.iterdir()) == []
+    # The row under way is the last one in the request log.
+    *_, last = read_batches(str(server.servers.parent / "log"))
+    assert last.columns["mother_age"].tolist() == [WAITING_AGE]
+    assert (last.predictions["key"].tolist(), last.version) == ([b"a"], "v1")
 
 
 def test_a_signal_while_the_model_is_loaded_ends_it_at_once(tmp_path: Path, make_model: Callable[..., Path]) -> None:
@@ -264,6 +271,12 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     assert config == ServeConfig("/models/1", host="0.0.0.0", port=8081, health_route="/h", predict_route="/p")
     assert config_from_environment({}) == ServeConfig("")
     assert config_from_environment({"HEADRACE_RULES": "warn"}) == ServeConfig("", rules="warn")
+    logged = config_from_environment({"HEADRACE_REQUEST_LOG": "/log", "HEADRACE_REQUEST_LOG_SHARE": "0.5"})
+    assert logged == ServeConfig("", request_log=RequestLogConfig("/log", 0.5))
+    with pytest.raises(UsageError, match="HEADRACE_REQUEST_LOG_SHARE is not valid"):
+        config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "half"})
+    with pytest.raises(UsageError, match="the share of the request log has no log"):
+        config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "0.5"})
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
         config_from_environment({"HEADRACE_RULES": "off"})
     with pytest.raises(UsageError, match="AIP_HTTP_PORT is not valid"):

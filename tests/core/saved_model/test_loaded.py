@@ -55,7 +55,7 @@ def test_named_inputs_of_several_dtypes(save: Save) -> None:
             ModelOutput("both", "int64", 2),
             ModelOutput("flag", "bool"),
             ModelOutput("label", "string"),
-            ModelOutput("score", "float32"),
+            ModelOutput("score", "float32", listed=True),
         ),
     )
 

@@ -54,18 +54,18 @@ def run(vertex: Vertex, job: Any, container_of: Callable[[Path], Container] | No
 
 def our_server(folder: Path) -> Container:
     """What the serving image answers for a Model at a folder."""
-    from headrace.components.serve import protocol
-    from headrace.components.serve.model import Model
-    from headrace.core.saved_model.find import find_source
+    from support import serving
+
+    from headrace.components.serve.app import refusal
     from headrace.core.saved_model.json.rows import NoPrediction
 
-    model = Model(find_source(str(folder)))
+    model = serving.load(folder)
 
     def answer(body: bytes) -> bytes:
         try:
-            return protocol.answer(model, body, columnar=False, max_instances=100_000)
+            return serving.answer(model, body, columnar=False, max_instances=100_000)
         except NoPrediction as error:
-            raise ContainerRefuses(422, protocol.refusal(error).decode()) from error
+            raise ContainerRefuses(422, refusal(error).decode()) from error
 
     return answer
 

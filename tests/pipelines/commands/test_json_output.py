@@ -177,8 +177,13 @@ REPORTS: dict[str, tuple[Callable[[Workplace], str], Callable[[Any], bool]]] = {
     "endpoint status": (endpoint, lambda found: found["healthy"] is True),
     "predictions status": (predictions, lambda found: found["rows"] + 0 > 1400),
 }
-# Shown with a platform's server, in tests of submission.
-ELSEWHERE = {"schedule list", *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show"))}
+# Shown in tests of their own: submission, the registry, the request log.
+ELSEWHERE = {
+    "schedule list",
+    "requests show",
+    "requests convert",
+    *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show")),
+}
 
 
 @pytest.mark.parametrize("name", list(REPORTS))

@@ -40,3 +40,18 @@ def test_look_and_go_back(tmp_path: Path) -> None:
     told = f"{'a' * 16} is current: {place}/versions/{'a' * 16}\n"
     assert [invoke("rollback", place).output for _ in range(2)] == [told, told]
     assert invoke("rollback", place, "--identity", "b" * 16).output.startswith("b" * 16)
+
+
+def test_a_table_by_key(tmp_path: Path) -> None:
+    rows, table = tmp_path / "rows.parquet", str(tmp_path / "table")
+    pq.write_table(pa.table({"id": ["a"], "weight": [1.0], "color": ["red"]}), rows)
+    score(ScoreConfig("m", str(rows), str(tmp_path / "out"), "a" * 16), source=ByHand())
+    done = CliRunner().invoke(cli, ["predictions", "table", str(tmp_path / "out"), "--output", table, "--json"])
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    assert (made["uri"], made["previous"]) == (f"{table}/versions/{made['identity']}", None)
+    assert json.loads(invoke("status", table, "--json").output)["sink"] == "table"
+    again = invoke("table", str(tmp_path / "out"), "--output", table)
+    assert again.stdout == f"{made['identity']} is current: {made['uri']}\n"
+    refused = invoke("table", str(tmp_path / "out"), "--output", str(tmp_path))
+    assert isinstance(refused.exception, UsageError)

@@ -13,9 +13,10 @@ from support.command import headrace
 
 from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
-from headrace.components.score.publishing import current
-from headrace.components.score.sinks.table_sink import FILE, PredictionTable
+from headrace.components.score.sinks.table_sink import FILE
+from headrace.core.artifacts.published import current
 from headrace.core.errors import DataError, UsageError
+from headrace.core.prediction_table.reader import PredictionTable
 from headrace.pipelines.cli import cli
 from headrace.pipelines.commands import score_options
 
@@ -173,9 +174,9 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
         assert said in done.stdout
     place = root / "predictions" / "natality"
     now = current(str(place))
-    with PredictionTable(place / "versions" / now["current"] / FILE) as table:
-        assert json.loads(table.get("a") or b"")["prediction"] == pytest.approx(EXPECTED["a"], rel=1e-6)
-        assert table.about["model_version"] == "v1"
+    table = PredictionTable(place / "versions" / now["current"] / FILE)
+    assert table.outputs(table.find(["a"]))["prediction"][0] == pytest.approx(EXPECTED["a"], rel=1e-6)
+    assert table.about.model_version == "v1"
     again = headrace("run", "batch-scoring", *arguments)
     assert again.returncode == 0
     assert "score       already done, cached" in again.stdout

@@ -9,7 +9,7 @@ import pytest
 from support.canaries import START, canary, latencies, staged, step, traffic
 
 from headrace.components.deploy.canary.decide import decide, findings
-from headrace.components.deploy.canary.evidence import Differences, Evidence, Replay, Step
+from headrace.components.deploy.canary.evidence import Differences, Evidence, Replay, Step, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 
 SOON = START + timedelta(minutes=2)
@@ -57,7 +57,7 @@ def test_without_the_minimum_it_stays_and_is_rolled_back_at_the_deadline(evidenc
     assert (decision.action, decision.percent) == ("stay", 10)
     assert reason in decision.reasons
     decision = decide(canary(), evidence, LATE)
-    assert (decision.action, decision.percent) == ("roll back", 0)
+    assert (decision.action, decision.percent, decision.worse) == ("roll back", 0, False)
     assert decision.reasons[0] == "The deadline is over without enough evidence to promote."
     assert reason in decision.reasons
 
@@ -78,9 +78,21 @@ def test_the_deadline_before_the_last_step_is_a_rollback() -> None:
 
 def test_more_errors_roll_back_before_the_minimum() -> None:
     decision = decide(canary(), step(traffic(900, 5), traffic(100, 20)), START)
-    assert (decision.action, decision.percent) == ("roll back", 0)
+    assert (decision.action, decision.percent, decision.worse) == ("roll back", 0, True)
     assert decision.reasons[0].startswith("The canary is worse: errors; evidence of ")
     assert decision.reasons[1] == "Errors: 20 % of 100 requests of the canary, 0.556 % of 900 of the stable version."
+
+
+def test_a_canary_that_refuses_what_the_stable_version_answers_is_rolled_back() -> None:
+    # As one that requires a new column: without a single error.
+    refused = VersionTraffic(20, refused=20)
+    decision = decide(canary(), step(VersionTraffic(180, refused=9), refused), START)
+    assert decision.action == "roll back"
+    assert (
+        decision.reasons[1] == "Refused requests: 100 % of 20 requests of the canary, 5 % of 180 of the stable version."
+    )
+    alike = step(VersionTraffic(18_000, refused=9_000), VersionTraffic(2_000, refused=1_000))
+    assert decide(canary(), alike, SOON).action == "widen"
 
 
 def test_a_canary_whose_requests_all_fail_ends_within_ten() -> None:
@@ -159,3 +171,13 @@ def test_a_terminal_state_stays_whatever_the_evidence() -> None:
     decision = decide(state, step(traffic(900), traffic(100, 100)), LATE)
     assert (decision.action, decision.percent) == ("stay", 100)
     assert decision.reasons == ("The canary is promoted.",)
+
+
+def test_a_decision_is_written_as_json() -> None:
+    assert canary().rollback("bad").to_json() == {
+        "action": "roll back",
+        "epoch": 2,
+        "percent": 0,
+        "reasons": ["bad"],
+        "worse": False,
+    }

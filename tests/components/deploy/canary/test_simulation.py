@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.canaries import START, Behavior, added, constant, simulate, staged, traffic
+from support.canaries import START, Behavior, constant, simulate, staged, traffic
 
 from headrace.components.deploy.canary.decide import decide
 from headrace.components.deploy.canary.evidence import Evidence, Step
@@ -121,10 +121,7 @@ def _with_batch(rng: random.Random, state: CanaryState, evidence: Evidence, rate
     last = evidence.step(state.epoch) or Step(state.epoch, state.percent)
     of_canary, of_stable = rng.randrange(0, 200), rng.randrange(0, 500)
     errors = [min(n, round(n * rate * rng.random() * 2)) for n, rate in zip((of_stable, of_canary), rates, strict=True)]
-    stable, canary = (
-        added(last.stable, traffic(of_stable, errors[0])),
-        added(last.canary, traffic(of_canary, errors[1])),
-    )
+    stable, canary = last.stable + traffic(of_stable, errors[0]), last.canary + traffic(of_canary, errors[1])
     return evidence.with_step(replace(last, stable=stable, canary=canary))
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -92,57 +91,3 @@ def test_health_is_of_the_version_that_is_meant() -> None:
     for version, expected in (("v1", True), ("v2", False)):
         with server(whole(b'{"status": "ok", "model_version": "v1"}')) as url:
             assert client.healthy(url, version) is expected
-
-
-GOLDEN: list[dict[str, Any]] = [
-    {"key": "a", "prediction": 100.0, "probabilities": [0.25, 0.75]},
-    {"key": "b", "prediction": 0.00001, "probabilities": [1.0, 0.0]},
-]
-
-
-@pytest.mark.parametrize(
-    ("row", "change"),
-    [
-        (0, {"prediction": 100.0009}),
-        (1, {"prediction": 0.00002}),
-        (1, {"probabilities": [1.0, 5e-7]}),
-        (0, {"more": "is not looked at"}),
-    ],
-)
-def test_what_float32_cannot_tell_apart_is_equal(row: int, change: dict[str, Any]) -> None:
-    received = [dict(r) for r in GOLDEN]
-    received[row].update(change)
-    client.compare(received, GOLDEN, where="there")
-
-
-@pytest.mark.parametrize(
-    ("row", "change", "where"),
-    [
-        (0, {"prediction": 100.01}, "predictions[0].prediction"),
-        (1, {"prediction": 0.001}, "predictions[1].prediction"),
-        (1, {"prediction": None}, "predictions[1].prediction"),
-        (0, {"prediction": "100.0"}, "predictions[0].prediction"),
-        (0, {"prediction": float("nan")}, "predictions[0].prediction"),
-        (0, {"prediction": True}, "predictions[0].prediction"),
-        (0, {"key": "b"}, "predictions[0].key"),
-        (1, {"probabilities": [1.0]}, "predictions[1].probabilities"),
-        (1, {"probabilities": [0.0, 1.0]}, "predictions[1].probabilities"),
-    ],
-)
-def test_what_differs_is_named(row: int, change: dict[str, Any], where: str) -> None:
-    received = [dict(r) for r in GOLDEN]
-    received[row].update(change)
-    with pytest.raises(PlatformError, match="differs from the model's golden row") as caught:
-        client.compare(received, GOLDEN, where="there")
-    assert caught.value.where == f"there, {where}"
-
-
-@pytest.mark.parametrize("received", [[], GOLDEN[:1], [*GOLDEN, {}]])
-def test_each_row_is_answered_once(received: list[Any]) -> None:
-    with pytest.raises(PlatformError, match="a different number of predictions"):
-        client.compare(received, GOLDEN, where="there")
-
-
-def test_rows_that_are_no_objects_differ() -> None:
-    with pytest.raises(PlatformError, match="differs from the model's golden row"):
-        client.compare([1.0, 2.0], GOLDEN, where="there")

@@ -23,11 +23,12 @@ from support.by_hand import VERSION, ByHand, predicted
 from headrace.components.score.batch.run import score
 from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig, ScoreResult
-from headrace.components.score.sinks.table_sink import FILE, PredictionTable
+from headrace.components.score.sinks.table_sink import FILE
 from headrace.core import storage
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
+from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.scoring.answered import Scored
 from headrace.core.sources.source import Rows
 from headrace.core.storage import gcs
@@ -127,11 +128,11 @@ def test_a_lookup_table(tmp_path: Path, data: Path) -> None:
     pq.write_table(pa.concat_tables([table(first=ROWS), table(10)]), data / "b.parquet")
     result = run(tmp_path, data, sink="table")
     assert (result.rows_in, result.rows_out, result.reasons) == (2010, 1980, {"duplicate_key": 10, "missing_value": 20})
-    with PredictionTable(tmp_path / "out" / FILE) as lookup:
-        assert lookup.about["model_version"] == VERSION
-        found = json.loads(lookup.get("id-01234") or b"")
-        assert found["prediction"] == pytest.approx(float(predicted(np.array([1234 % 97 + 0.25]))[0]), rel=1e-7)
-        assert lookup.get("id-00049") is None
+    lookup = PredictionTable(tmp_path / "out" / FILE)
+    assert lookup.about.model_version == VERSION
+    found = lookup.find(["id-01234", "id-00049"])
+    assert found[1] == -1
+    assert lookup.outputs(found[:1])["prediction"] == predicted(np.array([1234 % 97 + 0.25]))
     rows = list(read_rows(str(tmp_path / "out" / "quarantine/part-00000-of-00001.jsonl")))
     assert next((row.row, row.fault.message) for row in rows if row.fault.reason == "duplicate_key") == (
         1001,

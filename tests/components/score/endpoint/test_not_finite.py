@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.components.score.endpoint.not_finite import NotFinite, answers_around, blank, rows_said
-from headrace.components.serve.protocol import refusal
+from headrace.components.serve.app import refusal
 from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.saved_model.json.rows import NotFinite as Refused
 from headrace.core.scoring.bisect import RowsFailed

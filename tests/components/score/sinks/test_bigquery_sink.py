@@ -16,9 +16,12 @@ from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks import bigquery_sink
 from headrace.components.score.sinks.factory import sink_of
+from headrace.components.score.sinks.table_sink import FILE
+from headrace.components.score.tabulate import tabulate
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.cloud import bigquery as service
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.sources.open import list_parts, read_part
 
 ROWS = 300
@@ -148,6 +151,27 @@ def test_a_dataset_that_is_not_there(tmp_path: Path, data: Path, bigquery: Serve
     with pytest.raises(DataError, match="the dataset does not exist"):
         run(tmp_path, data, f"bigquery://{PROJECT}.gone.predictions")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prediction_table_is_built_from_the_table(tmp_path: Path, data: Path, dataset: str) -> None:
+    named = f"bigquery://{PROJECT}.{dataset}.scores"
+    run(tmp_path, data, named)
+    result = tabulate(str(tmp_path / "out"), str(tmp_path / "place"))
+    table = PredictionTable(Path(result.uri) / FILE)
+    assert (len(table), table.about.model_version) == (2 * ROWS - 2, VERSION)
+    found = table.outputs(table.find(["id-00321"]))
+    # As JSON, a float32 and the same number as a float64 are alike.
+    assert found["prediction"].tolist() == predicted(np.array([321.25])).tolist()
+    assert found["class"].tolist() == [b"heavy"]
+    assert [values.tolist() for values in found["probabilities"]] == [[0.25, 0.75]]
+    # Later predictions replace the table, which is then not that of the manifest.
+    query(f"DELETE FROM `{PROJECT}.{dataset}.scores` WHERE id = 'id-00001'")
+    with pytest.raises(DataError, match="there are more or fewer rows than the predictions had"):
+        tabulate(str(tmp_path / "out"), str(tmp_path / "other"))
+    query(f"UPDATE `{PROJECT}.{dataset}.scores` SET model_version = 'newer' WHERE id = 'id-00002'")
+    with pytest.raises(DataError, match="predictions of another version of the model") as caught:
+        tabulate(str(tmp_path / "out"), str(tmp_path / "other"))
+    assert caught.value.received == "newer"
 
 
 @pytest.mark.parametrize("table", ["bigquery://my-project.only", "bigquery://my-project?query=SELECT 1"])

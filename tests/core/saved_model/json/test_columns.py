@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.core.errors import DataError
 from headrace.core.saved_model.json.columns import Interface, columns_from_inputs, columns_from_instances
 from headrace.core.saved_model.json.inputs import Input
-from headrace.core.saved_model.json.rows import NotFinite, columns_from_outputs, rows_from_outputs
+from headrace.core.saved_model.json.rows import NotFinite, check_finite, columns_from_outputs, rows_from_outputs
 
 INTERFACE = Interface(
     (
@@ -262,7 +262,7 @@ def test_a_prediction_that_is_not_finite_is_an_error(value: float) -> None:
     with pytest.raises(
         NotFinite, match=r"predictions\[1\]\.prediction: the model's prediction is not finite"
     ) as raised:
-        rows_from_outputs({"prediction": np.array([1.0, value, value], dtype=np.float32)}, bare=False)
+        check_finite({"prediction": np.array([1.0, value, value], dtype=np.float32)})
     assert raised.value.rows == {"prediction": [1, 2]}
     with pytest.raises(NotFinite, match=r"predictions\[0\]\.probabilities"):
-        columns_from_outputs({"probabilities": np.array([[0.5, value]], dtype=np.float32)}, bare=False)
+        check_finite({"probabilities": np.array([[0.5, value]], dtype=np.float32)})

@@ -54,12 +54,12 @@ class Scoring:
 
     def predictions(self) -> pa.Table:
         """Those that are published."""
-        from headrace.components.score import publishing
         from headrace.core import storage
+        from headrace.core.artifacts import published
         from headrace.core.artifacts.predictions import PredictionsManifest
 
         place = f"{self.root}/predictions/weights"
-        found = f"{place}/versions/{publishing.current(place)['current']}"
+        found = f"{place}/versions/{published.current(place)['current']}"
         (file,) = PredictionsManifest.read(found).files
         with storage.open_input(f"{found}/{file.file}") as opened:
             return pq.read_table(opened)

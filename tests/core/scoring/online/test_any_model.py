@@ -9,20 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.serving import answer, dynamic, load
 from support.tf1_models import estimator_model, session_model
 
-from headrace.components.serve import protocol
+from headrace.components.serve.protocols import rows as protocol
 from headrace.core.errors import DataError, UsageError
-from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.json.rows import NoPrediction
 
 Save = Callable[..., Any]
-
-
-def load(path: Path | str, **options: Any) -> Any:
-    from headrace.components.serve.model import Model
-
-    return Model(find_source(str(path)), **options)
 
 
 def spec(shape: Any = (None,), dtype: str = "float32", name: str = "x") -> Any:
@@ -47,8 +41,8 @@ def save(tmp_path: Path) -> Save:
 
 
 def ask(model: Any, rows: Any, form: str = "instances") -> Any:
-    answer = protocol.answer(model, json.dumps({form: rows}).encode(), columnar=True, max_instances=1000)
-    return json.loads(answer)["predictions" if form == "instances" else "outputs"]
+    said = answer(model, json.dumps({form: rows}).encode())
+    return json.loads(said)["predictions" if form == "instances" else "outputs"]
 
 
 @pytest.mark.parametrize(
@@ -92,12 +86,12 @@ def test_lists_of_another_length_and_no_lists_are_refused(save: Save) -> None:
 def test_bytes_go_in_and_come_out_as_base64(save: Save) -> None:
     import tensorflow as tf
 
-    def answer(x: Any) -> Any:
+    def made(x: Any) -> Any:
         n = tf.strings.length(x)
         raw = tf.map_fn(tf.io.serialize_tensor, n, fn_output_signature=tf.string)
         return {"n": n, "raw": raw, "pair": tf.stack([raw, raw], 1), "echo": x, "echo_bytes": x}
 
-    model = save(answer, spec(dtype="string"))
+    model = save(made, spec(dtype="string"))
     encoded = base64.b64encode(b"\x89PNG\r\n").decode()
     raw = base64.b64encode(tf.io.serialize_tensor(2).numpy()).decode()
     (row,) = ask(model, [{"x": "ab"}])
@@ -141,14 +135,14 @@ def test_constants_are_given_when_the_server_starts(save: Save) -> None:
 def test_a_key_that_the_model_computes_with_must_be_there(save: Save) -> None:
     import tensorflow as tf
 
-    def answer(key: Any, x: Any) -> Any:
+    def made(key: Any, x: Any) -> Any:
         return {"key": tf.identity(key), "y": tf.strings.length(key), "x": x}
 
-    model = save(answer, spec(dtype="string", name="key"), spec())
+    model = save(made, spec(dtype="string", name="key"), spec())
     assert ask(model, [{"key": "abc", "x": 1}]) == [{"key": "abc", "x": 1.0, "y": 3}]
     with pytest.raises(DataError, match=r"instances\[0\].key: the feature is missing"):
         ask(model, [{"x": 1}])
-    assert "key_input" not in json.loads(protocol.metadata(model))["metadata"]
+    assert "key_input" not in json.loads(protocol.metadata(dynamic(model).description))["metadata"]
 
 
 def test_graphs_of_tensorflow_1_and_signatures_by_name(tmp_path: Path) -> None:
@@ -167,10 +161,9 @@ def test_graphs_of_tensorflow_1_and_signatures_by_name(tmp_path: Path) -> None:
     assert ask(load(path), [{"inputs": encoded}]) == [[3.0]]
     named = load(path, signature="classification")
     assert ask(named, [{"inputs": encoded}]) == [{"classes": ["up", "down"], "scores": [3.0, -3.0]}]
-    assert list(json.loads(protocol.metadata(named))["metadata"]["signature_def"]["signature_def"]) == [
-        "classification"
-    ]
+    metadata = json.loads(protocol.metadata(dynamic(named).description))["metadata"]
+    assert list(metadata["signature_def"]["signature_def"]) == ["classification"]
     with pytest.raises(DataError, match=r"signature_name: the signature is not served. Expected classification"):
-        protocol.answer(named, b'{"instances": [{}], "signature_name": "x"}', columnar=True, max_instances=9)
+        answer(named, b'{"instances": [{}], "signature_name": "x"}')
     with pytest.raises(DataError, match="Received: classification, predict, raw, regression, serving_default"):
         load(path, signature="other")

@@ -1,0 +1,225 @@
+"""Adaptive batching: all requests that have arrived when the event loop turns are one batch; there is no timer.
+
+While a batch is in a worker thread, later requests wait and form the next one, so batches grow with the load and a lone
+request waits for nothing. The loop itself never calls a model: it goes on reading, and answers health checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.modes.answerer import Answer, Answerer, Request
+
+# A second call beside a running one starts once that one has taken this many times as long as calls usually take: a
+# batch of a thousand rows must not hold up single rows, but calls side by side compete for the same cores.
+_PATIENCE = 3.0
+_MINIMUM_PATIENCE_S = 0.01
+# Weight of the newest call in the moving average of their durations.
+_NEWEST = 0.1
+_SWEEPS_PER_LIMIT = 4
+_MAX_SWEEP_S = 0.5
+
+
+class Overloaded(Exception):
+    """The maximum number or size of waiting requests is reached."""
+
+
+class _Waiting:
+    """A request in the queue or in a call."""
+
+    __slots__ = ("connected", "deadline", "future", "request", "size")
+
+    def __init__(
+        self,
+        request: Request,
+        size: int,
+        future: asyncio.Future[Answer],
+        deadline: float,
+        connected: Callable[[], bool] | None,
+    ) -> None:
+        self.request = request
+        self.size = size
+        self.future = future
+        self.deadline = deadline
+        self.connected = connected
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return not self.future.done() and (self.connected is None or self.connected())
+
+
+class Batcher:
+    """The queue of whole requests, and the threads that answer them. All methods are for the event loop's thread.
+
+    Args:
+        limits: of the server.
+        answerer: returns the answerer in use; read once per batch.
+        observe: called after each batch with its number of requests, its rows and its duration in seconds.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        answerer: Callable[[], Answerer],
+        observe: Callable[[int, int, float], None] = lambda *_: None,
+    ) -> None:
+        self.limits = limits
+        self._answerer = answerer
+        self._observe = observe
+        self._pool = ThreadPoolExecutor(limits.max_running, thread_name_prefix="predict")
+        self._queue: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._running: dict[int, Sequence[_Waiting]] = {}
+        self._calls = 0
+        self._usual_s = 0.0
+        self._last_start = 0.0
+        self._turning = False
+        self._sweeping = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for a call."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """Number of calls at this moment."""
+        return len(self._running)
+
+    def submit(
+        self, request: Request, size: int = 0, connected: Callable[[], bool] | None = None
+    ) -> asyncio.Future[Answer]:
+        """Puts a whole request into the queue.
+
+        Args:
+            request: with one or more rows.
+            size: of its body in bytes.
+            connected: returns whether its client is still there; a request whose client has left is dropped.
+
+        Returns:
+            The future answer; it fails with the request's error, or with TimeoutError after the time limit.
+
+        Raises:
+            Overloaded: too many requests wait.
+        """
+        if self._full(size):
+            self._drop_abandoned()
+            if self._full(size):
+                raise Overloaded
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(request, size, loop.create_future(), loop.time() + self.limits.time_limit_s, connected)
+        self._queue.append(waiting)
+        self._bytes += size
+        if not self._turning:
+            self._turning = True
+            loop.call_soon(self._turn)
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(self._sweep_s, self._sweep)
+        return waiting.future
+
+    def close(self) -> None:
+        """Drops waiting requests; running calls end by themselves."""
+        for waiting in self._queue:
+            waiting.future.cancel()
+        self._queue.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _full(self, size: int) -> bool:
+        # What a free thread takes in the next turn does not wait.
+        free = self.limits.max_running - len(self._running)
+        return len(self._queue) >= self.limits.max_waiting + free or (
+            bool(self._queue) and self._bytes + size > self.limits.max_waiting_bytes
+        )
+
+    def _drop_abandoned(self) -> None:
+        kept = [waiting for waiting in self._queue if waiting.wanted]
+        self._queue = deque(kept)
+        self._bytes = sum(waiting.size for waiting in kept)
+
+    def _turn(self) -> None:
+        """Starts calls for the requests that have arrived, as far as threads are free."""
+        self._turning = False
+        loop = asyncio.get_running_loop()
+        while self._queue and len(self._running) < self.limits.max_running:
+            patience = max(_MINIMUM_PATIENCE_S, _PATIENCE * self._usual_s)
+            if self._running and (wait := self._last_start + patience - loop.time()) > 0:
+                self._turning = True
+                loop.call_later(wait, self._turn)
+                return
+            answerer = self._answerer()
+            batch = self._batch(together=answerer.together)
+            if batch:
+                self._start(answerer, batch)
+
+    def _batch(self, *, together: bool) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._queue:
+            first = self._queue[0]
+            if batch and (not together or rows + first.request.rows > self.limits.max_batch_rows):
+                break
+            self._queue.popleft()
+            self._bytes -= first.size
+            if first.wanted:
+                batch.append(first)
+                rows += first.request.rows
+        return batch
+
+    def _start(self, answerer: Answerer, batch: Sequence[_Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        self._calls += 1
+        number = self._calls
+        self._running[number] = batch
+        self._last_start = loop.time()
+
+        def work() -> None:
+            begin = time.perf_counter()
+            outcomes: Sequence[Answer | Exception]
+            try:
+                outcomes = answerer.answer([waiting.request for waiting in batch])
+            except Exception as error:
+                outcomes = [error] * len(batch)
+            loop.call_soon_threadsafe(self._finish, number, outcomes, time.perf_counter() - begin)
+
+        self._pool.submit(work)
+
+    def _finish(self, number: int, outcomes: Sequence[Answer | Exception], seconds: float) -> None:
+        batch = self._running.pop(number)
+        self._usual_s += _NEWEST * (seconds - self._usual_s) if self._usual_s else seconds
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if waiting.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                waiting.future.set_exception(outcome)
+            else:
+                waiting.future.set_result(outcome)
+        self._observe(len(batch), sum(waiting.request.rows for waiting in batch), seconds)
+        if self._queue:
+            self._turn()
+
+    @property
+    def _sweep_s(self) -> float:
+        return min(_MAX_SWEEP_S, self.limits.time_limit_s / _SWEEPS_PER_LIMIT)
+
+    def _sweep(self) -> None:
+        """Ends requests whose time is over; a call that has begun goes on, because a thread cannot be stopped."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = [waiting for waiting in self._queue if waiting.deadline <= now]
+        for batch in self._running.values():
+            late += [waiting for waiting in batch if waiting.deadline <= now]
+        for waiting in late:
+            if not waiting.future.done():
+                waiting.future.set_exception(TimeoutError())
+        if late:
+            self._drop_abandoned()
+        self._sweeping = bool(self._queue or self._running)
+        if self._sweeping:
+            loop.call_later(self._sweep_s, self._sweep)

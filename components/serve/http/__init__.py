@@ -1,0 +1,1 @@
+"""HTTP of the server: bounded connections and an orderly shutdown."""

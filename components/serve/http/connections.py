@@ -1,0 +1,236 @@
+"""Connections: deadlines and bounds of HTTP, so that slow or hostile clients never starve the others.
+
+uvicorn's protocol bounds neither the time nor the size of headers, nor the time or the number of pieces of a body. Here
+a connection without a whole request has a deadline, which arriving bytes do not extend; a client that does not read its
+response has one, too. One timer checks them all. At the maximum number of connections the one that has waited longest
+without a whole request is closed for a new one, so descriptors never run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from headrace.components.serve.app import CONNECTED
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.protocols.json_body import encode
+
+Phase = Literal["head", "body", "whole", "idle"]
+
+_CHECK_S = 0.25
+# A closed connection whose client reads nothing is given up after this time.
+_LINGER_S = 5.0
+
+
+class Connections:
+    """All connections of a server, by what they wait for; for the event loop's thread.
+
+    Args:
+        limits: of the server.
+        refused: called with the reason for each connection that is cut.
+
+    Attributes:
+        open: number of open connections.
+    """
+
+    def __init__(self, limits: Limits, refused: Callable[[str], None] = lambda _: None) -> None:
+        self.limits = limits
+        self.open = 0
+        self.refused = refused
+        # Each maps connections to the time since when they wait, oldest first.
+        self._waiting: dict[str, dict[Connection, float]] = {"head": {}, "body": {}, "idle": {}, "writing": {}}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def protocol(self, **options: Any) -> Connection:
+        """A connection, as uvicorn makes its protocols."""
+        return Connection(self, **options)
+
+    def opened(self, connection: Connection) -> None:
+        """Counts a new connection, and closes another one if there are too many."""
+        self.open += 1
+        if self._timer is None:
+            self._timer = connection.loop.call_later(_CHECK_S, self._check)
+        if self.open > self.limits.max_connections:
+            victim = next((c for kind in ("head", "body", "idle") for c in self._waiting[kind]), connection)
+            self.refused("too many connections")
+            victim.cut(503, "too many connections")
+        if not connection.transport.is_closing():
+            self.wait(connection, "head")
+
+    def closed(self, connection: Connection) -> None:
+        """Forgets a connection."""
+        self.open -= 1
+        for waiting in self._waiting.values():
+            waiting.pop(connection, None)
+
+    def wait(self, connection: Connection, kind: str) -> None:
+        """Notes that a connection begins to wait for the rest of a head or body, for a request or for its client."""
+        self._waiting[kind][connection] = connection.loop.time()
+
+    def proceed(self, connection: Connection, kind: str) -> None:
+        """Notes that it does not wait any more."""
+        self._waiting[kind].pop(connection, None)
+
+    def _check(self) -> None:
+        limits = self.limits
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for kind, seconds, what in (
+            ("head", limits.head_time_s, "the headers did not arrive"),
+            ("body", limits.body_time_s, "the body did not arrive"),
+            ("writing", limits.body_time_s, "the response was not read"),
+        ):
+            for connection, since in list(self._waiting[kind].items()):
+                if since + seconds > now:
+                    break
+                self.refused(what)
+                connection.cut(408, f"{what} within {seconds:g} s", at_once=kind == "writing")
+        self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
+
+
+class Connection(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        shared: all connections.
+        options: of uvicorn's protocol.
+    """
+
+    def __init__(self, shared: Connections, **options: Any) -> None:
+        super().__init__(**options)
+        self._shared = shared
+        self._phase: Phase = "head"
+        # The phase in which it is registered as waiting.
+        self._noted: Phase | None = None
+        self._head_bytes = 0
+        self._pieces = 0
+        self._extensions = {CONNECTED: self._is_open}
+
+    def _is_open(self) -> bool:
+        return not self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Registers the connection."""
+        super().connection_made(transport)
+        self._noted = "head"
+        self._shared.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the connection."""
+        super().connection_lost(exc)
+        self._shared.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what arrives, and notes what is still missing."""
+        if self.transport.is_closing():
+            return
+        if self._phase in ("head", "idle"):
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._phase == "idle":
+            # The first bytes of a request line.
+            self._phase = "head"
+        phase = self._phase
+        if phase == "head" and self._head_bytes > self._shared.limits.max_head_bytes:
+            self._shared.refused("the headers are too large")
+            self.cut(431, f"the headers are too large. Expected at most {self._shared.limits.max_head_bytes} bytes.")
+        elif phase != self._noted:
+            self._note(phase)
+
+    def _note(self, phase: Phase) -> None:
+        if self._noted is not None and self._noted != "whole":
+            self._shared.proceed(self, self._noted)
+        if phase != "whole":
+            self._shared.wait(self, phase)
+        self._noted = phase
+
+    def on_message_begin(self) -> None:
+        """Begins a request."""
+        super().on_message_begin()
+        self._phase = "head"
+        self.scope["extensions"] = self._extensions
+
+    def on_headers_complete(self) -> None:
+        """Begins the body."""
+        self._phase = "body"
+        self._head_bytes = 0
+        self._pieces = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Counts the pieces of the body."""
+        self._pieces += 1
+        if self._pieces > self._shared.limits.max_pieces:
+            if self._pieces == self._shared.limits.max_pieces + 1:
+                self._shared.refused("too many chunks")
+                self.cut(413, f"the body has too many pieces. Expected at most {self._pieces - 1} chunks.")
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Ends the request, for which the client now waits."""
+        self._phase = "whole"
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Waits for the next request."""
+        super().on_response_complete()
+        if self._phase == "whole" and not self.pipeline:
+            self._phase = "idle"
+            self._note("idle")
+
+    def pause_writing(self) -> None:
+        """Notes that the client does not read."""
+        super().pause_writing()
+        self._shared.wait(self, "writing")
+
+    def resume_writing(self) -> None:
+        """Notes that the client reads again."""
+        super().resume_writing()
+        self._shared.proceed(self, "writing")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is not HTTP."""
+        self._shared.refused("not HTTP")
+        self.cut(400, "the request is not valid HTTP")
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes an idle connection."""
+        self._end()
+
+    def cut(self, status: int, message: str, *, at_once: bool = False) -> None:
+        """Closes the connection, after a response where that cannot mix with another one.
+
+        Args:
+            status: of the response.
+            message: its error.
+            at_once: whether bytes that wait to be sent are dropped, and no response is sent.
+        """
+        cycle = self.cycle
+        free = not self.pipeline
+        if self._phase == "body" and cycle is not None:
+            # A response that began before the body's end, such as a 413, is the only one of its request.
+            free = free and not cycle.response_started
+        if cycle is not None and not cycle.response_complete:
+            free = free and self._phase == "body"
+            # Its task reads a disconnection, and ends.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if at_once:
+            self.transport.abort()
+            return
+        if free and not self.transport.is_closing():
+            body = encode({"error": message})
+            head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: "
+            self.transport.write(STATUS_LINE[status] + head + str(len(body)).encode() + b"\r\n\r\n" + body)
+        self._end()
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+            self.loop.call_later(_LINGER_S, self.transport.abort)

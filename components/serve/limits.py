@@ -1,0 +1,53 @@
+"""Limits of one server: sizes, counts and times beyond which a request or a connection is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from headrace.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one server; requests beyond them are refused at once.
+
+    Args:
+        max_body_bytes: maximum size of a request's body, also after decompression.
+        max_head_bytes: maximum size of a request line with its headers.
+        max_pieces: maximum chunks or network reads of a body, so that a body of one-byte chunks is not parsed for long.
+        max_instances: maximum rows per request.
+        max_batch_rows: maximum rows of several requests in one call of the model.
+        time_limit_s: maximum time from a whole request to its response, in seconds.
+        head_time_s: maximum time from a request's first byte, or from the connection, to the end of its headers.
+        body_time_s: maximum time from the headers to the end of the body.
+        keep_alive_s: maximum idle time of a connection between two requests.
+        max_connections: maximum open connections; beyond it, one without a whole request is closed for a new one.
+        max_running: maximum calls of the model at a time; each uses TensorFlow's own threads.
+        max_waiting: maximum requests that wait for a call.
+        max_waiting_bytes: maximum size of the bodies of waiting requests together.
+
+    Raises:
+        UsageError: a limit is not positive.
+    """
+
+    max_body_bytes: int = 8 << 20
+    max_head_bytes: int = 64 << 10
+    max_pieces: int = 20_000
+    max_instances: int = 10_000
+    max_batch_rows: int = 4096
+    time_limit_s: float = 30.0
+    head_time_s: float = 10.0
+    body_time_s: float = 10.0
+    keep_alive_s: float = 75.0
+    max_connections: int = 10_000
+    max_running: int = 4
+    max_waiting: int = 1024
+    max_waiting_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (value > 0 or (value == 0 and field.name == "max_waiting")):
+                raise UsageError(
+                    f"{field.name} is wrong", where="Limits", expected="a positive number", received=repr(value)
+                )

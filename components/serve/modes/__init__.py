@@ -1,0 +1,1 @@
+"""Modes of the server: what answers rows, behind one interface."""

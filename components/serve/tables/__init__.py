@@ -1,0 +1,1 @@
+"""Static and hybrid modes: answers from a table of predictions by key, with or without a model behind it."""

@@ -1,0 +1,1 @@
+"""Prediction table: a read-only file of predictions by key, which a server maps into memory."""

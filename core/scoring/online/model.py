@@ -1,0 +1,226 @@
+"""Online model: a loaded SavedModel with its JSON interface and version, from numpy columns to outputs and faults.
+
+It scores through the same `Predictor` as batches and streams, with the same padding: a row has the same prediction, bit
+for bit, in a request, in a batch of requests and in batch scoring.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError
+from headrace.core.saved_model.binding import with_key_input
+from headrace.core.saved_model.constants import with_constants
+from headrace.core.saved_model.find import Source
+from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, Takes
+from headrace.core.saved_model.json.columns import Interface, columns_from_instances
+from headrace.core.saved_model.json.refused_rows import RowsRefused
+from headrace.core.saved_model.json.tensors import TensorInput
+from headrace.core.scoring.predictor import Predicted, Predictor
+from headrace.core.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from headrace.core.saved_model.loaded import SavedModel
+
+Columns = Mapping[str, npt.NDArray[Any]]
+_KINDS = {"float32": "numeric", "float64": "numeric", "string": "categorical"}
+
+
+class OnlineModel:
+    """A loaded model; safe to use from several threads at a time.
+
+    Attributes:
+        name: of the model in URLs.
+        version: of the model in responses.
+        source: where it was found.
+        interface: its inputs, as JSON has them.
+        signature: of the SavedModel.
+        signature_def: inputs and outputs in the form of TensorFlow Serving's metadata.
+        binary: the outputs that hold bytes, not text.
+        whole: whether its rows depend on each other, so that each request must be a call of its own.
+    """
+
+    def __init__(
+        self, source: Source, *, signature: str = SERVING_DEFAULT, constants: Mapping[str, Any] | None = None
+    ) -> None:
+        """Loads the SavedModel of `source` and makes a first prediction, which is slower than later ones.
+
+        Args:
+            source: of the model.
+            signature: of the SavedModel.
+            constants: a value for each input of shape [], which is one for all rows.
+
+        Raises:
+            DataError: it cannot be loaded, or JSON rows cannot hold an input or an output.
+            UsageError: the constants are not those that it reads.
+            PlatformError: its first prediction failed.
+        """
+        # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import_tensorflow()
+        from headrace.core.saved_model import loaded
+
+        self.source = source
+        self.name = source.name
+        self.version = source.version
+        self.signature = signature
+        # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
+        with storage.at_hand(source.saved_model) as folder:
+            self._load(loaded.SavedModel(str(folder), signature), constants or {})
+        self._warm_up()
+
+    def _load(self, model: SavedModel, constants: Mapping[str, Any]) -> None:
+        from headrace.core.saved_model import loaded
+
+        source, inputs, signature = self.source, model.inputs, self.signature
+        if source.interface is not None and signature == SERVING_DEFAULT:
+            self.interface = _declared(source, source.interface, inputs)
+            takes = Takes(signature, (), ())
+        else:
+            takes = with_key_input(model.takes(any_outputs=True), None)
+            self.interface = Interface(tuple(map(TensorInput.of, takes.inputs)), takes_key=takes.key_input is not None)
+        takes = with_constants(takes, constants)
+        fixed = loaded.constant_tensors(takes.constants)
+        self.whole = False
+        if takes.inputs:
+            takes = self._tried(model, takes, fixed)
+        self.binary = frozenset(given.name for given in takes.outputs if given.binary)
+        self._dtypes = {name: _numpy_dtype(spec) for name, spec in inputs.items() if name not in fixed}
+        # The key comes first, as readers look for it.
+        outputs = sorted(model.outputs, key=lambda name: (name != KEY, name))
+        self._predictor = Predictor(
+            model, source.version, outputs, constants=fixed, batch=takes.batch, whole=self.whole
+        )
+        self.signature_def = {
+            "inputs": {name: _tensor_info(spec) for name, spec in inputs.items()},
+            "outputs": {name: _tensor_info(spec) for name, spec in sorted(model.outputs.items())},
+            "method_name": "tensorflow/serving/predict",
+        }
+
+    def predict(self, columns: Columns) -> Predicted:
+        """Predictions for rows.
+
+        Args:
+            columns: a column per feature, of one length, as the JSON converters return them; `key` is optional where
+                the model only returns it.
+
+        Returns:
+            The outputs, with `key` only if it is in `columns`, and the faults by row: of rows on which the model fails
+            alone, and of predictions that are not finite.
+
+        Raises:
+            PlatformError: the model failed for a reason that is not in the rows, or did not answer every row.
+        """
+        keyed = KEY in columns or not self.interface.takes_key
+        if not keyed:
+            columns = {**columns, KEY: np.full(len(next(iter(columns.values()))), "", dtype=object)}
+        typed = {name: _typed(columns[name], dtype) for name, dtype in self._dtypes.items()}
+        try:
+            predicted = self._predictor.predict(typed)
+        except DataError as error:
+            # The request is valid: the model is at fault.
+            raise PlatformError(
+                error.what, where=error.where, expected=error.expected, received=error.received
+            ) from error
+        if keyed:
+            return predicted
+        outputs = {name: values for name, values in predicted.outputs.items() if name != KEY}
+        return Predicted(outputs, predicted.at, predicted.faults, predicted.model_version)
+
+    def _tried(self, model: SavedModel, takes: Takes, fixed: Mapping[str, Any]) -> Takes:
+        """Calls a model of which no rows are known: this shows outputs of bytes, and rows that depend on each other.
+
+        Raises:
+            DataError: its rows depend on each other, and it requires a fixed number of them, which copies fill up.
+        """
+        from headrace.core.saved_model.independence import answers_to, check_independence, trial_rows, with_binary
+
+        def call(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+            return model({**tensors, **fixed})
+
+        rows, companions = trial_rows(takes), trial_rows(takes, companions=True)
+        try:
+            answers = check_independence(call, rows, companions, takes.batch, model.path)
+        except DataError:
+            if takes.batch is not None:
+                raise
+            self.whole = True
+            answers = answers_to(call, rows, None)
+        return with_binary(takes, answers, lambda: model.graph.makes_bytes())
+
+    def _warm_up(self) -> None:
+        if not self.source.warm_up:
+            return
+        where = self.source.saved_model
+        try:
+            predicted = self.predict(columns_from_instances(self.source.warm_up, self.interface))
+        except RowsRefused as error:
+            raise PlatformError(error.what, where=where, received=error.received) from error
+        for fault in predicted.faults.values():
+            raise PlatformError("the model fails on its own golden rows", where=where, received=fault.message)
+
+
+def _declared(source: Source, declared: Interface, inputs: Mapping[str, Any]) -> Interface:
+    """The interface that the artifact declares, checked against the signature."""
+    kinds = {}
+    for name, spec in inputs.items():
+        if spec.dtype.name not in _KINDS or spec.shape.rank != 1:
+            raise DataError(
+                "the type of the signature's input is not supported",
+                where=f"{source.saved_model}, {name}",
+                expected="float32, float64 or string of shape [None]: one value per row",
+                received=f"{spec.dtype.name} of shape {spec.shape}",
+            )
+        kinds[name] = _KINDS[spec.dtype.name]
+    takes_key = kinds.get(KEY) == "categorical"
+    features = {name: kind for name, kind in kinds.items() if name != KEY or not takes_key}
+    wanted = {i.name: str(i.kind) for i in declared.inputs}
+    if wanted != features or takes_key != declared.takes_key:
+        raise DataError(
+            "the SavedModel and schema.json of the Model disagree",
+            where=source.saved_model,
+            expected=_list(wanted) + (", key" if declared.takes_key else ""),
+            received=_list(features) + (", key" if takes_key else ""),
+        )
+    return declared
+
+
+def _numpy_dtype(spec: Any) -> Any:
+    """The dtype of an input's column: TensorFlow's bfloat16 is one for numpy, too; None for strings."""
+    return None if spec.dtype.name == "string" else spec.dtype.as_numpy_dtype
+
+
+def _typed(column: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+    if dtype is None or column.dtype == dtype:
+        return column
+    if column.dtype != object:
+        return column.astype(dtype)
+    # Lists of several lengths are one array per row.
+    rows = np.empty(len(column), object)
+    rows[:] = [row.astype(dtype) for row in column]
+    return rows
+
+
+def _list(kinds: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(kinds.items()))
+
+
+def _tensor_info(spec: Any) -> dict[str, Any]:
+    sizes = spec.shape.as_list() if spec.shape.rank is not None else []
+    return {
+        "dtype": f"DT_{_DTYPES.get(spec.dtype.name, spec.dtype.name.upper())}",
+        "tensor_shape": {
+            "dim": [{"size": str(-1 if size is None else size), "name": ""} for size in sizes],
+            "unknown_rank": spec.shape.rank is None,
+        },
+        "name": spec.name or "",
+    }
+
+
+_DTYPES = {"float32": "FLOAT", "float64": "DOUBLE"}

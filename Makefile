@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop test fuzz soak lint types format docs bench images clean
+.PHONY: help setup run run-serving stop test fuzz soak lint types format docs bench images clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: $(READY) ## make the environment in .venv (other targets do it where it is missing)
 
@@ -23,6 +23,9 @@ BIRTHS := examples/natality/births.csv
 
 run: $(READY) $(BIRTHS) ## train, evaluate and deploy the birth-weight example on real data
 	@$(BIN)/headrace run static --problem examples/natality/natality.py --data $(BIRTHS) --root $(OUT)/natality
+
+run-serving: $(READY) $(BIRTHS) ## serve under load: a better canary, one that turns bad, a table; two minutes, and a page
+	@$(BIN)/python examples/serving/run.py --output $(OUT)/serving
 
 # Fetched once (50 MB, most of it other tables): its license, GPL-3, is not the repository's.
 $(BIRTHS): | $(READY)

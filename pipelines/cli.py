@@ -37,7 +37,10 @@ COMMANDS = {
     "tune": ("headrace.pipelines.commands.tune:tune", "Search for better parameters; the best trial is a Model."),
     "evaluate": ("headrace.pipelines.commands.step:evaluate", "One step: measure a Model, and apply the gate."),
     "score": ("headrace.pipelines.commands.score:score", "One step: predictions for many rows."),
-    "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
+    "deploy": (
+        "headrace.pipelines.commands.deploy:deploy",
+        "One step: put a Model behind an endpoint on this machine.",
+    ),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
     "requests": (
         "headrace.pipelines.commands.requests:requests",

@@ -27,7 +27,7 @@ class Rollout:
 
     def to_json(self) -> dict[str, Any]:
         """The rollout as a JSON object."""
-        baseline = {version: {**vars(one), "latency": list(one.latency)} for version, one in self.baseline.items()}
+        baseline = {version: one.to_json() for version, one in self.baseline.items()}
         return {"canary": self.canary.to_json(), "evidence": self.evidence.to_json(), "baseline": baseline}
 
     @staticmethod
@@ -42,10 +42,7 @@ class Rollout:
             DataError: it is damaged.
         """
         try:
-            baseline = {
-                str(version): VersionTraffic(one["requests"], one["errors"], tuple(one["latency"]))
-                for version, one in content["baseline"].items()
-            }
+            baseline = {str(version): VersionTraffic.from_json(one) for version, one in content["baseline"].items()}
             canary, evidence = content["canary"], content["evidence"]
         except (KeyError, TypeError, AttributeError, UserError) as error:
             raise DataError("the canary in endpoint.json is damaged", where=where, received=repr(error)) from error

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from headrace.components.deploy.rollout import Rollout
+from headrace.components.deploy.serving import Serving
 from headrace.components.registry.state import Origin
 from headrace.components.registry.version_name import check_version
 from headrace.core.errors import DataError
@@ -91,6 +92,8 @@ class EndpointState:
         previous: the version that a rollback goes to.
         history: the last 100 changes, latest last.
         rules: mode of the Model's rules in the server, which a rollback keeps.
+        table, cache_rows: table of predictions that servers answer from first, and rows that they cache, which a
+            rollback keeps; "" and 0 for none.
         traffic: percentage of the requests by version.
         epoch: number of the last change of the traffic.
         registry: the registry that the versions come from; "" if unknown.
@@ -109,6 +112,8 @@ class EndpointState:
     previous: str | None
     history: tuple[Change, ...] = ()
     rules: Mode = "enforce"
+    table: str = ""
+    cache_rows: int = 0
     traffic: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
     registry: str = ""
@@ -117,6 +122,11 @@ class EndpointState:
     rollout: Rollout | None = None
     port: int = 0
     stopped: bool = False
+
+    @property
+    def serving(self) -> Serving:
+        """Options of the servers."""
+        return Serving(self.rules, self.table, self.cache_rows)
 
     @property
     def canary(self) -> str | None:
@@ -142,8 +152,8 @@ class EndpointState:
 
     def switched(self, version: str, action: Action, by: Origin, *, previous: str | None) -> EndpointState:
         """The state after all traffic went to `version`; a deployment or a rollback to it is done, or becomes so."""
-        after = replace(self, live=version, previous=previous, rollout=None)
-        return after._shifted({version: 100}, version, action, by).settled("deploy")
+        after = self._shifted({version: 100}, version, action, by, live=version, previous=previous, rollout=None)
+        return after.settled("deploy")
 
     def staged(self, pending: Pending, rollout: Rollout) -> EndpointState:
         """The state with a canary that gets no traffic yet."""
@@ -151,20 +161,23 @@ class EndpointState:
 
     def widened(self, rollout: Rollout, by: Origin) -> EndpointState:
         """The state after the canary got a step of the traffic."""
-        after = replace(self, rollout=rollout).settled("deploy")
-        return after._shifted(dict(rollout.canary.traffic), rollout.canary.canary, "canary", by)
+        canary = rollout.canary
+        after = self._shifted(dict(canary.traffic), canary.canary, "canary", by, rollout=rollout)
+        return after.settled("deploy")
 
     def withdrawn(self, by: Origin) -> EndpointState:
         """The state after the live version got the canary's traffic back, without a mark on the canary."""
         if self.canary is None:
             return self
-        after = replace(self, rollout=None).settled("deploy")
-        return after._shifted({self.live: 100}, self.canary, "withdraw", by)
+        after = self._shifted({self.live: 100}, self.canary, "withdraw", by, rollout=None)
+        return after.settled("deploy")
 
-    def _shifted(self, traffic: Mapping[str, int], version: str, action: Action, by: Origin) -> EndpointState:
+    def _shifted(
+        self, traffic: Mapping[str, int], version: str, action: Action, by: Origin, **fields: Any
+    ) -> EndpointState:
         change = Change(version, action, by.at, by.who, by.why, self.epoch + 1, traffic)
         history = (*self.history, change)[-_HISTORY:]
-        return replace(self, traffic=traffic, epoch=change.epoch, history=history)
+        return replace(self, traffic=traffic, epoch=change.epoch, history=history, **fields)
 
     def begun(self, pending: Pending) -> EndpointState:
         """The state with an intent, before its first effect. A rollback marks the version that it leaves as bad."""
@@ -231,6 +244,8 @@ def state_of(content: Any, where: str) -> EndpointState:
             previous=content["previous"],
             history=history,
             rules=content.get("rules", "enforce"),
+            table=content.get("table", ""),
+            cache_rows=content.get("cache_rows", 0),
             traffic=content.get("traffic", {live: 100}),
             epoch=content.get("epoch", len(history)),
             registry=content.get("registry", ""),

@@ -25,7 +25,9 @@ def counts_of(report: Mapping[str, Any], *versions: str) -> dict[str, VersionTra
         if one is None:
             counts[version] = VersionTraffic()
         else:
-            counts[version] = VersionTraffic(one["requests"], one["errors"], tuple(one["latency_s"]["counts"]))
+            counts[version] = VersionTraffic(
+                one["requests"], one["errors"], tuple(one["latency_s"]["counts"]), one["responses"]["4xx"]
+            )
     return counts
 
 

@@ -150,7 +150,7 @@ def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: 
         state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)), rollout)
         publish(folder, options.model, version, state, report)
         try:
-            switch = Switch(folder, lock, options.start_timeout_s, report, state.rules)
+            switch = Switch(folder, lock, options.start_timeout_s, report, state.serving)
             switch.prepare(version, state.name, state)
             control.ensure(folder, state.port, lambda: report("waiting for the router"))
         except HeadraceError:
@@ -164,6 +164,8 @@ def _check_unchanged(options: DeployConfig, state: EndpointState) -> None:
     for name, given, there in (
         ("the name", options.name or state.name, state.name),
         ("the rules", options.rules, state.rules),
+        ("the table", options.serving(state).table, state.table),
+        ("the cache", options.serving(state).cache_rows, state.cache_rows),
         ("the port", options.port or state.port, state.port),
     ):
         if given != there:
@@ -255,7 +257,7 @@ class _Watch:
                 return
             wider = state.widened(after, origin(" ".join(decision.reasons)))
             self._folder.write(wider, state)
-            switch = Switch(self._folder, lock, self._config.deploy.start_timeout_s, self._report, state.rules)
+            switch = Switch(self._folder, lock, self._config.deploy.start_timeout_s, self._report, state.serving)
             switch.wait(wider, self._version)
 
     def _withdraw(self, before: Rollout, why: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
-from headrace.components.request_log.config import RequestLogConfig
+from headrace.components.request_log.config import RequestLogConfig, request_log_of
 from headrace.components.serve.limits import Limits
+from headrace.components.serve.modes.answerer import Mode
 from headrace.core.checks import check_positive
 from headrace.core.errors import UsageError
-from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.rules.mode import Mode as RulesMode
+from headrace.core.rules.mode import check_mode
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,12 @@ class ServeConfig:
         source: an endpoint folder (its live version), a Model artifact, a bare SavedModel, or a registry, local or on
             gs://; or a registry of Vertex AI.
         alias: of a registry's version to serve.
-        follow_s: seconds between looks for a new version behind the alias, to switch to it; None for no looks.
+        mode: "dynamic" answers with the model, "static" from a table of predictions by key, "hybrid" from the table
+            first and else with the model.
+        table: folder of published prediction tables, for static and hybrid.
+        cache_rows: maximum number of the model's answers that hybrid mode caches; 0 for none.
+        follow_s: seconds between looks for a new version behind the alias, or a new table, to switch to it; None for no
+            looks.
         name: of the model in URLs; by default the endpoint's or the problem's.
         host: address to listen on.
         port: to listen on; 0 for a free one.
@@ -37,11 +45,14 @@ class ServeConfig:
         request_log: where a sample of the predicted rows is logged; None for no log.
 
     Raises:
-        UsageError: a port, a route or the mode of rules is not valid.
+        UsageError: a port, a route, the mode of rules or the mode is not valid, or options do not go together.
     """
 
     source: str
     alias: str = "champion"
+    mode: Mode = "dynamic"
+    table: str | None = None
+    cache_rows: int = 0
     follow_s: float | None = None
     name: str | None = None
     host: str = "127.0.0.1"
@@ -52,7 +63,7 @@ class ServeConfig:
     health_route: str = "/health"
     predict_route: str = "/predict"
     limits: Limits = field(default_factory=Limits)
-    rules: Mode = "enforce"
+    rules: RulesMode = "enforce"
     signature: str = "serving_default"
     constants: Mapping[str, str] = field(default_factory=dict)
     access_log: bool = False
@@ -60,6 +71,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
+        self._check_mode()
         if self.follow_s is not None:
             check_positive(self.follow_s, "the interval of --follow")
         if not 0 <= self.port <= 65535:
@@ -70,22 +82,72 @@ class ServeConfig:
         if self.health_route == self.predict_route:
             raise UsageError("health and predictions need different routes", received=repr(self.health_route))
 
+    def _check_mode(self) -> None:
+        if self.mode not in get_args(Mode):
+            expected = ", ".join(get_args(Mode))
+            raise UsageError("the mode is not valid", where="--mode", expected=expected, received=repr(self.mode))
+        if (self.mode == "dynamic") != (not self.table):
+            raise UsageError(
+                "static and hybrid serving need a table, and dynamic serving has none",
+                where="--table",
+                expected="no table" if self.mode == "dynamic" else "a folder of published tables",
+                received=self.table or "none",
+                fix="Give --mode static or --mode hybrid" if self.table else "Give --table TABLE",
+            )
+        if self.cache_rows < 0 or (self.cache_rows and self.mode != "hybrid"):
+            raise UsageError(
+                "a cache belongs to hybrid serving",
+                where="--cache",
+                expected="a number of rows, with --mode hybrid" if self.mode == "hybrid" else "no cache",
+                received=str(self.cache_rows),
+            )
+
+    def check_source(self) -> None:
+        """Checks that there is a model, or in static mode none.
+
+        Raises:
+            UsageError: it is missing, or would not be used.
+        """
+        if self.mode == "static" and self.source:
+            raise UsageError(
+                "static serving uses no model", expected="--table alone", received=self.source, fix="Use --mode hybrid"
+            )
+        if self.mode != "static" and not self.source:
+            raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")
+
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, the mode of rules.
+    from HEADRACE_RULES, HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE, HEADRACE_REQUEST_LOG and
+    HEADRACE_REQUEST_LOG_SHARE.
 
     Raises:
-        UsageError: a port or a route is not valid.
+        UsageError: a port, a route, a number of rows or the share of the request log is not valid.
     """
     port = environment.get("AIP_HTTP_PORT")
     if port is not None and not port.isdecimal():
         raise UsageError("AIP_HTTP_PORT is not valid", expected="a port", received=repr(port))
+    cache = environment.get("HEADRACE_CACHE", "0")
+    if not cache.isdecimal():
+        raise UsageError("HEADRACE_CACHE is not valid", expected="a number of rows", received=repr(cache))
+    mode = environment.get("HEADRACE_MODE", "dynamic")
+    share = environment.get("HEADRACE_REQUEST_LOG_SHARE")
+    try:
+        log_share = None if share is None else float(share)
+    except ValueError as error:
+        raise UsageError(
+            "HEADRACE_REQUEST_LOG_SHARE is not valid", expected="a fraction", received=repr(share)
+        ) from error
     config = ServeConfig(
-        environment.get("AIP_STORAGE_URI", ""),
+        # The image always sets it.
+        "" if mode == "static" else environment.get("AIP_STORAGE_URI", ""),
+        mode=mode,  # type: ignore[arg-type]
+        table=environment.get("HEADRACE_TABLE") or None,
+        cache_rows=int(cache),
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
         rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
+        request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
     )
     # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104

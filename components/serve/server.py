@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,7 @@ from headrace.core.rules.mode import MODES
 if TYPE_CHECKING:
     from headrace.components.request_log.writer import RequestLogWriter
     from headrace.components.serve.app import App
-    from headrace.components.serve.models import Follower
-    from headrace.core.saved_model.find import Source
+    from headrace.components.serve.start import Follower, Found
 
 _log = logging.getLogger("headrace.serve")
 
@@ -41,10 +40,11 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
         report: receives progress: loading, and then the URL.
 
     Raises:
-        UsageError: the source holds no model, or the port is in use.
-        DataError: the model is damaged: a registered one is verified before TensorFlow is loaded.
+        UsageError: the source holds no model, the table does not exist, or the port is in use.
+        DataError: the model or the table is damaged: a registered model is verified before TensorFlow is loaded.
         PlatformError: the model's first prediction failed.
     """
+    config.check_source()
     if config.announce is not None:
         processes.announce(config.announce, "", None)
     if config.inherited_lock is not None:
@@ -55,11 +55,11 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     try:
         # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from headrace.components.serve import models
+        from headrace.components.serve import start
 
-        source = models.find(models.locate(config), config)
+        found = start.find(config)
         with _listen(config.host, config.port) as listener:
-            asyncio.run(_serve(config, source, listener, report))
+            asyncio.run(_serve(config, found, listener, report))
     finally:
         if config.ready_file is not None:
             storage.local_path(config.ready_file).unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
             processes.withdraw(config.announce, os.getpid())
 
 
-async def _serve(config: ServeConfig, source: Source, listener: socket.socket, report: Progress) -> None:
+async def _serve(config: ServeConfig, found: Found, listener: socket.socket, report: Progress) -> None:
     from headrace.components.serve.access_log import AccessLog
     from headrace.components.serve.app import App
     from headrace.components.serve.http.server import HttpServer
@@ -75,8 +75,8 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
 
     access_log = AccessLog() if config.access_log else None
     app = App(
-        source.name,
-        source.version,
+        found.name,
+        found.version,
         limits=config.limits,
         routes=Routes(config.health_route, config.predict_route),
         access_log=access_log,
@@ -91,7 +91,7 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = _load(config, source, app, request_log, _url(listener), report)
+    loading = _load(config, found, app, request_log, _url(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done() and loading.exception() is not None:
         server.should_exit = True
@@ -102,8 +102,7 @@ async def _serve(config: ServeConfig, source: Source, listener: socket.socket, r
     if request_log is not None:
         request_log.close()
     if loading.done():
-        follower = loading.result()
-        if follower is not None:
+        for follower in loading.result():
             follower.close()
     else:
         _end_while_loading(config)
@@ -122,54 +121,37 @@ def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
 
 
 def _load(
-    config: ServeConfig, source: Source, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
-) -> asyncio.Future[Follower | None]:
-    """Loads the model in a thread of its own, so that the health route responds meanwhile, and then announces it."""
+    config: ServeConfig, found: Found, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
+) -> asyncio.Future[Sequence[Follower]]:
+    """Loads what is served in a thread, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()
-    loaded: asyncio.Future[Follower | None] = loop.create_future()
+    loaded: asyncio.Future[Sequence[Follower]] = loop.create_future()
 
-    def finish(follower: Follower | None, error: Exception | None) -> None:
+    def finish(followers: Sequence[Follower], error: Exception | None) -> None:
         if error is None:
-            loaded.set_result(follower)
+            loaded.set_result(followers)
         else:
             loaded.set_exception(error)
 
     def load() -> None:
         error: Exception | None = None
-        follower: Follower | None = None
+        followers: Sequence[Follower] = ()
         try:
-            report(f"loading {source.name} {source.version}")
-            if source.prepared:
-                report("requests must hold the columns that prepare of the Problem file makes: it does not run here")
-            from headrace.components.serve import models
-            from headrace.components.serve.modes.dynamic import Dynamic
-            from headrace.core.scoring.online.current import Current
+            from headrace.components.serve import start
 
-            model = models.load(source, config)
-            if model.whole:
-                report("the model's rows depend on each other: each request is a call of its own, and none is batched")
-            current = Current(model)
-            app.use(Dynamic(current, tell=app.metrics.add, log=request_log))
-            if config.follow_s is not None:
-                follower = models.Follower(config, current, count=_swaps(app))
-                follower.start()
+            followers = start.load(found, config, app, report, request_log)
             if config.announce is not None:
-                processes.announce(config.announce, source.version, url)
+                processes.announce(config.announce, found.version, url)
             if config.ready_file is not None:
-                ready = {"pid": os.getpid(), "url": url, "name": source.name, "model_version": source.version}
+                ready = {"pid": os.getpid(), "url": url, "name": found.name, "model_version": found.version}
                 storage.write_json(config.ready_file, ready)
-            report(f"{source.name} {source.version} answers at {url}")
+            report(f"{found.name} {found.version} answers at {url}")
         except Exception as failure:
             error = failure
-        loop.call_soon_threadsafe(finish, follower, error)
+        loop.call_soon_threadsafe(finish, followers, error)
 
     threading.Thread(target=load, name="load", daemon=True).start()
     return loaded
-
-
-def _swaps(app: App) -> Callable[[str], None]:
-    about = "New versions that were switched to, refused by a check, or not read because the platform failed."
-    return lambda result: app.metrics.count("swaps", about, {"result": result})
 
 
 def _end_while_loading(config: ServeConfig) -> None:
@@ -221,6 +203,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog=f"python -m {processes.MODULE}", description=__doc__)
     parser.add_argument("source", nargs="?", help="Endpoint folder, Model, or SavedModel (default: AIP_STORAGE_URI).")
+    parser.add_argument(
+        "--mode",
+        choices=("dynamic", "static", "hybrid"),
+        help="Answer with the model, from a table of predictions by key, or from the table first and else with the "
+        "model (default: HEADRACE_MODE, or dynamic).",
+    )
+    parser.add_argument("--table", help="Folder of published tables, for static and hybrid (default: HEADRACE_TABLE).")
+    parser.add_argument(
+        "--cache",
+        dest="cache_rows",
+        type=int,
+        metavar="ROWS",
+        help="Maximum number of fresh answers that hybrid mode caches (default: HEADRACE_CACHE, or 0).",
+    )
     parser.add_argument("--alias", help="Alias of a registry's version to serve (default: champion).")
     parser.add_argument(
         "--follow",
@@ -265,11 +261,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from headrace.core.saved_model.constants import constants_from
 
             options["constants"] = constants_from(options["constants"])
+        if options.get("mode") == "static":
+            options.setdefault("source", "")
         log = request_log_of(options.pop("request_log", None), options.pop("request_log_share", None))
         options |= {} if log is None else {"request_log": log}
         config = replace(config_from_environment(os.environ), **options)
-        if not config.source:
-            raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")
         serve(config, _log_progress)
     except HeadraceError as error:
         _log.error("%s", error.paragraph)

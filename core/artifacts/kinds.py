@@ -17,7 +17,7 @@ EVALUATION = Artifact("Evaluation", "an Evaluation", "evaluation.json", frozense
 PREDICTIONS = Artifact("Predictions", "Predictions", "manifest.json", frozenset({"quarantine"}))
 QUARANTINE = Artifact("Quarantine", "a quarantine", "manifest.json", frozenset({"quarantine"}))
 
-REGISTRY = StateFolder("a registry", "registry.json", frozenset({"versions"}))
+REGISTRY = StateFolder("a registry", "registry.json", frozenset({"versions", "endpoints"}))
 ENDPOINT = StateFolder(
     "an endpoint", "endpoint.json", frozenset({"versions", "servers", "router", "server.log", "server.log.1"})
 )

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
+import numpy as np
+
 MAGIC = b"headrace table 1"
 FORMAT = 1
 ALIGNMENT = 64
@@ -56,8 +58,6 @@ class Column:
         """Little-endian dtype of `values` in the file."""
         if self.kind != "number":
             return "|u1"
-        import numpy as np
-
         return np.dtype(self.dtype).newbyteorder("<").str
 
     def section(self, part: Literal["values", "ends", "list_ends"]) -> str:

@@ -159,13 +159,13 @@ class PredictionTable:
             return self._flat(column, items.reshape(-1)).reshape(items.shape)
         begins, ends = _bounds(self._section(column.section("list_ends"), "<u8"), rows)
         lengths = ends - begins
-        flat = self._flat(
-            column, np.concatenate([np.arange(b, e) for b, e in zip(begins, ends, strict=True)] or [rows])
-        )
-        if len(set(lengths.tolist())) == 1:
-            return flat.reshape(len(rows), -1) if lengths[0] else flat.reshape(len(rows), 0)
+        stops = np.cumsum(lengths)
+        flat = self._flat(column, np.arange(lengths.sum()) + np.repeat(ends - stops, lengths))
+        widths = set(lengths.tolist())
+        if len(widths) <= 1:
+            return flat.reshape(len(rows), widths.pop() if widths else 0)
         lists = np.empty(len(rows), object)
-        lists[:] = np.split(flat, np.cumsum(lengths)[:-1])
+        lists[:] = np.split(flat, stops[:-1])
         return lists
 
     def _flat(self, column: Column, items: Rows) -> npt.NDArray[Any]:

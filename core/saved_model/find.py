@@ -64,7 +64,7 @@ def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -
     if storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
         return _of_model(uri, name, rules)
     if storage.exists(storage.join(uri, "saved_model.pb")):
-        return Source(uri, _checked(name or _last_part(uri)), _UNKNOWN_VERSION, None)
+        return Source(uri, checked_name(name or _last_part(uri)), _UNKNOWN_VERSION, None)
     raise UsageError(
         "there is no model to serve",
         where=uri,
@@ -117,7 +117,7 @@ def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
     golden = model.golden() or {}
     return Source(
         model.saved_model,
-        _checked(name or model.problem.get("name")),
+        checked_name(name or model.problem.get("name")),
         model.version,
         _interface(model, known, rules),
         tuple(golden.get("instances", [])),
@@ -168,7 +168,12 @@ def _object(where: str) -> dict[str, Any]:
     return value
 
 
-def _checked(name: object) -> str:
+def checked_name(name: object) -> str:
+    """A model's name in URLs.
+
+    Raises:
+        UsageError: it is not valid.
+    """
     if not isinstance(name, str) or not _NAME.match(name):
         raise UsageError(
             "the model name is not valid",

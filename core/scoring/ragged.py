@@ -53,3 +53,11 @@ def concatenated(pieces: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
             rows[at] = row
             at += 1
     return rows
+
+
+def part_of(column: npt.NDArray[Any], begin: int, end: int) -> npt.NDArray[Any]:
+    """Rows of a column; lists of one length are one array, whatever lengths other rows of the column have."""
+    part = column[begin:end]
+    if is_ragged(part) and len({len(row) for row in part}) == 1:
+        return np.stack(list(part))
+    return part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -40,9 +41,10 @@ def rollback(endpoint: str, to: str | None, predictions: str, registry: str, why
 
     if predictions == _SIBLING:
         predictions = _beside(endpoint)
-    with showing("rollback", endpoint) as (console, report):
+    local = storage.local_path(endpoint).is_dir() if "://" not in endpoint else False
+    with showing("rollback", endpoint if local else "") as (console, report):
         result = roll_back(
-            open_endpoint(endpoint),
+            open_endpoint(endpoint, registry=registry),
             report,
             to=to,
             predictions=predictions,

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import GateRefused, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity as lineage
-from headrace.core.storage.output_check import check_output
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
-from headrace.pipelines.commands import options, score_options
+from headrace.pipelines.commands import options, score_options, serve_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -133,51 +131,19 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
         raise GateRefused("the gate refused the model", where=output)
 
 
-@click.command()
-@options.model
-@click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
-@options.rules
-@click.option(
-    "--port",
-    default=0,
-    type=click.IntRange(0, 65535),
-    help="Port of the endpoint, which it keeps for life (default: the one that it has, or a free one).",
-)
-@click.option(
-    "--registry",
-    default="",
-    metavar="DIR",
-    help="Registry of the Model, which a rollback changes too (default: the one whose folder holds the Model).",
-)
-@click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
-@json_option
-def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why: str, as_json: bool) -> None:
-    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback.
-
-    The endpoint answers at one address for its life. A new version is checked before it gets traffic, and no request
-    fails at the switch.
-    """
-    from headrace.components.deploy.local import publisher
-    from headrace.components.deploy.registries import check_registry
-
-    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
-    if registry:
-        check_registry(registry)
-    with showing("deploy", endpoint) as (console, report):
-        config = publisher.DeployConfig(
-            model=model, endpoint=endpoint, rules=rules, port=port, registry=registry, why=why
-        )
-        result = publisher.deploy(config, report)
-        if as_json:
-            print_json(result, console.file)
-            return
-        console.print(
-            f"version {result.version} answers at {result.url} ({counted(result.checked_rows, 'row')} checked)"
-        )
-
-
 @click.command(cls=GroupedCommand)
-@click.argument("path", metavar="ENDPOINT_OR_MODEL_OR_RUN", type=MODEL)
+@click.argument("path", metavar="MODEL_OR_REGISTRY_OR_RUN", type=MODEL, required=False)
+@serve_options.mode
+@serve_options.table
+@serve_options.cache
+@click.option(
+    "--alias",
+    default="champion",
+    show_default=True,
+    metavar="NAME",
+    help="Version to serve where the argument is a registry.",
+)
+@serve_options.follow
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -187,6 +153,7 @@ def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why:
     help="Port to listen on; 0 for any free port.",
 )
 @options.rules
+@click.option("--access-log", is_flag=True, help="Write a JSON line per request to the standard output.")
 @option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
 @option(
     "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
@@ -195,24 +162,35 @@ def deploy(model: str, endpoint: str, rules: Any, port: int, registry: str, why:
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
 def serve(
-    path: str,
+    path: str | None,
+    mode: Any,
+    table: str | None,
+    cache_rows: int,
+    alias: str,
+    follow_s: float | None,
     host: str,
     port: int,
     rules: Any,
+    access_log: bool,
     request_log: str | None,
     request_log_share: float | None,
     signature: str,
     constants: tuple[str, ...],
 ) -> None:
-    """Serve a Model, that of a run, or an endpoint's live version, over HTTP until SIGTERM or Ctrl-C.
+    """Serve a Model, that of a run, an endpoint's live version or a registry's champion, until SIGTERM or Ctrl-C.
+
+    With --mode static a table of predictions by key alone: no MODEL_OR_REGISTRY_OR_RUN.
 
     \b
     Routes:
       POST /predict                     Vertex AI: {"instances": [{...}]} -> {"predictions": [{...}]}
-      POST /v1/models/NAME:predict      TensorFlow Serving's REST interface
+      POST /v1/models/NAME:predict      TensorFlow Serving's REST interface, and KServe's V1 protocol
       GET  /v1/models/NAME[/metadata]   the same
-      GET  /health                      200 once the model is loaded
-      GET  /metrics                     rows refused by rule and field, as Prometheus reads them
+      POST /v2/models/NAME/infer        KServe's V2 protocol, with JSON or binary tensors
+      GET  /v2/models/NAME[/ready]      the same
+      GET  /health, /v2/health/ready    200 once the model is loaded
+      GET  /metrics                     latency, batches, queue, refused rows and versions, as Prometheus reads them
+      GET  /openapi.json                all of this, with the inputs of the model
     """
     from headrace.components.request_log.config import request_log_of
     from headrace.components.serve import server
@@ -223,7 +201,13 @@ def serve(
         click.echo(message, err=True)
 
     config = ServeConfig(
-        source=path,
+        source=path or "",
+        mode=mode,
+        table=table,
+        cache_rows=cache_rows,
+        alias=alias,
+        follow_s=follow_s,
+        access_log=access_log,
         host=host,
         port=port,
         rules=rules,

@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/platforms.md",
     "docs/runs.md",
     "docs/batch_scoring.md",
+    "docs/endpoints.md",
     "docs/on_call.md",
     "docs/registry.md",
     "docs/platform_engineer.md",
@@ -64,6 +65,7 @@ def test_there_are_commands() -> None:
         "run",
         "endpoint",
         "registry",
+        "rollback",
     }
 
 

@@ -25,7 +25,14 @@ from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, Decision
 
 # Each test's part of the probability of a false rollback; they sum to 1.
-_WEIGHTS = {"errors": 0.6, "latency": 0.2, "failed rows": 0.1, "differing rows": 0.05, "losses": 0.05}
+_WEIGHTS = {
+    "errors": 0.5,
+    "latency": 0.2,
+    "refused requests": 0.1,
+    "failed rows": 0.1,
+    "differing rows": 0.05,
+    "losses": 0.05,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Finding:
     """What one test found.
 
     Attributes:
-        name: errors, latency, failed rows, differing rows or losses.
+        name: errors, latency, refused requests, failed rows, differing rows or losses.
         log_e: natural logarithm of its e-value; minus infinity for no evidence against the canary.
         text: the measurement as a clause.
     """
@@ -88,6 +95,10 @@ def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...
     if counts:
         text = f"Errors: {_compared(counts)}."
         found.append(Finding("errors", log_e_attribution(counts), text))
+        refused = [_refused(step) for step in evidence.steps]
+        if any(each.canary + each.stable for each in refused):
+            text = f"Refused requests: {_compared(refused)}."
+            found.append(Finding("refused requests", log_e_attribution(refused), text))
         slower = _latency(evidence, settings)
         found += [slower] if slower is not None else []
     replay = evidence.replay
@@ -213,6 +224,10 @@ def _slower(traffic: VersionTraffic) -> list[int]:
 
 def _errors(step: Step) -> Counts:
     return Counts(step.percent, step.canary.errors, step.canary.requests, step.stable.errors, step.stable.requests)
+
+
+def _refused(step: Step) -> Counts:
+    return Counts(step.percent, step.canary.refused, step.canary.requests, step.stable.refused, step.stable.requests)
 
 
 def _compared(counts: list[Counts]) -> str:

@@ -26,22 +26,25 @@ class VersionTraffic:
 
     Attributes:
         requests: number of requests that ended.
-        errors: number of these that failed: a status of 500 or more, or no response. Refused requests, 400 to 499,
-            are the client's.
+        errors: number of these that failed: a status of 500 or more, or no response.
         latency: number of requests by bucket: up to each edge of the evidence, and above the last; () for none.
+        refused: number of requests with a status from 400 to 499: by the client's fault, or by that of a version
+            that refuses what the other one answers.
 
     Raises:
-        UsageError: a count is negative, or there are more errors or latencies than requests.
+        UsageError: a count is negative, or there are more errors, refused requests or latencies than requests.
     """
 
     requests: int = 0
     errors: int = 0
     latency: tuple[int, ...] = ()
+    refused: int = 0
 
     def __post_init__(self) -> None:
         where = "VersionTraffic"
         check_count(self.requests, "requests", minimum=0, where=where)
         check_count(self.errors, "errors", minimum=0, maximum=self.requests, where=where)
+        check_count(self.refused, "refused", minimum=0, maximum=self.requests - self.errors, where=where)
         if self.latency and (min(self.latency) < 0 or sum(self.latency) > self.requests):
             raise UsageError(
                 "the latencies are wrong",
@@ -60,7 +63,8 @@ class VersionTraffic:
             latency = tuple(a + b for a, b in zip(self.latency, more.latency, strict=True))
         else:
             latency = self.latency or more.latency
-        return VersionTraffic(self.requests + more.requests, self.errors + more.errors, latency)
+        refused = self.refused + more.refused
+        return VersionTraffic(self.requests + more.requests, self.errors + more.errors, latency, refused)
 
     def since(self, before: VersionTraffic) -> VersionTraffic:
         """The requests after those of `before`; all of them, where a counter that began anew has fewer.
@@ -71,13 +75,14 @@ class VersionTraffic:
         earlier = before.latency or (0,) * len(self.latency)
         latency = tuple(now - then for now, then in zip(self.latency, earlier, strict=True))
         requests, errors = self.requests - before.requests, self.errors - before.errors
-        if min(requests, errors, requests - errors, *latency) < 0 or sum(latency) > requests:
+        refused = self.refused - before.refused
+        if min(requests, errors, refused, requests - errors - refused, *latency) < 0 or sum(latency) > requests:
             return self
-        return VersionTraffic(requests, errors, latency)
+        return VersionTraffic(requests, errors, latency, refused)
 
     def to_json(self) -> dict[str, Any]:
         """The counts by name of the attributes."""
-        return {"requests": self.requests, "errors": self.errors, "latency": list(self.latency)}
+        return {**vars(self), "latency": list(self.latency)}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> VersionTraffic:
@@ -85,9 +90,9 @@ class VersionTraffic:
 
         Raises:
             UsageError: a count is not valid.
-            KeyError: one is missing.
+            KeyError, TypeError: one is missing, or unknown.
         """
-        return VersionTraffic(content["requests"], content["errors"], tuple(content["latency"]))
+        return VersionTraffic(**{**content, "latency": tuple(content["latency"])})
 
 
 @dataclass(frozen=True)

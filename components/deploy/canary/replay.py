@@ -101,6 +101,7 @@ class ReplaySession:
         self._losses = losses
         self._since = since
         self._read: set[str] = set()
+        self._labelled: set[str] = set()
 
     def update(self, maximum_rows: int = 100_000) -> Replayed:
         """Replays files that are complete since the last call.
@@ -131,7 +132,7 @@ class ReplaySession:
                 continue
             wanted = [batch for batch in batches if batch.version == self._version and batch.time >= self._since]
             rows += sum(batch.rows for batch in wanted)
-            self.evidence += replay(wanted, self._stable, self._canary, self._tolerance, self._losses)
+            self.evidence += replay(wanted, self._stable, self._canary, self._tolerance, self._losses, self._labelled)
             self._read.add(file.name)
         return self.evidence
 
@@ -142,6 +143,7 @@ def replay(
     canary: Scorer,
     tolerance: Tolerance | None = None,
     losses: Losses | None = None,
+    labelled: set[str] | None = None,
 ) -> Replayed:
     """Scores logged rows with both versions and compares the rows.
 
@@ -151,12 +153,14 @@ def replay(
         canary: the canary, loaded.
         tolerance: within which predictions are equal.
         losses: of labelled rows; None without labels.
+        labelled: keys whose losses were counted; those of these rows are added. A key counts once, however often it
+            is requested: the same row again is no further evidence.
 
     Raises:
         UsageError: a version cannot score the logged columns, or the versions have no output in common.
         PlatformError: a model failed for a reason that is not in the rows.
     """
-    found = Replayed()
+    found, labelled = Replayed(), set() if labelled is None else labelled
     for columns in _joined(batches):
         rows = len(next(iter(columns.values())))
         answers = [_answered(scorer, columns, name) for scorer, name in ((stable, "stable"), (canary, "canary"))]
@@ -171,7 +175,9 @@ def replay(
         if losses is not None and KEY in columns and len(both):
             keys = columns[KEY][both]
             paired = losses(keys, theirs) - losses(keys, ours)
-            differences = Differences.of(paired[~np.isnan(paired)].tolist())
+            new = {k: d for k, d in zip(keys.tolist(), paired.tolist(), strict=True) if d == d and k not in labelled}
+            labelled.update(new)
+            differences = Differences.of(new.values())
         found += Replayed(counts, differences)
     return found
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headrace.components.deploy.local import client
+from headrace.components.deploy.serving import Serving
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
 from headrace.core import storage
 from headrace.core.errors import PlatformError
-from headrace.core.rules.mode import Mode
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 # A graceful shutdown finishes running requests; the server's time limit per request is 30 s.
@@ -30,7 +30,7 @@ def start(
     name: str,
     version: str,
     *,
-    rules: Mode = "enforce",
+    serving: Serving,
     servers: Path,
     log: Path,
     lock: int,
@@ -46,7 +46,7 @@ def start(
         model: the Model's folder.
         name: of the model in URLs.
         version: that the server must report.
-        rules: mode of the Model's rules.
+        serving: options of the server.
         servers: the folder where servers announce themselves.
         log: file of the server's output.
         lock: the endpoint's lock.
@@ -68,7 +68,7 @@ def start(
             # -P: a folder `components` or a file `numpy.py` in the working folder must not be imported.
             [
                 *(sys.executable, "-P", "-m", processes.MODULE, str(model), "--name", name, "--port", "0"),
-                *("--rules", rules),
+                *serving.arguments,
                 *("--host", "127.0.0.1", "--announce", str(servers), "--inherited-lock", str(lock)),
             ],
             stdin=subprocess.DEVNULL,

@@ -101,4 +101,4 @@ class LocalEndpoint:
     def _switch(self, state: EndpointState, report: Progress) -> Switch:
         if self._lock is None:
             raise PlatformError("the endpoint's lock is not held", where=self.where)
-        return Switch(self.folder, self._lock, self._start_timeout_s, report, state.rules)
+        return Switch(self.folder, self._lock, self._start_timeout_s, report, state.serving)

@@ -66,7 +66,7 @@ def promote(
         usable = restore or registries.refuse_bad(registry, version)
         verify(str(folder.version_path(version)))
         state = begin(folder, state, version, registry, usable, Pending("promote", version, **vars(by)))
-        switch = Switch(folder, lock, start_timeout_s, report, state.rules)
+        switch = Switch(folder, lock, start_timeout_s, report, state.serving)
         try:
             result = switch.to(version, state.name, "promote", by, state)
         except HeadraceError:

@@ -15,6 +15,7 @@ from headrace.components.deploy.local import control
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
 from headrace.components.deploy.local.switch import DeployResult, Switch, read_golden
+from headrace.components.deploy.serving import Serving
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
 from headrace.components.registry.record import model_version
@@ -23,7 +24,7 @@ from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.rules.mode import Mode
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
 
@@ -43,13 +44,16 @@ class DeployConfig:
         lock_timeout_s: maximum time to wait for another deployment to the same endpoint, in seconds.
         keep_versions: number of versions to keep besides the live and the previous one.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
+        table: folder of published prediction tables, which the servers answer from first; "" for none, and None for
+            what the endpoint has.
+        cache_rows: maximum number of fresh answers that a server with `table` caches.
         port: of the endpoint's address; 0 for the one that it has, or a free one.
         registry: that the Model comes from; "" for the one whose folder holds the Model.
         why: for the history.
 
     Raises:
-        UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions, or
-            a port or a mode of rules that does not exist.
+        UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions, a
+            port or a mode of rules that does not exist, or a cache without a table.
     """
 
     model: str
@@ -59,12 +63,14 @@ class DeployConfig:
     lock_timeout_s: float = 300.0
     keep_versions: int = 3
     rules: Mode = "enforce"
+    table: str | None = None
+    cache_rows: int = 0
     port: int = 0
     registry: str = ""
     why: str = ""
 
     def __post_init__(self) -> None:
-        check_mode(self.rules)
+        Serving(self.rules, self.table or "", self.cache_rows)
         control.check_port(self.port)
         if self.name is not None and not _NAME.match(self.name):
             raise UsageError(
@@ -79,6 +85,12 @@ class DeployConfig:
             )
         if self.lock_timeout_s < 0 or self.keep_versions < 0:
             raise UsageError("lock_timeout_s and keep_versions are not below 0", where="DeployConfig")
+
+    def serving(self, state: EndpointState | None) -> Serving:
+        """Options of the servers of an endpoint with a state, or of a new one."""
+        if self.table is None and state is not None:
+            return Serving(self.rules, state.table, state.cache_rows)
+        return Serving(self.rules, self.table or "", self.cache_rows)
 
 
 def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
@@ -105,11 +117,12 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     with locked(config.endpoint, timeout_s=config.lock_timeout_s) as lock:
         state = folder.read()
         name = config.name or (state.name if state is not None else _problem_name(config.model))
+        config.serving(state).check_table()
         read_golden(config.model)
         if state is not None:
             state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)))
         publish(folder, config.model, version, state, report)
-        switch = Switch(folder, lock, config.start_timeout_s, report, config.rules, config.port)
+        switch = Switch(folder, lock, config.start_timeout_s, report, config.serving(state), config.port)
         try:
             result = switch.to(version, name, "deploy", by, state)
         except HeadraceError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.components.deploy.local import client, control, launcher
 from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.serving import Serving
 from headrace.components.deploy.state import Action, EndpointState
 from headrace.components.registry.state import Origin
 from headrace.components.serve import processes
@@ -17,7 +18,6 @@ from headrace.core import storage
 from headrace.core.artifacts.model import open_model
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.progress import Progress
-from headrace.core.rules.mode import Mode
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 # The router reads a change of the state within a fraction of a second.
@@ -52,7 +52,7 @@ class Switch:
         lock: the endpoint's lock, which is held.
         start_timeout_s: maximum time until a process responds, in seconds.
         report: receives progress.
-        rules: mode of the Model's rules.
+        serving: options of the servers.
         port: of the endpoint; 0 for the one that it has, or any free one.
     """
 
@@ -62,14 +62,14 @@ class Switch:
         lock: int,
         start_timeout_s: float,
         report: Progress,
-        rules: Mode = "enforce",
+        serving: Serving | None = None,
         port: int = 0,
     ) -> None:
         self._folder = folder
         self._lock = lock
         self._timeout_s = start_timeout_s
         self._report = report
-        self._rules = rules
+        self._serving = serving or Serving()
         self._port = port
 
     def to(self, version: str, name: str, action: Action, by: Origin, state: EndpointState | None) -> DeployResult:
@@ -99,7 +99,7 @@ class Switch:
         try:
             control.ensure(self._folder, port, lambda: self._report("waiting for the router"))
             self._report("switching to the new server")
-            after = replace(_after(state, name, version, action, by), rules=self._rules, port=port, stopped=False)
+            after = replace(_after(state, name, version, action, by), port=port, stopped=False, **vars(self._serving))
             self._folder.write(after, state)
         except BaseException:
             # Unless it has traffic: then the router decides.
@@ -136,7 +136,7 @@ class Switch:
             raise
 
     def _is_live(self, state: EndpointState, version: str, name: str, port: int) -> bool:
-        same = (state.live, state.name, state.rules, state.port) == (version, name, self._rules, port)
+        same = (state.live, state.name, state.serving, state.port) == (version, name, self._serving, port)
         return same and dict(state.traffic) == {version: 100} and not state.stopped
 
     def _live_rows(self, state: EndpointState, golden: Mapping[str, Any]) -> int | None:
@@ -155,7 +155,7 @@ class Switch:
 
     def _ready(self, version: str, name: str, state: EndpointState | None) -> Announcement:
         """A process of the version: the one that has traffic, or a new one."""
-        if state is not None and version in state.traffic and (state.name, state.rules) == (name, self._rules):
+        if state is not None and version in state.traffic and (state.name, state.serving) == (name, self._serving):
             for server in processes.running(str(self._folder.servers)):
                 if server.version == version and server.url is not None and client.healthy(server.url, version):
                     return server
@@ -169,7 +169,7 @@ class Switch:
             self._folder.version_path(version),
             name,
             version,
-            rules=self._rules,
+            serving=self._serving,
             servers=self._folder.servers,
             log=self._folder.log,
             lock=self._lock,

@@ -9,19 +9,29 @@ from typing import Any
 
 from google.api_core import exceptions as api
 
-from headrace.components.registry.vertex.register import registered_model
-from headrace.core import storage
-from headrace.core.artifacts.registered import verify
 from headrace.core.cloud import errors
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.steps import identity
-from headrace.core.steps.step import running
 
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/endpoints/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 # The key of the model being deployed in a request's traffic split.
 _THIS = "0"
-_ROLE = "the role roles/aiplatform.user"
+ROLE = "the role roles/aiplatform.user"
+
+
+def check_name(endpoint: str) -> None:
+    """Refuses what is no resource name of an endpoint.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not _NAME.match(endpoint):
+        raise UsageError(
+            "the endpoint name is not valid",
+            where="endpoint",
+            expected="projects/PROJECT/locations/REGION/endpoints/ID, the id in a-z, 0-9 and -",
+            received=repr(endpoint),
+        )
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,7 @@ class DeployConfig:
     timeout_minutes: int = 60
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.endpoint):
-            raise UsageError(
-                "the endpoint name is not valid",
-                where="endpoint",
-                expected="projects/PROJECT/locations/REGION/endpoints/ID, the id in a-z, 0-9 and -",
-                received=repr(self.endpoint),
-            )
+        check_name(self.endpoint)
         if not 0 <= self.traffic <= 100:
             raise UsageError("traffic is not valid", expected="a percentage, 0 to 100", received=str(self.traffic))
         if not 1 <= self.min_replicas <= self.max_replicas:
@@ -89,7 +93,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     """
     from google.cloud import aiplatform
 
-    with errors.translate_errors("Vertex AI", config.endpoint, _ROLE):
+    with errors.translate_errors("Vertex AI", config.endpoint, ROLE):
         endpoint = _endpoint(config, report)
         before = dict(endpoint.traffic_split)
         parent, _, version = config.model.partition("@")
@@ -184,25 +188,3 @@ def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: st
     for one in idle:
         endpoint.undeploy(one)
     return tuple(idle)
-
-
-def run(config: DeployConfig, root: str, deployment: Any) -> None:
-    """Runs the step; arguments as of `component.deploy`."""
-    with running("deploy", root=root) as step:
-        version, uri = registered_model(config.model)
-        step.identity = identity.publish_identity("deploy", version, config.endpoint)
-        if storage.is_remote(uri):
-            verify(uri)
-        result = deploy(config, step.progress)
-        location = config.endpoint.split("/")[3]
-        what = {
-            "version": version,
-            "previous": result.previous,
-            "url": f"https://{location}-aiplatform.googleapis.com/v1/{config.endpoint}:predict",
-            "traffic": dict(result.traffic),
-            "deployed": result.deployed,
-            "removed": list(result.removed),
-        }
-        storage.write_json(deployment.path, what)
-        deployment.metadata.update(what)
-        step.finish(outputs={"endpoint": config.endpoint}, result=what)

@@ -55,8 +55,7 @@ class Connections:
             self._timer = connection.loop.call_later(_CHECK_S, self._check)
         if self.open > self.limits.max_connections:
             victim = next((c for kind in ("head", "body", "idle") for c in self._waiting[kind]), connection)
-            self.refused("too many connections")
-            victim.cut(503, "too many connections")
+            self._cut(victim, 503, "too many connections")
         if not connection.transport.is_closing():
             self.wait(connection, "head")
 
@@ -74,6 +73,13 @@ class Connections:
         """Notes that it does not wait any more."""
         self._waiting[kind].pop(connection, None)
 
+    def _cut(self, connection: Connection, status: int, why: str, message: str = "", *, at_once: bool = False) -> None:
+        # It is closed in a later turn, and must not be chosen again until then.
+        for waiting in self._waiting.values():
+            waiting.pop(connection, None)
+        self.refused(why)
+        connection.cut(status, message or why, at_once=at_once)
+
     def _check(self) -> None:
         limits = self.limits
         loop = asyncio.get_running_loop()
@@ -86,8 +92,7 @@ class Connections:
             for connection, since in list(self._waiting[kind].items()):
                 if since + seconds > now:
                     break
-                self.refused(what)
-                connection.cut(408, f"{what} within {seconds:g} s", at_once=kind == "writing")
+                self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
 
 

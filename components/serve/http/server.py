@@ -19,11 +19,12 @@ from headrace.components.serve.app import App
 from headrace.components.serve.http.connections import Connections
 
 _log = logging.getLogger("headrace.serve")
-# The event loop accepts up to this many connections at a time, before it counts them.
-_ACCEPTED = 32
+# The event loop accepts up to this many connections per turn, and counts each some turns later.
+_ACCEPTED = 8
+_TURNS = 4
 _BACKLOG = 2048
 # Descriptors for files, sockets to stores and the accepted connections that are not counted yet.
-_RESERVED = 32 + _ACCEPTED
+_RESERVED = 32 + _TURNS * _ACCEPTED
 _MINIMUM = 16
 # While clients of idle connections learn of the shutdown by the response to one more request.
 _GRACE_S = 0.5

@@ -97,7 +97,7 @@ class Answer:
         version: the model that made them.
         bare: whether the signature has one output, which TensorFlow Serving's format does not wrap in an object.
         binary: outputs that hold bytes rather than text.
-        source: "table" or "model" for each row, where it differs by row; else empty.
+        source: "table", "cache" or "model" for each row, where it differs by row; else empty.
         headers: HTTP headers of the response besides the version, such as the table's age.
     """
 

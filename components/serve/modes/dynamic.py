@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.components.serve.modes.answerer import Answer, Description, Request, slices
 from headrace.components.serve.request_log import RequestLog
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import DataError, HeadraceError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.columns import Columns, columns_from_inputs, columns_from_instances
@@ -19,7 +19,7 @@ from headrace.core.saved_model.json.rows import NoPrediction, NotFinite, check_f
 from headrace.core.scoring.online.current import Current
 from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.scoring.predictor import Predicted
-from headrace.core.scoring.ragged import concatenated
+from headrace.core.scoring.ragged import concatenated, part_of
 
 _log = logging.getLogger("headrace.serve")
 Outcome = Answer | Exception
@@ -114,7 +114,14 @@ class Dynamic:
     def _columns_of(self, model: OnlineModel, request: Request) -> Columns:
         if request.instances is not None:
             return columns_from_instances(request.instances, model.interface, self._tell)
-        return columns_from_inputs(request.columns, model.interface, self._tell)
+        columns = columns_from_inputs(request.columns, model.interface, self._tell)
+        rows = len(next(iter(columns.values())))
+        if rows != request.rows:
+            # A batch is cut into answers by the requests' rows.
+            raise DataError(
+                "the columns differ in length", where="inputs", expected=f"{request.rows}", received=f"{rows}"
+            )
+        return columns
 
     def _count(self, counts: Sequence[RuleCounts]) -> None:
         if self._tell is not None:
@@ -159,7 +166,7 @@ def _outcome(model: OnlineModel, request: Request, predicted: Predicted, begin: 
             return failure
         begin, end = (int(np.searchsorted(predicted.at, row)) for row in (begin, end))
     if begin or end < len(predicted.at):
-        outputs = {name: values[begin:end] for name, values in outputs.items()}
+        outputs = {name: part_of(values, begin, end) for name, values in outputs.items()}
     if KEY in outputs and model.interface.takes_key and not _keyed(model, request):
         outputs = {name: values for name, values in outputs.items() if name != KEY}
     return Answer(outputs, predicted.model_version, len(model.signature_def["outputs"]) == 1, model.binary)

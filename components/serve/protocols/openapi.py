@@ -73,7 +73,7 @@ def _schemas(description: Description, limits: Limits) -> dict[str, Any]:
     names = sorted({*inputs, *(("key",) if description.interface.takes_key else ())})
     outputs = sorted(description.signature_def["outputs"])
     free: dict[str, Any] = {}
-    source = {"type": "array", "items": {"enum": ["table", "model"]}}
+    source = {"type": "array", "items": {"enum": ["table", "cache", "model"]}}
     predictions = _object({"predictions": {"type": "array", "items": free}, "source": source}, ["predictions"])
     by_row = {"instances": rows, "parameters": {"type": "object", "maxProperties": 0}}
     by_row["signature_name"] = {"enum": ["", description.signature]}

@@ -41,7 +41,10 @@ def decode(body: bytes, description: Description, *, forms: Sequence[str], max_i
     inputs = content["inputs"]
     if not isinstance(inputs, dict):
         raise DataError("it is not an object", where="inputs", expected='{"FEATURE": [values], ...}')
-    rows = max((len(values) for values in inputs.values() if isinstance(values, list)), default=0)
+    columns = {name: values for name, values in inputs.items() if isinstance(values, list)}
+    # Columns that the model does not read may be of another length.
+    known = [len(values) for name, values in columns.items() if name in description.interface.names]
+    rows = max(known or map(len, columns.values()), default=0)
     check_rows(rows, "inputs", max_instances)
     return Call(Request(rows, columns=inputs), _outputs)
 

@@ -15,6 +15,7 @@ from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, UsageError
 from headrace.core.prediction_table.layout import Column
 from headrace.core.prediction_table.reader import PredictionTable
+from headrace.core.saved_model.find import checked_name
 from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT
 from headrace.core.saved_model.json.columns import Interface
 
@@ -110,6 +111,23 @@ def open_table(uri: str, version: str | None = None) -> ServedTable:
         DataError: the table is damaged.
         PlatformError: it cannot be read.
     """
+    folder, manifest = _manifest(uri, version)
+    # A mapped file stays readable after its removal.
+    with storage.at_hand(folder) as local:
+        table = PredictionTable(local / manifest.files[0].file)
+    if table.about.identity != manifest.identity:
+        raise DataError(
+            "the table is of other predictions than its manifest",
+            where=folder,
+            expected=manifest.identity,
+            received=table.about.identity,
+            fix="Build the table again",
+        )
+    return ServedTable(table, manifest.identity, published.time_of(folder))
+
+
+def _manifest(uri: str, version: str | None) -> tuple[str, PredictionsManifest]:
+    """The folder of a version, or of the current one, and its manifest."""
     if not published.is_published(uri):
         raise UsageError(
             "there is no table to serve",
@@ -129,18 +147,22 @@ def open_table(uri: str, version: str | None = None) -> ServedTable:
             received=f"predictions of the sink {manifest.sink}",
             fix=f"Build a table: `headrace predictions table {uri} --output TABLE`",
         )
-    # A mapped file stays readable after its removal.
-    with storage.at_hand(folder) as local:
-        table = PredictionTable(local / manifest.files[0].file)
-    if table.about.identity != manifest.identity:
-        raise DataError(
-            "the table is of other predictions than its manifest",
-            where=folder,
-            expected=manifest.identity,
-            received=table.about.identity,
-            fix="Build the table again",
-        )
-    return ServedTable(table, version, published.time_of(folder))
+    return folder, manifest
+
+
+def name_and_version(uri: str, name: str | None) -> tuple[str, str]:
+    """The name in URLs, and the version of the model, of the current table; only its manifest is read.
+
+    Args:
+        uri: of the published folder.
+        name: overrides the Problem's name.
+
+    Raises:
+        UsageError: nothing is published there, or it has no name.
+        DataError: a file of it is damaged.
+    """
+    found = _manifest(uri, None)[1]
+    return checked_name(name or found.problem or "model"), found.model_version
 
 
 def current_version(uri: str) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.played_endpoint import play
 from support.registered_models import make_model
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.deploy.local import control, operate, switch
+from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
@@ -81,7 +82,8 @@ class World:
             latency = [0] * (len(BOUNDS) + 1)
             latency[3] = int(requests) - int(errors)
             one = {"pid": 1, "state": "ready", "requests": int(requests), "errors": int(errors)}
-            versions[version] = {**one, "latency_s": {"bounds": list(BOUNDS), "counts": latency}}
+            latency_s = {"bounds": list(BOUNDS), "counts": latency}
+            versions[version] = {**one, "responses": {"4xx": 0}, "latency_s": latency_s}
         return {"epoch": self.state.epoch, "versions": versions}
 
     @contextmanager
@@ -120,11 +122,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     first = EndpointState("natality", "v1", None, port=1).switched("v1", "deploy", by, previous=None)
     folder.write(replace(first, registry=registry.folder), None)
     here = World(folder, registry)
-    monkeypatch.setattr(control, "report_at", here.report)
-    monkeypatch.setattr(control, "ensure", lambda *_: None)
-    monkeypatch.setattr(switch, "client", _Client())
-    for name in ("wait", "_drained"):
-        monkeypatch.setattr(Switch, name, lambda *_: None)
+    play(monkeypatch, here.report)
 
     def prepare(*_: object) -> tuple[Announcement, int]:
         with here.effect():
@@ -144,16 +142,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     for name in ("mark_bad", "promote", "challenge"):
         monkeypatch.setattr(registries, name, _dying(here, getattr(registries, name)))
     return here
-
-
-class _Client:
-    """What the switch asks a live version."""
-
-    def healthy(self, *_: object) -> bool:
-        return True
-
-    def check_golden(self, *_: object) -> int:
-        return 3
 
 
 def _dying(world: World, real: Callable[..., Any]) -> Callable[..., Any]:

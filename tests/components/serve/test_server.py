@@ -20,9 +20,12 @@ from typing import Any
 
 import psutil
 import pytest
+from support.tables import table_by_hand
 from support.tiny_model import WAITING_AGE, save
 
+from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.read import read_batches
+from headrace.components.score.publishing import publish
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.components.serve.health import healthy
@@ -270,6 +273,12 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     assert config == ServeConfig("/models/1", host="0.0.0.0", port=8081, health_route="/h", predict_route="/p")
     assert config_from_environment({}) == ServeConfig("")
     assert config_from_environment({"HEADRACE_RULES": "warn"}) == ServeConfig("", rules="warn")
+    logged = config_from_environment({"HEADRACE_REQUEST_LOG": "/log", "HEADRACE_REQUEST_LOG_SHARE": "0.5"})
+    assert logged == ServeConfig("", request_log=RequestLogConfig("/log", 0.5))
+    with pytest.raises(UsageError, match="HEADRACE_REQUEST_LOG_SHARE is not valid"):
+        config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "half"})
+    with pytest.raises(UsageError, match="the share of the request log has no log"):
+        config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "0.5"})
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
         config_from_environment({"HEADRACE_RULES": "off"})
     with pytest.raises(UsageError, match="AIP_HTTP_PORT is not valid"):
@@ -330,3 +339,37 @@ def test_an_announcement_is_not_believed_when_its_process_is_another(tmp_path: P
     (tmp_path / "other.json").write_text("{}")
     assert processes.running(str(tmp_path)) == []
     assert processes.read(str(tmp_path), 123) is None
+
+
+def test_a_table_in_a_bucket_is_served_without_a_model(tmp_path: Path, bucket: str) -> None:
+    local = table_by_hand(tmp_path / "made", ["a", "b"], "a" * 16)
+    place = f"gs://{bucket}/table"
+    publish(f"{local}/versions/{'a' * 16}", place)
+    ready = tmp_path / "ready.json"
+    command = ["--mode", "static", "--table", place, "--follow", "0.2", "--port", "0", "--ready-file", str(ready)]
+    with subprocess.Popen([sys.executable, "-m", processes.MODULE, *command], stderr=subprocess.PIPE) as process:
+        try:
+            until(lambda: ready.exists() or process.poll() is not None)
+            url = json.loads(ready.read_text())["url"]
+            status, found = ask(url, "/predict", {"instances": [{"key": "a"}]})
+            assert (status, found["predictions"][0]["prediction"]) == (200, 2.0999999046325684)
+            assert ask(url, "/predict", {"instances": [{"key": "c"}]})[0] == 404
+            table_by_hand(tmp_path / "made", ["a", "c"], "b" * 16, 2.0)
+            publish(f"{local}/versions/{'b' * 16}", place)
+            until(lambda: ask(url, "/health")[1]["table"]["version"] == "b" * 16)
+            status, found = ask(url, "/predict", {"instances": [{"key": "c"}]})
+            assert (status, found["predictions"][0]["prediction"]) == (200, 4.099999904632568)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_a_damaged_table_ends_it_with_one_paragraph(tmp_path: Path) -> None:
+    place = table_by_hand(tmp_path, ["a", "b"], "a" * 16)
+    (file,) = Path(f"{place}/versions/{'a' * 16}/table").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    command = [sys.executable, "-m", processes.MODULE, "--mode", "static", "--table", place, "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "the file is not a whole table of predictions" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -83,4 +83,4 @@ def test_bash_completes_by_the_script(tmp_path: Path) -> None:
         ["bash", "--norc", "-c", asked], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert (done.stdout, done.stderr) == ("status stop\n", "")
+    assert (done.stdout, done.stderr) == ("start status stop\n", "")

@@ -185,7 +185,7 @@ class Versions:
                 self.folder.version_path(version),
                 state.name,
                 version,
-                rules=state.rules,
+                serving=state.serving,
                 servers=self.folder.servers,
                 log=self.folder.log,
                 lock=lock,

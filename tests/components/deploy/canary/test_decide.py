@@ -9,7 +9,7 @@ import pytest
 from support.canaries import START, canary, latencies, staged, step, traffic
 
 from headrace.components.deploy.canary.decide import decide, findings
-from headrace.components.deploy.canary.evidence import Differences, Evidence, Replay, Step
+from headrace.components.deploy.canary.evidence import Differences, Evidence, Replay, Step, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 
 SOON = START + timedelta(minutes=2)
@@ -81,6 +81,18 @@ def test_more_errors_roll_back_before_the_minimum() -> None:
     assert (decision.action, decision.percent, decision.worse) == ("roll back", 0, True)
     assert decision.reasons[0].startswith("The canary is worse: errors; evidence of ")
     assert decision.reasons[1] == "Errors: 20 % of 100 requests of the canary, 0.556 % of 900 of the stable version."
+
+
+def test_a_canary_that_refuses_what_the_stable_version_answers_is_rolled_back() -> None:
+    # As one that requires a new column: without a single error.
+    refused = VersionTraffic(20, refused=20)
+    decision = decide(canary(), step(VersionTraffic(180, refused=9), refused), START)
+    assert decision.action == "roll back"
+    assert (
+        decision.reasons[1] == "Refused requests: 100 % of 20 requests of the canary, 5 % of 180 of the stable version."
+    )
+    alike = step(VersionTraffic(18_000, refused=9_000), VersionTraffic(2_000, refused=1_000))
+    assert decide(canary(), alike, SOON).action == "widen"
 
 
 def test_a_canary_whose_requests_all_fail_ends_within_ten() -> None:

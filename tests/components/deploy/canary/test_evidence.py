@@ -30,6 +30,8 @@ def test_the_latency_edges_are_ten_per_decade() -> None:
 def test_traffic_since_an_earlier_look_and_after_a_counter_began_anew() -> None:
     before, now = VersionTraffic(5, 1, (2, 3)), VersionTraffic(9, 1, (4, 5))
     assert now.since(before) == VersionTraffic(4, 0, (2, 2))
+    assert VersionTraffic(9, 1, (), 3).since(VersionTraffic(5, 1, (), 1)) == VersionTraffic(4, 0, (), 2)
+    assert VersionTraffic(9, 1, (), 3) + VersionTraffic(5, 1, (), 1) == VersionTraffic(14, 2, (), 4)
     assert now.since(VersionTraffic()) == now
     assert before.since(now) == before
     # More errors than new requests: another counter.
@@ -61,6 +63,7 @@ def test_no_differences_have_mean_0() -> None:
     [
         lambda: VersionTraffic(requests=-1),
         lambda: VersionTraffic(requests=1, errors=2),
+        lambda: VersionTraffic(requests=3, errors=2, refused=2),
         lambda: VersionTraffic(5, 0, (6, 0)),
         lambda: VersionTraffic(5, 0, (-1, 0)),
         lambda: Evidence((Step(1, 10, VersionTraffic(5, 0, (1, 2))),)),

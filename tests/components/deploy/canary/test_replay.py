@@ -136,6 +136,16 @@ def test_losses_are_paired_by_key_and_rows_without_a_label_are_left_out() -> Non
     assert (found.rows, found.mean) == (2, pytest.approx((0.25 + 0.5) / 2))
 
 
+def test_the_loss_of_a_key_counts_once_however_often_it_is_requested(tmp_path: Path) -> None:
+    losses = LabelLosses({"a": 4.0, "b": 8.0}, scale=4.0)
+    write(tmp_path, "1", batch([2, 2], ["a", "a"]), batch([2], ["a"]))
+    session = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5), losses=losses)
+    assert session.update().losses.rows == 1
+    write(tmp_path, "2", batch([2, 4], ["a", "b"]))
+    found = session.update()
+    assert (found.replay.rows, found.losses.rows, found.losses.mean) == (5, 2, pytest.approx((0.25 + 0.5) / 2))
+
+
 def test_losses_of_classes_are_brier_scores() -> None:
     keys = np.array(["a", "b", "c"], object)
     two = LabelLosses({"a": 1.0, "b": 0.0}, ("no", "yes"))

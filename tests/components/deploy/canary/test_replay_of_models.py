@@ -17,7 +17,7 @@ from headrace.components.deploy.canary.replay import ReplaySession
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.parquet import convert
 from headrace.components.request_log.writer import RequestLogWriter
-from headrace.components.serve.answerer import Request
+from headrace.components.serve.modes.answerer import Request
 from headrace.core.scoring.predictor import Fault, Predicted
 
 

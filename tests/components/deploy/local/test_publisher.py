@@ -8,28 +8,25 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_model import INSTANCES
+from support.endpoint_load import Load, wait_for
 
+from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local import client, control, operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 from headrace.components.deploy.local.publisher import DeployConfig, DeployResult, deploy
 from headrace.components.deploy.local.status import status
 from headrace.components.rollback.rollback import RollbackResult, rollback
+from headrace.components.rollout.rollout import RolloutConfig, roll_out
 from headrace.components.serve import processes
-from headrace.core import http
 from headrace.core.errors import GateRefused, PlatformError, UsageError
 from headrace.core.storage.lock import is_locked
-
-ROW = json.dumps({"instances": INSTANCES[:1]}).encode()
 
 # Deploys, or rolls back, in a process of its own, and stops for ever at the moment that is named.
 _DEPLOY = """
@@ -104,53 +101,6 @@ class Case:
         return [p.name for p in (self.folder / "versions").iterdir() if p.name[0] == "."]
 
 
-class Load:
-    """Requests to the endpoint, one after another, as long as the block lasts.
-
-    Attributes:
-        failed: responses other than 200.
-        versions: the versions that answered, each when it first did.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/predict"
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.failed: list[object] = []
-        self.versions: list[str] = []
-
-    def _run(self) -> None:
-        with http.pool() as pool:
-            while not self._ended.is_set():
-                try:
-                    response = http.send(
-                        pool, "POST", self._url, body=ROW, headers={}, timeout_s=30.0, max_bytes=1 << 20
-                    )
-                except http.RequestFailed as error:
-                    self.failed.append(error)
-                    continue
-                if response.status != 200:
-                    self.failed.append(response)
-                if (version := response.headers["x-model-version"]) not in self.versions:
-                    self.versions.append(version)
-                time.sleep(0.01)
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become so"
-        time.sleep(0.05)
-
-
 def said_port(state: dict[str, Any]) -> int:
     return int(state["port"])
 
@@ -158,7 +108,7 @@ def said_port(state: dict[str, Any]) -> int:
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]) -> Iterator[Case]:
     root = tmp_path_factory.mktemp("deploy")
-    models = {version: make_model(root / version, version) for version in ("v1", "v2", "v3")}
+    models = {version: make_model(root / version, version) for version in ("v1", "v2", "v3", "v4")}
     models["wrong"] = make_model(root / "wrong", "wrong", golden_offset=0.001)
     models["damaged"] = make_model(root / "damaged", "damaged")
     (models["damaged"] / "saved_model" / "saved_model.pb").write_bytes(b"not a graph")
@@ -346,13 +296,41 @@ def test_promote_a_version_that_is_good_after_all_and_undeploy(case: Case) -> No
     assert (said.live, said.previous, said.versions) == ("v2", None, ("v2",))
 
 
+def test_a_canary_under_load_is_promoted_and_no_request_fails(case: Case) -> None:
+    settings = CanarySettings(steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=100)
+    config = DeployConfig(str(case.models["v4"]), case.endpoint)
+    pid = case.pid
+    with Load(case.state()["url"]) as load:
+        result = roll_out(RolloutConfig(config, settings, poll_s=0.1))
+        # The version after the switch has answered, too.
+        answered = len(load.latencies)
+        wait_for(lambda: len(load.latencies) > answered + 5)
+    assert (result.outcome, result.live, result.reasons[0]) == (
+        "promoted",
+        "v4",
+        "The minimum of requests is reached at every step, to 50 % of the traffic.",
+    )
+    assert load.failed == []
+    assert load.versions == ["v2", "v4"]
+    said = status(case.endpoint)
+    assert (said.healthy, said.previous, said.half_finished) == (True, "v2", "")
+    assert [(c.action, dict(c.traffic)) for c in said.history[-3:]] == [
+        ("canary", {"v2": 80, "v4": 20}),
+        ("canary", {"v2": 50, "v4": 50}),
+        ("promote", {"v4": 100}),
+    ]
+    assert said.serving["v4"]["requests"] >= 80
+    assert said.serving["v4"]["errors"] == 0
+    wait_for(lambda: pid not in case.servers())
+
+
 def test_stop_and_what_starts_it_again(case: Case) -> None:
     url = case.state()["url"]
     operate.stop(case.endpoint)
     assert case.servers() == []
     said = status(case.endpoint)
     assert (said.live, said.url, said.pid, said.healthy, said.why_unhealthy) == (
-        "v2",
+        "v4",
         None,
         None,
         False,
@@ -365,8 +343,8 @@ def test_stop_and_what_starts_it_again(case: Case) -> None:
     operate.stop(case.endpoint)
     port = control.free_port()
     result = case.deploy("v3", keep_versions=0, port=port)
-    assert (result.version, result.previous, result.url) == ("v3", "v2", f"http://127.0.0.1:{port}")
-    assert status(case.endpoint).versions == ("v2", "v3")
+    assert (result.version, result.previous, result.url) == ("v3", "v4", f"http://127.0.0.1:{port}")
+    assert status(case.endpoint).versions == ("v3", "v4")
 
 
 def test_a_server_that_does_not_listen_to_a_signal_is_killed(case: Case) -> None:

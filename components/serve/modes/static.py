@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from headrace.components.serve.modes.answerer import Answer, Description, NotThere, Request
-from headrace.components.serve.tables.keys import keys_of
+from headrace.components.serve.modes.keys import keys_of
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import KEY
-from headrace.core.scoring.ragged import is_ragged
+from headrace.core.scoring.ragged import part_of
 
 # Counts rows by where their answer came from, such as "table".
 Count = Callable[[str, int], None]
@@ -92,14 +91,6 @@ class Static:
         self._count("table", places[-1])
         self._count("unknown", len(found) - places[-1])
         return outcomes
-
-
-def part_of(column: npt.NDArray[Any], begin: int, end: int) -> npt.NDArray[Any]:
-    """Rows of a column; lists of one length are one array, whatever lengths other rows of the column have."""
-    part = column[begin:end]
-    if is_ragged(part) and len({len(row) for row in part}) == 1:
-        return np.stack(list(part))
-    return part
 
 
 def as_bytes(texts: Sequence[str]) -> npt.NDArray[np.object_]:

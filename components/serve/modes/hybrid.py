@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headrace.components.serve.modes.answer_cache import AnswerCache, Row
 from headrace.components.serve.modes.answerer import Answer, Answerer, Description, Request
-from headrace.components.serve.tables.cache import AnswerCache, Row
-from headrace.components.serve.tables.keys import keys_of
+from headrace.components.serve.modes.keys import keys_of
+from headrace.components.serve.modes.static import Count, as_bytes, ignore
 from headrace.components.serve.tables.place import ServedTable
-from headrace.components.serve.tables.static import Count, as_bytes, ignore, part_of
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NotFinite
-from headrace.core.scoring.ragged import concatenated
+from headrace.core.scoring.ragged import concatenated, part_of
 
 _TABLE, _CACHE, _MODEL = "table", "cache", "model"
 # A row's place in the message of an error.
@@ -30,13 +30,15 @@ _PLACE = re.compile(r"(^|; )((?:instances|predictions)\[|inputs\.[^\[\];]*\[)(\d
 class Hybrid:
     """Answers by key where the table has one, else by the model.
 
-    The table is used while it is of the model's version; after a switch of one of them, the model answers every row
-    until the other one follows, so no answer mixes versions.
+    The table is used while it is of the model's version and outputs; after a switch of one of them, the model answers
+    every row until the other one follows, so no answer mixes versions.
 
     Args:
         table: to look keys up in; `use` replaces it between two batches.
         model: answers the other rows.
         cache: of the model's answers; None for none.
+        same: whether predictions of a version, the first argument, are those of the served one, the second.
+        follows: whether a table of the model's version may come later; else one of another version is refused.
         count: called with "table", "cache" or "model", and the number of rows.
 
     Raises:
@@ -47,13 +49,21 @@ class Hybrid:
     together = True
 
     def __init__(
-        self, table: ServedTable, model: Answerer, *, cache: AnswerCache | None = None, count: Count = ignore
+        self,
+        table: ServedTable,
+        model: Answerer,
+        *,
+        cache: AnswerCache | None = None,
+        same: Callable[[str, str], bool] = str.__eq__,
+        follows: bool = False,
+        count: Count = ignore,
     ) -> None:
         self._table = table
         self._model = model
         self._cache = cache
+        self._same = same
         self._count = count
-        _check(table, model)
+        self._check(follows)
 
     @property
     def table(self) -> ServedTable:
@@ -67,7 +77,7 @@ class Hybrid:
     @property
     def in_use(self) -> bool:
         """Whether the table is of the model's version, and is looked up."""
-        return _fits(self._table, self._model.description)
+        return self._fits(self._table, self._model.description)
 
     @property
     def description(self) -> Description:
@@ -79,7 +89,7 @@ class Hybrid:
     def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
         """Looks up all keys in one call, and gives the rows without an answer to the model as one batch."""
         table, description = self._table, self._model.description
-        if not self._model.together or not _fits(table, description):
+        if not self._model.together or not self._fits(table, description):
             return self._by_model(requests)
         works = [_Work.of(request, table, description) for request in requests]
         good = [work for work in works if isinstance(work, _Work)]
@@ -154,6 +164,38 @@ class Hybrid:
         if self._cache is not None and fresh:
             self._cache.put(description.version, fresh)
 
+    def _check(self, follows: bool) -> None:
+        table, found = self._table, self._model.description
+        if not self._model.together:
+            raise UsageError(
+                "the rows of the model depend on each other, so a table cannot answer some of them",
+                where="--mode hybrid",
+                fix="Use --mode dynamic or static",
+            )
+        if not self._same(table.model_version, found.version):
+            if follows:
+                return
+            raise UsageError(
+                "the table holds predictions of another version of the model",
+                where="--table",
+                expected=f"version {found.version}, which is served",
+                received=f"version {table.model_version}",
+                fix="Score with the served version, give --follow to await such a table, or use --mode static",
+            )
+        if not self._fits(table, found):
+            raise UsageError(
+                "the table holds other outputs than the model returns",
+                where="--table",
+                expected=", ".join(sorted(found.signature_def["outputs"])),
+                received=", ".join(sorted(table.signature_def["outputs"])),
+                fix="Score with the served signature",
+            )
+
+    def _fits(self, table: ServedTable, description: Description) -> bool:
+        """Whether answers of the table are those of the model."""
+        same = table.signature_def["outputs"].keys() == description.signature_def["outputs"].keys()
+        return same and self._same(table.model_version, description.version)
+
 
 @dataclass(slots=True)
 class _Work:
@@ -216,38 +258,6 @@ class _Work:
             outputs[name] = concatenated([row[name] for row in self.rows])
         binary = table.binary if self.answer is None else self.answer.binary
         return Answer(outputs, self.version, self.bare, binary, self.sources, _headers(table, Counter(self.sources)))
-
-
-def _check(table: ServedTable, model: Answerer) -> None:
-    found = model.description
-    if not model.together:
-        raise UsageError(
-            "the rows of the model depend on each other, so a table cannot answer some of them",
-            where="--mode hybrid",
-            fix="Use --mode dynamic or static",
-        )
-    if table.model_version != found.version:
-        raise UsageError(
-            "the table holds predictions of another version of the model",
-            where="--table",
-            expected=f"version {found.version}, which is served",
-            received=f"version {table.model_version}",
-            fix="Score with the served version, or use --mode static",
-        )
-    if not _fits(table, found):
-        raise UsageError(
-            "the table holds other outputs than the model returns",
-            where="--table",
-            expected=", ".join(sorted(found.signature_def["outputs"])),
-            received=", ".join(sorted(table.signature_def["outputs"])),
-            fix="Score with the served signature",
-        )
-
-
-def _fits(table: ServedTable, description: Description) -> bool:
-    """Whether answers of the table are those of the model."""
-    same = table.signature_def["outputs"].keys() == description.signature_def["outputs"].keys()
-    return same and table.model_version == description.version
 
 
 def _headers(table: ServedTable, sources: Mapping[str, int]) -> list[tuple[bytes, bytes]]:

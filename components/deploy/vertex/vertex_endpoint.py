@@ -1,0 +1,202 @@
+"""Vertex AI endpoint behind the common interface: traffic at the service, intent and history beside the registry.
+
+The service holds deployed models and a traffic split. `endpoints/ID.json`, next to the registry's `registry.json` on
+gs://, holds what is intended, marked and done, and is changed by compare-and-set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions as api
+
+from headrace.components.deploy.base import ServiceStatus
+from headrace.components.deploy.observed import observed
+from headrace.components.deploy.state import Action, Change, EndpointState, Pending, state_of
+from headrace.components.deploy.vertex.deploy import ROLE, check_name
+from headrace.components.registry.state import Origin
+from headrace.components.registry.vertex.registry import folder_of, uploaded
+from headrace.core import storage
+from headrace.core.cloud import errors
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.progress import Progress
+from headrace.core.storage.compare_and_set import create_if_absent, json_of, read_with_token, replace_if_unchanged
+from headrace.core.storage.json_lines import json_bytes
+
+FOLDER = "endpoints"
+
+
+@dataclass(frozen=True)
+class _Deployed:
+    """Deployed models and their traffic: ids and percentages by version, oldest first."""
+
+    ids: Mapping[str, str]
+    traffic: Mapping[str, int]
+    entry: str
+
+
+class VertexEndpoint:
+    """An endpoint of Vertex AI; methods as of `base.Endpoint`.
+
+    Args:
+        name: projects/PROJECT/locations/REGION/endpoints/ID.
+        registry: projects/PROJECT/locations/REGION/models/ID; "" for the model of the deployed versions.
+
+    Raises:
+        UsageError: the name is not valid.
+    """
+
+    def __init__(self, name: str, *, registry: str = "") -> None:
+        check_name(name)
+        self._name = name
+        self._registry = registry
+        self._read: tuple[str, str | None] | None = None
+
+    @property
+    def where(self) -> str:
+        """The endpoint's resource name."""
+        return self._name
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Nothing is held: of two changes at once, the one that is written second is refused."""
+        return nullcontext()
+
+    def state(self) -> EndpointState:
+        """The service's traffic, with the marks, the intent and the history."""
+        deployed = self._deployed()
+        uri = self._uri(deployed.entry)
+        found = read_with_token(uri)
+        self._read = (uri, None if found is None else found.token)
+        written = None if found is None else state_of(json_of(found.content, uri), uri)
+        name = self._name.rpartition("/")[2]
+        return observed(written, deployed.traffic, list(deployed.ids), name, self._name)
+
+    def write(self, state: EndpointState, before: EndpointState) -> None:
+        """Replaces the state that `state` read."""
+        if self._read is None:
+            raise PlatformError("the state of the endpoint was not read", where=self._name)
+        uri, token = self._read
+        content = json_bytes(state.to_json())
+        written = create_if_absent(uri, content) if token is None else replace_if_unchanged(uri, content, token)
+        if not written:
+            raise PlatformError("another process changed the endpoint at the same time", where=uri, fix="Try again")
+        now = read_with_token(uri)
+        self._read = (uri, None if now is None else now.token)
+
+    def registry(self) -> str:
+        """The entry of Vertex AI's Model Registry that the deployed versions come from."""
+        return self._registry or self._deployed().entry
+
+    def check(self, version: str) -> None:
+        """Refuses a version that is not deployed: it has no machines that could answer."""
+        deployed = self._deployed()
+        if version not in deployed.ids:
+            raise UsageError(
+                "the version is not deployed",
+                where=self._name,
+                expected=f"one of {', '.join(deployed.ids)}",
+                received=version,
+                fix="Deploy it again without traffic first",
+            )
+
+    def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
+        """Gives the version all traffic; the service does so without a failed request."""
+        by = Origin(pending.who, pending.at, pending.why)
+        return self._all_to(state, pending.version, "rollback", by, report)
+
+    def promote(self, version: str, by: Origin, report: Progress) -> str:
+        """Gives a deployed version all traffic."""
+        self.check(version)
+        return self._all_to(self.state(), version, "promote", by, report)
+
+    def undeploy(self, version: str) -> None:
+        """Undeploys a version: its machines cost nothing more."""
+        deployed = self._deployed()
+        if deployed.traffic.get(version):
+            raise UsageError(
+                "the version has traffic", where=self._name, received=f"{version}, {deployed.traffic[version]} %"
+            )
+        if version in deployed.ids:
+            with errors.translate_errors("Vertex AI", self._name, ROLE):
+                self._service().undeploy(deployed.ids[version])
+
+    def status(self) -> ServiceStatus:
+        """The traffic split, and the address of predictions."""
+        deployed = self._deployed()
+        location = self._name.split("/")[3]
+        url = f"https://{location}-aiplatform.googleapis.com/v1/{self._name}:predict"
+        shares = {version: percent for version, percent in deployed.traffic.items() if percent}
+        return ServiceStatus(shares, url, bool(shares), "" if shares else "no deployed model has traffic")
+
+    def history(self) -> tuple[Change, ...]:
+        """The changes of the traffic."""
+        return self.state().history
+
+    def record(self, by: Origin) -> None:
+        """Writes the present traffic into the history, after a deployment that another step made."""
+        state = self.state()
+        if state.history and state.history[-1].traffic == state.traffic and state.history[-1].who:
+            return
+        previous = state.previous
+        if len(state.traffic) == 1:
+            self.write(state.switched(state.live, "deploy", by, previous=previous), state)
+
+    def _all_to(self, state: EndpointState, version: str, action: Action, by: Origin, report: Progress) -> str:
+        deployed = self._deployed()
+        split = {identity: 100 if one == version else 0 for one, identity in deployed.ids.items()}
+        if {one: percent for one, percent in deployed.traffic.items() if percent} != {version: 100}:
+            report(f"giving {version} all traffic")
+            with errors.translate_errors("Vertex AI", self._name, ROLE):
+                self._service().update(traffic_split=split)
+        if state.live != version or dict(state.traffic) != {version: 100} or state.canary is not None:
+            previous = None if action == "rollback" else state.live
+            self.write(state.switched(version, action, by, previous=previous), state)
+        return f"{version} has all traffic of {self._name}"
+
+    def _service(self) -> Any:
+        from google.cloud import aiplatform
+
+        return aiplatform.Endpoint(self._name)
+
+    def _deployed(self) -> _Deployed:
+        with errors.translate_errors("Vertex AI", self._name, ROLE):
+            endpoint = self._service()
+            try:
+                models = sorted(endpoint.list_models(), key=lambda one: (one.create_time, one.id))
+            except api.NotFound as error:
+                raise UsageError("the endpoint does not exist", where=self._name) from error
+            split = dict(endpoint.traffic_split)
+        entries = {one.model.partition("@")[0] for one in models}
+        entry = self._registry or (next(iter(entries)) if len(entries) == 1 else "")
+        if not entry:
+            raise UsageError(
+                "the registry of the endpoint is not known" if models else "the endpoint serves no version",
+                where=self._name,
+                expected="deployed versions of one model, or --registry projects/P/locations/L/models/ID",
+                received=", ".join(sorted(entries)) or "no deployed model",
+            )
+        versions = {one.number: one.version for one in uploaded(entry)}
+        named = {
+            one.id: versions.get(str(one.model_version_id), f"number-{one.model_version_id}")
+            if one.model.partition("@")[0] == entry
+            else f"other-{one.id}"
+            for one in models
+        }
+        return _Deployed(
+            {version: identity for identity, version in named.items()},
+            {version: int(split.get(identity, 0)) for identity, version in named.items()},
+            entry,
+        )
+
+    def _uri(self, entry: str) -> str:
+        folder = folder_of(uploaded(entry))
+        if not folder:
+            raise DataError(
+                "no version of the model has a record, which names the folder of its registry",
+                where=entry,
+                fix="Register a version with this release of headrace",
+            )
+        return storage.join(folder, FOLDER, f"{self._name.rpartition('/')[2]}.json")

@@ -1,0 +1,36 @@
+"""Options of serving: the mode, its table, and new versions."""
+
+from __future__ import annotations
+
+import click
+
+mode = click.option(
+    "--mode",
+    default="dynamic",
+    show_default=True,
+    type=click.Choice(("dynamic", "static", "hybrid")),
+    help="dynamic answers with the model, static from a table of predictions by key, hybrid from the table first and "
+    "else with the model.",
+)
+table = click.option(
+    "--table",
+    metavar="TABLE",
+    help="Folder of published tables, for static and hybrid; `headrace predictions table` builds one.",
+)
+cache = click.option(
+    "--cache",
+    "cache_rows",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="ROWS",
+    help="Maximum number of fresh answers that hybrid mode caches.",
+)
+follow = click.option(
+    "--follow",
+    "follow_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Look for a new table, and for a new version behind the alias, this often, in seconds, check it and switch to "
+    "it (default: never).",
+)

@@ -1,0 +1,253 @@
+"""Slow, hostile and impatient clients on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.components.serve.app import App
+from headrace.components.serve.http.server import HttpServer
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.modes.answerer import Answer, Description, Request
+from headrace.core.saved_model.json.columns import Interface
+
+BODY = json.dumps({"instances": [{"x": 1}]}).encode()
+HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+class Echo:
+    """An answerer that returns the number of rows, once `go_on` is set."""
+
+    together = True
+    description = Description("m", "v1", "dynamic", Interface(()), "serving_default", {"outputs": {"y": {}}})
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.begun = threading.Semaphore(0)
+
+    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+        self.begun.release()
+        assert self.go_on.wait(60)
+        return [Answer({"y": np.full(request.rows, 1.0)}, "v1", bare=True) for request in requests]
+
+
+class Served:
+    """A server in a thread."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.app = App("m", "v1", limits=Limits(**limits))
+        self.echo = Echo()
+        self.app.use(self.echo)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._started = threading.Event()
+        self._thread.start()
+        assert self._started.wait(60)
+
+    async def _serve(self) -> None:
+        self.server = HttpServer(self.app)
+        self._started.set()
+        await self.server.serve(sockets=[self._listener])
+        self.app.batcher.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def ask(self) -> int:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("POST", "/predict", BODY)
+            return connection.getresponse().status
+
+    def cut(self) -> list[str]:
+        """The lines of metrics about connections that were cut."""
+        return [line for line in self.app.metrics.text("", "").splitlines() if line.startswith("headrace_cut")]
+
+    def stop(self) -> None:
+        self.server.handle_exit(15, None)
+
+    def join(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+@contextmanager
+def serving(**limits: Any) -> Iterator[Served]:
+    served = Served(**limits)
+    try:
+        yield served
+    finally:
+        served.echo.go_on.set()
+        served.stop()
+        served.join()
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+
+
+def read_all(client: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    parts = []
+    while part := client.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "message"),
+    [
+        (b"", b"408 Request Timeout", b"the headers did not arrive within 0.2 s"),
+        (b"POST /predict HTTP/1.1\r\nHos", b"408 Request Timeout", b"the headers did not arrive within 0.2 s"),
+        (HEAD % 100 + b"{", b"408 Request Timeout", b"the body did not arrive within 0.3 s"),
+        (
+            b"GET /health HTTP/1.1\r\nx: " + b"y" * 5000,
+            b"431 Request Header Fields Too Large",
+            b"the headers are too large. Expected at most 4096 bytes.",
+        ),
+        (
+            b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 200,
+            b"413 Request Entity Too Large",
+            b"the body has too many pieces. Expected at most 100 chunks.",
+        ),
+        (b"hello\r\n\r\n", b"400 Bad Request", b"the request is not valid HTTP"),
+        (
+            b"POST /predict HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+            b"400 Bad Request",
+            b"the request is not valid HTTP",
+        ),
+    ],
+)
+def test_what_is_not_a_whole_small_request_is_cut(sent: bytes, status: bytes, message: bytes) -> None:
+    with serving(head_time_s=0.2, body_time_s=0.3, max_head_bytes=4096, max_pieces=100) as served:
+        with closing(served.connect()) as client:
+            client.sendall(sent)
+            answer = read_all(client)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"connection: close" in answer
+        assert message in answer
+        assert served.ask() == 200
+
+
+def test_bytes_do_not_extend_a_deadline() -> None:
+    with serving(head_time_s=0.3, body_time_s=0.3) as served, closing(served.connect()) as client:
+        client.sendall(HEAD % 1000)
+        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
+            for _ in range(200):
+                client.sendall(b" ")
+                time.sleep(0.02)
+
+
+def test_a_client_that_does_not_read_its_response_is_cut() -> None:
+    with serving(body_time_s=0.3, max_instances=2_000_000) as served, closing(served.connect()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        body = b'{"instances":[' + b"1," * 1_400_000 + b"1]}"
+        client.sendall(HEAD % len(body) + body)
+        assert served.echo.begun.acquire(timeout=30)
+        for _ in range(600):
+            if served.cut():
+                break
+            time.sleep(0.02)
+        assert served.cut() == ['headrace_cut_connections_total{reason="the response was not read"} 1']
+
+
+def test_slow_clients_do_not_keep_others_out() -> None:
+    with serving(max_connections=40) as served, ExitStack() as clients:
+        for number in range(200):
+            client = clients.enter_context(closing(served.connect()))
+            client.sendall(b"POST /predict HT" if number % 2 else HEAD % 1000 + b"{")
+            if number % 20 == 0:
+                assert served.ask() == 200
+        assert served.ask() == 200
+        (line,) = served.cut()
+        assert line.startswith('headrace_cut_connections_total{reason="too many connections"} ')
+
+
+def test_a_thousand_slow_clients_are_cut_in_time_while_others_are_answered() -> None:
+    with serving(head_time_s=1.0, body_time_s=1.0) as served, ExitStack() as clients:
+        slow = []
+        for number in range(1000):
+            slow.append(clients.enter_context(closing(served.connect())))
+            slow[-1].sendall(b"POST /predict HT" if number % 2 else HEAD % 1000 + b"{")
+        statuses = [served.ask() for _ in range(50)]
+        for client in slow:
+            assert read_all(client).startswith(b"HTTP/1.1 408")
+        assert statuses == [200] * 50
+        assert sum(int(line.rpartition(" ")[2]) for line in served.cut()) == 1000
+
+
+def test_requests_of_one_connection_are_answered_in_order() -> None:
+    with serving() as served, closing(served.connect()) as client:
+        client.sendall((HEAD % len(BODY) + BODY) * 3 + b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        answer = read_all(client)
+        assert answer.count(b"200 OK") == 4
+        assert answer.count(b'{"predictions":[1.0]}') == 3
+        assert answer.endswith(b'{"status":"ok","model":"m","model_version":"v1"}')
+
+
+def test_an_abandoned_request_leaves_the_queue() -> None:
+    with serving(max_running=1, max_waiting=1) as served:
+        served.echo.go_on.clear()
+        first = threading.Thread(target=served.ask)
+        first.start()
+        assert served.echo.begun.acquire(timeout=30)
+        with closing(served.connect()) as client:
+            client.sendall(HEAD % len(BODY) + BODY)
+            until(lambda: served.app.batcher.waiting == 1)
+        statuses: list[int] = []
+        second = threading.Thread(target=lambda: statuses.append(served.ask()))
+        until(lambda: served.server._connections.open == 1)
+        second.start()
+        until(lambda: served.server._connections.open == 2)
+        served.echo.go_on.set()
+        first.join()
+        second.join()
+        assert statuses == [200]
+
+
+def test_at_the_end_each_response_says_close_and_idle_connections_are_closed() -> None:
+    with serving() as served, ExitStack() as stack:
+        idle, late, slow = (stack.enter_context(closing(served.connect())) for _ in range(3))
+        for client in (idle, late):
+            client.sendall(HEAD % len(BODY) + BODY)
+            answer = b""
+            while not answer.endswith(b"[1.0]}"):
+                answer += client.recv(4096)
+            assert b"connection: close" not in answer
+        slow.sendall(HEAD % len(BODY) + BODY[:5])
+        served.echo.go_on.clear()
+        while served.echo.begun.acquire(blocking=False):
+            pass
+        served.stop()
+        until(lambda: served.app.draining)
+        slow.sendall(BODY[5:])
+        late.sendall(HEAD % len(BODY) + BODY)
+        assert served.echo.begun.acquire(timeout=30)
+        served.echo.go_on.set()
+        for client in (slow, late):
+            answer = read_all(client)
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+            assert b"connection: close" in answer
+        assert read_all(idle) == b""
+        served.join()
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

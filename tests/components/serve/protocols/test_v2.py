@@ -1,0 +1,208 @@
+"""KServe's V2 protocol: tensors to rows and back, and what is wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import struct
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from support.serving import dynamic, load
+
+from headrace.components.serve.app import App
+from headrace.components.serve.modes.answerer import Answer
+from headrace.components.serve.protocols import v2, v2_binary
+from headrace.core.errors import DataError
+
+DTYPES = {"f2": "FP16", "f4": "FP32", "f8": "FP64", "i1": "INT8", "u8": "UINT64", "i8": "INT64", "?": "BOOL"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.predict = tf.function(
+        lambda x, l, text, flag, big: {  # noqa: E741 - the input's name
+            "x": x,
+            "l": l,
+            "text": text,
+            "flag": flag,
+            "big": big,
+            "half": tf.cast(x, tf.bfloat16),
+        },
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, "x"),
+            tf.TensorSpec([None, 2], tf.float64, "l"),
+            tf.TensorSpec([None], tf.string, "text"),
+            tf.TensorSpec([None], tf.bool, "flag"),
+            tf.TensorSpec([None], tf.uint64, "big"),
+        ],
+    )
+    folder = tmp_path_factory.mktemp("v2") / "m"
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.predict})
+    return load(folder)
+
+
+def tensors(**changes: Any) -> list[dict[str, Any]]:
+    made = {
+        "x": {"datatype": "FP32", "shape": [2], "data": [0.1, -2]},
+        "l": {"datatype": "FP64", "shape": [2, 2], "data": [0.1, 2, 3, 4]},
+        "text": {"datatype": "BYTES", "shape": [2, 1], "data": ["a", "\u00fc"]},
+        "flag": {"datatype": "BOOL", "shape": [2], "data": [True, False]},
+        "big": {"datatype": "UINT64", "shape": [2], "data": [2**64 - 1, 7]},
+    }
+    return [{"name": name, **tensor, **changes.get(name, {})} for name, tensor in made.items()]
+
+
+def ask(model: Any, content: Any, binary: bytes = b"") -> tuple[Any, bytes]:
+    """The response's JSON, and the binary data behind it."""
+    answerer = dynamic(model)
+    head = content if isinstance(content, bytes) else json.dumps(content).encode()
+    headers = [(b"inference-header-content-length", str(len(head)).encode())] if binary else []
+    call = v2.decode(head + binary, headers, answerer.description, max_instances=1000)
+    (answer,) = answerer.answer([call.request])
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, Answer)
+    response = call.respond(answer)
+    length = int(dict(response.headers).get(b"inference-header-content-length", len(response.body)))
+    return json.loads(response.body[:length]), response.body[length:]
+
+
+def test_json_tensors(model: Any) -> None:
+    said, _ = ask(model, {"id": "7", "inputs": tensors()})
+    assert (said["model_name"], said["model_version"], said["id"]) == ("m", "1", "7")
+    assert {t["name"]: (t["datatype"], t["shape"], t["data"]) for t in said["outputs"]} == {
+        "x": ("FP32", [2], [float(np.float32(0.1)), -2.0]),
+        "l": ("FP64", [2, 2], [0.1, 2.0, 3.0, 4.0]),
+        "text": ("BYTES", [2], ["a", "\u00fc"]),
+        "flag": ("BOOL", [2], [True, False]),
+        "big": ("UINT64", [2], [2**64 - 1, 7]),
+        "half": ("BF16", [2], [0.10009765625, -2.0]),
+    }
+    nested, _ = ask(model, {"inputs": tensors(l={"data": [[0.1, 2], [3, 4]]}), "outputs": [{"name": "l"}]})
+    assert nested["outputs"] == [{"name": "l", "datatype": "FP64", "shape": [2, 2], "data": [0.1, 2.0, 3.0, 4.0]}]
+
+
+def test_binary_tensors(model: Any) -> None:
+    blobs = {
+        "x": np.array([0.1, -2], "<f4").tobytes(),
+        "l": np.array([0.1, 2, 3, 4], "<f8").tobytes(),
+        "text": b"".join(struct.pack("<I", len(text)) + text for text in (b"a", "\u00fc".encode())),
+        "flag": b"\1\0",
+        "big": np.array([2**64 - 1, 7], "<u8").tobytes(),
+    }
+    inputs = [
+        {
+            **{k: v for k, v in tensor.items() if k != "data"},
+            "parameters": {"binary_data_size": len(blobs[tensor["name"]])},
+        }
+        for tensor in tensors()
+    ]
+    outputs = [{"name": n, "parameters": {"binary_data": True}} for n in ("x", "text", "big", "half")]
+    content = {"inputs": inputs, "outputs": [*outputs, {"name": "flag"}]}
+    said, data = ask(model, content, b"".join(blobs.values()))
+    half = (np.array([0.10009765625, -2.0], "<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    assert data == blobs["x"] + blobs["text"] + blobs["big"] + half
+    assert said["outputs"][-1] == {"name": "flag", "datatype": "BOOL", "shape": [2], "data": [True, False]}
+    for cut, message in ((-1, "does not have the size of the shape"), (None, "binary data is left over")):
+        wrong = b"".join(blobs.values())[:cut] if cut else b"".join(blobs.values()) + b"x"
+        with pytest.raises(DataError, match=message):
+            ask(model, content, wrong)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values_of_binary_tensors(dtype: str) -> None:
+    array = np.array([0, 1, 1, 0], dtype).reshape(2, 2)
+    data = v2_binary.tensor_bytes(array, DTYPES[dtype])
+    assert v2_binary.values(data, DTYPES[dtype], [2, 2], "x") == array.reshape(-1).tolist()
+
+
+def test_missing_numbers_bytes_and_shortest_texts() -> None:
+    assert v2_binary.values(np.array([np.nan, 0.1], "<f4").tobytes(), "FP32", [2], "x") == [None, 0.1]
+    assert v2_binary.values(b"\2\0\0\0\xff\xfe", "BYTES", [1], "x") == [{"b64": base64.b64encode(b"\xff\xfe").decode()}]
+    assert v2_binary.values(b"\x80\x3f", "BF16", [1], "x") == [1.0]
+    for wrong in (b"", b"\2\0\0", b"\2\0\0\0a", b"\1\0\0\0ab", b"\xff\xff\xff\xffa"):
+        with pytest.raises(DataError, match="does not hold the texts of the shape"):
+            v2_binary.values(wrong, "BYTES", [1], "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[", "the body is not JSON"),
+        ({}, "inputs: the body does not hold tensors"),
+        ({"inputs": [1]}, r"inputs\[0\]: it is a number"),
+        ({"inputs": [{"name": "z"}]}, r"inputs\[0\].name: the model has no such input. Expected big, flag, l, text, x"),
+        ({"inputs": tensors(x={"shape": []})}, r"inputs\[0\].shape: the shape is not valid"),
+        ({"inputs": tensors(x={"shape": [True]})}, r"inputs\[0\].shape: the shape is not valid"),
+        ({"inputs": tensors(x={"shape": [2, 2, 2]})}, r"inputs\[0\].shape: the shape is not valid"),
+        ({"inputs": tensors(x={"shape": [0], "data": []})}, r"inputs\[0\].shape: the number of rows is out of range"),
+        ({"inputs": tensors(x={"shape": [1001]})}, r"inputs\[0\].shape: the number of rows is out of range"),
+        ({"inputs": tensors(x={"datatype": "FP31"})}, r"inputs\[0\].datatype: the datatype is not supported"),
+        ({"inputs": tensors(x={"data": [1]})}, r"inputs\[0\].data: the data does not have the size of the shape"),
+        ({"inputs": tensors(x={"data": None})}, r"inputs\[0\].data: it is null"),
+        (
+            {"inputs": tensors(x={"shape": [2, 0], "data": []})},
+            r"inputs.x\[0\]: it is an array",
+        ),
+        ({"inputs": tensors(l={"data": [[1, 2], [3]]})}, r"inputs\[1\].data\[1\]: the row does not have the length"),
+        ({"inputs": tensors(l={"shape": [2, 3], "data": [1] * 6})}, r"inputs.l\[0\]: the array is of another length"),
+        ({"inputs": tensors(l={"shape": [3, 2], "data": [1] * 6})}, r"inputs\[1\]: the tensors differ in length"),
+        ({"inputs": [*tensors(), tensors()[0]]}, r"inputs\[5\]: the input is there twice"),
+        ({"inputs": tensors()[1:]}, r"inputs.x: the feature is missing"),
+        ({"inputs": tensors(x={"data": ["a", 1]})}, r"inputs.x\[0\]: it is a string"),
+        ({"inputs": tensors(x={"parameters": 1})}, r"inputs\[0\].parameters: it is not an object"),
+        (
+            {"inputs": tensors(x={"parameters": {"binary_data_size": -1}})},
+            r"inputs\[0\].parameters.binary_data_size: it is not a size",
+        ),
+        ({"inputs": tensors(), "outputs": [{"name": "z"}]}, r"outputs\[0\]: the model has no such output"),
+        ({"inputs": tensors(), "outputs": 7}, r"outputs: it is not an array"),
+        ({"inputs": tensors(), "id": 7}, r"id: it is not a string"),
+        ({"inputs": tensors(), "parameters": [1]}, r"parameters: it is not an object"),
+    ],
+)
+def test_what_is_wrong_is_named(model: Any, content: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ask(model, content)
+
+
+def test_routes_and_metadata(model: Any) -> None:
+    app = App("m", "1")
+
+    async def scene() -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            assert (await client.get("/v2/health/live")).status_code == 200
+            assert (await client.get("/v2/health/ready")).status_code == 503
+            app.use(dynamic(model))
+            for path in ("/v2/health/ready", "/v2/models/m/ready", "/v2/models/m/versions/1/ready"):
+                assert (await client.get(path)).status_code == 200
+            assert (await client.get("/v2")).json()["extensions"] == ["binary_tensor_data"]
+            said = (await client.get("/v2/models/m")).json()
+            assert {t["name"]: (t["datatype"], t["shape"]) for t in said["inputs"]} == {
+                "x": ("FP32", [-1]),
+                "l": ("FP64", [-1, 2]),
+                "text": ("BYTES", [-1]),
+                "flag": ("BOOL", [-1]),
+                "big": ("UINT64", [-1]),
+            }
+            infer = await client.post("/v2/models/m/infer", json={"inputs": tensors()})
+            assert infer.status_code == 200
+            assert infer.headers["x-model-version"] == "1"
+            wrong = await client.post(
+                "/v2/models/m/infer", content=b"{}", headers={"Inference-Header-Content-Length": "9"}
+            )
+            assert wrong.status_code == 400
+            assert "Inference-Header-Content-Length is not valid" in wrong.json()["error"]
+            app.draining = True
+            assert (await client.get("/v2/health/ready")).status_code == 503
+            assert (await client.get("/v2/health/live")).headers["connection"] == "close"
+
+    asyncio.run(scene())

@@ -1,0 +1,65 @@
+"""Load on an endpoint: requests one after another, and the failures among them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+
+from support.tiny_model import INSTANCES
+
+from headrace.core import http
+
+_ROW = json.dumps({"instances": [{name: value for name, value in INSTANCES[0].items() if name != "key"}]}).encode()
+
+
+class Load:
+    """Requests to the endpoint, one after another, as long as the block lasts.
+
+    Attributes:
+        failed: responses other than 200, and requests without one.
+        latencies: of the requests, in seconds.
+        versions: the versions that answered, each when it first did.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/predict"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.failed: list[object] = []
+        self.latencies: list[float] = []
+        self.versions: list[str] = []
+
+    def _run(self) -> None:
+        with http.pool() as pool:
+            while not self._ended.is_set():
+                begun = time.perf_counter()
+                try:
+                    response = http.send(
+                        pool, "POST", self._url, body=_ROW, headers={}, timeout_s=30.0, max_bytes=1 << 20
+                    )
+                except http.RequestFailed as error:
+                    self.failed.append(error)
+                    continue
+                self.latencies.append(time.perf_counter() - begun)
+                if response.status != 200:
+                    self.failed.append(response)
+                if (version := response.headers["x-model-version"]) not in self.versions:
+                    self.versions.append(version)
+                time.sleep(0.01)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not become so"
+        time.sleep(0.05)

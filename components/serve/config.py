@@ -70,10 +70,10 @@ class ServeConfig:
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, the mode of rules.
+    from HEADRACE_RULES, the mode of rules, HEADRACE_ALIAS, and HEADRACE_FOLLOW, in seconds.
 
     Raises:
-        UsageError: a port or a route is not valid.
+        UsageError: a port, a route or an interval is not valid.
     """
     port = environment.get("AIP_HTTP_PORT")
     if port is not None and not port.isdecimal():
@@ -83,6 +83,15 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
         rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
+        alias=environment.get("HEADRACE_ALIAS", "champion"),
+        follow_s=_seconds(environment.get("HEADRACE_FOLLOW")),
     )
     # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise UsageError("HEADRACE_FOLLOW is not valid", expected="seconds", received=repr(text)) from None

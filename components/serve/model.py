@@ -16,7 +16,7 @@ from headrace.core.saved_model.binding import with_key_input
 from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.find import Source
 from headrace.core.saved_model.independence import answers_to, check_independence, trial_rows, with_binary
-from headrace.core.saved_model.interface import SERVING_DEFAULT, Takes
+from headrace.core.saved_model.interface import SERVING_DEFAULT, Takes, refuse_per_call
 from headrace.core.saved_model.json.columns import Columns, Interface, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NoPrediction
@@ -70,6 +70,7 @@ class Model:
         else:
             takes = with_key_input(self._model.takes(any_outputs=True), None)
             self.interface = Interface(tuple(map(TensorInput.of, takes.inputs)), takes_key=takes.key_input is not None)
+        refuse_per_call(takes, self._model.path, "score in batches with --batch whole, which repeats it in each row")
         takes = with_constants(takes, constants or {})
         self._constants = constant_tensors(takes.constants)
         self._dtypes = {name: spec.dtype for name, spec in inputs.items() if name not in self._constants}

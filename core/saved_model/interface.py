@@ -44,6 +44,8 @@ class ModelInput:
         spellings: the spellings of typed values, for a category learned from text; see `values.spellings`.
         missing: texts that stand for a missing value, besides the empty text.
         rule: the rule of a Model; None for inputs of other SavedModels.
+        dims: the inner dimensions of a tensor of rank 3 or more, [rows, *dims], whose columns hold nested lists; their
+            product is `width`.
     """
 
     name: str
@@ -54,16 +56,17 @@ class ModelInput:
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
     missing: tuple[str, ...] = ()
     rule: Rule | None = field(default=None, hash=False)
+    dims: tuple[int, ...] = ()
 
     @property
     def shape(self) -> str:
-        """The shape for messages: [rows] or [rows, n]."""
-        return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
+        """The shape for messages: [rows], [rows, n] or [rows, n, m]."""
+        return _shape(self.width, self.dims)
 
     @property
     def from_lists(self) -> bool:
         """Whether it is wider than 1 and fed from one column, which must hold lists."""
-        return self.width is not None and self.width != 1 and len(self.columns) == 1
+        return self.width is not None and (self.width != 1 or bool(self.dims)) and len(self.columns) == 1
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,21 @@ class ModelOutput:
         dtype: one of DTYPES.
         width: None for one value per row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
         binary: whether its strings are bytes, not text.
+        dims: as of ModelInput.
+        per_call: whether it has shape [], one value for a whole call, which is repeated in each row.
     """
 
     name: str
     dtype: str
     width: int | None = None
     binary: bool = False
+    dims: tuple[int, ...] = ()
+    per_call: bool = False
 
     @property
     def shape(self) -> str:
-        """The shape for messages: [rows] or [rows, n]."""
-        return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
+        """The shape for messages: [rows], [rows, n] or [rows, n, m]; [] for one value per call."""
+        return "[]" if self.per_call else _shape(self.width, self.dims)
 
 
 @dataclass(frozen=True)
@@ -213,6 +220,28 @@ class Takes:
         """The inputs that need each required column."""
         needed = {c: f"the model's input {t.name}" for t in self.inputs if not t.optional for c in t.columns}
         return needed if self.key is None else {**needed, self.key: "the key"}
+
+
+def _shape(width: int | None, dims: Sequence[int]) -> str:
+    inner = list(dims) if dims else [] if width is None else [width or "any"]
+    return f"[{', '.join(['rows', *map(str, inner)])}]"
+
+
+def refuse_per_call(takes: Takes, where: str, instead: str) -> None:
+    """Refuses a model with an output of one value per call, which depends on the rows that are in the call.
+
+    Raises:
+        DataError: it has one.
+    """
+    for given in takes.outputs:
+        if given.per_call:
+            raise DataError(
+                f"the model's output {given.name} is one value per call, not one per row",
+                where=where,
+                expected="one prediction per row in each output",
+                received=f"{given.dtype} of shape []",
+                fix=f"Export a signature without it, or with it for each row; or {instead}",
+            )
 
 
 def is_bytes(name: str, dtype: str) -> bool:

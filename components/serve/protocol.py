@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol
 
 from headrace.core.errors import DataError
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.saved_model.interface import KEY, KEY_INPUT
+from headrace.core.saved_model.interface import KEY, KEY_INPUT, RULES
 from headrace.core.saved_model.json import columns as json_columns
 from headrace.core.saved_model.json import rows as json_rows
 from headrace.core.saved_model.json.columns import Columns, Interface
@@ -108,11 +108,13 @@ def metadata(model: Predictor) -> bytes:
     """TensorFlow Serving's response to `GET /v1/models/NAME/metadata`."""
     definition = {"signature_def": {model.signature: model.signature_def}}
     # What a signature does not say, batch scoring by requests needs to know.
-    key = {KEY_INPUT: KEY} if model.interface.takes_key else {}
+    more = {KEY_INPUT: KEY} if model.interface.takes_key else {}
+    if model.interface.rules is not None:
+        more[RULES] = model.interface.rules.mode
     return encode(
         {
             "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
-            "metadata": {"signature_def": definition, **key},
+            "metadata": {"signature_def": definition, **more},
         }
     )
 

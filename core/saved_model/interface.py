@@ -18,6 +18,8 @@ SERVING_DEFAULT = "serving_default"
 KEY = "key"
 # Its field in the metadata of headrace's server, if the model only returns it.
 KEY_INPUT = "key_input"
+# Its field in that metadata for the mode in which a Model's rules are applied.
+RULES = "rules"
 # The model's use of the key: it only returns it, it uses and returns it, or unknown.
 KeyUse = Literal["passes", "repeats", ""]
 

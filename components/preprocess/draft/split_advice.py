@@ -1,4 +1,4 @@
-"""Advice on splits in a drafted Problem file: by group where entities have several rows, by time where rows have one."""
+"""Advice on splits in a drafted Problem file: by group where entities have several rows, by time where rows have it."""
 
 from __future__ import annotations
 

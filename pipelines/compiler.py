@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core import storage
 from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
 from headrace.core.errors import UsageError
+from headrace.core.rules.mode import Mode
 from headrace.core.storage.output_check import check_output
 
 if TYPE_CHECKING:
@@ -20,7 +21,15 @@ PIPELINES = ("static", "tuned", "batch-scoring", "rollback")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
-def compile_to(pipeline: str, platform: str, output: str, *, options_file: str = "", allow_tags: bool = False) -> None:
+def compile_to(
+    pipeline: str,
+    platform: str,
+    output: str,
+    *,
+    options_file: str = "",
+    allow_tags: bool = False,
+    rules: Mode = "enforce",
+) -> None:
     """Compiles a pipeline, and writes the spec atomically.
 
     Args:
@@ -29,6 +38,7 @@ def compile_to(pipeline: str, platform: str, output: str, *, options_file: str =
         output: path of the YAML file.
         options_file: a TOML file of the platform's options; "" for "local".
         allow_tags: whether images may have tags instead of digests.
+        rules: for "local", the mode of the Model's rules at the endpoint; other platforms have it in their options.
 
     Raises:
         UsageError: the platform would reject or ignore an option.
@@ -36,7 +46,7 @@ def compile_to(pipeline: str, platform: str, output: str, *, options_file: str =
     with warnings.catch_warnings():
         # google-cloud-pipeline-components emits deprecation warnings at import.
         warnings.simplefilter("ignore")
-        definition = _definition(pipeline)(load_platform(platform, options_file, allow_tags=allow_tags))
+        definition = _definition(pipeline)(load_platform(platform, options_file, allow_tags=allow_tags, rules=rules))
     compile_pipeline(definition, output)
 
 
@@ -76,13 +86,14 @@ def _definition(pipeline: str) -> Callable[[Platform], Any]:
     return definitions[pipeline]
 
 
-def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False) -> Platform:
+def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False, rules: Mode = "enforce") -> Platform:
     """Creates a platform with the user's options.
 
     Args:
         name: one of PLATFORMS.
         options_file: a TOML file with the tables [images] and [NAME]; "" for "local".
         allow_tags: whether images may have tags instead of digests.
+        rules: for "local", the mode of the Model's rules at the endpoint.
 
     Raises:
         UsageError: the file is missing or not valid.
@@ -95,7 +106,7 @@ def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False
 
         if options_file or allow_tags:
             raise UsageError("the local platform has no options", where="--options", expected="nothing for local")
-        return LocalPlatform()
+        return LocalPlatform(rules)
     if not options_file:
         raise UsageError(
             "the platform's options are missing",

@@ -19,6 +19,7 @@ from headrace.core.artifacts.model import version_of
 from headrace.core.errors import NothingToDo, PlatformError, UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
+from headrace.core.rules.mode import Mode
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
@@ -47,6 +48,7 @@ class Plan:
         run_id: derived from the pipeline, its parameters and the data's version: an equal command is the same run.
         root: absolute path of the pipeline root.
         arguments: the pipeline's parameters, without `started`.
+        rules: the mode in which the endpoint applies the Model's rules.
     """
 
     pipeline: str
@@ -54,6 +56,7 @@ class Plan:
     run_id: str
     root: str
     arguments: dict[str, Any]
+    rules: Mode = "enforce"
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -69,8 +72,9 @@ def plan_static(
     baseline: str = "",
     csv: Sequence[str] = (),
     training: Request | None = None,
+    rules: Mode = "enforce",
 ) -> Plan:
-    """Checks all that can be checked before any work.
+    """Checks all that can be checked before any work; with `rules`, the mode of the Model's rules at the endpoint.
 
     Raises:
         UserError: the Problem file, the data or an option is not valid.
@@ -115,6 +119,7 @@ def plan_static(
         csv=list(csv),
         release=release(),
         **({"training": chosen} if (chosen := request.facts()) else {}),
+        **({"rules": rules} if rules != "enforce" else {}),
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
     check_writable(root)
@@ -141,6 +146,7 @@ def plan_static(
             "baseline_version": baseline_version,
             "csv": json.dumps(list(csv)) if csv else "",
         },
+        rules=rules,
     )
 
 
@@ -154,6 +160,7 @@ def plan_tuned(
     training: Request | None = None,
     trials: int = 0,
     parallel: int = 1,
+    rules: Mode = "enforce",
 ) -> Plan:
     """Checks all that can be checked before any work; `trials` of 0 uses the Problem's number.
 
@@ -162,7 +169,7 @@ def plan_tuned(
     """
     from headrace.components.tune.trial import tuning_of
 
-    plan = plan_static(problem, data, root, champion, baseline, csv, training)
+    plan = plan_static(problem, data, root, champion, baseline, csv, training, rules)
     file = load_problem(problem)
     tuning_of(file, training)
     run_id = f"{plan.problem_name}-{identity('tuned-training', training=plan.run_id, trials=trials)[:12]}"
@@ -191,7 +198,7 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
     folder = workspace.run_uri(plan.root, plan.run_id)
     with locked(folder, timeout_s=0):
         spec = storage.join(folder, "pipeline.yaml")
-        compile_to(plan.pipeline, "local", spec)
+        compile_to(plan.pipeline, "local", spec, rules=plan.rules)
         started = time.time()
         logs = storage.join(folder, "logs")
         with display(console, plan.steps) as shown:

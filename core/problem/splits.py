@@ -185,11 +185,17 @@ class Splits:
             ProblemError: it is the label or a derived column.
         """
         if self.column is not None and (self.column == label or self.column in derived):
+            is_label = self.column == label
             raise ProblemError(
                 "the splits cannot be made by this column",
                 where="Splits",
                 expected="a column of the table other than the label",
-                received=f'"{self.column}", which is {"the label" if self.column == label else "derived"}',
+                received=f'"{self.column}", which is {"the label" if is_label else "derived"}',
+                # Boundaries in time and groups are found in passes over one column, before rows are derived.
+                fix=None
+                if is_label
+                else f'Write "{self.column}" to the table, or make it in prepare(batch) of the Problem file '
+                "(reads=[...]): splits are decided before columns are derived",
             )
 
 

@@ -60,7 +60,8 @@ def trial_rows(takes: Takes, *, companions: bool = False) -> dict[str, Any]:
 
 
 def _values(chance: np.random.Generator, taken: ModelInput, companions: bool) -> Any:
-    shape = [PROBE_ROWS] if taken.width is None else [PROBE_ROWS, taken.width or _OPEN_WIDTH]
+    inner = list(taken.dims) or ([] if taken.width is None else [taken.width or _OPEN_WIDTH])
+    shape = [PROBE_ROWS, *inner]
     if taken.dtype == "string":
         return tf.constant(chance.choice(np.array(_WORDS, object), shape), tf.string)
     if taken.dtype in FLOATS:

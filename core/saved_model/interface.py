@@ -18,6 +18,8 @@ SERVING_DEFAULT = "serving_default"
 KEY = "key"
 # Its field in the metadata of headrace's server, if the model only returns it.
 KEY_INPUT = "key_input"
+# Its field in that metadata for the mode in which a Model's rules are applied.
+RULES = "rules"
 # The model's use of the key: it only returns it, it uses and returns it, or unknown.
 KeyUse = Literal["passes", "repeats", ""]
 
@@ -44,6 +46,8 @@ class ModelInput:
         spellings: the spellings of typed values, for a category learned from text; see `values.spellings`.
         missing: texts that stand for a missing value, besides the empty text.
         rule: the rule of a Model; None for inputs of other SavedModels.
+        dims: the inner dimensions of a tensor of rank 3 or more, [rows, *dims], whose columns hold nested lists; their
+            product is `width`.
     """
 
     name: str
@@ -54,16 +58,17 @@ class ModelInput:
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
     missing: tuple[str, ...] = ()
     rule: Rule | None = field(default=None, hash=False)
+    dims: tuple[int, ...] = ()
 
     @property
     def shape(self) -> str:
-        """The shape for messages: [rows] or [rows, n]."""
-        return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
+        """The shape for messages: [rows], [rows, n] or [rows, n, m]."""
+        return _shape(self.width, self.dims)
 
     @property
     def from_lists(self) -> bool:
         """Whether it is wider than 1 and fed from one column, which must hold lists."""
-        return self.width is not None and self.width != 1 and len(self.columns) == 1
+        return self.width is not None and (self.width != 1 or bool(self.dims)) and len(self.columns) == 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ class ModelOutput:
         width: None for one value per row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
         binary: whether its strings are bytes, not text.
         listed: whether it is of shape [rows, 1]: the model answers each row with a list of one value.
+        dims: as of ModelInput.
+        per_call: whether it has shape [], one value for a whole call, which is repeated in each row.
     """
 
     name: str
@@ -98,11 +105,13 @@ class ModelOutput:
     width: int | None = None
     binary: bool = False
     listed: bool = False
+    dims: tuple[int, ...] = ()
+    per_call: bool = False
 
     @property
     def shape(self) -> str:
-        """The shape for messages: [rows] or [rows, n]."""
-        return "[rows]" if self.width is None else f"[rows, {self.width or 'any'}]"
+        """The shape for messages: [rows], [rows, n] or [rows, n, m]; [] for one value per call."""
+        return "[]" if self.per_call else _shape(self.width, self.dims)
 
 
 @dataclass(frozen=True)
@@ -215,6 +224,28 @@ class Takes:
         """The inputs that need each required column."""
         needed = {c: f"the model's input {t.name}" for t in self.inputs if not t.optional for c in t.columns}
         return needed if self.key is None else {**needed, self.key: "the key"}
+
+
+def _shape(width: int | None, dims: Sequence[int]) -> str:
+    inner = list(dims) if dims else [] if width is None else [width or "any"]
+    return f"[{', '.join(['rows', *map(str, inner)])}]"
+
+
+def refuse_per_call(takes: Takes, where: str, instead: str) -> None:
+    """Refuses a model with an output of one value per call, which depends on the rows that are in the call.
+
+    Raises:
+        DataError: it has one.
+    """
+    for given in takes.outputs:
+        if given.per_call:
+            raise DataError(
+                f"the model's output {given.name} is one value per call, not one per row",
+                where=where,
+                expected="one prediction per row in each output",
+                received=f"{given.dtype} of shape []",
+                fix=f"Export a signature without it, or with it for each row; or {instead}",
+            )
 
 
 def is_bytes(name: str, dtype: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,7 +25,10 @@ from headrace.core.tfrecord import EXAMPLE_COLUMN
 
 Specs = Mapping[str, Any]
 
-_ROWS = "one value per row (shape [None]) or as many for every row (shape [None, n]), of numbers, booleans or strings"
+_ROWS = (
+    "one value per row (shape [None]), or as many for every row (shape [None, n], [None, n, m] and so on), of numbers, "
+    "booleans or strings"
+)
 
 
 def takes_of(
@@ -44,11 +48,11 @@ def takes_of(
         inputs: TensorSpecs by name.
         outputs: TensorSpecs by name.
         arguments: TensorFlow's argument names of the inputs.
-        any_outputs: outputs that columns cannot hold, but JSON may, are left out instead of refused.
+        any_outputs: outputs of open inner dimensions, which JSON may hold, are left out instead of refused.
 
     Raises:
-        DataError: an input or an output is ragged, sparse, of unknown rank, has more than two dimensions, has another
-            number of rows than the others, or has a dtype that columns cannot hold.
+        DataError: an input or an output is ragged, sparse, of unknown rank, has more than two dimensions that are not
+            all fixed, has another number of rows than the others, or has a dtype that columns cannot hold.
     """
     _refuse_composite(where, graph, inputs, frozenset(arguments))
     constants, fed = [], []
@@ -68,12 +72,9 @@ def takes_of(
     batch = _batch(where, fed)
     given = []
     for name, spec in sorted(outputs.items()):
-        try:
+        if not any_outputs or not _is_open(spec):
             given.append(_output(where, name, spec, batch))
-        except DataError:
-            if not any_outputs:
-                raise
-    taken = [ModelInput(name, dtype, _width(shape), (name,)) for name, dtype, shape in fed]
+    taken = [ModelInput(name, dtype, _width(shape), (name,), dims=_dims(shape)) for name, dtype, shape in fed]
     if len(taken) == 1 and (taken[0].dtype, taken[0].width) == ("string", None):
         only = taken[0]
         if graph.parses_examples(only.name):
@@ -82,12 +83,21 @@ def takes_of(
     return Takes(graph.signature, tuple(taken), tuple(given), key_use=use, constants=tuple(constants), batch=batch)
 
 
+def _is_open(spec: Any) -> bool:
+    """Whether an output is dense, and of an unknown rank, or of inner dimensions that are not fixed."""
+    shape = spec.shape if isinstance(spec, tf.TensorSpec | tf.Tensor) and spec.dtype.name in DTYPES else None
+    return shape is not None and (shape.rank is None or (shape.rank > 2 and None in shape.as_list()[1:]))
+
+
 def _output(where: str, name: str, spec: Any, batch: int | None) -> ModelOutput:
     dtype, shape = _checked(where, f'output "{name}"', spec)
-    if not shape or shape[0] not in (None, batch):
+    if not shape:
+        return ModelOutput(name, dtype, None, is_bytes(name, dtype), per_call=True)
+    if shape[0] not in (None, batch):
         raise _unfit(where, f'output "{name}"', f"{dtype} of shape {_shown(shape)}")
-    width = _width(shape)
-    return ModelOutput(name, dtype, None if width == 1 else width, is_bytes(name, dtype), listed=width == 1)
+    width, dims = _width(shape), _dims(shape)
+    listed = width == 1 and not dims
+    return ModelOutput(name, dtype, None if listed else width, is_bytes(name, dtype), listed=listed, dims=dims)
 
 
 def _key_use(graph: SignatureGraph) -> KeyUse:
@@ -110,11 +120,15 @@ def _batch(where: str, fed: list[tuple[str, str, list[int | None]]]) -> int | No
 
 
 def _width(shape: list[int | None]) -> int | None:
-    return None if len(shape) == 1 else shape[1] or 0
+    return None if len(shape) == 1 else math.prod(size or 0 for size in shape[1:])
+
+
+def _dims(shape: list[int | None]) -> tuple[int, ...]:
+    return tuple(size or 0 for size in shape[1:]) if len(shape) > 2 else ()
 
 
 def _checked(where: str, what: str, spec: Any) -> tuple[str, list[int | None]]:
-    """The dtype and the shape, which has at most two dimensions."""
+    """The dtype and the shape; of more than two dimensions, all but the first are fixed."""
     if isinstance(spec, tf.Tensor):
         # Outputs of a SavedModel of TensorFlow 1.
         spec = tf.TensorSpec.from_tensor(spec)
@@ -123,7 +137,7 @@ def _checked(where: str, what: str, spec: Any) -> tuple[str, list[int | None]]:
         received = f"a {type(spec).__name__.removesuffix('TensorSpec').removesuffix('Tensor').lower()} tensor"
     elif spec.shape.rank is None:
         received = f"{spec.dtype.name} of unknown rank"
-    elif spec.shape.rank > 2 or 0 in spec.shape.as_list():
+    elif 0 in spec.shape.as_list() or (spec.shape.rank > 2 and None in spec.shape.as_list()[1:]):
         received = f"{spec.dtype.name} of shape {spec.shape}"
     elif spec.dtype.name not in DTYPES:
         received = f"dtype {spec.dtype.name}"
@@ -142,7 +156,7 @@ def _unfit(where: str, what: str, received: str) -> DataError:
         where=where,
         expected=_ROWS,
         received=received,
-        fix="Export a signature that takes and gives such tensors, and reshapes them inside",
+        fix="Export a signature that takes and gives such tensors, and reshapes, pads or densifies them inside",
     )
 
 

@@ -22,7 +22,7 @@ from headrace.core.saved_model.binding import MODEL_VERSION, and_key, declared, 
 from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes
+from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes, refuse_per_call
 from headrace.core.scoring.answered import Answered, Prepared, Said, Scored, in_order
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.distinct_texts.coded_model import CodedModel
@@ -219,24 +219,22 @@ class Scorer(RowScorer):
             key: the column that identifies a row; it passes through. By default, a Model's key.
             inputs: the column or columns, in order, of each input that is not fed from the column of its name; or only
                 columns, for a model with one dense input.
-            optional: inputs whose values may be missing (NaN, or ""), for a SavedModel that is not a Model; a Model
-                declares them.
+            optional: inputs whose values may be missing (NaN, or ""); a Model declares them itself.
             constants: a value for each input of shape [], the same for all rows.
             whole: each call has exactly all rows, which may depend on each other.
-            intra_op_threads: maximum threads per operation; None for all cores. It has no effect once TensorFlow has
-                started.
+            intra_op_threads: maximum threads per operation, before TensorFlow has started; None for all cores.
             rules: "enforce" quarantines rows that break a Model's rules, "warn" predicts and counts them.
 
         Raises:
             UsageError: there is no model, or inputs and columns do not match.
-            DataError: the SavedModel is damaged, columns cannot hold its inputs or outputs, or its rows are not
-                independent.
+            DataError: the SavedModel is damaged or does not fit columns, or its rows are not independent.
             PlatformError: a Model fails on its own golden rows.
         """
         # TensorFlow reads this at import. It would log each failing call to stderr, which is in quarantine anyway.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import_tensorflow()
         from headrace.core.saved_model import loaded
+        from headrace.core.scoring.tensors import per_row_of
 
         self.source = find_source(model, name="model", rules=rules)
         loaded.configure(intra_op_threads)
@@ -256,6 +254,9 @@ class Scorer(RowScorer):
         super().__init__(takes, takes.inputs if passes else and_key(takes), version)
         self._predictor = Predictor(self._model, version, [given.name for given in takes.outputs])
         self._constants = loaded.constant_tensors(takes.constants)
+        if not whole:
+            refuse_per_call(takes, self._files.path, "score all rows in one call with --batch whole, which repeats it")
+        self._per_row = per_row_of(takes.outputs)
         self._whole = whole
         self._unproven = 0
         self._lock = threading.Lock()
@@ -283,7 +284,7 @@ class Scorer(RowScorer):
         return {n: to_binary(t) if t.dtype.name == "string" else t.numpy() for n, t in chosen.items()}
 
     def call(self, feeds: list[Feed], rows: int) -> dict[str, Answer]:
-        """As `_call`: the answers of one call of the model, by output."""
+        """As `_call`."""
         return self._call(feeds, rows)
 
     def _outputs(self, feeds: list[Feed], rows: int, filled: int) -> dict[str, Any]:
@@ -293,7 +294,7 @@ class Scorer(RowScorer):
         return self._run(tensors_of(feeds, rows, filled, self._blank)) if outputs is None else outputs
 
     def _run(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        return self._model({**tensors, **self._constants})
+        return self._per_row(self._model({**tensors, **self._constants}), tensors)
 
     def _warm_up(self) -> None:
         """Calls the model once: on a Model's golden rows, or on zeros, which another SavedModel may refuse."""

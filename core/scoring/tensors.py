@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from headrace.core.saved_model.interface import ModelInput
+from headrace.core.saved_model.interface import ModelInput, ModelOutput
 from headrace.core.scoring.feeds import Feed
 
 # Separator of joined texts. Texts that contain it change the number of pieces, and are converted the slow way.
@@ -30,7 +30,7 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
     for feed in feeds:
         taken = feed.taken
         if feed.numbers is not None:
-            tensor = tf.constant(filled_up(feed.numbers, filled - rows))
+            tensor = tf.constant(_inner(taken, filled_up(feed.numbers, filled - rows)))
             tensors[taken.name] = tf.cast(tensor, tf.bfloat16) if taken.dtype == "bfloat16" else tensor
         else:
             texts = [to_tensor(text, filled) for text in feed.texts]
@@ -38,9 +38,29 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
                 tensors[taken.name] = texts[0]
             else:
                 tensors[taken.name] = tf.stack(texts, axis=1) if texts else tf.fill([filled, 0], "")
+                if taken.dims:
+                    tensors[taken.name] = tf.reshape(tensors[taken.name], [filled, *taken.dims])
     if blank is not None:
         tensors[blank] = tf.fill([filled], "")
     return tensors
+
+
+def _inner(taken: ModelInput, values: Any) -> Any:
+    """[rows, width] as [rows, *dims]."""
+    return values.reshape(len(values), *taken.dims) if taken.dims else values
+
+
+def per_row_of(outputs: Sequence[ModelOutput]) -> Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]:
+    """A function of a call's outputs and inputs, by name, that repeats outputs of one value per call in each row."""
+    per_call = frozenset(given.name for given in outputs if given.per_call)
+
+    def per_row(answers: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        if not per_call:
+            return answers
+        rows = len(next(iter(inputs.values())))
+        return {name: tf.fill([rows], each) if name in per_call else each for name, each in answers.items()}
+
+    return per_row
 
 
 def filled_up(values: Any, more: int) -> Any:

@@ -15,7 +15,7 @@ from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.predictor import not_finite
 from headrace.core.values.columns import Mask
 
-# A model's answer: numbers as numpy, [rows] or [rows, n]; text as flat Arrow binary.
+# A model's answer: numbers as numpy, [rows, ...]; text as flat Arrow binary.
 Answer: TypeAlias = npt.NDArray[Any] | pa.Array
 
 _TYPES = {"bfloat16": pa.float32(), "string": pa.string(), "bool": pa.bool_()}
@@ -35,9 +35,13 @@ class Columns:
 
 
 def type_of(output: ModelOutput) -> pa.DataType:
-    """The type of an output's column, by its dtype; a list of fixed size if its width is above 1."""
+    """The type of an output's column, by its dtype; a list of fixed size if its width is above 1, or nested ones."""
     inner = pa.binary() if output.binary else _TYPES.get(output.dtype) or pa.from_numpy_dtype(np.dtype(output.dtype))
     if output.width is None:
+        return inner
+    for size in reversed(output.dims):
+        inner = pa.list_(inner, size)
+    if output.dims:
         return inner
     return pa.list_(inner, output.width) if output.width else pa.list_(inner)
 
@@ -97,6 +101,10 @@ def _fault(output: ModelOutput, bad: Mask) -> Fault:
 
 def _shaped(flat: pa.Array, output: ModelOutput, rows: int) -> pa.Array:
     if output.width is None:
+        return flat
+    if output.dims:
+        for size in reversed(output.dims):
+            flat = pa.FixedSizeListArray.from_arrays(flat, size)
         return flat
     if output.width:
         return pa.FixedSizeListArray.from_arrays(flat, output.width)

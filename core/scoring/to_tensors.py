@@ -21,6 +21,7 @@ from headrace.core.rules.column import CategoryRule, NumberRule
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.scoring.feeds import Feed, Feeds, Numbers
+from headrace.core.scoring.nested_lists import flat_lists
 from headrace.core.scoring.ruled import ruled_numbers, ruled_texts
 from headrace.core.scoring.texts import spread, texts_of
 from headrace.core.sources.json_values import column_of
@@ -92,6 +93,8 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
             received=str(kind),
             fix=f"Name the columns that {taken.name} is made of, in their order",
         )
+    if taken.dims:
+        column = flat_lists(column, taken, faults)
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     if not taken.width:
         return _of_any_length(taken, column, lengths, faults)

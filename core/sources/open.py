@@ -89,7 +89,7 @@ def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
             received="".join(PurePath(path).suffixes[-2:] if compression else [form]) or "a name without a suffix",
         )
     if form == ".parquet":
-        from headrace.core.sources.parquet import ParquetSource
+        from headrace.core.sources.parquet.reader import ParquetSource
 
         return ParquetSource(coded)
     if form in (".csv", ".tsv"):

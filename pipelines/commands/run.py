@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from headrace.components.train.request import Request
+from headrace.core.rules.mode import Mode
 from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
@@ -32,9 +33,17 @@ def run() -> None:
 @options.champion
 @options.baseline
 @options.csv
+@options.rules
 @train_options.options
 def static(
-    problem: str, data: str, root: str, champion: str, baseline: str, csv: tuple[str, ...], training: Request
+    problem: str,
+    data: str,
+    root: str,
+    champion: str,
+    baseline: str,
+    csv: tuple[str, ...],
+    rules: Mode,
+    training: Request,
 ) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
 
@@ -43,7 +52,7 @@ def static(
       headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
       headrace run static ... --max-cost 20 --machine-type g2-standard-12 --target root_mean_squared_error=1.1
     """
-    plan = plan_static(problem, data, root, champion, baseline, csv, training)
+    plan = plan_static(problem, data, root, champion, baseline, csv, training, rules)
     # The engine's output is redirected from stdout while it runs; the console keeps the original stdout.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
@@ -57,6 +66,7 @@ def static(
 @options.champion
 @options.baseline
 @options.csv
+@options.rules
 @click.option("--trials", type=click.IntRange(1), help="Number of trials (default: from the Problem's tuning).")
 @click.option(
     "--parallel",
@@ -73,6 +83,7 @@ def tuned(
     champion: str,
     baseline: str,
     csv: tuple[str, ...],
+    rules: Mode,
     trials: int | None,
     parallel: int,
     training: Request,
@@ -85,7 +96,7 @@ def tuned(
     Example:
       headrace run tuned --problem natality.py --data births.csv --root out --trials 20 --parallel 2
     """
-    plan = plan_tuned(problem, data, root, champion, baseline, csv, training, trials or 0, parallel)
+    plan = plan_tuned(problem, data, root, champion, baseline, csv, training, trials or 0, parallel, rules)
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: tuned training on {data}, run {plan.run_id}", soft_wrap=True)
     finish(run_plan(plan, console), console)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from headrace.core.errors import PlatformError
+from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import ENGINE_PID, parse_event
 from headrace.core.storage import writing
@@ -24,10 +25,18 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class LocalPlatform(FolderRegistry):
-    """Tasks run in the current environment, one after another."""
+    """Tasks run in the current environment, one after another.
+
+    Args:
+        rules: the mode in which the endpoint applies the Model's rules.
+    """
 
     name = "local"
     resolves = False
+
+    def __init__(self, rules: Mode = "enforce") -> None:
+        check_mode(rules)
+        self._rules = rules
 
     def component(self, component: Any) -> Any:
         """Returns the component unchanged."""
@@ -59,7 +68,8 @@ class LocalPlatform(FolderRegistry):
         """Deploys to an endpoint folder with a server on this machine."""
         from headrace.components.deploy.local.component import deploy
 
-        return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root), cache=False)
+        chosen = {} if self._rules == "enforce" else {"rules": self._rules}
+        return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root, **chosen), cache=False)
 
 
 def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from headrace.components.score.options import JobOptions
@@ -142,6 +143,8 @@ class VertexPlatform:
 
         if self._job is None:
             return self.configure_task(score(model=champion["model"], **inputs))
+        from kfp import dsl
+
         from headrace.components.score.vertex_job.batch_predict.component import batch_predict
         from headrace.components.score.vertex_job.component import prepare
 
@@ -155,10 +158,17 @@ class VertexPlatform:
                 **prepare_inputs,
             )
         ).outputs
-        ran = batch_predict(prepared, self._job, encryption_key=self._options.encryption_key)
-        self._place_launcher(ran, self._options.tasks.get("score", TaskOptions()).retries)
         inputs |= {"approach": self.approach, "job": prepared["job"], "endpoint": "", "runner": ""}
-        return self.configure_task(score(model=champion["model"], **inputs)).after(ran)
+        with dsl.If(prepared["has_rows"] == True, name="rows"):  # noqa: E712 - kfp compiles the comparison
+            ran = batch_predict(prepared, self._job, encryption_key=self._options.encryption_key)
+            self._place_launcher(ran, self._options.tasks.get("score", TaskOptions()).retries)
+            by_job = self.configure_task(score(model=champion["model"], **inputs)).after(ran)
+        with dsl.Else(name="no-rows"):
+            # Without a job: rows that none is sent are in quarantine.
+            without = self.configure_task(score(model=champion["model"], **inputs))
+        return SimpleNamespace(
+            outputs={"predictions": dsl.OneOf(by_job.outputs["predictions"], without.outputs["predictions"])}
+        )
 
     def _place_launcher(self, task: Any, retries: int, *, cache: bool = True) -> Any:
         """Sets up a task of google-cloud-pipeline-components that starts a job and waits for it."""

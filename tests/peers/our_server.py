@@ -14,10 +14,10 @@ from headrace.components.serve import processes
 
 
 @contextmanager
-def our_server(model: str, folder: Path) -> Iterator[str]:
-    """Where it answers for a model; it says in `folder` that it is ready."""
+def our_server(model: str, folder: Path, *options: str) -> Iterator[str]:
+    """Where it answers for a model, with options; it says in `folder` that it is ready."""
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", processes.MODULE, model, "--port", "0", "--ready-file", str(ready)]
+    command = [sys.executable, "-m", processes.MODULE, model, "--port", "0", "--ready-file", str(ready), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         waiting = threading.Event()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
-_CONDITION = re.compile(r"inputs\.parameter_values\['([^']+)'\] == (true|false)\Z")
+_CONDITION = re.compile(r"(!\()?inputs\.parameter_values\['([^']+)'\] == (true|false)\)?\Z")
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _NOTHING = {"STRING": "", "BOOLEAN": True, "NUMBER_INTEGER": 0, "NUMBER_DOUBLE": 0.0, "LIST": [], "STRUCT": {}}
 
@@ -132,6 +132,7 @@ class Engine:
             if "dag" in inner:
                 bad = yield from self._graph(inner, self._defaults(inner, given), things, name)
                 state.state = "failed" if bad else "succeeded"
+                state.artifacts = self._selected(inner["dag"])
             else:
                 bad = self._execute(state, inner, self._defaults(inner, given), things)
                 state.finished = time.time()
@@ -139,6 +140,16 @@ class Engine:
             state.finished = time.time()
             failed = failed or bad
         return failed
+
+    def _selected(self, dag: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """A graph's own artifacts: each is of the first of its selected tasks that ran."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, output in dag.get("outputs", {}).get("artifacts", {}).items():
+            for selector in output["artifactSelectors"]:
+                task = self.tasks.get(selector["producerSubtask"])
+                if task is not None and task.state in ("succeeded", "cached") and name not in found:
+                    found[name] = task.artifacts[selector["outputArtifactKey"]]
+        return found
 
     def _execute(
         self, state: TaskState, component: Mapping[str, Any], given: dict[str, Any], things: dict[str, Any]
@@ -203,7 +214,7 @@ class Engine:
         found = _CONDITION.match(" ".join(condition.split()))
         if found is None:
             raise NotImplementedError(condition)
-        return bool(given[found[1]] is (found[2] == "true"))
+        return bool((given[found[2]] is (found[3] == "true")) is not bool(found[1]))
 
 
 def _import(importer: Mapping[str, Any], artifact: dict[str, Any], given: Mapping[str, Any]) -> None:

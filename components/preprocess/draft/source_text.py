@@ -12,6 +12,7 @@ from headrace.components.preprocess.draft.bounds import bounds
 from headrace.components.preprocess.draft.infer import Inferred, quoted
 from headrace.components.preprocess.draft.names import feature_names
 from headrace.components.preprocess.draft.read import FirstRows
+from headrace.components.preprocess.draft.split_advice import about_splits
 from headrace.core.rules.fault import listed
 
 _WIDTH = 120
@@ -77,11 +78,14 @@ class SourceText:
             "    ],",
             *self._about_missing(),
             *self._splits(),
+            *about_splits(self._columns, self._key, self._read.table),
             *self._budget(),
             *self._training(),
             *self._gate(),
         ]
         used = [name for name in _IMPORTS if any(f"{name}(" in line.partition("#")[0] for line in body)]
+        # Proposed in comments, which are to run when they are uncommented.
+        used += ["Splits"] if "Splits" not in used and any("# splits=Splits(" in line for line in body) else []
         return "\n".join(
             [
                 f'"""{problem}: predicts {label}. A first draft by `headrace init`: read it, and correct it."""',

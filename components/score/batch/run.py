@@ -27,11 +27,12 @@ from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.beam.counters import format_counters, quarantined
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
-from headrace.core.errors import UnreadableFile
+from headrace.core.errors import UnreadableFile, UsageError
 from headrace.core.prediction_table.layout import About
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
 from headrace.core.rules.counts import RuleCounts
+from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_parts, list_paths
 from headrace.core.sources.source import Part
@@ -93,6 +94,7 @@ def score(
         about = About(form.key, scorer.model_version, config.identity, form.returns_key, learned.problem, data_version)
     sink = sink_of(config.sink, key=key, table=config.table, form=form, about=about)
     sink.check()
+    _check_nested(config, scorer.takes.outputs)
     with staging(config.output, PREDICTIONS, config.identity, config.runner or DirectRunner()) as folder:
         context = StageContext(
             scorer=source,
@@ -192,3 +194,20 @@ def model_of(config: ScoreConfig) -> Model:
         intra_op_threads=config.intra_op_threads or None,
         rules=config.rules,
     )
+
+
+def _check_nested(config: ScoreConfig, outputs: Sequence[ModelOutput]) -> None:
+    """Checks that the output format has arrays of arrays, if the model's outputs are.
+
+    Raises:
+        UsageError: it has not.
+    """
+    for given in outputs:
+        if given.dims and config.sink == "bigquery":
+            raise UsageError(
+                "BigQuery has no arrays of arrays",
+                where=f"the model's output {given.name}",
+                expected="one value or one list per row",
+                received=f"{given.dtype} {given.shape}",
+                fix="Write Parquet or JSON lines (--sink)",
+            )

@@ -13,11 +13,12 @@ from headrace.components.score.batch.part_result import Scores, load_once
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response
+from headrace.components.score.endpoint.refused_rows import enforced
 from headrace.components.score.options import EndpointOptions
 from headrace.core.errors import UsageError
 from headrace.core.saved_model.binding import declared, keyed, with_key_input, with_optional
 from headrace.core.saved_model.find import Source, find_source
-from headrace.core.saved_model.interface import Takes
+from headrace.core.saved_model.interface import RULES, Takes
 
 _PREDICT = ":predict"
 
@@ -34,6 +35,7 @@ class Endpoint:
         model_version: version of the model.
         answers_as: the version that each response must name; "" if unknown.
         begun: start of the deadline, in seconds since 1970.
+        must_warn: whether rules are only to warn, and it is not known whether the server does.
     """
 
     options: EndpointOptions
@@ -41,6 +43,7 @@ class Endpoint:
     model_version: str
     answers_as: str = ""
     begun: float = 0.0
+    must_warn: bool = False
 
     @classmethod
     def of(cls, config: ScoreConfig, options: EndpointOptions) -> Self:
@@ -54,7 +57,7 @@ class Endpoint:
 
         Raises:
             UsageError: neither metadata nor a model is available; the model does not exist; the endpoint serves another
-                version of the Model; or the token is missing.
+                version of the Model, or enforces rules that are only to warn; or the token is missing.
             DataError: an input cannot be fed from columns.
             PlatformError: the endpoint does not respond.
         """
@@ -73,13 +76,16 @@ class Endpoint:
             from headrace.components.score.batch.run import model_of
 
             model = model_of(config).load()
-            return cls(options, model.takes, model.model_version, begun=begun)
-        takes, version, answers_as = found
+            return cls(options, model.takes, model.model_version, begun=begun, must_warn=config.rules == "warn")
+        takes, version, answers_as, mode = found
+        if config.rules == "warn" and mode == "enforce":
+            raise enforced(options.url)
         if not answers_as and "/versions/" not in options.url:
             # Its responses do not name the version, so requests name it in the address.
             stem = options.url.removesuffix(_PREDICT)
             options = replace(options, url=f"{stem}/versions/{quote(version, safe='')}{_PREDICT}")
-        return cls(options, _bound(takes, config, source, answers_as), version, answers_as, begun)
+        unknown = config.rules == "warn" and not mode
+        return cls(options, _bound(takes, config, source, answers_as), version, answers_as, begun, unknown)
 
     def load(self) -> Scores:
         """The scorer of this process; its threads share connections, rate limit and deadline."""
@@ -88,8 +94,11 @@ class Endpoint:
         return load_once(self, lambda: EndpointScorer(self))
 
 
-def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple[Takes, str, str] | None:
-    """The model's signature, its version, and the version that responses name; None if the endpoint has no metadata."""
+def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple[Takes, str, str, str] | None:
+    """The model's signature, its version, the version that responses name, and the mode of its rules ("" if unknown).
+
+    None if the endpoint has no metadata.
+    """
     stem = options.url.removesuffix(_PREDICT)
     if stem == options.url or "/v1/models/" not in stem:
         return None
@@ -105,7 +114,8 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
     if found is None:
         return None
     metadata, answers_as = found
-    return (*wire.takes_of_metadata(metadata, signature, url), answers_as)
+    takes, version = wire.takes_of_metadata(metadata, signature, url)
+    return takes, version, answers_as, str(metadata["metadata"].get(RULES, ""))
 
 
 def _bound(takes: Takes, config: ScoreConfig, source: Source | None, answers_as: str) -> Takes:

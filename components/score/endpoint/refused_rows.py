@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.core.artifacts.quarantine import REASONS, Fault
+from headrace.core.errors import UsageError
 
 Rows = Mapping[int, tuple[Fault, ...]]
 
@@ -22,6 +23,11 @@ class RefusedRows(Exception):
         super().__init__("the endpoint refused rows")
         self.rows = rows
 
+    @property
+    def by_mode(self) -> bool:
+        """Whether a server that only warns would have answered one of the rows."""
+        return any(fault.reason in ("out_of_range", "unknown_value") for of in self.rows.values() for fault in of)
+
     def moved(self, by: int) -> RefusedRows:
         """The same rows where the request begins at `by`."""
         return RefusedRows({row + by: faults for row, faults in self.rows.items()})
@@ -29,6 +35,17 @@ class RefusedRows(Exception):
     def among(self, rows: int) -> RefusedRows:
         """Without rows beyond the first `rows`, which are copies of the last one."""
         return RefusedRows({row: faults for row, faults in self.rows.items() if row < rows})
+
+
+def enforced(where: str) -> UsageError:
+    """The error for rules that are only to warn, where the server enforces them."""
+    return UsageError(
+        "the server enforces the rules of its Model, and --rules warn does not reach it",
+        where=where,
+        expected="a server that warns",
+        received="one that enforces",
+        fix="Deploy the Model with --rules warn (rules in the platform's options), or score without --rules warn",
+    )
 
 
 def rows_of(content: bytes) -> Rows | None:

@@ -13,7 +13,7 @@ import numpy as np
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response, Stopped, Timing, TooLarge
 from headrace.components.score.endpoint.not_finite import answers_around
-from headrace.components.score.endpoint.refused_rows import RefusedRows
+from headrace.components.score.endpoint.refused_rows import RefusedRows, enforced
 from headrace.components.score.endpoint.request_size import RequestSize
 from headrace.components.score.endpoint.tokens import Tokens
 from headrace.components.score.options import EndpointOptions
@@ -56,6 +56,10 @@ class ServedModel(Protocol):
     def begun(self) -> float:
         """Start of the deadline, in seconds since 1970."""
 
+    @property
+    def must_warn(self) -> bool:
+        """Whether rules are only to warn, and it is not known whether the server does."""
+
 
 class EndpointScorer(RowScorer):
     """Scores batches of rows by requests to an endpoint; safe to call from several threads at a time.
@@ -86,6 +90,7 @@ class EndpointScorer(RowScorer):
             inputs = (*takes.inputs, replace(inputs[-1], optional=True))
         super().__init__(takes, inputs, endpoint.model_version)
         self._options = options
+        self._must_warn = endpoint.must_warn
         self._blank = takes.key_input if takes.key is None else None
         self._client = Client(options, tokens, endpoint.begun, timing)
         self._size = RequestSize(options.rows_per_request, options.bytes_per_request, takes.batch)
@@ -205,6 +210,8 @@ class EndpointScorer(RowScorer):
         try:
             return self._client.post(self._options.url, body, read, stop)
         except RefusedRows as error:
+            if self._must_warn and error.by_mode:
+                raise enforced(self._options.url) from None
             named = error.among(rows)
             if not named.rows:
                 raise RowsFailed("the endpoint refuses rows that it was not sent") from None

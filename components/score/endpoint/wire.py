@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,7 +147,14 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
             received=f"{type(error).__name__}: {error}",
         ) from error
     given = tuple(
-        ModelOutput(o.name, o.dtype, None if o.width == 1 else o.width, is_bytes(o.name, o.dtype), listed=o.width == 1)
+        ModelOutput(
+            o.name,
+            o.dtype,
+            None if o.width == 1 and not o.dims else o.width,
+            is_bytes(o.name, o.dtype),
+            listed=o.width == 1 and not o.dims,
+            dims=o.dims,
+        )
         for o in outputs
     )
     # Of another server's it is not known; that the key comes out as it went in is checked in each reply.
@@ -157,25 +165,37 @@ def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
     kind = str(info["dtype"]).removeprefix("DT_")
     dtype = _DTYPES.get(kind, kind.lower())
     sizes = [int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])]
-    if info["tensor_shape"].get("unknown_rank") or len(sizes) not in (1, 2) or sizes[0] != -1 or dtype not in DTYPES:
+    shapeless = info["tensor_shape"].get("unknown_rank") or not sizes or sizes[0] != -1
+    if shapeless or (len(sizes) > 2 and min(sizes[1:]) < 1) or dtype not in DTYPES:
         raise DataError(
             f"the signature's {name} cannot be fed from columns",
             where=where,
             expected="one value per row, or a fixed number of values per row, of numbers, booleans or strings",
             received=f"{kind} of shape {sizes}",
         )
+    if len(sizes) > 2:
+        return ModelInput(name, dtype, math.prod(sizes[1:]), (name,), dims=tuple(sizes[1:]))
     return ModelInput(name, dtype, None if len(sizes) == 1 else max(sizes[1], 0), (name,))
 
 
 def _values(feed: Feed) -> list[Any]:
     if feed.numbers is None:
         texts = [_texts(text) for text in feed.texts]
-        return texts[0] if feed.taken.width is None else [list(row) for row in zip(*texts, strict=True)]
-    numbers = feed.numbers
+        if feed.taken.width is None:
+            return texts[0]
+        return [_nested(list(row), feed.taken.dims) for row in zip(*texts, strict=True)]
+    numbers = feed.numbers.reshape(len(feed.numbers), *feed.taken.dims) if feed.taken.dims else feed.numbers
     values: list[Any] = numbers.tolist()
     if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
         return [_without_nan(value) for value in values]
     return values
+
+
+def _nested(flat: list[Any], dims: Sequence[int]) -> list[Any]:
+    """A row's values as nested lists."""
+    for size in reversed(dims[1:]):
+        flat = [flat[begin : begin + size] for begin in range(0, len(flat), size)]
+    return flat
 
 
 def _without_nan(value: Any) -> Any:
@@ -269,6 +289,14 @@ def _answer(given: ModelOutput, values: list[Any]) -> Answer:
 
 def _flat(given: ModelOutput, values: list[Any]) -> tuple[list[Any], int]:
     """The concatenated values of all rows, and the number of values per row."""
+    for size in given.dims[:-1]:
+        if any(not isinstance(value, list) or len(value) != size for value in values):
+            raise BrokenReply(f"the output {given.name} is not of shape {list(given.dims)} in every row")
+        values = [inner for value in values for inner in value]
+    if given.dims:
+        if any(not isinstance(value, list) or len(value) != given.dims[-1] for value in values):
+            raise BrokenReply(f"the output {given.name} is not of shape {list(given.dims)} in every row")
+        return [inner for value in values for inner in value], given.width or 0
     if given.width is None and not any(isinstance(value, list) for value in values):
         return values, 1
     if not all(isinstance(value, list) for value in values):

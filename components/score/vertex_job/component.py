@@ -39,6 +39,7 @@ def prepare(
         ("predictions", str),
         ("labels", dict),
         ("job", str),
+        ("has_rows", bool),
     ],
 ):
     """Writes the instances of a batch prediction job, unless a job can read the rows in their present form.
@@ -61,8 +62,9 @@ def prepare(
 
     Returns:
         The model's name and URI; the instances' format, their URIs or their table, with the columns that are excluded
-        from the model's input; the field with each instance's name; the folder of the results; the job's labels; and
-        the job's options for `score`, which finds the job by a label and collects its results.
+        from the model's input; the field with each instance's name; the folder of the results; the job's labels; the
+        job's options for `score`, which finds the job by a label and collects its results; and whether there is a row
+        for a job to read.
     """
     import dataclasses
 

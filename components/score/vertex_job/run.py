@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from headrace.components.score.batch import run
 from headrace.components.score.batch.part_result import ScorerSource, Scores
 from headrace.components.score.config import ScoreConfig, ScoreResult
+from headrace.components.score.endpoint.refused_rows import enforced
 from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.components.score.vertex_job.input_form import Form, form_of
 from headrace.components.score.vertex_job.instances import Instances, prepare
@@ -91,7 +92,8 @@ def prepared(
 
     Raises:
         DataError: a column is missing from the rows.
-        UsageError: the model in the registry does not exist, or differs from the local model.
+        UsageError: the model in the registry does not exist, differs from the local model, or enforces rules that are
+            only to warn.
         PlatformError: the service failed.
     """
     if Prepare.of_model(config.model) is not None:
@@ -105,6 +107,7 @@ def prepared(
     model = jobs.model()
     scorer = (source or run.model_of(config)).load()
     _check_same(model, scorer)
+    _check_rules(model, config, scorer)
     work = plan(config, options, scorer, f"{model.name.partition('@')[0]}@{model.version_id}")
     form = form_of(config.data, work.paths, scorer.takes, options, config.partition_by)
     formats = list(model.supported_input_storage_formats)
@@ -281,6 +284,15 @@ def _check_same(model: Model, scorer: Scores) -> None:
             received=f"version {version}",
             fix="Select the model's version in the registry by @VERSION, or pass the registered Model",
         )
+
+
+def _check_rules(model: Model, config: ScoreConfig, scorer: Scores) -> None:
+    """Refuses rules that are only to warn, where the registered container enforces them."""
+    if config.rules != "warn" or scorer.takes.rules is None:
+        return
+    environment = {each.name: each.value for each in model.container_spec.env}
+    if environment.get("HEADRACE_RULES", "enforce") != "warn":
+        raise enforced(model.name)
 
 
 def _has_results(folder: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from headrace.components.score.options import JOB_LABEL
 from headrace.components.score.parameters import Parameters
-from headrace.core.errors import DataError, UsageError
+from headrace.core.errors import UsageError
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
@@ -30,6 +30,7 @@ class Prepared:
         predictions: the folder in which the job creates the folder of its results.
         labels: of the job; scoring finds it by one of them.
         job: JSON of `JobOptions`, for scoring.
+        has_rows: whether there is a row for the job to read.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Prepared:
     predictions: str
     labels: dict[str, str]
     job: str
+    has_rows: bool
 
 
 def prepare(parameters: Parameters, registered: str, options: str, labels: Mapping[str, str]) -> Prepared:
@@ -59,13 +61,6 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
             from headrace.components.score.vertex_job.client import Jobs
         with Jobs(how) as jobs:
             work, _, instances = job.prepared(jobs, config, how, step.progress)
-        if instances.empty:
-            raise DataError(
-                "none of the rows can be sent to a job",
-                where=parameters.data,
-                expected="rows that the model accepts",
-                fix="Run `headrace score --approach direct`, which reports the error of each row",
-            )
         prepared = Prepared(
             model=work.model,
             address=_SERVICE.format(how.region, work.model),
@@ -77,6 +72,7 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
             predictions=work.predictions,
             labels={**labels, JOB_LABEL: work.digest},
             job=json.dumps(dataclasses.asdict(how), sort_keys=True),
+            has_rows=not instances.empty,
         )
         step.finish(
             outputs={"instances": prepared.table or ", ".join(prepared.instances)},

@@ -10,7 +10,7 @@ from headrace.components.serve.modes.answerer import Answer, Description, Reques
 from headrace.components.serve.protocols.call import Call, Response, check_rows
 from headrace.components.serve.protocols.json_body import encode, parse
 from headrace.core.errors import DataError
-from headrace.core.saved_model.interface import KEY, KEY_INPUT
+from headrace.core.saved_model.interface import KEY, KEY_INPUT, RULES
 from headrace.core.saved_model.json.rows import columns_from_outputs, rows_from_outputs
 
 _FIELDS = ("instances", "inputs", "parameters", "signature_name")
@@ -75,11 +75,13 @@ def metadata(description: Description) -> bytes:
     """TensorFlow Serving's response to `GET /v1/models/NAME/metadata`."""
     definition = {"signature_def": {description.signature: description.signature_def}}
     # What a signature does not say, batch scoring by requests needs to know.
-    key = {KEY_INPUT: KEY} if description.interface.takes_key else {}
+    more = {KEY_INPUT: KEY} if description.interface.takes_key else {}
+    if description.interface.rules is not None:
+        more[RULES] = description.interface.rules.mode
     return encode(
         {
             "model_spec": {"name": description.name, "signature_name": "", "version": description.version},
-            "metadata": {"signature_def": definition, **key},
+            "metadata": {"signature_def": definition, **more},
             **description.facts,
         }
     )

@@ -29,15 +29,17 @@ class TensorInput(Input):
 
     Args:
         width: None for one value per row; n for lists of n values; 0 for lists of any length.
+        dims: of nested lists, the size of each level; `width` is their product.
     """
 
     width: int | None = None
+    dims: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, taken: ModelInput) -> TensorInput:
         """The JSON form of an input."""
         kind = "categorical" if taken.dtype == "string" else "numeric"
-        return cls(taken.name, kind, dtype=taken.dtype, width=taken.width)  # type: ignore[arg-type]
+        return cls(taken.name, kind, dtype=taken.dtype, width=taken.width, dims=taken.dims)  # type: ignore[arg-type]
 
     def read(self, values: Sequence[Any], where: Where, faults: list[Fault] | None = None) -> npt.NDArray[Any]:
         """The values of an input as a column; `faults` is used only for Models, which have rules.
@@ -47,6 +49,8 @@ class TensorInput(Input):
         """
         if self.width is None:
             return self._flat(list(values), where)
+        if self.dims:
+            return self._nested(values, where)
         lists = [self._list(value, where(row)) for row, value in enumerate(values)]
         lengths = [len(each) for each in lists]
         places = [(row, at) for row, length in enumerate(lengths) for at in range(length)]
@@ -61,6 +65,40 @@ class TensorInput(Input):
         rows = np.empty(len(lists), object)
         rows[:] = np.split(flat, np.cumsum(lengths)[:-1])
         return rows
+
+    def _nested(self, values: Sequence[Any], where: Where) -> npt.NDArray[Any]:
+        """[rows, *dims] of lists of lists."""
+        level = list(values)
+        below = 1
+        for size in self.dims:
+            for place, value in enumerate(level):
+                if not isinstance(value, list) or len(value) != size:
+                    raise DataError(
+                        f"it is {kind_of(value)}" if not isinstance(value, list) else "the array is of another length",
+                        where=self._place(place, below, where),
+                        expected=f"arrays of shape {list(self.dims)}",
+                        received=shown(value) if not isinstance(value, list) else f"{len(value)} values, not {size}",
+                    )
+            level = [inner for value in level for inner in value]
+            below *= size
+        flat = self._flat(level, lambda place: self._place(place, below, where))
+        return flat.reshape(len(values), *self.dims)
+
+    def _place(self, place: int, below: int, where: Where) -> str:
+        """The place of a value among all of one level, of which each row has `below`: x[1][0]."""
+        row, rest = divmod(place, below)
+        indices: list[int] = []
+        sizes = []
+        product = 1
+        for size in self.dims:
+            if product == below:
+                break
+            sizes.append(size)
+            product *= size
+        for size in reversed(sizes):
+            rest, index = divmod(rest, size)
+            indices.insert(0, index)
+        return where(row) + "".join(f"[{index}]" for index in indices)
 
     def _list(self, value: Any, where: str) -> list[Any]:
         if self.width == 1 and not isinstance(value, list) and value is not None:

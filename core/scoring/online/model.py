@@ -18,7 +18,7 @@ from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import with_key_input
 from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.find import Source
-from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, Takes
+from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, Takes, refuse_per_call
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.tensors import TensorInput
@@ -85,6 +85,7 @@ class OnlineModel:
         else:
             takes = with_key_input(model.takes(any_outputs=True), None)
             self.interface = Interface(tuple(map(TensorInput.of, takes.inputs)), takes_key=takes.key_input is not None)
+        refuse_per_call(takes, model.path, "score in batches with --batch whole, which repeats it in each row")
         takes = with_constants(takes, constants)
         fixed = loaded.constant_tensors(takes.constants)
         self.whole = False

@@ -64,7 +64,7 @@ def test_named_inputs_of_several_dtypes(save: Save) -> None:
     ("shape", "dtype", "received"),
     [
         (None, "float32", "float32 of unknown rank"),
-        ([None, 28, 28], "float32", r"float32 of shape \(None, 28, 28\)"),
+        ([None, None, 28], "float32", r"float32 of shape \(None, None, 28\)"),
         ([None], "complex64", "dtype complex64"),
     ],
 )
@@ -76,7 +76,7 @@ def test_an_input_that_no_columns_make_is_refused_with_a_paragraph(
         load(path).takes()
     assert caught.match(
         r'model, serving_default: the signature\'s input "x" cannot be mapped to columns. Expected one value '
-        rf"per row \(shape \[None\]\) or as many for every row .* Received: {received}. Export a signature that"
+        rf"per row \(shape \[None\]\), or as many for every row .* Received: {received}. Export a signature that"
     )
 
 
@@ -109,12 +109,28 @@ def test_a_ragged_output_is_refused(save: Save) -> None:
 def test_an_output_that_no_columns_hold_is_refused(save: Save) -> None:
     import tensorflow as tf
 
-    path = save(lambda x: {"y": tf.reshape(x, [-1, 2, 2])}, spec([None, 4]))
-    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*float32 of shape \(None, 2, 2\)'):
+    path = save(lambda x: {"y": x[:, :, None] + tf.zeros([2])}, spec([None, None]))
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*float32 of shape \(None, None, 2\)'):
         load(path).takes()
-    total = save(lambda x: {"y": tf.reduce_sum(x)}, spec([None]))
-    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*float32 of shape \(\)'):
-        load(total).takes()
+    assert load(path).takes(any_outputs=True).outputs == ()
+    for output in (tf.complex, lambda x, _: tf.sparse.from_dense(x[:, None])):
+        other = save(_pairs(output), spec([None]))
+        with pytest.raises(DataError, match='output "y" cannot be mapped'):
+            load(other).takes(any_outputs=True)
+
+
+def _pairs(output: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: {"y": output(x, x)}
+
+
+def test_tensors_of_rank_3_and_outputs_of_one_value_per_call(save: Save) -> None:
+    import tensorflow as tf
+
+    path = save(lambda x: {"y": tf.reduce_sum(x, -1), "n": tf.reduce_sum(x)}, spec([None, 4, 3, 2]))
+    takes = load(path).takes()
+    assert takes.inputs == (ModelInput("x", "float32", 24, ("x",), dims=(4, 3, 2)),)
+    assert takes.outputs == (ModelOutput("n", "float32", per_call=True), ModelOutput("y", "float32", 12, dims=(4, 3)))
+    assert [each.shape for each in (*takes.inputs, *takes.outputs)] == ["[rows, 4, 3, 2]", "[]", "[rows, 4, 3]"]
 
 
 def test_a_signature_is_named(save: Save) -> None:

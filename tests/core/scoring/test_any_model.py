@@ -36,6 +36,49 @@ def faults(scored: Any) -> list[tuple[int, str]]:
     return [(row.row, row.fault.reason) for row in scored.quarantined]
 
 
+def test_nested_lists_are_tensors_of_rank_3_and_more(save: Save, rows_of: RowsOf) -> None:
+    import tensorflow as tf
+
+    path = save(
+        lambda x, t: {"turned": tf.transpose(x, [0, 2, 1]), "joined": tf.strings.join([t, t]), "sum": x[:, 0, 0]},
+        spec((None, 2, 3)),
+        spec((None, 1, 2), "string", "t"),
+    )
+    good = [[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0], [0.0, 0.5, 0.25]]]
+    other = [[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [[1.0] * 3], [[1.0] * 3, [1.0, None, 1.0]], None, [[1.0] * 3, None]]
+    x = [good[0], *other, good[1]]
+    texts = [[["a", "b"]]] * 6 + [[["é", "ü"]]]
+    scorer = Scorer(path)
+    fixed = pa.list_(pa.list_(pa.float32(), 3), 2)
+    for kind in (pa.list_(pa.list_(pa.float64())), pa.large_list(pa.list_(pa.float32()))):
+        scored = scorer.score(rows_of({"x": pa.array(x, kind), "t": texts}))
+        assert got(scored)["turned"] == [[list(pair) for pair in zip(*row, strict=True)] for row in good]
+        assert got(scored)["joined"] == [[["aa", "bb"]], [["éé", "üü"]]]
+        reasons = ["malformed_row", "malformed_row", "missing_value", "missing_value", "malformed_row"]
+        assert faults(scored) == list(zip(range(2, 7), reasons, strict=True))
+    message = scored.quarantined[0].fault.message
+    assert message == "x is [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], which is not of shape [2, 3]"
+    assert scored.predictions.schema.field("turned").type == pa.list_(pa.list_(pa.float32(), 2), 3)
+    both = scorer.score(rows_of({"x": pa.array([good[0], None, good[1]], fixed), "t": texts[:2] + texts[-1:]}))
+    assert got(both)["turned"] == got(scored)["turned"]
+    # The values as columns of their own, in the order of the tensor.
+    flat = {f"c{n}": [float(n)] for n in range(6)}
+    named = Scorer(path, inputs={"x": list(flat)}).score(rows_of({**flat, "t": texts[:1]}))
+    assert got(named)["turned"] == [[[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]]
+    with pytest.raises(DataError, match=r"lists nested 2 deep, for the model's input x \[rows, 2, 3\]"):
+        scorer.score(rows_of({"x": [[1.0] * 6], "t": texts[:1]}))
+
+
+def test_an_output_of_one_value_per_call_is_for_whole_calls_only(save: Save, rows_of: RowsOf) -> None:
+    import tensorflow as tf
+
+    path = save(lambda x: {"y": x, "total": tf.reduce_sum(x)}, spec())
+    with pytest.raises(DataError, match=r"output total is one value per call, not one per row.*--batch whole"):
+        Scorer(path)
+    scored = Scorer(path, whole=True).score(rows_of({"x": [1.0, 2.0, 4.0]}))
+    assert got(scored) == {"total": [7.0, 7.0, 7.0], "y": [1.0, 2.0, 4.0]}
+
+
 @pytest.mark.parametrize(
     "tags",
     [[["serve"]], [["serve", "gpu"]], [["train"], ["serve", "gpu"], ["serve"]]],

@@ -11,12 +11,15 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources import avro as avro_source
 from headrace.core.sources import tfrecord as tfrecord_source
 from headrace.core.sources.avro_schema import minimum_width
 from headrace.core.sources.open import list_parts, read_part, source_of
+from headrace.core.sources.parquet import pages as parquet_pages
 from headrace.core.tfrecord.framing import TFRecordWriter
 
 
@@ -145,3 +148,34 @@ def test_physical_types_of_parquet_are_read_as_what_they_say(tmp_path: Path) -> 
         "uuid": ["00010203-0405-0607-0809-0a0b0c0d0e0f", None],
         "fixed": [b"abc", b"def"],
     }
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+@pytest.mark.parametrize("pages", ["1.0", "2.0"])
+def test_a_page_of_parquet_has_a_maximum_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, pages: str
+) -> None:
+    long = "x" * (1 << 20)
+    texts = [*("a", "b") * 1000, long, "c", *map(str, range(3000))]
+    table = pa.table({"id": texts, "n": range(len(texts)), "other": ["y" * 100 + str(n) for n in range(len(texts))]})
+    options: dict[str, Any] = {"compression": compression, "data_page_version": pages, "data_page_size": 4096}
+    for name, dictionary in (("plain", False), ("coded", True)):
+        pq.write_table(table, tmp_path / f"{name}.parquet", use_dictionary=dictionary, **options)
+        monkeypatch.setattr(parquet_pages, "MAXIMUM_PAGE", (1 << 20) + 40_000)
+        assert read(tmp_path / f"{name}.parquet") == len(texts)
+        monkeypatch.setattr(parquet_pages, "MAXIMUM_PAGE", 1 << 20)
+        with pytest.raises(UnreadableFile, match=r'parquet, byte \d+: a page of the column "id" is too large'):
+            read(tmp_path / f"{name}.parquet")
+        # Columns that nobody reads cost nothing.
+        (part,) = list_parts(str(tmp_path / f"{name}.parquet"))
+        assert sum(rows.count for rows in read_part(part, ["n", "other"], 100)) == len(texts)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=60))
+def test_a_damaged_header_of_a_page_is_an_error_of_the_file(content: bytes) -> None:
+    try:
+        found = parquet_pages._Compact(content).struct()
+    except (IndexError, ValueError):
+        return
+    assert all(isinstance(value, int) for value in found.values())

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.core.errors import DataError, UnreadableFile
-from headrace.core.sources import jsonl, parquet
+from headrace.core.sources import jsonl
 from headrace.core.sources.open import expected_rows, list_parts, read_part, source_of
+from headrace.core.sources.parquet import reader as parquet
 from headrace.core.tfrecord.encoding import encode
 from headrace.core.tfrecord.framing import frame
 

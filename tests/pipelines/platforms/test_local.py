@@ -8,6 +8,8 @@ import pytest
 from kfp import compiler, dsl
 
 from headrace.core.steps.step import ENGINE_PID, read_record
+from headrace.pipelines.compiler import compile_to
+from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.platforms import local
 
 
@@ -59,6 +61,17 @@ def run(spec: str, root: Path, *, fail: bool) -> list[dict[str, Any]]:
 
 def names(heard: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(event["step"], event["event"]) for event in heard]
+
+
+def test_the_endpoint_warns_where_the_run_asks_for_it(tmp_path: Path) -> None:
+    specs = {}
+    for rules in ("enforce", "warn"):
+        compile_to("static", "local", str(tmp_path / f"{rules}.yaml"), rules=rules)  # type: ignore[arg-type]
+        specs[rules] = (tmp_path / f"{rules}.yaml").read_text()
+    (deploy,) = [task for task in read_spec(str(tmp_path / "warn.yaml")).tasks() if task.where.endswith(".deploy")]
+    assert deploy.inputs()["rules"] == "warn"
+    compile_to("static", "local", str(tmp_path / "plain.yaml"))
+    assert (tmp_path / "plain.yaml").read_text() == specs["enforce"] != specs["warn"]
 
 
 def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -45,8 +45,11 @@ def test_scoring_is_a_batch_prediction_job_between_two_tasks(tmp_path: Path) -> 
     path = compiled(tmp_path, TABLE)
     found = tasks_of(path)
     assert found["prepare"].spec["dependentTasks"] == ["champion"]
-    assert sorted(found["model-batch-predict"].spec["dependentTasks"]) == ["importer", "prepare"]
-    assert sorted(found["score"].spec["dependentTasks"]) == ["champion", "model-batch-predict", "prepare"]
+    assert sorted(found["model-batch-predict"].spec["dependentTasks"]) == ["importer"]
+    assert found["score"].spec["dependentTasks"] == ["model-batch-predict"]
+    # Without rows there is no job, and the same task says so.
+    assert "dependentTasks" not in found["score-2"].spec
+    assert {n: v for n, v in found["score-2"].inputs().items() if "pipelinechannel" not in str(v)}["approach"] == "job"
     assert json.loads(found["prepare"].inputs()["options"]) == {
         "project": "my-project",
         "region": "europe-west1",

@@ -350,3 +350,25 @@ def test_numbers_in_another_notation_name_the_option(tmp_path: Path, written: st
         tmp_path, f"id;x;y\n{rows}", label="y", csv=CsvDialect.parse(["delimiter=;", option.removeprefix("--csv ")])
     )[0].problem
     assert [type(column) for column in problem.columns] == [Numeric]
+
+
+def test_splits_by_group_and_by_time_are_proposed_where_rows_belong_together(tmp_path: Path) -> None:
+    rows = 400
+    days = [datetime.date(2024, 1, 1) + datetime.timedelta(days=n // 2) for n in range(rows)]
+    common = {"x": noisy(rows), "y": noisy(rows + 1)[1:]}
+    columns = {"patient_id": [f"p{n % 90}" for n in range(rows)], "seen": days, **common}
+    file, found = of_table(tmp_path, columns, label="y")
+    assert file.problem.splits == Splits()
+    assert '# "patient_id" has 90 values in 400 rows. To keep all rows of one value in one split:' in found.source
+    assert '# Rows have a time, "seen". To test on the newest rows' in found.source
+    for line in ('splits=Splits(by="patient_id"),', 'splits=Splits(time="seen"),'):
+        used = load(tmp_path, found.source.replace(f"# {line}", line))
+        assert used.problem.splits.column in ("patient_id", "seen")
+        config = PreprocessConfig(str(tmp_path / "table.parquet"), str(tmp_path / "examples"), "0" * 16)
+        assert preprocess(used, config).rows_out == rows
+    # A key, a few values and texts that are no times propose nothing.
+    other = {"visit_id": [f"v{n}" for n in range(rows)], "site_id": [f"s{n % 3}" for n in range(rows)]}
+    _, plain = of_table(
+        tmp_path, {**other, "when": [f"{n % 12 + 1}.{n % 28 + 1}.24" for n in range(rows)], **common}, label="y"
+    )
+    assert "Splits(" not in plain.source

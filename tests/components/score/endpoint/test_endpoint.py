@@ -37,6 +37,7 @@ from headrace.core.beam.runners import DirectRunner
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.scoring.answered import Scored
+from headrace.core.sources.open import list_parts, read_part
 
 IDENTITY = "0123456789abcdef"
 VERSION = "a" * 16
@@ -373,6 +374,36 @@ def test_one_in_a_hundred_rows_is_refused_and_the_others_are_scored(
     whole = tmp_path / "whole"
     direct.score(ScoreConfig(natality_model, str(tmp_path / "data"), str(whole), IDENTITY))
     assert predictions(tmp_path / "out") == predictions(whole)
+
+
+def test_rules_that_are_only_to_warn_are_refused_where_the_server_enforces_them(
+    tmp_path: Path, proxy: Proxy, births: pa.Table
+) -> None:
+    (tmp_path / "data").mkdir()
+    at = births.schema.get_field_index("mother_age")
+    pq.write_table(
+        births.set_column(at, "mother_age", pa.array([500] * ROWS)).slice(0, 100), tmp_path / "data" / "rows.parquet"
+    )
+    with pytest.raises(UsageError, match="the server enforces the rules of its Model, and --rules warn does not reach"):
+        run(tmp_path, tmp_path / "data", options(proxy), rules="warn")
+    # It says so before a row is sent.
+    assert proxy.predictions == []
+    # A server that does not say it is found out by the first such row that it refuses.
+    scorer = EndpointScorer(dataclasses.replace(endpoint_of(options(proxy)), must_warn=True))
+    (part,) = list_parts(str(tmp_path / "data"))
+    (rows,) = read_part(part, scorer.columns, 1000)
+    with pytest.raises(UsageError, match="--rules warn does not reach it"):
+        scorer.score(rows)
+
+
+def test_a_server_that_warns_scores_rows_out_of_bounds(tmp_path: Path, natality_model: str, births: pa.Table) -> None:
+    at = births.schema.get_field_index("mother_age")
+    rows = births.set_column(at, "mother_age", pa.array([500] * ROWS)).slice(0, 100)
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    with our_server(natality_model, tmp_path, "--rules", "warn") as url:
+        asked = EndpointOptions(f"{url}/v1/models/natality:predict")
+        result = run(tmp_path, tmp_path / "rows.parquet", asked, rules="warn")
+    assert (result.rows_in, result.rows_out) == (100, 100)
 
 
 def test_an_endpoint_that_refuses_all_rows_is_not_asked_about_each(proxy: Proxy, ask: Callable[..., Scored]) -> None:

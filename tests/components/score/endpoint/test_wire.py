@@ -20,6 +20,7 @@ from headrace.components.score.endpoint.wire import (
 )
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
+from headrace.core.scoring.to_columns import columns_of
 from headrace.core.scoring.to_tensors import feeds_of
 
 AGE = ModelInput("age", "float32", None, ("age",), optional=True)
@@ -52,6 +53,22 @@ def test_wide_inputs_become_arrays() -> None:
     batch = {"a": [1.5, None], "b": [2, 3], "c": ["p", "q"], "d": ["r", "s"], "l": [[1, 2], [3, 2**60]]}
     made = columns(batch, dense, words, many)
     assert made == {"x": [[1.5, 2.0], [None, 3.0]], "w": [["p", "r"], ["q", "s"]], "n": [[1, 2], [3, 2**60]]}
+
+
+def test_nested_lists_are_nested_arrays_of_a_request_and_of_a_reply() -> None:
+    said = metadata(
+        {"x": info("DT_FLOAT", -1, 2, 3), "t": info("DT_STRING", -1, 1, 2)},
+        {"y": info("DT_INT64", -1, 3, 2), "w": info("DT_STRING", -1, 2, 1)},
+    )
+    made, _ = takes_of_metadata(said, "serving_default", "http://h")
+    x, t = [[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[0.5] * 3] * 2], [[["a", "b"]], [["c", "d"]]]
+    assert columns({"x": x, "t": t}, *made.inputs) == {"t": t, "x": x}
+    replies = [{"y": [[1, 2], [3, 4], [5, 2**60]], "w": [["a"], ["b"]]}] * 2
+    given = columns_of(answers_of(replies, made, 2), made.outputs, 2)
+    assert [array.to_pylist() for array in given.arrays] == [[r[n] for r in replies] for n in ("w", "y")]
+    for y in ([[1, 2], [3, 4]], [[1, 2], [3, 4], [5]], [1, 2, 3], 1):
+        with pytest.raises(BrokenReply, match=r"the output y is not of shape \[3, 2\] in every row"):
+            answers_of([{**replies[0], "y": y}], made, 1)
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
@@ -237,7 +254,7 @@ def test_what_tensorflow_serving_says_of_a_model() -> None:
     [
         info("DT_FLOAT"),
         info("DT_FLOAT", 8),
-        info("DT_FLOAT", -1, 2, 2),
+        info("DT_FLOAT", -1, -1, 2),
         info("DT_FLOAT", unknown=True),
         info("DT_RESOURCE", -1),
     ],

@@ -45,6 +45,43 @@ def ask(model: Any, rows: Any, form: str = "instances") -> Any:
     return json.loads(said)["predictions" if form == "instances" else "outputs"]
 
 
+def test_nested_arrays_are_tensors_of_rank_3_and_more(save: Save) -> None:
+    import tensorflow as tf
+
+    model = save(
+        lambda x, t: {"turned": tf.transpose(x, [0, 2, 1]), "joined": tf.strings.join([t, t])},
+        spec((None, 2, 3), "int64"),
+        spec((None, 1, 2), "string", "t"),
+    )
+    rows = [{"x": [[1, 2, 3], [4, 5, 2**53 + 1]], "t": [["a", "b"]]}, {"x": [[0] * 3] * 2, "t": [["d", "c"]]}]
+    assert ask(model, rows) == [
+        {"joined": [["aa", "bb"]], "turned": [[1, 4], [2, 5], [3, 2**53 + 1]]},
+        {"joined": [["dd", "cc"]], "turned": [[0, 0]] * 3},
+    ]
+    for x, said in (
+        ([[1, 2, 3]], r"instances\[1\].x: the array is of another length.*shape \[2, 3\]. Received: 1 values, not 2"),
+        ([[1, 2, 3], [4, 5]], r"instances\[1\].x\[1\]: the array is of another length"),
+        ([1, 2], r"instances\[1\].x\[0\]: it is a number"),
+        ([[1, 2, 3], [4, 5, 0.5]], r"instances\[1\].x\[1\]\[2\]: it is no int64"),
+        ([[1, 2, 3], [4, 5, [6]]], r"instances\[1\].x\[1\]\[2\]: it is no int64"),
+    ):
+        with pytest.raises(DataError, match=said):
+            ask(model, [rows[0], {**rows[1], "x": x}])
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    assert ask(model, columns, "inputs")["turned"] == [row["turned"] for row in ask(model, rows)]
+
+
+def test_outputs_that_are_not_one_per_row_are_refused_before_a_request(save: Save) -> None:
+    import tensorflow as tf
+
+    with pytest.raises(DataError, match=r"output n is one value per call, not one per row.*--batch whole"):
+        save(lambda x: {"y": x, "n": tf.reduce_sum(x)}, spec())
+    with pytest.raises(DataError, match=r'output "y" cannot be held.*Received: a ragged tensor'):
+        save(lambda x: {"y": tf.RaggedTensor.from_tensor(x[:, None])}, spec())
+    with pytest.raises(DataError, match=r'output "y" cannot be held.*Received: a sparse tensor'):
+        save(lambda x: {"y": tf.sparse.from_dense(x[:, None])}, spec())
+
+
 @pytest.mark.parametrize(
     ("dtype", "values", "bad"),
     [

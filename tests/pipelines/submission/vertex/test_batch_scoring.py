@@ -136,6 +136,7 @@ def scoring(
     ours = {"champion": champion, "score": score, "check": check, "publish": publish, "notify": notify}
     vertex.do.by_task = {
         **{name: lambda call, of=of: component_calls.run(of, call, tmp_path) for name, of in ours.items()},
+        "score-2": lambda call: component_calls.run(score, call, tmp_path),
         "prepare": prepares,
         "model-batch-predict": launch,
     }
@@ -167,6 +168,30 @@ def test_every_request_of_the_spec_is_made_and_parsed(scoring: Scoring) -> None:
     assert [one.split()[0] for one in requests] == ["POST", "GET"]
     published = scoring.predictions()
     assert published["prediction"].to_numpy().tolist() == predicted(np.arange(ROWS) / 4).tolist()
+
+
+def test_a_table_without_rows_starts_no_job(
+    scoring: Scoring, make_table: Callable[[pa.Table], str], tmp_path: Path
+) -> None:
+    name = make_table(pq.read_table(tmp_path / "rows.parquet").slice(0, 0))
+    scoring.platform.inputs[scoring.platform.inputs.index("--data") + 1] = f"bigquery://{name}"
+    done = scoring.platform.submit("--wait")
+    assert done.status == 0
+    assert "nothing to do: there are no rows" in done.error
+    assert scoring.jobs() == []
+
+
+def test_rows_of_which_none_can_be_sent_start_no_job_and_are_told_one_by_one(
+    scoring: Scoring, put: Callable[[str, bytes], str], tmp_path: Path
+) -> None:
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    at = rows.schema.get_field_index("weight")
+    pq.write_table(rows.set_column(at, "weight", pa.nulls(ROWS, pa.float64())), tmp_path / "none.parquet")
+    put("rows.parquet", (tmp_path / "none.parquet").read_bytes())
+    done = scoring.platform.submit("--wait")
+    assert done.status == 2
+    assert "weight is missing" in done.error
+    assert scoring.jobs() == []
 
 
 def test_a_table_is_read_by_the_job_itself(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
+from headrace.core.sources.parquet.pages import check_pages
 from headrace.core.values.columns import is_text, logical
 
 # Consecutive row groups are one piece up to this many rows, because starting a piece takes time.
@@ -63,6 +64,8 @@ class ParquetSource:
         """Batches of at most `batch_rows` rows, with their numbers in the file."""
         with _opened(path, self._coded, batch_rows) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
+            with reading(path, "Parquet"), opened(path) as plain:
+                check_pages(path, plain, file.metadata, range(begin, end), columns)
             first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
             # Without threads memory is bounded by one row group and the order is the file's; Beam adds parallelism.
             for batch in file.iter_batches(

@@ -1,0 +1,138 @@
+"""Pages of Parquet: bounds the memory that one page takes, by the sizes in its header, before it is decompressed.
+
+A page is decompressed as a whole, and a file of 1 MB may hold one of 1 GB, or a value as large. A header is a struct of
+Thrift's compact protocol: https://github.com/apache/parquet-format, parquet.thrift, PageHeader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pyarrow.parquet as pq
+
+from headrace.core.errors import UnreadableFile
+
+# Writers aim at pages of 1 MB, and write a larger value as a page of its own.
+MAXIMUM_PAGE = 128 << 20
+# A header has statistics, with two values.
+_HEADER = 1 << 16
+_UNCOMPRESSED, _COMPRESSED = 2, 3
+
+
+def check_pages(
+    path: str, file: BinaryIO, metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]
+) -> None:
+    """Checks the pages of those chunks of columns that are larger than a page may be.
+
+    Args:
+        path: of the file, for messages.
+        file: opened; its position changes.
+        metadata: of the file.
+        groups: the row groups that are to be read.
+        columns: the columns that are to be read.
+
+    Raises:
+        UnreadableFile: a page is too large, or a header is damaged.
+    """
+    wanted = set(columns)
+    for group in groups:
+        row_group = metadata.row_group(group)
+        for at in range(row_group.num_columns):
+            chunk = row_group.column(at)
+            if chunk.total_uncompressed_size > MAXIMUM_PAGE and chunk.path_in_schema.partition(".")[0] in wanted:
+                _check_chunk(path, file, chunk)
+
+
+def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> None:
+    at = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
+        at = min(at, chunk.dictionary_page_offset)
+    end = at + chunk.total_compressed_size
+    while at < end:
+        file.seek(at)
+        reader = _Compact(file.read(min(_HEADER, end - at)))
+        try:
+            sizes = reader.struct()
+            unpacked, packed = sizes[_UNCOMPRESSED], sizes[_COMPRESSED]
+        except (IndexError, KeyError, ValueError) as error:
+            raise UnreadableFile(
+                f'the header of a page of the column "{chunk.path_in_schema}" is damaged, or longer than 64 KiB',
+                where=f"{path}, byte {at}",
+                received=f"{type(error).__name__}: {error}",
+            ) from error
+        if unpacked > MAXIMUM_PAGE or unpacked < 0 or packed < 0:
+            raise UnreadableFile(
+                f'a page of the column "{chunk.path_in_schema}" is too large',
+                where=f"{path}, byte {at}",
+                expected=f"pages, and values, of at most {MAXIMUM_PAGE >> 20} MiB",
+                received=f"a page of {unpacked:,} bytes",
+                fix="Write the file with smaller values or pages (data_page_size), or leave the column out",
+            )
+        at += reader.at + packed
+
+
+class _Compact:
+    """Reads Thrift's compact protocol: a struct's integers by the number of their field; the rest is skipped."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.at = 0
+
+    def struct(self, depth: int = 0) -> dict[int, int]:
+        """The integers of a struct.
+
+        Raises:
+            IndexError: it does not end within the content.
+            ValueError: it is not a valid one.
+        """
+        if depth > 8:
+            raise ValueError("structs are nested too deeply")
+        found: dict[int, int] = {}
+        number = 0
+        while kind := self._byte():
+            number = number + (kind >> 4) if kind >> 4 else self._integer()
+            value = self._value(kind & 15, depth)
+            if value is not None:
+                found[number] = value
+        return found
+
+    def _value(self, kind: int, depth: int) -> int | None:
+        if kind in (4, 5, 6):
+            return self._integer()
+        if kind == 3:
+            self._skip(1)
+        elif kind == 7:
+            self._skip(8)
+        elif kind == 8:
+            self._skip(self._varint())
+        elif kind == 12:
+            self.struct(depth + 1)
+        elif kind not in (1, 2):
+            # Booleans are in their type. A header has neither lists nor maps.
+            raise ValueError(f"a value of type {kind}")
+        return None
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self._content[self.at - 1]
+
+    def _skip(self, count: int) -> None:
+        self.at += count
+        if self.at > len(self._content):
+            raise IndexError("the header does not end")
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+            if shift > 63:
+                raise ValueError("an integer of more than 64 bits")
+
+    def _integer(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)

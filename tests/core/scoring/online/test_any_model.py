@@ -76,9 +76,9 @@ def test_outputs_that_are_not_one_per_row_are_refused_before_a_request(save: Sav
 
     with pytest.raises(DataError, match=r"output n is one value per call, not one per row.*--batch whole"):
         save(lambda x: {"y": x, "n": tf.reduce_sum(x)}, spec())
-    with pytest.raises(DataError, match=r'output "y" cannot be held.*Received: a ragged tensor'):
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*Received: a ragged tensor'):
         save(lambda x: {"y": tf.RaggedTensor.from_tensor(x[:, None])}, spec())
-    with pytest.raises(DataError, match=r'output "y" cannot be held.*Received: a sparse tensor'):
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*Received: a sparse tensor'):
         save(lambda x: {"y": tf.sparse.from_dense(x[:, None])}, spec())
 
 

@@ -57,7 +57,7 @@ class Batches:
 
     def streamed(self, start_step: int, worker: int, workers: int) -> Any:
         """Batches read from the shards, in blocks."""
-        return self._dataset(_rows_of_blocks(self._blocks(), self.shards.total), start_step, worker, workers)
+        return self.of_rows(_rows_of_blocks(self._blocks(), self.shards.total), start_step, worker, workers)
 
     def by_file(self, start_step: int, worker: int, workers: int) -> Any:
         """Batches of one worker out of its own shards."""
@@ -123,7 +123,7 @@ class Batches:
         def batches(start_step: int, worker: int, workers: int) -> Any:
             if start_step * self.batch_size >= total:
                 complete()
-            return self._dataset(rows_at, start_step, worker, workers)
+            return self.of_rows(rows_at, start_step, worker, workers)
 
         if not stream_first:
             complete()
@@ -137,7 +137,8 @@ class Batches:
         # Each thread may be in the middle of two blocks.
         return SharedBlocks(read or plain, 2 * readers() + 1)
 
-    def _dataset(self, rows_at: RowsAt, start_step: int, worker: int, workers: int) -> Any:
+    def of_rows(self, rows_at: RowsAt, start_step: int, worker: int, workers: int) -> Any:
+        """Batches of the rows that `rows_at` returns for a place of the stream."""
         size, like = self._size(workers), tf.nest.flatten(self.prepared.specification)
         # Small data would be read many epochs ahead.
         joined = max(1, min(_CHUNK_ROWS, self.shards.total) // self.batch_size)
@@ -156,9 +157,12 @@ class Batches:
                 # TensorFlow wraps this in an error of its own, with the whole chain of causes.
                 raise ValueError(str(error)) from None
 
+        # Arrays become tensors without a copy; strings are tensors already.
+        call = tf.py_function if tf.string in [column.dtype for column in like] else tf.numpy_function
+
         @tf.autograph.experimental.do_not_convert
         def chunk_of(chunk: Any) -> Rows:
-            columns = tf.py_function(read, [chunk], Tout=[column.dtype for column in like])
+            columns = call(read, [chunk], Tout=[column.dtype for column in like])
             for column, specification in zip(columns, like, strict=True):
                 column.set_shape([joined, size, *specification.shape[1:]])
             rows: Rows = tf.nest.pack_sequence_as(self.prepared.specification, columns)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from headrace.components.train.input.examples import Split
-from headrace.components.train.input.prepared_blocks import SharedBlocks, readers
+from headrace.components.train.input.prepared_blocks import Calls, SharedBlocks, readers
 from headrace.components.train.input.records import BLOCK_ROWS, Prepared, Rows, reading, row_bytes
 from headrace.components.train.input.row_cache import RowCache
 from headrace.components.train.input.row_order import RowOrder, cuts
@@ -147,10 +147,12 @@ class Batches:
         if workers > 1:
             which = np.arange(count).reshape(joined, self.batch_size)[:, worker * size :][:, :size].ravel()
 
+        calls = Calls()
+
         def read(chunk: Any) -> list[Any]:
             place = (start_step + int(chunk) * joined) * self.batch_size
             try:
-                with tf.device("CPU:0"):
+                with calls, tf.device("CPU:0"):
                     columns = rows_at(place, count, which)
                     return [_reshaped(column, (joined, size)) for column in columns]
             except (DataError, OSError) as error:

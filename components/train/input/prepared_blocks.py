@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import threading
+import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +21,8 @@ from headrace.components.train.input.records import Prepared, Rows, reading
 from headrace.components.train.input.shard_stream import Shards
 
 _MAX_READERS = 8
+# Between two calls of a thread; and for blocks of any size.
+_IDLE_SECONDS, _MAX_WAIT_SECONDS = 0.1, 30.0
 T = TypeVar("T")
 
 
@@ -38,6 +43,40 @@ def in_parallel(function: Callable[[int], T], numbers: Iterable[int]) -> Iterato
         finally:
             for future in ahead:
                 future.cancel()
+
+
+class Calls:
+    """Calls of a function by threads of TensorFlow, which must be over when the interpreter ends.
+
+    A thread of TensorFlow that begins to run Python after that aborts the process. The threads stop by themselves when
+    their buffers are full.
+    """
+
+    def __init__(self) -> None:
+        self._state = _CallState()
+        atexit.register(self._state.wait)
+        weakref.finalize(self, atexit.unregister, self._state.wait).atexit = False
+
+    def __enter__(self) -> None:
+        self._state.add(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._state.add(-1)
+
+
+class _CallState:
+    def __init__(self) -> None:
+        self._lock, self._running, self._changed = threading.Lock(), 0, time.monotonic()
+
+    def add(self, number: int) -> None:
+        with self._lock:
+            self._running, self._changed = self._running + number, time.monotonic()
+
+    def wait(self) -> None:
+        """Waits until no call runs and none has begun for a while."""
+        end = time.monotonic() + _MAX_WAIT_SECONDS
+        while time.monotonic() < end and (self._running or time.monotonic() - self._changed < _IDLE_SECONDS):
+            time.sleep(_IDLE_SECONDS / 10)
 
 
 class SharedBlocks:

@@ -17,7 +17,7 @@ from headrace.core.problem import Numeric, Problem
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
 # Left out of manifest.json if empty.
-_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries")
+_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries", "files_in", "newest")
 
 Kind = Literal["numeric", "categorical", "key"]
 # A derived feature is computed from other columns, its inputs. The model gets the inputs, and neither label nor weight.
@@ -173,6 +173,14 @@ class Sketch:
 
 
 @dataclass(frozen=True)
+class Newest:
+    """The newest span of a window, and its test rows, which no earlier Model was trained or tested on."""
+
+    span: str
+    test: Split
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Manifest of an Examples artifact. It is written last: readers look for it.
 
@@ -192,6 +200,9 @@ class Manifest:
         files_quarantined: damaged sources, in order.
         sketches: files with which later appends need not read the shards, by name.
         boundaries: of splits by time, `eval_from` and `test_from`, in UTC; empty for other splits.
+        files_in: URI of the folder that the paths of shards and quarantine files are relative to; "" for the artifact's
+            own. A window has its shards in the folder of spans.
+        newest: of a window, the newest span that has rows; None for other Examples.
 
     Raises:
         DataError: the numbers do not add up.
@@ -212,6 +223,8 @@ class Manifest:
     files_quarantined: tuple[QuarantinedFile, ...] = ()
     sketches: tuple[Sketch, ...] = ()
     boundaries: Mapping[str, str | float] = field(default_factory=dict)
+    files_in: str = ""
+    newest: Newest | None = None
 
     def __post_init__(self) -> None:
         self._check(
@@ -262,23 +275,38 @@ class Manifest:
         plain = storage.read_json(where)
         if isinstance(plain, dict) and "splits" not in plain and "sink" in plain:
             raise no_artifact("Examples", uri, received="Predictions")
+        return cls.from_json(plain, where)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> Self:
+        """The manifest in the content of a manifest.json.
+
+        Args:
+            content: of the file, as of `to_json`.
+            where: URI of the file, for an error.
+
+        Raises:
+            DataError: the content is damaged, or contradicts itself.
+        """
         with _parsing(where):
-            _check_format(plain, where)
-            plain.pop("format")
-            plain.pop("kind", None)
+            _check_format(content, where)
+            plain = {name: value for name, value in content.items() if name not in ("format", "kind")}
             plain["source"] = tuple(Source(**source) for source in plain["source"])
-            plain["splits"] = {
-                name: Split(split["rows"], tuple(Shard(**shard) for shard in split["shards"]))
-                for name, split in plain["splits"].items()
-            }
+            plain["splits"] = {name: _split(split) for name, split in plain["splits"].items()}
             plain["spans"] = tuple(Span(**span) for span in plain.get("spans", ()))
             plain["appended"] = tuple(Appended(**added) for added in plain.get("appended", ()))
             damaged = plain.get("files_quarantined", ())
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in damaged)
             plain["sketches"] = tuple(Sketch(**sketch) for sketch in plain.get("sketches", ()))
+            if newest := plain.get("newest"):
+                plain["newest"] = Newest(newest["span"], _split(newest["test"]))
             quarantine = plain["quarantine"]
             plain["quarantine"] = Quarantine(quarantine["budget"], quarantine["reasons"], tuple(quarantine["files"]))
             return cls(**plain)
+
+
+def _split(plain: Mapping[str, Any]) -> Split:
+    return Split(plain["rows"], tuple(Shard(**shard) for shard in plain["shards"]))
 
 
 class _parsing:  # noqa: N801 - reads as a statement

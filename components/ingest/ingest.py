@@ -188,7 +188,8 @@ def ingest(
 
 def _check_output(config: IngestConfig, problem: str) -> None:
     inputs = {f"data of span {arrival.span}": arrival.data for arrival in config.arrivals}
-    check_output(config.output, EXAMPLES, inputs={**inputs, "--problem": problem, "--baseline": config.baseline})
+    inputs |= {"--problem": problem, "--baseline": config.baseline, "--root": config.root}
+    check_output(config.output, EXAMPLES, inputs=inputs)
     if is_there("Examples", config.output) and not Manifest.read(config.output).files_in:
         check_replaceable(config.output)
 

@@ -6,8 +6,9 @@ reading a file of each span.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from headrace.components.ingest.window import Verdict
@@ -58,7 +59,7 @@ class SpanVersion:
     why: str = ""
     manifest: Mapping[str, Any] | None = None
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Identity of its Examples, 16 hexadecimal digits."""
         facts = {"span": self.span, "data": self.data_version, "csv": list(self.csv), "schema": self.schema}
@@ -112,8 +113,8 @@ class Catalog:
         found = read_with_token(self.uri)
         return self._parsed(None if found is None else json_of(found.content, self.uri))
 
-    def put(self, versions: Sequence[SpanVersion]) -> dict[str, SpanVersion]:
-        """Adds or replaces versions; returns all, by key.
+    def put(self, versions: Sequence[SpanVersion]) -> None:
+        """Adds or replaces versions.
 
         Of a version that is there, the first announcement stays.
 
@@ -129,7 +130,7 @@ class Catalog:
                 known[version.key] = version
             return {"kind": "Spans", "format": _FORMAT, "versions": _plain(known.values())}
 
-        return self._parsed(update_json(self.uri, change))
+        update_json(self.uri, change)
 
     def _parsed(self, content: Any) -> dict[str, SpanVersion]:
         if content is None:
@@ -150,5 +151,7 @@ class Catalog:
 
 
 def _plain(versions: Collection[SpanVersion]) -> list[dict[str, Any]]:
+    names = [field.name for field in fields(SpanVersion)]
     ordered = sorted(versions, key=lambda version: (version.span, version.at, version.key))
-    return [{**asdict(version), "csv": list(version.csv)} for version in ordered]
+    # Not dataclasses.asdict, which copies every manifest.
+    return [{**{name: getattr(version, name) for name in names}, "csv": list(version.csv)} for version in ordered]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import google_crc32c
@@ -28,6 +29,7 @@ _FOLDER = "_statistics"
 _FORMAT = 1
 # One span in 2^2 ends a group of the first level, one in 2^4 a group of the second, and so on.
 _BITS = 2
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,21 @@ def _group(folder: str, nodes: Sequence[_Node], *, stored: bool) -> _Node:
     def read() -> TableStatistics:
         found = _stored(where) if stored else None
         if found is None:
-            found = merge_all([node.read() for node in nodes])
+            found = merge_all(_read(nodes, at_once=storage.is_remote(folder)))
             if stored:
                 content = to_bytes(found)
                 storage.write_bytes(where, _checksum(content) + content)
         return found
 
     return _Node(digest, nodes[-1].last, read)
+
+
+def _read(nodes: Sequence[_Node], *, at_once: bool) -> list[TableStatistics]:
+    if not at_once:
+        return [node.read() for node in nodes]
+    # Each object takes a request, and its answer some time.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda node: node.read(), nodes))
 
 
 def _ends_group(span: str, level: int) -> bool:

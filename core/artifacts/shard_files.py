@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import tempfile
@@ -47,20 +48,21 @@ class ShardFiles:
             return
         self.folder = Path(tempfile.mkdtemp(prefix="headrace-shards-"))
         weakref.finalize(self, _remove, self.folder, os.getpid())
-
-        def download(file: str) -> None:
-            path = self.folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # The reader reports a missing file, and checks the records' checksums.
-            with (
-                contextlib.suppress(FileNotFoundError),
-                storage.open_input(storage.join(uri, file)) as source,
-                path.open("wb") as copy,
-            ):
-                shutil.copyfileobj(source, copy, _CHUNK)
-
+        download = functools.partial(_download, uri, self.folder)
         with storage.writing(str(self.folder)), ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(download, files))
+
+
+def _download(uri: str, folder: Path, file: str) -> None:
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The reader reports a missing file, and checks the records' checksums.
+    with (
+        contextlib.suppress(FileNotFoundError),
+        storage.open_input(storage.join(uri, file)) as source,
+        path.open("wb") as copy,
+    ):
+        shutil.copyfileobj(source, copy, _CHUNK)
 
 
 def _remove(folder: Path, process: int) -> None:

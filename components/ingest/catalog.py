@@ -31,7 +31,7 @@ class SpanVersion:
         span: name of the span.
         data: where the data is.
         data_version: fingerprint of the data, as it was announced.
-        at: time of the first announcement, ISO 8601 in UTC.
+        at: time of the announcement, ISO 8601 in UTC. Of two versions of a span, the one announced later is newer.
         version: of the data in the ledger.
         csv: options of reading CSV, as NAME=VALUE.
         schema: digest of the Problem's schema.
@@ -74,11 +74,6 @@ class SpanVersion:
     def source(self) -> tuple[str, str, tuple[str, ...]]:
         """What it has in common with itself for another declaration of the Problem."""
         return self.span, self.data_version, self.csv
-
-    @property
-    def age(self) -> tuple[str, str]:
-        """Of two versions of a span, the one with the greater age key is newer: it was announced later."""
-        return self.at, self.data_version
 
     def examples(self, where: str) -> Manifest:
         """The manifest of an accepted span.

@@ -144,8 +144,8 @@ def ingest(
 ) -> IngestResult:
     """Adds arrivals to the spans, and writes the Examples of the window.
 
-    Of each span, the version that arrived last counts, of those that are neither quarantined nor withdrawn. Where the
-    Problem's declaration changed, spans of the window are preprocessed again from their data, once.
+    Of each span, the version that was announced last counts, of those that are neither quarantined nor withdrawn. Where
+    the Problem's declaration changed, spans of the window are preprocessed again from their data, once.
 
     Args:
         file: the Problem file.
@@ -215,7 +215,7 @@ class _Book:
         return self._maker.baseline.without
 
     def arrive(self, arrival: Arrival, csv: Sequence[str]) -> SpanVersion:
-        """The version of an arrival. One that arrived before keeps the time of its first announcement."""
+        """The version of an arrival. One that is known already, and is announced again, is the newest of its span."""
         new = SpanVersion(
             span=arrival.span,
             data=arrival.data,
@@ -225,8 +225,11 @@ class _Book:
             csv=tuple(csv),
             schema=self._schema,
         )
-        earlier = [known for known in self.known.values() if known.source == new.source]
-        new = self.known.get(new.key) or dataclasses.replace(new, at=min([new.at, *(known.at for known in earlier)]))
+        known = self.known.get(new.key)
+        if known is not None:
+            new = dataclasses.replace(known, at=max(known.at, new.at), data=new.data)
+            if new != known:
+                self._catalog.put([new])
         self.known[new.key] = new
         return new
 
@@ -243,8 +246,12 @@ class _Book:
 
     def candidates(self, withdrawn: Mapping[str, str]) -> Callable[[str], list[SpanVersion]]:
         """A function from the name of a span to its versions, newest first, without withdrawn ones."""
+        announced: dict[object, str] = defaultdict(str)
+        for version in self.known.values():
+            announced[version.source] = max(announced[version.source], version.at)
         spans: dict[str, list[SpanVersion]] = defaultdict(list)
-        for version in sorted(self.current(), key=lambda version: version.age, reverse=True):
+        by_age = sorted(self.current(), key=lambda v: (announced[v.source], v.data_version, v.key), reverse=True)
+        for version in by_age:
             if version.key not in withdrawn:
                 spans[version.span].append(version)
         return lambda span: spans[span]
@@ -280,10 +287,12 @@ class _Book:
 
         Args:
             version: of a span.
-            again: whether a verdict that rests on another baseline is made again.
+            again: whether the verdict is made again if it may be another now: with another baseline, or where the data
+                could not be used.
         """
         version = self.known.get(version.key, version)
-        if version.verdict is None or (again and version.judged != self._maker.baseline.version):
+        open_again = version.verdict == "quarantined" or version.judged != self._maker.baseline.version
+        if version.verdict is None or (again and open_again):
             version = self._maker.judged(version)
             # Others may have added spans since; this call's window has those that it read.
             self._catalog.put([version])

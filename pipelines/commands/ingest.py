@@ -99,7 +99,7 @@ def ingest(
         if as_json:
             print_json({**vars(result), "output": output}, console.file)
             return
-        for line in _lines(result, output):
+        for line in _lines(result, span, output):
             console.print(line)
 
 
@@ -120,9 +120,11 @@ def _arrival(file: ProblemFile, span: str, data: str, csv: tuple[str, ...]) -> A
     )
 
 
-def _lines(result: IngestResult, output: str) -> list[str]:
+def _lines(result: IngestResult, span: str, output: str) -> list[str]:
     lines = [f"span {bad.span} is quarantined, {counted(bad.rows, 'row')}: {bad.why}" for bad in result.quarantined]
     lines += [f"all rows: headrace quarantine show {bad.quarantine}" for bad in result.quarantined if bad.rows]
+    if span and not result.others and span not in result.added:
+        lines.append(f"span {span} is not in the window: it has no rows, or is older than the window")
     if not result.identity:
         return [*lines, "no span is left, and no window was written"]
     names = f"{counted(len(result.spans), 'span')} ({listed(result.spans)})"

@@ -26,7 +26,7 @@ problem = Problem(
     features=[Numeric("x", minimum=0, maximum=1000), Categorical("c")],
     splits=Splits(train=0.5, eval=0.25, test=0.25),
     quarantine_budget=0.1,
-    drift=Drift(jensen_shannon=0.3),
+    drift=Drift(jensen_shannon=0.5),
 )
 """
 ROWS = 40

@@ -208,13 +208,18 @@ def test_a_bad_span_is_quarantined_whole(tmp_path: Path) -> None:
     assert days.ingest(*arrivals.values(), baseline=champion) == result
     assert contents(tmp_path / "root") == left
     assert days.ingest(days.arrival(day(1), rows_of(day(1)), 9)).spans == (day(0), day(1))
+    # What could not be read is tried again when it arrives again.
+    (tmp_path / "gone.csv").write_bytes(Path(tmp_path / "data" / f"{day(4)}-4.csv").read_bytes())
+    back = dataclasses.replace(arrivals["no file, folder or match"], data=str(tmp_path / "gone.csv"))
+    assert days.ingest(back, baseline=champion).added == (day(4),)
     # With other limits to compare with, a version is judged again, and not preprocessed again.
-    assert days.ingest(arrivals['the column "x" has drifted']).spans == (day(0), day(1), day(3))
+    assert days.ingest(arrivals['the column "x" has drifted']).spans == (day(0), day(1), day(3), day(4))
 
 
 def test_a_bad_correction_leaves_the_span_as_it_was(tmp_path: Path) -> None:
     days = Days(tmp_path)
-    days.ingest(days.arrival(day(0), rows_of(day(0)), 0))
+    first = days.arrival(day(0), rows_of(day(0)), 0)
+    days.ingest(first)
     before = days.window()
     bad = days.arrival(day(0), rows_of(day(0), 1), 1, "id,speed,c,y")
     result = days.ingest(bad)
@@ -224,6 +229,9 @@ def test_a_bad_correction_leaves_the_span_as_it_was(tmp_path: Path) -> None:
     days.ingest(days.arrival(day(0), rows_of(day(0), 3), 3))
     assert days.ingest(days.arrival(day(0), rows_of(day(0), 2), 2)).added == ()
     assert {key.split("/")[1] for of in keys_of(days.output).values() for key in of} == {"3"}
+    # The data that was there first comes back: its announcement is the newest.
+    assert days.ingest(dataclasses.replace(first, at="2026-02-02T00:00:00+00:00")).added == (day(0),)
+    assert days.window() == before
 
 
 def test_withdrawn_spans(tmp_path: Path) -> None:

@@ -14,13 +14,12 @@ from typing import Any
 from headrace.components.ingest.window import Verdict
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.kinds import SPANS
 from headrace.core.errors import DataError
 from headrace.core.steps.step import identity
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 _FORMAT = 1
-# No span's name begins with an underscore.
-_FILE = "_spans.json"
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ class Catalog:
 
     def __init__(self, uri: str) -> None:
         self.folder = uri
-        self.uri = storage.join(uri, _FILE)
+        # No span's name begins with an underscore.
+        self.uri = storage.join(uri, SPANS.state)
 
     def read(self) -> dict[str, SpanVersion]:
         """The versions of all spans, by key.

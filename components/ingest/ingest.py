@@ -19,7 +19,7 @@ from headrace.components.ingest.window import Verdict, Window
 from headrace.components.ingest.window_examples import write_window
 from headrace.components.preprocess.output_guard import check_replaceable
 from headrace.core.artifacts.examples import Manifest
-from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.artifacts.kinds import EXAMPLES, ROOT, SPANS
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.set_aside import quarantine_of
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
@@ -28,7 +28,7 @@ from headrace.core.ledger.inbox import Arrival
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.steps.workspace import spans_uri
-from headrace.core.storage import join
+from headrace.core.storage import exists, is_remote, join
 from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted, listed
 
@@ -77,6 +77,25 @@ class IngestConfig:
                 )
             self.window.check(arrival.span)
             self.runner.check_places(arrival.data, self.root)
+
+    def check(self, file: ProblemFile) -> None:
+        """Checks, before anything is written, that all outputs may be.
+
+        Raises:
+            UsageError: the output, the root or the folder of spans holds something else, or is an input.
+            PlatformError: the disk or the service failed.
+        """
+        inputs = {f"data of span {arrival.span}": arrival.data for arrival in self.arrivals}
+        inputs |= {"--problem": file.path, "--baseline": self.baseline}
+        folder = spans_uri(self.root, file.problem.name)
+        # These checks list a folder, which in a bucket takes as long as there are spans.
+        if not is_remote(self.root):
+            check_output(self.root, ROOT, option="--root", inputs=inputs)
+        if not exists(join(folder, SPANS.state)):
+            check_output(folder, SPANS, option="--root", inputs=inputs)
+        check_output(self.output, EXAMPLES, inputs={**inputs, "--root": self.root})
+        if is_there("Examples", self.output) and not Manifest.read(self.output).files_in:
+            check_replaceable(self.output)
 
 
 @dataclass(frozen=True)
@@ -160,12 +179,14 @@ def ingest(
         PlatformError: the disk or the service failed; calling again is safe.
     """
     problem = file.problem
-    _check_output(config, file.path)
+    config.check(file)
     baseline = Baseline.read(config.baseline, problem)
     if baseline.without:
         report(f"not compared with the baseline, as it differs there: {listed(baseline.without)}", lasting=True)
     folder = spans_uri(config.root, problem.name)
     catalog = Catalog(folder)
+    # It marks the folder before any span is there.
+    catalog.put([])
     maker = SpanMaker(file, folder, baseline, config.runner, report, launched)
     book = _Book(catalog, maker, problem.schema_digest)
     arrived = [book.arrive(arrival, config.csv) for arrival in config.arrivals]
@@ -184,14 +205,6 @@ def ingest(
         window = write_window(problem, folder, versions, config.output, catalog.uri)
         report(f"window of {counted(len(versions), 'span')}, {counted(window.rows_out, 'Example')}")
     return _result(folder, book, arrived, withdrawn, versions, window)
-
-
-def _check_output(config: IngestConfig, problem: str) -> None:
-    inputs = {f"data of span {arrival.span}": arrival.data for arrival in config.arrivals}
-    inputs |= {"--problem": problem, "--baseline": config.baseline, "--root": config.root}
-    check_output(config.output, EXAMPLES, inputs=inputs)
-    if is_there("Examples", config.output) and not Manifest.read(config.output).files_in:
-        check_replaceable(config.output)
 
 
 class _Book:

@@ -21,6 +21,7 @@ REGISTRY = StateFolder("a registry", "registry.json", frozenset({"versions"}))
 ENDPOINT = StateFolder("an endpoint", "endpoint.json", frozenset({"versions", "servers", "server.log", "server.log.1"}))
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
 _ALL = (EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, REGISTRY.state, ENDPOINT.state, PUBLISHED.state)
+SPANS = StateFolder("spans", "_spans.json", frozenset())
 ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))
 
 SPEC_HEADER = b"# Compiled by headrace.\n"

@@ -85,16 +85,14 @@ def ingest(
             received="--span without --data" if span else "--data without --span",
         )
     chosen = runner_command.chosen(runner)
+    from headrace.components.ingest import ingest as work
     from headrace.components.ingest.window import Window
 
     file = load_problem(problem)
     arrivals = (_arrival(file, span, data, csv),) if span else ()
+    config = work.IngestConfig(arrivals, root, output, Window(last_spans, last_days), withdrawn, baseline, csv, chosen)
+    config.check(file)
     with showing("ingest", output) as (console, report):
-        from headrace.components.ingest import ingest as work
-
-        config = work.IngestConfig(
-            arrivals, root, output, Window(last_spans, last_days), withdrawn, baseline, csv, chosen
-        )
         result = work.ingest(file, config, report)
         if as_json:
             print_json({**vars(result), "output": output}, console.file)

@@ -98,9 +98,9 @@ class Days:
         return ingest(self.file, IngestConfig(arrivals, self.root, self.output, Window(**limits), **options))
 
     def forget_catalog(self) -> None:
-        """Removes all but the spans' own Examples: the next call begins from nothing, without preprocessing again."""
+        """Leaves nothing but the spans' own Examples: the next call begins anew, without preprocessing again."""
         spans = Path(self.root) / "spans" / "days"
-        (spans / "_spans.json").unlink(missing_ok=True)
+        (spans / "_spans.json").write_text('{"format": 1, "versions": []}')
         shutil.rmtree(spans / "_statistics", ignore_errors=True)
         shutil.rmtree(self.output, ignore_errors=True)
 

@@ -289,6 +289,17 @@ def test_a_baseline_of_another_schema_is_compared_in_what_is_the_same(tmp_path: 
     assert (drifted.spans, list(drifted.others.values())) == ((day(0),), ["quarantined"])
 
 
+def test_fractions_in_time_are_those_of_each_span(tmp_path: Path) -> None:
+    timed = PROBLEM.replace("Splits(", 'Splits(time="at", ')
+    days = Days(tmp_path, problem=timed)
+    for number in range(2):
+        rows = [f"{row},{day(number)} {minute % 24:02d}:00" for minute, row in enumerate(rows_of(day(number)))]
+        days.ingest(days.arrival(day(number), rows, number, "id,x,c,y,at"))
+    keys = keys_of(days.output)
+    assert [sum(key.startswith(day(1)) for key in of) for of in keys.values()] == [20, 10, 10]
+    assert Manifest.read(days.output).boundaries == {}
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     days = Days(tmp_path)
     arrival = days.arrival(day(0), rows_of(day(0)))

@@ -15,7 +15,7 @@ from headrace.components.preprocess import pipeline
 from headrace.components.preprocess.limits import check_drift, not_comparable, read_baseline, statistics_version
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
-from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.examples import Manifest, Schema
 from headrace.core.artifacts.missing import is_there
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.errors import DataError, NothingToDo
@@ -153,8 +153,17 @@ class SpanMaker:
         pipeline.preprocess(self.file, config, self.report, launched=self.launched)
 
     def _check(self, version: SpanVersion, uri: str) -> None:
+        problem = self.file.problem
+        if Schema.read(uri) != Schema.of(problem):
+            raise DataError(
+                "the span's columns are stored in another form than those of other spans",
+                where=storage.join(uri, "schema.json"),
+                expected="the columns that the Problem declares",
+                received="others",
+                fix="Preprocess all data together, with `headrace preprocess`",
+            )
         statistics = storage.read_json(storage.join(uri, "statistics.json"))
         # A span may have no row in the train split.
         if statistics is not None:
             baseline = self.baseline
-            check_drift(self.file.problem, version.data, baseline.statistics, statistics, without=baseline.without)
+            check_drift(problem, version.data, baseline.statistics, statistics, without=baseline.without)

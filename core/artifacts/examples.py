@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from headrace.core import storage
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.artifacts.missing import is_there, marker_of, no_artifact
+from headrace.core.artifacts.plain_json import check_format, fields_of, parsing
 from headrace.core.artifacts.quarantine import REASONS
 from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
@@ -83,8 +84,8 @@ class Schema:
         """
         where = storage.join(uri, "schema.json")
         plain = storage.read_json(where)
-        with _parsing(where):
-            _check_format(plain, where)
+        with parsing(where):
+            check_format(plain, where, FORMAT)
             return cls(tuple(Column(**column) for column in plain["columns"]))
 
 
@@ -254,7 +255,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
-        plain = {"format": FORMAT, "kind": EXAMPLES.kind, **_fields(self)}
+        plain = {"format": FORMAT, "kind": EXAMPLES.kind, **fields_of(self)}
         return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
 
     def write(self, uri: str) -> None:
@@ -288,8 +289,8 @@ class Manifest:
         Raises:
             DataError: the content is damaged, or contradicts itself.
         """
-        with _parsing(where):
-            _check_format(content, where)
+        with parsing(where):
+            check_format(content, where, FORMAT)
             plain = {name: value for name, value in content.items() if name not in ("format", "kind")}
             plain["source"] = tuple(Source(**source) for source in plain["source"])
             plain["splits"] = {name: _split(split) for name, split in plain["splits"].items()}
@@ -305,46 +306,5 @@ class Manifest:
             return cls(**plain)
 
 
-def _fields(value: Any) -> Any:
-    """What `dataclasses.asdict` gives, in a third of the time, without copies: a window has a thousand shards."""
-    if dataclasses.is_dataclass(value):
-        return {name: _fields(item) for name, item in vars(value).items()}
-    if isinstance(value, tuple):
-        return [_fields(item) for item in value]
-    if isinstance(value, Mapping):
-        return {name: _fields(item) for name, item in value.items()}
-    return value
-
-
 def _split(plain: Mapping[str, Any]) -> Split:
     return Split(plain["rows"], tuple(Shard(**shard) for shard in plain["shards"]))
-
-
-class _parsing:  # noqa: N801 - reads as a statement
-    """Translates errors of parsed JSON into a DataError about the file."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DataError):
-            error.at(self._where)
-        elif isinstance(error, KeyError | TypeError | AttributeError | ValueError):
-            raise DataError(
-                "the file does not have the expected fields",
-                where=self._where,
-                received=f"{type(error).__name__}: {error}",
-            ) from error
-
-
-def _check_format(plain: Any, where: str) -> None:
-    if plain["format"] != FORMAT:
-        raise DataError(
-            "the file has an unsupported format version",
-            where=where,
-            expected=f"format {FORMAT}",
-            received=str(plain["format"]),
-        )

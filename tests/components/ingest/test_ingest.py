@@ -15,6 +15,7 @@ from support.day_spans import PROBLEM, Days, contents, day, keys_of, rows_of
 from support.fuzzing import max_examples
 
 from headrace.components.ingest import spans as ingest_spans
+from headrace.components.ingest.catalog import Catalog
 from headrace.components.ingest.ingest import IngestConfig
 from headrace.components.preprocess.append.spans import add_span
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
@@ -287,6 +288,21 @@ def test_a_baseline_of_another_schema_is_compared_in_what_is_the_same(tmp_path: 
     assert (good.spans, good.not_compared) == ((day(0),), ("c",))
     drifted = days.ingest(days.arrival(day(1), rows_of(day(1), scale=9), 1), baseline=first.output)
     assert (drifted.spans, list(drifted.others.values())) == ((day(0),), ["quarantined"])
+
+
+def test_a_span_that_is_stored_in_another_form_is_not_mixed_with_others(tmp_path: Path) -> None:
+    days = Days(tmp_path)
+    first = days.arrival(day(0), rows_of(day(0)), 0)
+    days.ingest(first, withdrawn=(day(0),))
+    (version,) = Catalog(f"{days.root}/spans/days").read().values()
+    place = f"{days.root}/spans/days/{version.folder}"
+    preprocess(days.file, PreprocessConfig(first.data, place, version.key, version.data_version, addition="span"))
+    schema = storage.read_json(f"{place}/schema.json")
+    schema["columns"][0]["optional"] = True
+    storage.write_json(f"{place}/schema.json", schema)
+    result = days.ingest(first)
+    assert (result.spans, result.others) == ((), {first.version: "quarantined"})
+    assert "stored in another form" in result.quarantined[0].why
 
 
 def test_fractions_in_time_are_those_of_each_span(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from headrace.core.artifacts.set_aside import quarantine_of
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import Arrival
+from headrace.core.ledger.state import Outcome
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.steps.workspace import spans_uri
@@ -52,7 +53,7 @@ class IngestConfig:
         runner: the Beam runner and its options.
 
     Raises:
-        UsageError: an arrival has no span, or one that the window's limit does not fit.
+        UsageError: an arrival has no span or data version, or a span that the window's limit does not fit.
     """
 
     arrivals: tuple[Arrival, ...]
@@ -68,13 +69,14 @@ class IngestConfig:
         if not self.root:
             raise UsageError("the root is empty", expected="a folder, or gs://")
         for arrival in self.arrivals:
-            if not arrival.span:
-                raise UsageError(
-                    "the arrival has no span",
-                    where=arrival.data,
-                    expected="the name of the span, such as 2026-11-20",
-                    received='""',
-                )
+            for name, what in (("span", "span"), ("data_version", "data version")):
+                if not getattr(arrival, name):
+                    raise UsageError(
+                        f"the arrival has no {what}",
+                        where=arrival.data,
+                        expected="the name of a span, such as 2026-11-20, and a fingerprint of its data",
+                        received='""',
+                    )
             self.window.check(arrival.span)
             self.runner.check_places(arrival.data, self.root)
 
@@ -143,7 +145,7 @@ class IngestResult:
     spans: tuple[str, ...]
     newest: str
     added: tuple[str, ...]
-    others: Mapping[str, str]
+    others: Mapping[str, Outcome]
     quarantined: tuple[Quarantined, ...]
     withdrawn: tuple[str, ...]
     not_compared: tuple[str, ...]
@@ -301,11 +303,10 @@ class _Book:
         Args:
             version: of a span.
             again: whether the verdict is made again if it may be another now: with another baseline, or where the data
-                could not be used.
+                could not be used. Examples that are gone are then made again.
         """
         version = self.known.get(version.key, version)
-        open_again = version.verdict == "quarantined" or version.judged != self._maker.baseline.version
-        if version.verdict is None or (again and open_again):
+        if version.verdict is None or (again and self._may_change(version)):
             version = self._maker.judged(version)
             # Others may have added spans since; this call's window has those that it read.
             self._catalog.put([version])
@@ -313,6 +314,11 @@ class _Book:
             self.judged.append(version.key)
         assert version.verdict is not None
         return version.verdict
+
+    def _may_change(self, version: SpanVersion) -> bool:
+        if version.verdict == "quarantined" or version.judged != self._maker.baseline.version:
+            return True
+        return version.verdict == "accepted" and not is_there("Examples", join(self._catalog.folder, version.folder))
 
 
 def _result(
@@ -325,7 +331,7 @@ def _result(
 ) -> IngestResult:
     inside = {version.key for version in versions}
     added = sorted({version.span for version in arrived if version.key in inside})
-    others: dict[str, str] = {}
+    others: dict[str, Outcome] = {}
     for version in arrived:
         if version.key in withdrawn:
             others[version.version] = "withdrawn"

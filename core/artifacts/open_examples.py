@@ -99,12 +99,19 @@ class ExamplesArtifact:
                     where=storage.join(folder, shard.file),
                     expected=f"{shard.bytes} bytes",
                     received="no file" if size is None else f"{size} bytes",
-                    fix="Run `headrace ingest` again" if self.manifest.files_in else "Run `headrace preprocess` again",
+                    fix=_ingest_again(folder, shard.file)
+                    if self.manifest.files_in
+                    else "Run `headrace preprocess` again",
                 )
             if shard.rows:
                 files[str(path)] = shard.rows
         size = sum(shard.bytes for shard in split.shards)
         return Split(split.rows, tuple(files), size, tuple(files.values()), held)
+
+
+def _ingest_again(folder: str, file: str) -> str:
+    span = storage.join(folder, file.rpartition("/")[0].rpartition("/")[0])
+    return f"Remove {span}, and run `headrace ingest` again with the data of this span"
 
 
 def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:

@@ -160,6 +160,22 @@ def test_nothing_is_preprocessed_twice(made: Days, monkeypatch: pytest.MonkeyPat
     assert made.ingest(arrival, last_spans=1).spans == (day(2),)
 
 
+def test_a_span_whose_examples_are_gone_is_made_again(tmp_path: Path) -> None:
+    days = Days(tmp_path)
+    arrivals = [days.arrival(day(number), rows_of(day(number)), number) for number in range(2)]
+    days.ingest(*arrivals)
+    before = contents(tmp_path)
+    (version,) = (each for each in Catalog(f"{days.root}/spans/days").read().values() if each.span == day(0))
+    place = Path(days.root, "spans", "days", version.folder)
+    (place / "train" / "part-00000-of-00001.tfrecord").unlink()
+    with pytest.raises(DataError, match="a shard is missing") as caught:
+        train_examples.open_examples(days.output, days.file.problem)
+    assert caught.value.fix == f"Remove {place}, and run `headrace ingest` again with the data of this span"
+    shutil.rmtree(place)
+    days.ingest(arrivals[0])
+    assert contents(tmp_path) == before
+
+
 def test_rows_that_break_a_rule_go_to_quarantine_by_row(tmp_path: Path) -> None:
     days = Days(tmp_path)
     rows = rows_of(day(0))
@@ -321,6 +337,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     arrival = days.arrival(day(0), rows_of(day(0)))
     for wrong, options in {
         "the arrival has no span": {"arrivals": (dataclasses.replace(arrival, span=""),)},
+        "the arrival has no data version": {"arrivals": (dataclasses.replace(arrival, data_version=""),)},
         "the root is empty": {"root": ""},
     }.items():
         with pytest.raises(UsageError, match=wrong):

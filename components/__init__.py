@@ -14,6 +14,7 @@ from headrace.core.exports import export
 if TYPE_CHECKING:
     from headrace.components.deploy.local.component import deploy
     from headrace.components.evaluate.component import evaluate
+    from headrace.components.ingest.component import ingest
     from headrace.components.preprocess.component import preprocess
     from headrace.components.registry.folder.component import register
     from headrace.components.rollback.component import rollback
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "deploy",
     "evaluate",
+    "ingest",
     "preprocess",
     "publish",
     "register",
@@ -42,6 +44,7 @@ export(
         "check": "headrace.components.score.component:check",
         "deploy": "headrace.components.deploy.local.component:deploy",
         "evaluate": "headrace.components.evaluate.component:evaluate",
+        "ingest": "headrace.components.ingest.component:ingest",
         "preprocess": "headrace.components.preprocess.component:preprocess",
         "publish": "headrace.components.score.component:publish",
         "register": "headrace.components.registry.folder.component:register",

@@ -32,6 +32,7 @@ COMMANDS = {
     "logs": ("headrace.pipelines.commands.logs:logs", "Print what a run's tasks wrote."),
     "init": ("headrace.pipelines.commands.init:init", "Write a first Problem file from a table."),
     "preprocess": ("headrace.pipelines.commands.step:preprocess", "One step: rows to TFRecords of Examples."),
+    "ingest": ("headrace.pipelines.commands.ingest:ingest", "One step: a span of data to a window of Examples."),
     "quarantine": ("headrace.pipelines.commands.quarantine:quarantine", "Show rows that broke a rule."),
     "train": ("headrace.pipelines.commands.train:train", "One step: Examples to a Model."),
     "tune": ("headrace.pipelines.commands.tune:tune", "Search for better parameters; the best trial is a Model."),

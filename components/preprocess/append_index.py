@@ -76,14 +76,14 @@ def measure(problem: Problem, table: pa.Table) -> TableStatistics:
     return dataclasses.replace(TableStatistics.measure(table, names, problem.exponents), weighted=weighted)
 
 
-def kept_statistics(examples: Path, manifest: Manifest) -> TableStatistics:
-    """The statistics of the train split of Examples that are `complete`.
+def kept_statistics(examples: Path | str, manifest: Manifest) -> TableStatistics:
+    """The statistics of the train split of Examples that are `complete`, on a disk or on gs://.
 
     Raises:
         DataError: the file is missing or damaged.
     """
     sketch = _sketch(manifest, STATISTICS)
-    where = str(examples / STATISTICS)
+    where = storage.join(str(examples), STATISTICS)
     try:
         content = storage.read_bytes(where)
     except FileNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from headrace.core import storage
@@ -38,10 +38,31 @@ def baseline_version(path: str) -> str:
         DataError: there are none.
     """
     plain = read_baseline(path)
-    return "" if plain is None else hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return "" if plain is None else statistics_version(plain)
 
 
-def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None, statistics: Mapping[str, Any]) -> None:
+def statistics_version(plain: Mapping[str, Any]) -> str:
+    """Fingerprint of the content of a statistics.json."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def not_comparable(problem: Problem, baseline: Mapping[str, Any]) -> list[str]:
+    """The columns of the Problem that the baseline lacks, or has with another kind or without values."""
+    found = baseline["columns"]
+    kinds = {
+        c.name: "categorical" if isinstance(c, Categorical) else "numeric" for c in (*problem.columns, problem.label)
+    }
+    return [name for name, kind in kinds.items() if not _has(found.get(name), kind)]
+
+
+def check_drift(
+    problem: Problem,
+    data: str,
+    baseline: Mapping[str, Any] | None,
+    statistics: Mapping[str, Any],
+    *,
+    without: Collection[str] = (),
+) -> None:
     """Checks each column's distance from its earlier statistics against the Problem's `drift`.
 
     Args:
@@ -49,6 +70,7 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
         data: source of the rows, for the message.
         baseline: the earlier statistics; without them nothing is checked.
         statistics: the present statistics.
+        without: columns that are not checked, such as `not_comparable` ones.
 
     Raises:
         DataError: a distance is above its threshold, or a column is missing in the baseline or has another kind there;
@@ -58,6 +80,8 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
         return
     judged: list[tuple[str, str, float, float]] = []
     for declared in (*problem.columns, problem.label):
+        if declared.name in without:
+            continue
         thresholds = problem.drift.of(declared.name)
         before, now = baseline["columns"].get(declared.name), statistics["columns"][declared.name]
         measures = {"Jensen-Shannon divergence": (jensen_shannon, thresholds.jensen_shannon)}
@@ -66,7 +90,7 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
         for measure, (distance, bound) in measures.items():
             if bound is None:
                 continue
-            if before is None or before["kind"] != now["kind"] or not before["count"]:
+            if before is None or not _has(before, now["kind"]):
                 raise _not_comparable(declared.name, now["kind"], before)
             # A column that has lost all its values has the maximum distance.
             judged.append((declared.name, measure, distance(before, now) if now["count"] else 1.0, bound))
@@ -89,6 +113,10 @@ def check_drift(problem: Problem, data: str, baseline: Mapping[str, Any] | None,
             ),
         ],
     )
+
+
+def _has(column: Mapping[str, Any] | None, kind: str) -> bool:
+    return column is not None and column["kind"] == kind and bool(column["count"])
 
 
 def _not_comparable(name: str, kind: str, before: Mapping[str, Any] | None) -> DataError:

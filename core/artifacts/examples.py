@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from headrace.core import storage
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.artifacts.missing import is_there, marker_of, no_artifact
+from headrace.core.artifacts.plain_json import check_format, fields_of, parsing
 from headrace.core.artifacts.quarantine import REASONS
 from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
@@ -17,7 +18,7 @@ from headrace.core.problem import Numeric, Problem
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
 # Left out of manifest.json if empty.
-_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries")
+_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries", "files_in", "newest")
 
 Kind = Literal["numeric", "categorical", "key"]
 # A derived feature is computed from other columns, its inputs. The model gets the inputs, and neither label nor weight.
@@ -97,8 +98,8 @@ class Schema:
         """
         where = storage.join(uri, "schema.json")
         plain = storage.read_json(where)
-        with _parsing(where):
-            _check_format(plain, where)
+        with parsing(where):
+            check_format(plain, where, FORMAT)
             return cls(tuple(Column(**column) for column in plain["columns"]))
 
 
@@ -188,6 +189,14 @@ class Sketch:
 
 
 @dataclass(frozen=True)
+class Newest:
+    """The newest span of a window, and its test rows, which no earlier Model was trained or tested on."""
+
+    span: str
+    test: Split
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Manifest of an Examples artifact. It is written last: readers look for it.
 
@@ -207,6 +216,9 @@ class Manifest:
         files_quarantined: damaged sources, in order.
         sketches: files with which later appends need not read the shards, by name.
         boundaries: of splits by time, `eval_from` and `test_from`, in UTC; empty for other splits.
+        files_in: URI of the folder that the paths of shards and quarantine files are relative to; "" for the artifact's
+            own. A window has its shards in the folder of spans.
+        newest: of a window, the newest span that has rows; None for other Examples.
 
     Raises:
         DataError: the numbers do not add up.
@@ -227,6 +239,8 @@ class Manifest:
     files_quarantined: tuple[QuarantinedFile, ...] = ()
     sketches: tuple[Sketch, ...] = ()
     boundaries: Mapping[str, str | float] = field(default_factory=dict)
+    files_in: str = ""
+    newest: Newest | None = None
 
     def __post_init__(self) -> None:
         self._check(
@@ -256,7 +270,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
-        plain = {"format": FORMAT, "kind": EXAMPLES.kind, **dataclasses.asdict(self)}
+        plain = {"format": FORMAT, "kind": EXAMPLES.kind, **fields_of(self)}
         return {name: value for name, value in plain.items() if value or name not in _OPTIONAL}
 
     def write(self, uri: str) -> None:
@@ -277,50 +291,35 @@ class Manifest:
         plain = storage.read_json(where)
         if isinstance(plain, dict) and "splits" not in plain and "sink" in plain:
             raise no_artifact("Examples", uri, received="Predictions")
-        with _parsing(where):
-            _check_format(plain, where)
-            plain.pop("format")
-            plain.pop("kind", None)
+        return cls.from_json(plain, where)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> Self:
+        """The manifest in the content of a manifest.json.
+
+        Args:
+            content: of the file, as of `to_json`.
+            where: URI of the file, for an error.
+
+        Raises:
+            DataError: the content is damaged, or contradicts itself.
+        """
+        with parsing(where):
+            check_format(content, where, FORMAT)
+            plain = {name: value for name, value in content.items() if name not in ("format", "kind")}
             plain["source"] = tuple(Source(**source) for source in plain["source"])
-            plain["splits"] = {
-                name: Split(split["rows"], tuple(Shard(**shard) for shard in split["shards"]))
-                for name, split in plain["splits"].items()
-            }
+            plain["splits"] = {name: _split(split) for name, split in plain["splits"].items()}
             plain["spans"] = tuple(Span(**span) for span in plain.get("spans", ()))
             plain["appended"] = tuple(Appended(**added) for added in plain.get("appended", ()))
             damaged = plain.get("files_quarantined", ())
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in damaged)
             plain["sketches"] = tuple(Sketch(**sketch) for sketch in plain.get("sketches", ()))
+            if newest := plain.get("newest"):
+                plain["newest"] = Newest(newest["span"], _split(newest["test"]))
             quarantine = plain["quarantine"]
             plain["quarantine"] = Quarantine(quarantine["budget"], quarantine["reasons"], tuple(quarantine["files"]))
             return cls(**plain)
 
 
-class _parsing:  # noqa: N801 - reads as a statement
-    """Translates errors of parsed JSON into a DataError about the file."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DataError):
-            error.at(self._where)
-        elif isinstance(error, KeyError | TypeError | AttributeError | ValueError):
-            raise DataError(
-                "the file does not have the expected fields",
-                where=self._where,
-                received=f"{type(error).__name__}: {error}",
-            ) from error
-
-
-def _check_format(plain: Any, where: str) -> None:
-    if plain["format"] != FORMAT:
-        raise DataError(
-            "the file has an unsupported format version",
-            where=where,
-            expected=f"format {FORMAT}",
-            received=str(plain["format"]),
-        )
+def _split(plain: Mapping[str, Any]) -> Split:
+    return Split(plain["rows"], tuple(Shard(**shard) for shard in plain["shards"]))

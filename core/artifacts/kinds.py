@@ -23,6 +23,7 @@ ENDPOINT = StateFolder(
 )
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
 _ALL = (EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, REGISTRY.state, ENDPOINT.state, PUBLISHED.state)
+SPANS = StateFolder("spans", "_spans.json", frozenset())
 ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))
 
 SPEC_HEADER = b"# Compiled by headrace.\n"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.core import storage
 from headrace.core.artifacts.examples import Column, Manifest, Schema
+from headrace.core.artifacts.examples import Split as Shards
+from headrace.core.artifacts.shard_files import ShardFiles
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 
@@ -23,12 +25,14 @@ class Split:
         files: local paths of its TFRecord shards that hold rows, in order.
         size: of the shards, in bytes.
         shard_rows: number of rows in each of `files`.
+        held: the object that keeps downloaded `files` while it lives.
     """
 
     rows: int
     files: tuple[str, ...]
     size: int
     shard_rows: tuple[int, ...]
+    held: object = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,23 +68,50 @@ class ExamplesArtifact:
                 received=", ".join(counted),
                 fix=f"Give more rows, or a larger fraction in Splits({name}=...)",
             )
+        return self._opened(split)
+
+    def newest_test(self) -> Split:
+        """Opens the test rows of a window's newest span, which neither a new Model nor an earlier one was trained on.
+
+        Raises:
+            DataError: the Examples are no window, or the span has no test rows; or an error of `split`.
+        """
+        newest = self.manifest.newest
+        if newest is None or newest.test.rows < 1:
+            raise DataError(
+                "the Examples have no newest span" if newest is None else "the newest span has no test rows",
+                where=self.uri,
+                expected="a window of `headrace ingest`, whose newest span has test rows",
+                received="Examples without `newest`" if newest is None else f"span {newest.span}",
+            )
+        return self._opened(newest.test)
+
+    def _opened(self, split: Shards) -> Split:
+        folder = self.manifest.files_in or self.uri
+        held = ShardFiles(folder, [shard.file for shard in split.shards])
         files: dict[str, int] = {}
         for shard in split.shards:
-            where = storage.join(self.uri, shard.file)
-            path = storage.local_path(where)
+            path = held.folder / shard.file
             size = path.stat().st_size if path.is_file() else None
             if size != shard.bytes:
                 raise DataError(
                     "a shard is missing" if size is None else "a shard is damaged",
-                    where=where,
+                    where=storage.join(folder, shard.file),
                     expected=f"{shard.bytes} bytes",
                     received="no file" if size is None else f"{size} bytes",
-                    fix="Run `headrace preprocess` again",
+                    fix=_ingest_again(folder, shard.file)
+                    if self.manifest.files_in
+                    else "Run `headrace preprocess` again",
                 )
             if shard.rows:
                 files[str(path)] = shard.rows
         size = sum(shard.bytes for shard in split.shards)
-        return Split(split.rows, tuple(files), size, tuple(files.values()))
+        return Split(split.rows, tuple(files), size, tuple(files.values()), held)
+
+
+def _ingest_again(folder: str, file: str) -> str:
+    span = storage.join(folder, file.rpartition("/")[0].rpartition("/")[0])
+    return f"Remove {span}, and run `headrace ingest` again with the data of this span"
 
 
 def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:

@@ -30,6 +30,7 @@ Reason = Literal[
     "file_unreadable",
     "not_finite",
     "model_failed",
+    "bad_span",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
@@ -130,7 +131,9 @@ def quarantine_files(uri: str) -> list[str]:
     manifest = storage.join(uri, "manifest.json")
     if storage.exists(manifest):
         try:
-            return [storage.join(uri, name) for name in storage.read_json(manifest)["quarantine"]["files"]]
+            plain = storage.read_json(manifest)
+            # A window has its quarantine files in the folder of spans.
+            return [storage.join(plain.get("files_in") or uri, name) for name in plain["quarantine"]["files"]]
         except (KeyError, TypeError) as error:
             raise DataError("the manifest does not list its quarantine files", where=manifest) from error
     return storage.list_files(uri, (".jsonl",))

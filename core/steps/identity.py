@@ -71,6 +71,30 @@ def preprocess_identity(
     )
 
 
+def ingest_identity(
+    file: ProblemFile, versions: Sequence[str], baseline: str, csv: Sequence[str] = (), **choices: Any
+) -> str:
+    """Identity of a request to ingest; what it gives also depends on the spans that arrived before.
+
+    Args:
+        file: the Problem file.
+        versions: of the arrivals.
+        baseline: where the statistics are that drift is measured against, or "".
+        csv: options of reading CSV, as NAME=VALUE.
+        choices: of the window.
+    """
+    schema = file.problem.schema_digest
+    return identity(
+        "ingest",
+        problem=schema,
+        versions=sorted(versions),
+        baseline=baseline,
+        csv=list(csv),
+        release=release(),
+        **choices,
+    )
+
+
 def train_identity(file: ProblemFile, examples_identity: str, choices: Mapping[str, Any] | None = None) -> str:
     """Identity of a Model; it is the model's version too. `choices` are options beyond the Problem file."""
     return identity(

@@ -20,6 +20,11 @@ def summary_uri(root: str, run_id: str) -> str:
     return join(run_uri(root, run_id), "summary.json")
 
 
+def spans_uri(root: str, problem: str) -> str:
+    """The folder of a problem's spans, each preprocessed once."""
+    return join(root, "spans", problem)
+
+
 def registry_uri(root: str, problem: str) -> str:
     """The folder of a problem's registry."""
     return join(root, "registry", problem)

@@ -94,8 +94,8 @@ class StateFolder:
             return "a file"
         if not names or self.state in names:
             return None
-        # Writers lock the folder first; a bucket has no lock.
-        begun = ".lock" in names or storage.is_remote(uri)
+        # Writers lock the folder, or its state, first; a bucket has no lock.
+        begun = names & {".lock", LOCK} or storage.is_remote(uri)
         others = names - self.entries - {".lock", LOCK, unfinished(self.state)}
         return None if begun and not others else _shown(others or names)
 

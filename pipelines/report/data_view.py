@@ -23,6 +23,7 @@ _REASONS = {
     "duplicate_key": "The key occurs in an earlier row",
     "too_few_fields": "The row has too few fields",
     "too_many_fields": "The row has too many fields",
+    "bad_span": "The span is quarantined as a whole",
     "not_finite": "The model's prediction is not a finite number",
     "model_failed": "The model failed on the row",
 }

@@ -18,6 +18,7 @@ DOCUMENTS = (
     "README.md",
     "docs/data_scientist.md",
     "docs/splits.md",
+    "docs/windows.md",
     "docs/vertex.md",
     "docs/kubeflow.md",
     "docs/platforms.md",
@@ -46,6 +47,7 @@ def test_there_are_commands() -> None:
     assert {line.split()[1] for line in commands()} == {
         "init",
         "preprocess",
+        "ingest",
         "tune",
         "deploy",
         "quarantine",

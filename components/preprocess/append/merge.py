@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from headrace.components.preprocess.append.corrections import new_rows, origins, take_out
@@ -15,7 +15,7 @@ from headrace.components.preprocess.complete import check_splits
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.core import storage
 from headrace.core.artifacts.budget import budget_table
-from headrace.core.artifacts.examples import SPLITS, Appended, Manifest, Quarantine, Schema, Shard, Span, Split
+from headrace.core.artifacts.examples import SPLITS, Appended, Manifest, Quarantine, Schema, Shard, Sketch, Span, Split
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.statistics.file import to_bytes
@@ -39,43 +39,67 @@ def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
     digest = problem.schema_digest
     problem = problem.with_exponents(Schema.read(str(first.parent)).exponents)
     spans = completed(problem, folder)
-    every = [(Path(place).name, manifest) for place, manifest in spans.items()]
-    statistics = merge_all([kept_statistics(Path(place), manifest) for place, manifest in spans.items()])
-    reasons: Counter[str] = Counter()
-    for _, manifest in every:
-        reasons.update(manifest.quarantine.reasons)
-    merged = Manifest(
-        identity=identity("preprocess spans", spans=[[name, manifest.identity] for name, manifest in every]),
-        problem=problem.name,
+    statistics = merge_all([kept_statistics(place, manifest) for place, manifest in spans.items()])
+    every = [(Path(place).name, f"spans/{Path(place).name}", manifest) for place, manifest in spans.items()]
+    merged = combined(
+        problem,
+        every,
+        identity=identity("preprocess spans", spans=[[name, manifest.identity] for name, _, manifest in every]),
         schema_digest=digest,
-        data_version=_digest(f"{name} {manifest.data_version}" for name, manifest in every),
-        source=tuple(source for _, manifest in every for source in manifest.source),
-        rows_in=sum(manifest.rows_in for _, manifest in every),
-        rows_out=sum(manifest.rows_out for _, manifest in every),
-        rows_quarantined=sum(manifest.rows_quarantined for _, manifest in every),
-        splits={
-            split: _split(
-                shard for name, manifest in every for shard in _moved(manifest.splits[split].shards, f"spans/{name}")
-            )
-            for split in SPLITS
-        },
-        quarantine=Quarantine(
-            problem.quarantine_budget,
-            dict(sorted(reasons.items())),
-            tuple(f"spans/{name}/{file}" for name, manifest in every for file in manifest.quarantine.files),
-        ),
-        spans=tuple(
-            Span(name, m.identity, m.data_version, m.rows_in, m.rows_out, m.rows_quarantined) for name, m in every
-        ),
-        files_quarantined=tuple(file for _, manifest in every for file in manifest.files_quarantined),
         sketches=(keep(str(folder), STATISTICS, to_bytes(statistics)),),
-        boundaries=problem.splits.boundaries,
     )
     check_splits(problem, where, merged.splits, statistics.to_json())
     storage.write_json(str(folder / "schema.json"), Schema.of(problem).to_json())
     storage.write_json(str(folder / "statistics.json"), statistics.to_json(problem.quantile_buckets))
     merged.write(str(folder))
     return merged
+
+
+def combined(
+    problem: Problem,
+    spans: Sequence[tuple[str, str, Manifest]],
+    *,
+    identity: str,
+    sketches: tuple[Sketch, ...] = (),
+    schema_digest: str = "",
+) -> Manifest:
+    """The manifest of Examples made of spans.
+
+    Args:
+        problem: of the Examples.
+        spans: name, folder and manifest of each span, in order. Paths in the new manifest begin with the folder.
+        identity: of the Examples.
+        sketches: of the Examples.
+        schema_digest: of the Problem as it was declared; "" if `problem` is that.
+    """
+    reasons: Counter[str] = Counter()
+    for _, _, manifest in spans:
+        reasons.update(manifest.quarantine.reasons)
+    return Manifest(
+        identity=identity,
+        problem=problem.name,
+        schema_digest=schema_digest or problem.schema_digest,
+        data_version=_digest(f"{name} {manifest.data_version}" for name, _, manifest in spans),
+        source=tuple(source for _, _, manifest in spans for source in manifest.source),
+        rows_in=sum(manifest.rows_in for _, _, manifest in spans),
+        rows_out=sum(manifest.rows_out for _, _, manifest in spans),
+        rows_quarantined=sum(manifest.rows_quarantined for _, _, manifest in spans),
+        splits={
+            split: _split(shard for _, folder, m in spans for shard in moved(m.splits[split].shards, folder))
+            for split in SPLITS
+        },
+        quarantine=Quarantine(
+            problem.quarantine_budget,
+            dict(sorted(reasons.items())),
+            tuple(f"{folder}/{file}" for _, folder, manifest in spans for file in manifest.quarantine.files),
+        ),
+        spans=tuple(
+            Span(name, m.identity, m.data_version, m.rows_in, m.rows_out, m.rows_quarantined) for name, _, m in spans
+        ),
+        files_quarantined=tuple(file for _, _, manifest in spans for file in manifest.files_quarantined),
+        sketches=sketches,
+        boundaries=problem.splits.boundaries,
+    )
 
 
 def completed(problem: Problem, folder: Path) -> dict[str, Manifest]:
@@ -130,7 +154,7 @@ def merge_appended(
         rows_out=base.rows_out + added.rows_out,
         rows_quarantined=quarantined,
         splits={
-            split: _split([*base.splits[split].shards, *_moved(added.splits[split].shards, name)]) for split in SPLITS
+            split: _split([*base.splits[split].shards, *moved(added.splits[split].shards, name)]) for split in SPLITS
         },
         quarantine=Quarantine(
             base.quarantine.budget,
@@ -153,7 +177,7 @@ def merge_appended(
     return merged
 
 
-def _moved(shards: Iterable[Shard], folder: str) -> list[Shard]:
+def moved(shards: Iterable[Shard], folder: str) -> list[Shard]:
     """The shards with rows, with paths relative to the parent folder."""
     return [dataclasses.replace(shard, file=f"{folder}/{shard.file}") for shard in shards if shard.rows]
 

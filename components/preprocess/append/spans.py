@@ -186,6 +186,13 @@ def _current(folder: Path, problem: Problem, where: str) -> Manifest | None:
             raise no_artifact("Examples", where, received="a folder that holds something else")
         return None
     current = Manifest.read(str(folder))
+    if current.files_in:
+        raise UsageError(
+            "the Examples are a window of `headrace ingest`",
+            where=where,
+            expected="Examples of `headrace preprocess`",
+            fix="Use `headrace ingest` to add a span or to correct one",
+        )
     if current.schema_digest != problem.schema_digest:
         raise UsageError(
             "the Examples are for another declaration of the problem",

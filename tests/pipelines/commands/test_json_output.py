@@ -99,6 +99,12 @@ def evaluate(place: Workplace) -> str:
     return run(place, "evaluate", *place.inputs, "--model", place.folder / "model", "--output", place.folder / "eval")
 
 
+def ingest(place: Workplace) -> str:
+    data, root, output = NATALITY / "births.csv", place.folder / "root", place.folder / "window"
+    rows = ["--problem", place.problem, "--span", "1", "--data", data]
+    return run(place, "ingest", *rows, "--root", root, "--output", output)
+
+
 def tune(place: Workplace) -> str:
     place.preprocess()
     return run(place, "tune", *place.inputs, "--output", place.folder / "tuned")
@@ -160,6 +166,7 @@ REPORTS: dict[str, tuple[Callable[[Workplace], str], Callable[[Any], bool]]] = {
     ),
     "lint": (lint, lambda found: isinstance(found, list)),
     "preprocess": (Workplace.preprocess, lambda found: (found["rows_in"], found["rows_out"]) == (1450, 1449)),
+    "ingest": (ingest, lambda found: (found["spans"], found["rows_in"], found["rows_out"]) == (["1"], 1450, 1449)),
     "train": (Workplace.train, lambda found: found["epochs"] == 1),
     "train --describe": (
         lambda place: run(place, "train", "--problem", place.problem, "--describe"),

@@ -20,6 +20,7 @@ from headrace.pipelines.cli import cli
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM = ("--problem", "problem.py")
 TRAIN = ("train", *PROBLEM, "--examples", "examples", "--output")
+INGEST = ("ingest", *PROBLEM, "--span", "1", "--data", "data")
 SCORE = ("score", "--model", "model", "--data", "data", "--output")
 # What replaces a folder, and the inputs that it reads, as they are called there.
 FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -31,6 +32,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "preprocess append": (("preprocess", *PROBLEM, "--data", "data", "--append", "--output"), ("data",)),
     "preprocess span": (("preprocess", *PROBLEM, "--data", "data", "--span", "1", "--output"), ("data",)),
     "preprocess replace": (("preprocess", *PROBLEM, "--data", "data/*.csv", "--replace", "--output"), ("data",)),
+    "ingest": ((*INGEST, "--root", "root", "--output"), ("data", "problem.py")),
     "train": (TRAIN, ("examples", "problem.py")),
     "train warm": ((*TRAIN[:-1], "--warm-start", "model", "--output"), ("examples", "model")),
     "train checkpoints": ((*TRAIN[:-1], "--checkpoints", "kept", "--output"), ("examples", "kept")),
@@ -92,6 +94,7 @@ AFTER: dict[str, tuple[str, ...]] = {name: ("v1",) for name in STATES if name.st
 ROOTS: dict[str, tuple[str, ...]] = {
     "run static": ("run", "static", *PROBLEM, "--data", "data", "--root"),
     "run tuned": ("run", "tuned", *PROBLEM, "--data", "data", "--root"),
+    "ingest": (*INGEST, "--output", "window", "--root"),
     "run batch-scoring": ("run", "batch-scoring", *PROBLEM, "--data", "data", "--root"),
 }
 # What writes nothing on this machine, or only where nobody else gives the name: below a run's id or a digest.
@@ -230,7 +233,7 @@ def test_a_folder_that_is_no_endpoint_publication_or_registry_is_refused(here: P
 def test_a_root_that_is_something_else_or_where_a_place_is_taken_is_refused(here: Path, command: str) -> None:
     for root in ("data", "model", "examples", "thesis.txt", "problem.py", "data/births.csv"):
         refused(here, (*ROOTS[command], root))
-    for place in ("registry", "endpoints", "predictions"):
+    for place in ("spans",) if command == "ingest" else ("registry", "endpoints", "predictions"):
         taken = here / f"root-{place}"
         (taken / place / "natality" / "versions" / "1").mkdir(parents=True)
         assert "the output already holds something else" in refused(here, (*ROOTS[command], taken.name))
@@ -268,6 +271,7 @@ def _works() -> dict[str, Callable[[str], object]]:
     """The components' work, as a container runs it."""
     from headrace.components.deploy.local import publisher
     from headrace.components.evaluate import evaluator
+    from headrace.components.ingest.ingest import IngestConfig, ingest
     from headrace.components.preprocess import pipeline
     from headrace.components.preprocess.append import spans
     from headrace.components.registry.folder.registry import Registry
@@ -286,6 +290,7 @@ def _works() -> dict[str, Callable[[str], object]]:
         "preprocess": lambda out: pipeline.preprocess(file, pipeline.PreprocessConfig("data", out, identity)),
         "append": lambda out: spans.append(file, pipeline.PreprocessConfig("data", out, identity)),
         "span": lambda out: spans.add_span(file, pipeline.PreprocessConfig("data", out, identity), "1"),
+        "ingest": lambda out: ingest(file, IngestConfig((), "root", out)),
         "train": lambda out: trainer.train(file, TrainConfig("examples", out, identity)),
         "tune": lambda out: search.tune(file, search.TuneConfig("examples", out, "kept")),
         "evaluate": lambda out: evaluator.evaluate(file, evaluator.EvaluateConfig("examples", "model", out)),

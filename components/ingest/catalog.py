@@ -1,0 +1,152 @@
+"""Catalog of spans: every version of every span that arrived, with its verdict, in one file.
+
+The file is changed by compare-and-set. It holds the manifests of accepted spans, so that a window is made without
+reading a file of each span.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from headrace.components.ingest.window import Verdict
+from headrace.core import storage
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.kinds import SPANS
+from headrace.core.errors import DataError
+from headrace.core.steps.step import identity
+from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SpanVersion:
+    """A version of a span's data, for one declaration of the Problem.
+
+    Attributes:
+        span: name of the span.
+        data: where the data is.
+        data_version: fingerprint of the data, as it was announced.
+        at: time of the announcement, ISO 8601 in UTC. Of two versions of a span, the one announced later is newer.
+        version: of the data in the ledger.
+        csv: options of reading CSV, as NAME=VALUE.
+        schema: digest of the Problem's schema.
+        measured: fingerprint of the data when it was preprocessed, as headrace measures it; "" before.
+        verdict: whether its rows may be in a window; None before it was judged.
+        judged: fingerprint of the statistics that it was compared with; "" if none.
+        rows_in: rows read.
+        rows_quarantined: of these, rows in quarantine: all of them if the span is.
+        why: the error of a quarantined span.
+        manifest: content of the manifest of an accepted span; None for others.
+    """
+
+    span: str
+    data: str
+    data_version: str
+    at: str
+    version: str
+    csv: tuple[str, ...]
+    schema: str
+    measured: str = ""
+    verdict: Verdict | None = None
+    judged: str = ""
+    rows_in: int = 0
+    rows_quarantined: int = 0
+    why: str = ""
+    manifest: Mapping[str, Any] | None = None
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Identity of its Examples, 16 hexadecimal digits."""
+        facts = {"span": self.span, "data": self.data_version, "csv": list(self.csv), "schema": self.schema}
+        return identity("span", format=_FORMAT, **facts)
+
+    @property
+    def folder(self) -> str:
+        """The folder of its Examples, relative to that of all spans."""
+        return f"{self.span}/{self.key}"
+
+    @property
+    def source(self) -> tuple[str, str, tuple[str, ...]]:
+        """What it has in common with itself for another declaration of the Problem."""
+        return self.span, self.data_version, self.csv
+
+    def examples(self, where: str) -> Manifest:
+        """The manifest of an accepted span.
+
+        Args:
+            where: URI of the catalog, for an error.
+
+        Raises:
+            DataError: the catalog is damaged.
+        """
+        return Manifest.from_json(self.manifest or {}, where)
+
+
+class Catalog:
+    """The catalog in the folder of spans.
+
+    Args:
+        uri: of the folder, on a disk or on gs://.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.folder = uri
+        # No span's name begins with an underscore.
+        self.uri = storage.join(uri, SPANS.state)
+
+    def read(self) -> dict[str, SpanVersion]:
+        """The versions of all spans, by key.
+
+        Raises:
+            DataError: the file is damaged.
+            PlatformError: the disk or the service failed.
+        """
+        found = read_with_token(self.uri)
+        return self._parsed(None if found is None else json_of(found.content, self.uri))
+
+    def put(self, versions: Sequence[SpanVersion]) -> None:
+        """Adds or replaces versions.
+
+        Of a version that is there, the first announcement stays.
+
+        Raises:
+            DataError: the file is damaged.
+            UsageError: it cannot be written.
+            PlatformError: the disk or the service failed; putting them again is safe.
+        """
+
+        def change(content: Any) -> Any:
+            known = self._parsed(content)
+            for version in versions:
+                known[version.key] = version
+            return {"kind": "Spans", "format": _FORMAT, "versions": _plain(known.values())}
+
+        update_json(self.uri, change)
+
+    def _parsed(self, content: Any) -> dict[str, SpanVersion]:
+        if content is None:
+            return {}
+        try:
+            if content["format"] != _FORMAT:
+                raise ValueError(f"format {content['format']}")
+            versions = [SpanVersion(**{**plain, "csv": tuple(plain["csv"])}) for plain in content["versions"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "the catalog of spans is damaged",
+                where=self.uri,
+                expected=f"a catalog of format {_FORMAT}",
+                received=f"{type(error).__name__}: {error}",
+                fix="Restore the file from a backup",
+            ) from error
+        return {version.key: version for version in versions}
+
+
+def _plain(versions: Collection[SpanVersion]) -> list[dict[str, Any]]:
+    names = [field.name for field in fields(SpanVersion)]
+    ordered = sorted(versions, key=lambda version: (version.span, version.at, version.key))
+    # Not dataclasses.asdict, which copies every manifest.
+    return [{**{name: getattr(version, name) for name in names}, "csv": list(version.csv)} for version in ordered]

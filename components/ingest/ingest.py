@@ -1,0 +1,362 @@
+"""Ingest: adds the spans that arrived, and writes the Examples of the window over all spans.
+
+A span's Examples are made once for each version of its data and each declaration of the Problem, below
+ROOT/spans/PROBLEM/SPAN/KEY. They are never changed, so whoever is killed or overtaken does no harm: the next call finds
+what is complete, and makes the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from headrace.components.ingest.catalog import Catalog, SpanVersion
+from headrace.components.ingest.spans import Baseline, SpanMaker
+from headrace.components.ingest.window import Verdict, Window
+from headrace.components.ingest.window_examples import write_window
+from headrace.components.preprocess.output_guard import check_replaceable
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.kinds import EXAMPLES, ROOT, SPANS
+from headrace.core.artifacts.missing import is_there
+from headrace.core.artifacts.set_aside import quarantine_of
+from headrace.core.beam.runners import DirectRunner, RunnerOptions
+from headrace.core.errors import UsageError
+from headrace.core.ledger.inbox import Arrival
+from headrace.core.ledger.state import Outcome
+from headrace.core.problem.file import ProblemFile
+from headrace.core.progress import Progress, silent
+from headrace.core.steps.workspace import spans_uri
+from headrace.core.storage import exists, is_remote, join
+from headrace.core.storage.output_check import check_output
+from headrace.core.text import counted, listed
+
+if TYPE_CHECKING:
+    from apache_beam.runners.runner import PipelineResult
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Options of ingest.
+
+    Args:
+        arrivals: the spans that arrived. Without any, the window is written again, such as after a withdrawal.
+        root: URI of the pipeline root; spans are below it.
+        output: the folder of the window's Examples; an earlier window is replaced.
+        window: which spans the window has.
+        withdrawn: names of spans, or versions of arrivals, that are left out of the window.
+        baseline: statistics that new spans are compared with: a Model such as the champion, Examples, or a
+            statistics.json. "" compares nothing.
+        csv: options of reading CSV, as NAME=VALUE.
+        runner: the Beam runner and its options.
+
+    Raises:
+        UsageError: an arrival has no span or data version, or a span that the window's limit does not fit.
+    """
+
+    arrivals: tuple[Arrival, ...]
+    root: str
+    output: str
+    window: Window = field(default_factory=Window)
+    withdrawn: tuple[str, ...] = ()
+    baseline: str = ""
+    csv: tuple[str, ...] = ()
+    runner: RunnerOptions = field(default_factory=DirectRunner)
+
+    def __post_init__(self) -> None:
+        if not self.root:
+            raise UsageError("the root is empty", expected="a folder, or gs://")
+        for arrival in self.arrivals:
+            for name, what in (("span", "span"), ("data_version", "data version")):
+                if not getattr(arrival, name):
+                    raise UsageError(
+                        f"the arrival has no {what}",
+                        where=arrival.data,
+                        expected="the name of a span, such as 2026-11-20, and a fingerprint of its data",
+                        received='""',
+                    )
+            self.window.check(arrival.span)
+            self.runner.check_places(arrival.data, self.root)
+
+    def check(self, file: ProblemFile) -> None:
+        """Checks, before anything is written, that all outputs may be.
+
+        Raises:
+            UsageError: the output, the root or the folder of spans holds something else, or is an input.
+            PlatformError: the disk or the service failed.
+        """
+        inputs = {f"data of span {arrival.span}": arrival.data for arrival in self.arrivals}
+        inputs |= {"--problem": file.path, "--baseline": self.baseline}
+        folder = spans_uri(self.root, file.problem.name)
+        # These checks list a folder, which in a bucket takes as long as there are spans.
+        if not is_remote(self.root):
+            check_output(self.root, ROOT, option="--root", inputs=inputs)
+        if not exists(join(folder, SPANS.state)):
+            check_output(folder, SPANS, option="--root", inputs=inputs)
+        check_output(self.output, EXAMPLES, inputs={**inputs, "--root": self.root})
+        if is_there("Examples", self.output) and not Manifest.read(self.output).files_in:
+            check_replaceable(self.output)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A span that is quarantined as a whole.
+
+    Attributes:
+        span: its name.
+        version: of its data in the ledger.
+        rows: number of its rows that could be read.
+        why: the error, in words.
+        quarantine: URI of its rows, for `headrace quarantine show`.
+    """
+
+    span: str
+    version: str
+    rows: int
+    why: str
+    quarantine: str
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """Result of ingest.
+
+    Attributes:
+        trainable: whether a window was written, and the arrivals changed it: one of them is in it, or there were none.
+        identity: of the window's Examples; "" if none was written, because no span is left.
+        spans: names of the spans in the window, oldest first.
+        newest: the newest span that has rows; "" if there is none.
+        added: names of the arrived spans that are in the window.
+        others: the outcome of arrivals that differs from that of the run, by version, as `Ledger.end` accepts it.
+        quarantined: spans that were judged by this call and quarantined as a whole.
+        withdrawn: names of known spans that are left out because they are withdrawn.
+        not_compared: columns that the baseline lacks or has in another form: the schema changed.
+        rows_in: rows read, of all spans in the window.
+        rows_out: rows of the window, over all splits.
+        rows_quarantined: rows of these spans that broke a rule.
+        splits: rows by split.
+        newest_test: test rows of the newest span.
+    """
+
+    trainable: bool
+    identity: str
+    spans: tuple[str, ...]
+    newest: str
+    added: tuple[str, ...]
+    others: Mapping[str, Outcome]
+    quarantined: tuple[Quarantined, ...]
+    withdrawn: tuple[str, ...]
+    not_compared: tuple[str, ...]
+    rows_in: int = 0
+    rows_out: int = 0
+    rows_quarantined: int = 0
+    splits: Mapping[str, int] = field(default_factory=dict)
+    newest_test: int = 0
+
+
+def ingest(
+    file: ProblemFile,
+    config: IngestConfig,
+    report: Progress = silent,
+    *,
+    launched: Callable[[PipelineResult], None] | None = None,
+) -> IngestResult:
+    """Adds arrivals to the spans, and writes the Examples of the window.
+
+    Of each span, the version that was announced last counts, of those that are neither quarantined nor withdrawn. Where
+    the Problem's declaration changed, spans of the window are preprocessed again from their data, once.
+
+    Args:
+        file: the Problem file.
+        config: the arrivals and options.
+        report: called with the progress.
+        launched: called with each Beam job when it has started.
+
+    Raises:
+        DataError: a split of the window has no rows or a column no value, or a file of an earlier run is damaged. Bad
+            data of a span is no error.
+        UsageError: a withdrawn span is not known, or a place cannot be read or written.
+        PlatformError: the disk or the service failed; calling again is safe.
+    """
+    problem = file.problem
+    config.check(file)
+    baseline = Baseline.read(config.baseline, problem)
+    if baseline.without:
+        report(f"not compared with the baseline, as it differs there: {listed(baseline.without)}", lasting=True)
+    folder = spans_uri(config.root, problem.name)
+    catalog = Catalog(folder)
+    # It marks the folder before any span is there.
+    catalog.put([])
+    maker = SpanMaker(file, folder, baseline, config.runner, report, launched)
+    book = _Book(catalog, maker, problem.schema_digest)
+    arrived = [book.arrive(arrival, config.csv) for arrival in config.arrivals]
+    withdrawn = book.withdrawn(config.withdrawn)
+    for version in arrived:
+        if version.key in withdrawn:
+            book.keep(version)
+        else:
+            book.judge(version, again=True)
+    chosen = config.window.chosen(
+        {version.span for version in book.current()}, book.candidates(withdrawn), lambda version: book.judge(version)
+    )
+    versions = [book.known[version.key] for _, version in chosen]
+    window = None
+    if versions:
+        window = write_window(problem, folder, versions, config.output, catalog.uri)
+        report(f"window of {counted(len(versions), 'span')}, {counted(window.rows_out, 'Example')}")
+    return _result(folder, book, arrived, withdrawn, versions, window)
+
+
+class _Book:
+    """The versions of spans during one call.
+
+    Attributes:
+        known: by key.
+        judged: keys of the versions that this call judged.
+    """
+
+    def __init__(self, catalog: Catalog, maker: SpanMaker, schema: str) -> None:
+        self.known = catalog.read()
+        self.judged: list[str] = []
+        self._catalog = catalog
+        self._maker = maker
+        self._schema = schema
+
+    @property
+    def not_compared(self) -> tuple[str, ...]:
+        """Columns that are not compared with the baseline."""
+        return self._maker.baseline.without
+
+    def arrive(self, arrival: Arrival, csv: Sequence[str]) -> SpanVersion:
+        """The version of an arrival. One that is known already, and is announced again, is the newest of its span."""
+        new = SpanVersion(
+            span=arrival.span,
+            data=arrival.data,
+            data_version=arrival.data_version,
+            at=arrival.at,
+            version=arrival.version,
+            csv=tuple(csv),
+            schema=self._schema,
+        )
+        known = self.known.get(new.key)
+        if known is not None:
+            new = dataclasses.replace(known, at=max(known.at, new.at), data=new.data)
+            if new != known:
+                self._catalog.put([new])
+        self.known[new.key] = new
+        return new
+
+    def current(self) -> list[SpanVersion]:
+        """Every version under the present declaration of the Problem, also if it is not judged yet."""
+        found: dict[tuple[str, str, tuple[str, ...]], SpanVersion] = {}
+        for version in self.known.values():
+            if version.schema == self._schema:
+                found[version.source] = version
+            elif version.source not in found:
+                new = dataclasses.replace(version, schema=self._schema, verdict=None)
+                found[version.source] = self.known.get(new.key, new)
+        return list(found.values())
+
+    def candidates(self, withdrawn: Mapping[str, str]) -> Callable[[str], list[SpanVersion]]:
+        """A function from the name of a span to its versions, newest first, without withdrawn ones."""
+        announced: dict[object, str] = defaultdict(str)
+        for version in self.known.values():
+            announced[version.source] = max(announced[version.source], version.at)
+        spans: dict[str, list[SpanVersion]] = defaultdict(list)
+        by_age = sorted(self.current(), key=lambda v: (announced[v.source], v.data_version, v.key), reverse=True)
+        for version in by_age:
+            if version.key not in withdrawn:
+                spans[version.span].append(version)
+        return lambda span: spans[span]
+
+    def withdrawn(self, names: Sequence[str]) -> dict[str, str]:
+        """The span of each withdrawn version, by key.
+
+        Raises:
+            UsageError: a name is not known.
+        """
+        found: dict[str, str] = {}
+        for name in names:
+            named = [v for v in self.current() if name == v.span or name in self._versions(v)]
+            if not named:
+                raise UsageError(
+                    "the withdrawn span is not known",
+                    where=self._catalog.uri,
+                    expected="the name of a span, or the version of an arrival",
+                    received=name,
+                )
+            found.update((version.key, version.span) for version in named)
+        return found
+
+    def _versions(self, version: SpanVersion) -> set[str]:
+        return {known.version for known in self.known.values() if known.source == version.source}
+
+    def keep(self, version: SpanVersion) -> None:
+        """Stores a version without a verdict. It is judged if it is not withdrawn any more."""
+        self._catalog.put([version])
+
+    def judge(self, version: SpanVersion, *, again: bool = False) -> Verdict:
+        """The verdict on a version, which is made if there is none.
+
+        Args:
+            version: of a span.
+            again: whether the verdict is made again if it may be another now: with another baseline, or where the data
+                could not be used. Examples that are gone are then made again.
+        """
+        version = self.known.get(version.key, version)
+        if version.verdict is None or (again and self._may_change(version)):
+            version = self._maker.judged(version)
+            # Others may have added spans since; this call's window has those that it read.
+            self._catalog.put([version])
+            self.known[version.key] = version
+            self.judged.append(version.key)
+        assert version.verdict is not None
+        return version.verdict
+
+    def _may_change(self, version: SpanVersion) -> bool:
+        if version.verdict == "quarantined" or version.judged != self._maker.baseline.version:
+            return True
+        return version.verdict == "accepted" and not is_there("Examples", join(self._catalog.folder, version.folder))
+
+
+def _result(
+    folder: str,
+    book: _Book,
+    arrived: Sequence[SpanVersion],
+    withdrawn: Mapping[str, str],
+    versions: Sequence[SpanVersion],
+    window: Manifest | None,
+) -> IngestResult:
+    inside = {version.key for version in versions}
+    added = sorted({version.span for version in arrived if version.key in inside})
+    others: dict[str, Outcome] = {}
+    for version in arrived:
+        if version.key in withdrawn:
+            others[version.version] = "withdrawn"
+        elif book.known[version.key].verdict == "quarantined":
+            others[version.version] = "quarantined"
+    told = {**dict.fromkeys(version.key for version in arrived), **dict.fromkeys(book.judged)}
+    bad = [book.known[key] for key in told if book.known[key].verdict == "quarantined" and key not in withdrawn]
+    counts: dict[str, Any] = {}
+    newest = None
+    if window is not None:
+        newest = window.newest
+        counts = {name: getattr(window, name) for name in ("rows_in", "rows_out", "rows_quarantined")}
+        counts["splits"] = {name: split.rows for name, split in window.splits.items()}
+    return IngestResult(
+        trainable=window is not None and (bool(added) or not arrived),
+        identity="" if window is None else window.identity,
+        spans=tuple(version.span for version in versions),
+        newest="" if newest is None else newest.span,
+        added=tuple(added),
+        others=others,
+        quarantined=tuple(
+            Quarantined(v.span, v.version, v.rows_in, v.why, quarantine_of(join(folder, v.folder))) for v in bad
+        ),
+        withdrawn=tuple(sorted(set(withdrawn.values()))),
+        not_compared=book.not_compared,
+        newest_test=0 if newest is None else newest.test.rows,
+        **counts,
+    )

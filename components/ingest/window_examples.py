@@ -1,0 +1,69 @@
+"""Examples of a window: a manifest of shards that stay in the folder of spans, with merged statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from headrace.components.ingest.catalog import SpanVersion
+from headrace.components.ingest.merged import Leaf, merged_statistics
+from headrace.components.preprocess.append.merge import combined
+from headrace.components.preprocess.append_index import STATISTICS
+from headrace.components.preprocess.complete import check_splits
+from headrace.core import storage
+from headrace.core.artifacts.examples import Manifest, Newest, Schema, Split
+from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.problem import Problem
+from headrace.core.steps.step import identity
+from headrace.core.storage.output import publishing
+
+
+def write_window(problem: Problem, folder: str, versions: Sequence[SpanVersion], output: str, catalog: str) -> Manifest:
+    """Writes the Examples of a window, atomically.
+
+    The same spans give the same bytes. No shard is read or copied.
+
+    Args:
+        problem: of the spans.
+        folder: URI of the folder of all spans.
+        versions: the spans of the window, oldest first: one or more, all accepted.
+        output: where the Examples are written.
+        catalog: URI of the catalog, for an error.
+
+    Raises:
+        DataError: a split of the window has no rows, or a column no value; or a file of a span is damaged.
+        UsageError: the output cannot be written, or holds something else.
+        PlatformError: the disk or the service failed.
+    """
+    place = folder if storage.is_remote(folder) else str(storage.resolve(folder))
+    manifests = [version.examples(catalog) for version in versions]
+    merged = combined(
+        problem,
+        [(version.span, version.folder, manifest) for version, manifest in zip(versions, manifests, strict=True)],
+        identity=identity("window", spans=[[v.span, v.key] for v in versions], problem=problem.schema_digest),
+    )
+    leaves = [
+        Leaf(version.span, version.key, storage.join(place, version.folder), manifest)
+        for version, manifest in zip(versions, manifests, strict=True)
+        if any(sketch.file == STATISTICS for sketch in manifest.sketches)
+    ]
+    measured = merged_statistics(place, leaves)
+    statistics = None if measured is None else measured.to_json(problem.quantile_buckets)
+    check_splits(problem, output, merged.splits, statistics)
+    # Each span has boundaries of its own where they are fractions in time.
+    merged = dataclasses.replace(merged, files_in=place, newest=_newest(versions, merged))
+    with publishing(output, EXAMPLES) as temporary:
+        storage.write_json(str(temporary / "schema.json"), Schema.of(problem).to_json())
+        storage.write_json(str(temporary / "statistics.json"), statistics)
+        merged.write(str(temporary))
+    return merged
+
+
+def _newest(versions: Sequence[SpanVersion], window: Manifest) -> Newest | None:
+    rows = {span.span: span.rows_out for span in window.spans}
+    for version in reversed(versions):
+        if rows[version.span]:
+            test = window.splits["test"].shards
+            shards = tuple(shard for shard in test if shard.file.startswith(f"{version.folder}/"))
+            return Newest(version.span, Split(sum(shard.rows for shard in shards), shards))
+    return None

@@ -14,6 +14,7 @@ from headrace.core.exports import export
 if TYPE_CHECKING:
     from headrace.components.deploy.local.component import deploy
     from headrace.components.evaluate.component import evaluate
+    from headrace.components.monitor.component import monitor
     from headrace.components.preprocess.component import preprocess
     from headrace.components.registry.folder.component import register
     from headrace.components.score.component import check, publish, score
@@ -25,6 +26,7 @@ __all__ = [
     "check",
     "deploy",
     "evaluate",
+    "monitor",
     "preprocess",
     "publish",
     "register",
@@ -40,6 +42,7 @@ export(
         "check": "headrace.components.score.component:check",
         "deploy": "headrace.components.deploy.local.component:deploy",
         "evaluate": "headrace.components.evaluate.component:evaluate",
+        "monitor": "headrace.components.monitor.component:monitor",
         "preprocess": "headrace.components.preprocess.component:preprocess",
         "publish": "headrace.components.score.component:publish",
         "register": "headrace.components.registry.folder.component:register",

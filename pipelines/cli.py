@@ -39,6 +39,7 @@ COMMANDS = {
     "score": ("headrace.pipelines.commands.score:score", "One step: predictions for many rows."),
     "deploy": ("headrace.pipelines.commands.step:deploy", "One step: put a Model behind an endpoint on this machine."),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
+    "monitor": ("headrace.pipelines.commands.monitor:monitor", "Measure requests: skew, drift, late labels and age."),
     "endpoint": ("headrace.pipelines.commands.endpoint:endpoint", "Show an endpoint, roll it back, or stop it."),
     "registry": (
         "headrace.pipelines.commands.registry:registry",

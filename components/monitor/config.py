@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from headrace.core.artifacts.kinds import MONITORING
 from headrace.core.checks import check_count, is_finite
@@ -29,6 +30,21 @@ def period(text: str, where: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
+def seconds_of(text: str, where: str) -> float:
+    """A time in ISO 8601, without an offset in UTC, in seconds since 1970.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            "the time is not valid", where=where, expected="ISO 8601: 2026-03-01T12:00:00Z", received=repr(text)
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
 @dataclass(frozen=True)
 class MonitorConfig:
     """Inputs, output and options of a measurement.
@@ -40,6 +56,7 @@ class MonitorConfig:
         output: URI of the Monitoring, a folder; an existing one is replaced.
         now: time of the measurement, in seconds since 1970.
         identity: cache key of the Monitoring.
+        data_version: fingerprint of the data; alarms of rows without times are told apart by it.
         labels: table of keys and labels, which may come late; "" without.
         evaluation: URI of the model's Evaluation, whose metric is compared; "" without.
         time: column of the time of a row: a time, or seconds since 1970; "" for "time" of a request log, and without
@@ -61,6 +78,7 @@ class MonitorConfig:
     output: str
     now: float
     identity: str = ""
+    data_version: str = ""
     labels: str = ""
     evaluation: str = ""
     time: str = ""

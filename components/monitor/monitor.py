@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,11 @@ from headrace.core.errors import DataError
 from headrace.core.problem import Monitor, Problem
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
+from headrace.core.sources.open import data_version, list_paths
 from headrace.core.statistics.binned import to_json
 from headrace.core.statistics.sampling_error import SIGNIFICANCE
+from headrace.core.steps.identity import release
+from headrace.core.steps.step import identity
 from headrace.core.storage.output import check_writable, publishing
 
 # Renders the page of a Monitoring from the content of monitoring.json and its alarms.
@@ -54,7 +57,11 @@ class MonitorResult:
 
 
 def monitor(
-    problem_file: ProblemFile, config: MonitorConfig, report: Progress = silent, render: Render | None = None
+    problem_file: ProblemFile,
+    config: MonitorConfig,
+    report: Progress = silent,
+    render: Render | None = None,
+    reference: Reference | None = None,
 ) -> MonitorResult:
     """Measures rows, writes monitoring.json and alarms.jsonl, and returns the alarms, which are no error.
 
@@ -63,6 +70,7 @@ def monitor(
         config: inputs, output and options.
         report: called with the progress.
         render: renders monitoring.html; None for no page.
+        reference: that of the configuration, if it was opened before.
 
     Raises:
         DataError: the rows, the reference or the labels are damaged, or do not fit the Problem.
@@ -73,7 +81,7 @@ def monitor(
     check_writable(config.output)
     problem = problem_file.problem
     thresholds = problem.monitor or Monitor()
-    reference = open_reference(problem, config.reference, config.csv)
+    reference = reference or open_reference(problem, config.reference, config.csv)
     rows = MonitoredRows.open(problem, config.data, config.csv, time=config.time, prediction=config.prediction)
     for name in rows.absent:
         report(f'warning: the data has no column "{name}", which is not monitored', lasting=True)
@@ -99,7 +107,7 @@ def monitor(
         measured = performance.by_window(joined, config.window)
     maker = Alarms(problem.name, reference.digest, utc(config.now))
     spans = {number: _span(number, config.window) if timed else None for number in {*windows.counts, *measured}}
-    about = config.identity
+    about = config.data_version
     found: list[Alarm] = []
     judged = Judged(metric_of(problem), performance.evaluated_metric(config.evaluation, metric_of(problem)))
     for number, span in sorted(spans.items()):
@@ -138,6 +146,43 @@ def monitor(
         storage.write_json(str(folder / MONITORING.manifest), document)
     report(f"{len(found):,} alarms")
     return MonitorResult(document["rows"], len(windows.counts), tuple(found), rows.absent, counts)
+
+
+def identified(
+    problem_file: ProblemFile, config: MonitorConfig, csv: Sequence[str] = ()
+) -> tuple[MonitorConfig, Reference]:
+    """The configuration with the version of the data and its identity, and its reference.
+
+    Args:
+        problem_file: the user's loaded Problem file.
+        config: inputs, output and options.
+        csv: options of reading CSV, as NAME=VALUE.
+
+    Raises:
+        DataError: there are no files, or none of a supported format.
+        UsageError: an input does not exist, or access is denied.
+        PlatformError: the service failed.
+    """
+    problem = problem_file.problem
+    reference = open_reference(problem, config.reference, config.csv)
+    version = data_version(list_paths(config.data), config.csv)
+    options = {
+        name: getattr(config, name)
+        for name in ("time", "label_time", "prediction", "window", "label_wait", "joined_rows", "trained", "now")
+    }
+    name = identity(
+        "monitor",
+        problem=problem.evaluation_digest,
+        thresholds=dataclasses.asdict(problem.monitor or Monitor()),
+        reference=reference.digest,
+        data=version,
+        labels=data_version(list_paths(config.labels), config.csv) if config.labels else "",
+        evaluated=performance.evaluated_metric(config.evaluation, metric_of(problem)),
+        csv=list(csv),
+        release=release(),
+        **options,
+    )
+    return dataclasses.replace(config, identity=name, data_version=version), reference
 
 
 def _outputs(problem: Problem, reference: Reference, rows: MonitoredRows) -> dict[str, MonitoredColumn]:

@@ -16,6 +16,7 @@ Role = Literal[
     "tune",
     "best",
     "evaluate",
+    "monitor",
     "register",
     "deploy",
     "summarize",
@@ -45,6 +46,7 @@ _IMAGE_OF: dict[Role, str] = {
     "resolve": "beam",
     "prepare": "beam",
     "score": "beam",
+    "monitor": "beam",
     # Both verify files by their checksums.
     "check": "beam",
     "publish": "beam",

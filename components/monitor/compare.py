@@ -72,7 +72,8 @@ def compare(
     if counts.count and known:
         distances["skew"] = _skew(column, counts)
     if counts.count and before is not None and before.count:
-        distances["drift"] = counts_divergence(_cells(column, counts.cells), _cells(column, before.cells))
+        cells = _cells(column, counts.cells), _cells(column, before.cells)
+        distances["drift"] = counts_divergence(*cells, ordered=isinstance(column, NumberColumn))
     if rows:
         if known or column.missing:
             distances["missing"] = increase(counts.missing, rows, column.missing, known + column.missing)
@@ -92,7 +93,8 @@ def _reference_rows(column: MonitoredColumn) -> int:
 def _skew(column: MonitoredColumn, counts: ColumnCounts) -> Distance:
     if isinstance(column, NumberColumn) and isinstance(counts, NumberCounts):
         return number_divergence(counts, column.bins)
-    return counts_divergence(_cells(column, counts.cells), _cells(column, column.rows))  # type: ignore[union-attr]
+    rows = column.rows  # type: ignore[union-attr]
+    return counts_divergence(_cells(column, counts.cells), _cells(column, rows), ordered=False)
 
 
 def _cells(column: MonitoredColumn, cells: Counts) -> Counts:

@@ -221,10 +221,15 @@ def number_difference(counts: NumberCounts, bins: Bins) -> Distance:
     return greatest_difference(_function(counts.cells), bins.nearest(counts.cells), counts.count, bins.rows)
 
 
-def counts_divergence(first: Counts, second: Counts) -> Distance:
-    """The divergence of two columns counted in the same cells; both must have values."""
+def counts_divergence(first: Counts, second: Counts, *, ordered: bool) -> Distance:
+    """The divergence of two columns counted in the same cells; both must have values.
+
+    Args:
+        first, second: [cells] rows.
+        ordered: whether the cells are of numbers.
+    """
     rows = int(first.sum()), int(second.sum())
-    return divergence(first / rows[0], second / rows[1], *rows)
+    return divergence(first / rows[0], second / rows[1], *rows, ordered=ordered)
 
 
 def quantiles_of(counts: NumberCounts, bins: Bins, fractions: Sequence[float]) -> list[float]:

@@ -122,6 +122,29 @@ def test_chance_is_no_drift_in_200_trials(shape: str, reference: Any) -> None:
     assert float(np.mean([each.value for each in found])) < 0.004
 
 
+def test_categories_by_chance_are_no_drift_in_200_trials() -> None:
+    random = np.random.default_rng(11)
+    p = 1 / np.arange(1, 501)
+    p /= p.sum()
+    before = random.multinomial(20_000, p)
+    found = [
+        binned.counts_divergence(random.multinomial(int(random.integers(50, 3000)), p), before, ordered=False)
+        for _ in range(200)
+    ]
+    assert sum(each.above(0.0) for each in found) <= 2
+    assert float(np.mean([each.value for each in found])) < 0.006
+    # The most frequent one takes the place of the others.
+    other = random.multinomial(1000, np.concatenate([[0.9], np.full(499, 0.1 / 499)]))
+    assert binned.counts_divergence(other, before, ordered=False).above(0.2)
+
+
+def test_few_rows_are_compared_in_few_cells() -> None:
+    bins = of_sketch(NORMAL)
+    assert binned.number_divergence(counted(bins, np.full(30, 90.0)), bins).above(0.15)
+    assert binned.number_divergence(counted(bins, np.full(60, 50.0)), bins).above(0.3)
+    assert binned.number_divergence(counted(bins, [50.0]), bins).value == 0.0
+
+
 @pytest.mark.parametrize("reference", [of_statistics, of_sketch])
 def test_a_shift_is_found_with_the_size_that_it_has(reference: Any) -> None:
     random = np.random.default_rng(5)
@@ -148,8 +171,8 @@ def test_the_difference_of_numbers_is_below_that_of_scipy_by_a_cell_at_most() ->
 def test_windows_in_the_same_cells_are_compared_with_each_other() -> None:
     bins, random = of_sketch(NORMAL), np.random.default_rng(8)
     first, same, shifted = (counted(bins, random.normal(mean, 10, 5000)) for mean in (50, 50, 58))
-    assert not binned.counts_divergence(first.cells, same.cells).above(0.0)
-    assert binned.counts_divergence(first.cells, shifted.cells).above(0.05)
+    assert not binned.counts_divergence(first.cells, same.cells, ordered=True).above(0.0)
+    assert binned.counts_divergence(first.cells, shifted.cells, ordered=True).above(0.05)
 
 
 def test_earlier_counts_are_a_reference() -> None:

@@ -38,13 +38,26 @@ def test_equal_samples_are_not_apart_and_disjoint_ones_are_one_bit_apart() -> No
     assert divergence(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1e6, 1e6).measured == 1.0
 
 
-def test_cells_that_are_expected_to_hold_fewer_than_five_are_one() -> None:
-    rare = np.full(200, 0.1 / 200)
-    p = np.concatenate([[0.9], rare])
-    shuffled = np.concatenate([[0.9], np.where(np.arange(200) % 2, 0.001, 0.0)])
-    # Of 1000 values a rare cell is expected to hold half of one: which of them do is chance.
-    assert divergence(shuffled, p, 1000, math.inf).measured == 0.0
-    assert divergence(shuffled, p, 100_000, math.inf).significant
+def test_cells_are_put_together_until_ten_values_are_expected() -> None:
+    p = np.full(20, 0.05)
+    # Of 60 values a cell is expected to hold three: four of them are one.
+    shuffled = np.where(np.arange(20) % 2, 0.1, 0.0)
+    assert divergence(shuffled, p, 60, math.inf).measured == pytest.approx(0.0, abs=1e-12)
+    assert divergence(shuffled, p, 60, math.inf).expected == pytest.approx(4 / 60 / (8 * math.log(2)))
+    assert divergence(shuffled, p, 3000, math.inf).significant
+    halves = np.repeat([0.1, 0.0], 10)
+    assert divergence(halves, p, 60, math.inf).measured == pytest.approx(
+        jensenshannon([0.4, 0.4, 0.2, 0, 0], [0.2] * 5, 2) ** 2
+    )
+    # The last ones, of which fewer are expected, belong to those before.
+    assert divergence(shuffled, p, 30, math.inf).expected == pytest.approx(1 / 30 / (8 * math.log(2)))
+
+
+def test_rare_categories_are_put_together() -> None:
+    p = np.array([0.001, 0.5, 0.001, 0.498])
+    q = np.array([0.002, 0.5, 0.0, 0.498])
+    assert divergence(q, p, 1000, math.inf, ordered=False).measured == 0.0
+    assert divergence(q, p, 100_000, math.inf, ordered=False).measured > 0.0
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 5, 20, 41, 1000])

@@ -187,4 +187,5 @@ def _pooled(
             group, held = group + 1, 0.0
     # The last ones, which are too few, belong to the group before.
     last = np.minimum(groups, max(group - 1, 0))
-    return np.bincount(last, weights=first), np.bincount(last, weights=second)
+    p, q = (np.bincount(last, weights=each).astype(np.float64) for each in (first, second))
+    return p, q

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -124,10 +125,10 @@ def by_window(joined: Joined, seconds: int) -> dict[int, WindowMetrics]:
     """The metrics of each window of predictions with a label, by its number since 1970."""
     windows = joined.times // (seconds * _MICROSECONDS)
     numbers, first = np.unique(windows, return_index=True)
-    ends = [*first[1:].tolist(), len(windows)]
+    bounds = itertools.pairwise([*first.tolist(), len(windows)])
     return {
         number: measure_rows(subset(joined.outcomes, slice(begin, end)))
-        for number, begin, end in zip(numbers.tolist(), first.tolist(), ends, strict=True)
+        for number, (begin, end) in zip(numbers.tolist(), bounds, strict=True)
     }
 
 

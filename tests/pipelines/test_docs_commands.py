@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/batch_scoring.md",
     "docs/on_call.md",
     "docs/registry.md",
+    "docs/monitoring.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
 )
@@ -57,6 +58,7 @@ def test_there_are_commands() -> None:
         "schedule",
         "runs",
         "compare",
+        "monitor",
         "train",
         "evaluate",
         "score",

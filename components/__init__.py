@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headrace.components.deploy.local.component import deploy
     from headrace.components.evaluate.component import evaluate
     from headrace.components.ingest.component import ingest
+    from headrace.components.monitor.component import monitor
     from headrace.components.preprocess.component import preprocess
     from headrace.components.registry.folder.component import register
     from headrace.components.rollback.component import rollback
@@ -28,6 +29,7 @@ __all__ = [
     "deploy",
     "evaluate",
     "ingest",
+    "monitor",
     "preprocess",
     "publish",
     "register",
@@ -45,6 +47,7 @@ export(
         "deploy": "headrace.components.deploy.local.component:deploy",
         "evaluate": "headrace.components.evaluate.component:evaluate",
         "ingest": "headrace.components.ingest.component:ingest",
+        "monitor": "headrace.components.monitor.component:monitor",
         "preprocess": "headrace.components.preprocess.component:preprocess",
         "publish": "headrace.components.score.component:publish",
         "register": "headrace.components.registry.folder.component:register",

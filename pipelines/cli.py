@@ -43,6 +43,7 @@ COMMANDS = {
         "One step: put a Model behind an endpoint on this machine.",
     ),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
+    "monitor": ("headrace.pipelines.commands.monitor:monitor", "Measure requests: skew, drift, late labels and age."),
     "requests": (
         "headrace.pipelines.commands.requests:requests",
         "Show a server's request log, or convert it to Parquet.",

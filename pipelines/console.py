@@ -143,6 +143,8 @@ def headline(record: dict[str, Any]) -> str:
             return f"{ended} trials, the best is {result['trial']}, eval loss {result['eval_loss']:.4g}"
         case "evaluate":
             return f"{'blessed' if result['blessed'] else 'refused'}, on {counted(result['rows'], 'test row')}"
+        case "monitor":
+            return f"{counted(result['rows'], 'row')}, {counted(result['alarms'], 'alarm')}"
         case "champion":
             return f"version {result['version']}"
         case "score":

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.core import storage
-from headrace.core.artifacts.examples import Manifest, Shard, Sketch
+from headrace.core.artifacts.examples import STATISTICS_SKETCH, Manifest, Shard, Sketch
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.numbering import content_fingerprint
@@ -29,7 +29,7 @@ from headrace.core.statistics.weighted import WeightedLabel
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
 
-STATISTICS, KEYS, ROWS = "sketches/statistics.arrow", "sketches/keys.u64", "sketches/rows.u64"
+STATISTICS, KEYS, ROWS = STATISTICS_SKETCH, "sketches/keys.u64", "sketches/rows.u64"
 _FINGERPRINT = np.dtype("<u8")
 
 

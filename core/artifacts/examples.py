@@ -16,6 +16,8 @@ from headrace.core.errors import DataError
 from headrace.core.problem import Numeric, Problem
 
 FORMAT = 1
+# The train split's statistics as sketches that merge.
+STATISTICS_SKETCH = "sketches/statistics.arrow"
 SPLITS = ("train", "eval", "test")
 # Left out of manifest.json if empty.
 _OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries", "files_in", "newest")

@@ -14,6 +14,7 @@ EXAMPLES = Artifact(
 )
 MODEL = Artifact("Model", "a Model", "training.json", frozenset())
 EVALUATION = Artifact("Evaluation", "an Evaluation", "evaluation.json", frozenset())
+MONITORING = Artifact("Monitoring", "a Monitoring", "monitoring.json", frozenset({"alarms.jsonl", "monitoring.html"}))
 PREDICTIONS = Artifact("Predictions", "Predictions", "manifest.json", frozenset({"quarantine"}))
 QUARANTINE = Artifact("Quarantine", "a quarantine", "manifest.json", frozenset({"quarantine"}))
 
@@ -22,8 +23,11 @@ ENDPOINT = StateFolder(
     "an endpoint", "endpoint.json", frozenset({"versions", "servers", "router", "server.log", "server.log.1"})
 )
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
-_ALL = (EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, REGISTRY.state, ENDPOINT.state, PUBLISHED.state)
 SPANS = StateFolder("spans", "_spans.json", frozenset())
+_ALL = (
+    *(EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, MONITORING.manifest),
+    *(REGISTRY.state, ENDPOINT.state, PUBLISHED.state),
+)
 ROOT = OpenFolder("a root", frozenset({*_ALL, "saved_model.pb"}))
 
 SPEC_HEADER = b"# Compiled by headrace.\n"

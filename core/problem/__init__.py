@@ -3,6 +3,7 @@
 from headrace.core.problem.declaration import Problem
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric
 from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
+from headrace.core.problem.monitor import Monitor
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import ModelKind, Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
@@ -17,6 +18,7 @@ __all__ = [
     "Feature",
     "Gate",
     "ModelKind",
+    "Monitor",
     "Numeric",
     "Problem",
     "Range",

@@ -9,6 +9,7 @@ from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric, check_cross
 from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
+from headrace.core.problem.monitor import Monitor
 from headrace.core.problem.tuning import Tuning
 
 
@@ -160,6 +161,23 @@ def check_drift(drift: Drift | None, columns: Sequence[Numeric | Categorical]) -
                 where="Problem.drift",
                 expected=f'{{"{name}": Drift(jensen_shannon=...)}}',
                 received=f"l_infinity={own.l_infinity}",
+            )
+
+
+def check_monitor(monitor: Monitor | None, columns: Sequence[Numeric | Categorical]) -> None:
+    """Raises ProblemError for thresholds of a column that is not among `columns`."""
+    if monitor is None:
+        return
+    if not isinstance(monitor, Monitor):
+        raise ProblemError("monitor is wrong", where="Problem", expected="a Monitor", received=repr(monitor))
+    names = [column.name for column in columns]
+    for name in monitor.columns:
+        if name not in names:
+            raise ProblemError(
+                f'there is no feature "{name}" to monitor',
+                where="Problem.monitor",
+                expected=f"names among {', '.join(names)}",
+                received=f'"{name}"',
             )
 
 

@@ -18,6 +18,7 @@ from headrace.core.problem import checks, digests
 from headrace.core.problem.derivation import Derivation
 from headrace.core.problem.features import COLUMN_NAME, Categorical, Crossed, Feature, Numeric
 from headrace.core.problem.gate import METRICS, Costs, Drift, Gate, Task
+from headrace.core.problem.monitor import Monitor
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
@@ -32,6 +33,7 @@ __all__ = [
     "Drift",
     "Feature",
     "Gate",
+    "Monitor",
     "Numeric",
     "Problem",
     "Range",
@@ -79,6 +81,7 @@ class Problem:
         prepared_by: digest of the code of that function, set when the Problem file is loaded.
         threshold: in (0, 1): a binary model predicts the second class at this probability or above.
         costs: costs of the two errors of a binary model, for evaluation's table of thresholds.
+        monitor: thresholds of `headrace monitor`; None for those of `Monitor()`.
         no_rows: for data without rows: "skip" ends a run with exit status 0 and no output; "refuse" is an error.
 
     Raises:
@@ -105,6 +108,7 @@ class Problem:
     prepared_by: str = ""
     threshold: float = 0.5
     costs: Costs | None = None
+    monitor: Monitor | None = None
     no_rows: NoRows = "skip"
 
     def __post_init__(self) -> None:
@@ -120,6 +124,7 @@ class Problem:
         checks.check_gate(self.gate, self.task, self.columns)
         checks.check_decision(self.threshold, self.costs, self.task)
         checks.check_drift(self.drift, (*self.columns, self.label))
+        checks.check_monitor(self.monitor, self.columns)
         self.splits.check_column(self.label.name, self.derive)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
@@ -260,6 +265,9 @@ class Problem:
                 column.pop("exponent", None)
         plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
+        if self.monitor is None:
+            # A Model's problem.json is as it was before there was monitoring.
+            del plain["monitor"]
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 
@@ -281,4 +289,4 @@ class Problem:
     @property
     def trained(self) -> Problem:
         """The Problem for the user's training code: without the fields that `training_digest` does not cover."""
-        return dataclasses.replace(self, gate=None, costs=None, tuning=None, no_rows="skip")
+        return dataclasses.replace(self, gate=None, costs=None, monitor=None, tuning=None, no_rows="skip")

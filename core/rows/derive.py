@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -33,15 +34,30 @@ def with_derived(problem: Problem, rows: Rows) -> Rows:
     if not derivation.features and all(expression is None for expression, _ in targets.values()):
         return rows
     columns = {name: batch.column(name) for name in batch.schema.names}
-    present = {name: blank(column, problem.missing) for name, column in columns.items()}
-    if derivation.features:
-        read = {column.name: _values(column, present[column.name], single=True) for column in problem.derivation.served}
-        columns |= derive(derivation.features, read, batch.num_rows)
+    table = dict(columns)
+    columns |= derived_features(problem, table, batch.num_rows)
     for name, (expression, inputs) in targets.items():
         if expression is not None:
+            present = {column.name: blank(table[column.name], problem.missing) for column in inputs}
             read = {column.name: _values(column, present[column.name], single=False) for column in inputs}
             columns |= derive({name: expression}, read, batch.num_rows)
     return dataclasses.replace(rows, batch=pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)))
+
+
+def derived_features(problem: Problem, columns: Mapping[str, pa.Array], rows: int) -> dict[str, pa.Array]:
+    """The derived features of rows, by name, as `with_derived` adds them.
+
+    Args:
+        problem: declares the columns.
+        columns: [rows] those of `problem.derivation.served`, by name, as the table has them.
+        rows: how many.
+    """
+    derivation = problem.derivation
+    if not derivation.features:
+        return {}
+    present = {column.name: blank(columns[column.name], problem.missing) for column in derivation.served}
+    read = {column.name: _values(column, present[column.name], single=True) for column in derivation.served}
+    return derive(derivation.features, read, rows)
 
 
 def _values(declared: Numeric | Categorical, column: pa.Array, *, single: bool) -> pa.Array:

@@ -32,7 +32,7 @@ def jensen_shannon(first: Mapping[str, Any], second: Mapping[str, Any]) -> float
     """
     p, q = _fractions(first, second)
     middle = (p + q) / 2
-    divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+    divergence = (relative_entropy(p, middle) + relative_entropy(q, middle)) / 2
     return float(min(max(divergence, 0.0), 1.0))
 
 
@@ -52,7 +52,7 @@ def l_infinity(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
     return float(np.abs(p - q).max())
 
 
-def _relative_entropy(p: Floats, q: Floats) -> float:
+def relative_entropy(p: Floats, q: Floats) -> float:
     """KL(p || q) in bits; q is positive wherever p is."""
     some = p > 0
     return float((p[some] * np.log2(p[some] / q[some])).sum())

@@ -16,6 +16,7 @@ Role = Literal[
     "tune",
     "best",
     "evaluate",
+    "monitor",
     "register",
     "deploy",
     "rollback",
@@ -46,6 +47,7 @@ _IMAGE_OF: dict[Role, str] = {
     "resolve": "beam",
     "prepare": "beam",
     "score": "beam",
+    "monitor": "beam",
     # Both verify files by their checksums.
     "check": "beam",
     "publish": "beam",

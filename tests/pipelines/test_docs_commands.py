@@ -27,6 +27,7 @@ DOCUMENTS = (
     "docs/endpoints.md",
     "docs/on_call.md",
     "docs/registry.md",
+    "docs/monitoring.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
 )
@@ -60,6 +61,7 @@ def test_there_are_commands() -> None:
         "schedule",
         "runs",
         "compare",
+        "monitor",
         "train",
         "evaluate",
         "score",

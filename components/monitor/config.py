@@ -1,0 +1,118 @@
+"""Monitoring options: inputs, output and windows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from headrace.core.artifacts.kinds import MONITORING
+from headrace.core.checks import check_count, is_finite
+from headrace.core.errors import UsageError
+from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
+from headrace.core.storage.output_check import check_output
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PERIOD = re.compile(r"([1-9][0-9]{0,5})([mhdw])\Z")
+
+
+def period(text: str, where: str) -> int:
+    """A period such as "6h" or "1d" in seconds; d is 24 hours.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    found = _PERIOD.match(text)
+    if not found:
+        raise UsageError(
+            "the period is not valid", where=where, expected="a number and m, h, d or w: 6h", received=repr(text)
+        )
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def seconds_of(text: str, where: str) -> float:
+    """A time in ISO 8601, without an offset in UTC, in seconds since 1970.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            "the time is not valid", where=where, expected="ISO 8601: 2026-03-01T12:00:00Z", received=repr(text)
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+@dataclass(frozen=True)
+class MonitorConfig:
+    """Inputs, output and options of a measurement.
+
+    Args:
+        reference: URI that the rows are compared with: Examples, a Model, an endpoint's folder, a statistics.json, an
+            earlier Monitoring, or rows.
+        data: rows to measure: a request log, or a table of features, predictions and times.
+        output: URI of the Monitoring, a folder; an existing one is replaced.
+        now: time of the measurement, in seconds since 1970.
+        identity: cache key of the Monitoring.
+        data_version: fingerprint of the data; alarms of rows without times are told apart by it.
+        labels: table of keys and labels, which may come late; "" without.
+        evaluation: URI of the model's Evaluation, whose metric is compared; "" without.
+        time: column of the time of a row: a time, or seconds since 1970; "" for "time" of a request log, and without
+            windows for other tables.
+        label_time: column of the time when a label came, in the table of labels; "" without.
+        prediction: column of the prediction.
+        window: length of a window, in seconds; windows begin at multiples of it since 1970.
+        label_wait: how long a label is waited for, in seconds.
+        joined_rows: maximum predictions that are held to be joined with labels; of more, a sample by key.
+        trained: time when the model was trained or registered, in seconds since 1970; None if unknown.
+        csv: dialect of CSV files.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
+
+    reference: str
+    data: str
+    output: str
+    now: float
+    identity: str = ""
+    data_version: str = ""
+    labels: str = ""
+    evaluation: str = ""
+    time: str = ""
+    label_time: str = ""
+    prediction: str = "prediction"
+    window: int = _SECONDS["d"]
+    label_wait: int = 30 * _SECONDS["d"]
+    joined_rows: int = 1_000_000
+    trained: float | None = None
+    csv: CsvDialect = RFC_4180
+
+    def __post_init__(self) -> None:
+        for name in ("reference", "data", "output", "prediction"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} is empty", where="monitor", expected="a path or a column")
+        check_count(self.window, "window", minimum=60, where="monitor")
+        check_count(self.label_wait, "label_wait", where="monitor")
+        check_count(self.joined_rows, "joined_rows", minimum=2, where="monitor")
+        for name in ("now", "trained"):
+            value = getattr(self, name)
+            if not (is_finite(value) or (name == "trained" and value is None)):
+                raise UsageError(f"{name} is not a time", where="monitor", expected="seconds", received=repr(value))
+
+    def check_output(self, problem: str = "") -> None:
+        """Checks that `output` is unused or holds a Monitoring, and holds no input.
+
+        Raises:
+            UsageError: it holds something else, or an input.
+        """
+        read = {
+            "--problem": problem,
+            "--reference": self.reference,
+            "--data": self.data,
+            "--labels": self.labels,
+            "--evaluation": self.evaluation,
+        }
+        check_output(self.output, MONITORING, inputs=read)

@@ -1,0 +1,228 @@
+"""Monitored rows: the columns of a request log or of a plain table, by their names in the Problem, in batches.
+
+A request log holds the columns and the predictions of a row in structs `columns` and `predictions`, beside `time` and
+`version`; in a table they are columns of their own. A file that lacks a column has no values of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.core.errors import DataError, EmptyFile
+from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.rows.derive import derived_features
+from headrace.core.rows.split_rule import moments, numbers
+from headrace.core.sources.csv_dialect import CsvDialect
+from headrace.core.sources.open import list_parts, read_part, source_of
+from headrace.core.sources.source import Part
+from headrace.core.values.columns import Mask, logical
+
+# The structs of a request log.
+COLUMNS, PREDICTIONS, TIME = "columns", "predictions", "time"
+BATCH_ROWS = 1 << 16
+_MICROSECONDS = 1_000_000
+# The years 1 to 9999, which ISO 8601 writes in four digits.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+
+# A column of a file, and the field of it; "" for the whole column.
+Place = tuple[str, str]
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MonitoredBatch:
+    """Some rows.
+
+    Attributes:
+        rows: how many.
+        columns: by name in the Problem, [rows].
+        outputs: key, prediction, and probability or probabilities, as far as they are there, [rows].
+        times: [rows] microseconds since 1970 in UTC; None without a column of times.
+        timed: [rows] which rows have a time.
+    """
+
+    rows: int
+    columns: Mapping[str, pa.Array]
+    outputs: Mapping[str, pa.Array]
+    times: Times | None = None
+    timed: Mask | None = None
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the columns of a file are: those of the Problem by name, and key, time, prediction, probabilities."""
+
+    columns: Mapping[str, Place] = field(default_factory=dict)
+    outputs: Mapping[str, Place] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MonitoredRows:
+    """Rows to measure, of one or many files.
+
+    Attributes:
+        problem: declares the columns.
+        parts: of the input.
+        places: by file, where each column is.
+        features: columns that are measured: features that the data has, and derived ones that it lacks nothing for.
+        absent: features that are not.
+        outputs: outputs that the data has: key, time, prediction, probability, probabilities.
+    """
+
+    problem: Problem
+    parts: tuple[Part, ...]
+    places: Mapping[str, _Places]
+    features: tuple[Numeric | Categorical, ...]
+    absent: tuple[str, ...]
+    outputs: frozenset[str]
+
+    @classmethod
+    def open(
+        cls, problem: Problem, data: str, csv: CsvDialect, *, time: str = "", prediction: str = "prediction"
+    ) -> MonitoredRows:
+        """Finds the columns in each file.
+
+        Args:
+            problem: declares the columns.
+            data: a file, folder, glob, table or query.
+            csv: the dialect of CSV files.
+            time: column of times; "" for the one of a request log.
+            prediction: column of predictions.
+
+        Raises:
+            DataError: no file has a feature, or the column of times; or a file is damaged.
+            UsageError: a name or the query is wrong, or access is denied.
+            PlatformError: the service failed.
+        """
+        parts = list_parts(data, csv=csv)
+        paths = dict.fromkeys(part.path for part in parts)
+        places = {path: _places(problem, path, csv, time, prediction) for path in paths}
+        there = {name for each in places.values() for name in each.columns}
+        derivation = problem.derivation
+        if all(column.name in there for column in derivation.served):
+            there |= set(derivation.features)
+        features = tuple(column for column in problem.columns if column.name in there)
+        outputs = frozenset(name for each in places.values() for name in each.outputs)
+        if not features:
+            raise DataError(
+                "the data has no feature of the Problem",
+                where=data,
+                expected=f"columns among {', '.join(column.name for column in problem.columns)}",
+            )
+        if time and TIME not in outputs:
+            raise DataError(f'there is no column "{time}"', where=data, expected="the time of each row")
+        absent = tuple(column.name for column in problem.columns if column.name not in there)
+        return cls(problem, tuple(parts), places, features, absent, outputs)
+
+    def batches(self) -> Iterator[MonitoredBatch]:
+        """The rows, in the order of the files.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        derived = {column.name for column in self.features} & set(self.problem.derivation.features)
+        stored = {column.name for column in self.features} - derived
+        if derived:
+            stored |= {column.name for column in self.problem.derivation.served}
+        texts = {column.name for column in self.features if isinstance(column, Categorical)}
+        for part in self.parts:
+            places = self.places[part.path]
+            columns = {name: at for name, at in places.columns.items() if name in stored}
+            read = list(dict.fromkeys(column for column, _ in (*columns.values(), *places.outputs.values())))
+            coded = {at[0] for name, at in columns.items() if name in texts and not at[1]}
+            if not read:
+                continue
+            for rows in read_part(part, read, BATCH_ROWS, coded):
+                yield self._batch(rows.batch, columns, places.outputs, stored, derives=bool(derived))
+
+    def _batch(
+        self,
+        batch: pa.RecordBatch,
+        columns: Mapping[str, Place],
+        outputs: Mapping[str, Place],
+        stored: set[str],
+        *,
+        derives: bool,
+    ) -> MonitoredBatch:
+        rows = batch.num_rows
+
+        def found(names: Iterable[str], places: Mapping[str, Place]) -> dict[str, pa.Array]:
+            empty = pa.nulls(rows, pa.string())
+            return {name: _taken(batch, places[name]) if name in places else empty for name in names}
+
+        values, others = found(stored, columns), found(self.outputs, outputs)
+        if derives:
+            values |= derived_features(self.problem, values, rows)
+        if TIME not in others:
+            return MonitoredBatch(rows, values, others)
+        return MonitoredBatch(rows, values, others, *times_of(others.pop(TIME)))
+
+
+def times_of(column: pa.Array) -> tuple[Times, Mask]:
+    """The times of a column, in microseconds since 1970 in UTC, and which of its values are times.
+
+    Args:
+        column: times, without a zone in UTC; text of such; or seconds since 1970.
+    """
+    kind = logical(pa.nulls(0, column.type)).type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        plain = logical(column).cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+        present: Mask = plain.is_valid().to_numpy(zero_copy_only=False)
+        values: Times = plain.fill_null(0).to_numpy(zero_copy_only=False)
+    else:
+        values, present = moments(column)
+        if not present.any():
+            seconds, present = numbers(column)
+            present = present & (seconds >= _FIRST) & (seconds <= _LAST)
+            values = np.floor(np.where(present, seconds, 0.0) * _MICROSECONDS).astype(np.int64)
+    present = present & (values >= _FIRST * _MICROSECONDS) & (values <= _LAST * _MICROSECONDS)
+    return np.where(present, values, 0), present
+
+
+def _places(problem: Problem, path: str, csv: CsvDialect, time: str, prediction: str) -> _Places:
+    served = problem.derivation.served
+    names = {column.name: (column.source_column, column.name) for column in served}
+    others = {
+        "key": ((problem.key,) if problem.key is not None else ()) + ("key",),
+        "prediction": (prediction,),
+        "probability": ("probability",) if problem.task == "binary" else (),
+        "probabilities": ("probabilities",) if problem.task == "multiclass" else (),
+    }
+    wanted = [name for among in (*names.values(), *others.values()) for name in among] + [time or TIME]
+    try:
+        declared = source_of(path, csv).columns(path, list(dict.fromkeys(wanted)))
+    except EmptyFile:
+        return _Places()
+    top: dict[str, Place] = {}
+    nested: dict[str, dict[str, Place]] = {}
+    for name, kind in declared:
+        if name in (COLUMNS, PREDICTIONS) and pa.types.is_struct(kind):
+            nested[name] = {each.name: (name, each.name) for each in kind}
+        else:
+            top[name] = (name, "")
+    is_log = COLUMNS in nested
+    inputs, outputs = nested.get(COLUMNS, top), nested.get(PREDICTIONS, top)
+    columns = _first(names, inputs)
+    found = _first(others, inputs | outputs if is_log else top)
+    moment = time or (TIME if is_log else "")
+    if moment in top:
+        found[TIME] = top[moment]
+    return _Places(columns, found)
+
+
+def _first(names: Mapping[str, Sequence[str]], places: Mapping[str, Place]) -> dict[str, Place]:
+    """Where each column is, by the first of its names that is there."""
+    return {
+        name: next(places[n] for n in among if n in places) for name, among in names.items() if set(among) & set(places)
+    }
+
+
+def _taken(batch: pa.RecordBatch, at: Place) -> pa.Array:
+    column = batch.column(at[0])
+    # A field of a null struct is null.
+    return column.flatten()[column.type.get_field_index(at[1])] if at[1] else column

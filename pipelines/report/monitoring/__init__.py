@@ -1,0 +1,1 @@
+"""Monitoring page: what `headrace monitor` measured, over time."""

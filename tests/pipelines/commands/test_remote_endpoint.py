@@ -1,4 +1,4 @@
-"""`headrace endpoint` and `headrace rollback` on an endpoint of Vertex AI: real requests of the SDK to a test server."""
+"""`headrace endpoint` and `headrace rollback` on Vertex AI: real requests of the SDK to a test server."""
 
 from __future__ import annotations
 

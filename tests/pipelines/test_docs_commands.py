@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/batch_scoring.md",
     "docs/on_call.md",
     "docs/registry.md",
+    "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tables import table_by_hand
+from support.mode_requests import ROWS, instances
+from support.tables import table_by_hand, table_of_model
 
 from headrace.components.deploy.local import operate, switch
 from headrace.components.deploy.local.endpoint import EndpointFolder
@@ -79,3 +82,30 @@ def test_the_server_gets_them_as_options() -> None:
         *("--rules", "enforce", "--mode", "hybrid", "--table", "t", "--follow", "30"),
     )
     assert Serving("enforce", "t", 9).arguments[-2:] == ("--cache", "9")
+
+
+def test_an_endpoint_answers_from_a_table_of_the_version_that_is_live(
+    tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    """With real servers: the model answers a new version's rows until its table is there."""
+    models = {version: str(make_model(tmp_path / version, version)) for version in ("v1", "v2")}
+    table = table_of_model(models["v1"], ROWS[:20], tmp_path / "table")
+    endpoint = str(tmp_path / "endpoint")
+    body = {"instances": [instances(ROWS)[0], instances(ROWS)[30]]}
+    try:
+        url = deploy(DeployConfig(models["v1"], endpoint, table=table, cache_rows=10)).url
+        headers, answers = ask(url, body)
+        assert (headers["x-model-version"], headers["x-answered-by"]) == ("v1", "table=1, model=1")
+        assert deploy(DeployConfig(models["v2"], endpoint)).url == url
+        headers, again = ask(url, body)
+        assert (headers["x-model-version"], headers["x-answered-by"]) == ("v2", "model=2")
+        assert again["predictions"] == answers["predictions"]
+    finally:
+        operate.stop(endpoint)
+
+
+def ask(url: str, body: Any) -> tuple[dict[str, str], Any]:
+    """Headers and body of a response of the endpoint."""
+    request = urllib.request.Request(f"{url}/v1/models/natality:predict", json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return dict(response.headers.items()), json.loads(response.read())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.components.evaluate.component import evaluate
     from headrace.components.preprocess.component import preprocess
     from headrace.components.registry.folder.component import register
+    from headrace.components.rollback.component import rollback
     from headrace.components.score.component import check, publish, score
     from headrace.components.summarize.component import summarize
     from headrace.components.train.component import train
@@ -28,6 +29,7 @@ __all__ = [
     "preprocess",
     "publish",
     "register",
+    "rollback",
     "score",
     "summarize",
     "train",
@@ -43,6 +45,7 @@ export(
         "preprocess": "headrace.components.preprocess.component:preprocess",
         "publish": "headrace.components.score.component:publish",
         "register": "headrace.components.registry.folder.component:register",
+        "rollback": "headrace.components.rollback.component:rollback",
         "score": "headrace.components.score.component:score",
         "summarize": "headrace.components.summarize.component:summarize",
         "train": "headrace.components.train.component:train",

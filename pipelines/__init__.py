@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.platforms.platform import Platform
     from headrace.pipelines.platforms.vertex import VertexPlatform
     from headrace.pipelines.platforms.vertex_options import VertexOptions
+    from headrace.pipelines.rollback import rollback
     from headrace.pipelines.static_training import static_training
     from headrace.pipelines.submission.call import submit
     from headrace.pipelines.tuned_training import tuned_training
@@ -38,6 +39,7 @@ __all__ = [
     "compile",
     "lint",
     "load_platform",
+    "rollback",
     "run",
     "run_batch_scoring",
     "run_tuned",
@@ -60,6 +62,7 @@ export(
         "compile": "headrace.pipelines.compiler:compile_pipeline",
         "lint": "headrace.pipelines.lint.check:lint",
         "load_platform": "headrace.pipelines.compiler:load_platform",
+        "rollback": "headrace.pipelines.rollback:rollback",
         "run": "headrace.pipelines.notebook:run",
         "run_batch_scoring": "headrace.pipelines.notebook:run_batch_scoring",
         "run_tuned": "headrace.pipelines.notebook:run_tuned",

@@ -16,7 +16,7 @@ from headrace.core.storage.output_check import check_output
 if TYPE_CHECKING:
     from headrace.pipelines.platforms.platform import Platform
 
-PIPELINES = ("static", "tuned", "batch-scoring")
+PIPELINES = ("static", "tuned", "batch-scoring", "rollback")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
@@ -63,10 +63,17 @@ def compile_pipeline(pipeline: Any, output: str) -> None:
 
 def _definition(pipeline: str) -> Callable[[Platform], Any]:
     from headrace.pipelines.batch_scoring import batch_scoring
+    from headrace.pipelines.rollback import rollback
     from headrace.pipelines.static_training import static_training
     from headrace.pipelines.tuned_training import tuned_training
 
-    return {"static": static_training, "tuned": tuned_training, "batch-scoring": batch_scoring}[pipeline]
+    definitions = {
+        "static": static_training,
+        "tuned": tuned_training,
+        "batch-scoring": batch_scoring,
+        "rollback": rollback,
+    }
+    return definitions[pipeline]
 
 
 def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False) -> Platform:

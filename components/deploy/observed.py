@@ -39,16 +39,18 @@ def observed(
         raise DataError(
             "the traffic of the endpoint does not sum to 100", where=where, received=str(dict(sorted(shares.items())))
         )
-    # Of two with the same traffic, the one that was live stays it.
+    # A version that was live stays it as long as it has traffic: the other one is tried.
     kept = None if written is None else written.live
-    live = max(shares, key=lambda version: (shares[version], version == kept, version))
+    live = kept if kept in shares else max(shares, key=lambda version: (shares[version], version))
     if written is None:
         previous = next((version for version in reversed(deployed) if version not in shares), None)
         return EndpointState(name, live, previous, traffic=shares)
     if dict(written.traffic) == shares and written.live == live:
         return written
-    if len(shares) > 1 or written.live == live:
+    if len(shares) > 1:
         return replace(written, live=live, traffic=shares, previous=written.previous if written.live == live else kept)
+    if written.live == live:
+        return replace(written, traffic=shares, rollout=None)
     pending = written.pending
     mine = pending is not None and pending.version == live
     by = Origin("", "", _SEEN) if pending is None or not mine else Origin(pending.who, pending.at, pending.why)

@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from headrace.components.deploy.base import Endpoint
+from headrace.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.kserve.service import Services
+
+_VERTEX, _KSERVE = "projects/", "kserve://"
 
 
-def open_endpoint(name: str) -> Endpoint:
-    """Opens an endpoint that exists.
+def is_remote(name: str) -> bool:
+    """Whether a name is that of an endpoint of a service, and not a folder of this machine."""
+    return name.startswith((_VERTEX, _KSERVE))
+
+
+def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
+    """Opens an endpoint; that it exists is found out by the first request.
 
     Args:
         name: a folder, projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME.
+        registry: of its versions; "" for the one that the endpoint knows.
 
     Raises:
-        UsageError: the name is not valid, or the endpoint does not exist.
+        UsageError: the name is not valid, or there are no credentials for the cluster.
     """
+    if name.startswith(_VERTEX):
+        from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
+
+        return VertexEndpoint(name, registry=registry)
+    if name.startswith(_KSERVE):
+        from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
+
+        return KserveEndpoint(name, _cluster(), registry=registry)
     from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 
     return LocalEndpoint(name)
+
+
+def _cluster() -> Services:
+    """The client of the cluster that this pod runs in, or else that of the user's kubeconfig."""
+    from kubernetes import client, config
+
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        try:
+            config.load_kube_config()
+        except config.ConfigException as error:
+            raise UsageError(
+                "there are no credentials for the cluster",
+                where="kserve://",
+                expected="a pod of the cluster, or a kubeconfig",
+                received=str(error),
+            ) from error
+    services: Services = client.CustomObjectsApi()
+    return services

@@ -39,7 +39,8 @@ def rollback_plan(
     begun = state.pending if state.pending is not None and state.pending.action == "rollback" else None
     if begun is not None:
         return replace(begun, version=to or begun.version, predictions=predictions or begun.predictions)
-    canary = state.canary
+    # One that somebody tries without us has traffic beside the live version.
+    canary = state.canary or next((version for version in state.traffic if version != state.live), None)
     last = state.history[-1].action if state.history else ""
     alone = canary is None and dict(state.traffic) == {state.live: 100}
     if alone and (to == state.live or (to is None and last == "rollback")):

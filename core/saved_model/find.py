@@ -175,7 +175,7 @@ def checked_name(name: object) -> str:
     """
     if not isinstance(name, str) or not _NAME.match(name):
         raise UsageError(
-            "the model's name is wrong",
+            "the model name is not valid",
             expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
             received=repr(name),
             fix="Give another name",

@@ -155,7 +155,8 @@ class Predictor:
 
                 count = end - begin
                 exact = count if self._whole else self._batch
-                return {name: _array(tensor) for name, tensor in self.call(run, count, exact).items()}
+                # A slice by TensorFlow would take as long as a small model.
+                return {name: _array(tensor)[:count] for name, tensor in self._called(run, count, exact).items()}
 
             count = min(step, rows - first)
             some, bad = _at_once(piece, count) if self._whole else answered(piece, count)
@@ -182,6 +183,13 @@ class Predictor:
             PlatformError: it failed for another reason.
             DataError: it did not answer every row.
         """
+        outputs = self._called(run, rows, filled)
+        if filled == rows:
+            return outputs
+        return {name: tensor[:rows] for name, tensor in outputs.items()}
+
+    def _called(self, run: Callable[[int], Mapping[str, Any]], rows: int, filled: int | None) -> dict[str, Any]:
+        """As `call`, with the outputs for the padding."""
         from headrace.core.saved_model import loaded
 
         filled = filled_rows(rows) if filled is None else filled
@@ -194,9 +202,7 @@ class Predictor:
         except loaded.OpError as error:
             raise RowsFailed(loaded.cause(error)) from error
         loaded.check_answers(outputs, filled)
-        if rows == filled:
-            return {name: outputs[name] for name in self._outputs}
-        return {name: outputs[name][:rows] for name in self._outputs}
+        return {name: outputs[name] for name in self._outputs}
 
 
 def _at_once(call: Callable[[int, int], Answer], rows: int) -> tuple[list[Answer], dict[int, str]]:

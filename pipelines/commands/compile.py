@@ -42,6 +42,7 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
       headrace compile static --platform local --output static.yaml
       headrace compile batch-scoring --output batch_scoring.yaml
       headrace compile static --platform vertex --options vertex.toml --output static.yaml
+      headrace compile rollback --platform vertex --options vertex.toml --output rollback.yaml
       headrace compile tuned --platform vertex --options vertex.toml --output tuned.yaml
     """
     check_output(output, SPEC, inputs={"--options": options_file})

@@ -44,7 +44,7 @@ def rollback(endpoint: str, to: str | None, predictions: str, registry: str, why
     local = storage.local_path(endpoint).is_dir() if "://" not in endpoint else False
     with showing("rollback", endpoint if local else "") as (console, report):
         result = roll_back(
-            open_endpoint(endpoint),
+            open_endpoint(endpoint, registry=registry),
             report,
             to=to,
             predictions=predictions,

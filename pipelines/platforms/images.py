@@ -18,6 +18,7 @@ Role = Literal[
     "evaluate",
     "register",
     "deploy",
+    "rollback",
     "summarize",
     "resolve",
     "champion",

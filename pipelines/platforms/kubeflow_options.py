@@ -21,7 +21,7 @@ _EXTENDED = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute", "")
 _POLICIES = ("Always", "IfNotPresent", "Never")
-_MODES = ("Serverless", "Standard")
+_MODES = ("Serverless", "Standard", "RawDeployment")
 
 
 @dataclass(frozen=True)
@@ -232,9 +232,9 @@ class ServingOptions:
         _check_accelerator(self.accelerator, self.accelerator_count)
         check(0 <= self.traffic <= 100, "traffic is not valid", expected="0 to 100", received=self.traffic)
         check(
-            self.traffic == 100 or self.mode == "Serverless",
+            self.traffic == 100 or self.mode != "RawDeployment",
             "a traffic split would be ignored",
-            expected='mode = "Serverless": KServe ignores canaryTrafficPercent in its Standard mode',
+            expected='mode = "Serverless", or "Standard" with KServe 0.20 or later',
             received=f"traffic = {self.traffic}, mode = {self.mode}",
         )
         check(

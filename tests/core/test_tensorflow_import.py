@@ -51,8 +51,8 @@ import importlib, sys
 for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "optuna"):
     sys.modules[name] = None
 for name in (
-    "registry.folder.step", "registry.vertex.register", "registry.vertex.lookup", "deploy.kserve.deploy",
-    "deploy.vertex.deploy", "tune.vertex.steps",
+    "registry.folder.step", "registry.vertex.register", "registry.vertex.lookup",
+    "deploy.vertex.step", "deploy.kserve.step", "tune.vertex.steps",
     "summarize.step", "summarize.batch.step",
 ):
     importlib.import_module(f"headrace.components.{name}")

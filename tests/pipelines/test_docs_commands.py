@@ -26,6 +26,7 @@ DOCUMENTS = (
     "docs/endpoints.md",
     "docs/on_call.md",
     "docs/registry.md",
+    "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
 )

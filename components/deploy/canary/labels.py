@@ -15,10 +15,6 @@ from headrace.components.deploy.canary.replay import Outputs
 from headrace.core.checks import check_positive
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.rows.validate import category_texts
-from headrace.core.sources.open import list_parts, read_part
-from headrace.core.values.columns import texts
-from headrace.core.values.numbers import parse_numbers
 
 _BATCH_ROWS = 65_536
 
@@ -91,6 +87,10 @@ def read_labels(problem: Problem, data: str, scale: float = 1.0) -> LabelLosses:
         UsageError: the Problem has no key, or its label is derived.
         DataError: the table lacks a column, or a file is damaged.
     """
+    # These import pyarrow, which images that only serve and deploy lack.
+    from headrace.core.sources.open import list_parts, read_part
+    from headrace.core.values.columns import texts
+
     label = problem.label
     if problem.key is None or label.name in problem.derive:
         raise UsageError(
@@ -118,6 +118,9 @@ def read_labels(problem: Problem, data: str, scale: float = 1.0) -> LabelLosses:
 
 def _values(label: Numeric | Categorical, classes: tuple[str, ...], column: Any) -> npt.NDArray[np.float64]:
     """[rows] labels; NaN where one is missing or not usable."""
+    from headrace.core.rows.validate import category_texts
+    from headrace.core.values.numbers import parse_numbers
+
     if isinstance(label, Numeric):
         numbers, missing, wrong = parse_numbers(column)
         return np.where(missing | wrong | ~np.isfinite(numbers), np.nan, numbers)

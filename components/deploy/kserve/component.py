@@ -22,6 +22,6 @@ def deploy(
         deployment: URL of the endpoint, and the manifest that was applied.
         settings: fields of `kserve.ServiceConfig`.
     """
-    from headrace.components.deploy.kserve import deploy as kserve
+    from headrace.components.deploy.kserve import step
 
-    kserve.run(model, endpoint, root, deployment, settings)
+    step.run(model, endpoint, root, deployment, settings)

@@ -6,23 +6,29 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from headrace.components.deploy.kserve.canary import canary_entry, check_kept, first, patch
+from headrace.components.deploy.kserve.service import (
+    API_VERSION,
+    GROUP,
+    MODE,
+    PLURAL,
+    SERVERLESS,
+    Services,
+    refused,
+    wait,
+)
 from headrace.core import storage
-from headrace.core.artifacts.registered import verify
-from headrace.core.errors import PlatformError, UsageError
+from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode, check_mode
-from headrace.core.steps import identity
-from headrace.core.steps.step import running
 
 _ENDPOINT = re.compile(r"kserve://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/([a-z]([-a-z0-9]{0,38}[a-z0-9])?)\Z")
-_GROUP, _VERSION, _PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 # Where KServe's storage initializer puts the files of STORAGE_URI.
 _MOUNTED = "/mnt/models"
 _PORT = 8080
-_SECONDS_BETWEEN_LOOKS = 5.0
-_ANNOTATION = "headrace.dev/model-version"
+VERSION = "headrace.dev/model-version"
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,9 @@ class ServiceConfig:
         cpu, memory: of each replica, as request and limit.
         accelerator, accelerator_count: a resource such as nvidia.com/gpu, and the number of devices.
         min_replicas, max_replicas: bounds of autoscaling; with a minimum of 0 KServe scales an idle server to zero.
-        traffic: percentage of the requests for this revision; at 100 the field is omitted.
-        mode: Serverless (Knative) or Standard (a plain Deployment, which cannot split traffic).
+        traffic: percentage of the requests for this version; at 100 the field is omitted.
+        mode: Serverless (Knative, splits traffic by canaryTrafficPercent), Standard (a plain Deployment, splits by
+            spec.canary from KServe 0.20 on), or RawDeployment, the name of Standard in KServe 0.15 and older.
         claim, mount: a PersistentVolumeClaim, and its mount path within the registry's path; "" for gs://.
         node_selector: labels of the nodes.
         tolerations: of taints, in the form of Kubernetes.
@@ -68,20 +75,6 @@ class ServiceConfig:
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
-
-
-class Services(Protocol):
-    """Client of a cluster's InferenceServices, with methods of `kubernetes.client.CustomObjectsApi`."""
-
-    def get_namespaced_custom_object(self, group: str, version: str, namespace: str, plural: str, name: str) -> Any: ...
-
-    def create_namespaced_custom_object(
-        self, group: str, version: str, namespace: str, plural: str, body: Any
-    ) -> Any: ...
-
-    def patch_namespaced_custom_object(
-        self, group: str, version: str, namespace: str, plural: str, name: str, body: Any
-    ) -> Any: ...
 
 
 def config_of(settings: Mapping[str, Any]) -> ServiceConfig:
@@ -148,7 +141,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
             }
         ],
     }
-    if config.traffic < 100:
+    if config.traffic < 100 and config.mode == SERVERLESS:
         predictor["canaryTrafficPercent"] = config.traffic
     if config.service_account:
         predictor["serviceAccountName"] = config.service_account
@@ -159,15 +152,17 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
     if config.image_pull_secrets:
         predictor["imagePullSecrets"] = [{"name": secret} for secret in config.image_pull_secrets]
     return {
-        "apiVersion": f"{_GROUP}/{_VERSION}",
+        "apiVersion": f"{GROUP}/{API_VERSION}",
         "kind": "InferenceService",
         "metadata": {
             "name": name,
             "namespace": namespace,
             "labels": dict(config.labels),
-            "annotations": {"serving.kserve.io/deploymentMode": config.mode, _ANNOTATION: model_version},
+            "annotations": {MODE: config.mode, VERSION: model_version},
         },
-        "spec": {"predictor": predictor},
+        "spec": {"predictor": predictor}
+        if config.traffic == 100 or config.mode == SERVERLESS
+        else {"canary": [canary_entry(predictor, model_version, config.traffic)]},
     }
 
 
@@ -216,83 +211,17 @@ def apply(
 
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     where = f"InferenceService {namespace}/{name}"
-    address = (_GROUP, _VERSION, namespace, _PLURAL)
+    address = (GROUP, API_VERSION, namespace, PLURAL)
     try:
         try:
             services.get_namespaced_custom_object(*address, name)
         except ApiException as error:
             if error.status != 404:
                 raise
-            applied = services.create_namespaced_custom_object(*address, dict(wanted))
+            applied = services.create_namespaced_custom_object(*address, first(wanted))
         else:
-            # A merge patch keeps fields that it does not name: null removes an earlier traffic percentage.
-            predictor = {"canaryTrafficPercent": None, **wanted["spec"]["predictor"]}
-            applied = services.patch_namespaced_custom_object(
-                *address, name, {**wanted, "spec": {"predictor": predictor}}
-            )
-        generation = applied["metadata"].get("generation", 0)
-        ends = clock() + timeout_s
-        while True:
-            status = services.get_namespaced_custom_object(*address, name).get("status", {})
-            ready: dict[str, str] = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
-            if ready.get("status") == "True" and status.get("observedGeneration", generation) >= generation:
-                return str(status.get("url", ""))
-            if clock() > ends:
-                raise PlatformError(
-                    f"the InferenceService was not ready within {timeout_s:.0f} s",
-                    where=where,
-                    received=ready.get("message") or ready.get("reason") or "no condition",
-                    fix=f"kubectl describe inferenceservice {name} --namespace {namespace}",
-                )
-            report(f"waiting for {where}: {ready.get('reason') or 'no status yet'}")
-            sleep(_SECONDS_BETWEEN_LOOKS)
+            applied = services.patch_namespaced_custom_object(*address, name, patch(wanted))
+            check_kept(wanted, applied, where)
+        return wait(services, namespace, name, applied, timeout_s=timeout_s, report=report, clock=clock, sleep=sleep)
     except ApiException as error:
-        raise _refused(error, where) from error
-
-
-def _refused(error: Any, where: str) -> UsageError | PlatformError:
-    received = f"{error.status} {error.reason}"
-    if error.status == 404:
-        return UsageError(
-            "the cluster has no KServe, or the namespace does not exist",
-            where=where,
-            received=received,
-            fix="Install KServe",
-        )
-    if error.status in (401, 403):
-        return UsageError(
-            "the pipeline's service account is not allowed to apply the InferenceService",
-            where=where,
-            received=received,
-            fix=f"Give it a Role with get, create and patch on {_PLURAL}.{_GROUP}",
-        )
-    if error.status in (400, 422):
-        return UsageError("KServe rejected the InferenceService", where=where, received=f"{received}: {error.body}")
-    return PlatformError("the cluster failed or did not respond", where=where, received=received)
-
-
-def run(model: str, endpoint: str, root: str, deployment: Any, settings: Mapping[str, Any]) -> None:
-    """Runs the step; arguments as of `component.deploy`."""
-    with running("deploy", root=root) as step:
-        version = identity.model_version_of(model)
-        verify(model)
-        step.identity = identity.publish_identity("deploy", version, endpoint)
-        config = config_of(settings)
-        wanted = manifest(endpoint, model, version, config)
-        with step.importing():
-            from kubernetes import client
-            from kubernetes import config as cluster
-        try:
-            cluster.load_incluster_config()
-        except cluster.ConfigException as error:
-            raise UsageError(
-                "the step does not run in a pod of a cluster",
-                where="deploy",
-                received=str(error),
-                fix="Run it as a task of a pipeline",
-            ) from error
-        url = apply(client.CustomObjectsApi(), wanted, timeout_s=config.timeout_minutes * 60.0, report=step.progress)
-        what = {"version": version, "url": url, "traffic": config.traffic, "manifest": wanted}
-        storage.write_json(deployment.path, what)
-        deployment.metadata.update(version=version, url=url, traffic=config.traffic)
-        step.finish(outputs={"endpoint": endpoint}, result={key: what[key] for key in ("version", "url", "traffic")})
+        raise refused(error, where) from error

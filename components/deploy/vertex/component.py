@@ -39,9 +39,10 @@ def deploy(
         encryption_key: a key of Cloud KMS, or "".
         timeout_minutes: maximum time until the model is served, in minutes.
     """
-    from headrace.components.deploy.vertex import deploy as vertex
+    from headrace.components.deploy.vertex import step
+    from headrace.components.deploy.vertex.deploy import DeployConfig
 
-    config = vertex.DeployConfig(
+    config = DeployConfig(
         model=model,
         endpoint=endpoint,
         machine_type=machine_type,
@@ -55,4 +56,4 @@ def deploy(
         encryption_key=encryption_key,
         timeout_minutes=timeout_minutes,
     )
-    vertex.run(config, root, deployment)
+    step.run(config, root, deployment)

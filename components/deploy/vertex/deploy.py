@@ -9,14 +9,9 @@ from typing import Any
 
 from google.api_core import exceptions as api
 
-from headrace.components.registry.vertex.register import registered_model
-from headrace.core import storage
-from headrace.core.artifacts.registered import verify
 from headrace.core.cloud import errors
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.steps import identity
-from headrace.core.steps.step import running
 
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/endpoints/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 # The key of the model being deployed in a request's traffic split.
@@ -193,25 +188,3 @@ def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: st
     for one in idle:
         endpoint.undeploy(one)
     return tuple(idle)
-
-
-def run(config: DeployConfig, root: str, deployment: Any) -> None:
-    """Runs the step; arguments as of `component.deploy`."""
-    with running("deploy", root=root) as step:
-        version, uri = registered_model(config.model)
-        step.identity = identity.publish_identity("deploy", version, config.endpoint)
-        if storage.is_remote(uri):
-            verify(uri)
-        result = deploy(config, step.progress)
-        location = config.endpoint.split("/")[3]
-        what = {
-            "version": version,
-            "previous": result.previous,
-            "url": f"https://{location}-aiplatform.googleapis.com/v1/{config.endpoint}:predict",
-            "traffic": dict(result.traffic),
-            "deployed": result.deployed,
-            "removed": list(result.removed),
-        }
-        storage.write_json(deployment.path, what)
-        deployment.metadata.update(what)
-        step.finish(outputs={"endpoint": config.endpoint}, result=what)

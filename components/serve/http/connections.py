@@ -23,6 +23,7 @@ Phase = Literal["head", "body", "whole", "idle"]
 _CHECK_S = 0.25
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
+_CONTINUE = b"HTTP/1.1 100 "
 
 
 class Connections:
@@ -96,6 +97,35 @@ class Connections:
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
 
 
+class _Joined:
+    """A transport that sends the head and the body of a response in one call of the system, when it is whole."""
+
+    __slots__ = ("_parts", "_transport", "abort", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing
+        self.abort = transport.abort
+
+    def write(self, data: bytes) -> None:
+        """Collects a part of a response; an interim response is sent at once."""
+        self._parts.append(data)
+        if data.startswith(_CONTINUE):
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what was collected."""
+        if self._parts:
+            self._transport.write(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+            self._parts.clear()
+
+    def close(self) -> None:
+        """Sends what was collected, and closes the connection."""
+        self.flush()
+        self._transport.close()
+
+
 class Connection(HttpToolsProtocol):
     """One connection.
 
@@ -120,6 +150,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Registers the connection."""
         super().connection_made(transport)
+        self.transport = _Joined(transport)
         self._noted = "head"
         self._shared.opened(self)
 
@@ -184,6 +215,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Waits for the next request."""
+        self.transport.flush()
         super().on_response_complete()
         if self._phase == "whole" and not self.pipeline:
             self._phase = "idle"

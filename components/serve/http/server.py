@@ -62,6 +62,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 backlog=_ACCEPTED,
                 timeout_keep_alive=int(limits.keep_alive_s),
                 timeout_graceful_shutdown=int(limits.time_limit_s) + 1,

@@ -112,7 +112,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         now.update(current=to, model_version="v1", calls=now["calls"] + to)
         return publishing.Published("uri", to, None)
 
-    monkeypatch.setattr(module.publishing, "current", lambda _: now)
+    monkeypatch.setattr(module, "current", lambda _: now)
     monkeypatch.setattr(module.publishing, "last_not_of", lambda _, version: None if version == "v1" else "one")
     monkeypatch.setattr(module.publishing, "rollback", roll_back)
     return now

@@ -281,6 +281,10 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
         config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "0.5"})
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
         config_from_environment({"HEADRACE_RULES": "off"})
+    followed = config_from_environment({"HEADRACE_ALIAS": "challenger", "HEADRACE_FOLLOW": "2.5"})
+    assert followed == ServeConfig("", alias="challenger", follow_s=2.5)
+    with pytest.raises(UsageError, match="HEADRACE_FOLLOW is not valid"):
+        config_from_environment({"HEADRACE_FOLLOW": "often"})
     with pytest.raises(UsageError, match="AIP_HTTP_PORT is not valid"):
         config_from_environment({"AIP_HTTP_PORT": "http"})
 

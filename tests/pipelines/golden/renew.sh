@@ -11,3 +11,4 @@ $headrace compile batch-scoring --output $golden/batch_scoring_local.yaml
 $headrace compile static --platform kubeflow --options $platforms/kubeflow.toml --output $golden/static_training_kubeflow.yaml
 $headrace compile static --platform vertex --options $platforms/vertex.toml --output $golden/static_training_vertex.yaml
 $headrace compile tuned --platform vertex --options $platforms/vertex.toml --output $golden/tuned_training_vertex.yaml
+$headrace compile rollback --platform vertex --options $platforms/vertex.toml --output $golden/rollback_vertex.yaml

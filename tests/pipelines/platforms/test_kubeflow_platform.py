@@ -152,7 +152,7 @@ def test_the_lint_has_nothing_to_say(path: Path) -> None:
         (Claim, {"name": "a", "mount": "/gcs"}, "the mount path of the claim is not valid"),
         (BeamOptions, {"runner": "DirectRunner", "job_endpoint": "a:1"}, "the Beam runner is not valid on Kubeflow"),
         (BeamOptions, {"runner": "FlinkRunner", "job_endpoint": "a:1", "environment_type": "LOOPBACK"}, "environment"),
-        (ServingOptions, {"traffic": 20, "mode": "Standard"}, "would be ignored"),
+        (ServingOptions, {"traffic": 20, "mode": "RawDeployment"}, "would be ignored"),
         (ServingOptions, {"min_replicas": 0, "mode": "Standard"}, "replicas are not valid"),
         (KubeflowOptions, {"image_pull_policy": "Sometimes"}, "image_pull_policy is not valid"),
         (KubeflowOptions, {"tasks": {"training": PodOptions()}}, "the task does not exist"),

@@ -12,7 +12,7 @@ from kfp import dsl
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 
-from headrace.components.deploy.vertex import deploy
+from headrace.components.deploy.vertex import deploy, step
 from headrace.components.registry.vertex import register as registry
 from headrace.components.registry.vertex.register import UploadConfig, registered_model, upload
 from headrace.core.errors import PlatformError, UsageError
@@ -155,7 +155,7 @@ def test_the_steps_leave_records_for_the_summary(
     assert record["result"] == {"version": "aaaa", "aliases": {"champion": "aaaa"}}
 
     endpoint = dsl.Artifact(uri=str(tmp_path / "endpoint"))
-    deploy.run(config(name), root, endpoint)
+    step.run(config(name), root, endpoint)
     record = read_record(root, "deploy", identity.publish_identity("deploy", "aaaa", ENDPOINT))
     assert record is not None
     assert record["result"]["url"] == f"https://us-central1-aiplatform.googleapis.com/v1/{ENDPOINT}:predict"

@@ -13,7 +13,8 @@ from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
 from support.registered_models import make_model
 
-from headrace.components.deploy.vertex import deploy
+from headrace.components.deploy.vertex import step
+from headrace.components.deploy.vertex.deploy import DeployConfig
 from headrace.components.registry.vertex import lookup
 from headrace.components.registry.vertex.register import UploadConfig, register, upload
 from headrace.components.registry.vertex.registry import VertexRegistry, service_of
@@ -122,7 +123,7 @@ def test_a_damaged_version_is_neither_promoted_nor_deployed(
     assert aliases(server) == {}
     endpoint = f"{PARENT}/endpoints/natality"
     with pytest.raises(SystemExit) as ended:
-        deploy.run(deploy.DeployConfig(name, endpoint, "n1-standard-4"), str(tmp_path), object())
+        step.run(DeployConfig(name, endpoint, "n1-standard-4"), str(tmp_path), object())
     assert ended.value.code == 2
     assert endpoint not in server.vertex.resources
 

@@ -1,0 +1,127 @@
+"""Hot swaps under load: no failed request, latency while versions are switched, and memory after many switches.
+
+Usage: python benchmarks/serve_swaps.py [--quick]
+
+The model, the requests, the server's core and wrk are those of benchmarks/serve.py, with 64 connections. The server
+follows the champion of a registry, which two versions are in turn: each is loaded beside the other, checked on its
+golden rows, and switched to between two batches. Loading is done on the server's own core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import threading
+import time
+import urllib.request
+
+import psutil
+import serve
+from common import Ratio, Rows, conclude, megabytes, prove
+
+from headrace.components.registry.folder.registry import Registry
+
+WORK = serve.WORK / "swaps"
+SETTLED = 3
+SWAP_TIMEOUT_S = 120
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="10 swaps, and 10 s without any")
+    parser.add_argument("--swaps", type=int, default=100, help="number of swaps (default: 100)")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds without a swap (default: 60)")
+    arguments = parser.parse_args()
+    swaps, seconds = (10, 10) if arguments.quick else (arguments.swaps, arguments.seconds)
+    shutil.rmtree(serve.WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    serve.DATA.mkdir(parents=True, exist_ok=True)
+    serve.train()
+    registry, versions = registered()
+    bodies, wrk = serve.requests_file(), serve.load_generator()
+    command = [sys.executable, "-m", "headrace.pipelines.cli", "serve", registry.where]
+    server = serve.Server(
+        "headrace", [*command, "--follow", "0.2", "--port", "{port}"], "/v1/models/flights:predict", "/health"
+    )
+    sizes: list[float] = []
+    with serve.running(server) as (url, process):
+
+        def load(duration: int) -> serve.Load:
+            return serve.load(wrk, url, server.path, bodies, process, serve.CONNECTIONS, duration)
+
+        load(3)
+        quiet = load(seconds)
+        print(f"without swaps: {quiet}", flush=True)
+        begun = time.monotonic()
+        swap(registry, versions, url, process, sizes, 1)
+        each = time.monotonic() - begun
+        ends = threading.Event()
+        swapping = threading.Thread(target=lambda: (swap(registry, versions, url, process, sizes, swaps), ends.set()))
+        swapping.start()
+        during = []
+        while not ends.is_set():
+            during.append(load(max(10, round(10 * each))))
+            print(f"{len(sizes)} swaps: {during[-1]}", flush=True)
+        swapping.join()
+    failed = sum(one.failed for one in during)
+    prove(f"no request failed during {swaps} swaps", not failed and len(sizes) == swaps + 1)
+    slowest = max(one.p999 for one in during)
+    settled, last = sizes[min(SETTLED, len(sizes)) - 1], sizes[-1]
+    lines = [
+        ("without", f"{quiet.rate:,.0f}", f"{1000 * quiet.p99:.1f}", f"{1000 * quiet.p999:.1f}", "-"),
+        (
+            f"{swaps} swaps",
+            f"{min(one.rate for one in during):,.0f}",
+            f"{1000 * max(one.p99 for one in during):.1f}",
+            f"{1000 * slowest:.1f}",
+            f"{megabytes(settled)} -> {megabytes(last)}",
+        ),
+    ]
+    header = ("", "requests/s", "p99 ms", "p99.9 ms", f"resident MB after swap {SETTLED} -> after the last")
+    ratios = {
+        "serve_swaps.p999_without_vs_with": Ratio(quiet.p999 / slowest, 0.3, 1 / 1.5),
+        "serve_swaps.memory": Ratio(settled / last, 0.9, 1 / 1.05),
+    }
+    return conclude("serve_swaps", [Rows("Hot swaps at 64 connections", header, lines)], ratios, {"resident": sizes})
+
+
+def registered() -> tuple[Registry, tuple[str, str]]:
+    """A registry with the trained Model, its champion, and a copy under another version."""
+    registry = Registry(str(WORK / "registry"))
+    copy = WORK / "copy"
+    shutil.copytree(serve.MODEL, copy)
+    training = json.loads((copy / "training.json").read_text())
+    versions = training["model_version"], f"{training['model_version'][:12]}-copy"
+    (copy / "training.json").write_text(json.dumps({**training, "model_version": versions[1]}))
+    for folder in (serve.MODEL, copy):
+        registry.register(str(folder))
+    registry.promote(versions[0], approve=True)
+    return registry, versions
+
+
+def swap(
+    registry: Registry, versions: tuple[str, str], url: str, process: psutil.Process, sizes: list[float], count: int
+) -> None:
+    """Promotes the version that is not served, `count` times, and notes the server's memory after each switch."""
+    for _ in range(count):
+        served = version_at(url)
+        other = versions[served == versions[0]]
+        registry.promote(other, approve=True)
+        deadline = time.monotonic() + SWAP_TIMEOUT_S
+        while version_at(url) != other:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not switch to {other}; see {serve.WORK / 'server.log'}")
+            time.sleep(0.05)
+        sizes.append(float(process.memory_info().rss))
+
+
+def version_at(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/health", timeout=30) as response:
+        version: str = json.loads(response.read())["model_version"]
+        return version
+
+
+if __name__ == "__main__":
+    sys.exit(main())

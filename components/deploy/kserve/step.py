@@ -1,0 +1,46 @@
+"""KServe deployment as a step of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.components.deploy import registries
+from headrace.components.deploy.kserve.deploy import apply, config_of, manifest
+from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
+from headrace.components.registry.origin import origin
+from headrace.core import storage
+from headrace.core.artifacts.registered import verify
+from headrace.core.errors import UsageError
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
+
+
+def run(model: str, endpoint: str, root: str, deployment: Any, settings: Mapping[str, Any]) -> None:
+    """Runs the step; arguments as of `component.deploy`."""
+    with running("deploy", root=root) as step:
+        version = identity.model_version_of(model)
+        verify(model)
+        step.identity = identity.publish_identity("deploy", version, endpoint)
+        registries.refuse_bad(registries.registry_of(model), version)
+        config = config_of(settings)
+        wanted = manifest(endpoint, model, version, config)
+        with step.importing():
+            from kubernetes import client
+            from kubernetes import config as cluster
+        try:
+            cluster.load_incluster_config()
+        except cluster.ConfigException as error:
+            raise UsageError(
+                "the step does not run in a pod of a cluster",
+                where="deploy",
+                received=str(error),
+                fix="Run it as a task of a pipeline",
+            ) from error
+        services = client.CustomObjectsApi()
+        url = apply(services, wanted, timeout_s=config.timeout_minutes * 60.0, report=step.progress)
+        KserveEndpoint(endpoint, services).record(origin("deployed by a pipeline"))
+        what = {"version": version, "url": url, "traffic": config.traffic, "manifest": wanted}
+        storage.write_json(deployment.path, what)
+        deployment.metadata.update(version=version, url=url, traffic=config.traffic)
+        step.finish(outputs={"endpoint": endpoint}, result={key: what[key] for key in ("version", "url", "traffic")})

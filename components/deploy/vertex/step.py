@@ -1,0 +1,40 @@
+"""Vertex AI deployment as a step of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.components.deploy import registries
+from headrace.components.deploy.vertex.deploy import DeployConfig, deploy
+from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
+from headrace.components.registry.origin import origin
+from headrace.components.registry.vertex.register import registered_model
+from headrace.core import storage
+from headrace.core.artifacts.registered import verify
+from headrace.core.steps import identity
+from headrace.core.steps.step import running
+
+
+def run(config: DeployConfig, root: str, deployment: Any) -> None:
+    """Runs the step; arguments as of `component.deploy`."""
+    with running("deploy", root=root) as step:
+        version, uri = registered_model(config.model)
+        step.identity = identity.publish_identity("deploy", version, config.endpoint)
+        if storage.is_remote(uri):
+            verify(uri)
+        entry = config.model.partition("@")[0]
+        registries.refuse_bad(entry, version)
+        result = deploy(config, step.progress)
+        VertexEndpoint(config.endpoint, registry=entry).record(origin("deployed by a pipeline"))
+        location = config.endpoint.split("/")[3]
+        what = {
+            "version": version,
+            "previous": result.previous,
+            "url": f"https://{location}-aiplatform.googleapis.com/v1/{config.endpoint}:predict",
+            "traffic": dict(result.traffic),
+            "deployed": result.deployed,
+            "removed": list(result.removed),
+        }
+        storage.write_json(deployment.path, what)
+        deployment.metadata.update(what)
+        step.finish(outputs={"endpoint": config.endpoint}, result=what)

@@ -82,6 +82,7 @@ STATES: dict[str, tuple[str, ...]] = {
     "endpoint rollback": ("endpoint", "rollback"),
     "endpoint stop": ("endpoint", "stop"),
     "predictions rollback": ("predictions", "rollback"),
+    "predictions table": ("predictions", "table", "examples", "--output"),
     "registry promote": ("registry", "promote"),
     "registry archive": ("registry", "archive"),
     "registry restore": ("registry", "restore"),

@@ -73,7 +73,7 @@ def main() -> int:
 
     ratios = {
         "serve_modes.static_cpu_vs_dynamic": Ratio(thrift("static"), 1.0, 1.5),
-        "serve_modes.hybrid_cpu_vs_dynamic": Ratio(thrift("hybrid"), 0.9, 1.0),
+        "serve_modes.hybrid_cpu_vs_dynamic": Ratio(thrift("hybrid"), 0.7, 1.0),
     }
     shown = [serve.table(measured, connections) for connections in (serve.CONNECTIONS, 1)]
     return conclude("serve_modes", shown, ratios, {"quick": arguments.quick, "keys": keys})

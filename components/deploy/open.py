@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _VERTEX, _KSERVE = "projects/", "kserve://"
 
 
+def is_remote(name: str) -> bool:
+    """Whether a name is that of an endpoint of a service, and not a folder of this machine."""
+    return name.startswith((_VERTEX, _KSERVE))
+
+
 def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
     """Opens an endpoint; that it exists is found out by the first request.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.core.artifacts import published
+from headrace.core.checks import check_fraction
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import Mode, check_mode
 
@@ -21,17 +22,20 @@ class Serving:
         rules: mode of the Model's rules.
         table: folder of published prediction tables, which the servers answer from first; "" for none.
         cache_rows: maximum number of fresh answers that a server with a table caches.
+        log_share: fraction of the predicted rows that the servers log, in [0, 1]; 0 for none.
 
     Raises:
-        UsageError: the mode of rules does not exist, or there is a cache without a table.
+        UsageError: the mode of rules does not exist, there is a cache without a table, or a fraction is none.
     """
 
     rules: Mode = "enforce"
     table: str = ""
     cache_rows: int = 0
+    log_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
+        check_fraction(self.log_share, "the logged fraction", where="--request-log-share")
         if self.cache_rows and not self.table:
             raise UsageError("a cache belongs to a table", where="--cache", expected="--table TABLE", received="none")
 
@@ -54,3 +58,7 @@ class Serving:
         # A new version is served before its table is there, which follows.
         hybrid = ("--mode", "hybrid", "--table", self.table, "--follow", str(FOLLOW_S))
         return ("--rules", self.rules, *hybrid, *cache)
+
+    def log_arguments(self, folder: str) -> Sequence[str]:
+        """Options of the server's command line for a request log in `folder`; none where nothing is logged."""
+        return ("--request-log", folder, "--request-log-share", str(self.log_share)) if self.log_share else ()

@@ -94,6 +94,7 @@ class EndpointState:
         rules: mode of the Model's rules in the server, which a rollback keeps.
         table, cache_rows: table of predictions that servers answer from first, and rows that they cache, which a
             rollback keeps; "" and 0 for none.
+        log_share: fraction of the predicted rows that servers log, which a rollback keeps.
         traffic: percentage of the requests by version.
         epoch: number of the last change of the traffic.
         registry: the registry that the versions come from; "" if unknown.
@@ -114,6 +115,7 @@ class EndpointState:
     rules: Mode = "enforce"
     table: str = ""
     cache_rows: int = 0
+    log_share: float = 0.0
     traffic: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
     registry: str = ""
@@ -126,7 +128,7 @@ class EndpointState:
     @property
     def serving(self) -> Serving:
         """Options of the servers."""
-        return Serving(self.rules, self.table, self.cache_rows)
+        return Serving(self.rules, self.table, self.cache_rows, self.log_share)
 
     @property
     def canary(self) -> str | None:
@@ -246,6 +248,7 @@ def state_of(content: Any, where: str) -> EndpointState:
             rules=content.get("rules", "enforce"),
             table=content.get("table", ""),
             cache_rows=content.get("cache_rows", 0),
+            log_share=content.get("log_share", 0.0),
             traffic=content.get("traffic", {live: 100}),
             epoch=content.get("epoch", len(history)),
             registry=content.get("registry", ""),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.canary.decide import decide
-from headrace.components.deploy.canary.replay import Replayed
+from headrace.components.deploy.canary.replay import Losses, Replayed
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, Decision, stage
 from headrace.components.deploy.local import control, operate
@@ -29,6 +29,7 @@ from headrace.components.registry.origin import Clock, origin, this_user, utc_no
 from headrace.components.registry.record import model_version
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import counts_of, evidence_of, first_evidence
+from headrace.components.rollout.replay import check_logged, endpoint_replay, needs_replay
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UsageError
@@ -79,6 +80,7 @@ def roll_out(
     report: Progress = silent,
     *,
     replayed: Callable[[], Replayed] | None = None,
+    losses: Losses | None = None,
     now: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutResult:
@@ -87,7 +89,9 @@ def roll_out(
     Args:
         config: of the rollout.
         report: receives progress.
-        replayed: scores logged requests with both versions, and returns all of it so far; None for no replay.
+        replayed: scores logged requests with both versions, and returns all of it so far; None for the endpoint's
+            request log where the settings require replayed rows, and else for no replay.
+        losses: of labelled rows, for the endpoint's request log; None without labels.
         now: the time.
         sleep: waits for seconds.
 
@@ -105,11 +109,16 @@ def roll_out(
     if state is None:
         result = deploy(options, report)
         return RolloutResult(version, "live", version, result.url, ("The endpoint had no version to compare it with.",))
+    logged = replayed is None and (losses is not None or needs_replay(config.settings))
+    if logged:
+        check_logged(folder, state)
     with locked(options.endpoint, timeout_s=0, name=WATCH_LOCK):
         ended = _ended_before(config, folder, version, report)
         if ended is not None:
             return ended
         _stage(config, folder, version, report, now)
+        if logged:
+            replayed = endpoint_replay(folder, losses, report)
         return _Watch(config, folder, version, report, replayed, now, sleep).run()
 
 
@@ -166,6 +175,7 @@ def _check_unchanged(options: DeployConfig, state: EndpointState) -> None:
         ("the rules", options.rules, state.rules),
         ("the table", options.serving(state).table, state.table),
         ("the cache", options.serving(state).cache_rows, state.cache_rows),
+        ("the logged fraction", options.serving(state).log_share, state.log_share),
         ("the port", options.port or state.port, state.port),
     ):
         if given != there:

@@ -31,6 +31,8 @@ _CLOSE = (b"connection", b"close")
 CONNECTED = "headrace.connected"
 # Larger compressed bodies are decompressed in a thread, so that the loop goes on.
 _SMALL = 16 << 10
+# The rows of larger bodies are read and written in a thread.
+_LARGE = 128 << 10
 _TOO_LONG = "the prediction took longer than {:g} s"
 
 
@@ -134,7 +136,9 @@ class App:
         if answerer is None:
             raise loading()
         assert handler.decode is not None
-        call = handler.decode(body, scope["headers"], answerer.description)
+        large = len(body) > _LARGE
+        given = body, scope["headers"], answerer.description
+        call = await asyncio.to_thread(handler.decode, *given) if large else handler.decode(*given)
         connected = scope.get("extensions", {}).get(CONNECTED)
         try:
             answer = await self.batcher.submit(call.request, len(body), connected)
@@ -142,7 +146,7 @@ class App:
             raise Refused(503, "too many requests are waiting", retry_after="1") from error
         except TimeoutError as error:
             raise Refused(504, _TOO_LONG.format(self.limits.time_limit_s)) from error
-        response = call.respond(answer)
+        response = await asyncio.to_thread(call.respond, answer) if large else call.respond(answer)
         version = (b"x-model-version", answer.version.encode())
         return call.request.rows, Response(
             response.body, response.status, (*response.headers, version), response.content_type

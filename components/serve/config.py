@@ -118,7 +118,7 @@ class ServeConfig:
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW in seconds, HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
+    from HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
     HEADRACE_REQUEST_LOG and HEADRACE_REQUEST_LOG_SHARE.
 
     Raises:
@@ -147,9 +147,9 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
         rules=environment.get("HEADRACE_RULES", "enforce"),  # type: ignore[arg-type]
-        request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
         alias=environment.get("HEADRACE_ALIAS", "champion"),
         follow_s=_seconds(environment.get("HEADRACE_FOLLOW")),
+        request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
     )
     # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104

@@ -20,7 +20,9 @@ QUARANTINE = Artifact("Quarantine", "a quarantine", "manifest.json", frozenset({
 
 REGISTRY = StateFolder("a registry", "registry.json", frozenset({"versions", "endpoints"}))
 ENDPOINT = StateFolder(
-    "an endpoint", "endpoint.json", frozenset({"versions", "servers", "router", "server.log", "server.log.1"})
+    "an endpoint",
+    "endpoint.json",
+    frozenset({"versions", "servers", "router", "requests", "server.log", "server.log.1"}),
 )
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
 SPANS = StateFolder("spans", "_spans.json", frozenset())

@@ -46,7 +46,14 @@ SLOW_FROM_AGE = 30
 # What a birth weight is off by where the model is bad, in pounds.
 LOSS_SCALE = 2.0
 # A version that has just started, and others on the same cores, may be slower by more than the default of 1.25.
-CANARY = {"steps": (20, 50), "minimum_step_s": 3.0, "deadline_s": 120.0, "latency_tolerance": 3.0}
+CANARY = {
+    "steps": (20, 50),
+    "minimum_step_s": 3.0,
+    "deadline_s": 120.0,
+    "latency_tolerance": 3.0,
+    "minimum_replayed": 100,
+    "minimum_labelled": 50,
+}
 
 Row = dict[str, Any]
 

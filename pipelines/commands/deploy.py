@@ -96,6 +96,30 @@ class _Duration(click.ParamType[float]):
     rare=True,
     help="Registry of the Model, which a rollback changes too (default: the one whose folder holds the Model).",
 )
+@option(
+    "--request-log-share",
+    "log_share",
+    type=click.FloatRange(0, 1),
+    metavar="FRACTION",
+    rare=True,
+    help="Fraction of the predicted rows that the endpoint logs in its folder `requests` (default: what it has, at "
+    "first 0).",
+)
+@option(
+    "--labels",
+    default="",
+    metavar="PATH",
+    rare=True,
+    help="Table with the key and the label of logged requests, which the canary's losses are measured with; requires "
+    "--problem.",
+)
+@option(
+    "--problem",
+    default="",
+    metavar="FILE",
+    rare=True,
+    help="Problem file that names the key and the label of --labels.",
+)
 @click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
 @json_option
 def deploy(
@@ -110,6 +134,9 @@ def deploy(
     minimum_requests: int | None,
     canary_setting: tuple[str, ...],
     registry: str,
+    log_share: float | None,
+    labels: str,
+    problem: str,
     why: str,
     as_json: bool,
 ) -> None:
@@ -123,6 +150,10 @@ def deploy(
     from headrace.components.deploy.registries import check_registry
 
     settings = _settings(canary, watch, minimum_requests, canary_setting)
+    if bool(labels) != bool(problem) or (labels and settings is None):
+        raise UsageError(
+            "--labels needs the Problem, and a canary", where="--labels", expected="--canary, --labels and --problem"
+        )
     check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     if registry:
         check_registry(registry)
@@ -132,12 +163,13 @@ def deploy(
         rules=rules,
         table="" if table == "none" else table,
         cache_rows=cache_rows,
+        log_share=log_share,
         port=port,
         registry=registry,
         why=why,
     )
     if settings is not None:
-        _roll_out(config, settings, as_json)
+        _roll_out(config, settings, labels, problem, as_json)
         return
     with showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(config, report)
@@ -149,11 +181,17 @@ def deploy(
         )
 
 
-def _roll_out(config: Any, settings: CanarySettings, as_json: bool) -> None:
+def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
     from headrace.components.rollout.rollout import RolloutConfig, raise_for, roll_out
 
     with showing("deploy", config.endpoint) as (console, report):
-        result = roll_out(RolloutConfig(config, settings), report)
+        losses = None
+        if labels:
+            from headrace.components.deploy.canary.labels import read_labels
+            from headrace.core.problem.file import load_problem
+
+            losses = read_labels(load_problem(problem).problem, labels)
+        result = roll_out(RolloutConfig(config, settings), report, losses=losses)
         if as_json:
             print_json(result, console.file)
         else:

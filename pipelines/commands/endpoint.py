@@ -11,6 +11,7 @@ from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.status import EndpointStatus, endpoints_of
 from headrace.components.deploy.local.status import status as status_of
+from headrace.components.deploy.open import is_remote, open_endpoint
 from headrace.components.deploy.state import Change
 from headrace.core import storage
 from headrace.core.errors import UsageError
@@ -31,7 +32,11 @@ _SHOWN = 10
 
 @click.group()
 def endpoint() -> None:
-    """Show an endpoint of this machine, promote a version, start it or stop it. ENDPOINT is ROOT/endpoints/NAME."""
+    """Show an endpoint, promote a version, start it or stop it.
+
+    ENDPOINT is a folder of this machine, ROOT/endpoints/NAME. `status`, `history`, `promote` and `undeploy` also take
+    projects/PROJECT/locations/REGION/endpoints/ID of Vertex AI, and kserve://NAMESPACE/NAME.
+    """
 
 
 endpoint.add_command(rollback)
@@ -42,6 +47,9 @@ endpoint.add_command(rollback)
 @json_option
 def status(folder: str, as_json: bool) -> None:
     """Show versions, traffic, address, and whether it answers as it should. Exit status 1 if it does not."""
+    if is_remote(folder):
+        _remote_status(folder, as_json)
+        return
     found = status_of(folder)
     if as_json:
         print_json({**vars(found), "half_finished": found.half_finished})
@@ -79,7 +87,7 @@ def list_(root: str, as_json: bool) -> None:
 @json_option
 def history(folder: str, as_json: bool) -> None:
     """List the changes of the traffic: epoch, time, action, version, who and why; the latest last."""
-    state = EndpointFolder(folder).existing()
+    state = open_endpoint(folder).state() if is_remote(folder) else EndpointFolder(folder).existing()
     if as_json:
         print_json({"epoch": state.epoch, "history": state.history, "bad": state.bad})
         return
@@ -101,6 +109,11 @@ def promote(folder: str, version: str, restore: bool, registry: str, why: str, a
 
     Its process is started and checked before the switch. Exit status 3 if it is marked as bad.
     """
+    if is_remote(folder):
+        _remote_promote(folder, version, restore, registry, why)
+        return
+    # Before a log is written beside it.
+    EndpointFolder(folder).existing()
     with showing("promote", folder) as (console, report):
         result, aliases = operate.promote(folder, version, report, why=why, restore=restore, registry=registry)
         if as_json:
@@ -116,7 +129,7 @@ def promote(folder: str, version: str, restore: bool, registry: str, why: str, a
 @_version
 def undeploy(folder: str, version: str) -> None:
     """Remove VERSION, which has no traffic, from the endpoint. The registry is not changed."""
-    operate.undeploy(folder, version)
+    open_endpoint(folder).undeploy(version)
     click.echo(f"version {version} is not in {folder}")
 
 
@@ -125,6 +138,7 @@ def undeploy(folder: str, version: str) -> None:
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Move the endpoint to this port.")
 def start(folder: str, port: int) -> None:
     """Start the endpoint at its address, and wait until it answers. What runs already is left as it is."""
+    EndpointFolder(folder).existing()
     with showing("start", folder) as (console, report):
         console.print(f"answers at {operate.start(folder, report, port=port)}")
 
@@ -135,6 +149,43 @@ def stop(folder: str) -> None:
     """Stop the endpoint. Its versions and its address stay; `headrace endpoint start` starts it again."""
     operate.stop(folder)
     click.echo("stopped")
+
+
+def _remote_status(name: str, as_json: bool) -> None:
+    """Shows an endpoint of a service: what the service says, and what we wrote."""
+    opened = open_endpoint(name)
+    found, state = opened.status(), opened.state()
+    if as_json:
+        print_json({**vars(found), "state": state.to_json()})
+    else:
+        half = "" if state.pending is None else f"{state.pending.action} to {state.pending.version}, {state.pending.at}"
+        lines = [
+            ("endpoint", name),
+            ("live", state.live + (", healthy" if found.ready else f", does not answer: {found.why}")),
+            ("traffic", ", ".join(f"{version} {percent} %" for version, percent in found.traffic.items()) or "none"),
+            ("previous", state.previous or "none"),
+            ("answers at", found.url or "nothing"),
+            ("half-finished", half),
+            *(
+                ("bad", f"{version}, {m.at}, by {m.who}{f': {m.why}' if m.why else ''}")
+                for version, m in state.bad.items()
+            ),
+            *(("history", f"{c.at} {c.action} {_shares(c)} by {c.who}: {c.why}") for c in state.history[-_SHOWN:]),
+        ]
+        click.echo(aligned([line for line in lines if line[1]]))
+    if not found.ready:
+        sys.exit(_DOWN)
+
+
+def _remote_promote(name: str, version: str, restore: bool, registry: str, why: str) -> None:
+    """Promotes a version at a service, and in its registry."""
+    from headrace.components.registry.origin import origin
+    from headrace.components.rollback.promote import promote as promote_everywhere
+
+    opened = open_endpoint(name, registry=registry)
+    with showing("promote") as (console, report):
+        for step in promote_everywhere(opened, version, origin(why), report, restore=restore, registry=registry):
+            console.print(f"{step.name:<12}{step.done}")
 
 
 def _shares(change: Change) -> str:

@@ -28,6 +28,7 @@ DOCUMENTS = (
     "docs/on_call.md",
     "docs/registry.md",
     "docs/monitoring.md",
+    "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
 )

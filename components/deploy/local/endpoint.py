@@ -38,6 +38,7 @@ class EndpointFolder:
         self.path = storage.local_path(uri).absolute()
         self.servers = self.path / "servers"
         self.log = self.path / "server.log"
+        self.requests = self.path / "requests"
         self.router = self.path / "router"
         self.router_log = self.router / "router.log"
         self.router_state = str(self.router / "state.json")

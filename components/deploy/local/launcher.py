@@ -69,6 +69,7 @@ def start(
             [
                 *(sys.executable, "-P", "-m", processes.MODULE, str(model), "--name", name, "--port", "0"),
                 *serving.arguments,
+                *serving.log_arguments(str(servers.with_name("requests"))),
                 *("--host", "127.0.0.1", "--announce", str(servers), "--inherited-lock", str(lock)),
             ],
             stdin=subprocess.DEVNULL,

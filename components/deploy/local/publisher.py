@@ -47,6 +47,8 @@ class DeployConfig:
         table: folder of published prediction tables, which the servers answer from first; "" for none, and None for
             what the endpoint has.
         cache_rows: maximum number of fresh answers that a server with `table` caches.
+        log_share: fraction of the predicted rows that the servers log in `requests/` of the folder, in [0, 1]; None for
+            what the endpoint has, at first 0.
         port: of the endpoint's address; 0 for the one that it has, or a free one.
         registry: that the Model comes from; "" for the one whose folder holds the Model.
         why: for the history.
@@ -65,12 +67,13 @@ class DeployConfig:
     rules: Mode = "enforce"
     table: str | None = None
     cache_rows: int = 0
+    log_share: float | None = None
     port: int = 0
     registry: str = ""
     why: str = ""
 
     def __post_init__(self) -> None:
-        Serving(self.rules, self.table or "", self.cache_rows)
+        Serving(self.rules, self.table or "", self.cache_rows, self.log_share or 0.0)
         control.check_port(self.port)
         if self.name is not None and not _NAME.match(self.name):
             raise UsageError(
@@ -88,9 +91,10 @@ class DeployConfig:
 
     def serving(self, state: EndpointState | None) -> Serving:
         """Options of the servers of an endpoint with a state, or of a new one."""
+        share = self.log_share if self.log_share is not None else 0.0 if state is None else state.log_share
         if self.table is None and state is not None:
-            return Serving(self.rules, state.table, state.cache_rows)
-        return Serving(self.rules, self.table or "", self.cache_rows)
+            return Serving(self.rules, state.table, state.cache_rows, share)
+        return Serving(self.rules, self.table or "", self.cache_rows, share)
 
 
 def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:

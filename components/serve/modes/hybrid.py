@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +21,8 @@ from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NotFinite
 from headrace.core.scoring.ragged import concatenated, part_of
 
-_TABLE, _CACHE, _MODEL = "table", "cache", "model"
+_SOURCES = _TABLE, _CACHE, _MODEL = "table", "cache", "model"
+Headers = Sequence[tuple[bytes, bytes]]
 # A row's place in the message of an error.
 _PLACE = re.compile(r"(^|; )((?:instances|predictions)\[|inputs\.[^\[\];]*\[)(\d+)\]")
 
@@ -97,24 +97,19 @@ class Hybrid:
         if self._cache is not None:
             self._recall(self._cache, description, good)
         self._ask_model(good, description)
-        totals: Counter[str] = Counter()
-        outcomes: list[Answer | Exception] = []
-        for work in works:
-            outcome = work if isinstance(work, Exception) else work.outcome(table)
-            if isinstance(outcome, Answer):
-                totals.update(outcome.source)
-            outcomes.append(outcome)
-        for source in (_TABLE, _CACHE, _MODEL):
-            self._count(source, totals[source])
+        headers = table.headers
+        outcomes = [work if isinstance(work, Exception) else work.outcome(table, headers) for work in works]
+        answered = [outcome.source for outcome in outcomes if isinstance(outcome, Answer)]
+        for source in _SOURCES:
+            self._count(source, sum(sources.count(source) for sources in answered))
         return outcomes
 
     def _by_model(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
         outcomes = self._model.answer(requests)
         self._count(_MODEL, sum(r.rows for r, o in zip(requests, outcomes, strict=True) if isinstance(o, Answer)))
+        headers = self._table.headers
         return [
-            replace(outcome, source=[_MODEL] * request.rows, headers=_headers(self._table, {_MODEL: request.rows}))
-            if isinstance(outcome, Answer)
-            else outcome
+            _of_model(outcome, request, headers) if isinstance(outcome, Answer) else outcome
             for request, outcome in zip(requests, outcomes, strict=True)
         ]
 
@@ -243,26 +238,31 @@ class _Work:
         """Whether an output is the key, which is added for all rows together."""
         return self.keyed and name == KEY
 
-    def outcome(self, table: ServedTable) -> Answer | Exception:
+    def outcome(self, table: ServedTable, headers: Headers) -> Answer | Exception:
         if self.error is not None:
             return self.error
         if self.whole is not None:
-            if isinstance(self.whole, Exception):
-                return self.whole
-            self.sources = [_MODEL] * self.request.rows
-            return replace(self.whole, source=self.sources, headers=_headers(table, Counter(self.sources)))
+            return _of_model(self.whole, self.request, headers) if isinstance(self.whole, Answer) else self.whole
         outputs: dict[str, npt.NDArray[Any]] = {}
         if self.keyed:
             outputs[KEY] = as_bytes([key or "" for key in self.keys])
         for name in self.rows[0]:
             outputs[name] = concatenated([row[name] for row in self.rows])
         binary = table.binary if self.answer is None else self.answer.binary
-        return Answer(outputs, self.version, self.bare, binary, self.sources, _headers(table, Counter(self.sources)))
+        return Answer(outputs, self.version, self.bare, binary, self.sources, _with_sources(headers, self.sources))
 
 
-def _headers(table: ServedTable, sources: Mapping[str, int]) -> list[tuple[bytes, bytes]]:
-    counts = ", ".join(f"{source}={sources[source]}" for source in (_TABLE, _CACHE, _MODEL) if sources.get(source))
-    return [*table.headers, (b"x-answered-by", counts.encode())]
+def _of_model(answer: Answer, request: Request, headers: Headers) -> Answer:
+    """The model's answer to a whole request."""
+    sources = [_MODEL] * request.rows
+    return replace(answer, source=sources, headers=_with_sources(headers, sources))
+
+
+def _with_sources(headers: Headers, sources: Sequence[str]) -> Headers:
+    """The headers, and the number of rows by source."""
+    counts = ((source, sources.count(source)) for source in _SOURCES)
+    text = ", ".join([f"{source}={count}" for source, count in counts if count])
+    return [*headers, (b"x-answered-by", text.encode())]
 
 
 def _contents(request: Request, description: Description) -> list[Hashable]:

@@ -15,6 +15,8 @@ from support.played_endpoint import play
 from support.registered_models import make_model
 
 from headrace.components.deploy import registries
+from headrace.components.deploy.canary.evidence import Replay
+from headrace.components.deploy.canary.replay import Replayed
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
@@ -26,6 +28,7 @@ from headrace.components.deploy.state import EndpointState
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.registry.state import Origin
 from headrace.components.rollback.rollback import rollback
+from headrace.components.rollout import rollout
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
 from headrace.components.serve.processes import Announcement
 from headrace.core.errors import GateRefused, PlatformError, UsageError
@@ -294,6 +297,29 @@ def test_what_a_canary_cannot_change(world: World) -> None:
         world.roll_out()
     with locked(world.folder.uri, name=WATCH_LOCK), pytest.raises(PlatformError, match="another process holds"):
         world.roll_out()
+
+
+def test_a_replay_needs_a_request_log_and_decides(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = CanarySettings(steps=(10,), minimum_requests=100, minimum_replayed=50, maximum_differing=0.1)
+    with pytest.raises(UsageError, match=r"logs no requests.*--request-log-share 0\.1"):
+        world.roll_out(settings=settings)
+    before = world.state
+    world.folder.write(replace(before, log_share=0.5), before)
+    with pytest.raises(UsageError, match=r"a canary cannot change the logged fraction of the endpoint.*Expected 0\.5"):
+        world.roll_out(settings=settings, log_share=0.1)
+    rows = [0]
+
+    def session(folder: EndpointFolder, losses: object, report: object) -> Callable[[], Replayed]:
+        assert (folder.uri, losses) == (world.folder.uri, None)
+        assert callable(report)
+        # The canary's requests are logged once it has some.
+        return lambda: Replayed(Replay(rows[0], differing=rows[0]))
+
+    monkeypatch.setattr(rollout, "endpoint_replay", session)
+    world.on_sleep = lambda: rows.__setitem__(0, rows[0] + 20)
+    result = world.roll_out(settings=settings)
+    assert (result.outcome, result.live) == ("rolled back", "v1")
+    assert result.reasons[0].startswith("The canary is worse: differing rows")
 
 
 def test_the_state_of_a_rollout_is_written_and_read_back(world: World) -> None:

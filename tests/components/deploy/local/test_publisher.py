@@ -186,7 +186,6 @@ def test_a_deployment_that_is_killed_anywhere_is_finished_by_the_next(case: Case
     with Load(url) as load:
         for moment in (
             "publishing the model",
-            "starting the server",
             "waiting for the server",
             "switching to the new server",
             "stopping the previous server",
@@ -244,7 +243,7 @@ def test_a_router_that_died_leaves_the_processes_and_continues_its_counts(case: 
 
 def test_rollback_and_a_second_press_of_the_button(case: Case) -> None:
     url = case.state()["url"]
-    for moment in ("starting the server", "switching to the new server", "setting the aliases of the registry"):
+    for moment in ("switching to the new server", "setting the aliases of the registry"):
         case.killed_at(moment, rollback=True)
         half = "the rollback from v2 to v1 is half-finished, begun by "
         wait_for(lambda: status(case.endpoint).half_finished.startswith(half))  # noqa: B023 - called at once
@@ -297,9 +296,14 @@ def test_promote_a_version_that_is_good_after_all_and_undeploy(case: Case) -> No
 
 
 def test_a_canary_under_load_is_promoted_and_no_request_fails(case: Case) -> None:
-    settings = CanarySettings(steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=100)
+    settings = CanarySettings(
+        steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=100, minimum_replayed=20
+    )
     config = DeployConfig(str(case.models["v4"]), case.endpoint)
-    pid = case.pid
+    # With a request log the process is another one, of the same version.
+    before = case.pid
+    pid = case.deploy("v2", log_share=1.0).pid
+    assert pid != before
     with Load(case.state()["url"]) as load:
         result = roll_out(RolloutConfig(config, settings, poll_s=0.1))
         # The version after the switch has answered, too.
@@ -321,6 +325,9 @@ def test_a_canary_under_load_is_promoted_and_no_request_fails(case: Case) -> Non
     ]
     assert said.serving["v4"]["requests"] >= 80
     assert said.serving["v4"]["errors"] == 0
+    # The canary's logged requests were scored by both versions, which are the same model.
+    replayed = next(reason for reason in result.reasons if reason.startswith("Replay: of "))
+    assert replayed.endswith("rows, 0 fail with the canary alone, 0 without it alone.")
     wait_for(lambda: pid not in case.servers())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
 import logging
 import socket
@@ -15,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.http_server import Served
 
-from headrace.components.serve.app import App
-from headrace.components.serve.http.server import HttpServer
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.core.saved_model.json.columns import Interface
@@ -43,53 +40,20 @@ class Echo:
         return [Answer({"y": np.full(request.rows, 1.0)}, "v1", bare=True) for request in requests]
 
 
-class Served:
-    """A server in a thread."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.app = App("m", "v1", limits=Limits(**limits))
-        self.echo = Echo()
-        self.app.use(self.echo)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._started = threading.Event()
-        self._thread.start()
-        assert self._started.wait(60)
-
-    async def _serve(self) -> None:
-        self.server = HttpServer(self.app)
-        self._started.set()
-        await self.server.serve(sockets=[self._listener])
-        self.app.batcher.close()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def ask(self) -> int:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request("POST", "/predict", BODY)
-            return connection.getresponse().status
-
-    def cut(self) -> list[str]:
-        """The lines of metrics about connections that were cut."""
-        return [line for line in self.app.metrics.text("", "").splitlines() if line.startswith("headrace_cut")]
-
-    def stop(self) -> None:
-        self.server.handle_exit(15, None)
-
-    def join(self) -> None:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
+class EchoServed(Served):
+    def __init__(self, echo: Echo, limits: Limits) -> None:
+        super().__init__(echo, limits)
+        self.echo = echo
 
 
 @contextmanager
-def serving(**limits: Any) -> Iterator[Served]:
-    served = Served(**limits)
+def serving(**limits: Any) -> Iterator[EchoServed]:
+    echo = Echo()
+    served = EchoServed(echo, Limits(**limits))
     try:
         yield served
     finally:
-        served.echo.go_on.set()
+        echo.go_on.set()
         served.stop()
         served.join()
 
@@ -140,7 +104,7 @@ def test_what_is_not_a_whole_small_request_is_cut(sent: bytes, status: bytes, me
         assert answer.startswith(b"HTTP/1.1 " + status)
         assert b"connection: close" in answer
         assert message in answer
-        assert served.ask() == 200
+        assert served.ask(BODY) == 200
 
 
 def test_bytes_do_not_extend_a_deadline() -> None:
@@ -171,8 +135,8 @@ def test_slow_clients_do_not_keep_others_out() -> None:
             client = clients.enter_context(closing(served.connect()))
             client.sendall(b"POST /predict HT" if number % 2 else HEAD % 1000 + b"{")
             if number % 20 == 0:
-                assert served.ask() == 200
-        assert served.ask() == 200
+                assert served.ask(BODY) == 200
+        assert served.ask(BODY) == 200
         (line,) = served.cut()
         assert line.startswith('headrace_cut_connections_total{reason="too many connections"} ')
 
@@ -183,7 +147,7 @@ def test_a_thousand_slow_clients_are_cut_in_time_while_others_are_answered() -> 
         for number in range(1000):
             slow.append(clients.enter_context(closing(served.connect())))
             slow[-1].sendall(b"POST /predict HT" if number % 2 else HEAD % 1000 + b"{")
-        statuses = [served.ask() for _ in range(50)]
+        statuses = [served.ask(BODY) for _ in range(50)]
         for client in slow:
             assert read_all(client).startswith(b"HTTP/1.1 408")
         assert statuses == [200] * 50
@@ -202,14 +166,14 @@ def test_requests_of_one_connection_are_answered_in_order() -> None:
 def test_an_abandoned_request_leaves_the_queue() -> None:
     with serving(max_running=1, max_waiting=1) as served:
         served.echo.go_on.clear()
-        first = threading.Thread(target=served.ask)
+        first = threading.Thread(target=lambda: served.ask(BODY))
         first.start()
         assert served.echo.begun.acquire(timeout=30)
         with closing(served.connect()) as client:
             client.sendall(HEAD % len(BODY) + BODY)
             until(lambda: served.app.batcher.waiting == 1)
         statuses: list[int] = []
-        second = threading.Thread(target=lambda: statuses.append(served.ask()))
+        second = threading.Thread(target=lambda: statuses.append(served.ask(BODY)))
         until(lambda: served.server._connections.open == 1)
         second.start()
         until(lambda: served.server._connections.open == 2)

@@ -1,0 +1,62 @@
+"""Promotion at a service: traffic, then the champion's alias of the registry."""
+
+from __future__ import annotations
+
+from headrace.components.deploy import registries
+from headrace.components.deploy.base import Endpoint
+from headrace.components.registry.state import Origin
+from headrace.components.rollback.rollback import REGISTRY, TRAFFIC, Step
+from headrace.core.errors import GateRefused, PlatformError
+from headrace.core.progress import Progress, silent
+
+
+def promote(
+    endpoint: Endpoint,
+    version: str,
+    by: Origin,
+    report: Progress = silent,
+    *,
+    restore: bool = False,
+    registry: str = "",
+) -> tuple[Step, ...]:
+    """Gives a version all traffic, and makes it the champion; again, nothing changes.
+
+    Args:
+        endpoint: of a service.
+        version: that is deployed there.
+        by: origin of the promotion.
+        report: receives progress.
+        restore: also a version that is marked as bad, which becomes usable again.
+        registry: of the versions; "" for the one that the endpoint knows.
+
+    Returns:
+        What was done, in order.
+
+    Raises:
+        UsageError: the endpoint or the version does not exist, or is archived.
+        GateRefused: the version is marked as bad.
+        PlatformError: the service failed, another change is under way, or a rollback is not finished.
+    """
+    with endpoint.changing():
+        state = endpoint.state()
+        if state.pending is not None and state.pending.action == "rollback":
+            raise PlatformError(
+                "a rollback of the endpoint is not finished",
+                where=endpoint.where,
+                received=f"from {state.pending.bad} to {state.pending.version}",
+                fix=f"Finish it: headrace rollback {endpoint.where}",
+            )
+        registry = registry or endpoint.registry()
+        if restore and registries.has(registry, version):
+            registries.restore(registry, version, by.why)
+        usable = registries.refuse_bad(registry, version)
+        if version in state.bad:
+            if not (usable or restore):
+                raise GateRefused(
+                    "the version is marked as bad", where=f"{endpoint.where}, version {version}", fix="--restore"
+                )
+            endpoint.write(state.restored(version), state)
+        steps = [Step(TRAFFIC, endpoint.promote(version, by, report))]
+        if registry:
+            steps.append(Step(REGISTRY, registries.promote(registry, version, by.why)))
+    return tuple(steps)

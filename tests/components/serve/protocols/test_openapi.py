@@ -1,0 +1,83 @@
+"""The OpenAPI document against the server: schemathesis sends what it allows, and what it does not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from support.http_server import Served
+from support.serving import dynamic, load
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module", params=["artifact", "saved_model"])
+def served(
+    request: pytest.FixtureRequest, make_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server of a Model, whose rows have rules, or of a bare SavedModel."""
+    model = make_model(tmp_path_factory.mktemp("openapi") / "model", "v1")
+    served = Served(dynamic(load(model if request.param == "artifact" else model / "saved_model")))
+    yield served
+    served.stop()
+    served.join()
+
+
+def document(served: Served) -> Any:
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
+        connection.request("GET", "/openapi.json")
+        return json.loads(connection.getresponse().read())
+
+
+def operations(schema: Any) -> list[Any]:
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+def test_no_request_breaks_the_server(served: Served, mode: Any, caplog: pytest.LogCaptureFixture) -> None:
+    schema = schemathesis.openapi.from_dict(document(served))
+    found = operations(schema)
+    assert len(found) > 20
+    for operation in found:
+        if operation.method == "get" and mode is schemathesis.GenerationMode.NEGATIVE:
+            continue
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(max_examples=max(5, settings().max_examples // 10))
+        def one(case: Any) -> None:
+            response = case.call(base_url=f"http://127.0.0.1:{served.port}")
+            case.validate_response(response, checks=CHECKS)
+
+        one()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_the_document_allows_what_is_answered(served: Served) -> None:
+    schema = document(served)
+    assert schema["openapi"] == "3.1.0"
+    row = {"mother_age": 30, "gestation_weeks": 40.0, "plurality": "1", "mother_smokes": "true"}
+    instances = {**schema["components"]["schemas"]["InstancesRequest"], "components": schema["components"]}
+    jsonschema.validate({"instances": [row]}, instances)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"instances": [{**row, "mother_age": "x"}]}, instances)
+    assert served.ask(json.dumps({"instances": [row]}).encode()) == 200

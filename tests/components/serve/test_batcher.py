@@ -1,0 +1,159 @@
+"""The queue: what is one batch, what is refused, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.components.serve.batcher import Batcher, Overloaded
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.modes.answerer import Answer, Description, Request
+from headrace.core.saved_model.json.columns import Interface
+
+
+class Recorder:
+    """An answerer that records its batches; requests of `held` rows wait."""
+
+    description = Description("m", "v1", "dynamic", Interface(()), "serving_default", {})
+
+    def __init__(self, *, together: bool = True, held: int = 0) -> None:
+        self.together = together
+        self.batches: list[list[int]] = []
+        self.held = held
+        self.go_on = threading.Event()
+        self.begun = threading.Semaphore(0)
+
+    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+        self.batches.append([request.rows for request in requests])
+        self.begun.release()
+        if any(request.rows == self.held for request in requests):
+            assert self.go_on.wait(60)
+        return [
+            ValueError("odd") if request.rows == 13 else Answer({"y": np.zeros(request.rows)}, "v1")
+            for request in requests
+        ]
+
+
+def run(
+    answerer: Recorder, scene: Callable[[Batcher], Coroutine[Any, Any, None]], **limits: Any
+) -> list[tuple[int, int]]:
+    """Runs a scene; returns the requests and rows of each observed batch."""
+    seen: list[tuple[int, int]] = []
+
+    async def play() -> None:
+        batcher = Batcher(Limits(**limits), lambda: answerer, lambda requests, rows, _: seen.append((requests, rows)))
+        try:
+            await asyncio.wait_for(scene(batcher), 60)
+        finally:
+            answerer.go_on.set()
+            batcher.close()
+
+    asyncio.run(play())
+    return seen
+
+
+def test_all_that_has_arrived_is_one_batch_up_to_the_bound() -> None:
+    answerer = Recorder()
+
+    async def scene(batcher: Batcher) -> None:
+        answers = await asyncio.gather(*(batcher.submit(Request(rows)) for rows in (1, 2, 3)))
+        assert [len(answer.outputs["y"]) for answer in answers] == [1, 2, 3]
+        await asyncio.gather(*(batcher.submit(Request(rows)) for rows in (4, 4, 4, 20, 1)))
+
+    seen = run(answerer, scene, max_batch_rows=8)
+    assert answerer.batches == [[1, 2, 3], [4, 4], [4], [20], [1]]
+    assert seen == [(3, 6), (2, 8), (1, 4), (1, 20), (1, 1)]
+
+
+def test_an_error_is_of_its_request_alone() -> None:
+    async def scene(batcher: Batcher) -> None:
+        futures = [batcher.submit(Request(rows)) for rows in (1, 13, 2)]
+        first, second, third = await asyncio.gather(*futures, return_exceptions=True)
+        assert isinstance(second, ValueError)
+        assert isinstance(first, Answer)
+        assert isinstance(third, Answer)
+
+    run(Recorder(), scene)
+
+
+def test_rows_that_depend_on_each_other_are_not_batched() -> None:
+    answerer = Recorder(together=False)
+
+    async def scene(batcher: Batcher) -> None:
+        await asyncio.gather(*(batcher.submit(Request(rows)) for rows in (1, 2, 3)))
+
+    run(answerer, scene)
+    assert sorted(answerer.batches) == [[1], [2], [3]]
+
+
+def test_requests_wait_for_a_usual_call_but_not_for_an_unusually_long_one() -> None:
+    answerer = Recorder(held=9)
+
+    async def scene(batcher: Batcher) -> None:
+        long = batcher.submit(Request(9))
+        await asyncio.to_thread(answerer.begun.acquire)
+        # It is answered beside the long call.
+        await batcher.submit(Request(1))
+        assert batcher.running == 1
+        assert not long.done()
+        answerer.go_on.set()
+        await long
+
+    run(answerer, scene)
+
+
+def test_what_waits_is_bounded_in_number_and_size() -> None:
+    answerer = Recorder(held=1)
+
+    async def scene(batcher: Batcher) -> None:
+        running = batcher.submit(Request(1))
+        await asyncio.to_thread(answerer.begun.acquire)
+        waiting = [batcher.submit(Request(2), 40) for _ in range(2)]
+        with pytest.raises(Overloaded):
+            batcher.submit(Request(2), 40)
+        assert batcher.waiting == 2
+        there = [True]
+        waiting.append(batcher.submit(Request(2), 20, lambda: there[0]))
+        with pytest.raises(Overloaded):
+            batcher.submit(Request(2))
+        # The client of the last one leaves, and its place is free.
+        there[0] = False
+        waiting[2] = batcher.submit(Request(3))
+        answerer.go_on.set()
+        await asyncio.gather(running, *waiting)
+
+    run(answerer, scene, max_running=1, max_waiting=3, max_waiting_bytes=100)
+    assert answerer.batches == [[1], [2, 2, 3]]
+
+
+def test_an_abandoned_request_is_not_answered() -> None:
+    answerer = Recorder()
+
+    async def scene(batcher: Batcher) -> None:
+        gone = batcher.submit(Request(2), connected=lambda: False)
+        await batcher.submit(Request(1))
+        assert not gone.done()
+
+    run(answerer, scene)
+    assert answerer.batches == [[1]]
+
+
+def test_the_time_limit_counts_waiting_and_running() -> None:
+    answerer = Recorder(held=1)
+
+    async def scene(batcher: Batcher) -> None:
+        running = batcher.submit(Request(1))
+        await asyncio.to_thread(answerer.begun.acquire)
+        waiting = batcher.submit(Request(2))
+        results = await asyncio.gather(running, waiting, return_exceptions=True)
+        assert [type(result) for result in results] == [TimeoutError, TimeoutError]
+        assert batcher.waiting == 0
+        assert batcher.running == 1
+
+    run(answerer, scene, max_running=1, time_limit_s=0.05)
+    assert answerer.batches == [[1]]

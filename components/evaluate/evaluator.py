@@ -59,14 +59,14 @@ class EvaluateConfig:
                 raise UsageError(f"{name} is empty", where="evaluate", expected="a folder")
         if not (_is_number(self.confidence) and 0 < self.confidence < 1):
             raise UsageError(
-                "confidence is wrong", where="evaluate", expected="between 0 and 1", received=repr(self.confidence)
+                "confidence is not valid", where="evaluate", expected="between 0 and 1", received=repr(self.confidence)
             )
         for name, least, most in (("resamples", 1, _MOST_RESAMPLES), ("seed", 0, None)):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or value < least or (most is not None and value > most):
                 expected = f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}"
-                raise UsageError(f"{name} is wrong", where="evaluate", expected=expected, received=repr(value))
+                raise UsageError(f"{name} is not valid", where="evaluate", expected=expected, received=repr(value))
 
     def check_output(self, problem: str) -> None:
         """Checks that `output` is unused or holds an Evaluation, and does not hold an input.

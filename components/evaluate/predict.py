@@ -207,7 +207,7 @@ class Asker:
         wrong = np.flatnonzero(answered != np.array(given.values, object)[given.codes])
         if len(wrong):
             raise PlatformError(
-                "the model gives back another key than it was given", where=model.uri, expected=f"key {keys[wrong[0]]}"
+                "the model returns another key than it was given", where=model.uri, expected=f"key {keys[wrong[0]]}"
             )
         prediction = found.outputs["prediction"]
         if problem.task == "regression":
@@ -217,7 +217,7 @@ class Asker:
         if problem.task == "multiclass":
             if probability.shape[1:] != (len(classes),):
                 raise DataError(
-                    "the model has another number of classes than the label",
+                    "the model has a different number of classes than the label",
                     where=model.uri,
                     expected=f"probabilities of {len(classes)} classes",
                     received=f"shape {list(probability.shape)}",

@@ -93,7 +93,9 @@ def _cut(context: StageContext, checked: Checked) -> list[tuple[int, pa.RecordBa
     prints = fingerprint(batch.column(1))
     by_key = context.problem.key is not None and checked.splits is None
     assigned = context.sharding.shard_of(prints) if by_key else context.sharding.group_of(prints)
-    order = np.argsort(assigned, kind="stable")
+    # NumPy sorts 16-bit integers by radix, ten times faster.
+    narrow = assigned.astype(np.uint16) if assigned.max(initial=0) < 1 << 16 else assigned
+    order = np.argsort(narrow, kind="stable")
     shards, starts = np.unique(assigned[order], return_index=True)
     sorted_batch = batch.take(pa.array(order))
     ends = [*starts.tolist()[1:], batch.num_rows]

@@ -170,7 +170,7 @@ def _object(where: str) -> dict[str, Any]:
 def _checked(name: object) -> str:
     if not isinstance(name, str) or not _NAME.match(name):
         raise UsageError(
-            "the model's name is wrong",
+            "the model name is not valid",
             expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
             received=repr(name),
             fix="Give another name",

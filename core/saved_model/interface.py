@@ -233,7 +233,7 @@ def _fed(taken: ModelInput, columns: str | Sequence[str] | None) -> ModelInput:
     # A lone column may hold lists as wide as the input is.
     if not chosen or (len(chosen) > 1 and taken.width != 0 and len(chosen) != (taken.width or 1)):
         raise UsageError(
-            "the input is of another width than the columns given",
+            "the number of columns does not match the width of the input",
             where=taken.name,
             expected=f"{taken.width or 1} column{'' if taken.width in (None, 1) else 's, or one of lists'}",
             received=f"{len(chosen)}: {', '.join(chosen)}",
@@ -253,9 +253,9 @@ def _no_column(name: str, needed_by: str, available: Iterable[str]) -> DataError
             "Examples (--input)",
         )
     return DataError(
-        "the rows lack a column",
+        "a column is missing from the rows",
         where=name,
-        expected=f"it, for {needed_by}",
+        expected=f"a column {name}, for {needed_by}",
         received=f"columns {', '.join(names)}",
         fix=_close(name, names) or "Say which column each input is fed from",
     )

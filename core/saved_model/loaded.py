@@ -57,7 +57,7 @@ class SavedModel:
         signatures = getattr(self._loaded, "signatures", {})
         if signature not in signatures:
             raise DataError(
-                "the SavedModel does not say how to predict",
+                "the SavedModel does not have the signature",
                 where=path,
                 expected=f"a signature {signature}",
                 received=", ".join(sorted(signatures)) or "no signature",

@@ -138,7 +138,7 @@ def _shown(shape: list[int | None]) -> str:
 
 def _unfit(where: str, what: str, received: str) -> DataError:
     return DataError(
-        f"the signature's {what} cannot be held against columns",
+        f"the signature's {what} cannot be mapped to columns",
         where=where,
         expected=_ROWS,
         received=received,

@@ -93,7 +93,7 @@ def key_faults(batch: pa.RecordBatch, name: str | None, *, ruled: bool) -> list[
         return []
     if name not in batch.schema.names:
         raise DataError(
-            "the rows lack the key's column", where=name, received=f"columns {', '.join(batch.schema.names)}"
+            "the key's column is missing from the rows", where=name, received=f"columns {', '.join(batch.schema.names)}"
         )
     column = batch.column(name)
     found: list[Fault] = []

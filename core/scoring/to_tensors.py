@@ -65,9 +65,9 @@ def _column(batch: pa.RecordBatch, name: str, taken: ModelInput) -> pa.Array:
     if taken.optional:
         return pa.nulls(batch.num_rows)
     raise DataError(
-        "the rows lack a column",
+        "a column is missing from the rows",
         where=name,
-        expected=f"it, for the model's input {taken.name}",
+        expected=f"a column {name}, for the model's input {taken.name}",
         received=f"columns {', '.join(batch.schema.names)}",
     )
 
@@ -191,7 +191,7 @@ def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]
         raise DataError(
             f"a column of {column.type} is not what the model takes",
             where=name,
-            expected=f"numbers, booleans or text that says them, for the model's input {taken.name} {taken.dtype}",
+            expected=f"numbers, booleans or text that holds them, for the model's input {taken.name} {taken.dtype}",
             received=f"a column of {column.type}",
             fix=f"Make it what the model was trained with, or feed {taken.name} from another column",
         )

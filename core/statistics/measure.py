@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +23,8 @@ from headrace.core.statistics.weighted import WeightedLabel
 QUANTILES = tuple(step / 20 for step in range(21))
 # Distinct texts counted exactly; above that, a sketch keeps the most frequent.
 VOCABULARY_CAPACITY = 1 << 17
+# Numbers by which it is decided whether a column's values repeat.
+_SAMPLE = 4096
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class NumericStatistics:
     @classmethod
     def measure(cls, column: pa.Array | pa.ChunkedArray) -> Self:
         """Measures a numeric column, whose nulls are missing values."""
-        values = pc.drop_null(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        present = pc.drop_null(column).cast(pa.float64())
+        values = present.to_numpy(zero_copy_only=False)
         mean = float(values.mean()) if len(values) else 0.0
         return cls(
             count=len(values),
@@ -57,7 +61,7 @@ class NumericStatistics:
             squares=float(np.square(values - mean).sum()),
             minimum=float(values.min(initial=math.inf)),
             maximum=float(values.max(initial=-math.inf)),
-            sketch=Quantiles.of(values),
+            sketch=_quantiles(present, values),
         )
 
     def merge(self, other: ColumnStatistics) -> Self:
@@ -99,6 +103,18 @@ class NumericStatistics:
             "quantiles": self.sketch.quantiles(QUANTILES),
             **({"error": {"quantile_rank": self.sketch.error}} if self.sketch.error else {}),
         }
+
+
+def _quantiles(column: pa.Array | pa.ChunkedArray, values: npt.NDArray[np.float64]) -> Quantiles:
+    # Counting values that repeat takes a quarter of the time of sorting them; of values that do not, twice as long.
+    sample = values[:_SAMPLE]
+    if len(sample) == _SAMPLE and len(np.unique(sample)) <= _SAMPLE // 2:
+        counted = pc.value_counts(column)
+        counts = counted.field("counts").to_numpy(zero_copy_only=False)
+        sketch = Quantiles.of_counts(counted.field("values").to_numpy(zero_copy_only=False), counts)
+        if sketch is not None:
+            return sketch
+    return Quantiles.of(values)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,19 @@ class Quantiles:
         digest.update(np.array(values, np.float64))
         return cls._digested(digest)
 
+    @classmethod
+    def of_counts(cls, values: Floats, counts: Counts) -> Self | None:
+        """Summarizes values that are counted already, in any order, without NaN; None above QUANTILE_CAPACITY.
+
+        A value may be there several times, as 0.0 and -0.0 are equal.
+        """
+        distinct, places = np.unique(values, return_inverse=True)
+        if len(distinct) > QUANTILE_CAPACITY:
+            return None
+        rows = np.zeros(len(distinct), np.int64)
+        np.add.at(rows, places, counts)
+        return cls(distinct, rows)
+
     @property
     def error(self) -> float:
         """Maximum error of a quantile's rank, as a fraction of the rows; 0 where quantiles are exact."""
@@ -76,11 +89,11 @@ class Quantiles:
     def merge(self, other: Self) -> Self:
         """Merges two parts."""
         if self.digest is None and other.digest is None:
-            distinct, places = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
-            if len(distinct) <= QUANTILE_CAPACITY:
-                counts = np.zeros(len(distinct), np.int64)
-                np.add.at(counts, places, np.concatenate([self.counts, other.counts]))
-                return type(self)(distinct, counts)
+            values: Floats = np.concatenate([self.values, other.values])
+            counts: Counts = np.concatenate([self.counts, other.counts])
+            merged = self.of_counts(values, counts)
+            if merged is not None:
+                return merged
         digest = self._as_digest()
         digest.merge(other._as_digest())
         return self._digested(digest)

@@ -40,7 +40,7 @@ def read(uri: str) -> tuple[bytes, str] | None:
         except FileNotFoundError:
             continue
         return content, f"{found.generation} {_writes(found)}"
-    raise PlatformError("others replace the object all the time", where=uri, fix="Try again")
+    raise PlatformError("other processes changed the object during every attempt", where=uri, fix="Try again")
 
 
 def write(uri: str, content: bytes, token: str = _ABSENT) -> bool:

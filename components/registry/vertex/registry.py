@@ -212,7 +212,9 @@ class VertexRegistry(ModelRegistry):
             if now.epoch == state.epoch:
                 return state
             state = now
-        raise PlatformError("others change the registry all the time", where=self.where, fix="Try again")
+        raise PlatformError(
+            "other processes changed the registry during every attempt", where=self.where, fix="Try again"
+        )
 
     def _uri(self, versions: Sequence[Uploaded]) -> str:
         folder = self._folder or folder_of(versions)

@@ -111,7 +111,7 @@ def prepare(
         read them.
 
     Raises:
-        DataError: the rows lack a column.
+        DataError: a column is missing from the rows.
         UsageError: the folder is not writable, or rows have no unique names.
     """
     record = storage.join(folder, "instances.json")

@@ -90,7 +90,7 @@ def prepared(
     """Prepares the job of a configuration: its work, the local model and the written instances.
 
     Raises:
-        DataError: the rows lack a column.
+        DataError: a column is missing from the rows.
         UsageError: the model in the registry does not exist, or differs from the local model.
         PlatformError: the service failed.
     """

@@ -180,7 +180,7 @@ def _either_key(instance: Mapping[str, Any], index: int, interface: Interface) -
     given = [name for name in ("key", interface.key_name) if name is not None and instance.get(name) is not None]
     if interface.key_name != "key" and len(given) == 2:
         raise DataError(
-            "the key is there twice",
+            "the key is given twice",
             where=f"instances[{index}]",
             expected=f"key or {interface.key_name}",
             received="both",

@@ -122,7 +122,10 @@ def _text(value: Any, feature: Input, where: Callable[[int], str], index: int) -
         if spelled:
             return spelled
         raise DataError(
-            "it is several of the model's categories", where=where(index), expected="a string", received=shown(value)
+            "the value matches several of the model's categories",
+            where=where(index),
+            expected="a string",
+            received=shown(value),
         )
     raise DataError(
         f"it is {kind_of(value)}",
@@ -181,9 +184,9 @@ def encodable(texts: Sequence[str] | npt.NDArray[np.object_], where: Callable[[i
             # JSON can hold half of a surrogate pair, which is not a character.
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise DataError(
-                    "the text is not Unicode",
+                    "the text is not valid Unicode",
                     where=where(index),
-                    expected="whole characters",
+                    expected="text that can be encoded as UTF-8",
                     received=ascii(text)[:80],
                 ) from None
     return column

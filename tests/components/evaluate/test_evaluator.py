@@ -441,10 +441,10 @@ def other_key(inputs: Row) -> Row:
     ("problem", "answer", "kind", "what", "received"),
     [
         (SMALL, divided_by_zero, PlatformError, "answer for key row-10 is unusable (1 of 3 rows", "inf"),
-        (SMALL, other_key, PlatformError, "gives back another key", None),
+        (SMALL, other_key, PlatformError, "returns another key", None),
         (SMALL, no_prediction, DataError, 'has no output "prediction"', "key, score"),
         (SMALL_CLASSES, logits, PlatformError, "answer for key row-0 is unusable", "[0. 0. 0.]"),
-        (SMALL_CLASSES, two_classes, DataError, "another number of classes", "shape [3, 2]"),
+        (SMALL_CLASSES, two_classes, DataError, "a different number of classes", "shape [3, 2]"),
         (SMALL_CLASSES, unknown_class, PlatformError, "answer for key row-0 is unusable (3 of 3", "d"),
     ],
 )
@@ -538,13 +538,13 @@ def test_an_output_that_cannot_be_written(regression: Case, tmp_path: Path) -> N
     [
         ({"examples": ""}, "examples is empty"),
         ({"output": ""}, "output is empty"),
-        ({"confidence": 1.0}, "confidence is wrong"),
-        ({"confidence": True}, "confidence is wrong"),
-        ({"confidence": float("nan")}, "confidence is wrong"),
-        ({"resamples": 0}, "resamples is wrong"),
-        ({"resamples": 10_001}, "resamples is wrong"),
-        ({"resamples": 2.5}, "resamples is wrong"),
-        ({"seed": -1}, "seed is wrong"),
+        ({"confidence": 1.0}, "confidence is not valid"),
+        ({"confidence": True}, "confidence is not valid"),
+        ({"confidence": float("nan")}, "confidence is not valid"),
+        ({"resamples": 0}, "resamples is not valid"),
+        ({"resamples": 10_001}, "resamples is not valid"),
+        ({"resamples": 2.5}, "resamples is not valid"),
+        ({"seed": -1}, "seed is not valid"),
     ],
 )
 def test_a_configuration_checks_itself(options: dict[str, Any], what: str) -> None:

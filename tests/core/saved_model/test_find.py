@@ -57,7 +57,7 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, make_model: Callable[.
     with pytest.raises(UsageError, match=r"a folder without endpoint\.json or saved_model\.pb"):
         find_source(str(tmp_path))
     model = make_model(tmp_path / "model", "v1")
-    with pytest.raises(UsageError, match="the model's name is wrong"):
+    with pytest.raises(UsageError, match="the model name is not valid"):
         find_source(str(model), name="a/b")
     (model / "schema.json").write_text('{"columns": [{"name": "x"}]}')
     with pytest.raises(DataError, match="the schema is damaged"):

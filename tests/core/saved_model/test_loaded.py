@@ -75,7 +75,7 @@ def test_an_input_that_no_columns_make_is_refused_with_a_paragraph(
     with pytest.raises(DataError) as caught:
         load(path).takes()
     assert caught.match(
-        r'model, serving_default: the signature\'s input "x" cannot be held against columns. Expected one value '
+        r'model, serving_default: the signature\'s input "x" cannot be mapped to columns. Expected one value '
         rf"per row \(shape \[None\]\) or as many for every row .* Received: {received}. Export a signature that"
     )
 
@@ -89,7 +89,7 @@ def test_a_ragged_or_a_sparse_input_is_refused_though_its_parts_look_like_column
     else:
         path = save(lambda x: {"y": tf.sparse.to_dense(x)}, tf.SparseTensorSpec([None, 4], tf.float32))
     assert sorted(load(path).inputs)[:2] == ["x", "x_1"]
-    with pytest.raises(DataError, match=rf'input "x" cannot be held against columns.*Received: a {kind} tensor'):
+    with pytest.raises(DataError, match=rf'input "x" cannot be mapped to columns.*Received: a {kind} tensor'):
         load(path).takes()
 
 
@@ -102,7 +102,7 @@ def test_a_ragged_output_is_refused(save: Save) -> None:
     import tensorflow as tf
 
     path = save(lambda x: {"y": tf.RaggedTensor.from_tensor(x[:, None])}, spec([None]))
-    with pytest.raises(DataError, match=r'output "y" cannot be held.*Received: a ragged tensor'):
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*Received: a ragged tensor'):
         load(path).takes()
 
 
@@ -110,10 +110,10 @@ def test_an_output_that_no_columns_hold_is_refused(save: Save) -> None:
     import tensorflow as tf
 
     path = save(lambda x: {"y": tf.reshape(x, [-1, 2, 2])}, spec([None, 4]))
-    with pytest.raises(DataError, match=r'output "y" cannot be held.*float32 of shape \(None, 2, 2\)'):
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*float32 of shape \(None, 2, 2\)'):
         load(path).takes()
     total = save(lambda x: {"y": tf.reduce_sum(x)}, spec([None]))
-    with pytest.raises(DataError, match=r'output "y" cannot be held.*float32 of shape \(\)'):
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*float32 of shape \(\)'):
         load(total).takes()
 
 
@@ -141,19 +141,26 @@ def test_columns_are_chosen_for_inputs() -> None:
     assert DENSE.fed({"x": "lists"}).inputs[0].from_lists
     assert OPEN.dense(["c", "a"]).inputs[0].width == 2
     assert TWO.fed({"a": "age"}).columns == ("age", "b")
-    with pytest.raises(UsageError, match=r"x: the input is of another width.*Expected 3 columns, or one of lists"):
+    with pytest.raises(
+        UsageError, match=r"x: the number of columns does not match.*Expected 3 columns, or one of lists"
+    ):
         DENSE.dense(["a", "b"])
     with pytest.raises(UsageError, match=r'no such input. Expected one of a, b. Received: aa. Perhaps "a"'):
         TWO.fed({"aa": "x"})
     with pytest.raises(UsageError, match=r"Expected INPUT=COLUMN.*Received: a model that takes a int64 \[rows\], b"):
         TWO.dense(["x"])
-    with pytest.raises(UsageError, match=r"a: the input is of another width.*Expected 1 column. Received: 2: x, y"):
+    with pytest.raises(
+        UsageError, match=r"a: the number of columns does not match.*Expected 1 column. Received: 2: x, y"
+    ):
         TWO.fed({"a": ["x", "y"]})
 
 
 def test_columns_that_may_be_missing_may_be_missing_whole() -> None:
     assert TWO.columns_among(["z", "a"]) == ("a",)
-    with pytest.raises(DataError, match=r"a: the rows lack a column. Expected it, for the model's input a. Rec.*z, aa"):
+    with pytest.raises(
+        DataError,
+        match=r"a: a column is missing from the rows. Expected a column a, for the model's input a. Rec.*z, aa",
+    ):
         TWO.columns_among(["z", "aa"])
 
 

@@ -299,7 +299,7 @@ def test_a_key_that_another_model_computes_with_is_the_column_key(save: Save, ro
         "key": ["7", "88"],
         "y": [1, 2],
     }
-    with pytest.raises(DataError, match=r"key: the rows lack a column.*for the model's input key"):
+    with pytest.raises(DataError, match=r"key: a column is missing from the rows.*for the model's input key"):
         Scorer(path).score(rows_of({"x": [1, 2]}))
 
 
@@ -449,7 +449,7 @@ def test_what_the_user_says_is_checked(save: Save, tmp_path: Path, rows_of: Rows
     with pytest.raises(UsageError, match=r"the model has no such input. Expected one of x. Received: z"):
         Scorer(path, optional=["z"])
     scorer = Scorer(path, key="id", optional=["x"])
-    with pytest.raises(DataError, match=r"id: the rows lack the key's column"):
+    with pytest.raises(DataError, match=r"id: the key's column is missing from the rows"):
         scorer.score(rows_of({"x": [1]}))
     assert [v != v for v in output(Scorer(path, optional=["x"]).score(rows_of({"x": [1, 2]})), "y")] == [False] * 2
 

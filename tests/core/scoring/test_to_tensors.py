@@ -214,7 +214,9 @@ def test_a_column_that_is_not_there() -> None:
     )
     assert np.isnan(numbers(made)).all()
     assert made.feeds[1].texts[0].to_pylist() == ["", ""]
-    with pytest.raises(DataError, match=r"x: the rows lack a column. Expected it, for the model's input x"):
+    with pytest.raises(
+        DataError, match=r"x: a column is missing from the rows. Expected a column x, for the model's input x"
+    ):
         feeds_of(batch, [ModelInput("x", "float32", None, ("x",))])
 
 

@@ -125,6 +125,22 @@ def test_quantiles_of_many_numbers_are_within_the_stated_error(name: str, parts:
     assert len(pickle.dumps(merged)) < 60_000
 
 
+@pytest.mark.parametrize("distinct", [12, 2000, 8192])
+def test_values_that_repeat_are_counted_as_they_are_sorted(distinct: int) -> None:
+    # The last rows hold -0.0, which equals 0.0.
+    values = np.concatenate([np.arange(20_000.0) % distinct - 5, np.full(3, -0.0)])
+    sketch = NumericStatistics.measure(pa.array(values)).sketch
+    of = Quantiles.of(values)
+    assert sketch.digest is None
+    assert sketch.values.tolist() == of.values.tolist()
+    assert sketch.counts.tolist() == of.counts.tolist()
+
+
+def test_values_that_repeat_at_first_only_become_a_digest() -> None:
+    values = np.concatenate([np.zeros(10_000), np.arange(10_000.0)])
+    assert NumericStatistics.measure(pa.array(values)).sketch.digest == Quantiles.of(values).digest is not None
+
+
 def test_few_numbers_become_a_digest_when_they_meet_many() -> None:
     few = NumericStatistics.measure(pa.array(np.repeat([1.0, 2.0], 50_000)))
     many = NumericStatistics.measure(pa.array(np.arange(100_000.0) / 100_000))

@@ -237,7 +237,7 @@ def test_an_empty_day_gives_empty_predictions(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda rows: rows.drop_columns(["weight"]), "the rows lack a column"),
+        (lambda rows: rows.drop_columns(["weight"]), "a column is missing from the rows"),
         (lambda rows: rows.append_column("id", rows["id"]), 'there are several columns named "id"'),
     ],
 )

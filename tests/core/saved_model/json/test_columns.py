@@ -127,18 +127,24 @@ def test_the_key_is_a_string_or_an_integer_under_either_name(name: str, key: Any
         ),
         (
             {"plurality": {"b64": "/w=="}},
-            "instances[1].plurality: the text is not Unicode. Expected whole characters. Received: '\\udcff'.",
+            (
+                "instances[1].plurality: the text is not valid Unicode. Expected text that can be encoded as UTF-8. "
+                "Received: '\\udcff'."
+            ),
         ),
         ({"mother_smokes": []}, "instances[1].mother_smokes: it is an array. Expected a string or null. Received: []."),
         (
             {"plurality": "\ud800"},
-            "instances[1].plurality: the text is not Unicode. Expected whole characters. Received: '\\ud800'.",
+            (
+                "instances[1].plurality: the text is not valid Unicode. Expected text that can be encoded as UTF-8. "
+                "Received: '\\ud800'."
+            ),
         ),
         ({"key": 1.5}, "instances[1].key: the key is a number. Expected a string or an integer. Received: 1.5."),
         ({"key": True}, "instances[1].key: the key is a boolean. Expected a string or an integer. Received: true."),
         (
             {"key": "a", "record_id": "b"},
-            "instances[1]: the key is there twice. Expected key or record_id. Received: both.",
+            "instances[1]: the key is given twice. Expected key or record_id. Received: both.",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_what_no_list_of_a_row_makes_is_refused(tmp_path: Path) -> None:
     import tensorflow as tf
 
     image = save(tmp_path / "image", lambda x: {"y": x}, tf.TensorSpec([None, 28, 28], tf.float32, "x"))
-    with pytest.raises(DataError, match=r'input "x" cannot be held.*Received: float32 of shape \(None, 28, 28\)'):
+    with pytest.raises(DataError, match=r'input "x" cannot be mapped.*Received: float32 of shape \(None, 28, 28\)'):
         load(image)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from headrace.components.serve.access_log import AccessLog
-from headrace.components.serve.batcher import Batcher, Overloaded
+from headrace.components.serve.batcher import Abandoned, Batcher, Overloaded
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
 from headrace.components.serve.modes.answerer import Answerer, NotThere
@@ -112,7 +112,7 @@ class App:
                 begin = time.perf_counter()
                 rows, response = await self._predict(handler, scope, body)
                 seconds = time.perf_counter() - begin
-        except _Disconnected:
+        except (_Disconnected, Abandoned):
             return
         except Exception as error:
             response = self._failure(error, scope)

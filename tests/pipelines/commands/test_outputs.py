@@ -79,15 +79,22 @@ FILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # What changes a folder that has other things of its own.
 STATES: dict[str, tuple[str, ...]] = {
     "deploy": ("deploy", "--model", "model", "--endpoint"),
+    "endpoint promote": ("endpoint", "promote"),
+    "endpoint undeploy": ("endpoint", "undeploy"),
+    "endpoint start": ("endpoint", "start"),
     "endpoint rollback": ("endpoint", "rollback"),
     "endpoint stop": ("endpoint", "stop"),
+    "rollback": ("rollback",),
     "predictions rollback": ("predictions", "rollback"),
+    "predictions table": ("predictions", "table", "predictions", "--output"),
     "registry promote": ("registry", "promote"),
     "registry archive": ("registry", "archive"),
     "registry restore": ("registry", "restore"),
 }
 # What a command accepts after the folder.
-AFTER: dict[str, tuple[str, ...]] = {name: ("v1",) for name in STATES if name.startswith("registry")}
+AFTER: dict[str, tuple[str, ...]] = {
+    name: ("v1",) for name in STATES if name.startswith("registry") or name in ("endpoint promote", "endpoint undeploy")
+}
 # What puts things below a root, beside what is there.
 ROOTS: dict[str, tuple[str, ...]] = {
     "run static": ("run", "static", *PROBLEM, "--data", "data", "--root"),
@@ -104,6 +111,11 @@ OTHERS = {
         "logs",
         "serve",
         "endpoint status",
+        "endpoint list",
+        "endpoint history",
+        "requests show",
+        # It writes next to the log's own files, under their names.
+        "requests convert",
         "predictions status",
         "registry list",
         "registry show",
@@ -136,7 +148,7 @@ def test_every_command_is_here() -> None:
         assert (
             writes
             or not options & {"output", "folder", "checkpoints"}
-            or name.split()[-1] in ("status", "list", "show")
+            or name.split()[-1] in ("status", "list", "show", "history", "convert")
         ), name
 
 

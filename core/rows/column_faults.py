@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault, key_fault
 from headrace.core.rules.fault import Fault, Mask
 from headrace.core.sources.csv.numbers import reading_option
+from headrace.core.values.columns import mask_of, nulls_of
 from headrace.core.values.missing import LOOKS_MISSING, declaration
 from headrace.core.values.numbers import parse_numbers
 
@@ -33,16 +34,16 @@ def category_faults(rule: CategoryRule, name: str, text: pa.Array, not_utf8: Mas
         text: its strings, null where one is missing.
         not_utf8: which values are bytes without a text, null in `text`.
     """
-    present = _mask(pc.is_valid(text))
+    missing = nulls_of(text)
     unknown = np.zeros(len(text), np.bool_)
     if rule.known:
-        unknown = present & ~_mask(pc.is_in(text, pa.array(sorted(rule.known), text.type)))
-    return rule.faults(name, ~present & ~not_utf8, unknown, not_utf8)
+        unknown = ~missing & ~mask_of(pc.is_in(text, pa.array(sorted(rule.known), text.type)))
+    return rule.faults(name, missing & ~not_utf8, unknown, not_utf8)
 
 
 def key_faults(name: str, text: pa.Array, not_utf8: Mask) -> list[Fault]:
     """The rules that keys break: each is a text that is not empty; arguments as of `category_faults`."""
-    missing = (_mask(pc.is_null(text)) | _mask(pc.equal(text, ""))) & ~not_utf8
+    missing = (nulls_of(text) | mask_of(pc.equal(text, ""))) & ~not_utf8
     found = [bytes_fault(name, not_utf8)] if not_utf8.any() else []
     return [*found, key_fault(name, missing)] if missing.any() else found
 
@@ -61,8 +62,3 @@ def number_hint(value: str) -> str:
         return f"; {declaration([text])} in the Problem makes it a missing value"
     option = reading_option(text)
     return f"; {option} reads it" if option else ""
-
-
-def _mask(values: pa.Array) -> Mask:
-    mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask

@@ -23,7 +23,17 @@ from headrace.core.rules import fault as rules
 from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault
 from headrace.core.rules.fault import shown
 from headrace.core.sources.source import Rows
-from headrace.core.values.columns import Mask, blank, is_text, json_value, respell, texts
+from headrace.core.values.columns import (
+    Mask,
+    blank,
+    is_text,
+    json_value,
+    mask_of,
+    nulls_of,
+    respell,
+    texts,
+    without_empty,
+)
 from headrace.core.values.mixed import is_mixed, typed_in
 from headrace.core.values.numbers import parse_numbers
 from headrace.core.values.scaling import scaled
@@ -105,14 +115,15 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         *(_quarantine(table, [*checked.values(), *decisive], int(row), whole) for row in np.flatnonzero(bad)),
     ]
     quarantined.sort(key=lambda row: row.row)
+    good = ~bad
     seen = Counter(
         {
-            measure: int((mask & ~bad).sum())
+            measure: int(np.count_nonzero(mask & good))
             for name, column in checked.items()
             for measure, mask in column.seen(name).items()
         }
     )
-    seen["rows"] = int((~bad).sum())
+    seen["rows"] = int(np.count_nonzero(good))
     for column in checked.values():
         seen.update(column.sizes)
     numbers = rows.numbers
@@ -142,9 +153,9 @@ def category_texts(declared: Categorical, column: pa.Array) -> tuple[pa.Array, M
         DataError: a value matches several categories.
     """
     text, bad = texts(column)
-    if declared.vocabulary is not None:
+    if declared.vocabulary is not None and (is_mixed(column.type) or not is_text(column.type)):
         text = respell(declared.source_column, column, text, spellings(declared.vocabulary))
-    return pc.if_else(pc.equal(text, ""), None, text), bad
+    return without_empty(text), bad
 
 
 def not_numbers(column: pa.Array) -> tuple[Mask, int]:
@@ -162,7 +173,7 @@ def _check_category(declared: Categorical, column: pa.Array) -> _Column:
     text, bad = category_texts(declared, column)
     result = _Column(column, text, category_faults(CategoryRule(declared), declared.source_column, text, bad))
     if declared.vocabulary is None:
-        present = pc.is_valid(text).to_numpy(zero_copy_only=False)
+        present = ~nulls_of(text)
         typed = typed_in(column) if is_mixed(column.type) else np.full(len(column), not is_text(column.type))
         for kind, rows in (("text", present & ~typed), ("typed", present & typed)):
             if rows.any():
@@ -178,7 +189,7 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
     name = splits.column
     column = blank(rows.batch.column(name), problem.missing)
     text, bad = texts(column)
-    missing = _mask(pc.is_null(text)) | _mask(pc.equal(text, ""))
+    missing = nulls_of(text) | mask_of(pc.equal(text, ""))
     missing &= ~bad
     result = _Column(column, text, [bytes_fault(name, bad)])
     result.faults.append(
@@ -207,7 +218,8 @@ def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     has_huge = any(fault.reason == "out_of_range" for fault in faults)
     sizes = sizes_seen(declared, values, present, has_huge=has_huge)
     with np.errstate(over="ignore"):
-        return _Column(column, pa.array(values, pa.float32(), mask=~present), faults, sizes=sizes)
+        single = values.astype(np.float32)
+    return _Column(column, pa.array(single, mask=None if present.all() else ~present), faults, sizes=sizes)
 
 
 def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:
@@ -220,8 +232,3 @@ def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mappin
     if row in whole:
         faults.append(whole[row])
     return quarantine(table, row, table.batch.schema.names, *faults)
-
-
-def _mask(values: pa.Array) -> Mask:
-    mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask

@@ -22,7 +22,7 @@ from headrace.core import storage
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import EmptyFile, UnreadableFile
 from headrace.core.sources.json_values import column_of, later_type
-from headrace.core.sources.jsonl_lines import line_blocks
+from headrace.core.sources.jsonl_lines import Lines, line_blocks
 from headrace.core.sources.open_file import split_name
 from headrace.core.sources.source import file_name
 
@@ -53,7 +53,8 @@ class JsonLinesSource:
             UnreadableFile: it is damaged, or its first lines are not objects.
         """
         found: dict[str, pa.DataType] = {}
-        for number, lines in enumerate(line_blocks(path, BLOCK)):
+        for number, block in enumerate(line_blocks(path, BLOCK)):
+            lines = block.split
             late = [name for name in wanted if name not in found]
             if number and not late:
                 break
@@ -91,17 +92,18 @@ class JsonLinesSource:
         first = 1
         reader = _Reader(path, columns)
         for block in line_blocks(path, BLOCK):
-            for start in range(0, len(block), batch_rows):
-                lines = block[start : start + batch_rows]
+            slices = range(0, block.count, batch_rows)
+            parts = [block] if len(slices) == 1 else [Lines.of(block.split[at : at + batch_rows]) for at in slices]
+            for lines in parts:
                 yield reader.read(lines, first)
-                first += len(lines)
+                first += lines.count
 
     def expected_rows(self, path: str) -> int:
         """Estimates the rows from the length of the first lines."""
         for lines in line_blocks(path, BLOCK):
             rate = _USUAL_RATE if split_name(path)[1] else 1
-            length = sum(map(len, lines))
-            return max(1, round(len(lines) * max(storage.size(path) * rate, length) / length))
+            length = len(lines.content)
+            return max(1, round(lines.count * max(storage.size(path) * rate, length) / length))
         return 0
 
 
@@ -118,21 +120,20 @@ class _Reader:
         self._types: dict[str, pa.DataType] = {}
 
     def read(
-        self, lines: Sequence[bytes], first: int
+        self, lines: Lines, first: int
     ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
         """The columns of some lines, the numbers of their rows from `first` on, and the lines that are not rows."""
-        content = b"".join(lines)
-        self._learn(lines, content)
-        batch = self._parse(content, lines)
+        self._learn(lines)
+        batch = self._parse(lines)
         if batch is not None:
-            return batch, np.arange(first, first + len(lines)), ()
-        return self._one_by_one(lines, first)
+            return batch, np.arange(first, first + lines.count), ()
+        return self._one_by_one(lines.split, first)
 
-    def _learn(self, lines: Sequence[bytes], content: bytes) -> None:
+    def _learn(self, lines: Lines) -> None:
         """Infers the types of new columns from the first lines that have them."""
         for name, quoted in self._quoted.items():
-            if name not in self._types and quoted in content:
-                naming = [line for line in lines if quoted in line][:_SAMPLE]
+            if name not in self._types and quoted in lines.content:
+                naming = [line for line in lines.split if quoted in line][:_SAMPLE]
                 rows = [row for row in map(_object, naming) if isinstance(row, dict)]
                 self._note(name, column_of([row.get(name) for row in rows]).type)
 
@@ -141,13 +142,15 @@ class _Reader:
         if not pa.types.is_null(kind):
             self._types[name] = kind if known is None else later_type(known, kind)
 
-    def _parse(self, content: bytes, lines: Sequence[bytes]) -> pa.RecordBatch | None:
+    def _parse(self, lines: Lines) -> pa.RecordBatch | None:
         """Parses all lines at once; None if they must be parsed one by one."""
+        content = lines.content
         named = [name for name, quoted in self._quoted.items() if quoted in content or b"\\u" in content]
         try:
             content.decode()
             table = pajson.read_json(
-                io.BytesIO(content),
+                # Arrow would copy the bytes of a file of Python's.
+                pa.BufferReader(content),
                 read_options=pajson.ReadOptions(use_threads=False, block_size=len(content) + 1),
                 parse_options=pajson.ParseOptions(
                     explicit_schema=pa.schema([(name, self._types.get(name, pa.null())) for name in named]),
@@ -157,13 +160,13 @@ class _Reader:
         except (pa.ArrowException, UnicodeDecodeError):
             return None
         # Two objects on a line would be two rows for Arrow, and are one bad line in the other parser.
-        if table.num_rows != len(lines):
+        if table.num_rows != lines.count:
             return None
         arrays = {name: table.column(name).combine_chunks() for name in named}
         if any(map(_may_be_rounded, arrays.values())) and _LONG_INTEGER.search(content):
             return None
         return pa.RecordBatch.from_arrays(
-            [arrays[name] if name in arrays else pa.nulls(len(lines)) for name in self._columns],
+            [arrays[name] if name in arrays else pa.nulls(lines.count) for name in self._columns],
             names=list(self._columns),
         )
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
 
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
@@ -16,12 +20,42 @@ MAXIMUM_LINE = 16 << 20
 _BLANK_LINES = re.compile(rb"\n[ \t\r\n]*\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
+_LINE_FEED, _BLANK = 10, 32
+# Where lines are shorter, most may be blank.
+_USUAL_LINE = 8
 # Text between two values of an array.
 _NO_VALUE = re.compile(r"[ \t\r\n,]*")
 
 
-def line_blocks(path: str, size: int) -> Iterator[list[bytes]]:
-    """Blocks of about `size` bytes of non-blank lines with their line feeds; an object of an array is one line.
+@dataclass(frozen=True)
+class Lines:
+    """Non-blank lines with their line feeds; they are only split where they are needed one by one.
+
+    Attributes:
+        content: the lines, concatenated.
+    """
+
+    content: bytes
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes]) -> Self:
+        """Lines that were split."""
+        return cls(b"".join(lines))
+
+    @cached_property
+    def split(self) -> list[bytes]:
+        """Each line."""
+        return self.content.splitlines(keepends=True)
+
+    @cached_property
+    def count(self) -> int:
+        """Number of lines."""
+        # A carriage return alone ends a line too.
+        return len(self.split) if b"\r" in self.content else self.content.count(b"\n")
+
+
+def line_blocks(path: str, size: int) -> Iterator[Lines]:
+    """Blocks of about `size` bytes of non-blank lines; an object of an array is one line.
 
     Raises:
         DataError: the file does not exist.
@@ -46,23 +80,30 @@ def line_blocks(path: str, size: int) -> Iterator[list[bytes]]:
                 if content.startswith(b"["):
                     yield from _array(path, file, content, size)
                     return
-            whole, end, tail = content.rpartition(b"\n")
+            end = content.rfind(b"\n") + 1
             if not end:
-                rest += tail
+                rest += content
                 _check_length(path, rest)
                 continue
-            lines = _lines(rest + whole + end)
-            rest = tail
-            if lines:
+            lines = _lines(rest + content[:end] if rest else content[:end])
+            rest = content[end:]
+            if lines.content:
                 yield lines
         if rest := rest.strip(_BLANKS):
-            yield [rest + b"\n"]
+            yield Lines(rest + b"\n")
 
 
-def _lines(content: bytes) -> list[bytes]:
-    if b"\n\n" in content or b"\n\r" in content:
+def _lines(content: bytes) -> Lines:
+    """The lines of a block, which ends in a line feed, without blank ones."""
+    # This takes a tenth of the time of splitting, or of searching for two bytes.
+    view = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(view == _LINE_FEED)
+    begins = view[np.concatenate([[0], ends[:-1] + 1])]
+    if b"\r" not in content and not (begins <= _BLANK).any():
+        return Lines(content)
+    if len(ends) > len(content) // _USUAL_LINE:
         content = _BLANK_LINES.sub(b"\n", b"\n" + content).lstrip(b"\n")
-    return [line for line in content.splitlines(keepends=True) if not line.isspace()] if content.strip() else []
+    return Lines.of([line for line in content.splitlines(keepends=True) if not line.isspace()])
 
 
 def _check_length(path: str, line: bytes) -> None:
@@ -75,7 +116,7 @@ def _check_length(path: str, line: bytes) -> None:
         )
 
 
-def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[list[bytes]]:
+def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[Lines]:
     """The values of one array, each as one line; the array may have any number of lines."""
     decoder, scanner = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder()
     lines: list[bytes] = []
@@ -102,12 +143,12 @@ def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[list[byt
             held += end - at
             at = end
             if held >= size:
-                yield lines
+                yield Lines.of(lines)
                 lines, held = [], 0
     except (UnicodeDecodeError, RecursionError) as error:
         raise _not_closed(path, "", str(error)) from error
     if lines:
-        yield lines
+        yield Lines.of(lines)
 
 
 def _not_closed(path: str, text: str, received: str) -> UnreadableFile:

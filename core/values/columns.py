@@ -46,6 +46,23 @@ def logical(column: pa.Array) -> pa.Array:
     return column
 
 
+def mask_of(values: pa.Array) -> Mask:
+    """Booleans as a numpy mask, false for nulls."""
+    mask: Mask = (values.fill_null(False) if values.null_count else values).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def nulls_of(column: pa.Array) -> Mask:
+    """Mask of the values that are null."""
+    return mask_of(pc.is_null(column)) if column.null_count else np.zeros(len(column), np.bool_)
+
+
+def without_empty(text: pa.Array) -> pa.Array:
+    """Strings, null where they are empty."""
+    empty = pc.equal(text, "")
+    return pc.if_else(empty, None, text) if pc.any(empty).as_py() else text
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type is text, in any physical form; text beside typed values is text."""
     if is_mixed(kind):

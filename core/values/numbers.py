@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.values.columns import Mask, is_text, logical
+from headrace.core.values.columns import Mask, is_text, logical, nulls_of
+from headrace.core.values.columns import mask_of as _mask
 from headrace.core.values.mixed import is_mixed, numbers_as_texts
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -47,7 +48,7 @@ def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask
     """
     column = logical(numbers_as_texts(column) if is_mixed(column.type) else column)
     kind = column.type
-    missing = _mask(pc.is_null(column))
+    missing = nulls_of(column)
     wrong = np.zeros(len(column), np.bool_)
     textual = is_text(kind)
     if textual:
@@ -64,10 +65,15 @@ def parse_numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, Mask
     else:
         parsed = column.cast(pa.float64(), safe=False)
     values = parsed.to_numpy(zero_copy_only=False)
+    finite = np.isfinite(values)
+    if finite.all():
+        # Then no value is missing or wrong: these became NaN.
+        return values, missing, wrong
+    not_a_number = np.isnan(values)
     # The text "NaN" is not a number: the Problem declares which texts are missing.
-    wrong = wrong | (np.isnan(values) & ~missing & textual)
-    missing = missing | (np.isnan(values) & ~wrong)
-    infinite = np.isinf(values)
+    wrong = wrong | (not_a_number & ~missing & textual)
+    missing = missing | (not_a_number & ~wrong)
+    infinite = ~finite & ~not_a_number
     if infinite.any():
         # 1e400 is a number out of range and also becomes infinite; "inf" is not a number.
         wrong = wrong | (_mask(pc.match_substring_regex(column, _INFINITY)) if textual else infinite)
@@ -158,8 +164,3 @@ def _numeric_texts(column: pa.Array) -> tuple[pa.Array, Mask, Mask]:
     text = pc.ascii_trim_whitespace(column)
     missing = _mask(pc.is_null(column)) | _mask(pc.equal(text, ""))
     return text, missing, _mask(pc.match_substring_regex(text, _NUMBER)) & ~missing
-
-
-def _mask(values: pa.Array) -> Mask:
-    mask: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask

@@ -9,10 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.core.errors import EmptyFile, UnreadableFile
 from headrace.core.sources import jsonl, jsonl_lines
 from headrace.core.sources.jsonl import JsonLinesSource
+from headrace.core.sources.jsonl_lines import line_blocks
 from headrace.core.sources.open import expected_rows, list_parts, read_part
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import as_text
@@ -119,3 +122,19 @@ def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
             JsonLinesSource().columns(parts[0].path, ["k"])
         assert rows_of(tmp_path, ["k"]) == []
         assert expected_rows(parts) == 1
+
+
+_LINES = [b'{"a": 1}', b'{"b": "x y"}', b"", b" ", b"\t ", b'  {"a": 2}', b"\r", b'{"a": 3}\r']
+
+
+@given(lines=st.lists(st.sampled_from(_LINES), max_size=30), end=st.booleans(), size=st.integers(1, 40))
+def test_blocks_hold_each_line_that_is_not_blank(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], end: bool, size: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    content = b"\n".join(lines) + b"\n" * end
+    path.write_bytes(content)
+    blocks = list(line_blocks(str(path), size))
+    found = [line for block in blocks for line in block.split]
+    assert [line.strip() for line in found] == [line.strip() for line in content.splitlines() if line.strip()]
+    assert [block.count for block in blocks] == [len(block.split) for block in blocks]

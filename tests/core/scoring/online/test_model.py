@@ -9,18 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.serving import load
 
 from headrace.core.errors import DataError, PlatformError
-from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.json.columns import columns_from_instances
-from headrace.core.saved_model.json.rows import NoPrediction
 from headrace.core.saved_model.json.tensors import TensorInput
-
-
-def load(path: Path) -> Any:
-    from headrace.components.serve.model import Model
-
-    return Model(find_source(str(path)))
 
 
 def save(folder: Path, function: Callable[..., Any], *specs: Any) -> Path:
@@ -43,7 +36,7 @@ def test_a_bare_saved_model_serves_what_its_signature_says(tiny_saved_model: Pat
         TensorInput("plurality", "categorical", dtype="string"),
     ]
     row = {"mother_age": 30, "gestation_weeks": 40, "plurality": "1", "mother_smokes": "true"}
-    outputs = model.predict(columns_from_instances([row, row], model.interface))
+    outputs = model.predict(columns_from_instances([row, row], model.interface)).outputs
     assert list(outputs) == ["prediction"]
     np.testing.assert_allclose(outputs["prediction"], [6.0, 6.0], rtol=1e-6)
 
@@ -56,7 +49,7 @@ def test_doubles_and_one_output(tmp_path: Path) -> None:
     assert model.signature_def["inputs"]["x"]["dtype"] == "DT_DOUBLE"
     given = [1.5, 1700000059.0, 0.1, 1e39]
     predicted = model.predict(columns_from_instances([{"x": value} for value in given], model.interface))
-    assert predicted["y"].tolist() == [2 * value for value in given]
+    assert predicted.outputs["y"].tolist() == [2 * value for value in given]
 
 
 def test_what_no_list_of_a_row_makes_is_refused(tmp_path: Path) -> None:
@@ -84,9 +77,11 @@ def test_a_model_that_fails_on_a_row_says_so(tmp_path: Path) -> None:
             return {"y": tf.identity(x)}
 
     model = load(save(tmp_path / "m", positive, tf.TensorSpec([None], tf.float32, "x")))
-    assert model.predict(columns_from_instances([{"x": 1}], model.interface))["y"].tolist() == [1.0]
-    with pytest.raises(NoPrediction, match=r"the model failed\. Received: .*no age below 0"):
-        model.predict(columns_from_instances([{"x": -1}], model.interface))
+    predicted = model.predict(columns_from_instances([{"x": 1}, {"x": -1}, {"x": 2}], model.interface))
+    assert predicted.outputs["y"].tolist() == [1.0, 2.0]
+    assert predicted.at.tolist() == [0, 2]
+    assert list(predicted.faults) == [1]
+    assert "no age below 0" in predicted.faults[1].message
 
 
 def test_a_saved_model_without_a_signature_is_refused(tmp_path: Path) -> None:

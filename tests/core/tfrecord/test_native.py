@@ -66,6 +66,7 @@ PROGRAM = r"""
 #define HEAD READER_HEAD
 #define TAIL READER_TAIL
 #include "reader.c"
+#include "gather.c"
 
 enum { ROWS = 1000 };
 static uint8_t data[1 << 20], out[1 << 20], text[1 << 20];
@@ -100,6 +101,14 @@ int main(int argc, char **argv) {
   if (headrace_decode(data, size, ROWS, rows, columns, 2, &at, &done) || done != ROWS || at != size) return 6;
   for (int64_t row = 0; row < ROWS; row++)
     printf("%g %.*s\n", values[row], codes[row] ? sizes[codes[row]] : 0, (const char *)entries[codes[row]]);
+  /* Rows of a number and of its lower half, in the opposite order. */
+  for (int64_t row = 0; row < ROWS; row++) rows[row] = ROWS - 1 - row;
+  const Field fields[2] = {{0, 4, 0, 0, (uint8_t *)codes}, {0, 2, 1, 0, (uint8_t *)sizes}};
+  if (headrace_gather((const uint8_t *)numbers, 4, ROWS, rows, ROWS, fields, 2) != ROWS) return 10;
+  for (int64_t row = 0; row < ROWS; row++)
+    if (codes[row] != ROWS - row || sizes[row] != ROWS - row) return 11;
+  rows[7] = ROWS;
+  if (headrace_gather((const uint8_t *)numbers, 4, ROWS, rows, ROWS, fields, 2) != 7) return 12;
   const Part part = {text, offsets, numbers, ROWS};
   int64_t written;
   if (headrace_measure(&part, 1, ROWS, 0, lengths) != size) return 7;

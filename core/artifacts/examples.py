@@ -263,6 +263,9 @@ class Manifest:
             self.rows_quarantined == counted, "rows_quarantined = the rows of all reasons",
             f"{self.rows_quarantined} = {counted}",
         )  # fmt: skip
+        if self.newest is not None:
+            strange = [s.file for s in self.newest.test.shards if s not in self.splits["test"].shards]
+            self._check(not strange, "test rows of the newest span among the test rows", ", ".join(strange))
         unknown = sorted(set(self.quarantine.reasons) - set(REASONS))
         self._check(not unknown, f"reasons among {', '.join(REASONS)}", ", ".join(unknown))
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from headrace.core.artifacts.examples import Column, Manifest, Quarantine, Schema, Shard, Source, Split
+from headrace.core.artifacts.examples import Column, Manifest, Newest, Quarantine, Schema, Shard, Source, Split
+from headrace.core.artifacts.quarantine import quarantine_files
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
 
@@ -47,9 +48,23 @@ def test_written_and_read_back_it_is_the_same(tmp_path: Path) -> None:
     }
 
 
+def test_a_window_names_the_folder_of_its_shards_and_its_newest_span(tmp_path: Path) -> None:
+    window = manifest(files_in="gs://bucket/spans", newest=Newest("2026-01-02", manifest().splits["test"]))
+    window.write(str(tmp_path))
+    assert Manifest.read(str(tmp_path)) == window
+    assert quarantine_files(str(tmp_path)) == ["gs://bucket/spans/quarantine/part.jsonl"]
+    # Other Examples have neither in their manifest.
+    assert not {"files_in", "newest"} & set(manifest().to_json())
+
+
 @pytest.mark.parametrize(
     ("changes", "expected", "received"),
     [
+        (
+            {"newest": Newest("1", Split(2, (Shard("eval/part-00000", 2, 100, "00000000"),)))},
+            "test rows of the newest span among the test rows",
+            "eval/part-00000",
+        ),
         ({"rows_out": 11}, "rows_in = rows_out + rows_quarantined", "12 = 11 + 2"),
         ({"rows_out": 11, "rows_in": 13}, "rows_in = the rows of all sources", "13 = 12"),
         (

@@ -91,7 +91,7 @@ def monitor(
 
     \b
     Examples:
-      headrace monitor --problem natality.py --reference out/examples --data 'requests/*.parquet' --output out/monitoring
+      headrace monitor --problem natality.py --reference out/examples --data 'log/*.parquet' --output out/monitoring
       headrace monitor --problem natality.py --reference out/examples --data 'scored/*.parquet' --time scored_at
           --labels births.csv --label-wait 14d --output out/monitoring --fail-on-alarm
     """

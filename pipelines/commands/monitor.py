@@ -95,6 +95,9 @@ def monitor(
       headrace monitor --problem natality.py --reference out/examples --data 'scored/*.parquet' --time scored_at
           --labels births.csv --label-wait 14d --output out/monitoring --fail-on-alarm
     """
+    # The page needs it: without it, the command ends before the work.
+    import jinja2  # noqa: F401
+
     from headrace.components.monitor import monitor as work
     from headrace.components.monitor.config import MonitorConfig, period, seconds_of
     from headrace.core.sources.csv_dialect import CsvDialect

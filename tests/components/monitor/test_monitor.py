@@ -66,7 +66,7 @@ def test_each_change_is_an_alarm_of_its_kind_on_its_day(tmp_path: Path, referenc
     weeks[after(2)] += 4
     plurality[after(3) & (np.arange(ROWS) % 5 == 0)] = "many"
     prediction[after(2)] += 3
-    age[after(3) & (np.arange(ROWS) % 20 == 0)] = 500
+    age[after(3) & (np.arange(ROWS) % 20 == 0)] = 1e300
     gone = after(1) & ~after(2) & (np.arange(ROWS) % 4 == 0)
     changed = {"age": pa.array(age, mask=gone), "plurality": plurality, "weeks": weeks, "prediction": prediction}
     result, document = measured(tmp_path, reference, requests(3, ROWS, DAYS, **changed))

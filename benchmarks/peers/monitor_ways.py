@@ -16,13 +16,15 @@ TEXTS = ["carrier", "origin", "dest", "tailnum"]
 
 def headrace(reference, current, problem, output, _, windows=False):
     from headrace.components.monitor.config import MonitorConfig
-    from headrace.components.monitor.monitor import monitor
+    from headrace.components.monitor.monitor import identified, monitor
     from headrace.core.problem.file import load_problem
 
     file = load_problem(problem)
     config = MonitorConfig(reference, current, output, now=2e9, time="time" if windows else "")
     yield
-    result = monitor(file, config)
+    # As the command does: the fingerprint of the rows is part of the time.
+    config, opened = identified(file, config)
+    result = monitor(file, config, reference=opened)
     yield sorted({alarm.feature for alarm in result.alarms if alarm.kind == "skew"})
 
 

@@ -50,6 +50,13 @@ from headrace.pipelines.commands.run_argument import EXAMPLES
 )
 @click.option("--prediction", default="prediction", show_default=True, metavar="COLUMN", help="Column of predictions.")
 @click.option(
+    "--model-version",
+    "version",
+    default="",
+    metavar="VERSION",
+    help="Version of the model whose rows are measured, by the column version or model_version (default: all rows).",
+)
+@click.option(
     "--label-time",
     default="",
     metavar="COLUMN",

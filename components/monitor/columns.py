@@ -20,6 +20,8 @@ from headrace.core.values.columns import blank, texts
 # So many categories of a column have a cell of their own: those with the most rows in the reference.
 LISTED = 1000
 
+SINGLE_MAXIMUM = float(np.finfo(np.float32).max)
+
 ColumnCounts = NumberCounts | CategoryCounts
 
 
@@ -64,8 +66,7 @@ class NumberColumn:
             if fault.reason != "missing_value":
                 invalid |= fault.rows
         missing = ~present & ~invalid
-        with np.errstate(over="ignore"):
-            single = values.astype(np.float32)
+        single = np.clip(values, -SINGLE_MAXIMUM, SINGLE_MAXIMUM).astype(np.float32)
         found = []
         for rows in _slices(windows, number):
             some = single[rows] if present[rows].all() else single[rows][present[rows]]

@@ -16,6 +16,7 @@ def monitor(
     time: str = "",
     label_time: str = "",
     prediction: str = "prediction",
+    model_version: str = "",
     window: str = "1d",
     label_wait: str = "30d",
     trained_at: str = "",
@@ -36,6 +37,7 @@ def monitor(
         time: column of the time of a row; "" for that of a request log.
         label_time: column of the time when a label came; "" for none.
         prediction: column of the prediction.
+        model_version: version of the model whose rows are measured; "" for all rows.
         window: length of a window, such as 6h or 1d.
         label_wait: how long a label is waited for, such as 14d.
         trained_at: time of the training in ISO 8601, for the model's age; "" if unknown.
@@ -57,6 +59,7 @@ def monitor(
         labels,
         evaluation,
         columns,
+        model_version,
         periods,
         times,
         csv,

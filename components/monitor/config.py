@@ -63,6 +63,7 @@ class MonitorConfig:
             windows for other tables.
         label_time: column of the time when a label came, in the table of labels; "" without.
         prediction: column of the prediction.
+        version: of the model whose rows are measured; "" for all rows.
         window: length of a window, in seconds; windows begin at multiples of it since 1970.
         label_wait: how long a label is waited for, in seconds.
         joined_rows: maximum predictions that are held to be joined with labels; of more, a sample by key.
@@ -84,6 +85,7 @@ class MonitorConfig:
     time: str = ""
     label_time: str = ""
     prediction: str = "prediction"
+    version: str = ""
     window: int = _SECONDS["d"]
     label_wait: int = 30 * _SECONDS["d"]
     joined_rows: int = 1_000_000

@@ -82,7 +82,8 @@ def monitor(
     problem = problem_file.problem
     thresholds = problem.monitor or Monitor()
     reference = reference or open_reference(problem, config.reference, config.csv)
-    rows = MonitoredRows.open(problem, config.data, config.csv, time=config.time, prediction=config.prediction)
+    names = {name: getattr(config, name) for name in ("time", "prediction", "version")}
+    rows = MonitoredRows.open(problem, config.data, config.csv, **names)
     for name in rows.absent:
         report(f'warning: the data has no column "{name}", which is not monitored', lasting=True)
     columns: dict[str, MonitoredColumn] = {c.name: reference.column(problem, c) for c in rows.features}
@@ -96,6 +97,7 @@ def monitor(
             where=config.data,
             expected="one row or more, with a time",
             received=f"{windows.untimed:,} rows without a time" if windows.untimed else "no rows",
+            fix=f"Check the version {config.version}" if config.version else None,
         )
     reports = dict(_reports(columns | outputs, windows, thresholds))
     measured: dict[int, WindowMetrics] = {}
@@ -123,6 +125,7 @@ def monitor(
         "identity": config.identity,
         "problem": problem.name,
         "task": problem.task,
+        "version": config.version or None,
         "measured_at": utc(config.now),
         "reference": {"kind": reference.kind, "digest": reference.digest},
         "thresholds": dataclasses.asdict(thresholds),
@@ -168,7 +171,17 @@ def identified(
     version = data_version(list_paths(config.data), config.csv)
     options = {
         name: getattr(config, name)
-        for name in ("time", "label_time", "prediction", "window", "label_wait", "joined_rows", "trained", "now")
+        for name in (
+            "time",
+            "label_time",
+            "prediction",
+            "version",
+            "window",
+            "label_wait",
+            "joined_rows",
+            "trained",
+            "now",
+        )
     }
     name = identity(
         "monitor",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.core.errors import DataError, EmptyFile
 from headrace.core.problem import Categorical, Numeric, Problem
@@ -20,10 +21,13 @@ from headrace.core.rows.split_rule import moments, numbers
 from headrace.core.sources.csv_dialect import CsvDialect
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.source import Part
-from headrace.core.values.columns import Mask, logical
+from headrace.core.values.columns import Mask, logical, texts
 
 # The structs of a request log.
 COLUMNS, PREDICTIONS, TIME = "columns", "predictions", "time"
+# Of the model that predicted, in a request log and in Predictions.
+_VERSION = "version"
+_VERSIONS = (_VERSION, "model_version")
 BATCH_ROWS = 1 << 16
 _MICROSECONDS = 1_000_000
 # The years 1 to 9999, which ISO 8601 writes in four digits.
@@ -72,6 +76,7 @@ class MonitoredRows:
         features: columns that are measured: features that the data has, and derived ones that it lacks nothing for.
         absent: features that are not.
         outputs: outputs that the data has: key, time, prediction, probability, probabilities.
+        version: of the model whose rows are measured; "" for all.
     """
 
     problem: Problem
@@ -80,10 +85,18 @@ class MonitoredRows:
     features: tuple[Numeric | Categorical, ...]
     absent: tuple[str, ...]
     outputs: frozenset[str]
+    version: str = ""
 
     @classmethod
     def open(
-        cls, problem: Problem, data: str, csv: CsvDialect, *, time: str = "", prediction: str = "prediction"
+        cls,
+        problem: Problem,
+        data: str,
+        csv: CsvDialect,
+        *,
+        time: str = "",
+        prediction: str = "prediction",
+        version: str = "",
     ) -> MonitoredRows:
         """Finds the columns in each file.
 
@@ -93,9 +106,10 @@ class MonitoredRows:
             csv: the dialect of CSV files.
             time: column of times; "" for the one of a request log.
             prediction: column of predictions.
+            version: of the model whose rows are measured; "" for all.
 
         Raises:
-            DataError: no file has a feature, or the column of times; or a file is damaged.
+            DataError: no file has a feature, or the column of times or of versions; or a file is damaged.
             UsageError: a name or the query is wrong, or access is denied.
             PlatformError: the service failed.
         """
@@ -116,8 +130,11 @@ class MonitoredRows:
             )
         if time and TIME not in outputs:
             raise DataError(f'there is no column "{time}"', where=data, expected="the time of each row")
+        if version and _VERSION not in outputs:
+            raise DataError("the data has no versions", where=data, expected=f"the column {' or '.join(_VERSIONS)}")
+        outputs -= frozenset() if version else {_VERSION}
         absent = tuple(column.name for column in problem.columns if column.name not in there)
-        return cls(problem, tuple(parts), places, features, absent, outputs)
+        return cls(problem, tuple(parts), places, features, absent, outputs, version)
 
     def batches(self) -> Iterator[MonitoredBatch]:
         """The rows, in the order of the files.
@@ -133,12 +150,21 @@ class MonitoredRows:
         for part in self.parts:
             places = self.places[part.path]
             columns = {name: at for name, at in places.columns.items() if name in stored}
-            read = list(dict.fromkeys(column for column, _ in (*columns.values(), *places.outputs.values())))
+            outputs = {name: at for name, at in places.outputs.items() if name in self.outputs}
+            read = list(dict.fromkeys(column for column, _ in (*columns.values(), *outputs.values())))
             coded = {at[0] for name, at in columns.items() if name in texts and not at[1]}
             if not read:
                 continue
             for rows in read_part(part, read, BATCH_ROWS, coded):
-                yield self._batch(rows.batch, columns, places.outputs, stored, derives=bool(derived))
+                batch = rows.batch
+                if self.version:
+                    batch = batch.filter(self._of_version(batch, outputs))
+                yield self._batch(batch, columns, outputs, stored, derives=bool(derived))
+
+    def _of_version(self, batch: pa.RecordBatch, outputs: Mapping[str, Place]) -> pa.Array:
+        if _VERSION not in outputs:
+            return pa.array(np.zeros(batch.num_rows, np.bool_))
+        return pc.equal(texts(_taken(batch, outputs[_VERSION]))[0], self.version).fill_null(False)
 
     def _batch(
         self,
@@ -155,7 +181,7 @@ class MonitoredRows:
             empty = pa.nulls(rows, pa.string())
             return {name: _taken(batch, places[name]) if name in places else empty for name in names}
 
-        values, others = found(stored, columns), found(self.outputs, outputs)
+        values, others = found(stored, columns), found(self.outputs - {_VERSION}, outputs)
         if derives:
             values |= derived_features(self.problem, values, rows)
         if TIME not in others:
@@ -193,7 +219,7 @@ def _places(problem: Problem, path: str, csv: CsvDialect, time: str, prediction:
         "probability": ("probability",) if problem.task == "binary" else (),
         "probabilities": ("probabilities",) if problem.task == "multiclass" else (),
     }
-    wanted = [name for among in (*names.values(), *others.values()) for name in among] + [time or TIME]
+    wanted = [name for among in (*names.values(), *others.values()) for name in among] + [time or TIME, *_VERSIONS]
     try:
         declared = source_of(path, csv).columns(path, list(dict.fromkeys(wanted)))
     except EmptyFile:
@@ -209,6 +235,7 @@ def _places(problem: Problem, path: str, csv: CsvDialect, time: str, prediction:
     inputs, outputs = nested.get(COLUMNS, top), nested.get(PREDICTIONS, top)
     columns = _first(names, inputs)
     found = _first(others, inputs | outputs if is_log else top)
+    found |= _first({_VERSION: _VERSIONS}, top)
     moment = time or (TIME if is_log else "")
     if moment in top:
         found[TIME] = top[moment]

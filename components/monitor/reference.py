@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headrace.components.monitor.columns import CategoryColumn, MonitoredColumn, NumberColumn, category_column
+from headrace.components.monitor.columns import (
+    SINGLE_MAXIMUM,
+    CategoryColumn,
+    MonitoredColumn,
+    NumberColumn,
+    category_column,
+)
 from headrace.components.monitor.read import MonitoredRows
 from headrace.core import storage
 from headrace.core.artifacts.examples import STATISTICS_SKETCH
@@ -183,8 +189,7 @@ def _typed(problem: Problem, declared: Numeric | Categorical, column: pa.Array) 
     if isinstance(declared, Categorical):
         return category_texts(declared, present)[0].cast(pa.string())
     values, valid, _ = parsed_numbers(NumberRule(declared), declared.name, present)
-    with np.errstate(over="ignore"):
-        return pa.array(values.astype(np.float32), mask=~valid)
+    return pa.array(np.clip(values, -SINGLE_MAXIMUM, SINGLE_MAXIMUM).astype(np.float32), mask=~valid)
 
 
 def _is_numeric(column: Mapping[str, Any] | ColumnStatistics) -> bool:

@@ -24,6 +24,7 @@ def run(
     labels: str,
     evaluation: str,
     columns: tuple[str, str, str],
+    model_version: str,
     periods: tuple[str, str],
     times: tuple[str, str],
     csv: str,
@@ -33,7 +34,7 @@ def run(
     """Implements `component.monitor`.
 
     Args:
-        problem, problem_digest, root, data, labels, evaluation, csv, reference, monitoring: as there.
+        problem, problem_digest, root, data, labels, evaluation, model_version, csv, reference, monitoring: as there.
         columns: those of the time, of the label's time, and of the prediction.
         periods: the window, and how long a label is waited for.
         times: of the training, and of the measurement.
@@ -52,6 +53,7 @@ def run(
             time=columns[0],
             label_time=columns[1],
             prediction=columns[2],
+            version=model_version,
             window=period(periods[0], "window"),
             label_wait=period(periods[1], "label_wait"),
             trained=seconds_of(trained, "trained_at") if trained else None,

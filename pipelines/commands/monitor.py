@@ -50,6 +50,13 @@ from headrace.pipelines.commands.run_argument import EXAMPLES
 )
 @click.option("--prediction", default="prediction", show_default=True, metavar="COLUMN", help="Column of predictions.")
 @click.option(
+    "--model-version",
+    "version",
+    default="",
+    metavar="VERSION",
+    help="Version of the model whose rows are measured, by the column version or model_version (default: all rows).",
+)
+@click.option(
     "--label-time",
     default="",
     metavar="COLUMN",
@@ -95,6 +102,9 @@ def monitor(
       headrace monitor --problem natality.py --reference out/examples --data 'scored/*.parquet' --time scored_at
           --labels births.csv --label-wait 14d --output out/monitoring --fail-on-alarm
     """
+    # The page needs it: without it, the command ends before the work.
+    import jinja2  # noqa: F401
+
     from headrace.components.monitor import monitor as work
     from headrace.components.monitor.config import MonitorConfig, period, seconds_of
     from headrace.core.sources.csv_dialect import CsvDialect

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.monitor.columns import LISTED, NumberColumn, category_column
+from headrace.components.monitor.columns import LISTED, SINGLE_MAXIMUM, NumberColumn, category_column
 from headrace.components.monitor.compare import compare
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
@@ -38,6 +38,12 @@ def test_numbers_out_of_bounds_are_counted_as_numbers_too() -> None:
     (found,) = numbers(pa.array([-5.0, 0.0, 3.0, 10.0, 99.0, None, float("nan")]), minimum=0, maximum=50)
     assert found.cells.tolist() == [1, 1, 1, 1, 1]
     assert (found.missing, found.invalid, found.minimum, found.maximum) == (2, 2, -5.0, 99.0)
+
+
+def test_numbers_beyond_float32_are_its_greatest() -> None:
+    (found,) = numbers(pa.array([1e300, -1e300, 1.0]))
+    assert (found.count, found.invalid) == (3, 2)
+    assert -found.minimum == found.maximum == SINGLE_MAXIMUM
 
 
 def test_texts_are_numbers_missing_values_or_neither() -> None:

@@ -66,7 +66,7 @@ def test_each_change_is_an_alarm_of_its_kind_on_its_day(tmp_path: Path, referenc
     weeks[after(2)] += 4
     plurality[after(3) & (np.arange(ROWS) % 5 == 0)] = "many"
     prediction[after(2)] += 3
-    age[after(3) & (np.arange(ROWS) % 20 == 0)] = 500
+    age[after(3) & (np.arange(ROWS) % 20 == 0)] = 1e300
     gone = after(1) & ~after(2) & (np.arange(ROWS) % 4 == 0)
     changed = {"age": pa.array(age, mask=gone), "plurality": plurality, "weeks": weeks, "prediction": prediction}
     result, document = measured(tmp_path, reference, requests(3, ROWS, DAYS, **changed))
@@ -156,6 +156,22 @@ def test_a_request_log_has_its_columns_in_structs(tmp_path: Path, reference: str
     )
     _, found = measured(tmp_path, reference, log, time="")
     assert found == expected
+
+
+@pytest.mark.parametrize("name", ["version", "model_version"])
+def test_the_rows_of_one_version_are_measured(tmp_path: Path, reference: str, name: str) -> None:
+    live = requests(21, ROWS, DAYS)
+    _, expected = measured(tmp_path, reference, live.take(np.arange(0, ROWS, 2)))
+    both = live.append_column(name, pa.array(np.where(np.arange(ROWS) % 2, "v2", "v1")))
+    _, found = measured(tmp_path, reference, both, version="v1")
+    assert found == {**expected, "version": "v1"}
+    _, every = measured(tmp_path, reference, both)
+    assert (every["rows"], every["version"]) == (ROWS, None)
+    with pytest.raises(DataError, match="no rows to measure") as caught:
+        measured(tmp_path, reference, both, version="v3")
+    assert caught.value.fix == "Check the version v3"
+    with pytest.raises(DataError, match="the data has no versions"):
+        measured(tmp_path, reference, live, version="v1")
 
 
 def test_rows_without_a_time_are_counted_and_are_in_no_window(tmp_path: Path, reference: str) -> None:
@@ -298,7 +314,7 @@ def test_the_step_returns_whether_there_is_an_alarm(tmp_path: Path, reference: s
     monitoring = SimpleNamespace(path=str(tmp_path / "monitoring"), uri="", metadata={})
     source = SimpleNamespace(path=reference)
     times, columns = ("2026-02-01", "2026-03-05T00:00:00Z"), ("time", "", "prediction")
-    assert step.run(problem, "", root, data, "", "", columns, ("1d", "30d"), times, "", source, monitoring) is True
+    assert step.run(problem, "", root, data, "", "", columns, "", ("1d", "30d"), times, "", source, monitoring) is True
     assert monitoring.metadata == {"alarms": DAYS, "rows": ROWS}
     (record,) = [json.loads(path.read_text()) for path in Path(root).rglob("*.json")]
     assert record["result"]["alarms"] == DAYS

@@ -25,7 +25,7 @@ setup(
     ext_modules=[
         Extension(
             "headrace.core.tfrecord._native",
-            ["core/tfrecord/native.c", "core/tfrecord/reader.c"],
+            ["core/tfrecord/native.c", "core/tfrecord/reader.c", "core/tfrecord/gather.c"],
             depends=["core/tfrecord/crc32c.h"],
             extra_compile_args=["-O3"],
             optional=True,

@@ -1,13 +1,13 @@
-"""Training against its limit and its peers: input, loop, devices, checkpoints, and a GPU where there is one.
+"""Training compared with its limit and its peers: input, loop, devices, checkpoints, and a GPU if there is one.
 
 Usage: python benchmarks/train.py [--quick]
 
-The rows and features are those of examples/flight_time, 336,776 flights, and its model with small layers. Every run is
-a process of its own, and tells how fast its steps were, without the start of Python, the imports and the tracing of the
-graph: of its calls of many steps, the one of median time counts. Runs are interleaved, after a warm-up that is thrown
-away. Ratios are of the runs of one round, and the median over the rounds counts: what a neighbour on the machine does
-for a while changes both sides. The limit is taken in the same process as what is held against it: call by call where
-rows are in memory, before and after a first epoch.
+The rows and features are those of examples/flight_time, 336,776 flights, and its model with small layers. Ways that are
+compared run in one process and on the same cores, call by call: what another process on the machine does for a while
+changes both sides. A round is some calls of every way; the first round is not counted. Each ratio is a median within a
+round. A table prints the minimum, the median and the maximum over the rounds, and the median must reach the floor. No
+rate counts the start of Python, the imports and the tracing of the step. The first epoch counts everything from the
+opening of the files.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,23 +47,23 @@ LARGE = ("--hidden-units", "4096", "4096", "--batch-size", "64")
 WIDE = ("--hidden-units", "2048", "1024", "512", "--batch-size", "8192")
 NO_GPU = "skipped: no GPU here"
 
-LIMIT, TURNS, FIRST, LATER, BRIEF, STREAMED, SINGLE = (
-    "batches made before, in memory: the limit",
-    "headrace, rows in memory, call by call with it",
-    "headrace, first epoch, trained as it is read",
-    "headrace, later epochs of it, call by call with the limit",
-    "headrace, first epoch of few rows, read first",
-    "headrace, rows kept nowhere",
-    "records parsed one by one",
-)
-CACHED, XLA, FIT, FIT_MANY, TWO, TWO_FIT = (
-    "headrace, rows in memory",
-    "headrace, --xla",
-    "Keras fit",
-    "Keras fit, as many steps a call as ours",
-    "headrace, two logical devices",
-    "Keras fit, two logical devices",
-)
+# By way of peers/training.py.
+INPUTS = {
+    "memory": "headrace, rows in memory",
+    "later": "headrace, later epochs of rows cached as they were read",
+    "first": "headrace, first epoch, trained as it is read",
+    "small": "headrace, first epoch of few rows, read first",
+    "streamed": "headrace, rows not cached",
+    "single": "records parsed one by one",
+}
+LOOPS = {
+    "cached": "headrace, rows in memory",
+    "xla": "headrace, --xla",
+    "fit": "Keras fit",
+    "fit_many": "Keras fit, as many steps per call as ours",
+}
+# Times the data is repeated, so that an epoch takes seconds.
+REPEATED, REPEATED_QUICK = 12, 4
 
 Said = dict[str, Any]
 
@@ -70,14 +71,14 @@ Said = dict[str, Any]
 def main() -> int:
     """Runs the benchmark; the exit status is 1 when a ratio is under its floor or outputs differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="shorter runs")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="shorter runs, five minutes in all on two quiet cores")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds that count (default: 3 with --quick, else 5)")
     arguments = parser.parse_args()
     shutil.rmtree(WORK, ignore_errors=True)
     for folder in (WORK, DATA):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        return compare(arguments.rounds, quick=arguments.quick)
+        return compare(arguments.rounds or (3 if arguments.quick else 5), quick=arguments.quick)
     except CommandFailed as error:
         print(error, file=sys.stderr)
         return 1
@@ -86,63 +87,49 @@ def main() -> int:
 def compare(rounds: int, *, quick: bool) -> int:
     """Measures everything, prints the tables, and returns the exit status."""
     # Shards of 64 MB and less are read before they are trained on: the flights once are, repeated they are not.
-    data, repeated = examples(), examples(2 if quick else 12)
-    steps, calls = 64, 6 if quick else 20
-    length = ("--steps", str(steps), "--calls", str(calls), *SMALL)
-    turns = ("--steps", "128", "--calls", "4" if quick else "12")
-    many = ("--steps-per-execution", str(steps))
-    two = ("--devices", "2")
-    measured = interleaved(
-        {
-            TURNS: ("by_turns", data, *turns, *SMALL),
-            CACHED: ("cached", data, *length),
-            XLA: ("cached", data, *length, "--xla"),
-            FIT_MANY: ("fit", data, *length, *many),
-            FIT: ("fit", data, *length),
-            FIRST: ("first_epoch", repeated, "--later", *turns, *SMALL),
-            BRIEF: ("first_epoch", data, *SMALL),
-            STREAMED: ("first_epoch", data, "--cache", "none", *SMALL),
-            SINGLE: ("single", data, "--steps", "8", "--calls", "4" if quick else "8", *SMALL),
-            TWO: ("cached", data, *length, *two),
-            # Keras 3.15 fails on several steps a call with several devices.
-            TWO_FIT: ("fit", data, *length, *two),
-        },
-        rounds,
-    )
-    same_losses(measured, (CACHED, XLA, FIT_MANY, FIT, TWO, TWO_FIT))
-    measured[LIMIT] = [said["limit"] for said in measured[TURNS]]
-    measured[LATER] = [said["later"] for said in measured[FIRST]]
-    same_losses(measured, (LIMIT, TURNS))
+    data, repeated = examples(), examples(REPEATED_QUICK if quick else REPEATED)
+    length = ("--rounds", str(rounds), *SMALL)
+    inputs = timed("inputs", data, "--repeated", repeated, "--steps", "128", "--calls", "4" if quick else "12", *length)
+    steps = ("--steps", "64", "--calls", "6" if quick else "20", *length)
+    loops = timed("loops", data, *steps)
+    two = two_devices(data, rounds, *SMALL, "--steps", "64", "--calls", "3" if quick else "20")
+    same_losses("the limit and our loop", inputs["losses"])
+    same_losses("our loop and Keras", [some[-1]["loss"] for some in loops["ways"].values()])
+    same_losses("our loop and Keras, on two devices,", [some[-1]["loss"] for some in two["ways"].values()])
+    each = inputs["ways"]
     ratios = {
-        "train.cached_vs_limit": Ratio(median(measured[TURNS], "of_limit"), 0.95, 1.0),
-        "train.later_epochs_vs_limit": Ratio(median(measured[LATER], "of_limit"), 0.95, 1.0),
-        "train.first_epoch_vs_limit": Ratio(median(measured[FIRST], "of_limit"), 0.6, 0.8),
-        "train.cached_vs_single": Ratio(ratio(measured, CACHED, SINGLE), 12.0, 16.0),
-        "train.loop_vs_fit": Ratio(ratio(measured, CACHED, FIT), 1.0, 1.3),
-        "train.loop_vs_fit_many_steps": Ratio(ratio(measured, CACHED, FIT_MANY), 0.95, 1.0),
-        "train.two_devices_vs_fit": Ratio(ratio(measured, TWO, TWO_FIT), 1.0, 1.3),
+        "train.cached_vs_limit": Ratio(median(each["memory"]), 0.95, 0.97),
+        "train.later_epochs_vs_limit": Ratio(median(each["later"]), 0.95, 0.97),
+        "train.first_epoch_vs_limit": Ratio(median(each["first"]), 0.6, 0.7),
+        "train.cached_vs_single": Ratio(median(each["memory"]) / median(each["single"]), 12.0, 16.0),
+        "train.loop_vs_fit": Ratio(1 / median(loops["ways"]["fit"]), 1.0, 1.3),
+        "train.loop_vs_fit_many_steps": Ratio(1 / median(loops["ways"]["fit_many"]), 0.95, 1.0),
+        "train.two_devices_vs_fit": Ratio(1 / median(two["ways"]["fit"]), 1.0, 1.3),
     }
-    some = measured[CACHED][0]
     tables = [
-        rates(
-            f"Input: batches of {some['batch']}, {some['parameters']:,} parameters (medians of {rounds})",
-            measured,
-            (LIMIT, TURNS, FIRST, LATER, BRIEF, STREAMED, SINGLE),
-            LIMIT,
-        ),
+        rates(f"Input: batches of {inputs['batch']}, {inputs['parameters']:,} parameters", inputs, INPUTS, "the limit"),
+        profile(inputs["profile"]),
+        rates("The loop: the same batches, the same losses", loops, LOOPS, "headrace"),
         # Two logical devices are the same cores: what they lose is what the exchange costs.
-        rates(
-            "The loop: the same batches, the same loss after the last step; two devices are the same cores",
-            measured,
-            (CACHED, XLA, FIT, FIT_MANY, TWO, TWO_FIT),
-            CACHED,
-        ),
+        rates("Two logical devices on the same cores", two, LOOPS, "headrace"),
         checkpoints(data, ratios, quick=quick),
     ]
     gpus = run("devices")["gpus"]
     tables.append(accelerators(data, gpus, rounds, quick=quick) if gpus else no_accelerator())
-    details = {"quick": quick, "rounds": rounds, "measured": measured, "gpu": gpus or NO_GPU}
+    details = {"quick": quick, "rounds": rounds, "measured": [inputs, loops, two], "gpu": gpus or NO_GPU}
     return conclude("train", tables, ratios, details)
+
+
+def two_devices(data: Path, rounds: int, *options: str) -> Said:
+    """Our loop and Keras on two logical devices: processes by turns, because two of one process disturb each other."""
+    ways: dict[str, list[Said]] = {"cached": [], "fit": []}
+    for _ in range(rounds):
+        for way, found in ways.items():
+            said = timed("loops", data, "--devices", "2", "--only", way, "--rounds", "1", *options)
+            found.extend(said["ways"][way])
+    for ours, keras in zip(ways["cached"], ways["fit"], strict=True):
+        keras["ratio"] = keras["rows_per_second"] / ours["rows_per_second"]
+    return {"ways": ways}
 
 
 def checkpoints(data: Path, ratios: dict[str, Ratio], *, quick: bool) -> Rows:
@@ -189,25 +176,28 @@ def accelerators(data: Path, gpus: Sequence[str], rounds: int, *, quick: bool) -
             ("mixed_bfloat16, XLA", ("--precision", "mixed_bfloat16", "--xla")),
         ):
             runs[f"{model}, GPU, {name}"] = ("cached", data, *options, *length, *more)
-    measured = interleaved(runs, rounds)
+    # A GPU that is hidden is hidden from the whole process: each of these is a process.
+    measured: dict[str, list[Said]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, command in runs.items():
+            measured[name].append(run(*command))
     lines = []
-    for name, said in measured.items():
-        cpu = f"{name.partition(',')[0]}, CPU"
+    for name, some in measured.items():
+        base = measured[f"{name.partition(',')[0]}, CPU"]
+        rows_per_second = [one["rows_per_second"] for one in some]
+        faster = [rate / one["rows_per_second"] for rate, one in zip(rows_per_second, base, strict=True)]
         lines.append(
             (
                 name,
-                f"{said[0]['parameters']:,}",
-                str(said[0]["batch"]),
-                f"{median(said, 'rows_per_second'):,.0f}",
-                f"{median(said, 'input_share'):.0%}",
-                f"{ratio(measured, name, cpu):.2f}",
+                f"{some[0]['parameters']:,}",
+                str(some[0]["batch"]),
+                f"{statistics.median(rows_per_second):,.0f}",
+                f"{statistics.median(one['input_share'] for one in some):.0%}",
+                *spread(faster),
             )
         )
-    return Rows(
-        f"{len(gpus)} x {gpus[0]}, one of them used",
-        ("model", "parameters", "batch", "rows/s", "waiting for input", "times the CPU"),
-        lines,
-    )
+    header = ("model", "parameters", "batch", "rows/s", "waiting for input", *(f"times the CPU: {n}" for n in SPREAD))
+    return Rows(f"{len(gpus)} x {gpus[0]}, one of them used", header, lines)
 
 
 def no_accelerator() -> Rows:
@@ -215,36 +205,56 @@ def no_accelerator() -> Rows:
     return Rows("GPU against CPU, mixed precision, XLA, input share", ("", "measured"), [("GPU", NO_GPU)])
 
 
-def rates(title: str, measured: Mapping[str, list[Said]], names: Sequence[str], base: str) -> Rows:
-    lines = [
-        (
-            name,
-            f"{median(measured[name], 'rows_per_second'):,.0f}",
-            f"{statistics.median(one['rows'] / one['cpu'] for one in measured[name]):,.0f}",
-            f"{median(measured[name], 'input_share'):.0%}" if "input_share" in measured[name][0] else "-",
-            megabytes(max(one["peak"] for one in measured[name])) if "peak" in measured[name][0] else "-",
-            f"{against(measured, name, base):.2f}",
-        )
-        for name in names
-    ]
-    short = {LIMIT: "times the limit", CACHED: "times headrace"}[base]
-    return Rows(title, ("way", "rows/s", "rows/CPU-s", "waiting for input", "peak MB", short), lines)
+SPREAD = ("minimum", "median", "maximum")
 
 
-def interleaved(runs: Mapping[str, Sequence[str | Path]], rounds: int) -> dict[str, list[Said]]:
-    """Each run in turn: a round that is thrown away, then those that count."""
-    measured: dict[str, list[Said]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, command in runs.items():
-            said = run(*command)
-            print(
-                f"{name}, {f'run {number}' if number else 'warm-up'}: {said['rows_per_second']:,.0f} rows/s,"
-                f" {said['cpu']:.2f} CPU-s, {said['peak'] / 1e6:.0f} MB",
-                flush=True,
+def spread(values: Sequence[float]) -> tuple[str, str, str]:
+    """The minimum, the median and the maximum, for a table."""
+    return f"{min(values):.3f}", f"{statistics.median(values):.3f}", f"{max(values):.3f}"
+
+
+def rates(title: str, said: Said, names: Mapping[str, str], base: str) -> Rows:
+    """A line for each way: its rates, and its ratio to the base over the rounds."""
+    lines = []
+    if base not in names.values() and base == "the limit":
+        rows = [one for some in said["ways"].values() for one in some]
+        rate = statistics.median(one["base_rows_per_second"] for one in rows)
+        by_cpu = statistics.median(one["base_rows_per_cpu_second"] for one in rows)
+        lines.append(("batches made before, in memory: the limit", f"{rate:,.0f}", f"{by_cpu:,.0f}", "-", *3 * ("1",)))
+    for way, some in said["ways"].items():
+        waiting = statistics.median(one["input_share"] or 0.0 for one in some)
+        lines.append(
+            (
+                names[way],
+                f"{statistics.median(one['rows_per_second'] for one in some):,.0f}",
+                f"{statistics.median(one['rows_per_cpu_second'] for one in some):,.0f}",
+                "-" if some[0]["input_share"] is None else f"{waiting:.0%}",
+                *spread([one["ratio"] for one in some]),
             )
-            if number:
-                measured[name].append(said)
-    return measured
+        )
+    rounds = len(next(iter(said["ways"].values())))
+    header = ("way", "rows/s", "rows/CPU-s", "waiting", *(f"times {base}: {name}" for name in SPREAD))
+    return Rows(f"{title} ({rounds} rounds)", header, lines)
+
+
+def profile(parts: Mapping[str, float]) -> Rows:
+    """Where the CPU time of a row goes."""
+    whole = sum(parts.values())
+    lines = [(name, f"{seconds * 1e6:.3f}", f"{seconds / whole:.0%}") for name, seconds in parts.items()]
+    lines.append(("all", f"{whole * 1e6:.3f}", "100%"))
+    return Rows(
+        "Where the CPU time of a row goes, in its first epoch and, the last three, in each later one",
+        ("part", "microseconds per row", "fraction"),
+        lines,
+    )
+
+
+def timed(*command: str | Path) -> Said:
+    """Runs several ways by turns, and prints how long that took."""
+    begin = time.monotonic()
+    said = run(*command)
+    print(f"{', '.join(said['ways'])}: {time.monotonic() - begin:.0f} s", flush=True)
+    return said
 
 
 def run(way: str | Path, data: str | Path = "", *options: str | Path) -> Said:
@@ -276,31 +286,15 @@ def examples(times: int = 1) -> Path:
     return folder
 
 
-def ratio(measured: Mapping[str, list[Said]], ours: str, theirs: str) -> float:
-    """How many times faster, in the median of the rounds."""
-    pairs = zip(measured[ours], measured[theirs], strict=True)
-    return statistics.median(mine["rows_per_second"] / other["rows_per_second"] for mine, other in pairs)
+def median(rounds: Sequence[Said]) -> float:
+    return statistics.median(one["ratio"] for one in rounds)
 
 
-def against(measured: Mapping[str, list[Said]], name: str, base: str) -> float:
-    """How many times faster than the base, where it can be told from within each process."""
-    return median(measured[name], "of_limit") if "of_limit" in measured[name][0] else ratio(measured, name, base)
-
-
-def median(said: Sequence[Said], name: str) -> float:
-    return statistics.median(one[name] for one in said)
-
-
-def same_losses(measured: Mapping[str, list[Said]], names: Sequence[str]) -> None:
-    """Proves that runs on the same batches come to the same loss."""
-    expected = measured[names[0]][0]["loss"]
-    for name in names:
-        for said in measured[name]:
-            # float32 sums in another order differ in their last digits, and steps carry that on.
-            same = math.isclose(said["loss"], expected, rel_tol=1e-3)
-            if not same:
-                prove(f"{name} comes to the loss of {names[0]}: {said['loss']} and {expected}", same)
-    print(f"proven: {len(names)} ways on the same batches come to the same loss, {expected:.4f}", flush=True)
+def same_losses(which: str, losses: Sequence[float]) -> None:
+    """Proves that ways on the same batches come to the same loss."""
+    # float32 sums in another order differ in their last digits, and steps carry that on.
+    same = all(math.isclose(loss, losses[0], rel_tol=1e-3) for loss in losses)
+    prove(f"{which} come to the same loss on the same batches, {losses[0]:.4f}" + ("" if same else f": {losses}"), same)
 
 
 if __name__ == "__main__":

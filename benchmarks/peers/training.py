@@ -1,17 +1,15 @@
-"""Trains the model of a Problem in one of several ways, and prints what its steps took as JSON.
+"""Trains the model of a Problem in several ways in one process, by turns, and prints the measurements as JSON.
 
 Usage: training.py WAY EXAMPLES PROBLEM.py [options]
 
-- cached: our loop on our input, its rows in memory.
-- by_turns: the same, and the limit: our loop on batches that were made before.
-- first_epoch: our loop on our input from the opening of the files to the end of the first epoch; before and after, the
-  limit.
-- single: our loop on records that are shuffled, parsed and prepared one by one, as TensorFlow's guides have it.
-- fit: Keras' `fit` on our input, its rows in memory.
+- inputs: our loop on our input in every form, each compared with the limit.
+- loops: our loop, with XLA and without, and Keras' `fit`, on the same batches in the same order.
+- cached: our loop on rows in memory.
 - checkpoint: our loop, with checkpoints that are written meanwhile.
-- devices: trains nothing, and says what there is.
+- devices: trains nothing, and prints the devices.
 
-All but single and first_epoch take the same batches in the same order.
+The limit is our loop on batches that were made before, in memory. A turn of every way is a round; the first round is
+not counted.
 """
 
 import argparse
@@ -23,107 +21,158 @@ import pathlib
 import statistics
 import sys
 import tempfile
+import threading
 import time
 
-# Batches may have been made ahead while another trained: so many steps use them up.
+# Batches may have been prepared while another way trained: so many steps use them up.
 UNCOUNTED = 64
+LIMIT_STEPS = 640
+
+Call = collections.namedtuple("Call", "seconds cpu steps waited loss")
 
 
-def by_turns(prepared, arguments):
-    """The same model twice, a call on batches made before and one on our input: a neighbour slows both."""
-    steps = (UNCOUNTED + arguments.steps) * (arguments.calls + 1)
-    ours, limit = prepared.trainee, Limit(prepared_for(arguments), steps)
+def inputs(prepared, arguments):
+    """Our input in every form; the limit is measured before and after each, in the same process."""
+    ours, limit = prepared.trainee, Limit(prepared_for(arguments))
     ours.feed()
-    return against_limit(limit.trainee.run, ours.run, prepared, arguments)
+    proof = [call(run, UNCOUNTED).loss for run in (limit.run, ours.run)]
+    one_by_one = single(prepared, arguments)
+    found = collections.defaultdict(list)
+    for number in range(arguments.rounds + 1):
+        turns = {"memory": turn(limit.run, ours.run, arguments)}
+        epoch, later = first_epoch(prepared, limit, arguments, arguments.repeated)
+        turns["first"] = epoch
+        turns["later"] = turn(limit.run, later, arguments)
+        turns["small"], _ = first_epoch(prepared, limit, arguments, arguments.examples)
+        turns["streamed"], _ = first_epoch(prepared, limit, arguments, arguments.examples, cache="none")
+        turns["single"] = turn(limit.run, one_by_one.run, arguments, steps=8, uncounted=8)
+        for name, calls in turns.items():
+            if number:
+                found[name].append(compared(*calls, prepared))
+    step = statistics.median(1 / one["base_rows_per_cpu_second"] for one in found["memory"])
+    return {"ways": found, "losses": proof, "profile": {**profile(prepared, arguments), "step": step}}
 
 
-def against_limit(limit, ours, prepared, arguments):
-    """Calls of both by turns; the first turn is not counted."""
-    calls = {"limit": [], "ours": []}
-    for _ in range(arguments.calls + 1):
-        for name, run in (("limit", limit), ("ours", ours)):
-            run(UNCOUNTED)
-            calls[name].append(call(run, arguments.steps))
-    said = {name: summary(found[1:], prepared) for name, found in calls.items()}
-    shares = [theirs.seconds / mine.seconds for theirs, mine in zip(*calls.values(), strict=True)]
-    return {**said["ours"], "limit": said["limit"], "of_limit": statistics.median(shares[1:])}
+def counted(count, *_):
+    return count + 1
+
+
+def profile(prepared, arguments):
+    """CPU seconds per row of each part of the input, alone, in one thread."""
+    import numpy as np
+    import tensorflow as tf
+
+    from headrace.components.train.input.batches import Batches
+    from headrace.components.train.input.examples import open_examples
+    from headrace.components.train.input.records import BLOCK_ROWS, Prepared
+    from headrace.components.train.input.row_cache import RowCache
+    from headrace.components.train.input.row_order import Uniform
+    from headrace.components.train.input.shard_stream import Shards
+
+    problem = problem_of(arguments).problem
+    train = open_examples(arguments.examples, problem).train
+    shards, prepare = Shards.of(problem, train, 1), Prepared(problem, prepared.model.prepare)
+    numbers, order = range(shards.blocks), Uniform(train.rows, 1)
+    cache = RowCache(prepare.specification, train.rows, int)
+    found = {}
+
+    def measured(name, function, each):
+        begin = time.process_time()
+        results = [function(one) for one in each]
+        found[name] = (time.process_time() - begin) / train.rows
+        return results
+
+    # The first blocks pay for what is made once.
+    for _ in range(2):
+        raw = measured("read, decode and shuffle", lambda number: shards.shuffled(0, number), numbers)
+        columns = [tf.nest.flatten(block) for block in measured("look up and normalize", prepare, raw)]
+    measured("store in the cache", lambda number: cache.keep(number, columns[number]), numbers)
+    cache.complete()
+    places = [(n * BLOCK_ROWS, min(BLOCK_ROWS, train.rows - n * BLOCK_ROWS)) for n in numbers]
+    chosen = measured("order of an epoch", lambda place: order.numbers(*place), places)
+    measured("gather from the cache", cache.gather, chosen)
+    ready = Batches(shards, prepare, prepared.batch.rows, True, None).of_rows(lambda *_: columns[0], 0, 0, 1)
+    # Many: some batches are made ahead.
+    steps = 8 * train.rows // prepared.batch.rows
+    begin = time.process_time()
+    ready.take(steps).reduce(np.int64(0), counted)
+    found["cut into batches"] = (time.process_time() - begin) / steps / prepared.batch.rows
+    return found
+
+
+def turn(limit, ours, arguments, steps=0, uncounted=UNCOUNTED):
+    """Calls of the limit and of ours, alternately: another process on the machine slows both."""
+    calls = {limit: [], ours: []}
+    for _ in range(arguments.calls):
+        for run in (limit, ours):
+            run(uncounted)
+            calls[run].append(call(run, steps or arguments.steps))
+    return calls[limit], calls[ours]
+
+
+def first_epoch(prepared, limit, arguments, folder, cache="auto"):
+    """From the opening of the files to the end of the first epoch, between two calls of the limit."""
+    from headrace.components.train.input import source as input_pipeline
+    from headrace.components.train.input.examples import Split, open_examples
+    from headrace.components.train.model.distinct_values import ByValue
+    from headrace.components.train.options import Input
+
+    many = arguments.steps * arguments.calls
+    limit.run(UNCOUNTED)
+    before = call(limit.run, many)
+    problem = problem_of(arguments).problem
+    examples = open_examples(folder, problem)
+    # The limit evaluates nothing: of the eval split one shard is read here, not all.
+    rows, file = examples.eval.shard_rows[0], examples.eval.files[0]
+    some = Split(rows, (file,), pathlib.Path(file).stat().st_size, (rows,))
+    examples = dataclasses.replace(examples, eval=some)
+    # The model's own has looked up the strings of these rows already.
+    prepare = ByValue(problem, examples.statistics, problem.training.model)
+    begin, cpu = time.perf_counter(), time.process_time()
+    source = input_pipeline.open_source(
+        problem,
+        examples,
+        prepare,
+        batch_size=prepared.batch.rows,
+        seed=1,
+        memory_bytes=prepared.machine.memory_bytes,
+        wanted=Input(cache=cache),
+    )
+    trainee = limit.on(source.batches)
+    taken = trainee.run(examples.train.rows // prepared.batch.rows)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    loss = taken.loss_sum / taken.steps
+    ours = Call(seconds, cpu, taken.steps, taken.waited_seconds, loss)
+    return ([before, call(limit.run, many)], [ours]), trainee.run
 
 
 class Limit:
     """Our loop on batches that were made before, each a piece of one tensor in memory.
 
     Args:
-        prepared: its first batches are taken.
-        steps: how many; then they come again.
+        prepared: its first batches are taken, again and again.
     """
 
-    def __init__(self, prepared, steps):
+    def __init__(self, prepared):
         import tensorflow as tf
 
-        batches = list(prepared.source.batches(0).take(steps))
+        batches = list(prepared.source.batches(0).take(LIMIT_STEPS))
         stacked = tf.nest.map_structure(lambda *columns: tf.stack(columns), *batches)
         del batches
         ready = tf.data.Dataset.from_tensor_slices(stacked).repeat().prefetch(2)
         self.trainee = trainee_of(prepared, lambda *_: ready)
         self.trainee.feed()
+        self.run = self.trainee.run
+        # Another model, traced before the clock starts: each start is the same work.
+        self._batches = lambda *_: ready
+        self._another = trainee_of(prepared, lambda *place: self._batches(*place))
+        self._another.feed()
 
-
-def cached(prepared, arguments):
-    prepared.trainee.feed()
-    return in_calls(prepared.trainee.run, prepared, arguments)
-
-
-def first_epoch(prepared, arguments):
-    from headrace.components.train.input import source as input_pipeline
-    from headrace.components.train.input.examples import Split, open_examples
-    from headrace.components.train.options import Input
-
-    limit = Limit(prepared, 640).trainee.run
-    streams = {"batches": prepared.source.batches}
-    trainee = trainee_of(prepared, lambda *place: streams["batches"](*place))
-    # Tracing is the price of a run, not of its first epoch; another source has read nothing for this one.
-    trainee.feed()
-    trainee.run(arguments.steps)
-    limit(arguments.steps)
-    many = arguments.steps * arguments.calls
-    before = call(limit, many)
-    problem = problem_of(arguments).problem
-    examples = open_examples(arguments.examples, problem)
-    # The limit evaluates nothing: of the eval split one shard is read here, not all.
-    rows, file = examples.eval.shard_rows[0], examples.eval.files[0]
-    some = Split(rows, (file,), pathlib.Path(file).stat().st_size, (rows,))
-    examples = dataclasses.replace(examples, eval=some)
-    begin, cpu = time.perf_counter(), time.process_time()
-    source = input_pipeline.open_source(
-        problem,
-        examples,
-        prepared.model.prepare,
-        batch_size=prepared.batch.rows,
-        seed=1,
-        memory_bytes=prepared.machine.memory_bytes,
-        wanted=Input(cache=arguments.cache),
-        order=arguments.order or None,
-    )
-    streams["batches"] = source.batches
-    trainee.feed()
-    taken = trainee.run(examples.train.rows // prepared.batch.rows)
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    rows = taken.steps * prepared.batch.rows
-    # What a neighbour on the machine does for a while changes both.
-    limits = summary([before, call(limit, many)], prepared)
-    return {
-        "rows_per_second": rows / seconds,
-        "limit": limits,
-        "of_limit": rows / seconds / limits["rows_per_second"],
-        "seconds": seconds,
-        "cpu": cpu,
-        "rows": rows,
-        "input_share": taken.waited_seconds / seconds,
-        "loss": taken.loss_sum / taken.steps,
-        "order": source.order,
-        "cache": source.place.cache,
-        "later": against_limit(limit, trainee.run, prepared, arguments) if arguments.later else None,
-    }
+    def on(self, batches):
+        """The loop on another stream, from its first batch."""
+        self._batches = batches
+        self._another.feed()
+        return self._another
 
 
 def single(prepared, arguments):
@@ -150,7 +199,7 @@ def single(prepared, arguments):
         return parsed, parsed.pop(problem.label.name)
 
     one_by_one = tf.data.TFRecordDataset(files).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    features, labels = next(iter(Shards.of(problem, open_examples(arguments.examples, problem).train, 1).in_order()))
+    features, labels = Shards.of(problem, open_examples(arguments.examples, problem).train, 1).in_order(0)
     expected = decoded(features, numeric_names(problem)), labels
     found = next(iter(one_by_one.batch(len(expected[1]))))
     for ours, theirs in zip(tf.nest.flatten(expected), tf.nest.flatten(found), strict=True):
@@ -164,54 +213,111 @@ def single(prepared, arguments):
     )
     trainee = trainee_of(prepared, lambda *_: batches)
     trainee.feed()
-    return in_calls(trainee.run, prepared, arguments)
+    return trainee
 
 
-def fit(prepared, arguments):
-    """`fit` with Adam and the same loss; an epoch of Keras is a call of ours."""
-    import keras
-    import tensorflow as tf
+def loops(prepared, arguments):
+    """Each way trains a model of its own on the same batches, by turns."""
+    if arguments.only == "fit":
+        ways = {"fit": Fit(prepared, arguments, 1).run}
+    else:
+        prepared.trainee.feed()
+        ways = {"cached": prepared.trainee.run}
+    if not arguments.only:
+        compiled = prepared_for(arguments, xla=True)
+        compiled.trainee.feed()
+        ways["xla"] = compiled.trainee.run
+        ways["fit"] = Fit(prepared_for(arguments), arguments, 1).run
+        # Keras 3.15 fails on several steps a call with several devices.
+        ways["fit_many"] = Fit(prepared_for(arguments), arguments, arguments.steps).run
+    found = collections.defaultdict(list)
+    for number in range(arguments.rounds + 1):
+        calls = {name: [] for name in ways}
+        for _ in range(arguments.calls):
+            for name, run in ways.items():
+                if name.startswith("fit"):
+                    calls[name].append(run())
+                    continue
+                run(arguments.steps)
+                calls[name].append(call(run, arguments.steps))
+        for name, each in calls.items():
+            if number:
+                found[name].append(compared(calls[next(iter(ways))], each, prepared))
+    return {"ways": found}
 
-    core, deviation = prepared.model.core, prepared.objective.deviation
 
-    def loss(labels, outputs):
-        return tf.square((tf.reshape(outputs, [-1]) - tf.reshape(labels, [-1])) / deviation)
+class Fit:
+    """`fit` with Adam and the same loss, in a thread that waits for its turn: two epochs of Keras, of which one counts.
 
-    class Clock(keras.callbacks.Callback):
-        """Seconds and losses by epoch."""
+    Args:
+        prepared: the model and its input.
+        arguments: steps of an epoch, and how many turns there are.
+        steps: of an execution.
+    """
 
-        seconds, cpu, losses = [], [], []
+    def __init__(self, prepared, arguments, steps):
+        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._prepared, self._arguments, self._steps = prepared, arguments, steps
+        self._call = None
+        threading.Thread(target=self._fit, daemon=True).start()
 
-        def on_epoch_begin(self, epoch, logs=None):
-            self.begin = time.perf_counter(), time.process_time()
+    def run(self):
+        self._go.release()
+        self._done.acquire()
+        if isinstance(self._call, BaseException):
+            raise self._call
+        return self._call
 
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds.append(time.perf_counter() - self.begin[0])
-            self.cpu.append(time.process_time() - self.begin[1])
-            self.losses.append(logs["loss"])
+    def _fit(self):
+        try:
+            self._train()
+        except BaseException as error:
+            self._call = error
+            self._done.release()
 
-    clock = Clock()
-    with prepared.trainee.strategy.scope():
-        core.compile(
-            optimizer=keras.optimizers.Adam(prepared.batch.learning_rate),
-            loss=loss,
-            steps_per_execution=arguments.steps_per_execution,
+    def _train(self):
+        import keras
+        import tensorflow as tf
+
+        prepared, steps = self._prepared, self._arguments.steps
+        core, deviation, scale = prepared.model.core, prepared.objective.deviation, prepared.objective.loss_scale
+        waiter = self
+
+        def loss(labels, outputs):
+            return tf.square((tf.reshape(outputs, [-1]) - tf.reshape(labels, [-1])) / deviation)
+
+        class Turns(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch % 2 == 0:
+                    waiter._go.acquire()
+                self.begin = time.perf_counter(), time.process_time()
+
+            def on_epoch_end(self, epoch, logs=None):
+                seconds, cpu = time.perf_counter() - self.begin[0], time.process_time() - self.begin[1]
+                if epoch % 2:
+                    waiter._call = Call(seconds, cpu, steps, None, logs["loss"] * scale)
+                    waiter._done.release()
+
+        with prepared.trainee.strategy.scope():
+            core.compile(
+                optimizer=keras.optimizers.Adam(prepared.batch.learning_rate),
+                loss=loss,
+                steps_per_execution=self._steps,
+            )
+        core.fit(
+            prepared.source.batches(0),
+            epochs=2 * self._arguments.calls * (self._arguments.rounds + 1),
+            steps_per_epoch=steps,
+            verbose=0,
+            callbacks=[Turns()],
         )
-    core.fit(
-        prepared.source.batches(0),
-        epochs=arguments.calls + 1,
-        steps_per_epoch=arguments.steps,
-        verbose=0,
-        callbacks=[clock],
-    )
-    rows = arguments.steps * prepared.batch.rows
-    return {
-        "rows_per_second": rows / statistics.median(clock.seconds[1:]),
-        "seconds": sum(clock.seconds[1:]),
-        "cpu": sum(clock.cpu[1:]),
-        "rows": rows * arguments.calls,
-        "loss": clock.losses[-1] * prepared.objective.loss_scale,
-    }
+
+
+def cached(prepared, arguments):
+    prepared.trainee.feed()
+    prepared.trainee.run(arguments.steps)
+    calls = [call(prepared.trainee.run, arguments.steps) for _ in range(arguments.calls)]
+    return compared(calls, calls, prepared)
 
 
 def checkpoint(prepared, arguments):
@@ -250,33 +356,34 @@ def checkpoint(prepared, arguments):
     }
 
 
-def in_calls(run, prepared, arguments):
-    """Steps in calls; the first is not counted. The rate is that of the call of median time."""
-    run(arguments.steps)
-    return summary([call(run, arguments.steps) for _ in range(arguments.calls)], prepared)
-
-
-Call = collections.namedtuple("Call", "seconds cpu taken")
-
-
 def call(run, steps):
     """So many steps, and what they took."""
     begin, cpu = time.perf_counter(), time.process_time()
     taken = run(steps)
-    return Call(time.perf_counter() - begin, time.process_time() - cpu, taken)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    return Call(seconds, cpu, taken.steps, taken.waited_seconds, taken.loss_sum / taken.steps)
 
 
-def summary(calls, prepared):
-    seconds = [each.seconds for each in calls]
-    rows = [each.taken.steps * prepared.batch.rows for each in calls]
-    last = calls[-1].taken
+def compared(base, calls, prepared):
+    """The rates of some calls, and how many times faster than those of the base they are."""
+    rows = prepared.batch.rows
+
+    def seconds_per_step(some):
+        return statistics.median(each.seconds / each.steps for each in some)
+
+    def cpu_per_step(some):
+        return sum(each.cpu for each in some) / sum(each.steps for each in some)
+
+    waited = [each.waited / each.seconds for each in calls if each.waited is not None]
     return {
-        "rows_per_second": rows[0] / statistics.median(seconds),
-        "seconds": sum(seconds),
-        "cpu": sum(each.cpu for each in calls),
-        "rows": sum(rows),
-        "input_share": sum(each.taken.waited_seconds for each in calls) / sum(seconds),
-        "loss": last.loss_sum / last.steps,
+        "rows_per_second": rows / seconds_per_step(calls),
+        "base_rows_per_second": rows / seconds_per_step(base),
+        "rows_per_cpu_second": rows / cpu_per_step(calls),
+        "base_rows_per_cpu_second": rows / cpu_per_step(base),
+        "ratio": seconds_per_step(base) / seconds_per_step(calls),
+        "cpu_ratio": cpu_per_step(base) / cpu_per_step(calls),
+        "input_share": statistics.median(waited) if waited else None,
+        "loss": calls[-1].loss,
     }
 
 
@@ -296,15 +403,16 @@ def problem_of(arguments):
     return load_problem(arguments.problem)
 
 
-def prepared_for(arguments):
+def prepared_for(arguments, xla=False):
     from headrace.components.train.config import TrainConfig
     from headrace.components.train.input.examples import open_examples
     from headrace.components.train.options import Distribution, Input, Options
     from headrace.components.train.preparation import prepare
 
     file = problem_of(arguments)
-    wanted = Input(cache="none" if arguments.way in ("first_epoch", "single") else "memory")
-    distribution = Distribution("mirrored" if arguments.devices > 1 else "auto", arguments.precision, arguments.xla)
+    wanted = Input(cache="memory")
+    strategy = "mirrored" if arguments.devices > 1 else "auto"
+    distribution = Distribution(strategy, arguments.precision, arguments.xla or xla)
     config = TrainConfig(
         arguments.examples,
         "unused",
@@ -320,22 +428,21 @@ def prepared_for(arguments):
 
 
 def main():
-    ways = (cached, by_turns, first_epoch, single, fit, checkpoint)
+    ways = (inputs, loops, cached, checkpoint)
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=["devices", *(way.__name__ for way in ways)])
     parser.add_argument("examples", nargs="?")
     parser.add_argument("problem", nargs="?")
-    parser.add_argument("--steps", type=int, default=64, help="a call")
-    parser.add_argument("--calls", type=int, default=8)
+    parser.add_argument("--only", choices=["cached", "fit"], help="one way of the loops")
+    parser.add_argument("--repeated", help="Examples with more rows, for the first epoch")
+    parser.add_argument("--rounds", type=int, default=3, help="that count")
+    parser.add_argument("--calls", type=int, default=4, help="of each way in a round")
+    parser.add_argument("--steps", type=int, default=64, help="of a call")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--hidden-units", type=int, nargs="+")
-    parser.add_argument("--steps-per-execution", type=int, default=1, help="Keras' own")
-    parser.add_argument("--devices", type=int, default=1, help="how many the CPU is divided into")
+    parser.add_argument("--devices", type=int, default=1, help="into which the CPU is divided")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--xla", action="store_true")
-    parser.add_argument("--order", default="", help="of the first epoch")
-    parser.add_argument("--cache", default="auto", help="of the first epoch")
-    parser.add_argument("--later", action="store_true", help="after the first epoch, by turns with the limit")
     parser.add_argument("--folder", help="of checkpoints")
     arguments = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -1,4 +1,4 @@
-"""Native library: the functions of native.c and reader.c, if a C compiler was available at installation."""
+"""Native library: the functions of native.c, reader.c and gather.c, if a C compiler was available at installation."""
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ def _load() -> tuple[Any, str]:
         found.headrace_decode.argtypes = [pointer, int64, int64, pointer, pointer, int32, pointer, pointer]
         found.headrace_decode.restype = int32
         found.headrace_entries.argtypes, found.headrace_entries.restype = [pointer, pointer], int64
+        found.headrace_gather.argtypes = [pointer, int64, int64, pointer, int64, pointer, int32]
+        found.headrace_gather.restype = int64
         if not found.headrace_usable():
             return None, "this processor has no instructions for CRC-32C"
         return found, ""

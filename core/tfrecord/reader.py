@@ -27,6 +27,8 @@ Kind = Literal["bytes_list", "float_list"]
 
 # The offset of every so many records is stored once it was passed.
 _MARKED_ROWS = 256
+# A power of 2; tables of strings grow from so many slots.
+_FIRST_SLOTS = 1024
 _KINDS: Mapping[Kind, int] = {"bytes_list": 1, "float_list": 2}
 _IRREGULAR = 1
 # Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
@@ -88,9 +90,12 @@ class _Column(ctypes.Structure):
         ("values", ctypes.c_void_p),
         ("entries", ctypes.c_void_p),
         ("sizes", ctypes.c_void_p),
+        ("words", ctypes.c_void_p),
         ("slots", ctypes.c_void_p),
         ("mask", ctypes.c_uint64),
         ("seen", ctypes.c_int64),
+        ("most", ctypes.c_uint64),
+        ("begin", ctypes.c_uint64),
     )
 
 
@@ -213,19 +218,21 @@ class ExampleReader:
         codes = np.empty((kinds.count(_KINDS["bytes_list"]), rows), np.int32)
         # Half of a hash table's slots stay empty.
         slots = np.zeros((len(codes), 1 << (2 * rows + 2).bit_length()), np.int32)
-        entries, sizes = np.empty((len(codes), rows + 1), np.uintp), np.zeros((len(codes), rows + 1), np.int32)
+        entries, words = (np.empty((len(codes), rows + 1), each) for each in (np.uintp, np.uint64))
+        sizes = np.zeros((len(codes), rows + 1), np.int32)
         columns = (_Column * len(kinds))()
-        floats, strings = iter(numbers), iter(zip(codes, slots, entries, sizes, strict=True))
+        floats, strings = iter(numbers), iter(zip(codes, slots, entries, words, sizes, strict=True))
         for column, (name, kind) in zip(columns, self._columns.items(), strict=True):
             column.name, column.name_bytes, column.kind, column.seen = name, len(name), kind, -1
             if kind == _KINDS["float_list"]:
                 column.values = next(floats).ctypes.data
                 continue
-            values, table, places, lengths = next(strings)
-            column.known, column.mask = 1, len(table) - 1
+            values, table, places, begins, lengths = next(strings)
+            column.known, column.mask, column.most = 1, min(_FIRST_SLOTS, len(table)) - 1, len(table) - 1
+            column.words = begins.ctypes.data
             column.values, column.slots = values.ctypes.data, table.ctypes.data
             column.entries, column.sizes = places.ctypes.data, lengths.ctypes.data
-        return _Room(numbers, codes, columns, (slots, entries, sizes))
+        return _Room(numbers, codes, columns, (slots, entries, words, sizes))
 
     def _values(self, room: _Room) -> list[list[bytes]]:
         """The entries of the dictionaries."""

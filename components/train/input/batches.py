@@ -1,24 +1,34 @@
-"""Batches: endless datasets of one static shape that start at any step, with one part per worker."""
+"""Batches: endless datasets of one static shape that start at any step, with one part per worker.
+
+A stream is read in chunks of several batches, by threads that only read: a dataset's graph would take longer to trace
+than small data to train on. The shared threads of TensorFlow stay free for the steps.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from headrace.components.train.input import row_order
 from headrace.components.train.input.examples import Split
-from headrace.components.train.input.records import BLOCK_ROWS, Rows, after_place
-from headrace.components.train.input.row_cache import CacheFill, InMemory, OnDisk
+from headrace.components.train.input.prepared_blocks import Calls, SharedBlocks, readers
+from headrace.components.train.input.records import BLOCK_ROWS, Prepared, Rows, reading, row_bytes
+from headrace.components.train.input.row_cache import RowCache
+from headrace.components.train.input.row_order import RowOrder, cuts
 from headrace.components.train.input.shard_stream import Shards
-from headrace.core.errors import UsageError
+from headrace.core.errors import DataError, UsageError
 
-_GATHERED_ROWS = 16_384
+# For small batches, the fixed cost of a call dominates.
+_CHUNK_ROWS = 16_384
 _PREFETCH_SHARE = 0.01
 _MEMORY_UNKNOWN = 1 << 30
+# (place in the stream, number of rows, which of them; None for all) -> their columns.
+RowsAt = Callable[[int, int, Any], list[Any]]
 
 
 def prefetched(batch_bytes: int, memory_bytes: int | None) -> int:
@@ -34,30 +44,20 @@ class Batches:
     Attributes:
         shards: what is read.
         prepared: raw rows -> prepared rows.
-        blocks: a dataset of prepared rows in their order.
         batch_size: rows per batch, over all workers.
         deterministic: whether the order of batches is kept even if that is slower.
-        row_bytes: size of a prepared row, in bytes.
         memory_bytes: free main memory, in bytes; None if unknown.
     """
 
     shards: Shards
-    prepared: Callable[..., Rows]
-    blocks: Any
+    prepared: Prepared
     batch_size: int
     deterministic: bool
-    row_bytes: int
     memory_bytes: int | None
 
     def streamed(self, start_step: int, worker: int, workers: int) -> Any:
         """Batches read from the shards, in blocks."""
-        size, place = self._size(workers), start_step * self.batch_size
-        blocks = self.shards.blocks(place).map(
-            lambda _, rows: self.prepared(*rows), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        return self._finished(
-            self._batched(after_place(blocks, place % self.shards.total % BLOCK_ROWS), worker, size), size
-        )
+        return self.of_rows(_rows_of_blocks(self._blocks(), self.shards.total), start_step, worker, workers)
 
     def by_file(self, start_step: int, worker: int, workers: int) -> Any:
         """Batches of one worker out of its own shards."""
@@ -75,82 +75,114 @@ class Batches:
         alone = dataclasses.replace(self, shards=shards, batch_size=self._size(workers))
         return alone.streamed(start_step, 0, 1)
 
-    def gathered(self, rows: Callable[[Any], Rows], order: Any, start_step: int, worker: int, workers: int) -> Any:
-        """Batches of cached rows: numbers -> rows, in an order of row_order.py."""
-        size = self._size(workers)
-        # Several batches are gathered at once: for small ones, the fixed cost of a call dominates.
-        joined = max(1, _GATHERED_ROWS // self.batch_size)
+    def cached(
+        self, split: Split, place: str, order: RowOrder, *, stream_first: bool
+    ) -> Callable[[int, int, int], Any]:
+        """(start step, worker, workers) -> batches of cached rows.
+
+        Args:
+            split: the split of the shards.
+            place: where its rows are cached: memory or disk.
+            order: of the cached rows.
+            stream_first: whether the first epoch trains on the rows as they are read, in the order of the shard
+                stream, by which they are then numbered; else they are read now, and numbered in the order of the files.
+
+        Raises:
+            DataError: a shard is damaged.
+        """
+        total = self.shards.total
+
+        def read(epoch: int, number: int) -> list[Any]:
+            rows = self.shards.shuffled(epoch, number) if stream_first else self.shards.in_order(number)
+            columns: list[Any] = tf.nest.flatten(self.prepared(rows))
+            cache.keep(number, columns)
+            return columns
+
+        blocks = self._blocks(read)
+        streamed = _rows_of_blocks(blocks, total)
+        on_disk = place == "disk"
+        cache = RowCache(self.prepared.specification, total, lambda number: blocks.get(0, number), on_disk=on_disk)
+
+        def complete() -> None:
+            with reading(split):
+                cache.complete()
+            blocks.clear()
+
+        def rows_at(place: int, count: int, which: Any) -> list[Any]:
+            first = min(count, max(0, total - place)) if stream_first else 0
+            if first == count:
+                return streamed(place, count, which)
+            complete()
+            numbers = order.numbers(place + first, count - first)
+            if not first:
+                return cache.gather(numbers if which is None else numbers[which])
+            chosen = np.arange(count) if which is None else which
+            before = streamed(place, first, chosen[chosen < first])
+            return _joined([before, cache.gather(numbers[chosen[chosen >= first] - first])])
+
+        def batches(start_step: int, worker: int, workers: int) -> Any:
+            if start_step * self.batch_size >= total:
+                complete()
+            return self.of_rows(rows_at, start_step, worker, workers)
+
+        if not stream_first:
+            complete()
+        return batches
+
+    def _blocks(self, read: Callable[[int, int], list[Any]] | None = None) -> SharedBlocks:
+        def plain(epoch: int, number: int) -> list[Any]:
+            columns: list[Any] = tf.nest.flatten(self.prepared(self.shards.shuffled(epoch, number)))
+            return columns
+
+        # Each thread may be in the middle of two blocks.
+        return SharedBlocks(read or plain, 2 * readers() + 1)
+
+    def of_rows(self, rows_at: RowsAt, start_step: int, worker: int, workers: int) -> Any:
+        """Batches of the rows that `rows_at` returns for a place of the stream."""
+        size, like = self._size(workers), tf.nest.flatten(self.prepared.specification)
+        # Small data would be read many epochs ahead.
+        joined = max(1, min(_CHUNK_ROWS, self.shards.total) // self.batch_size)
+        count = joined * self.batch_size
+        which: npt.NDArray[np.int64] | None = None
+        if workers > 1:
+            which = np.arange(count).reshape(joined, self.batch_size)[:, worker * size :][:, :size].ravel()
+
+        calls = Calls()
+
+        def read(chunk: Any) -> list[Any]:
+            place = (start_step + int(chunk) * joined) * self.batch_size
+            try:
+                with calls, tf.device("CPU:0"):
+                    columns = rows_at(place, count, which)
+                    return [_reshaped(column, (joined, size)) for column in columns]
+            except (DataError, OSError) as error:
+                # TensorFlow wraps this in an error of its own, with the whole chain of causes.
+                raise ValueError(str(error)) from None
+
+        # Arrays become tensors without a copy; strings are tensors already.
+        call = tf.py_function if tf.string in [column.dtype for column in like] else tf.numpy_function
 
         @tf.autograph.experimental.do_not_convert
-        def gather(chosen: Any) -> Rows:
-            mine = tf.reshape(chosen, [joined, self.batch_size])[:, worker * size :][:, :size]
-            return _cut(rows(tf.reshape(mine, [joined * size])), joined, size)
+        def chunk_of(chunk: Any) -> Rows:
+            columns = call(read, [chunk], Tout=[column.dtype for column in like])
+            for column, specification in zip(columns, like, strict=True):
+                column.set_shape([joined, size, *specification.shape[1:]])
+            rows: Rows = tf.nest.pack_sequence_as(self.prepared.specification, columns)
+            return rows
 
         with tf.device("CPU:0"):
-            chosen = order(self.shards.total, self.shards.seed, start_step * self.batch_size)
-            chosen = chosen.rebatch(joined * self.batch_size, drop_remainder=True)
-            return self._finished(chosen.map(gather, num_parallel_calls=tf.data.AUTOTUNE).unbatch(), size)
+            chunks = tf.data.Dataset.range(np.iinfo(np.int64).max).map(chunk_of, num_parallel_calls=readers())
+            ahead = prefetched(size * row_bytes(self.prepared.specification), self.memory_bytes)
+            return chunks.unbatch().prefetch(ahead).with_options(self._options())
 
-    def filling(self, cache: str, split: Split, *, by_file_order: bool) -> CacheFill:
-        """The storage of the rows, in the order of the first epoch or of the files."""
-        like = self.blocks.element_spec
-
-        # All threads of the shared pool may be waiting for these rows.
+    def _options(self) -> Any:
         options = tf.data.Options()
-        options.threading.private_threadpool_size = 2
-
-        def read(there: set[int]) -> Iterator[Any]:
-            if by_file_order:
-                return iter(self.blocks.enumerate().with_options(options))
-            missing = self.shards.blocks(0, epochs=1).filter(
-                lambda number, _: tf.reduce_all(number != tf.constant([-1, *there], tf.int64))
-            )
-            prepared = missing.map(lambda n, rows: (n, self.prepared(*rows)), num_parallel_calls=tf.data.AUTOTUNE)
-            return iter(prepared.prefetch(2).with_options(options))
-
-        return CacheFill(InMemory(like) if cache == "memory" else OnDisk(like, split.rows), split, read)
-
-    def filled(self, filling: CacheFill, order: str, start_step: int, worker: int, workers: int) -> Any:
-        """The first epoch as it is read, and from then on the rows stored in `filling`."""
-        in_order = row_order.runs if order == "blocks_then_runs" else row_order.uniform
-
-        def later(*place: int) -> Any:
-            return filling.once_complete(in_order(*place))
-
-        rows, batch = self.shards.total, self.batch_size
-        place = start_step * batch
-        # The batch that ends the first epoch ends in the second.
-        streamed_steps = 0 if order == "uniform" else -(-rows // batch)
-        if start_step >= streamed_steps:
-            filling.complete()
-            return self.gathered(filling.gather, later, start_step, worker, workers)
-        size = self._size(workers)
-
-        @tf.autograph.experimental.do_not_convert
-        def kept(number: Any, rows: Any) -> Rows:
-            block = self.prepared(*rows)
-            filling.keep(number, block)
-            return block
-
-        first = self.shards.blocks(place, epochs=1).map(kept, num_parallel_calls=tf.data.AUTOTUNE)
-        first = after_place(first, place % BLOCK_ROWS)
-        if rows % batch:
-            head = later(rows, self.shards.seed, rows).rebatch(-rows % batch).take(1)
-            first = first.concatenate(head.map(filling.gather))
-        rest = self.gathered(filling.gather, later, streamed_steps, worker, workers)
-        return self._finished(self._batched(first, worker, size), size).concatenate(rest)
-
-    def _batched(self, blocks: Any, worker: int, size: int) -> Any:
-        """Blocks of rows as a worker's part of batches of static shape."""
-
-        @tf.autograph.experimental.do_not_convert
-        def own(*rows: Any) -> Rows:
-            if size < self.batch_size:
-                mine = tf.range(worker * size, (worker + 1) * size)
-                rows = tf.nest.map_structure(lambda column: tf.gather(column, mine), rows)
-            return _cut(rows, 0, size)
-
-        return blocks.rebatch(self.batch_size, drop_remainder=True).map(own)
+        options.deterministic = self.deterministic
+        # These threads may wait for operations that need the shared ones.
+        options.threading.private_threadpool_size = readers()
+        options.autotune.enabled = False
+        options.experimental_optimization.apply_default_optimizations = False
+        return options
 
     def _size(self, workers: int) -> int:
         if self.batch_size % workers:
@@ -162,17 +194,34 @@ class Batches:
             )
         return self.batch_size // workers
 
-    def _finished(self, batches: Any, size: int) -> Any:
-        options = tf.data.Options()
-        options.deterministic = self.deterministic
-        return batches.prefetch(prefetched(size * self.row_bytes, self.memory_bytes)).with_options(options)
+
+def _rows_of_blocks(blocks: SharedBlocks, total: int) -> RowsAt:
+    """The rows of a stream of blocks, `total` an epoch."""
+
+    def rows_at(place: int, count: int, which: Any) -> list[Any]:
+        pieces = []
+        for epoch, begin, end in cuts(place, place + count, total):
+            for number, first, last in cuts(begin, end, BLOCK_ROWS):
+                columns = blocks.get(epoch, number)
+                whole = last - first == len(columns[-1])
+                pieces.append(columns if whole else [column[first:last] for column in columns])
+        columns = _joined(pieces)
+        return columns if which is None else [_taken(column, which) for column in columns]
+
+    return rows_at
 
 
-def _cut(rows: Any, batches: int, size: int) -> Rows:
-    """Rows as `batches` batches of `size`, or as one batch of static shape if `batches` is 0."""
+def _joined(pieces: list[list[Any]]) -> list[Any]:
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = zip(*pieces, strict=True)
+    return [np.concatenate(parts) if isinstance(parts[0], np.ndarray) else tf.concat(parts, 0) for parts in columns]
 
-    def shaped(column: Any) -> Any:
-        return tf.reshape(column, [*([batches] if batches else []), size, *column.shape[1:]])
 
-    cut: Rows = tf.nest.map_structure(shaped, rows)
-    return cut
+def _taken(column: Any, which: Any) -> Any:
+    return column[which] if isinstance(column, np.ndarray) else tf.gather(column, which)
+
+
+def _reshaped(column: Any, begin: tuple[int, int]) -> Any:
+    shape = (*begin, *column.shape[1:])
+    return column.reshape(shape) if isinstance(column, np.ndarray) else tf.reshape(column, shape)

@@ -2,107 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import tensorflow as tf
+import numpy as np
+import numpy.typing as npt
 
-_PACKED = (tf.float32, tf.int32)
+from headrace.core.tfrecord import native
+
+# The cache line of common processors: TensorFlow uses an aligned array as it is, and copies any other.
+_ALIGNED_BYTES = 64
+_SHORT = np.dtype(np.uint16)
 
 
-class Packing:
-    """Packs rows of a structure into contiguous memory, and gathers rows from there.
+class Column(NamedTuple):
+    """Type and shape of a column: its value per row has `shape`, () for one number."""
 
-    Memory access dominates the cost of gathering random rows, so integers are stored in 16 bits if all of them fit:
-    most indices into vocabularies and crosses do.
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
-    Attributes:
-        packed: specifications of the packed tensors: [rows, words] of 16 bits, for floats and the lower halves of
-            integers; [rows, integers] for their upper halves, or [0, integers] if all are zero; and the columns of
-            other types.
+
+class _Field(ctypes.Structure):
+    _fields_ = (
+        ("offset", ctypes.c_int64),
+        ("bytes", ctypes.c_int64),
+        ("is_short", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        ("out", ctypes.c_void_p),
+    )
+
+
+class PackedRows:
+    """A table of rows of numbers in contiguous memory.
+
+    Memory access dominates the cost of gathering random rows. Integers of 32 bits are therefore stored in 16 bits while
+    all of a column's values fit: most indices into vocabularies and crosses do.
 
     Args:
-        like: a structure of tensors or specifications, [None, ...] each, with the types and shapes of the rows.
+        columns: the columns of a row.
+        rows: number of rows.
+        file: an open file that holds the table; None for main memory.
     """
 
-    def __init__(self, like: Any) -> None:
-        self._like = like
-        flat = tf.nest.flatten(like)
-        self._side_by_side = [place for place, column in enumerate(flat) if column.dtype in _PACKED]
-        self._apart = [place for place, column in enumerate(flat) if column.dtype not in _PACKED]
-        values = {place: tf.TensorShape(flat[place].shape[1:]).num_elements() for place in self._side_by_side}
-        self._integers = [place for place in self._side_by_side if flat[place].dtype == tf.int32]
-        self._words = [values[place] * (1 if place in self._integers else 2) for place in self._side_by_side]
-        self._values = [values[place] for place in self._integers]
-        self.packed = [
-            tf.TensorSpec([None, sum(self._words)], tf.uint16),
-            tf.TensorSpec([None, sum(self._values)], tf.uint16),
-            *(tf.TensorSpec([None, *flat[place].shape[1:]], flat[place].dtype) for place in self._apart),
-        ]
+    def __init__(self, columns: Sequence[Column], rows: int, file: Any = None) -> None:
+        self._columns = list(columns)
+        self._compiled = native.library()
+        self._filled: list[slice] = []
+        # The width of a table in a file does not change.
+        self._dtypes = [_SHORT if file is None and c.dtype == np.int32 else c.dtype for c in self._columns]
+        packed = self._packed()
+        self._table: npt.NDArray[Any] = (
+            np.empty(rows, packed) if file is None else np.memmap(file, packed, "w+", shape=(rows,))
+        )
 
-    def pack(self, columns: Iterable[Any]) -> list[Any]:
-        """Packs columns into tensors as specified by `packed`.
+    def put(self, begin: int, columns: Sequence[npt.NDArray[Any]]) -> None:
+        """Stores consecutive rows.
 
         Args:
-            columns: in the order of the flattened structure; each is released soon after the next one is read.
+            begin: number of the first row.
+            columns: [rows, ...] each.
         """
-        words, upper, apart, rows = [], [], [], 0
-        with tf.device("CPU:0"):
-            for place, column in enumerate(columns):
-                rows = len(column)
-                if place in self._apart:
-                    apart.append(column)
-                elif place in self._integers:
-                    lower, high = _halves(column)
-                    words.append(lower)
-                    # The upper halves of most columns are zero: storing them until the end would waste memory.
-                    upper.append(high)
-                else:
-                    words.append(tf.reshape(tf.bitcast(column, tf.uint16), [rows, -1]))
-            if all(half is None for half in upper):
-                rows = 0
-            upper = [
-                tf.zeros([rows, values], tf.uint16) if half is None else half
-                for half, values in zip(upper, self._values, strict=True)
-            ]
-            return [_side_by_side(words), _side_by_side(upper), *apart]
+        if not columns:
+            return
+        for number, column in enumerate(columns):
+            if self._dtypes[number] == _SHORT and len(column) and not 0 <= column.min() <= column.max() < 1 << 16:
+                self._widen(number)
+        rows = slice(begin, begin + len(columns[0]))
+        for name, column in zip(self._names, columns, strict=True):
+            self._table[name][rows] = column
+        self._filled.append(rows)
 
-    def gather(self, packed: Sequence[Any], chosen: Any) -> Any:
-        """Gathers rows by number, in this order, in the original structure.
+    def gather(self, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """The rows with these numbers, in this order: [n, ...] of each column.
 
         Args:
-            packed: the result of `pack`, or variables with its values.
             chosen: [n] row numbers.
+
+        Raises:
+            IndexError: a number is not one of a row.
         """
-        words, upper, *apart = packed
-        like = tf.nest.flatten(self._like)
-        taken = {place: tf.gather(column, chosen) for place, column in zip(self._apart, apart, strict=True)}
-        if self._side_by_side:
-            halves = tf.split(tf.gather(words, chosen), self._words, axis=1)
-            for place, part in zip(self._side_by_side, halves, strict=True):
-                taken[place] = part if place in self._integers else tf.bitcast(tf.reshape(part, [-1, 2]), tf.float32)
-        if self._integers:
-            lower = [taken[place] for place in self._integers]
-            whole = tf.cond(
-                tf.shape(upper)[0] > 0,
-                lambda: _joined(lower, tf.split(tf.gather(upper, chosen), self._values, axis=1)),
-                lambda: [tf.cast(half, tf.int32) for half in lower],
+        out = [_aligned(len(chosen), column) for column in self._columns]
+        if self._compiled is None:
+            taken = self._table[chosen]
+            for name, array in zip(self._names, out, strict=True):
+                array[:] = taken[name]
+            return out
+        fields = (_Field * len(out))()
+        offset = 0
+        for field, dtype, array in zip(fields, self._dtypes, out, strict=True):
+            field.offset, field.bytes, field.out = (
+                offset,
+                dtype.itemsize * math.prod(array.shape[1:]),
+                array.ctypes.data,
             )
-            taken.update(zip(self._integers, whole, strict=True))
-        rows = -1 if chosen.shape[0] is None else chosen.shape[0]
-        shaped = [tf.reshape(taken[place], [rows, *spec.shape[1:]]) for place, spec in enumerate(like)]
-        return tf.nest.pack_sequence_as(self._like, shaped)
+            field.is_short = int(dtype == _SHORT)
+            offset += field.bytes
+        chosen = np.ascontiguousarray(chosen, np.int64)
+        place, width = self._table.ctypes.data, self._table.itemsize
+        done = self._compiled.headrace_gather(
+            place, width, len(self._table), chosen.ctypes.data, len(chosen), fields, len(out)
+        )
+        if done < len(chosen):
+            raise IndexError(f"row {chosen[done]} of {len(self._table)}")
+        return out
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row in the table, in bytes."""
+        return int(self._table.itemsize)
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"f{number}" for number in range(len(self._columns))]
+
+    def _packed(self) -> np.dtype[Any]:
+        return np.dtype(
+            [(name, d, c.shape) for name, d, c in zip(self._names, self._dtypes, self._columns, strict=True)]
+        )
+
+    def _widen(self, number: int) -> None:
+        """Stores an integer column in 32 bits from now on."""
+        self._dtypes[number] = self._columns[number].dtype
+        narrow, self._table = self._table, np.empty(len(self._table), self._packed())
+        # Rows that are not stored yet use no memory.
+        for rows in self._filled:
+            for name in self._names:
+                self._table[name][rows] = narrow[name][rows]
 
 
-def _side_by_side(pieces: Sequence[Any]) -> Any:
-    return tf.concat(pieces, axis=1) if pieces else tf.zeros([0, 0], tf.uint16)
-
-
-def _halves(column: Any) -> tuple[Any, Any]:
-    """The lower halves of integers, and the upper halves or None if all are zero."""
-    halves = tf.bitcast(tf.reshape(column, [len(column), -1]), tf.uint16)
-    return halves[:, :, 0], halves[:, :, 1] if tf.reduce_any(halves[:, :, 1] != 0) else None
-
-
-def _joined(lower: Sequence[Any], upper: Sequence[Any]) -> list[Any]:
-    return [tf.bitcast(tf.stack(halves, axis=-1), tf.int32) for halves in zip(lower, upper, strict=True)]
+def _aligned(rows: int, column: Column) -> npt.NDArray[Any]:
+    shape = (rows, *column.shape)
+    size = math.prod(shape) * column.dtype.itemsize
+    content = np.empty(size + _ALIGNED_BYTES, np.uint8)
+    begin = -content.ctypes.data % _ALIGNED_BYTES
+    return content[begin : begin + size].view(column.dtype).reshape(shape)

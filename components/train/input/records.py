@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.train.input.examples import Split, damage_of, said_by, suspect_errors, unreadable
-from headrace.components.train.model.distinct_values import ByValue, Strings, decoded
+from headrace.components.train.model.distinct_values import ByValue, decoded
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
@@ -44,24 +44,56 @@ def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
     label = parsed.pop(problem.label.name)
     weights = () if problem.weight_column is None else (parsed.pop(problem.weight_column.name),)
     if isinstance(problem.label, Categorical):
-        values = label.values if isinstance(label, Strings) else label
-        classes = tf.constant(problem.label.vocabulary)
-        indices = tf.argmax(tf.equal(values[:, None], classes[None, :]), axis=1, output_type=tf.int32)
-        label = tf.gather(indices, label.codes) if isinstance(label, Strings) else indices
+        classes = {name.encode(): number for number, name in enumerate(problem.label.vocabulary or ())}
+        label = np.array([classes.get(value, 0) for value in label.values], np.int32)[label.codes]
     return parsed, label, *weights
 
 
-def preparing(problem: Problem, prepare: Prepare) -> Callable[..., Rows]:
-    """Rows of `BlockReader` -> prepared rows. It is traced once, for all datasets that call it."""
+class Prepared:
+    """Raw rows -> prepared rows. It is thread-safe.
+
+    Attributes:
+        specification: `Rows` of tf.TensorSpec, [None, ...] each.
+
+    Args:
+        problem: the Problem.
+        prepare: raw features by name -> prepared features.
+    """
+
+    def __init__(self, problem: Problem, prepare: Prepare) -> None:
+        label = tf.TensorSpec([None], tf.int32 if isinstance(problem.label, Categorical) else tf.float32)
+        weights = () if problem.weight_column is None else (tf.TensorSpec([None], tf.float32),)
+        self._run: Callable[[Any], Any]
+        if isinstance(prepare, ByValue):
+            self._run, structure = prepare.rows, prepare.model.output
+        else:
+            self._run, structure = _traced(problem, prepare)
+        features = {name: tf.TensorSpec(each.shape, each.dtype) for name, each in structure.items()}
+        self.specification: Rows = (features, label, *weights)
+
+    def __call__(self, rows: Rows) -> Rows:
+        """Prepares the rows of `BlockReader`: arrays, and tensors of strings."""
+        features, *labels = rows
+        return self._run(features), *labels
+
+
+def _traced(problem: Problem, prepare: Prepare) -> tuple[Callable[[Any], Any], Any]:
+    """A user's preprocessing of blocks, traced once for all splits, and the structure of its result."""
     numbers = numeric_names(problem)
+    features = {
+        column.name: tf.TensorSpec([None], tf.float32 if isinstance(column, Numeric) else tf.string)
+        for column in problem.columns
+    }
+    with tf.device("CPU:0"):
+        # Without autograph: converting Keras' code would take longer than tracing it.
+        run = tf.function(prepare, autograph=False).get_concrete_function(features)
 
-    # Without autograph: converting Keras' code would take longer than tracing it.
-    @tf.function(autograph=False)
-    def prepared(features: Any, *labels: Any) -> Rows:
-        return prepare(features if isinstance(prepare, ByValue) else decoded(features, numbers)), *labels
+    def prepared(raw: Any) -> Any:
+        with tf.device("CPU:0"):
+            tensors = {name: tf.convert_to_tensor(each) for name, each in decoded(raw, numbers).items()}
+            return {n: each if each.dtype == tf.string else np.asarray(each) for n, each in run(tensors).items()}
 
-    traced: Callable[..., Rows] = prepared
-    return traced
+    return prepared, run.structured_outputs
 
 
 def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
@@ -83,34 +115,10 @@ def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     return {**columns, "key": key}
 
 
-def after(rows: Any, begin: Any) -> Any:
-    """A structure of columns without their first `begin` rows.
-
-    Copied: a slice would share its buffer, which TensorFlow reports as an error where it would have reused it.
-    """
-
-    def tail(column: Any) -> Any:
-        return tf.gather(column, tf.range(begin, tf.shape(column)[0]))
-
-    return tf.nest.map_structure(tail, rows)
-
-
-def after_place(dataset: Any, begin: int) -> Any:
-    """A dataset of blocks of rows without the first `begin` rows of the first block."""
-    if not begin:
-        return dataset
-
-    @tf.autograph.experimental.do_not_convert
-    def rest(number: Any, rows: Any) -> Any:
-        return tf.cond(number == 0, lambda: after(rows, begin), lambda: rows)
-
-    return dataset.enumerate().map(rest)
-
-
-def row_bytes(blocks: Any) -> int:
-    """Memory of a row of the dataset `blocks`, in bytes; approximate for strings."""
+def row_bytes(specification: Any) -> int:
+    """Memory of a row, in bytes, from a structure of tf.TensorSpec, [None, ...] each; approximate for strings."""
     size = 0
-    for tensor in tf.nest.flatten(blocks.element_spec):
+    for tensor in tf.nest.flatten(specification):
         width = int(np.prod([length or 1 for length in tensor.shape[1:]], dtype=np.int64))
         size += width * (_STRING_BYTES if tensor.dtype == tf.string else tensor.dtype.size)
     return size
@@ -118,9 +126,11 @@ def row_bytes(blocks: Any) -> int:
 
 @contextmanager
 def reading(split: Split) -> Iterator[None]:
-    """Translates TensorFlow's error about a damaged shard."""
+    """Translates an error about a damaged shard into one that names the damage."""
     try:
         yield
+    except (DataError, OSError) as error:
+        raise damage_of(split) or unreadable(", ".join(split.files), str(error)) from error
     except suspect_errors() as error:
         # Only reading happens there: if all shards are complete, they hold undeclared values.
         raise damage_of(split) or unreadable(", ".join(split.files), said_by(error)) from error

@@ -8,23 +8,20 @@ is known without reading earlier rows, and a stream that starts in the middle sk
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from headrace.components.train.input.block_reader import BlockReader
 from headrace.components.train.input.examples import Split
 from headrace.components.train.input.interleaving import Interleave
-from headrace.components.train.input.records import BLOCK_ROWS
+from headrace.components.train.input.records import BLOCK_ROWS, Rows
+from headrace.components.train.input.row_order import shuffled
 from headrace.core.problem import Problem
 from headrace.core.tfrecord import native
 from headrace.core.tfrecord.reader import Run
-
-ENDLESS = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True)
@@ -53,46 +50,28 @@ class Shards:
         """Rows of an epoch."""
         return sum(self.rows)
 
-    def in_order(self) -> Any:
-        """A dataset of `Rows`: all of them in the order of the files, in blocks of up to 16,384."""
-        plan = _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
-        reader, total = self._reader, self.total
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of an epoch: 16,384 rows each, except for the last one."""
+        return -(-self.total // BLOCK_ROWS)
 
-        @tf.autograph.experimental.do_not_convert
-        def read(block: Any) -> Any:
-            return reader.rows(plan.block, [block], _numbers(block, total))
+    def in_order(self, number: int) -> Rows:
+        """The rows of block `number`, from 0, in the order of the files.
 
-        return tf.data.Dataset.range(self._blocks).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-
-    def blocks(self, place: int, epochs: int | None = None) -> Any:
-        """A dataset of (block's number within its epoch, `Rows`), from a place of the stream.
-
-        Args:
-            place: a row of the stream, counted through all epochs. The first block is the one with this row, from its
-                beginning.
-            epochs: number of epochs, including an incomplete first one; None for an endless dataset.
+        Raises:
+            UnreadableFile, DataError, OSError: see `ExampleReader.read`.
         """
-        first, within = divmod(place, self.total)
-        begun = within // BLOCK_ROWS
-        end = ENDLESS if epochs is None else (first + epochs) * self._blocks
-        numbers = tf.data.Dataset.range(first * self._blocks + begun, end)
-        reader, total, blocks = self._reader, self.total, self._blocks
+        return self._reader.rows(self._files_plan.block(number), np.arange(self._rows_of(number)))
 
-        # Blocks are read slightly out of order: from at most two epochs at once.
-        @lru_cache(maxsize=2)
-        def plan(order: tuple[int, ...]) -> _Plan:
-            return _Plan.interleaved(self.rows, order)
+    def shuffled(self, epoch: int, number: int) -> Rows:
+        """The rows of block `number` of an epoch, both from 0, shuffled.
 
-        def runs(block: int, order: Any) -> list[Run]:
-            return plan(tuple(order.tolist())).block(block)
-
-        @tf.autograph.experimental.do_not_convert
-        def read(number: Any) -> Any:
-            epoch, block = number // blocks, number % blocks
-            order = self._shuffled(_numbers(block, total), epoch, block)
-            return block, reader.rows(runs, [block, self._order(epoch)], order)
-
-        return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        Raises:
+            UnreadableFile, DataError, OSError: see `ExampleReader.read`.
+        """
+        # The upper half of the second seed distinguishes the blocks of one epoch.
+        order = shuffled(np.arange(self._rows_of(number), dtype=np.int32), self.seed, epoch + number * (1 << 32))
+        return self._reader.rows(self._plan(epoch).block(number), order)
 
     def own(self, worker: int, workers: int) -> Shards:
         """The shards of one worker, assigned so that the workers' numbers of rows are as equal as possible."""
@@ -112,19 +91,22 @@ class Shards:
     def _reader(self) -> BlockReader:
         return BlockReader(self.problem, self.files)
 
-    @property
-    def _blocks(self) -> int:
-        """Blocks of an epoch."""
-        return -(-self.total // BLOCK_ROWS)
+    @cached_property
+    def _files_plan(self) -> _Plan:
+        return _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
 
-    def _order(self, epoch: Any) -> Any:
-        seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])
-        return tf.random.experimental.stateless_shuffle(tf.range(len(self.files)), seeds)
+    @cached_property
+    def _plan(self) -> Callable[[int], _Plan]:
+        def of_epoch(epoch: int) -> _Plan:
+            order = shuffled(np.arange(len(self.files), dtype=np.int32), self.seed, epoch)
+            return _Plan.interleaved(self.rows, order.tolist())
 
-    def _shuffled(self, rows: Any, epoch: Any, block: Any) -> Any:
-        # The upper half of the second seed distinguishes the blocks of one epoch.
-        seeds = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64) + block * (1 << 32)])
-        return tf.random.experimental.stateless_shuffle(rows, seeds)
+        # Blocks are read slightly out of order: from at most two epochs at once.
+        return lru_cache(maxsize=2)(of_epoch)
+
+    def _rows_of(self, number: int) -> int:
+        """Number of rows of a block."""
+        return min(BLOCK_ROWS, self.total - number * BLOCK_ROWS)
 
 
 class _Plan:
@@ -142,7 +124,7 @@ class _Plan:
 
     def block(self, block: int) -> list[Run]:
         """The records of a block, in their order."""
-        begin, end = int(block) * BLOCK_ROWS, (int(block) + 1) * BLOCK_ROWS
+        begin, end = block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS
         runs = []
         first, last = np.searchsorted(self._ends, begin, "right"), np.searchsorted(self._ends, end, "left")
         pieces = zip(self._runs[first : last + 1].tolist(), self._ends[first : last + 1].tolist(), strict=True)
@@ -150,8 +132,3 @@ class _Plan:
             skipped, beyond = max(0, begin - (stop - rows)), max(0, stop - end)
             runs.append(Run(file, record + skipped, rows - skipped - beyond))
         return runs
-
-
-def _numbers(block: Any, total: int) -> Any:
-    """The numbers of a block's records, from 0."""
-    return tf.range(tf.cast(tf.minimum(total - block * BLOCK_ROWS, BLOCK_ROWS), tf.int32))

@@ -19,21 +19,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-import tensorflow as tf
 
 from headrace.components.train.input import row_order
 from headrace.components.train.input.batches import Batches
 from headrace.components.train.input.examples import Examples, Split
-from headrace.components.train.input.packed_rows import Packing
-from headrace.components.train.input.records import BLOCK_ROWS, Prepare, Rows, preparing, raw_rows, row_bytes
-from headrace.components.train.input.row_cache import load
+from headrace.components.train.input.prepared_blocks import InOrder
+from headrace.components.train.input.records import BLOCK_ROWS, Prepare, Prepared, raw_rows, row_bytes
 from headrace.components.train.input.shard_stream import Shards
 from headrace.components.train.options import Input
-from headrace.core.errors import UsageError
+from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Problem
 
 __all__ = ["Order", "Place", "Source", "choose_cache", "open_source", "raw_rows"]
@@ -178,11 +175,8 @@ def open_source(
     seed %= 1 << 63  # TensorFlow's seeds are int64.
     train, evaluation = examples.train, examples.eval
     shards, eval_shards = (Shards.of(problem, split, seed) for split in (train, evaluation))
-    prepared = preparing(problem, prepare)
-    blocks, eval_blocks = (
-        each.in_order().map(prepared, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2) for each in (shards, eval_shards)
-    )
-    size = row_bytes(blocks)
+    prepared = Prepared(problem, prepare)
+    size = row_bytes(prepared.specification)
     disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
     place = choose_cache(wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes)
     order = order or order_of(place, train.size)
@@ -199,22 +193,24 @@ def open_source(
             fix="Resume on a machine with more memory or disk, or start a new run with another --checkpoints",
         )
     sharding = _sharding(wanted, place, train, workers)
-    input_ = Batches(shards, prepared, blocks, batch_size, wanted.deterministic, size, memory_bytes)
+    for split, its in ((train, shards), (evaluation, eval_shards)):
+        if its.total != split.rows:
+            raise _other_rows(split, its.total)
+    input_ = Batches(shards, prepared, batch_size, wanted.deterministic, memory_bytes)
     stream: Callable[[int, int, int], Any]
     if order == "blocks":
         stream = input_.by_file if sharding == "file" else input_.streamed
-    elif order == "uniform" and place.cache == "memory":
-        columns = tf.nest.flatten(load(blocks, train))
-        packing = Packing(blocks.element_spec)
-        packed = packing.pack(columns)
-        rows = partial(packing.gather, packed)
-        stream = lambda step, worker, workers: input_.gathered(rows, row_order.uniform, step, worker, workers)  # noqa: E731
     else:
-        filling = input_.filling(place.cache, train, by_file_order=order == "uniform")
-        stream = lambda step, worker, workers: input_.filled(filling, order, step, worker, workers)  # noqa: E731
+        in_order: row_order.RowOrder = (
+            row_order.Runs(train.rows, seed) if order == "blocks_then_runs" else row_order.Uniform(train.rows, seed)
+        )
+        stream = input_.cached(train, place.cache, in_order, stream_first=order != "uniform")
     fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
-    held, labels, weights = _held_blocks(load(eval_blocks, evaluation)) if fits else _streamed_blocks(eval_blocks)
-    return Source(stream, held, labels, weights, place, order, sharding, shards.decoder)
+    blocks = InOrder(evaluation, eval_shards, prepared)
+    held = list(blocks) if fits else blocks
+    targets = [tuple(column.numpy() for column in block[1:]) for block in held]
+    labels, *weights = (np.concatenate(parts) for parts in zip(*targets, strict=True))
+    return Source(stream, held, labels, weights[0] if weights else None, place, order, sharding, shards.decoder)
 
 
 def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int) -> Place:
@@ -281,17 +277,11 @@ def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Litera
     return "file" if wanted.sharding == "auto" and place.cache == "none" and enough else "record"
 
 
-def _held_blocks(rows: Rows) -> tuple[Any, Any, Any]:
-    def block(begin: int) -> Rows:
-        cut: Rows = tf.nest.map_structure(lambda column: column[begin : begin + BLOCK_ROWS], rows)
-        return cut
-
-    _, labels, *weights = rows
-    blocks = [block(begin) for begin in range(0, len(labels), BLOCK_ROWS)]
-    return blocks, labels.numpy(), weights[0].numpy() if weights else None
-
-
-def _streamed_blocks(blocks: Any) -> tuple[Any, Any, Any]:
-    targets = [tuple(column.numpy() for column in block[1:]) for block in blocks]
-    labels, *weights = (np.concatenate(parts) for parts in zip(*targets, strict=True))
-    return blocks, labels, weights[0] if weights else None
+def _other_rows(split: Split, rows: int) -> DataError:
+    return DataError(
+        "the shards do not hold the rows of their manifest",
+        where=", ".join(split.files[:1]),
+        expected=f"{split.rows} rows",
+        received=f"{rows} rows",
+        fix="Run `headrace preprocess` again",
+    )

@@ -1,41 +1,54 @@
-"""Preprocessing by distinct values: each distinct string, or pair of strings, of a block of rows is looked up once."""
+"""Preprocessing by distinct values: each distinct string, or pair of strings, is looked up once, not once per row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from headrace.components.train.model.towers import embedding_input, one_hot_of, starts
 from headrace.components.train.model.wide_and_deep import (
     NUMBERS,
     Statistics,
+    bucket_layer,
     build_preprocessing,
     cross_layer,
     hash_layer,
-    indices_of,
     preprocessing_inputs,
+    sparse_features,
+    text_input,
     vocabulary_layer,
 )
 from headrace.core.problem import Categorical, ModelKind, Problem
 
-_MOST_PAIRS = 4096
+# Up to so many pairs, a mark for each possible pair is faster than sorting those of the rows.
+_MARKED_PAIRS = 1 << 16
+# Values of a column that are remembered: some 20 MB.
+_REMEMBERED = 1 << 17
+# Tracing the call of a layer takes as long as some calls without it.
+_CALLS_BEFORE_TRACING = 8
+Value = TypeVar("Value", bound=Hashable)
 
 
 class Strings(NamedTuple):
-    """A column of strings.
+    """A column of strings in main memory.
 
     Attributes:
         codes: [rows] int32, indices into `values`.
-        values: [distinct values] string.
+        values: distinct values.
     """
 
-    codes: Any
-    values: Any
+    codes: npt.NDArray[np.int32]
+    values: Sequence[bytes]
 
     def decoded(self) -> Any:
         """[rows] string."""
-        return tf.gather(self.values, self.codes)
+        return tf.gather(tf.constant(np.array(self.values, np.object_)), self.codes)
 
 
 def decoded(features: Mapping[str, Any], numbers: Sequence[str] = ()) -> dict[str, Any]:
@@ -52,12 +65,15 @@ def decoded(features: Mapping[str, Any], numbers: Sequence[str] = ()) -> dict[st
 
 
 class ByValue:
-    """A model's preprocessing of raw features by name: tensors, or `Strings`, which is faster with the same result.
+    """A model's preprocessing of raw features by name.
 
     Args:
         problem: what was declared.
         statistics: by column name, as in statistics.json.
         kind: of the model.
+
+    Attributes:
+        model: the Keras model of the preprocessing.
     """
 
     def __init__(self, problem: Problem, statistics: Statistics, kind: ModelKind = "wide_and_deep") -> None:
@@ -66,47 +82,155 @@ class ByValue:
         layers = {layer.name: layer for layer in self.model.layers}
         strings = {column.name for column in problem.columns if isinstance(column, Categorical)}
         # The model itself computes crosses of three or more features and crosses with numbers.
-        self._crossed = {
-            cross.name: cross.features
+        self._crosses = {
+            cross.name: (cross.features, _Remembered[tuple[bytes, bytes]](_of_pairs(layers[cross_layer(cross.name)])))
             for cross in problem.crosses
             if cross_layer(cross.name) in layers and len(cross.features) == 2 and strings.issuperset(cross.features)
         }
-        self._layers = {name: layers[cross_layer(name)] for name in self._crossed}
-        for name in strings:
-            layer = layers.get(vocabulary_layer(name)) or layers.get(hash_layer(name))
-            if layer is not None:
-                self._layers[name] = layer
-        self._rest = build_preprocessing(problem, statistics, kind, sorted(self._layers))
+        found = {name: layers.get(vocabulary_layer(name)) or layers.get(hash_layer(name)) for name in strings}
+        self._strings = {
+            name: _Remembered[bytes](_of_values(layer)) for name, layer in found.items() if layer is not None
+        }
+        tables = sparse_features(problem, statistics)
+        # The tables of each output; an embedding's is its own.
+        self._tables = {"wide": tables, "deep": one_hot_of(tables)}
+        self._tables.update((embedding_input(table.name), [table]) for table in tables)
+        left = {table.name for name in self.model.output for table in self._tables.get(name, ())}
+        left -= self._crosses.keys() | self._strings.keys()
+        self._rest = self._rest_of(left, layers)
 
     def __call__(self, features: Mapping[str, Any]) -> Any:
-        """Prepares [rows] tensors; either all strings are `Strings` or none is."""
-        if not any(isinstance(each, Strings) for each in features.values()):
-            return self.model(preprocessing_inputs(self._problem, features))
-        indices = {indices_of(name): self._looked_up(name, features) for name in self._layers}
-        known = preprocessing_inputs(self._problem, {**decoded(features), **indices})
-        return self._rest({name: known[name] for name in self._rest.input})
+        """Prepares [rows] tensors."""
+        return self.model(preprocessing_inputs(self._problem, features))
 
-    def _looked_up(self, name: str, features: Mapping[str, Any]) -> Any:
-        layer = self._layers[name]
-        if name not in self._crossed:
-            return tf.gather(_row_numbers(layer(features[name].values)), features[name].codes)
-        first, second = (features[part] for part in self._crossed[name])
-        count = tf.size(second.values)
-        pairs = first.codes * count + second.codes
+    def rows(self, features: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """The same for many rows, and faster. It is thread-safe.
 
-        def crossed(chosen: Any) -> Any:
-            return _row_numbers(
-                layer((tf.gather(first.values, chosen // count), tf.gather(second.values, chosen % count)))
-            )
+        Args:
+            features: raw features by name, [rows] each: strings as `Strings`; numbers as `NUMBERS`, [rows, numbers].
 
-        def of_those_there_are() -> Any:
-            unique = tf.unique(pairs)
-            return tf.gather(crossed(unique.y), unique.idx)
+        Returns:
+            [rows, ...] arrays in main memory.
+        """
+        indices: dict[str, Any] = {
+            name: np.take(numbers.of(features[name].values), features[name].codes)
+            for name, numbers in self._strings.items()
+        }
+        for name, ((first, second), numbers) in self._crosses.items():
+            indices[name] = _crossed(features[first], features[second], numbers)
+        if self._rest is not None:
+            indices.update(self._rest(features))
+        return {name: self._output(name, indices) for name in self.model.output}
 
-        # Finding the pairs that occur takes longer than crossing a few that do not.
-        every = tf.size(first.values) * count
-        return tf.cond(every <= _MOST_PAIRS, lambda: tf.gather(crossed(tf.range(every)), pairs), of_those_there_are)
+    def _output(self, name: str, indices: Mapping[str, Any]) -> npt.NDArray[Any]:
+        if name not in self._tables:
+            return np.asarray(indices[name])
+        tables = self._tables[name]
+        if name not in ("wide", "deep"):
+            return np.asarray(indices[tables[0].name], np.int32)
+        rows = np.empty((len(indices[tables[0].name]), len(tables)), np.int32)
+        for place, (table, start) in enumerate(zip(tables, starts(tables), strict=True)):
+            np.add(indices[table.name], start, out=rows[:, place], casting="unsafe")
+        return rows
+
+    def _rest_of(self, left: Set[str], layers: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any] | None:
+        """What is not looked up by value: numbers, their buckets, and crosses with them or of several texts."""
+        outputs = {name: (layers.get(cross_layer(name)) or layers[bucket_layer(name)]).output for name in left}
+        if "numeric" in self.model.output:
+            outputs["numeric"] = self.model.output["numeric"]
+        if not outputs:
+            return None
+        crossed = {part for cross in self._problem.crosses if cross.name in left for part in cross.features}
+        texts = [name for name in crossed if text_input(name) in self.model.input]
+        taken = {*map(text_input, texts), NUMBERS}
+        inputs = {name: each for name, each in self.model.input.items() if name in taken}
+        specification = {name: tf.TensorSpec(each.shape, each.dtype) for name, each in inputs.items()}
+        # Without autograph: converting Keras' code would take longer than tracing it.
+        model = tf.function(keras.Model(inputs, outputs), input_signature=[specification], autograph=False)
+
+        def rest(features: Mapping[str, Any]) -> Any:
+            with tf.device("CPU:0"):
+                given = {text_input(name): features[name].decoded() for name in texts}
+                if NUMBERS in inputs:
+                    given[NUMBERS] = tf.constant(features[NUMBERS])
+                return {name: np.asarray(each) for name, each in model(given).items()}
+
+        return rest
 
 
-def _row_numbers(indices: Any) -> Any:
-    return tf.cast(indices, tf.int32)
+class _Remembered(Generic[Value]):
+    """Row numbers by value, each computed once; the oldest are forgotten when there are too many.
+
+    Args:
+        compute: values -> their row numbers.
+    """
+
+    def __init__(self, compute: Callable[[Sequence[Value]], Any]) -> None:
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._known: dict[Value, int] = {}
+
+    def of(self, values: Sequence[Value]) -> npt.NDArray[np.int32]:
+        """[values] row numbers."""
+        known = self._known
+        numbers = [known.get(value, -1) for value in values]
+        if -1 in numbers:
+            unknown = [value for value, number in zip(values, numbers, strict=True) if number < 0]
+            with self._lock, tf.device("CPU:0"):
+                new = dict(zip(unknown, np.asarray(self._compute(unknown)).tolist(), strict=True))
+                if len(known) + len(new) > _REMEMBERED:
+                    # Other threads may still read the dictionary that is replaced.
+                    self._known = known = {}
+                known.update(new)
+            numbers = [new[value] if number < 0 else number for value, number in zip(values, numbers, strict=True)]
+        return np.array(numbers, np.int32)
+
+
+def _of_values(layer: Any) -> Callable[[Sequence[bytes]], Any]:
+    call = _traced_later(layer, [tf.TensorSpec([None], tf.string)])
+    return lambda values: call(_texts(values))
+
+
+def _of_pairs(layer: Any) -> Callable[[Sequence[tuple[bytes, bytes]]], Any]:
+    text = tf.TensorSpec([None], tf.string)
+    call = _traced_later(lambda first, second: layer((first, second)), [text, text])
+    return lambda pairs: call(*map(_texts, zip(*pairs, strict=True)))
+
+
+def _traced_later(function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
+    """A function that is traced if it is called often."""
+    calls = 0
+    traced = tf.function(function, input_signature=signature, autograph=False)
+
+    def call(*tensors: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return function(*tensors) if calls <= _CALLS_BEFORE_TRACING else traced(*tensors)
+
+    return call
+
+
+def _texts(values: Sequence[bytes]) -> Any:
+    return tf.constant(np.array(values, np.object_))
+
+
+def _crossed(first: Strings, second: Strings, rows: _Remembered[tuple[bytes, bytes]]) -> npt.NDArray[np.int32]:
+    """[rows] row numbers of a cross of two columns."""
+    count = len(second.values)
+    every = len(first.values) * count
+    pairs = first.codes.astype(np.int64) * count + second.codes
+    if every <= _MARKED_PAIRS:
+        marks = np.zeros(every, np.bool_)
+        marks[pairs] = True
+        present = np.flatnonzero(marks)
+        places = pairs
+    else:
+        present, places = np.unique(pairs, return_inverse=True)
+    left, right = np.divmod(present, count)
+    values = [(first.values[a], second.values[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+    numbers = rows.of(values)
+    if every <= _MARKED_PAIRS:
+        table = np.empty(every, np.int32)
+        table[present] = numbers
+        numbers = table
+    return np.take(numbers, places)

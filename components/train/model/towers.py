@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ def embedding_input(name: str) -> str:
 def one_hot_of(tables: Sequence[Sparse]) -> list[Sparse]:
     """The tables that are one-hot in the deep part."""
     return [table for table in tables if table.embedding is None and not table.crossed]
+
+
+def starts(tables: Sequence[Sparse]) -> list[int]:
+    """The number of each table's first row in the concatenation of the tables."""
+    return list(itertools.accumulate((table.rows for table in tables), initial=0))[:-1]
 
 
 def wide_terms(

@@ -21,7 +21,6 @@ have any of these names. So all other names in a graph with the columns' names c
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -104,7 +103,7 @@ def build_preprocessing(
     """
     given = {name: keras.Input(shape=(), name=indices_of(name), dtype="int32") for name in known}
     texts = [feature for feature in problem.columns if isinstance(feature, Categorical)]
-    inputs = {text.name: keras.Input(shape=(), name=_text_input(text.name), dtype="string") for text in texts}
+    inputs = {text.name: keras.Input(shape=(), name=text_input(text.name), dtype="string") for text in texts}
     numbers = [feature for feature in problem.columns if isinstance(feature, Numeric)]
     places = {feature.name: place for place, feature in enumerate(numbers)}
     stacked = keras.Input(shape=(len(numbers),), name=NUMBERS, dtype="float32") if numbers else None
@@ -136,7 +135,7 @@ def build_preprocessing(
         indices[cross.name] = cross_indices(cross, parts)
 
     tables = sparse_features(problem, statistics)
-    if tables and _is_wide(kind):
+    if tables and is_wide(kind):
         outputs["wide"] = _rows(indices, tables)
     one_hot = towers.one_hot_of(tables)
     if one_hot and kind != "linear":
@@ -145,7 +144,7 @@ def build_preprocessing(
         if table.embedding is not None and kind != "linear":
             outputs[towers.embedding_input(table.name)] = keras.ops.cast(indices[table.name], "int32")
     # The text of a known category is an input only if a cross uses it.
-    taken = [cross for cross in problem.crosses if _is_wide(kind) or cross.embedding is not None]
+    taken = [cross for cross in problem.crosses if is_wide(kind) or cross.embedding is not None]
     crossed = {part for cross in taken if cross.name not in given for part in cross.features}
     taken_inputs = [tensor for name, tensor in inputs.items() if name not in given or name in crossed]
     taken_inputs += [stacked] if numbers else []
@@ -161,7 +160,7 @@ def preprocessing_inputs(problem: Problem, features: Mapping[str, Any]) -> dict[
             names of `indices_of`.
     """
     texts = {column.name for column in problem.columns if isinstance(column, Categorical)}
-    inputs = {_text_input(name): each for name, each in features.items() if name in texts}
+    inputs = {text_input(name): each for name, each in features.items() if name in texts}
     inputs.update((name, each) for name, each in features.items() if "." in name)
     numbers = [column.name for column in problem.columns if isinstance(column, Numeric)]
     if numbers and NUMBERS not in inputs:
@@ -189,6 +188,11 @@ def cross_layer(name: str) -> str:
     return f"{name}.cross"
 
 
+def bucket_layer(name: str) -> str:
+    """The name of the layer that outputs a number's bucket."""
+    return f"{name}.bucket"
+
+
 def build_core(
     problem: Problem, statistics: Statistics, preprocessing: keras.Model, objective: Objective, training: Training
 ) -> keras.Model:
@@ -201,7 +205,7 @@ def build_core(
     }
     kind, terms = training.model, []
     is_deep = bool(training.hidden_units) and kind != "linear"
-    if _is_wide(kind):
+    if is_wide(kind):
         terms += towers.wide_terms(inputs, tables, objective, with_bias=not is_deep)
     parts = towers.dense_parts(inputs, tables, seeds) if is_deep or kind == "deep_and_cross" else []
     if is_deep:
@@ -227,14 +231,15 @@ def join(problem: Problem, preprocessing: keras.Model, core: keras.Model) -> ker
     """Raw features by name -> [batch, units]: the exported model."""
     inputs = raw_inputs(problem)
     numbers = [inputs[column.name] for column in problem.columns if isinstance(column, Numeric)]
-    taken = {_text_input(name): tensor for name, tensor in inputs.items() if tensor.dtype == "string"}
+    taken = {text_input(name): tensor for name, tensor in inputs.items() if tensor.dtype == "string"}
     if numbers:
         # keras.ops.stack has no name argument.
         taken[NUMBERS] = Stack(axis=1, name="numbers.stack")(numbers)
     return keras.Model(inputs, core(preprocessing(taken)), name=problem.name.replace("-", "_"))
 
 
-def _text_input(name: str) -> str:
+def text_input(name: str) -> str:
+    """The name of the input with the text of a category."""
     return f"{name}.raw"
 
 
@@ -259,7 +264,8 @@ def _unseen(vocabulary: Sequence[str], measured: Mapping[str, Any]) -> tuple[int
     return (*missing, *unknown, *(row for row, value in enumerate(vocabulary, start=2) if value not in counts))
 
 
-def _is_wide(kind: ModelKind) -> bool:
+def is_wide(kind: ModelKind) -> bool:
+    """Whether models of this kind have the linear part."""
     return kind in ("linear", "wide_and_deep")
 
 
@@ -273,7 +279,7 @@ def bucket_indices(feature: Numeric, value: Any, statistics: Statistics) -> Any:
     mean, _ = _moments(statistics[feature.name])
     known = keras.ops.where(keras.ops.isnan(value), mean, value)
     boundaries = [float(boundary) for boundary in feature.boundaries or ()]
-    return keras.layers.Discretization(bin_boundaries=boundaries, name=f"{feature.name}.bucket")(known)
+    return keras.layers.Discretization(bin_boundaries=boundaries, name=bucket_layer(feature.name))(known)
 
 
 def cross_indices(cross: Crossed, parts: list[Any]) -> Any:
@@ -289,10 +295,9 @@ def cross_indices(cross: Crossed, parts: list[Any]) -> Any:
 
 def _rows(indices: Mapping[str, Any], tables: Sequence[Sparse]) -> Any:
     """[batch, tables] int32: row numbers in the concatenation of `tables`."""
-    starts = itertools.accumulate((table.rows for table in tables), initial=0)
     columns = [
         keras.ops.add(keras.ops.cast(indices[table.name], "int32"), start)
-        for table, start in zip(tables, starts, strict=False)
+        for table, start in zip(tables, towers.starts(tables), strict=True)
     ]
     return keras.ops.stack(columns, axis=1)
 

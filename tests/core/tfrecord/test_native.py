@@ -74,13 +74,14 @@ static int32_t codes[ROWS], sizes[ROWS + 1], slots[4096], numbers[ROWS];
 static uint32_t checksums[ROWS];
 static float values[ROWS];
 static const uint8_t *entries[ROWS + 1];
+static uint64_t words[ROWS + 1];
 
 int main(int argc, char **argv) {
   if (argc != 3 || !headrace_usable()) return 2;
   FILE *file = fopen(argv[1], "rb");
   const int64_t size = (int64_t)fread(data, 1, sizeof data, file);
-  Column columns[2] = {{(const uint8_t *)"x", 1, FLOATS, 0, values, 0, 0, 0, 0, -1},
-                       {(const uint8_t *)"text", 4, BYTES, 1, codes, entries, sizes, slots, 4095, -1}};
+  Column columns[2] = {{(const uint8_t *)"x", 1, FLOATS, 0, values, 0, 0, 0, 0, 0, -1, 0, 0},
+                       {(const uint8_t *)"text", 4, BYTES, 1, codes, entries, sizes, words, slots, 15, -1, 4095, 0}};
   int64_t at = 0, done = 0;
   for (int64_t row = 0; row < ROWS; row++) {
     rows[row] = row;

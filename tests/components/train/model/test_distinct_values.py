@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from headrace.components.train.model import distinct_values
 from headrace.components.train.model.distinct_values import ByValue, Strings, decoded
+from headrace.components.train.model.wide_and_deep import NUMBERS
 from headrace.core.problem import Categorical, Crossed, ModelKind, Numeric, Problem
 
 PROBLEM = Problem(
@@ -35,31 +37,61 @@ STATISTICS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("most_pairs", [0, 4096])
+@pytest.mark.parametrize("marked_pairs", [0, 1 << 16])
 @pytest.mark.parametrize("kind", ["wide_and_deep", "linear", "deep", "deep_and_cross"])
-def test_rows_are_prepared_alike(kind: ModelKind, most_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distinct_values, "_MOST_PAIRS", most_pairs)
+def test_rows_are_prepared_alike(kind: ModelKind, marked_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinct_values, "_MARKED_PAIRS", marked_pairs)
+    # Fewer than there are: they are forgotten meanwhile, and the layers are traced.
+    monkeypatch.setattr(distinct_values, "_REMEMBERED", 30)
+    monkeypatch.setattr(distinct_values, "_CALLS_BEFORE_TRACING", 2)
     rows, random = 500, np.random.default_rng(1)
-    values = {
-        "color": [b"", b"blue", b"red", b"never seen"],
-        # One that no row has.
-        "shape": [b"", b"square", b"unused", b"round"],
-        "word": [b"", *(f"word {n}".encode() for n in range(40))],
-    }
-    features: dict[str, Any] = {
-        name: Strings(tf.constant(random.integers(0, len(each), rows), tf.int32), tf.constant(each))
-        for name, each in values.items()
-    }
-    features["x"] = tf.constant(np.where(random.random(rows) < 0.2, np.nan, random.normal(size=rows)), tf.float32)
     prepare = ByValue(PROBLEM, STATISTICS, kind)
-    expected, found = prepare(decoded(features)), prepare(features)
-    assert list(found) == list(expected)
-    for name, each in expected.items():
-        assert found[name].dtype == each.dtype
-        np.testing.assert_array_equal(found[name], each)
+    for block in range(4):
+        values = {
+            "color": [b"", b"blue", b"red", b"never seen"],
+            # One that no row has.
+            "shape": [b"", b"square", b"unused", b"round"],
+            "word": [b"", *(f"word {n}".encode() for n in range(20 * block, 20 * block + 40))],
+        }
+        features: dict[str, Any] = {
+            name: Strings(random.integers(0, len(each), rows).astype(np.int32), each) for name, each in values.items()
+        }
+        x = np.where(random.random(rows) < 0.2, np.nan, random.normal(size=rows)).astype(np.float32)
+        expected = prepare({**decoded(features), "x": tf.constant(x)})
+        found = prepare.rows({**features, NUMBERS: x[:, None]})
+        assert list(found) == list(expected)
+        for name, each in expected.items():
+            assert found[name].dtype == each.dtype
+            np.testing.assert_array_equal(found[name], each)
+
+
+def test_threads_may_look_up_at_once() -> None:
+    prepare = ByValue(PROBLEM, STATISTICS)
+    blocks = [
+        {
+            "color": Strings(np.arange(3, dtype=np.int32), [b"red", b"", b"blue"]),
+            "shape": Strings(np.arange(3, dtype=np.int32), [b"round", b"square", b""]),
+            "word": Strings(np.arange(3, dtype=np.int32), [f"{block}".encode(), b"a", f"{block + 1}".encode()]),
+            NUMBERS: np.array([[0.5], [np.nan], [3.0]], np.float32),
+        }
+        for block in range(24)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(prepare.rows, blocks))
+    alone = ByValue(PROBLEM, STATISTICS)
+    for found, block in zip(together, blocks, strict=True):
+        for name, each in alone.rows(block).items():
+            np.testing.assert_array_equal(found[name], each)
 
 
 def test_without_strings_there_is_nothing_to_look_up() -> None:
     problem = Problem(name="numbers", key="id", label=Numeric("y"), features=[Numeric("x")])
     prepare = ByValue(problem, STATISTICS)
     np.testing.assert_array_equal(prepare({"x": tf.constant([0.5, 2.5])})["numeric"], [[0.0], [1.0]])
+    np.testing.assert_array_equal(prepare.rows({NUMBERS: np.float32([[0.5], [2.5]])})["numeric"], [[0.0], [1.0]])
+
+
+def test_without_numbers_nothing_is_computed() -> None:
+    problem = Problem(name="texts", key="id", label=Numeric("y"), features=[Categorical("color", vocabulary=["red"])])
+    rows = ByValue(problem, STATISTICS).rows({"color": Strings(np.array([1, 0, 1], np.int32), [b"", b"red"])})
+    assert rows["wide"].tolist() == [[2], [0], [2]]

@@ -234,6 +234,7 @@ def test_a_bad_span_is_quarantined_whole(tmp_path: Path) -> None:
     assert days.ingest(back, baseline=champion).added == (day(4),)
     # With other limits to compare with, a version is judged again, and not preprocessed again.
     assert days.ingest(arrivals['the column "x" has drifted']).spans == (day(0), day(1), day(3), day(4))
+    assert (Path(column).exists(), Path(drift).exists()) == (True, False)
 
 
 def test_a_bad_correction_leaves_the_span_as_it_was(tmp_path: Path) -> None:

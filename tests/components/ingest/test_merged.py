@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow as pa
@@ -68,6 +69,21 @@ def test_any_way_gives_the_same_bytes(
         for measure in ("mean", "standard_deviation"):
             assert ours["x"].pop(measure) == pytest.approx(theirs["x"].pop(measure))
         assert ours["x"] == theirs["x"]
+
+
+def test_a_window_with_another_span_in_the_middle_is_not_taken_for_what_is_stored(
+    leaves: list[Leaf], tmp_path: Path
+) -> None:
+    merged_statistics(str(tmp_path / "shared"), leaves)
+    for place in range(1, COUNT, 5):
+        # Withdrawn, and corrected.
+        for changed in ([], [dataclasses.replace(leaves[0], span=leaves[place].span)]):
+            window = [*leaves[:place], *changed, *leaves[place + 1 :]]
+            found = merged_statistics(str(tmp_path / "shared"), window)
+            alone = merged_statistics(str(tmp_path / f"{place}-{len(changed)}"), window)
+            assert found is not None
+            assert alone is not None
+            assert to_bytes(found) == to_bytes(alone)
 
 
 def test_a_moving_window_reads_few_files(leaves: list[Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,15 +53,19 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self._state = _CallState()
-        atexit.register(self._state.wait)
-        weakref.finalize(self, atexit.unregister, self._state.wait).atexit = False
+        self._state = state = _CallState()
+        atexit.register(state.wait)
+        weakref.finalize(self, atexit.unregister, state.wait).atexit = False
 
     def __enter__(self) -> None:
         self._state.add(1)
 
     def __exit__(self, *_: object) -> None:
         self._state.add(-1)
+
+    def wait(self) -> None:
+        """Waits until no call runs and none has begun for a while, at most half a minute."""
+        self._state.wait()
 
 
 class _CallState:
@@ -73,7 +77,6 @@ class _CallState:
             self._running, self._changed = self._running + number, time.monotonic()
 
     def wait(self) -> None:
-        """Waits until no call runs and none has begun for a while."""
         end = time.monotonic() + _MAX_WAIT_SECONDS
         while time.monotonic() < end and (self._running or time.monotonic() - self._changed < _IDLE_SECONDS):
             time.sleep(_IDLE_SECONDS / 10)

@@ -28,8 +28,8 @@ from headrace.core.problem import Categorical, ModelKind, Problem
 
 # Up to so many pairs, a mark for each possible pair is faster than sorting those of the rows.
 _MARKED_PAIRS = 1 << 16
-# Values of a column that are remembered: some 20 MB.
-_REMEMBERED = 1 << 17
+# Memory of the values of a column that are remembered, in bytes, and of each besides its characters.
+_REMEMBERED_BYTES, _VALUE_BYTES = 32 << 20, 200
 # Tracing the call of a layer takes as long as some calls without it.
 _CALLS_BEFORE_TRACING = 8
 Value = TypeVar("Value", bound=Hashable)
@@ -83,13 +83,16 @@ class ByValue:
         strings = {column.name for column in problem.columns if isinstance(column, Categorical)}
         # The model itself computes crosses of three or more features and crosses with numbers.
         self._crosses = {
-            cross.name: (cross.features, _Remembered[tuple[bytes, bytes]](_of_pairs(layers[cross_layer(cross.name)])))
+            cross.name: (
+                cross.features,
+                _Remembered[tuple[bytes, bytes]](_of_pairs(layers[cross_layer(cross.name)]), _pair_bytes),
+            )
             for cross in problem.crosses
             if cross_layer(cross.name) in layers and len(cross.features) == 2 and strings.issuperset(cross.features)
         }
         found = {name: layers.get(vocabulary_layer(name)) or layers.get(hash_layer(name)) for name in strings}
         self._strings = {
-            name: _Remembered[bytes](_of_values(layer)) for name, layer in found.items() if layer is not None
+            name: _Remembered[bytes](_of_values(layer), len) for name, layer in found.items() if layer is not None
         }
         tables = sparse_features(problem, statistics)
         # The tables of each output; an embedding's is its own.
@@ -159,14 +162,15 @@ class ByValue:
 
 
 class _Remembered(Generic[Value]):
-    """Row numbers by value, each computed once; the oldest are forgotten when there are too many.
+    """Row numbers by value, each computed once; all are forgotten when they use too much memory.
 
     Args:
         compute: values -> their row numbers.
+        length: of a value, in bytes.
     """
 
-    def __init__(self, compute: Callable[[Sequence[Value]], Any]) -> None:
-        self._compute = compute
+    def __init__(self, compute: Callable[[Sequence[Value]], Any], length: Callable[[Value], int]) -> None:
+        self._compute, self._length, self._bytes = compute, length, 0
         self._lock = threading.Lock()
         self._known: dict[Value, int] = {}
 
@@ -178,10 +182,12 @@ class _Remembered(Generic[Value]):
             unknown = [value for value, number in zip(values, numbers, strict=True) if number < 0]
             with self._lock, tf.device("CPU:0"):
                 new = dict(zip(unknown, np.asarray(self._compute(unknown)).tolist(), strict=True))
-                if len(known) + len(new) > _REMEMBERED:
+                self._bytes += sum(map(self._length, new)) + _VALUE_BYTES * len(new)
+                if self._bytes > _REMEMBERED_BYTES:
                     # Other threads may still read the dictionary that is replaced.
-                    self._known = known = {}
-                known.update(new)
+                    self._known, self._bytes = {}, 0
+                else:
+                    self._known.update(new)
             numbers = [new[value] if number < 0 else number for value, number in zip(values, numbers, strict=True)]
         return np.array(numbers, np.int32)
 
@@ -195,6 +201,10 @@ def _of_pairs(layer: Any) -> Callable[[Sequence[tuple[bytes, bytes]]], Any]:
     text = tf.TensorSpec([None], tf.string)
     call = _traced_later(lambda first, second: layer((first, second)), [text, text])
     return lambda pairs: call(*map(_texts, zip(*pairs, strict=True)))
+
+
+def _pair_bytes(pair: tuple[bytes, bytes]) -> int:
+    return len(pair[0]) + len(pair[1])
 
 
 def _traced_later(function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:

@@ -1,37 +1,11 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headrace.components.train.input.prepared_blocks import SharedBlocks, in_parallel
-
-# Its buffers are far from full when the program ends.
-ENDS_WHILE_READING = """
-import time
-import numpy as np
-import tensorflow as tf
-from headrace.components.train.input.prepared_blocks import Calls
-
-calls = Calls()
-
-def read(_):
-    with calls:
-        for _ in range(20):
-            time.sleep(0.001)
-        return np.zeros(3, np.float32)
-
-options = tf.data.Options()
-options.threading.private_threadpool_size = 2
-rows = tf.data.Dataset.range(1 << 40).map(
-    lambda number: tf.numpy_function(read, [number], Tout=tf.float32), num_parallel_calls=2
-)
-iterator = iter(rows.prefetch(20).with_options(options))
-next(iterator)
-"""
+from headrace.components.train.input.prepared_blocks import Calls, SharedBlocks, in_parallel
 
 
 def test_each_block_is_read_once_by_whoever_needs_it_first() -> None:
@@ -75,5 +49,21 @@ def test_results_come_in_order_and_an_error_at_its_place() -> None:
         next(found)
 
 
-def test_a_process_may_end_while_rows_are_read() -> None:
-    subprocess.run([sys.executable, "-c", ENDS_WHILE_READING], check=True, capture_output=True)
+def test_the_end_of_the_process_waits_for_calls() -> None:
+    calls, begun, release = Calls(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def call() -> None:
+        with calls:
+            begun.set()
+            release.wait(10)
+            order.append("call")
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(call)
+        begun.wait(10)
+        threading.Timer(0.05, release.set).start()
+        calls.wait()
+        order.append("end")
+        done.result()
+    assert order == ["call", "end"]

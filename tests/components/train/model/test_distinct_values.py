@@ -42,7 +42,7 @@ STATISTICS: dict[str, Any] = {
 def test_rows_are_prepared_alike(kind: ModelKind, marked_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distinct_values, "_MARKED_PAIRS", marked_pairs)
     # Fewer than there are: they are forgotten meanwhile, and the layers are traced.
-    monkeypatch.setattr(distinct_values, "_REMEMBERED", 30)
+    monkeypatch.setattr(distinct_values, "_REMEMBERED_BYTES", 30 * 200)
     monkeypatch.setattr(distinct_values, "_CALLS_BEFORE_TRACING", 2)
     rows, random = 500, np.random.default_rng(1)
     prepare = ByValue(PROBLEM, STATISTICS, kind)

@@ -41,6 +41,8 @@ class SpanVersion:
         rows_quarantined: of these, rows in quarantine: all of them if the span is.
         why: the error of a quarantined span.
         manifest: content of the manifest of an accepted span; None for others.
+        label: of an accepted span, the label's entry in its statistics.json without its quantiles; None without train
+            rows.
     """
 
     span: str
@@ -57,6 +59,7 @@ class SpanVersion:
     rows_quarantined: int = 0
     why: str = ""
     manifest: Mapping[str, Any] | None = None
+    label: Mapping[str, Any] | None = None
 
     @functools.cached_property
     def key(self) -> str:

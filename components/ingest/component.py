@@ -15,6 +15,7 @@ def ingest(
     last_spans: int = 0,
     last_days: int = 0,
     withdrawn: list = [],  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    half_life: float = 0.0,
     baseline: str = "",
     csv: str = "",
     runner: str = "",
@@ -36,6 +37,7 @@ def ingest(
         last_spans: number of spans in the window, the newest by name; 0 for all.
         last_days: number of days in the window, if names of spans begin with their day; 0 for all.
         withdrawn: names of spans, or versions of arrivals, that are left out of the window.
+        half_life: number of spans after which a row counts half in training; 0 where all rows count the same.
         baseline: statistics for the Problem's drift limits: the champion, Examples, or a statistics.json; "" for none.
         csv: dialect of CSV files, as for `--csv`: a JSON list such as ["delimiter=;", "encoding=latin-1"].
         runner: the Beam runner, as a JSON object of its name and options; "" for this process.
@@ -58,6 +60,7 @@ def ingest(
         last_spans=last_spans,
         last_days=last_days,
         withdrawn=withdrawn,
+        half_life=half_life,
         baseline=baseline,
         csv=csv,
         runner=runner,

@@ -23,6 +23,7 @@ from headrace.core.artifacts.kinds import EXAMPLES, ROOT, SPANS
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.set_aside import quarantine_of
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
+from headrace.core.checks import check_positive
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.state import Outcome
@@ -47,6 +48,7 @@ class IngestConfig:
         output: the folder of the window's Examples; an earlier window is replaced.
         window: which spans the window has.
         withdrawn: names of spans, or versions of arrivals, that are left out of the window.
+        half_life: number of spans after which a row counts half in training; 0 where all rows count the same.
         baseline: statistics that new spans are compared with: a Model such as the champion, Examples, or a
             statistics.json. "" compares nothing.
         csv: options of reading CSV, as NAME=VALUE.
@@ -61,11 +63,14 @@ class IngestConfig:
     output: str
     window: Window = field(default_factory=Window)
     withdrawn: tuple[str, ...] = ()
+    half_life: float = 0.0
     baseline: str = ""
     csv: tuple[str, ...] = ()
     runner: RunnerOptions = field(default_factory=DirectRunner)
 
     def __post_init__(self) -> None:
+        if self.half_life:
+            check_positive(self.half_life, "half_life")
         if not self.root:
             raise UsageError("the root is empty", expected="a folder, or gs://")
         for arrival in self.arrivals:
@@ -204,7 +209,7 @@ def ingest(
     versions = [book.known[version.key] for _, version in chosen]
     window = None
     if versions:
-        window = write_window(problem, folder, versions, config.output, catalog.uri)
+        window = write_window(problem, folder, versions, config.output, catalog.uri, float(config.half_life))
         report(f"window of {counted(len(versions), 'span')}, {counted(window.rows_out, 'Example')}")
     return _result(folder, book, arrived, withdrawn, versions, window)
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from apache_beam.runners.runner import PipelineResult
 
 
+# What weights of spans are added up from.
+_OF_LABEL = ("kind", "count", "mean", "vocabulary", "weighted")
+
+
 @dataclass(frozen=True)
 class Baseline:
     """Statistics that spans are compared with, such as the champion's.
@@ -92,7 +96,7 @@ class SpanMaker:
             PlatformError: the disk or the service failed.
         """
         uri = storage.join(self.folder, version.folder)
-        version = dataclasses.replace(version, judged=self.baseline.version, manifest=None, why="")
+        version = dataclasses.replace(version, judged=self.baseline.version, manifest=None, label=None, why="")
         made = Manifest.read(uri) if is_there("Examples", uri) else None
         try:
             version = self._measured(version, made is not None)
@@ -103,7 +107,7 @@ class SpanMaker:
             if made is None:
                 self._make(version, uri, csv)
                 made = Manifest.read(uri)
-            self._check(version, uri)
+            label = self._check(version, uri)
         except NothingToDo:
             return dataclasses.replace(version, verdict="empty", rows_in=0, rows_quarantined=0)
         except DataError as error:
@@ -119,6 +123,7 @@ class SpanMaker:
             rows_quarantined=made.rows_quarantined,
             # As it is read back, so that putting it again changes nothing.
             manifest=json.loads(json.dumps(made.to_json())),
+            label=label,
         )
 
     def _measured(self, version: SpanVersion, made: bool) -> SpanVersion:
@@ -152,7 +157,8 @@ class SpanMaker:
         )
         pipeline.preprocess(self.file, config, self.report, launched=self.launched)
 
-    def _check(self, version: SpanVersion, uri: str) -> None:
+    def _check(self, version: SpanVersion, uri: str) -> Mapping[str, Any] | None:
+        """Checks the span's Examples; returns the label's entry in their statistics."""
         problem = self.file.problem
         if Schema.read(uri) != Schema.of(problem):
             raise DataError(
@@ -164,6 +170,9 @@ class SpanMaker:
             )
         statistics = storage.read_json(storage.join(uri, "statistics.json"))
         # A span may have no row in the train split.
-        if statistics is not None:
-            baseline = self.baseline
-            check_drift(problem, version.data, baseline.statistics, statistics, without=baseline.without)
+        if statistics is None:
+            return None
+        baseline = self.baseline
+        check_drift(problem, version.data, baseline.statistics, statistics, without=baseline.without)
+        entry = statistics["columns"][problem.label.name]
+        return {name: entry[name] for name in _OF_LABEL if name in entry}

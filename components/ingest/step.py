@@ -30,6 +30,7 @@ def run(
     last_spans: int = 0,
     last_days: int = 0,
     withdrawn: Sequence[str] = (),
+    half_life: float = 0.0,
     baseline: str = "",
     csv: str = "",
     runner: str = "",
@@ -39,7 +40,12 @@ def run(
         file = load_problem(problem, digest=schema_digest, part="schema")
         arrived = tuple(_arrival(plain) for plain in arrivals)
         options = options_of(csv)
-        limits = {"last_spans": last_spans, "last_days": last_days, "withdrawn": list(withdrawn)}
+        limits = {
+            "last_spans": last_spans,
+            "last_days": last_days,
+            "withdrawn": list(withdrawn),
+            "half_life": half_life,
+        }
         versions = [arrival.version for arrival in arrived]
         # The record is named by the request, so that an exit task finds it by the same parameters.
         step.identity = lineage.ingest_identity(file, versions, baseline, options, **limits)
@@ -55,6 +61,7 @@ def run(
             output=storage.place_of(examples),
             window=Window(last_spans, last_days),
             withdrawn=tuple(withdrawn),
+            half_life=half_life,
             baseline=baseline,
             csv=tuple(options),
             runner=chosen,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from headrace.components.ingest.catalog import SpanVersion
 from headrace.components.ingest.merged import Leaf, merged_statistics
@@ -14,11 +16,19 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest, Newest, Schema, Split
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.problem import Problem
+from headrace.core.statistics.weighted import WeightedLabel
 from headrace.core.steps.step import identity
 from headrace.core.storage.output import publishing
 
 
-def write_window(problem: Problem, folder: str, versions: Sequence[SpanVersion], output: str, catalog: str) -> Manifest:
+def write_window(
+    problem: Problem,
+    folder: str,
+    versions: Sequence[SpanVersion],
+    output: str,
+    catalog: str,
+    half_life: float = 0.0,
+) -> Manifest:
     """Writes the Examples of a window, atomically.
 
     The same spans give the same bytes. No shard is read or copied.
@@ -29,6 +39,8 @@ def write_window(problem: Problem, folder: str, versions: Sequence[SpanVersion],
         versions: the spans of the window, oldest first: one or more, all accepted.
         output: where the Examples are written.
         catalog: URI of the catalog, for an error.
+        half_life: number of spans by which a span is older than another one whose rows count twice as much; 0 where all
+            rows count the same.
 
     Raises:
         DataError: a split of the window has no rows, or a column no value; or a file of a span is damaged.
@@ -40,7 +52,12 @@ def write_window(problem: Problem, folder: str, versions: Sequence[SpanVersion],
     merged = combined(
         problem,
         [(version.span, version.folder, manifest) for version, manifest in zip(versions, manifests, strict=True)],
-        identity=identity("window", spans=[[v.span, v.key] for v in versions], problem=problem.schema_digest),
+        identity=identity(
+            "window",
+            spans=[[v.span, v.key] for v in versions],
+            problem=problem.schema_digest,
+            **({"half_life": half_life} if half_life else {}),
+        ),
     )
     leaves = [
         Leaf(version.span, version.key, storage.join(place, version.folder), manifest)
@@ -50,13 +67,23 @@ def write_window(problem: Problem, folder: str, versions: Sequence[SpanVersion],
     measured = merged_statistics(place, leaves)
     statistics = None if measured is None else measured.to_json(problem.quantile_buckets)
     check_splits(problem, output, merged.splits, statistics)
+    weights: dict[str, float] = {}
+    if half_life and statistics is not None:
+        weights = {v.span: 0.5 ** (age / half_life) for age, v in enumerate(reversed(versions))}
+        statistics["columns"][problem.label.name]["weighted"] = _weighted(problem.label.name, versions, weights)
     # Each span has boundaries of its own where they are fractions in time.
-    merged = dataclasses.replace(merged, files_in=place, newest=_newest(versions, merged))
+    merged = dataclasses.replace(merged, files_in=place, newest=_newest(versions, merged), span_weights=weights)
     with publishing(output, EXAMPLES) as temporary:
         storage.write_json(str(temporary / "schema.json"), Schema.of(problem).to_json())
         storage.write_json(str(temporary / "statistics.json"), statistics)
         merged.write(str(temporary))
     return merged
+
+
+def _weighted(label: str, versions: Sequence[SpanVersion], weights: Mapping[str, float]) -> dict[str, Any]:
+    """The entry "weighted" of the label, from those of the spans."""
+    parts = [WeightedLabel.of_entry(label, v.label, weights[v.span]) for v in versions if v.label is not None]
+    return functools.reduce(WeightedLabel.merge, parts).to_json()
 
 
 def _newest(versions: Sequence[SpanVersion], window: Manifest) -> Newest | None:

@@ -73,6 +73,7 @@ def describe(
         "baseline": prepared.baseline,
         "weight": None if problem.weight_column is None else problem.weight_column.name,
         "class_weights": prepared.class_weights,
+        **({"span_weights": dict(examples.span_weights)} if examples.span_weights else {}),
         "scales": prepared.scales,
         "warm_start": prepared.warm_start,
         "checkpoints": {"resumed_at_steps": state.resumed},

@@ -20,7 +20,7 @@ FORMAT = 1
 STATISTICS_SKETCH = "sketches/statistics.arrow"
 SPLITS = ("train", "eval", "test")
 # Left out of manifest.json if empty.
-_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries", "files_in", "newest")
+_OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries", "files_in", "newest", "span_weights")
 
 Kind = Literal["numeric", "categorical", "key"]
 # A derived feature is computed from other columns, its inputs. The model gets the inputs, and neither label nor weight.
@@ -221,6 +221,8 @@ class Manifest:
         files_in: URI of the folder that the paths of shards and quarantine files are relative to; "" for the artifact's
             own. A window has its shards in the folder of spans.
         newest: of a window, the newest span that has rows; None for other Examples.
+        span_weights: of a window, what a row of each span counts in training, by the span's name; empty where all rows
+            count the same.
 
     Raises:
         DataError: the numbers do not add up.
@@ -243,6 +245,7 @@ class Manifest:
     boundaries: Mapping[str, str | float] = field(default_factory=dict)
     files_in: str = ""
     newest: Newest | None = None
+    span_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check(

@@ -25,6 +25,7 @@ class Split:
         files: local paths of its TFRecord shards that hold rows, in order.
         size: of the shards, in bytes.
         shard_rows: number of rows in each of `files`.
+        weights: what a row of each of `files` counts in training; empty where all rows count the same.
         held: the object that keeps downloaded `files` while it lives.
     """
 
@@ -32,6 +33,7 @@ class Split:
     files: tuple[str, ...]
     size: int
     shard_rows: tuple[int, ...]
+    weights: tuple[float, ...] = ()
     held: object = field(default=None, repr=False, compare=False)
 
 
@@ -90,6 +92,7 @@ class ExamplesArtifact:
         folder = self.manifest.files_in or self.uri
         held = ShardFiles(folder, [shard.file for shard in split.shards])
         files: dict[str, int] = {}
+        weights: list[float] = []
         for shard in split.shards:
             path = held.folder / shard.file
             size = path.stat().st_size if path.is_file() else None
@@ -105,8 +108,10 @@ class ExamplesArtifact:
                 )
             if shard.rows:
                 files[str(path)] = shard.rows
+                if self.manifest.span_weights:
+                    weights.append(self.manifest.span_weights[shard.file.partition("/")[0]])
         size = sum(shard.bytes for shard in split.shards)
-        return Split(split.rows, tuple(files), size, tuple(files.values()), held)
+        return Split(split.rows, tuple(files), size, tuple(files.values()), tuple(weights), held)
 
 
 def _ingest_again(folder: str, file: str) -> str:

@@ -49,6 +49,21 @@ class WeightedLabel:
             return cls(label, total, 0.0, dict(sorted(zip(names, added.tolist(), strict=True))))
         return cls(label, total, float((values * labels.to_numpy().astype(np.float64)).sum()), {})
 
+    @classmethod
+    def of_entry(cls, label: str, entry: Mapping[str, Any], factor: float) -> Self:
+        """The sums over rows whose weights are multiplied by a factor: 1 for rows without a weight.
+
+        Args:
+            label: the label's column.
+            entry: the label's entry in statistics.json.
+            factor: of all rows.
+        """
+        found = entry.get("weighted") or {**entry, "weight": float(entry["count"])}
+        weight = factor * found["weight"]
+        if "vocabulary" in found:
+            return cls(label, weight, 0.0, dict(sorted((name, factor * rows) for name, rows in found["vocabulary"])))
+        return cls(label, weight, weight * (found["mean"] or 0.0), {})
+
     def merge(self, other: Self) -> Self:
         """The sums of both parts."""
         names = sorted({*self.classes, *other.classes})

@@ -52,6 +52,13 @@ _in_window = group("Window")
     help="Number of days in the window, if names of spans begin with their day (default: all).",
 )
 @_in_window("--withdrawn", multiple=True, metavar="SPAN", help="Span that is left out of the window (repeatable).")
+@_in_window(
+    "--half-life",
+    default=0.0,
+    type=click.FloatRange(0),
+    metavar="N",
+    help="Number of spans after which a row counts half in training (default: all rows count the same).",
+)
 @json_option
 @runner_command.runner
 def ingest(
@@ -65,6 +72,7 @@ def ingest(
     last_spans: int,
     last_days: int,
     withdrawn: tuple[str, ...],
+    half_life: float,
     as_json: bool,
     runner: Mapping[str, Any],
 ) -> None:
@@ -90,7 +98,9 @@ def ingest(
 
     file = load_problem(problem)
     arrivals = (_arrival(file, span, data, csv),) if span else ()
-    config = work.IngestConfig(arrivals, root, output, Window(last_spans, last_days), withdrawn, baseline, csv, chosen)
+    config = work.IngestConfig(
+        arrivals, root, output, Window(last_spans, last_days), withdrawn, half_life, baseline, csv, chosen
+    )
     config.check(file)
     with showing("ingest", output) as (console, report):
         result = work.ingest(file, config, report)

@@ -21,10 +21,12 @@ class BlockReader:
     Args:
         problem: the Problem.
         files: local paths of the shards, not compressed.
+        weights: what a row of each file counts; empty where all rows count the same.
     """
 
-    def __init__(self, problem: Problem, files: Sequence[str]) -> None:
+    def __init__(self, problem: Problem, files: Sequence[str], weights: Sequence[float] = ()) -> None:
         self._problem = problem
+        self._weights = np.array(weights, np.float32)
         columns = (*problem.columns, *problem.targets)
         self._numbers = [column.name for column in columns if isinstance(column, Numeric)]
         self._strings = [column.name for column in columns if not isinstance(column, Numeric)]
@@ -53,4 +55,7 @@ class BlockReader:
         if self._problem.weight_column is not None:
             columns[self._problem.weight_column.name] = found.numbers[-1]
         columns.update(zip(self._strings, map(Strings, found.codes, found.values), strict=True))
-        return labelled(self._problem, columns)
+        if not len(self._weights):
+            return labelled(self._problem, columns)
+        of_records = np.repeat(self._weights[[run.file for run in runs]], [run.rows for run in runs])
+        return labelled(self._problem, columns, of_records[order])

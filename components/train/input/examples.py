@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.core.artifacts import open_examples as examples_artifact
@@ -38,6 +38,7 @@ class Examples:
         identity: of the preprocessing that wrote it.
         statistics: by column name, as measured on the train split.
         train, eval: the splits that training reads.
+        span_weights: of a window, what a row of each span counts, by the span's name.
     """
 
     uri: str
@@ -45,6 +46,7 @@ class Examples:
     statistics: Mapping[str, Mapping[str, Any]]
     train: Split
     eval: Split
+    span_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def open_examples(uri: str, problem: Problem) -> Examples:
@@ -56,7 +58,8 @@ def open_examples(uri: str, problem: Problem) -> Examples:
             empty.
     """
     opened = examples_artifact.open_examples(uri, problem)
-    return Examples(uri, opened.manifest.identity, opened.statistics, opened.split("train"), opened.split("eval"))
+    manifest, splits = opened.manifest, (opened.split("train"), opened.split("eval"))
+    return Examples(uri, manifest.identity, opened.statistics, *splits, manifest.span_weights)
 
 
 @contextmanager

@@ -29,20 +29,25 @@ def numeric_names(problem: Problem) -> list[str]:
     return [column.name for column in problem.columns if isinstance(column, Numeric)]
 
 
-def labelled(problem: Problem, columns: Mapping[str, Any]) -> Rows:
+def labelled(problem: Problem, columns: Mapping[str, Any], factors: Any = None) -> Rows:
     """The features, the label and the weight of parsed rows.
 
     Args:
         problem: the Problem.
         columns: features, label and weight by name, as in the records.
+        factors: [rows] float32, by which the weights are multiplied: 1 without a weight. None for none.
 
     Returns:
         The features by name, [rows] float32 (missing: NaN) or string (missing: ""); the labels, [rows] float32 for
-        regression and int32 indices into the vocabulary for classes; and of a problem with a weight, [rows] float32.
+        regression and int32 indices into the vocabulary for classes; and of a problem with a weight or with factors,
+        [rows] float32.
     """
     parsed = dict(columns)
     label = parsed.pop(problem.label.name)
-    weights = () if problem.weight_column is None else (parsed.pop(problem.weight_column.name),)
+    weights: tuple[Any, ...] = () if factors is None else (factors,)
+    if problem.weight_column is not None:
+        weight = parsed.pop(problem.weight_column.name)
+        weights = (weight if factors is None else weight * factors,)
     if isinstance(problem.label, Categorical):
         classes = {name.encode(): number for number, name in enumerate(problem.label.vocabulary or ())}
         label = np.array([classes.get(value, 0) for value in label.values], np.int32)[label.codes]
@@ -58,11 +63,13 @@ class Prepared:
     Args:
         problem: the Problem.
         prepare: raw features by name -> prepared features.
+        weighted: whether rows have weights without a column of the Problem.
     """
 
-    def __init__(self, problem: Problem, prepare: Prepare) -> None:
+    def __init__(self, problem: Problem, prepare: Prepare, *, weighted: bool = False) -> None:
         label = tf.TensorSpec([None], tf.int32 if isinstance(problem.label, Categorical) else tf.float32)
-        weights = () if problem.weight_column is None else (tf.TensorSpec([None], tf.float32),)
+        weighted = weighted or problem.weight_column is not None
+        weights = (tf.TensorSpec([None], tf.float32),) if weighted else ()
         self._run: Callable[[Any], Any]
         if isinstance(prepare, ByValue):
             self._run, structure = prepare.rows, prepare.model.output

@@ -33,17 +33,19 @@ class Shards:
         files: local paths.
         rows: of each.
         seed: of the shuffling, in [0, 2**63).
+        weights: what a row of each counts; empty where all rows count the same.
     """
 
     problem: Problem
     files: tuple[str, ...]
     rows: tuple[int, ...]
     seed: int
+    weights: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, problem: Problem, split: Split, seed: int) -> Shards:
         """The shards of a split."""
-        return cls(problem, split.files, split.shard_rows, seed)
+        return cls(problem, split.files, split.shard_rows, seed, split.weights)
 
     @property
     def total(self) -> int:
@@ -80,7 +82,8 @@ class Shards:
             min(shares, key=lambda share: (sum(self.rows[one] for one in share), shares.index(share))).append(shard)
         mine = sorted(shares[worker])
         files, rows = tuple(self.files[shard] for shard in mine), tuple(self.rows[shard] for shard in mine)
-        return dataclasses.replace(self, files=files, rows=rows)
+        weights = tuple(self.weights[shard] for shard in mine) if self.weights else ()
+        return dataclasses.replace(self, files=files, rows=rows, weights=weights)
 
     @property
     def decoder(self) -> str:
@@ -89,7 +92,7 @@ class Shards:
 
     @cached_property
     def _reader(self) -> BlockReader:
-        return BlockReader(self.problem, self.files)
+        return BlockReader(self.problem, self.files, self.weights)
 
     @cached_property
     def _files_plan(self) -> _Plan:

@@ -175,7 +175,7 @@ def open_source(
     seed %= 1 << 63  # TensorFlow's seeds are int64.
     train, evaluation = examples.train, examples.eval
     shards, eval_shards = (Shards.of(problem, split, seed) for split in (train, evaluation))
-    prepared = Prepared(problem, prepare)
+    prepared = Prepared(problem, prepare, weighted=bool(train.weights))
     size = row_bytes(prepared.specification)
     disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
     place = choose_cache(wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes)

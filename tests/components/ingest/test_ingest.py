@@ -106,7 +106,9 @@ STEPS = st.lists(
 
 
 @max_examples(30)
-@given(steps=STEPS, last=st.sampled_from([{}, {"last_spans": 3}, {"last_days": 3}]), burst=st.booleans())
+@given(
+    steps=STEPS, last=st.sampled_from([{}, {"last_spans": 3}, {"last_days": 3}, {"half_life": 2}]), burst=st.booleans()
+)
 def test_any_history_gives_the_window_of_its_last_spans(
     made: Days, steps: list[Step], last: dict[str, int], burst: bool
 ) -> None:
@@ -140,7 +142,8 @@ def test_any_history_gives_the_window_of_its_last_spans(
     if not newest:
         assert (window, result.trainable, result.identity) == ({}, False, "")
         return
-    from_nothing = made.ingest(*(versions_of(made, span)[revision] for span, revision in newest.items()))
+    arrivals = [versions_of(made, span)[revision] for span, revision in newest.items()]
+    from_nothing = made.ingest(*arrivals, half_life=last.get("half_life", 0))
     assert made.window() == window
     assert from_nothing.spans == result.spans
 
@@ -340,6 +343,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "the arrival has no span": {"arrivals": (dataclasses.replace(arrival, span=""),)},
         "the arrival has no data version": {"arrivals": (dataclasses.replace(arrival, data_version=""),)},
         "the root is empty": {"root": ""},
+        "half_life is wrong": {"half_life": float("nan")},
     }.items():
         with pytest.raises(UsageError, match=wrong):
             dataclasses.replace(IngestConfig((arrival,), days.root, days.output), **options)

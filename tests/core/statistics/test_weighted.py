@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.core.statistics.file import from_bytes, to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
@@ -13,6 +16,9 @@ from headrace.core.statistics.weighted import WeightedLabel, as_weighted
 
 CLASSES = pa.table({"y": ["no", "yes", "no", "yes", "no"], "w": pa.array([1, 0.5, 0, 4, 2], pa.float32())})
 NUMBERS = pa.table({"y": pa.array([1, 2, 3, 4, 5], pa.float32()), "w": pa.array([1, 0.5, 0, 4, 2], pa.float32())})
+
+WEIGHTS = st.floats(0.0, 100.0, width=32)
+ROWS = st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.sampled_from("abc"), WEIGHTS), min_size=1, max_size=30)
 
 
 def measure(table: pa.Table) -> TableStatistics:
@@ -52,3 +58,19 @@ def test_where_there_is_no_weight_rows_count_alike() -> None:
     label = measure(nothing).to_json()["columns"]["y"]
     assert label["weighted"]["weight"] == 0
     assert as_weighted(label) is label
+
+
+@given(ROWS, st.floats(0.001, 1.0), st.booleans(), st.booleans())
+def test_an_entry_gives_what_its_rows_would(rows: list[Any], factor: float, numeric: bool, weighted: bool) -> None:
+    labels = pa.chunked_array([[row[0 if numeric else 1] for row in rows]])
+    weights = [row[2] if weighted else 1.0 for row in rows]
+    table = pa.table({"y": labels})
+    statistics = TableStatistics.measure(table, ["y"])
+    if weighted:
+        of_label = WeightedLabel.measure("y", labels, pa.chunked_array([weights]))
+        statistics = dataclasses.replace(statistics, weighted=of_label)
+    found = WeightedLabel.of_entry("y", statistics.to_json()["columns"]["y"], factor)
+    expected = WeightedLabel.measure("y", labels, pa.chunked_array([[weight * factor for weight in weights]]))
+    assert found.weight == pytest.approx(expected.weight)
+    assert found.moment == pytest.approx(expected.moment, rel=1e-6, abs=1e-6)
+    assert dict(found.classes) == pytest.approx(dict(expected.classes))

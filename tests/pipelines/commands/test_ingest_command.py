@@ -9,6 +9,8 @@ import pytest
 from support.command import headrace
 from support.day_spans import Days, day, rows_of, write_rows
 
+from headrace.core.artifacts.examples import Manifest
+
 
 def test_days_by_the_command(tmp_path: Path) -> None:
     days = Days(tmp_path)
@@ -26,8 +28,9 @@ def test_days_by_the_command(tmp_path: Path) -> None:
     assert f"span {day(3)} is quarantined, 40 rows: " in shown
     command = shown.partition("all rows: headrace ")[2].split()[:3]
     assert headrace(*command).stdout.startswith("reason")
-    done = headrace("ingest", *places, "--withdrawn", day(2), "--json")
+    done = headrace("ingest", *places, "--withdrawn", day(2), "--half-life", "1", "--json")
     assert json.loads(done.stdout)["spans"] == [day(0), day(1)]
+    assert Manifest.read(days.output).span_weights == {day(0): 0.5, day(1): 1.0}
 
 
 @pytest.mark.parametrize(

@@ -14,95 +14,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace.components.ingest.catalog import Catalog, SpanVersion
+from headrace.components.ingest.config import IngestConfig
 from headrace.components.ingest.spans import Baseline, SpanMaker
-from headrace.components.ingest.window import Verdict, Window
+from headrace.components.ingest.window import Verdict
 from headrace.components.ingest.window_examples import write_window
-from headrace.components.preprocess.output_guard import check_replaceable
 from headrace.core.artifacts.examples import Manifest
-from headrace.core.artifacts.kinds import EXAMPLES, ROOT, SPANS
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.set_aside import quarantine_of
-from headrace.core.beam.runners import DirectRunner, RunnerOptions
-from headrace.core.checks import check_positive
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.state import Outcome
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.steps.workspace import spans_uri
-from headrace.core.storage import exists, is_remote, join
-from headrace.core.storage.output_check import check_output
+from headrace.core.storage import join
 from headrace.core.text import counted, listed
 
 if TYPE_CHECKING:
     from apache_beam.runners.runner import PipelineResult
-
-
-@dataclass(frozen=True)
-class IngestConfig:
-    """Options of ingest.
-
-    Args:
-        arrivals: the spans that arrived. Without any, the window is written again, such as after a withdrawal.
-        root: URI of the pipeline root; spans are below it.
-        output: the folder of the window's Examples; an earlier window is replaced.
-        window: which spans the window has.
-        withdrawn: names of spans, or versions of arrivals, that are left out of the window.
-        half_life: number of spans after which a row counts half in training; 0 where all rows count the same.
-        baseline: statistics that new spans are compared with: a Model such as the champion, Examples, or a
-            statistics.json. "" compares nothing.
-        csv: options of reading CSV, as NAME=VALUE.
-        runner: the Beam runner and its options.
-
-    Raises:
-        UsageError: an arrival has no span or data version, or a span that the window's limit does not fit.
-    """
-
-    arrivals: tuple[Arrival, ...]
-    root: str
-    output: str
-    window: Window = field(default_factory=Window)
-    withdrawn: tuple[str, ...] = ()
-    half_life: float = 0.0
-    baseline: str = ""
-    csv: tuple[str, ...] = ()
-    runner: RunnerOptions = field(default_factory=DirectRunner)
-
-    def __post_init__(self) -> None:
-        if self.half_life:
-            check_positive(self.half_life, "half_life")
-        if not self.root:
-            raise UsageError("the root is empty", expected="a folder, or gs://")
-        for arrival in self.arrivals:
-            for name, what in (("span", "span"), ("data_version", "data version")):
-                if not getattr(arrival, name):
-                    raise UsageError(
-                        f"the arrival has no {what}",
-                        where=arrival.data,
-                        expected="the name of a span, such as 2026-11-20, and a fingerprint of its data",
-                        received='""',
-                    )
-            self.window.check(arrival.span)
-            self.runner.check_places(arrival.data, self.root)
-
-    def check(self, file: ProblemFile) -> None:
-        """Checks, before anything is written, that all outputs may be.
-
-        Raises:
-            UsageError: the output, the root or the folder of spans holds something else, or is an input.
-            PlatformError: the disk or the service failed.
-        """
-        inputs = {f"data of span {arrival.span}": arrival.data for arrival in self.arrivals}
-        inputs |= {"--problem": file.path, "--baseline": self.baseline}
-        folder = spans_uri(self.root, file.problem.name)
-        # These checks list a folder, which in a bucket takes as long as there are spans.
-        if not is_remote(self.root):
-            check_output(self.root, ROOT, option="--root", inputs=inputs)
-        if not exists(join(folder, SPANS.state)):
-            check_output(folder, SPANS, option="--root", inputs=inputs)
-        check_output(self.output, EXAMPLES, inputs={**inputs, "--root": self.root})
-        if is_there("Examples", self.output) and not Manifest.read(self.output).files_in:
-            check_replaceable(self.output)
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,10 @@ def run(
         resources.write_none(gcp_resources)
         with step.importing():
             from headrace.components.ingest import ingest
+            from headrace.components.ingest.config import IngestConfig
             from headrace.components.ingest.window import Window
 
-        config = ingest.IngestConfig(
+        config = IngestConfig(
             arrivals=arrived,
             root=root,
             output=storage.place_of(examples),

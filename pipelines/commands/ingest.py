@@ -94,11 +94,12 @@ def ingest(
         )
     chosen = runner_command.chosen(runner)
     from headrace.components.ingest import ingest as work
+    from headrace.components.ingest.config import IngestConfig
     from headrace.components.ingest.window import Window
 
     file = load_problem(problem)
     arrivals = (_arrival(file, span, data, csv),) if span else ()
-    config = work.IngestConfig(
+    config = IngestConfig(
         arrivals, root, output, Window(last_spans, last_days), withdrawn, half_life, baseline, csv, chosen
     )
     config.check(file)

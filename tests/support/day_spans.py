@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headrace.components.ingest.ingest import IngestConfig, IngestResult, ingest
+from headrace.components.ingest.config import IngestConfig
+from headrace.components.ingest.ingest import IngestResult, ingest
 from headrace.components.ingest.window import Window
 from headrace.core import storage
 from headrace.core.artifacts.examples import SPLITS, Manifest

@@ -16,7 +16,7 @@ from support.fuzzing import max_examples
 
 from headrace.components.ingest import spans as ingest_spans
 from headrace.components.ingest.catalog import Catalog
-from headrace.components.ingest.ingest import IngestConfig
+from headrace.components.ingest.config import IngestConfig
 from headrace.components.preprocess.append.spans import add_span
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.train.input import examples as train_examples

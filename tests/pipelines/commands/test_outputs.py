@@ -283,7 +283,8 @@ def _works() -> dict[str, Callable[[str], object]]:
     """The components' work, as a container runs it."""
     from headrace.components.deploy.local import publisher
     from headrace.components.evaluate import evaluator
-    from headrace.components.ingest.ingest import IngestConfig, ingest
+    from headrace.components.ingest.config import IngestConfig
+    from headrace.components.ingest.ingest import ingest
     from headrace.components.preprocess import pipeline
     from headrace.components.preprocess.append import spans
     from headrace.components.registry.folder.registry import Registry

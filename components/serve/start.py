@@ -90,7 +90,7 @@ def load(
 
     Raises:
         UsageError: the table and the model do not go together.
-        DataError: the model or the table is damaged.
+        DataError: the model or the table is damaged, or in hybrid mode the model's golden rows are answered otherwise.
         PlatformError: the model's first prediction failed, or a file cannot be read.
     """
     followers: list[Follower] = []
@@ -124,10 +124,14 @@ def _load_model(
     from headrace.components.serve import models
     from headrace.components.serve.modes.dynamic import Dynamic
     from headrace.core.scoring.online.current import Current
+    from headrace.core.scoring.online.golden import check_golden
 
     model = models.load(source, config)
     if model.whole:
         report("the model's rows depend on each other: each request is a call of its own, and none is batched")
+    if config.mode == "hybrid":
+        # A check over HTTP would get the answers of the table.
+        check_golden(model)
     current = Current(model)
     return Dynamic(current, tell=app.metrics.add, log=request_log), current
 

@@ -6,6 +6,8 @@ import click
 
 from headrace.components.score import publishing
 from headrace.core.artifacts import published
+from headrace.core.artifacts.kinds import PUBLISHED
+from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.progress_output import showing
@@ -64,6 +66,7 @@ def table(folder: str, output: str, key: str | None, as_json: bool) -> None:
     """
     from headrace.components.score.tabulate import tabulate
 
+    check_output(output, PUBLISHED, option="--output", inputs={"PREDICTIONS": folder})
     with showing("table", output) as (_, report):
         result = tabulate(folder, output, key=key, report=report)
     if as_json:

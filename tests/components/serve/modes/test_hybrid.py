@@ -24,7 +24,7 @@ from headrace.components.serve.modes.hybrid import Hybrid
 from headrace.components.serve.start import find
 from headrace.components.serve.start import load as start_load
 from headrace.components.serve.tables.place import open_table
-from headrace.core.errors import UsageError
+from headrace.core.errors import DataError, UsageError
 from headrace.core.scoring.online.model import OnlineModel
 
 # Rows that the table has, and rows that it lacks.
@@ -231,6 +231,19 @@ def test_started_by_its_options(table: str, path: Path) -> None:
     finally:
         for follower in followers:
             follower.close()
+
+
+def test_a_model_is_checked_by_its_golden_rows_behind_the_table(
+    table: str, tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    """A deployment checks them over HTTP, where the table might answer."""
+    wrong = make_model(tmp_path / "wrong", "v1", golden_offset=0.001)
+    config = ServeConfig(str(wrong), mode="hybrid", table=table)
+    found = find(config)
+    app = App(found.name, found.version)
+    with pytest.raises(DataError, match="the model's prediction differs from its golden row"):
+        start_load(found, config, app, lambda *_, **__: None)
+    assert app.answerer is None
 
 
 def test_a_saved_model_without_a_version(tmp_path: Path) -> None:

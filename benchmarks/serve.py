@@ -116,6 +116,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="two rounds of 3 s, and peers that are installed already")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default: 3)")
     parser.add_argument("--seconds", type=int, default=10, help="seconds of a measurement (default: 10)")
+    parser.add_argument("--only", metavar="PEER", action="append", help="compare with this peer alone (repeatable)")
     arguments = parser.parse_args()
     rounds, seconds = (2, 3) if arguments.quick else (arguments.rounds, arguments.seconds)
     shutil.rmtree(WORK, ignore_errors=True)
@@ -124,7 +125,7 @@ def main() -> int:
     train()
     bodies = requests_file()
     wrk = load_generator()
-    servers, missing = servers_here(install=not arguments.quick)
+    servers, missing = servers_here(arguments.only, install=not arguments.quick)
     expected: list[Any] = []
     measured: dict[str, dict[int, list[Load]]] = {server.name: {CONNECTIONS: [], 1: []} for server in servers}
     for number in range(rounds):
@@ -185,10 +186,11 @@ def load_generator() -> Sequence[str]:
     return ["env", f"LD_LIBRARY_PATH={library}", str(program)]
 
 
-def servers_here(*, install: bool) -> tuple[list[Server], list[tuple[str, str]]]:
+def servers_here(only: Sequence[str] | None = None, *, install: bool) -> tuple[list[Server], list[tuple[str, str]]]:
     """The servers that can run here, ours first; and the names of the others, each with the reason.
 
     Args:
+        only: names of peers; all by default.
         install: whether environments of peers are made, which takes minutes.
     """
     ours = [sys.executable, "-m", "headrace.pipelines.cli", "serve", str(MODEL), "--port", "{port}"]
@@ -204,6 +206,8 @@ def servers_here(*, install: bool) -> tuple[list[Server], list[tuple[str, str]]]
         "Ray Serve": lambda: peer("Ray Serve", "ray", "/", install=install),
     }
     for name, make in peers.items():
+        if only is not None and name not in only:
+            continue
         try:
             servers.append(make())
         except (PeerMissing, subprocess.CalledProcessError) as error:
@@ -427,6 +431,9 @@ def ratios(measured: Mapping[str, Mapping[int, Sequence[Load]]]) -> dict[str, Ra
         "serve.cpu_vs_kserve": Ratio(thrift("KServe"), 8.0, 15.0),
         "serve.rate_vs_before": Ratio(speed("headrace before"), 10.0, 15.0),
         "serve.cpu_vs_before": Ratio(thrift("headrace before"), 10.0, 15.0),
+        # One request at a time gains nothing from batches, and must not pay for them.
+        "serve.cpu_vs_before_one_connection": Ratio(times("headrace before", lambda one: 1 / one.cpu, 1), 0.9, 1.0),
+        "serve.cpu_vs_litserve": Ratio(thrift("LitServe"), 4.0, 10.0),
         "serve.rate_vs_litserve": Ratio(speed("LitServe"), 4.0, 10.0),
         "serve.rate_vs_bentoml": Ratio(speed("BentoML"), 4.0, 10.0),
         "serve.rate_vs_ray": Ratio(speed("Ray Serve"), 8.0, 15.0),

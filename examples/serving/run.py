@@ -32,8 +32,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-# TensorFlow's own optimizer reports graphs that it leaves as they are as errors.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from page import Event, Mode, write_page
 from slow_model import slow_copy
 from traffic import Traffic
@@ -68,21 +66,25 @@ def main() -> int:
     stop_earlier(root)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
+    tensorflow_log(root / "tensorflow.log")
     began = time.time()
     trained, sent = split_rows(root)
     models = train(root)
     print(f"three versions after {time.time() - began:.0f} s", flush=True)
-    # The processes of the versions inherit it.
-    os.environ |= {"HEADRACE_REQUEST_LOG": str(root / "requests"), "HEADRACE_REQUEST_LOG_SHARE": "1"}
     events, outcomes, canaries = serve_versions(root, models, sent, arguments.rate)
-    for name in ("HEADRACE_REQUEST_LOG", "HEADRACE_REQUEST_LOG_SHARE"):
-        del os.environ[name]
     modes = tables(root, models[1], trained, sent)
     failed = sum(outcome.status != 200 for outcome in outcomes)
     page = write_page(root / "serving.html", outcomes, events, canaries, modes)
     print(f"{len(outcomes):,} requests, {failed} failed; {time.time() - began:.0f} s in all")
     print(page)
     return 0 if not failed and [outcome for _, outcome, _ in canaries] == ["promoted", "rolled back"] else 1
+
+
+def tensorflow_log(path: Path) -> None:
+    """Writes what TensorFlow's C++ code reports on standard error to a file; Python's own errors are still shown."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with path.open("wb") as log:
+        os.dup2(log.fileno(), 2)
 
 
 def split_rows(root: Path) -> tuple[list[Row], list[Row]]:
@@ -123,7 +125,7 @@ def serve_versions(
     endpoint = str(root / "endpoint")
     young = [row for row in sent if row["mother_age"] < SLOW_FROM_AGE]
     state = {"rows": itertools.cycle(young)}
-    result = deploy(DeployConfig(str(models[0]), endpoint))
+    result = deploy(DeployConfig(str(models[0]), endpoint, log_share=1.0))
     print(f"version 1 answers at {result.url}", flush=True)
     traffic = Traffic(f"{result.url}/predict", lambda: next(state["rows"]), rate)
     events = [Event(time.time(), "version 1 is live")]
@@ -141,7 +143,7 @@ def serve_versions(
             if number == 3:
                 # Some seconds after the canary has its first traffic, other mothers are among the rows.
                 change_rows_later(state, sent, events, Path(endpoint))
-            ended = roll_out(models, number, endpoint, root, minimum, report)
+            ended = roll_out(models[number - 1], endpoint, minimum, report)
             events.append(Event(time.time(), f"version {number} is {ended.outcome}"))
             canaries.append((f"version {number}", ended.outcome, ended.reasons))
             print(f"version {number} is {ended.outcome}: {' '.join(ended.reasons)}", flush=True)
@@ -152,25 +154,18 @@ def serve_versions(
     return events, traffic.outcomes, canaries
 
 
-def roll_out(models: Sequence[Path], number: int, endpoint: str, root: Path, minimum: int, report: Any) -> Any:
+def roll_out(model: Path, endpoint: str, minimum: int, report: Any) -> Any:
     """Tries a version as a canary; its logged requests are scored by both versions, and joined with their labels."""
     from headrace.components.deploy.canary.labels import read_labels
-    from headrace.components.deploy.canary.replay import ReplaySession
     from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.components.deploy.local.publisher import DeployConfig
     from headrace.components.rollout.rollout import RolloutConfig, roll_out
     from headrace.core.problem.file import load_problem
-    from headrace.core.saved_model.find import find_source
-    from headrace.core.scoring.online.model import OnlineModel
 
-    stable, canary = (OnlineModel(find_source(str(models[at]))) for at in (number - 2, number - 1))
     labels = read_labels(load_problem(str(PROBLEM)).problem, str(NATALITY / "births.csv"), LOSS_SCALE)
-    session = ReplaySession(str(root / "requests"), canary.version, stable, canary, losses=labels)
-    config = RolloutConfig(
-        DeployConfig(str(models[number - 1]), endpoint, why="a better model"),
-        CanarySettings(minimum_requests=minimum, **CANARY),
-    )
-    return roll_out(config, report, replayed=session.update)
+    settings = CanarySettings(minimum_requests=minimum, **CANARY)
+    deployment = DeployConfig(str(model), endpoint, why="a better model")
+    return roll_out(RolloutConfig(deployment, settings), report, losses=labels)
 
 
 def change_rows_later(state: dict[str, Iterator[Row]], rows: Sequence[Row], events: list[Event], folder: Path) -> None:

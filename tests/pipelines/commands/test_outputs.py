@@ -86,7 +86,7 @@ STATES: dict[str, tuple[str, ...]] = {
     "endpoint stop": ("endpoint", "stop"),
     "rollback": ("rollback",),
     "predictions rollback": ("predictions", "rollback"),
-    "predictions table": ("predictions", "table", "predictions", "--output"),
+    "predictions table": ("predictions", "table", "examples", "--output"),
     "registry promote": ("registry", "promote"),
     "registry archive": ("registry", "archive"),
     "registry restore": ("registry", "restore"),

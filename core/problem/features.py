@@ -19,6 +19,8 @@ COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 RESERVED_NAMES = frozenset({"key", "prediction", "probability", "probabilities"})
 # Quantiles of a column with many distinct numbers are accurate to 0.5 % of the rows.
 MAX_QUANTILE_BUCKETS = 1000
+# Of float64, with its smallest numbers.
+_MAX_EXPONENT = 1074
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class Numeric:
                 )
             object.__setattr__(self, "buckets", boundaries)
         _check_max_missing(self, where)
+        if type(self.exponent) is not int or abs(self.exponent) > _MAX_EXPONENT:
+            raise ProblemError(
+                "exponent is wrong", where=where, expected="a whole number, or 0", received=repr(self.exponent)
+            )
 
     @property
     def source_column(self) -> str:

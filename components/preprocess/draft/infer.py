@@ -24,8 +24,10 @@ _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
 _WRONG = 0.01
 # Text is a name, a remark or an identifier if more than this fraction of the rows has a unique value.
 _OWN_VALUES, _FEW_VALUES = 0.5, 20
-# Text is free text with at least this many values, most of so many characters and words, and fewer rows per value.
+# Text is free text with at least this many values, most of so many characters and words, and fewer rows per value; and
+# with a third of the values in two rows or one, which names of places, such as "Place number 7 of the list", are not.
 _REMARKS, _LONG, _WORDS, _ROWS_A_REMARK = 5, 16, 3, 10
+_RARE, _RARE_SHARE = 2, 3
 _SHOWN = 40
 # A column with values in a smaller fraction of the rows, or in fewer rows, is not useful as a feature.
 _PRESENT, _PRESENT_ROWS = 0.02, 5
@@ -158,9 +160,10 @@ def _counts(text: pa.Array) -> dict[str, int]:
 
 
 def _is_free_text(words: Mapping[str, int]) -> bool:
-    """Whether texts are remarks: several words long, and few rows have the same one."""
+    """Whether texts are remarks: several words long, and many of them in hardly a row but one."""
     rows = sum(words.values())
-    if len(words) < _REMARKS or rows >= _ROWS_A_REMARK * len(words):
+    rare = sum(count <= _RARE for count in words.values())
+    if len(words) < _REMARKS or rows >= _ROWS_A_REMARK * len(words) or _RARE_SHARE * rare < len(words):
         return False
     long = sum(count for text, count in words.items() if len(text) >= _LONG and len(text.split()) >= _WORDS)
     return long > rows / 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 
+from headrace.core.errors import ProblemError
 from headrace.core.problem import Numeric, Problem
 from headrace.core.rows.scales import measured_exponents, sizes_seen
 from headrace.core.rules.column import NumberRule
@@ -54,6 +56,12 @@ def test_a_declared_bound_beyond_float32_means_such_numbers() -> None:
     assert exponent_of(Numeric("x", maximum=1e60), [1.0, 2.0, 1e50]) == int(np.frexp(1e50)[1])
     assert exponent_of(Numeric("x", maximum=1e60), [1.0, 2.0, 1e70]) is None
     assert exponent_of(Numeric("x", maximum=1e60), [1.0, 2.0]) is None
+
+
+@pytest.mark.parametrize("exponent", [1.5, "3", True, 2000])
+def test_an_exponent_is_a_power_of_float64(exponent: Any) -> None:
+    with pytest.raises(ProblemError, match="exponent is wrong"):
+        Numeric("x", exponent=exponent)
 
 
 def test_the_problem_of_stored_numbers() -> None:

@@ -74,7 +74,7 @@ def test_the_gate_measures_against_the_baseline(
 
 
 def remarks(rows: int, every: int) -> list[str]:
-    """Remarks in some rows: each of seven texts is in fewer than ten."""
+    """Remarks in some rows: one of seven texts is in many of them, the others in one each."""
     texts = ["Adult not sampled", "No blood sample obtained.", "Nest never observed with full clutch."]
     texts += [
         f"{texts[2]} {texts[0]}.",
@@ -82,19 +82,28 @@ def remarks(rows: int, every: int) -> list[str]:
         "Not enough blood for isotopes.",
         "Sexing did not work.",
     ]
-    return [texts[n // every % len(texts)] if n % every == 0 else "NA" for n in range(rows)]
+    return [texts[min(n // every, 6) if n < 7 * every else 0] if n % every == 0 else "NA" for n in range(rows)]
 
 
 @pytest.mark.parametrize("missing", ["NA", ""])
 def test_free_text_is_left_out_and_named(tmp_path: Path, missing: str) -> None:
     rows = 300
+    # Names are categories, however long, where each of them has rows.
     species = [f"Adelie Penguin (Pygoscelis adeliae) {'abc'[n % 3]}" for n in range(rows)]
     # A code of a country beside NA: here it is no missing value, and `missing=` is not set.
     codes = [["NA", *(f"{a}{b}" for a in "ABCD" for b in "XYZ")][n % 13] for n in range(rows)]
     texts = [text if text != "NA" else missing for text in remarks(rows, 6)]
-    columns = {"Comments": texts, "Species": species, "country": codes, "x": noisy(rows), "y": noisy(rows + 1)[1:]}
+    places = [f"Place number {n % 50} of the list" for n in range(rows)]
+    columns = {
+        "Comments": texts,
+        "Species": species,
+        "place": places,
+        "country": codes,
+        "x": noisy(rows),
+        "y": noisy(rows + 1)[1:],
+    }
     file, found = of_table(tmp_path, columns, label="y")
-    assert [column.source_column for column in file.problem.columns] == ["Species", "country", "x"]
+    assert [column.source_column for column in file.problem.columns] == ["Species", "place", "country", "x"]
     assert '"Comments" is left out: free text, such as "Adult not sampled": 7 values' in found.source
 
 

@@ -218,24 +218,26 @@ def single(prepared, arguments):
 
 def loops(prepared, arguments):
     """Each way trains a model of its own on the same batches, by turns."""
-    if arguments.only == "fit":
-        ways = {"fit": Fit(prepared, arguments, 1).run}
-    else:
+    ways, fits = {}, {}
+    if arguments.only != "fit":
         prepared.trainee.feed()
-        ways = {"cached": prepared.trainee.run}
+        ways["cached"] = prepared.trainee.run
     if not arguments.only:
         compiled = prepared_for(arguments, xla=True)
         compiled.trainee.feed()
         ways["xla"] = compiled.trainee.run
-        ways["fit"] = Fit(prepared_for(arguments), arguments, 1).run
+        fits["fit"] = Fit(prepared_for(arguments), arguments, 1)
         # Keras 3.15 fails on several steps a call with several devices.
-        ways["fit_many"] = Fit(prepared_for(arguments), arguments, arguments.steps).run
+        fits["fit_many"] = Fit(prepared_for(arguments), arguments, arguments.steps)
+    if arguments.only == "fit":
+        fits["fit"] = Fit(prepared, arguments, 1)
+    ways.update((name, each.run) for name, each in fits.items())
     found = collections.defaultdict(list)
     for number in range(arguments.rounds + 1):
         calls = {name: [] for name in ways}
         for _ in range(arguments.calls):
             for name, run in ways.items():
-                if name.startswith("fit"):
+                if name in fits:
                     calls[name].append(run())
                     continue
                 run(arguments.steps)
@@ -243,6 +245,8 @@ def loops(prepared, arguments):
         for name, each in calls.items():
             if number:
                 found[name].append(compared(calls[next(iter(ways))], each, prepared))
+    for each in fits.values():
+        each.close()
     return {"ways": found}
 
 
@@ -259,7 +263,8 @@ class Fit:
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._prepared, self._arguments, self._steps = prepared, arguments, steps
         self._call = None
-        threading.Thread(target=self._fit, daemon=True).start()
+        self._thread = threading.Thread(target=self._fit, daemon=True)
+        self._thread.start()
 
     def run(self):
         self._go.release()
@@ -267,6 +272,10 @@ class Fit:
         if isinstance(self._call, BaseException):
             raise self._call
         return self._call
+
+    def close(self):
+        """Waits for the end of `fit`: a thread in TensorFlow when the process ends would abort it."""
+        self._thread.join()
 
     def _fit(self):
         try:

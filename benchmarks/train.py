@@ -94,8 +94,8 @@ def compare(rounds: int, *, quick: bool) -> int:
     loops = timed("loops", data, *steps)
     two = two_devices(data, rounds, *SMALL, "--steps", "64", "--calls", "3" if quick else "20")
     same_losses("the limit and our loop", inputs["losses"])
-    same_losses("our loop and Keras", [some[-1]["loss"] for some in loops["ways"].values()])
-    same_losses("our loop and Keras, on two devices,", [some[-1]["loss"] for some in two["ways"].values()])
+    same_losses("our loop and Keras", list(loops["losses"].values()))
+    same_losses("our loop and Keras, on two devices,", two["losses"])
     each = inputs["ways"]
     ratios = {
         "train.cached_vs_limit": Ratio(median(each["memory"]), 0.95, 0.97),
@@ -123,13 +123,15 @@ def compare(rounds: int, *, quick: bool) -> int:
 def two_devices(data: Path, rounds: int, *options: str) -> Said:
     """Our loop and Keras on two logical devices: processes by turns, because two of one process disturb each other."""
     ways: dict[str, list[Said]] = {"cached": [], "fit": []}
+    losses: list[float] = []
     for _ in range(rounds):
         for way, found in ways.items():
             said = timed("loops", data, "--devices", "2", "--only", way, "--rounds", "1", *options)
             found.extend(said["ways"][way])
+            losses.extend(said["losses"].values())
     for ours, keras in zip(ways["cached"], ways["fit"], strict=True):
         keras["ratio"] = keras["rows_per_second"] / ours["rows_per_second"]
-    return {"ways": ways}
+    return {"ways": ways, "losses": losses}
 
 
 def checkpoints(data: Path, ratios: dict[str, Ratio], *, quick: bool) -> Rows:

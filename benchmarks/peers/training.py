@@ -232,7 +232,8 @@ def loops(prepared, arguments):
     if arguments.only == "fit":
         fits["fit"] = Fit(prepared, arguments, 1)
     ways.update((name, each.run) for name, each in fits.items())
-    found = collections.defaultdict(list)
+    # Of the first calls: float32 sums in another order differ in their last digits, and steps carry that on.
+    found, losses = collections.defaultdict(list), {}
     for number in range(arguments.rounds + 1):
         calls = {name: [] for name in ways}
         for _ in range(arguments.calls):
@@ -245,9 +246,11 @@ def loops(prepared, arguments):
         for name, each in calls.items():
             if number:
                 found[name].append(compared(calls[next(iter(ways))], each, prepared))
+            else:
+                losses[name] = each[0].loss
     for each in fits.values():
         each.close()
-    return {"ways": found}
+    return {"ways": found, "losses": losses}
 
 
 class Fit:

@@ -18,6 +18,7 @@ from headrace.core.saved_model.json.columns import Columns, columns_from_inputs,
 from headrace.core.saved_model.json.rows import NoPrediction, NotFinite, check_finite
 from headrace.core.scoring.online.current import Current
 from headrace.core.scoring.online.model import OnlineModel
+from headrace.core.scoring.online.trial import RowsDepend
 from headrace.core.scoring.predictor import Predicted
 from headrace.core.scoring.ragged import concatenated, part_of
 
@@ -74,10 +75,13 @@ class Dynamic:
             columns = _joined([columns for _, columns in parts])
             predicted = model.predict(columns)
         except Exception as error:
-            if len(places) == 1 or isinstance(error, HeadraceError):
+            depend = isinstance(error, RowsDepend)
+            if depend:
+                _log.warning("the model's rows depend on each other: from now on, each request is a call of its own")
+            if not depend and (len(places) == 1 or isinstance(error, HeadraceError)):
                 # It is not in the rows, so it is the same for each of them.
                 return [error if outcome is None else outcome for outcome in outcomes]
-            # What no check foresaw fails only the request that it is in.
+            # Rows that depend on each other are called by request; what no check foresaw fails its request only.
             alone = {place: self.answer([requests[place]])[0] for place in places}
             return [alone[at] if outcome is None else outcome for at, outcome in enumerate(outcomes)]
         batch = [requests[place] for place in places]

@@ -22,6 +22,7 @@ from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, Takes
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.tensors import TensorInput
+from headrace.core.scoring.online.trial import RowsDepend, Trial
 from headrace.core.scoring.predictor import Predicted, Predictor
 from headrace.core.tensorflow_import import import_tensorflow
 
@@ -88,6 +89,8 @@ class OnlineModel:
         takes = with_constants(takes, constants)
         fixed = loaded.constant_tensors(takes.constants)
         self.whole = False
+        self._fixed = takes.batch is not None
+        self._trial: Trial | None = None
         if takes.inputs:
             takes = self._tried(model, takes, fixed)
         self.binary = frozenset(given.name for given in takes.outputs if given.binary)
@@ -97,6 +100,7 @@ class OnlineModel:
         self._predictor = Predictor(
             model, source.version, outputs, constants=fixed, batch=takes.batch, whole=self.whole
         )
+        self._whole_predictor = Predictor(model, source.version, outputs, constants=fixed, whole=True)
         self.signature_def = {
             "inputs": {name: _tensor_info(spec) for name, spec in inputs.items()},
             "outputs": {name: _tensor_info(spec) for name, spec in sorted(model.outputs.items())},
@@ -116,11 +120,14 @@ class OnlineModel:
 
         Raises:
             PlatformError: the model failed for a reason that is not in the rows, or did not answer every row.
+            RowsDepend: these first rows show that rows depend on each other. From now on, `whole` is true, and the same
+                call succeeds for the rows of one request.
         """
         keyed = KEY in columns or not self.interface.takes_key
         if not keyed:
             columns = {**columns, KEY: np.full(len(next(iter(columns.values()))), "", dtype=object)}
         typed = {name: _typed(columns[name], dtype) for name, dtype in self._dtypes.items()}
+        self._try(typed)
         try:
             predicted = self._predictor.predict(typed)
         except DataError as error:
@@ -152,7 +159,27 @@ class OnlineModel:
                 raise
             self.whole = True
             answers = answers_to(call, rows, None)
+        if not self.whole:
+            self._trial = Trial(call, takes.batch, model.path)
         return with_binary(takes, answers, lambda: model.graph.makes_bytes())
+
+    def _try(self, typed: Columns) -> None:
+        """Checks first rows; errors as of `predict`."""
+        # Another thread may end the trial meanwhile.
+        trial = self._trial
+        if trial is None:
+            return
+        try:
+            trial.check(typed)
+        except RowsDepend as error:
+            cause = error.__cause__
+            if self._fixed and isinstance(cause, DataError):
+                # Other rows fill up each call, so no call is right.
+                raise PlatformError(
+                    cause.what, where=cause.where, expected=cause.expected, received=cause.received
+                ) from error
+            self.whole, self._predictor, self._trial = True, self._whole_predictor, None
+            raise
 
     def _warm_up(self) -> None:
         if not self.source.warm_up:

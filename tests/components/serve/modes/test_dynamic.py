@@ -129,6 +129,31 @@ def test_rows_that_depend_on_each_other_are_called_as_they_are(tmp_path: Path) -
     assert answer.outputs["y"].tolist() == [1.0, 2.0, 3.0]
 
 
+def test_rows_whose_dependence_only_real_rows_show_are_separated_from_then_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import tensorflow as tf
+
+    def sorted_if_far(x: Any) -> Any:
+        # Synthetic rows are below 1,000.
+        return {"y": tf.where(tf.reduce_any(x > 5000.0), tf.sort(x), x)}
+
+    module = tf.Module()
+    module.predict = tf.function(sorted_if_far, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.predict})
+    model = load(tmp_path / "m")
+    answerer = dynamic(model)
+    assert answerer.together
+    near: Any = answerer.answer([by_row({"x": 2}, {"x": 1}), by_row({"x": 0})])
+    assert [outcome.outputs["y"].tolist() for outcome in near] == [[2.0, 1.0], [0.0]]
+    far: Any = answerer.answer(
+        [by_row({"x": 9000}, {"x": 8000}, {"x": 3}), by_row({"x": 1}), by_row({"x": 7}, {"x": 6})]
+    )
+    assert [outcome.outputs["y"].tolist() for outcome in far] == [[3.0, 8000.0, 9000.0], [1.0], [7.0, 6.0]]
+    assert not answerer.together
+    assert "the model's rows depend on each other: from now on, each request is a call of its own" in caplog.text
+
+
 def test_a_failure_that_is_not_in_the_rows_fails_all_and_a_bug_only_its_request(model: Any) -> None:
     class Failing:
         def __init__(self, error: Exception, row: float | None = None) -> None:

@@ -19,7 +19,7 @@ from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.artifacts.published import FORMAT, NAME, checked, current, look, version_uri, write_time
-from headrace.core.errors import UsageError
+from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.compare_and_set import update_json
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output import publishing
@@ -47,6 +47,8 @@ class Published:
 def publish(predictions: str, destination: str) -> Published:
     """Copies Predictions to the published folder, and makes them current; a repeated call changes nothing.
 
+    A published copy that is damaged is replaced.
+
     Args:
         predictions: a checked Predictions artifact.
         destination: the folder of all published Predictions of a Problem.
@@ -66,7 +68,7 @@ def publish(predictions: str, destination: str) -> Published:
 
 
 def publish_made(destination: str, identity: str, make: Callable[[Path], None]) -> Published:
-    """Makes Predictions in the published folder, if they are not there, and makes them current.
+    """Makes Predictions in the published folder, if they are not there and whole, and makes them current.
 
     Args:
         destination: the checked folder of all published Predictions.
@@ -78,7 +80,7 @@ def publish_made(destination: str, identity: str, make: Callable[[Path], None]) 
     """
     target = version_uri(destination, identity)
     with nullcontext() if storage.is_remote(destination) else locked(destination):
-        if not is_there("Predictions", target):
+        if not _is_whole(target):
             with publishing(target, None) as folder:
                 make(folder)
                 write_time(str(folder))
@@ -96,6 +98,14 @@ def publish_made(destination: str, identity: str, make: Callable[[Path], None]) 
 
     now = update_json(storage.join(destination, NAME), change)
     return Published(target, manifest.identity, now["previous"])
+
+
+def _is_whole(predictions: str) -> bool:
+    """Whether Predictions are there, and all of their files are as the manifest lists them."""
+    try:
+        return is_there("Predictions", predictions) and bool(check(predictions))
+    except DataError:
+        return False
 
 
 def rollback(destination: str, to: str | None = None) -> Published:

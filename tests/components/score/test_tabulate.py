@@ -94,6 +94,19 @@ def test_a_table_that_exists_is_published(tmp_path: Path) -> None:
     assert (Path(place) / "versions" / IDENTITY / FILE).read_bytes() == (Path(out) / FILE).read_bytes()
 
 
+def test_a_damaged_table_is_built_again(tmp_path: Path) -> None:
+    place, out = str(tmp_path / "place"), made(tmp_path)
+    first = tabulate(out, place)
+    file = Path(first.uri) / FILE
+    whole = file.read_bytes()
+    opened = PredictionTable(file)
+    file.unlink()
+    file.write_bytes(whole[:-1])
+    assert tabulate(out, place) == first
+    assert file.read_bytes() == whole
+    assert opened.find(["id-99"]).tolist() == [98]
+
+
 def test_rows_with_one_key_are_refused_with_an_example(tmp_path: Path) -> None:
     out = made(tmp_path, keys=[*KEYS[:97], "id-03", "id-96", "id-03"])
     with pytest.raises(DataError) as caught:

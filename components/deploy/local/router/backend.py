@@ -145,6 +145,7 @@ class Backend:
         self.pid = pid
         self.url = url
         self.in_flight = 0
+        self._left = False
         parts = urlsplit(url)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._idle: collections.deque[_Connection] = collections.deque()
@@ -187,7 +188,8 @@ class Backend:
             self.in_flight -= 1
 
     def close(self) -> None:
-        """Closes the idle connections."""
+        """Closes the idle connections, and those in use after their response."""
+        self._left = True
         while self._idle:
             self._idle.popleft().close()
 
@@ -199,6 +201,8 @@ class Backend:
         return None
 
     def _push(self, connection: _Connection) -> None:
+        if self._left:
+            connection.close()
         if not connection.open:
             return
         self._idle.append(connection)

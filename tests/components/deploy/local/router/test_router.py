@@ -257,6 +257,42 @@ def test_a_connection_that_the_process_closed_meanwhile_costs_no_request() -> No
     asyncio.run(story())
 
 
+def test_a_hundred_switches_under_load_fail_no_request() -> None:
+    async def story() -> None:
+        async with stage({"v1": 100}, {name: Version(name).serve for name in ("v1", "v2")}) as here:
+            # As the router finds and leaves processes: idle connections are closed, those in use are not.
+            urls = {"v1": here.fake.backends["v1"].url, "v2": here.fake.backends.pop("v2").url}
+            statuses: list[int] = []
+            ended = asyncio.Event()
+
+            async def client() -> None:
+                reader, writer = await here.connect()
+                while not ended.is_set():
+                    writer.write(b"POST /predict HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+                    statuses.append((await _response(reader))[0])
+
+            clients = [asyncio.create_task(client()) for _ in range(16)]
+            for number in range(100):
+                version = ("v2", "v1")[number % 2]
+                (before,) = here.fake.backends.values()
+                here.fake.state = EndpointState("natality", version, None)
+                here.fake.backends = {version: Backend(version, 1, urls[version])}
+                before.close()
+                sent = len(statuses)
+                while len(statuses) < sent + 20:
+                    await asyncio.sleep(0.001)
+            ended.set()
+            await asyncio.gather(*clients)
+            for backend in here.fake.backends.values():
+                backend.close()
+            assert len(statuses) >= 2000
+            assert set(statuses) == {200}
+            assert sum(one.errors for one in here.app.counts.values()) == 0
+            assert sum(one.requests for one in here.app.counts.values()) == len(statuses)
+
+    asyncio.run(story())
+
+
 def test_slow_clients_are_cut_and_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front_module, "HEAD_TIMEOUT_S", 1.0)
     monkeypatch.setattr(front_module, "BODY_TIMEOUT_S", 1.0)

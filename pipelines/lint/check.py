@@ -5,7 +5,8 @@ from __future__ import annotations
 from headrace.pipelines.lint import kubeflow, vertex
 from headrace.pipelines.lint.common import check_images, check_tags
 from headrace.pipelines.lint.finding import Finding
-from headrace.pipelines.lint.spec import read_spec
+from headrace.pipelines.lint.parse import parse
+from headrace.pipelines.lint.spec import Spec, read_spec
 
 PLATFORMS = {"vertex": vertex.check, "kubeflow": kubeflow.check}
 
@@ -20,6 +21,13 @@ def lint(path: str, platform: str) -> list[Finding]:
     Raises:
         UsageError: the file is not a compiled spec.
     """
-    spec = read_spec(path)
-    found = {*PLATFORMS[platform](spec), *check_images(spec), *check_tags(spec)}
+    return lint_spec(read_spec(path), platform)
+
+
+def lint_spec(spec: Spec, platform: str) -> list[Finding]:
+    """As `lint`, of a spec that was read. A spec that the platforms' parsers refuse is checked no further."""
+    parsed, refused = parse(spec, platform)
+    if refused:
+        return sorted(refused)
+    found = {*PLATFORMS[platform](parsed), *check_images(parsed), *check_tags(parsed)}
     return sorted(found, key=lambda finding: (not finding.refused, finding))

@@ -34,7 +34,9 @@ def check_images(spec: Spec) -> Iterator[Finding]:
 
 
 def _needs_headrace(container: Mapping[str, Any]) -> bool:
-    text = "\n".join(str(word) for word in [*container.get("command", []), *container.get("args", [])])
+    # The containers of a custom job's workers are an input's value, of any type.
+    parts = [container.get("command"), container.get("args")]
+    text = "\n".join(str(word) for part in parts if isinstance(part, list) for word in part)
     return bool(_IMPORTS.search(text)) and not _INSTALLS.search(text)
 
 

@@ -20,6 +20,10 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
 def check(spec: Spec) -> Iterator[Finding]:
     """Yields all findings, in no particular order."""
+    if not spec.name:
+        yield Finding("K011", "pipelineInfo.name", "''")
+    if not spec.pipeline.get("root"):
+        yield Finding("K011", "root", "nothing")
     for name, container in spec.containers():
         yield from _container(name, container, spec.kubernetes().get(name, {}))
     for task in spec.tasks():
@@ -39,7 +43,7 @@ def _container(name: str, container: Mapping[str, Any], pod: Mapping[str, Any]) 
     for what in ("cpu", "memory"):
         request, limit = resources.get(f"{what}Request"), resources.get(f"{what}Limit")
         if isinstance(request, int | float) and isinstance(limit, int | float) and request > limit > 0:
-            yield Finding("K005", name, f"{what} request {request} above the limit {limit}")
+            yield Finding("K005", name, f"{what} request {request:g} above the limit {limit:g}")
     if any(_LAUNCHER in str(part) for part in container.get("command", [])) and not (
         pod.get("secretAsVolume") or pod.get("secretAsEnv")
     ):

@@ -108,8 +108,8 @@ def read_spec(path: str) -> Spec:
         documents = [one for one in yaml.safe_load_all(storage.read_bytes(path)) if one is not None]
     except FileNotFoundError as error:
         raise UsageError("the file does not exist", where=path, expected="a compiled pipeline spec") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        message = str(error).splitlines()[0]
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        message = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError("the file cannot be read", where=path, expected="YAML or JSON", received=message) from error
     if documents and isinstance(documents[0], dict) and isinstance(documents[0].get("pipelineSpec"), dict):
         # KFP 1.8's compiler wrote the spec within a job.

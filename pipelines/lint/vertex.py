@@ -99,7 +99,10 @@ def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
     specs = inputs.get("study_spec_parameters")
     found: list[space.Broken] = []
     if isinstance(specs, list) and all(isinstance(one, dict) for one in specs) and "{{$" not in str(specs):
-        found += space.broken_parameters(specs, str(inputs.get("study_spec_algorithm", "")))
+        try:
+            found += space.broken_parameters(specs, str(inputs.get("study_spec_algorithm", "")))
+        except (TypeError, ValueError, AttributeError, KeyError, OverflowError, ArithmeticError):
+            yield Finding("V016", f"{where}, parameters", f"{specs} (the parameters are not messages of StudySpec)")
     trials, parallel = (inputs.get(f"{name}_trial_count") for name in ("max", "parallel"))
     if isinstance(trials, int | float) and isinstance(parallel, int | float):
         found += space.broken_numbers(int(trials), int(parallel))
@@ -110,13 +113,14 @@ def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]:
     """Checks a worker pool, whose keys have either of the two spellings that the service accepts."""
-    machine = _either(pool, "machine_spec", "machineSpec") or {}
+    machine = _either(pool, "machine_spec", "machineSpec")
+    machine = machine if isinstance(machine, dict) else {}
     kind = str(_either(machine, "machine_type", "machineType") or "")
     accelerator = str(_either(machine, "accelerator_type", "acceleratorType") or "")
-    count = int(_either(machine, "accelerator_count", "acceleratorCount") or 0)
+    count = _number(_either(machine, "accelerator_count", "acceleratorCount"))
     topology = str(_either(machine, "tpu_topology", "tpuTopology") or "")
-    replicas = int(_either(pool, "replica_count", "replicaCount") or 0)
-    if "{{$" in kind + accelerator + topology:
+    replicas = _number(_either(pool, "replica_count", "replicaCount"))
+    if "{{$" in kind + accelerator + topology or count is None or replicas is None:
         return
     broken = vertex_rules.broken_machine_rule(kind, accelerator, count, topology)
     if broken:
@@ -143,6 +147,14 @@ def _glued(task: Task, container: Mapping[str, Any], inputs: Mapping[str, Any]) 
         quoted = f"\"{{{{$.inputs.parameters['{name}']}}}}\"" in payload
         if quoted and isinstance(value, str) and "{{$" not in value and re.search(r'["\\\n\r\t]', value):
             yield Finding("V011", f"{task.where}.{name}", repr(value))
+
+
+def _number(value: object) -> int | None:
+    """A count, which JSON has as a number or a text; None where only the run knows it, or it is none."""
+    try:
+        return int(value or 0)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _either(table: Mapping[str, Any], *names: str) -> Any:

@@ -234,6 +234,7 @@ def test_a_component_within_itself_does_not_hold_the_lint(plain: str) -> None:
         ("a: [", "while parsing"),
         ("[]", "something else"),
         ("", "something else"),
+        ("root: 2026-99-99", "month must be in 1..12"),
         ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow\n", "Argo"),
     ],
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headrace.core.text import listed
 from headrace.pipelines.lint.finding import Finding
 from headrace.pipelines.lint.spec import Spec
 
@@ -41,15 +42,18 @@ def _needs_headrace(container: Mapping[str, Any]) -> bool:
 
 
 def check_tags(spec: Spec) -> Iterator[Finding]:
-    """Finds images without a digest, which may change."""
+    """Finds images without a digest, which may change: one finding for all of a file."""
+    tagged: list[tuple[str, str]] = []
     for name, container in spec.containers():
         image = str(container.get("image", ""))
         if "@sha256:" not in image:
-            yield Finding("A001", name, image or "no image")
+            tagged.append((name, image or "no image"))
     for where, container in _workers(spec):
         image = str(container.get("image_uri", ""))
         if image and "{{$" not in image and "@sha256:" not in image:
-            yield Finding("A001", where, image)
+            tagged.append((where, image))
+    if tagged:
+        yield Finding("A001", *(listed(sorted(set(texts))) for texts in zip(*tagged, strict=True)))
 
 
 def _workers(spec: Spec) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -211,6 +211,25 @@ def test_an_image_by_its_tag(plain: str) -> None:
         assert not lint(path, platform)[0].refused
 
 
+def test_images_by_their_tags_are_one_finding(tmp_path: Path) -> None:
+    @dsl.pipeline(name="plain")
+    def pipeline() -> None:
+        for number in range(5):
+            say(text="a").set_container_image(f"registry.example.com/i:{number % 4}")
+
+    (finding,) = lint(compiled(tmp_path, pipeline), "kubeflow")
+    assert (finding.rule, finding.where) == ("A001", "exec-say, exec-say-2, exec-say-3, exec-say-4, exec-say-5")
+    assert finding.received == ", ".join(f"registry.example.com/i:{n}" for n in range(4))
+    assert ": doubtful. A001" in finding.text
+    assert "ignored" not in finding.text
+
+
+def test_a_root_that_a_submission_can_replace_is_doubtful(plain: str) -> None:
+    (finding,) = lint(changed(plain, "defaultPipelineRoot", value="minio://mlpipeline/v2/artifacts"), "vertex")
+    assert (finding.rule, finding.refused) == ("V012", False)
+    assert "unless a root is given at submission" in finding.text
+
+
 @pytest.mark.parametrize("name", ["prophet_trainer", "bqml_arima_train"])
 def test_pipelines_that_google_ships_are_right_for_vertex(name: str) -> None:
     package = importlib.util.find_spec("google_cloud_pipeline_components")

@@ -46,7 +46,7 @@ def check_tags(spec: Spec) -> Iterator[Finding]:
     tagged: list[tuple[str, str]] = []
     for name, container in spec.containers():
         image = str(container.get("image", ""))
-        if "@sha256:" not in image:
+        if "{{$" not in image and "@sha256:" not in image:
             tagged.append((name, image or "no image"))
     for where, container in _workers(spec):
         image = str(container.get("image_uri", ""))

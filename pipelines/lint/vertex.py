@@ -19,6 +19,13 @@ _IMAGE = re.compile(
 )
 _STRATEGY = '"strategy": "{{$.inputs.parameters[\'strategy\']}}"'
 _STRATEGIES = ("STANDARD", "ON_DEMAND", "LOW_COST", "SPOT", "FLEX_START")
+# The compiler passes values within a text by names of this prefix.
+_CHANNEL = "pipelinechannel--"
+# Fields of a container that kfp's compiler passes as arguments where their values are parameters or outputs of tasks.
+_AT_RUN_TIME = (
+    *("cpu_request", "cpu_limit", "memory_request", "memory_limit", "accelerator_type", "accelerator_count"),
+    "base_image",
+)
 _LAUNCHER = "google_cloud_pipeline_components.container"
 
 
@@ -63,14 +70,25 @@ def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("V004", name, f"{count} x {kind}")
 
 
+def _is_input(task: Task, name: str, value: Mapping[str, Any]) -> bool:
+    """Whether an argument is an input of its component, or one that KFP's compiler adds to it."""
+    if name in task.component.get("inputDefinitions", {}).get("parameters", {}) or name.startswith(_CHANNEL):
+        return True
+    # A machine that only the run knows is an argument by the name of its field, which no component declares.
+    return name in _AT_RUN_TIME and _CHANNEL in str(value.get("runtimeValue", {}).get("constant", ""))
+
+
 def _task(spec: Spec, task: Task) -> Iterator[Finding]:
     declared = task.component.get("inputDefinitions", {})
-    for group in ("parameters", "artifacts"):
-        for name in task.spec.get("inputs", {}).get(group, {}):
-            # The compiler passes values within a text by such names, which no component declares.
-            known = name.startswith("pipelinechannel--") or name in declared.get(group, {})
-            if task.component and not known:
-                yield Finding("V013", task.where, f"argument {name!r}")
+    arguments = task.spec.get("inputs", {})
+    unknown = [name for name, value in arguments.get("parameters", {}).items() if not _is_input(task, name, value)]
+    unknown += [
+        name
+        for name in arguments.get("artifacts", {})
+        if not name.startswith(_CHANNEL) and name not in declared.get("artifacts", {})
+    ]
+    for name in unknown if task.component else ():
+        yield Finding("V013", task.where, f"argument {name!r}")
     if task.spec.get("cachingOptions", {}).get("cacheKey"):
         yield Finding("V014", task.where, f"cache key {task.spec['cachingOptions']['cacheKey']!r}")
     inputs = task.inputs()

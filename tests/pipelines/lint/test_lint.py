@@ -224,6 +224,21 @@ def test_images_by_their_tags_are_one_finding(tmp_path: Path) -> None:
     assert "ignored" not in finding.text
 
 
+def test_a_machine_that_only_the_run_knows(tmp_path: Path) -> None:
+    @dsl.pipeline(name="machines")
+    def pipeline(size: str = "4", kind: str = "NVIDIA_L4", image: str = IMAGE) -> None:
+        first = say(text="a").set_cpu_limit(size).set_memory_limit(size).set_accelerator_type(kind)
+        first.set_accelerator_limit(size)
+        say(text="b").set_cpu_limit(first.output)
+        say(text="c").set_container_image(image)
+
+    path = compiled(tmp_path, pipeline)
+    assert lint(path, "vertex") == []
+    argument = {"runtimeValue": {"constant": "4"}}
+    path = changed(path, "root", "dag", "tasks", "say-3", "inputs", "parameters", "cpu_limit", value=argument)
+    assert ("V013", "say-3", "argument 'cpu_limit'") in found(path, "vertex")
+
+
 def test_a_root_that_a_submission_can_replace_is_doubtful(plain: str) -> None:
     (finding,) = lint(changed(plain, "defaultPipelineRoot", value="minio://mlpipeline/v2/artifacts"), "vertex")
     assert (finding.rule, finding.refused) == ("V012", False)

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.pipelines.lint.finding import Finding
 from headrace.pipelines.lint.spec import Spec, Task
 
+_SCHEMA = "2.1.0"
 _GOOGLE = re.compile(r"\{\{\$\.(pipeline_google_cloud_[a-z_]+)\}\}")
 _LAUNCHER = "google_cloud_pipeline_components.container"
 _POLICIES = ("Always", "IfNotPresent", "Never")
@@ -24,6 +25,12 @@ def check(spec: Spec) -> Iterator[Finding]:
         yield Finding("K011", "pipelineInfo.name", "''")
     if not spec.pipeline.get("root"):
         yield Finding("K011", "root", "nothing")
+    schema = str(spec.pipeline.get("schemaVersion", ""))
+    if schema != _SCHEMA:
+        yield Finding("K012", "schemaVersion", repr(schema))
+    for where, uri in spec.imported():
+        if "://" not in uri:
+            yield Finding("K013", where, repr(uri))
     for name, container in spec.containers():
         yield from _container(name, container, spec.kubernetes().get(name, {}))
     for task in spec.tasks():

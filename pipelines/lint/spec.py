@@ -84,6 +84,15 @@ class Spec:
         container: Mapping[str, Any] = self.executors().get(label, {}).get("container", {})
         return container
 
+    def imported(self) -> Iterator[tuple[str, str]]:
+        """Yields place and URI of each task that imports an artifact, where the spec has the URI."""
+        for task in self.tasks():
+            executor = self.executors().get(str(task.component.get("executorLabel", "")), {})
+            uri = _table(executor, "importer", "artifactUri")
+            value = uri.get("constant", task.inputs().get(str(uri.get("runtimeParameter", ""))))
+            if isinstance(value, str) and "{{$" not in value:
+                yield task.where, value
+
     def _tasks(self, tasks: Mapping[str, Any], where: str, *, in_loop: bool, seen: frozenset[str]) -> Iterator[Task]:
         components = _table(self.pipeline, "components")
         for name, spec in tasks.items():

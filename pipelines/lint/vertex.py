@@ -17,6 +17,8 @@ _IMAGE = re.compile(
     r"([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io|docker\.io)/\S+\Z"  # a registry's name and a path
     r"|[a-z0-9_-]+(/[a-z0-9._-]+)?(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?\Z"  # Docker Hub's
 )
+# Models, endpoints and tables are artifacts by the addresses of their APIs, with no file to read.
+_RESOURCE = re.compile(r"https://[a-z0-9.-]+\.googleapis\.com/|bq://")
 _STRATEGY = '"strategy": "{{$.inputs.parameters[\'strategy\']}}"'
 _STRATEGIES = ("STANDARD", "ON_DEMAND", "LOW_COST", "SPOT", "FLEX_START")
 # The compiler passes values within a text by names of this prefix.
@@ -34,6 +36,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     yield from _document(spec)
     for name, container in spec.containers():
         yield from _container(name, container)
+    yield from _importers(spec)
     for task in spec.tasks():
         yield from _task(spec, task)
 
@@ -51,6 +54,12 @@ def _document(spec: Spec) -> Iterator[Finding]:
     root = spec.pipeline.get("defaultPipelineRoot")
     if root and not str(root).startswith("gs://"):
         yield Finding("V012", "defaultPipelineRoot", str(root))
+
+
+def _importers(spec: Spec) -> Iterator[Finding]:
+    for where, uri in spec.imported():
+        if not uri.startswith("gs://") and not _RESOURCE.match(uri):
+            yield Finding("V019", where, uri)
 
 
 def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:

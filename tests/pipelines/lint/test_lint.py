@@ -239,6 +239,27 @@ def test_a_machine_that_only_the_run_knows(tmp_path: Path) -> None:
     assert ("V013", "say-3", "argument 'cpu_limit'") in found(path, "vertex")
 
 
+def test_importers_of_what_a_platform_does_not_read(tmp_path: Path) -> None:
+    model = "https://europe-west1-aiplatform.googleapis.com/v1/projects/p/locations/europe-west1/models/1"
+    uris = ["gs://bucket/a", "oci://registry.example.com/model:1", "s3://bucket/model", "/mnt/data/model", model]
+
+    @dsl.pipeline(name="imports")
+    def pipeline(other: str = "/of/the/run") -> None:
+        for uri in [*uris, other]:
+            dsl.importer(artifact_uri=uri, artifact_class=dsl.Model)
+
+    path = compiled(tmp_path, pipeline)
+    assert found(path, "vertex") == [("V019", f"importer-{n}", uris[n - 1]) for n in (2, 3, 4)]
+    assert not any(one.refused for one in lint(path, "vertex"))
+    assert found(path, "kubeflow") == [("K013", "importer-4", "'/mnt/data/model'")]
+    assert lint(path, "kubeflow")[0].refused
+
+
+def test_the_schema_of_the_api_server(plain: str) -> None:
+    (finding,) = lint(changed(plain, "schemaVersion", value="2.0.0"), "kubeflow")
+    assert (finding.rule, finding.received, finding.refused) == ("K012", "'2.0.0'", True)
+
+
 def test_a_root_that_a_submission_can_replace_is_doubtful(plain: str) -> None:
     (finding,) = lint(changed(plain, "defaultPipelineRoot", value="minio://mlpipeline/v2/artifacts"), "vertex")
     assert (finding.rule, finding.refused) == ("V012", False)

@@ -98,6 +98,9 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
     ]
     for name in unknown if task.component else ():
         yield Finding("V013", task.where, f"argument {name!r}")
+    retries = task.spec.get("retryPolicy", {}).get("maxRetryCount")
+    if retries and "dag" in task.component:
+        yield Finding("V020", task.where, f"{retries} retries")
     if task.spec.get("cachingOptions", {}).get("cacheKey"):
         yield Finding("V014", task.where, f"cache key {task.spec['cachingOptions']['cacheKey']!r}")
     inputs = task.inputs()

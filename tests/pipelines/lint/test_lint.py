@@ -260,6 +260,20 @@ def test_the_schema_of_the_api_server(plain: str) -> None:
     assert (finding.rule, finding.received, finding.refused) == ("K012", "'2.0.0'", True)
 
 
+def test_retries_of_a_pipeline_within_another(tmp_path: Path) -> None:
+    @dsl.pipeline(name="inner")
+    def inner(text: str) -> None:
+        say(text=text).set_retry(2)
+
+    @dsl.pipeline(name="outer")
+    def pipeline() -> None:
+        inner(text="a").set_retry(3)
+
+    path = compiled(tmp_path, pipeline)
+    assert found(path, "vertex") == [("V020", "inner", "3 retries")]
+    assert not lint(path, "vertex")[0].refused
+
+
 def test_a_root_that_a_submission_can_replace_is_doubtful(plain: str) -> None:
     (finding,) = lint(changed(plain, "defaultPipelineRoot", value="minio://mlpipeline/v2/artifacts"), "vertex")
     assert (finding.rule, finding.refused) == ("V012", False)

@@ -47,8 +47,6 @@ def custom_job(component: Any, role: Role, image: str, options: VertexOptions, l
         machine_type=training.machine_type,
         accelerator_type=training.accelerator,
         accelerator_count=training.accelerator_count or 1,
-        boot_disk_type=training.disk_type,
-        boot_disk_size_gb=training.disk_gigabytes,
         timeout=f"{round(training.timeout_hours * 3600)}s",
         restart_job_on_worker_restart=training.restart,
         service_account=options.service_account,
@@ -61,10 +59,12 @@ def custom_job(component: Any, role: Role, image: str, options: VertexOptions, l
         psc_interface_config={},
         env=[{"name": name, "value": value} for name, value in sorted(training.environment.items())],
     )
-    if training.tpu_topology:
-        # The pools are an input's default. In an argument, the placeholder of the task's inputs and outputs would be
-        # filled in before those are known.
-        for pool in job.component_spec.inputs["worker_pool_specs"].default:
+    # The pools are an input's default. In an argument, the placeholder of the task's inputs and outputs would be
+    # filled in before those are known.
+    for pool in job.component_spec.inputs["worker_pool_specs"].default:
+        # google-cloud-pipeline-components has no disk without a type, and its default is one that some machines refuse.
+        pool["disk_spec"] = training.boot_disk()
+        if training.tpu_topology:
             pool["machine_spec"]["tpu_topology"] = training.tpu_topology
     return job
 

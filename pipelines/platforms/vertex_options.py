@@ -22,7 +22,6 @@ _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MEMORY = re.compile(r"([0-9]+)(G|Gi|M|Mi)\Z")
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]\Z")
 _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
-_DISKS = ("pd-ssd", "pd-standard", "hyperdisk-balanced")
 _MOST_CPUS, _MOST_GIGABYTES = 96, 624
 # Tasks that are separate jobs, and the fix where one is configured like other tasks.
 _TABLES_OF_JOBS = {
@@ -78,7 +77,8 @@ class TrainingOptions:
         replicas: number of machines that train together.
         spot: whether to use spot machines, which the service may preempt. The job then restarts, and training resumes
             from its last checkpoint, which is stored under the run's root.
-        disk_type, disk_gigabytes: of each replica's boot disk.
+        disk_type, disk_gigabytes: of each replica's boot disk: pd-ssd, pd-standard or hyperdisk-balanced; "" leaves the
+            type to the service, or is hyperdisk-balanced where the machine takes nothing else.
         timeout_hours: maximum time of the job, in hours.
         retries: maximum retries of a failed job, each as a new job.
         restart: whether the whole job restarts when one of its machines does.
@@ -92,7 +92,7 @@ class TrainingOptions:
     tpu_topology: str = ""
     replicas: int = 1
     spot: bool = False
-    disk_type: str = "pd-ssd"
+    disk_type: str = ""
     disk_gigabytes: int = 100
     timeout_hours: float = 168.0
     retries: int = 2
@@ -110,8 +110,16 @@ class TrainingOptions:
             raise vertex_rules.refuse("tpu_spot", "this TPU is not available as spot", received)
         if self.spot and self.replicas > 1 and not self.restart:
             raise vertex_rules.refuse("spot_restart", "spot with replicas needs restart", "restart=false")
-        if self.disk_type not in _DISKS:
+        if self.disk_type not in ("", *vertex_rules.table()["boot_disks"]):
             raise vertex_rules.refuse("disk_type", "disk_type is not valid", repr(self.disk_type))
+        disks = vertex_rules.boot_disks(self.machine_type)
+        if self.disk_type and self.disk_type not in disks:
+            raise vertex_rules.refuse(
+                "disk_of_machine",
+                "the machine does not take this boot disk",
+                f"{self.disk_type} on {self.machine_type}",
+                fix=f"{self.machine_type} takes {' or '.join(disks)}; leave disk_type out",
+            )
         if not 100 <= self.disk_gigabytes <= 64_000:
             raise vertex_rules.refuse("disk_size", "disk_gigabytes is not valid", self.disk_gigabytes)
         check(
@@ -122,6 +130,12 @@ class TrainingOptions:
         )
         check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
         _check_environment(self.environment)
+
+    def boot_disk(self) -> dict[str, str | int]:
+        """The boot disk of each replica, as a DiskSpec; without a type it is the service's default."""
+        disks = vertex_rules.boot_disks(self.machine_type)
+        kind = self.disk_type or (disks[0] if disks == ["hyperdisk-balanced"] else "")
+        return {**({"boot_disk_type": kind} if kind else {}), "boot_disk_size_gb": self.disk_gigabytes}
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ def broken_machine_rule(
     return None if count in supported or fewer else "accelerator"
 
 
+def boot_disks(machine: str) -> list[str]:
+    """The types of boot disk that a machine type takes, in the table's order."""
+    return [name for name, pattern in table()["boot_disks"].items() if re.match(pattern, machine)]
+
+
 def is_known_family(machine: str) -> bool:
     """Whether the machine type is of a family that Vertex AI is known to offer; the list of families is incomplete."""
     return re.match(table()["families"], machine) is not None

@@ -121,7 +121,19 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
             "needs restart",
             "leaves the others waiting",
         ),
-        (TrainingOptions, {"disk_type": "pd-balanced"}, "disk_type is not valid", "pd-ssd or pd-standard"),
+        (TrainingOptions, {"disk_type": "pd-balanced"}, "disk_type is not valid", "pd-ssd, pd-standard or"),
+        (
+            TrainingOptions,
+            {"machine_type": "n4-standard-8", "disk_type": "pd-ssd"},
+            "does not take this boot disk",
+            "take hyperdisk-balanced only",
+        ),
+        (
+            TrainingOptions,
+            {"machine_type": "n2-standard-8", "disk_type": "hyperdisk-balanced"},
+            "does not take this boot disk",
+            "do not take it",
+        ),
         (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is not valid", "100 to 64000"),
         (TrainingOptions, {"timeout_hours": 0.0}, "timeout_hours is not valid", "more than 0"),
         (TrainingOptions, {"environment": {"TF_CONFIG": "{}"}}, "sets this variable itself", "TF_CONFIG"),
@@ -270,3 +282,60 @@ def test_options_files_that_are_wrong(tmp_path: Path) -> None:
 def test_defaults_are_right_themselves() -> None:
     options = VertexOptions(project="my-project", location="europe-west1")
     assert dataclasses.replace(options).training.spot is False
+
+
+@pytest.mark.parametrize(
+    ("machine", "default", "taken"),
+    [
+        ({"machine_type": "n1-standard-8"}, None, ["pd-ssd", "pd-standard"]),
+        ({"machine_type": "e2-standard-4"}, None, ["pd-ssd", "pd-standard"]),
+        ({"machine_type": "c3-standard-8"}, None, ["hyperdisk-balanced", "pd-ssd"]),
+        ({"machine_type": "c4-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "n4-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "g2-standard-8", "accelerator": "NVIDIA_L4", "accelerator_count": 1}, None, ["pd-ssd"]),
+        (
+            {"machine_type": "a2-highgpu-1g", "accelerator": "NVIDIA_TESLA_A100", "accelerator_count": 1},
+            None,
+            ["pd-ssd", "pd-standard"],
+        ),
+        (
+            {"machine_type": "a3-highgpu-8g", "accelerator": "NVIDIA_H100_80GB", "accelerator_count": 8},
+            None,
+            ["hyperdisk-balanced", "pd-ssd"],
+        ),
+        (
+            {"machine_type": "a3-ultragpu-8g", "accelerator": "NVIDIA_H200_141GB", "accelerator_count": 8},
+            "hyperdisk-balanced",
+            ["hyperdisk-balanced"],
+        ),
+        (
+            {"machine_type": "a4-highgpu-8g", "accelerator": "NVIDIA_B200", "accelerator_count": 8},
+            "hyperdisk-balanced",
+            ["hyperdisk-balanced"],
+        ),
+        ({"machine_type": "ct6e-standard-4t", "tpu_topology": "2x2"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        (
+            {"machine_type": "cloud-tpu", "accelerator": "TPU_V3", "accelerator_count": 8},
+            None,
+            ["pd-ssd", "pd-standard"],
+        ),
+    ],
+)
+def test_each_machine_has_a_boot_disk_that_it_takes(
+    machine: dict[str, Any], default: str | None, taken: list[str]
+) -> None:
+    assert TrainingOptions(**machine, disk_gigabytes=200).boot_disk() == {
+        **({"boot_disk_type": default} if default else {}),
+        "boot_disk_size_gb": 200,
+    }
+    for kind in ("hyperdisk-balanced", "pd-ssd", "pd-standard"):
+        if kind in taken:
+            assert TrainingOptions(**machine, disk_type=kind).boot_disk()["boot_disk_type"] == kind
+        else:
+            with pytest.raises(UsageError, match="does not take this boot disk"):
+                TrainingOptions(**machine, disk_type=kind)
+
+
+def test_every_known_family_takes_a_boot_disk() -> None:
+    families = vertex_rules.table()["families"].partition(")")[0].strip("(").split("|")
+    assert [family for family in [*families, "cloud-tpu"] if not vertex_rules.boot_disks(f"{family}-x-1")] == []

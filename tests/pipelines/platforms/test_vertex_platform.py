@@ -79,7 +79,7 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
             "accelerator_type": "NVIDIA_L4",
             "accelerator_count": 2,
         }
-        assert pool["disk_spec"] == {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": 200}
+        assert pool["disk_spec"] == {"boot_disk_size_gb": 200}
     expected = {
         "display_name": "headrace-train",
         "location": "europe-west1",

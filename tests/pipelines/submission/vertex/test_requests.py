@@ -86,7 +86,7 @@ def test_every_request_of_the_spec_is_made_and_parsed(ours: Platform, launching:
             "europe-docker.pkg.dev/demo-project/headrace/trainer-gpu@sha256:"
         )
         assert (pool.machine_spec.machine_type, pool.machine_spec.accelerator_count) == ("g2-standard-24", 2)
-        assert (pool.disk_spec.boot_disk_type, pool.disk_spec.boot_disk_size_gb) == ("pd-ssd", 200)
+        assert (pool.disk_spec.boot_disk_type, pool.disk_spec.boot_disk_size_gb) == ("", 200)
         arguments = dict(zip(pool.container_spec.args[::2], pool.container_spec.args[1::2], strict=True))
         # What the workers are told went through JSON within JSON, and is whole.
         told = json.loads(arguments["--executor_input"])

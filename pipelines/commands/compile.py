@@ -45,6 +45,11 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
       headrace compile rollback --platform vertex --options vertex.toml --output rollback.yaml
       headrace compile tuned --platform vertex --options vertex.toml --output tuned.yaml
     """
+    from headrace.pipelines.lint.check import least_backend
+
     check_output(output, SPEC, inputs={"--options": options_file})
     compile_to(pipeline, platform, output, options_file=options_file, allow_tags=allow_tags)
     click.echo(output)
+    least = least_backend(output) if platform == "kubeflow" else ""
+    if least:
+        click.echo(f"needs Kubeflow Pipelines {least}", err=True)

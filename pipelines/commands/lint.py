@@ -22,19 +22,31 @@ from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
     required=True,
     help="Platform of the spec.",
 )
+@option(
+    "--backend",
+    metavar="VERSION",
+    default="",
+    help="Version of the Kubeflow Pipelines backend, such as 2.15: what only newer ones take is refused.",
+)
 @json_option
-def lint(spec: str, platform: str, as_json: bool) -> None:
+def lint(spec: str, platform: str, backend: str, as_json: bool) -> None:
     """Check any compiled pipeline spec for what a platform would reject or silently ignore.
 
     \b
     Exit status: 0 if the platform would accept the spec, 2 otherwise.
-    Example:
+    Examples:
       headrace lint static.yaml --platform vertex
+      headrace lint static.yaml --platform kubeflow --backend 2.14
     """
+    from headrace.pipelines.lint.check import least_backend
     from headrace.pipelines.lint.check import lint as check
 
+    if backend and platform != "kubeflow":
+        raise UsageError(
+            "Vertex AI has no version of the backend", where="--backend", expected="with --platform kubeflow"
+        )
     name = {"vertex": "Vertex AI", "kubeflow": "Kubeflow"}[platform]
-    findings = check(spec, platform)
+    findings = check(spec, platform, backend=backend)
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
@@ -50,3 +62,6 @@ def lint(spec: str, platform: str, as_json: bool) -> None:
         )
     if not as_json:
         click.echo(f"{spec}: OK for {name}" + (f", {counted(len(findings), 'warning')}" if findings else ""))
+        least = least_backend(spec) if platform == "kubeflow" and not backend else ""
+        if least:
+            click.echo(f"Needs Kubeflow Pipelines {least}")

@@ -25,7 +25,7 @@ class Finding:
 
     @property
     def refused(self) -> bool:
-        """Whether the platform would reject it; otherwise it is ignored, or the outcome depends on more than the spec."""
+        """Whether the platform would reject it; otherwise it is ignored, or depends on more than the spec."""
         return bool(rules()[self.rule]["severity"] == "refused")
 
     @property

@@ -90,7 +90,8 @@ class Spec:
             executor = self.executors().get(str(task.component.get("executorLabel", "")), {})
             uri = _table(executor, "importer", "artifactUri")
             value = uri.get("constant", task.inputs().get(str(uri.get("runtimeParameter", ""))))
-            if isinstance(value, str) and "{{$" not in value:
+            # Empty is what pipelines give for no artifact, where a condition then leaves the importer out.
+            if isinstance(value, str) and value and "{{$" not in value:
                 yield task.where, value
 
     def _tasks(self, tasks: Mapping[str, Any], where: str, *, in_loop: bool, seen: frozenset[str]) -> Iterator[Task]:

@@ -123,7 +123,7 @@ def test_functions_are_called_and_reach_the_contents_of_the_package_of_their_nam
 
     assert lint.check is check
     assert callable(lint)
-    assert list(inspect.signature(lint).parameters) == ["path", "platform"]
+    assert list(inspect.signature(lint).parameters) == ["path", "platform", "backend"]
     assert lint.__doc__ == check.lint.__doc__
     assert importlib.import_module("headrace.pipelines.static_training").NAME == pipelines.static_training.NAME
 

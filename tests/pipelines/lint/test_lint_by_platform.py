@@ -60,7 +60,7 @@ def test_a_machine_that_only_the_run_knows(tmp_path: Path) -> None:
 
 def test_importers_of_what_a_platform_does_not_read(tmp_path: Path) -> None:
     model = "https://europe-west1-aiplatform.googleapis.com/v1/projects/p/locations/europe-west1/models/1"
-    uris = ["gs://bucket/a", "oci://registry.example.com/model:1", "s3://bucket/model", "/mnt/data/model", model]
+    uris = ["gs://bucket/a", "oci://registry.example.com/model:1", "s3://bucket/model", "/mnt/data/model", model, ""]
 
     @dsl.pipeline(name="imports")
     def pipeline(other: str = "/of/the/run") -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.core.scoring.feeds import Feed
+if TYPE_CHECKING:
+    # It needs pyarrow, which the server's image lacks.
+    from headrace.core.scoring.feeds import Feed
 
 # Maximum first batches that are too small, or have a failing row, to check whether rows are independent.
 PROOFS = 8

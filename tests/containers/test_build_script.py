@@ -77,7 +77,7 @@ def test_requirements_are_those_of_the_extras_with_another_tensorflow() -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
     plain = printed("serve")
-    assert {"kfp>=2.17.0,<3", "numpy>=2", "tensorflow>=2.21,<2.22", "uvicorn>=0.34"} <= set(plain)
+    assert {"kfp>=2.17.0,<3", "numpy>=2", "tensorflow>=2.21,<2.22", "uvicorn>=0.54"} <= set(plain)
     # An extra that names others stands for them.
     assert set(printed("tune")) == {*printed("train"), "optuna>=5,<6"}
     assert "tensorflow-cpu>=2.21,<2.22" in printed("serve", "--tensorflow", "tensorflow-cpu")

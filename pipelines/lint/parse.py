@@ -65,11 +65,12 @@ def _parsed(
     from google.protobuf import json_format
 
     try:
-        # YAML has dates and keys of other types, which JSON, the form that the platforms parse, has as text.
-        plain = json.loads(json.dumps(value, default=str))
+        # YAML has dates and keys of other types, which JSON, the form that the platforms parse, has as text;
+        # it has no infinity.
+        plain = json.loads(json.dumps(value, default=str, allow_nan=False))
         json_format.ParseDict(plain, message, ignore_unknown_fields=unknown)
         result: dict[str, Any] = json_format.MessageToDict(message)
-    except (json_format.Error, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (json_format.Error, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         found.append(Finding("A003", where, " ".join(str(error).split()) or type(error).__name__))
         return {}
     return result

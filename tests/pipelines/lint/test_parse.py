@@ -15,7 +15,10 @@ from headrace.pipelines.lint.check import lint, lint_spec
 from headrace.pipelines.lint.spec import Spec, read_spec
 
 IMAGE = f"europe-docker.pkg.dev/p/r/i@sha256:{'1' * 64}"
-VALUES: tuple[Any, ...] = (None, "", "x", -1, 1.5, True, [], {}, [None], ["x"], {"x": None}, datetime.date(2026, 1, 2))
+VALUES: tuple[Any, ...] = (
+    *(None, "", "x", -1, 1.5, True, 10**30, float("inf"), float("nan"), datetime.date(2026, 1, 2)),
+    *([], {}, [None], ["x"], {"x": None}),
+)
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -116,6 +119,9 @@ def test_null_and_what_the_parsers_do_not_know(tmp_path: Path, platform: str) ->
     (found,) = lint(written(tmp_path, componentz={}), platform)
     assert (found.rule, found.where, found.refused) == ("A003", "the spec", True)
     assert "componentz" in found.received
+    infinite = {"inputDefinitions": {"parameters": {"a": {"parameterType": float("inf")}}}}
+    (found,) = lint(written(tmp_path, components={"comp-a": infinite}), platform)
+    assert (found.rule, found.where) == ("A003", "the spec")
     (found,) = lint(written(tmp_path, container={"command": [None]}), platform)
     assert (found.rule, found.where) == ("A003", "deploymentSpec")
 

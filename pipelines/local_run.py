@@ -25,7 +25,7 @@ from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
-from headrace.pipelines.runs.start_record import recording
+from headrace.pipelines.runs.start_record import SECRET, recording
 from headrace.pipelines.submission.outcome import raise_for_summary
 
 if TYPE_CHECKING:
@@ -211,7 +211,14 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
                 arguments=plan.arguments,
                 listener=shown,
             )
-            local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
+            local.run(
+                spec,
+                {**plan.arguments, "started": started},
+                root=plan.root,
+                logs=logs,
+                listener=listener,
+                secrets=[str(plan.arguments[name]) for name in SECRET if name in plan.arguments],
+            )
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
         if summary is None or summary["started"] != started:

@@ -1,10 +1,11 @@
 """Local platform: kfp.local runs the compiled spec on this machine, each task in a process of its own."""
 
 import io
+import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
@@ -72,7 +73,9 @@ class LocalPlatform(FolderRegistry):
         return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root, **chosen), cache=False)
 
 
-def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:
+def run(
+    spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, secrets: Sequence[str] = ()
+) -> None:
     """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
 
     Args:
@@ -81,13 +84,14 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
         root: local folder for the tasks' outputs and the cache, from which a killed run resumes.
         logs: local folder for one log file per step, and `engine.log`.
         listener: receives the steps' events as they happen.
+        secrets: values that no log holds: kfp logs the inputs of each task.
 
     Raises:
         PlatformError: the engine itself failed, not one of its tasks.
     """
     with writing(logs):
         Path(logs).mkdir(parents=True, exist_ok=True)
-    output = _StepOutput(Path(logs), listener)
+    output = _StepOutput(Path(logs), listener, secrets)
     root_logger = logging.getLogger()
     handler = logging.StreamHandler(output)
     level = root_logger.level
@@ -126,8 +130,10 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
 class _StepOutput(io.TextIOBase):
     """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step."""
 
-    def __init__(self, logs: Path, listener: Listener) -> None:
+    def __init__(self, logs: Path, listener: Listener, secrets: Sequence[str] = ()) -> None:
         self._logs = logs
+        # In a line of JSON too.
+        self._secrets = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1])}
         self._listener = listener
         self._log: IO[str] = (logs / "engine.log").open("a", encoding="utf-8")
         self._line = ""
@@ -156,6 +162,8 @@ class _StepOutput(io.TextIOBase):
         super().close()
 
     def _take(self, line: str) -> None:
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
         event = parse_event(line)
         cached = _CACHE_HIT.search(line)
         if event is not None:

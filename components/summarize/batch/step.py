@@ -170,15 +170,22 @@ def check_webhook(url: str) -> None:
     Raises:
         UsageError: the URL is not valid, or contains credentials.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not url.isprintable():
+    try:
+        http.check_url(url)
+        valid = "@" not in urlsplit(url).netloc
+    except ValueError:
+        valid = False
+    if not valid:
+        # Without the URL: its path is its secret.
         raise UsageError("the webhook URL is not valid", where="--notify", expected="https://HOST/...")
 
 
 def notify(url: str, payload: dict[str, Any]) -> None:
-    """Posts JSON to a webhook. A failure does not fail the run: it is logged as a warning."""
+    """Posts JSON to a webhook, for 10 s at most. A failure does not fail the run: it is logged as a warning."""
+    host = "the webhook"
     try:
         check_webhook(url)
+        host = urlsplit(url).hostname or host
         with http.pool(proxies=True) as connections:
             headers = {"Content-Type": "application/json"}
             body = json.dumps(payload).encode()
@@ -190,5 +197,4 @@ def notify(url: str, payload: dict[str, Any]) -> None:
         failed = type(error).__name__
     if failed:
         # Neither the path nor the client's message: a webhook's URL is its secret.
-        host = urlsplit(url).hostname
         emit("progress", "notify", f"{host} could not be notified: {failed}", severity="WARNING")

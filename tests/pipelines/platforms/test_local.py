@@ -1,6 +1,7 @@
 """The local platform runs a compiled spec, sorts what it prints, and resumes from the cache."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,10 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def run(spec: str, root: Path, *, fail: bool) -> list[dict[str, Any]]:
+def run(spec: str, root: Path, *, fail: bool, secrets: Sequence[str] = ()) -> list[dict[str, Any]]:
     heard: list[dict[str, Any]] = []
-    local.run(spec, {"root": str(root), "fail": fail}, root=str(root), logs=str(root / "logs"), listener=heard.append)
+    logs, arguments = str(root / "logs"), {"root": str(root), "fail": fail}
+    local.run(spec, arguments, root=str(root), logs=logs, listener=heard.append, secrets=secrets)
     return heard
 
 
@@ -93,10 +95,13 @@ def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: 
 
 
 def test_what_was_done_is_not_done_again(spec: str, tmp_path: Path) -> None:
-    assert names(run(spec, tmp_path, fail=True))[-1] == ("second", "failed")
+    assert names(run(spec, tmp_path, fail=True, secrets=[str(tmp_path)]))[-1] == ("second", "failed")
     record = read_record(str(tmp_path), "second", "2")
     assert record is not None
     assert record["error"]["what"] == "it was told to fail"
+    logged = "".join(log.read_text() for log in (tmp_path / "logs").iterdir())
+    assert str(tmp_path) not in logged
+    assert "***" in logged
     assert names(run(spec, tmp_path, fail=False)) == [
         ("first", "cached"),
         ("second", "started"),

@@ -23,6 +23,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.signals import raise_on_sigterm
 from headrace.core.steps.workspace import record_uri
 
 # Environment variable with the local engine's process id, set for the steps that it starts.
@@ -125,23 +126,23 @@ def running(name: str, *, root: str) -> Iterator[Step]:
     """
     step = Step(name, root)
     _end_with_engine()
-    emit("started", name, f"{name} started")
-    try:
-        yield step
-    except HeadraceError as error:
-        _fail(step, error, error)
-    except Exception as error:
-        unexpected = PlatformError(
-            f"{name} failed unexpectedly",
-            received=f"{type(error).__name__}: {error}",
-            fix="The step's log has the traceback",
-        )
-        _fail(step, unexpected, error)
-    else:
-        record = step.record("succeeded", None)
-        if step.writes and root:
-            storage.write_json(record_uri(root, name, step.identity), record)
-        emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
+    with raise_on_sigterm():
+        try:
+            emit("started", name, f"{name} started", pid=os.getpid())
+            yield step
+            record = step.record("succeeded", None)
+            if step.writes and root:
+                storage.write_json(record_uri(root, name, step.identity), record)
+            emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
+        except HeadraceError as error:
+            _fail(step, error, error)
+        except Exception as error:
+            unexpected = PlatformError(
+                f"{name} failed unexpectedly",
+                received=f"{type(error).__name__}: {error}",
+                fix="The step's log has the traceback",
+            )
+            _fail(step, unexpected, error)
 
 
 def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:

@@ -1,5 +1,7 @@
 """Local platform: kfp.local runs the compiled spec on this machine, each task in a process of its own."""
 
+from __future__ import annotations
+
 import io
 import json
 import logging
@@ -12,6 +14,7 @@ from typing import IO, Any
 
 from headrace.core.errors import PlatformError
 from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.signals import Forwarding, forwarding_sigterm
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import ENGINE_PID, parse_event
 from headrace.core.storage import writing
@@ -78,6 +81,8 @@ def run(
 ) -> None:
     """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
 
+    SIGTERM goes to the running step, or else to the next one; the exit task then still writes the summary.
+
     Args:
         spec: path of the compiled YAML.
         arguments: the pipeline's parameters.
@@ -91,7 +96,11 @@ def run(
     """
     with writing(logs):
         Path(logs).mkdir(parents=True, exist_ok=True)
-    output = _StepOutput(Path(logs), listener, secrets)
+    with forwarding_sigterm() as forwarding:
+        _run(spec, arguments, root, _StepOutput(Path(logs), listener, secrets, forwarding))
+
+
+def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput) -> None:
     root_logger = logging.getLogger()
     handler = logging.StreamHandler(output)
     level = root_logger.level
@@ -130,8 +139,9 @@ def run(
 class _StepOutput(io.TextIOBase):
     """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step."""
 
-    def __init__(self, logs: Path, listener: Listener, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, logs: Path, listener: Listener, secrets: Sequence[str], forwarding: Forwarding) -> None:
         self._logs = logs
+        self._forwarding = forwarding
         # In a line of JSON too.
         self._secrets = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1])}
         self._listener = listener
@@ -168,7 +178,10 @@ class _StepOutput(io.TextIOBase):
         cached = _CACHE_HIT.search(line)
         if event is not None:
             if event["event"] == "started":
+                self._forwarding.begin(event["pid"])
                 self._switch(f"{event['step']}.log")
+            if event["event"] in ("finished", "failed"):
+                self._forwarding.end()
             self._listener(event)
             if event["event"] in ("finished", "failed"):
                 self._log.write(event["message"] + "\n")

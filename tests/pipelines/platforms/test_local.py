@@ -1,6 +1,7 @@
 """The local platform runs a compiled spec, sorts what it prints, and resumes from the cache."""
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,34 @@ def two(root: str, fail: bool) -> None:
     platform = local.LocalPlatform()
     made = platform.configure_task(first(root=root))
     platform.configure_task(second(root=root, fail=fail, before=made.outputs["out"])).set_caching_options(False)
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def preempted(root: str) -> None:
+    import os
+    import signal
+    import threading
+
+    from headrace.core.steps.step import ENGINE_PID, running
+
+    with running("preempted", root=root) as step:
+        step.identity = "3"
+        os.kill(int(os.environ[ENGINE_PID]), signal.SIGTERM)
+        threading.Event().wait()
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def at_exit(root: str) -> None:
+    from pathlib import Path
+
+    Path(root, "exit").touch()
+
+
+@dsl.pipeline(name="killed")
+def killed(root: str) -> None:
+    platform = local.LocalPlatform()
+    with dsl.ExitHandler(platform.configure_task(at_exit(root=root))):
+        platform.configure_task(preempted(root=root))
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +136,16 @@ def test_what_was_done_is_not_done_again(spec: str, tmp_path: Path) -> None:
         ("second", "started"),
         ("second", "finished"),
     ]
+
+
+def test_the_running_step_receives_the_runs_sigterm_and_the_exit_task_still_runs(tmp_path: Path) -> None:
+    path, heard = str(tmp_path / "killed.yaml"), list[dict[str, Any]]()
+    compiler.Compiler().compile(killed, path)
+    before = signal.getsignal(signal.SIGTERM)
+    local.run(path, {"root": str(tmp_path)}, root=str(tmp_path), logs=str(tmp_path / "logs"), listener=heard.append)
+    assert names(heard) == [("preempted", "started"), ("preempted", "failed")]
+    record = read_record(str(tmp_path), "preempted", "3")
+    assert record is not None
+    assert (record["error"]["kind"], record["error"]["exit_status"]) == ("Terminated", 75)
+    assert (tmp_path / "exit").exists()
+    assert signal.getsignal(signal.SIGTERM) is before

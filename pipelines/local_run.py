@@ -217,7 +217,7 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
                 root=plan.root,
                 logs=logs,
                 listener=listener,
-                secrets=[str(plan.arguments[name]) for name in SECRET if name in plan.arguments],
+                hidden=[str(plan.arguments[name]) for name in SECRET if name in plan.arguments],
             )
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None

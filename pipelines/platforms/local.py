@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -16,7 +17,7 @@ from headrace.core.errors import PlatformError
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.signals import Forwarding, forwarding_sigterm
 from headrace.core.steps.identity import release
-from headrace.core.steps.step import ENGINE_PID, parse_event
+from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, parse_event
 from headrace.core.storage import writing
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import is_ours
@@ -77,7 +78,7 @@ class LocalPlatform(FolderRegistry):
 
 
 def run(
-    spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, secrets: Sequence[str] = ()
+    spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, hidden: Sequence[str] = ()
 ) -> None:
     """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
 
@@ -89,7 +90,7 @@ def run(
         root: local folder for the tasks' outputs and the cache, from which a killed run resumes.
         logs: local folder for one log file per step, and `engine.log`.
         listener: receives the steps' events as they happen.
-        secrets: values that no log holds: kfp logs the inputs of each task.
+        hidden: values that no log holds: kfp logs the inputs of each task.
 
     Raises:
         PlatformError: the engine itself failed, not one of its tasks.
@@ -97,14 +98,14 @@ def run(
     with writing(logs):
         Path(logs).mkdir(parents=True, exist_ok=True)
     with forwarding_sigterm() as forwarding:
-        _run(spec, arguments, root, _StepOutput(Path(logs), listener, secrets, forwarding))
+        _run(spec, arguments, root, _StepOutput(Path(logs), listener, hidden, forwarding))
 
 
 def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput) -> None:
     root_logger = logging.getLogger()
     handler = logging.StreamHandler(output)
     level = root_logger.level
-    before = os.environ.get(ENGINE_PID)
+    before = {name: os.environ.get(name) for name in (ENGINE_PID, ENGINE_RUN)}
     try:
         with redirect_stdout(output), redirect_stderr(output):
             # kfp warns at import and prints while it runs: all of it belongs in the log.
@@ -112,7 +113,7 @@ def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput
 
             root_logger.addHandler(handler)
             root_logger.setLevel(logging.INFO)
-            os.environ[ENGINE_PID] = str(os.getpid())
+            os.environ.update({ENGINE_PID: str(os.getpid()), ENGINE_RUN: secrets.token_hex(8)})
             local.init(
                 local.SubprocessRunner(use_venv=False),
                 pipeline_root=os.path.join(root, "pipeline"),  # noqa: PTH118
@@ -129,21 +130,22 @@ def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput
     finally:
         root_logger.removeHandler(handler)
         root_logger.setLevel(level)
-        if before is None:
-            os.environ.pop(ENGINE_PID, None)
-        else:
-            os.environ[ENGINE_PID] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         output.close()
 
 
 class _StepOutput(io.TextIOBase):
     """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step."""
 
-    def __init__(self, logs: Path, listener: Listener, secrets: Sequence[str], forwarding: Forwarding) -> None:
+    def __init__(self, logs: Path, listener: Listener, hidden: Sequence[str], forwarding: Forwarding) -> None:
         self._logs = logs
         self._forwarding = forwarding
         # In a line of JSON too.
-        self._secrets = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1])}
+        self._hidden = {form for secret in hidden if secret for form in (secret, json.dumps(secret)[1:-1])}
         self._listener = listener
         self._log: IO[str] = (logs / "engine.log").open("a", encoding="utf-8")
         self._line = ""
@@ -172,7 +174,7 @@ class _StepOutput(io.TextIOBase):
         super().close()
 
     def _take(self, line: str) -> None:
-        for secret in self._secrets:
+        for secret in self._hidden:
             line = line.replace(secret, "***")
         event = parse_event(line)
         cached = _CACHE_HIT.search(line)

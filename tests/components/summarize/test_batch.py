@@ -114,7 +114,7 @@ def test_scoring_that_was_done_before(tmp_path: Path) -> None:
 
 
 def test_the_run_before_of_a_schedule_is_not_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch.time, "time", lambda: STARTED + 100)
+    monkeypatch.setattr("headrace.components.summarize.step.time.time", lambda: STARTED + 100)
     finished(tmp_path, facts(tmp_path))
     batch.run(facts(tmp_path), engine_succeeded=True)
     assert summary(tmp_path)["status"] == "succeeded"

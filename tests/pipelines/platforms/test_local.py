@@ -83,10 +83,10 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def run(spec: str, root: Path, *, fail: bool, secrets: Sequence[str] = ()) -> list[dict[str, Any]]:
+def run(spec: str, root: Path, *, fail: bool, hidden: Sequence[str] = ()) -> list[dict[str, Any]]:
     heard: list[dict[str, Any]] = []
     logs, arguments = str(root / "logs"), {"root": str(root), "fail": fail}
-    local.run(spec, arguments, root=str(root), logs=logs, listener=heard.append, secrets=secrets)
+    local.run(spec, arguments, root=str(root), logs=logs, listener=heard.append, hidden=hidden)
     return heard
 
 
@@ -124,7 +124,7 @@ def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: 
 
 
 def test_what_was_done_is_not_done_again(spec: str, tmp_path: Path) -> None:
-    assert names(run(spec, tmp_path, fail=True, secrets=[str(tmp_path)]))[-1] == ("second", "failed")
+    assert names(run(spec, tmp_path, fail=True, hidden=[str(tmp_path)]))[-1] == ("second", "failed")
     record = read_record(str(tmp_path), "second", "2")
     assert record is not None
     assert record["error"]["what"] == "it was told to fail"

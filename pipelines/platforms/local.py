@@ -19,6 +19,7 @@ from headrace.core.signals import Forwarding, forwarding_sigterm
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, parse_event
 from headrace.core.storage import writing
+from headrace.core.storage.unfinished import remove_abandoned
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import is_ours
 
@@ -97,6 +98,8 @@ def run(
     """
     with writing(logs):
         Path(logs).mkdir(parents=True, exist_ok=True)
+    # A killed run's outputs are in folders of their own, which no later step writes to.
+    remove_abandoned(path for each in ("pipeline", "checkpoints") for path in Path(root, each).glob("*/*/.*"))
     with forwarding_sigterm() as forwarding:
         _run(spec, arguments, root, _StepOutput(Path(logs), listener, hidden, forwarding))
 

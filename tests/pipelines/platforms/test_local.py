@@ -106,6 +106,12 @@ def test_the_endpoint_warns_where_the_run_asks_for_it(tmp_path: Path) -> None:
 
 
 def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    killed_runs = [
+        tmp_path / "pipeline" / "two-2026-01-01" / "first" / ".out.0123456789abcdef",
+        tmp_path / "checkpoints" / "train" / "run" / ".step-7.0123456789abcdef",
+    ]
+    for left in killed_runs:
+        left.mkdir(parents=True)
     heard = run(spec, tmp_path, fail=False)
     assert names(heard) == [
         ("first", "started"),
@@ -114,6 +120,7 @@ def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: 
         ("second", "started"),
         ("second", "finished"),
     ]
+    assert not any(left.exists() for left in killed_runs)
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""

@@ -16,6 +16,15 @@ from headrace.core.errors import PlatformError
 class Terminated(PlatformError):
     """The process received a termination signal. Exit 75."""
 
+    @classmethod
+    def by(cls, number: int) -> Terminated:
+        """The error for a signal."""
+        return cls(
+            "the run was terminated",
+            received=signal.Signals(number).name,
+            fix="Run the same command again; finished steps are not repeated",
+        )
+
 
 @contextlib.contextmanager
 def raise_on_sigterm() -> Iterator[None]:
@@ -24,11 +33,7 @@ def raise_on_sigterm() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
         # A second signal, as to a whole process group, would interrupt what the first one has begun to tidy up.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated(
-            "the run was terminated",
-            received=signal.Signals(number).name,
-            fix="Run the same command again; finished steps are not repeated",
-        )
+        raise Terminated.by(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,6 +7,7 @@ systems, none is removed.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ def unfinished(path: Path) -> Iterator[Path]:
 
     Those that killed processes left for the same `path` are removed first. Raises OSError as `Path.mkdir` does.
     """
-    remove_abandoned(left for left in path.parent.glob(f".{_escaped(path.name)}.*") if _of(left) == path.name)
+    remove_abandoned(left for left in path.parent.glob(f".{glob.escape(path.name)}.*") if _of(left) == path.name)
     descriptor = -1
     while descriptor < 0:
         folder = temporary_name(path)
@@ -78,7 +79,3 @@ def _of(folder: Path) -> str | None:
     """The name that an unfinished folder is to get; None for any other folder."""
     found = _NAME.fullmatch(folder.name)
     return None if found is None else found[1]
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([\[*?])", r"[\1]", name)

@@ -80,7 +80,7 @@ class LocalPlatform(FolderRegistry):
 
 def run(
     spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, hidden: Sequence[str] = ()
-) -> None:
+) -> bool:
     """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
 
     SIGTERM goes to the running step, or else to the next one; the exit task then still writes the summary.
@@ -93,6 +93,9 @@ def run(
         listener: receives the steps' events as they happen.
         hidden: values that no log holds: kfp logs the inputs of each task.
 
+    Returns:
+        Whether SIGTERM arrived.
+
     Raises:
         PlatformError: the engine itself failed, not one of its tasks.
     """
@@ -102,6 +105,7 @@ def run(
     remove_abandoned(path for each in ("pipeline", "checkpoints") for path in Path(root, each).glob("*/*/.*"))
     with forwarding_sigterm() as forwarding:
         _run(spec, arguments, root, _StepOutput(Path(logs), listener, hidden, forwarding))
+    return forwarding.received
 
 
 def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput) -> None:

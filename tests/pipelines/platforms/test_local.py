@@ -12,6 +12,7 @@ from kfp import compiler, dsl
 from headrace.core.steps.step import ENGINE_PID, read_record
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.spec import read_spec
+from headrace.pipelines.local_run import with_signal
 from headrace.pipelines.platforms import local
 
 
@@ -149,10 +150,18 @@ def test_the_running_step_receives_the_runs_sigterm_and_the_exit_task_still_runs
     path, heard = str(tmp_path / "killed.yaml"), list[dict[str, Any]]()
     compiler.Compiler().compile(killed, path)
     before = signal.getsignal(signal.SIGTERM)
-    local.run(path, {"root": str(tmp_path)}, root=str(tmp_path), logs=str(tmp_path / "logs"), listener=heard.append)
+    logs = str(tmp_path / "logs")
+    assert local.run(path, {"root": str(tmp_path)}, root=str(tmp_path), logs=logs, listener=heard.append)
     assert names(heard) == [("preempted", "started"), ("preempted", "failed")]
     record = read_record(str(tmp_path), "preempted", "3")
     assert record is not None
     assert (record["error"]["kind"], record["error"]["exit_status"]) == ("Terminated", 75)
     assert (tmp_path / "exit").exists()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_explains_a_run_in_which_no_step_could_write_its_record() -> None:
+    killed_early = {"status": "failed", "error": {"what": "train exited"}, "steps": [{"status": "skipped"}]}
+    assert with_signal(killed_early)["error"]["received"] == "SIGTERM"
+    for other in ({**killed_early, "steps": [{"status": "failed"}]}, {**killed_early, "status": "succeeded"}):
+        assert with_signal(other) == other

@@ -32,6 +32,8 @@ class HeadraceError(Exception):
     """
 
     exit_status: ClassVar[int] = 1
+    # Beam replaces an error of a transform by one of the same class with only a message, unless it has this mark.
+    _tagged_with_step: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import urllib3
@@ -51,9 +55,26 @@ def pool(connections: int = 1, *, proxies: bool = False) -> urllib3.PoolManager:
     """
     found = getproxies() if proxies else {}
     address = found.get("https") or found.get("http")
-    if address:
-        return urllib3.ProxyManager(address, maxsize=connections, block=True, retries=False)
-    return urllib3.PoolManager(maxsize=connections, block=True, retries=False)
+    manager = (
+        urllib3.ProxyManager(address, maxsize=connections, block=True, retries=False)
+        if address
+        else urllib3.PoolManager(maxsize=connections, block=True, retries=False)
+    )
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return manager
+
+
+def check_url(url: str) -> None:
+    """Checks that a request can be sent to a URL.
+
+    Raises:
+        ValueError: it is not http:// or https:// with a host and a valid port. The message may hold the URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+        raise ValueError(url)
+    # Both raise ValueError: for a port that is none, and for an empty or overlong label of the host's name.
+    _ = parts.port, parts.hostname.encode("idna")
 
 
 def send(
@@ -109,6 +130,65 @@ def send(
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise RequestFailed(_message(error)) from error
     return Response(response.status, response.headers, content)
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """Connection whose response headers arrive in time, or not at all."""
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        with _shut_down_at(self):
+            return super().getresponse()
+
+
+class _TlsConnection(urllib3.connection.HTTPSConnection):
+    """As `_Connection`, over TLS, and through a proxy's tunnel."""
+
+    def connect(self) -> None:
+        with _shut_down_at(self):
+            super().connect()
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        with _shut_down_at(self):
+            return super().getresponse()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+@contextlib.contextmanager
+def _shut_down_at(connection: urllib3.connection.HTTPConnection) -> Iterator[None]:
+    """Bounds the block by the connection's timeout: http.client reads headers line by line, each with a new timeout."""
+    expired = threading.Event()
+
+    def shut_down() -> None:
+        expired.set()
+        if isinstance(connection.sock, socket.socket):
+            with contextlib.suppress(OSError):
+                # That of ssl.SSLSocket would continue without TLS.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    if not isinstance(connection.timeout, int | float):
+        yield
+        return
+    timer = threading.Timer(connection.timeout, shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if expired.is_set():
+            raise TimeoutError("the response did not begin in time") from error
+        raise
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        # http.client takes headers that are cut off as complete.
+        raise TimeoutError("the response did not begin in time")
 
 
 def _content(response: urllib3.BaseHTTPResponse, end: float, timeout_s: float, max_bytes: int) -> bytes:

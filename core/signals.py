@@ -1,8 +1,9 @@
-"""Termination signals: a process that receives SIGTERM, as from pipeline engines, first cancels its remote jobs."""
+"""Termination signals: a process that receives SIGTERM first cancels its remote jobs, or passes it on to its step."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,24 @@ from headrace.core.errors import PlatformError
 class Terminated(PlatformError):
     """The process received a termination signal. Exit 75."""
 
+    @classmethod
+    def by(cls, number: int) -> Terminated:
+        """The error for a signal."""
+        return cls(
+            "the run was terminated",
+            received=signal.Signals(number).name,
+            fix="Run the same command again; finished steps are not repeated",
+        )
+
 
 @contextlib.contextmanager
 def raise_on_sigterm() -> Iterator[None]:
-    """Raises Terminated when the process receives SIGTERM. Only the main thread can handle signals."""
+    """Raises Terminated when the process receives SIGTERM, once. Only the main thread can handle signals."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
-        raise Terminated("the run was terminated", received=signal.Signals(number).name)
+        # A second signal, as to a whole process group, would interrupt what the first one has begun to tidy up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated.by(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -29,5 +41,51 @@ def raise_on_sigterm() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Forwarding:
+    """Passes this process's SIGTERM on to the process at work, which saves its state and ends with its own status.
+
+    Attributes:
+        received: whether a SIGTERM arrived.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._target: int | None = None
+
+    def begin(self, pid: int) -> None:
+        """Names the process at work; a SIGTERM that arrived before it is passed on now."""
+        self._target = pid
+        if self.received:
+            self._send()
+
+    def end(self) -> None:
+        """No process is at work."""
+        self._target = None
+
+    def _send(self) -> None:
+        if self._target is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._target, signal.SIGTERM)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if not self.received:
+            self.received = True
+            self._send()
+
+
+@contextlib.contextmanager
+def forwarding_sigterm() -> Iterator[Forwarding]:
+    """Forwards SIGTERM within the block. Only the main thread can handle signals."""
+    forwarding = Forwarding()
+    if threading.current_thread() is not threading.main_thread():
+        yield forwarding
+        return
+    before = signal.signal(signal.SIGTERM, forwarding._receive)
+    try:
+        yield forwarding
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,12 +21,13 @@ from headrace.core.errors import NothingToDo, PlatformError, UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.rules.mode import Mode
+from headrace.core.signals import Terminated
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
-from headrace.pipelines.runs.start_record import recording
+from headrace.pipelines.runs.start_record import SECRET, recording
 from headrace.pipelines.submission.outcome import raise_for_summary
 
 if TYPE_CHECKING:
@@ -211,7 +213,14 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
                 arguments=plan.arguments,
                 listener=shown,
             )
-            local.run(spec, {**plan.arguments, "started": started}, root=plan.root, logs=logs, listener=listener)
+            terminated = local.run(
+                spec,
+                {**plan.arguments, "started": started},
+                root=plan.root,
+                logs=logs,
+                listener=listener,
+                hidden=[str(plan.arguments[name]) for name in SECRET if name in plan.arguments],
+            )
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
         if summary is None or summary["started"] != started:
@@ -220,7 +229,14 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
                 where=logs,
                 fix="Read the last lines of the logs there, then run the same command again",
             )
+        return with_signal(summary) if terminated else summary
+
+
+def with_signal(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a run that received SIGTERM: a step that it ended before its record could be written has none."""
+    if summary["status"] != "failed" or any(step["status"] == "failed" for step in summary["steps"]):
         return summary
+    return {**summary, "error": Terminated.by(signal.SIGTERM).to_json()}
 
 
 def finish(summary: dict[str, Any], console: Console) -> None:

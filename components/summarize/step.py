@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
-from headrace.core.steps.step import read_record
+from headrace.core.steps.step import is_of_run, read_record
 from headrace.core.steps.workspace import summary_uri
 
 # Steps with external effects are never cached, nor is the lookup of a name.
@@ -62,7 +62,7 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "since": since,
         **verdict(steps, engine_succeeded=engine_succeeded),
         "started": facts.started,
-        "finished": time.time(),
+        "finished": ended(facts.started, steps),
         "release": lineage.release(),
         "problem": file.problem.name,
         "problem_file": file.path,
@@ -94,6 +94,17 @@ def begun(root: str, run_id: str, job: str, started: float) -> float:
     again = bool(job) and last.get("job") == job
     earliest: float = last.get("since" if again else "finished", 0.0)
     return max(started, earliest)
+
+
+def ended(started: float, steps: Sequence[Mapping[str, Any]]) -> float:
+    """End of a run, in seconds since 1970: now, but not before its start and its steps, if the clock was set back.
+
+    Args:
+        started: parameter of the run.
+        steps: records, those of earlier runs as `cached`.
+    """
+    own = (float(step.get("finished", started)) for step in steps if step["status"] in ("succeeded", "failed"))
+    return max(time.time(), started, *own)
 
 
 def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str, Any]:
@@ -184,7 +195,7 @@ def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
 def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:
     """A step's record; an empty one where it does not exist, or the step was not reached."""
     record = read_record(facts.root, name, identity) if reached and identity else None
-    if record is not None and record["started"] < facts.started:
+    if record is not None and not is_of_run(record, facts.started):
         # From before this run: a result that the engine reused, or a failure that this run has fixed or not met.
         # Where the run itself measures the data, nothing is reused.
         reused = record["status"] == "succeeded" and name not in _UNCACHED and bool(facts.data_version)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob as _glob
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from headrace.core import storage
 from headrace.core.beam.runners import RunnerOptions
-from headrace.core.errors import PlatformError
-from headrace.core.storage.lock import locked
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import Artifact, check_replaceable
 
@@ -34,9 +30,8 @@ def staging(output: str, kind: Artifact, identity: str, runner: RunnerOptions) -
         PlatformError: the disk is full, or the service failed.
     """
     if runner.local or not storage.is_remote(output):
-        if not storage.is_remote(output):
-            _clear(output)
-        with publishing(output, kind) as local, locked(storage.join(str(local), WORK), timeout_s=0):
+        with publishing(output, kind) as local:
+            (local / WORK).mkdir()
             yield str(local)
         return
     parent, _, name = output.rstrip("/").rpartition("/")
@@ -48,14 +43,6 @@ def staging(output: str, kind: Artifact, identity: str, runner: RunnerOptions) -
         _publish(folder_uri, output)
     finally:
         storage.remove(folder_uri)
-
-
-def _clear(output: str) -> None:
-    """Removes what killed runs left next to `output`; a live run holds the lock of its work folder."""
-    path = storage.resolve(output)
-    for work in path.parent.glob(f".{_glob.escape(path.name)}.*/{WORK}"):
-        with contextlib.suppress(PlatformError), locked(str(work), timeout_s=0):
-            storage.remove(str(work.parent))
 
 
 def _publish(source: str, output: str) -> None:

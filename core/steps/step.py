@@ -23,10 +23,13 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.signals import raise_on_sigterm
 from headrace.core.steps.workspace import record_uri
 
 # Environment variable with the local engine's process id, set for the steps that it starts.
 ENGINE_PID = "HEADRACE_ENGINE_PID"
+# Environment variable with the local engine's mark of a run, unique to it, set for its steps and its exit task.
+ENGINE_RUN = "HEADRACE_ENGINE_RUN"
 
 # Progress events closer together than this are dropped.
 _SECONDS_BETWEEN_EVENTS = 0.2
@@ -51,6 +54,20 @@ def read_record(root: str, step: str, step_identity: str) -> dict[str, Any] | No
     return record
 
 
+def is_of_run(record: Mapping[str, Any], started: float) -> bool:
+    """Whether this process's run wrote a record, and not an earlier run.
+
+    A local engine marks its run, because a clock may be set back while it runs. No mark reaches the tasks of other
+    engines, which reuse a task only if all its parameters are equal: there the time of the record decides.
+
+    Args:
+        record: of a step.
+        started: start of the run, in seconds since 1970.
+    """
+    mark = os.environ.get(ENGINE_RUN)
+    return bool(record.get("run") == mark if mark else record["started"] >= started)
+
+
 class Step:
     """A running step, to which its body reports progress and results."""
 
@@ -61,6 +78,7 @@ class Step:
         # False in a secondary process, which would overwrite the record of the primary one.
         self.writes = True
         self.started = time.time()
+        self._began = time.monotonic()
         self.import_seconds = 0.0
         self._outputs: dict[str, str] = {}
         self._result: dict[str, Any] = {}
@@ -90,23 +108,29 @@ class Step:
         self._outputs = dict(outputs)
         self._result = dict(result)
 
+    @property
+    def seconds(self) -> float:
+        """Time since the start, by a clock that is never set back."""
+        return round(time.monotonic() - self._began, 3)
+
     def record(self, status: str, error: HeadraceError | None) -> dict[str, Any]:
         """The step's record, as stored below `records/`."""
-        finished = time.time()
+        seconds, mark = self.seconds, os.environ.get(ENGINE_RUN)
         peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return {
             "step": self.name,
             "identity": self.identity,
             "status": status,
             "started": self.started,
-            "finished": finished,
-            "seconds": round(finished - self.started, 3),
+            "finished": self.started + seconds,
+            "seconds": seconds,
             "import_seconds": round(self.import_seconds, 3),
             # Linux counts ru_maxrss in KiB.
             "peak_memory_bytes": peak * 1024,
             "outputs": self._outputs,
             "result": self._result,
             "error": None if error is None else error.to_json(),
+            **({"run": mark} if mark else {}),
         }
 
 
@@ -125,23 +149,23 @@ def running(name: str, *, root: str) -> Iterator[Step]:
     """
     step = Step(name, root)
     _end_with_engine()
-    emit("started", name, f"{name} started")
-    try:
-        yield step
-    except HeadraceError as error:
-        _fail(step, error, error)
-    except Exception as error:
-        unexpected = PlatformError(
-            f"{name} failed unexpectedly",
-            received=f"{type(error).__name__}: {error}",
-            fix="The step's log has the traceback",
-        )
-        _fail(step, unexpected, error)
-    else:
-        record = step.record("succeeded", None)
-        if step.writes and root:
-            storage.write_json(record_uri(root, name, step.identity), record)
-        emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
+    with raise_on_sigterm():
+        try:
+            emit("started", name, f"{name} started", pid=os.getpid())
+            yield step
+            record = step.record("succeeded", None)
+            if step.writes and root:
+                storage.write_json(record_uri(root, name, step.identity), record)
+            emit("finished", name, f"{name} finished in {record['seconds']:.1f} s", record=record)
+        except HeadraceError as error:
+            _fail(step, error, error)
+        except Exception as error:
+            unexpected = PlatformError(
+                f"{name} failed unexpectedly",
+                received=f"{type(error).__name__}: {error}",
+                fix="The step's log has the traceback",
+            )
+            _fail(step, unexpected, error)
 
 
 def _fail(step: Step, error: HeadraceError, cause: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -266,7 +267,10 @@ def writing(uri: str) -> Iterator[None]:
         PlatformError: the disk is full or failed.
     """
     try:
-        yield
+        try:
+            yield
+        except shutil.Error as error:
+            raise _first_of(error) from error
     except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         raise UsageError(
             "the path cannot be written", where=uri, expected="a folder that you may write to", received=str(error)
@@ -275,6 +279,18 @@ def writing(uri: str) -> Iterator[None]:
         # EROFS is the user's choice of a path; ENOSPC, EIO and the rest may be gone at the next attempt.
         kind = UsageError if error.errno == 30 else PlatformError
         raise kind("the path cannot be written", where=uri, received=str(error)) from error
+
+
+def _first_of(errors: shutil.Error) -> OSError:
+    """The first error of a copied folder, of which `shutil` keeps the text for each file."""
+    if not errors.args or not isinstance(errors.args[0], list) or not errors.args[0]:
+        return OSError(str(errors))
+    _, target, text = errors.args[0][0]
+    number = re.match(r"\[Errno (\d+)\]", str(text))
+    if number is None:
+        return OSError(f"{text}: {target}")
+    # An error with a number has the class that belongs to it.
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(target))
 
 
 def temporary_name(path: Path, mark: str = "") -> Path:

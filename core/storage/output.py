@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.storage.output_check import Artifact, check_replaceable
 from headrace.core.storage.swap import swap_folders
+from headrace.core.storage.unfinished import unfinished
 
 # Readers of an artifact look for this file: it is written last.
 _MANIFEST = "manifest.json"
@@ -21,7 +21,8 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
     """A temporary folder next to `uri` that is renamed to it when the block succeeds, and is removed otherwise.
 
     An existing artifact of the same kind at `uri` is swapped with the new one, and then removed: it exists until the
-    new one is complete. Anything else at `uri` stays, and the new one is removed. In an object store, which cannot
+    new one is complete. Anything else at `uri` stays, and the new one is removed. Temporary folders that killed
+    processes left for `uri` are removed first. In an object store, which cannot
     rename, the temporary folder is local and is uploaded when the block succeeds; the manifest is written last, and
     marks the artifact as complete.
 
@@ -44,11 +45,10 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
             storage.upload_folder(Path(staging), uri, _MANIFEST if kind is None else kind.manifest)
         return
     path = storage.resolve(uri)
-    with storage.writing(uri):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = storage.temporary_name(path)
-        temporary.mkdir()
-    try:
+    with ExitStack() as stack:
+        with storage.writing(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(unfinished(path))
         yield temporary
         with storage.writing(uri):
             if kind is not None:
@@ -57,8 +57,6 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
                 swap_folders(temporary, path)
             else:
                 temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(uri: str) -> None:

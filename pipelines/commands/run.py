@@ -11,6 +11,7 @@ from rich.console import Console
 
 from headrace.components.train.request import Request
 from headrace.core.rules.mode import Mode
+from headrace.core.signals import raise_on_sigterm
 from headrace.pipelines.commands import options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
@@ -24,6 +25,7 @@ def run() -> None:
     The pipeline is compiled to a KFP spec, and the spec is run on this machine. A killed run resumes with the same
     command.
     """
+    click.get_current_context().with_resource(raise_on_sigterm())
 
 
 @run.command(cls=GroupedCommand)

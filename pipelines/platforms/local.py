@@ -1,19 +1,25 @@
 """Local platform: kfp.local runs the compiled spec on this machine, each task in a process of its own."""
 
+from __future__ import annotations
+
 import io
+import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
 from headrace.core.errors import PlatformError
 from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.signals import Forwarding, forwarding_sigterm
 from headrace.core.steps.identity import release
-from headrace.core.steps.step import ENGINE_PID, parse_event
+from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, parse_event
 from headrace.core.storage import writing
+from headrace.core.storage.unfinished import remove_abandoned
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import is_ours
 
@@ -72,8 +78,12 @@ class LocalPlatform(FolderRegistry):
         return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root, **chosen), cache=False)
 
 
-def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener) -> None:
+def run(
+    spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, hidden: Sequence[str] = ()
+) -> bool:
     """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
+
+    SIGTERM goes to the running step, or else to the next one; the exit task then still writes the summary.
 
     Args:
         spec: path of the compiled YAML.
@@ -81,17 +91,28 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
         root: local folder for the tasks' outputs and the cache, from which a killed run resumes.
         logs: local folder for one log file per step, and `engine.log`.
         listener: receives the steps' events as they happen.
+        hidden: values that no log holds: kfp logs the inputs of each task.
+
+    Returns:
+        Whether SIGTERM arrived.
 
     Raises:
         PlatformError: the engine itself failed, not one of its tasks.
     """
     with writing(logs):
         Path(logs).mkdir(parents=True, exist_ok=True)
-    output = _StepOutput(Path(logs), listener)
+    # A killed run's outputs are in folders of their own, which no later step writes to.
+    remove_abandoned(path for each in ("pipeline", "checkpoints") for path in Path(root, each).glob("*/*/.*"))
+    with forwarding_sigterm() as forwarding:
+        _run(spec, arguments, root, _StepOutput(Path(logs), listener, hidden, forwarding))
+    return forwarding.received
+
+
+def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput) -> None:
     root_logger = logging.getLogger()
     handler = logging.StreamHandler(output)
     level = root_logger.level
-    before = os.environ.get(ENGINE_PID)
+    before = {name: os.environ.get(name) for name in (ENGINE_PID, ENGINE_RUN)}
     try:
         with redirect_stdout(output), redirect_stderr(output):
             # kfp warns at import and prints while it runs: all of it belongs in the log.
@@ -99,7 +120,7 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
 
             root_logger.addHandler(handler)
             root_logger.setLevel(logging.INFO)
-            os.environ[ENGINE_PID] = str(os.getpid())
+            os.environ.update({ENGINE_PID: str(os.getpid()), ENGINE_RUN: secrets.token_hex(8)})
             local.init(
                 local.SubprocessRunner(use_venv=False),
                 pipeline_root=os.path.join(root, "pipeline"),  # noqa: PTH118
@@ -116,18 +137,22 @@ def run(spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listen
     finally:
         root_logger.removeHandler(handler)
         root_logger.setLevel(level)
-        if before is None:
-            os.environ.pop(ENGINE_PID, None)
-        else:
-            os.environ[ENGINE_PID] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         output.close()
 
 
 class _StepOutput(io.TextIOBase):
     """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step."""
 
-    def __init__(self, logs: Path, listener: Listener) -> None:
+    def __init__(self, logs: Path, listener: Listener, hidden: Sequence[str], forwarding: Forwarding) -> None:
         self._logs = logs
+        self._forwarding = forwarding
+        # In a line of JSON too.
+        self._hidden = {form for secret in hidden if secret for form in (secret, json.dumps(secret)[1:-1])}
         self._listener = listener
         self._log: IO[str] = (logs / "engine.log").open("a", encoding="utf-8")
         self._line = ""
@@ -156,11 +181,16 @@ class _StepOutput(io.TextIOBase):
         super().close()
 
     def _take(self, line: str) -> None:
+        for secret in self._hidden:
+            line = line.replace(secret, "***")
         event = parse_event(line)
         cached = _CACHE_HIT.search(line)
         if event is not None:
             if event["event"] == "started":
+                self._forwarding.begin(event["pid"])
                 self._switch(f"{event['step']}.log")
+            if event["event"] in ("finished", "failed"):
+                self._forwarding.end()
             self._listener(event)
             if event["event"] in ("finished", "failed"):
                 self._log.write(event["message"] + "\n")

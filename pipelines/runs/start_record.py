@@ -9,8 +9,8 @@ from headrace.core import storage
 
 NAME = "run.json"
 FORMAT = 1
-# A webhook's URL often contains a secret.
-_NOT_KEPT = frozenset({"webhook"})
+# Parameters that no record and no log holds: a webhook's URL often contains a secret.
+SECRET = frozenset({"webhook"})
 
 
 def recording(
@@ -34,7 +34,7 @@ def recording(
         arguments: the pipeline's parameters.
         listener: receives every event too.
     """
-    kept = {name: value for name, value in arguments.items() if name not in _NOT_KEPT}
+    kept = {name: value for name, value in arguments.items() if name not in SECRET}
     record: dict[str, Any] = {
         "format": FORMAT,
         "pipeline": pipeline,

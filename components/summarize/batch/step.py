@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,12 @@ from urllib.parse import urlsplit
 
 from headrace.components.score.identity import constants_of, score_identity
 from headrace.components.score.options import JOB_LABEL
-from headrace.components.summarize.step import begun, verdict
+from headrace.components.summarize.step import begun, ended, verdict
 from headrace.core import http, storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
-from headrace.core.steps.step import emit, read_record
+from headrace.core.steps.step import emit, is_of_run, read_record
 from headrace.core.steps.workspace import summary_uri
 
 # The scoring may be an earlier run's; all other steps run each time.
@@ -65,7 +64,7 @@ def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
         "since": since,
         **verdict(steps, engine_succeeded=engine_succeeded),
         "started": facts.started,
-        "finished": time.time(),
+        "finished": ended(facts.started, steps),
         "release": lineage.release(),
         "problem": facts.problem,
         "data": facts.data,
@@ -91,7 +90,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
 
     def add(name: str, identity: str) -> bool:
         record = read_record(facts.root, name, identity) if identity else None
-        if record is not None and record["started"] < facts.started:
+        if record is not None and not is_of_run(record, facts.started):
             reused = record["status"] == "succeeded" and name in _CACHED
             record = {**record, "status": "cached"} if reused else None
         blank: dict[str, Any] = {
@@ -124,7 +123,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     record = read_record(facts.root, "prepare", prepared) if prepared else None
     job = False
     # Only pipelines that run a batch prediction job themselves have this step before scoring.
-    if record is not None and (record["status"] == "succeeded" or record["started"] >= facts.started):
+    if record is not None and (record["status"] == "succeeded" or is_of_run(record, facts.started)):
         reached = job = add("prepare", prepared)
     reached = add("score", scored if reached else "") and reached
     if job and steps[-1]["status"] == "skipped":
@@ -170,15 +169,22 @@ def check_webhook(url: str) -> None:
     Raises:
         UsageError: the URL is not valid, or contains credentials.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not url.isprintable():
+    try:
+        http.check_url(url)
+        valid = "@" not in urlsplit(url).netloc
+    except ValueError:
+        valid = False
+    if not valid:
+        # Without the URL: its path is its secret.
         raise UsageError("the webhook URL is not valid", where="--notify", expected="https://HOST/...")
 
 
 def notify(url: str, payload: dict[str, Any]) -> None:
-    """Posts JSON to a webhook. A failure does not fail the run: it is logged as a warning."""
+    """Posts JSON to a webhook, for 10 s at most. A failure does not fail the run: it is logged as a warning."""
+    host = "the webhook"
     try:
         check_webhook(url)
+        host = urlsplit(url).hostname or host
         with http.pool(proxies=True) as connections:
             headers = {"Content-Type": "application/json"}
             body = json.dumps(payload).encode()
@@ -190,5 +196,4 @@ def notify(url: str, payload: dict[str, Any]) -> None:
         failed = type(error).__name__
     if failed:
         # Neither the path nor the client's message: a webhook's URL is its secret.
-        host = urlsplit(url).hostname
         emit("progress", "notify", f"{host} could not be notified: {failed}", severity="WARNING")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +164,7 @@ class _Reporter:
             parameters=config.parameters,
             eval_loss=self._loss,
             epochs=self._epoch,
-            seconds=round(time.time() - step.started, 3),
+            seconds=step.seconds,
             error=None if error is None else error.to_json(),
         )
         version = None if result is None else result.model_version

@@ -18,6 +18,7 @@ from headrace.core.errors import DataError, UsageError
 from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import parse_event
 from headrace.core.steps.workspace import record_uri, summary_uri
+from tests.support.raw_server import answering
 
 STARTED = 1000.0
 SCORED = {"rows_in": 10, "rows_out": 9, "rows_quarantined": 1, "model_version": "v1"}
@@ -113,7 +114,7 @@ def test_scoring_that_was_done_before(tmp_path: Path) -> None:
 
 
 def test_the_run_before_of_a_schedule_is_not_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch.time, "time", lambda: STARTED + 100)
+    monkeypatch.setattr("headrace.components.summarize.step.time.time", lambda: STARTED + 100)
     finished(tmp_path, facts(tmp_path))
     batch.run(facts(tmp_path), engine_succeeded=True)
     assert summary(tmp_path)["status"] == "succeeded"
@@ -157,7 +158,42 @@ def test_nobody_there_to_be_told_fails_no_run(tmp_path: Path, capfd: pytest.Capt
     assert "secret" not in out
 
 
-@pytest.mark.parametrize("url", ["ftp://h/x", "hooks.example.com", "https://user:pass@h/x", "https:///x"])
-def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(UsageError, match="the webhook URL is not valid"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://h/x", "hooks.example.com", "https://user:pass@h/x", "https:///x"),
+        *("http://[::1", "http://[zz]/secret", "http://127.0.0.1:abc/", "http://127.0.0.1:99999/", "http://.a/"),
+        f"http://{'a' * 64}.com/",
+    ],
+)
+def test_what_is_no_address(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="the webhook URL is not valid") as refused:
         batch.check_webhook(url)
+    assert url not in str(refused.value)
+    batch.notify(url, {"text": "x"})
+    assert "the webhook could not be notified: UsageError" in capfd.readouterr().out
+
+
+_REDIRECT = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"garbage\r\n\r\n", "RequestFailed"),
+        (b"", "RequestFailed"),
+        (b"HTTP/1.1 abc OK\r\n\r\n", "RequestFailed"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", "RequestFailed"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "RequestFailed"),
+        (b"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n", "status 500"),
+        (_REDIRECT + b"file:///etc/passwd\r\n\r\n", "status 302"),
+        (_REDIRECT + b"http://[::1\r\n\r\n", "status 302"),
+        (_REDIRECT + b"http://127.0.0.1:abc/\r\n\r\n", "status 302"),
+    ],
+)
+def test_no_response_of_a_webhook_fails_a_run(answer: bytes, why: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with answering([answer]) as port:
+        batch.notify(f"http://127.0.0.1:{port}/hook/SECRET", {"text": "x"})
+    out = capfd.readouterr().out
+    assert f"127.0.0.1 could not be notified: {why}" in out
+    assert "SECRET" not in out

@@ -161,6 +161,15 @@ def test_the_run_before_of_a_schedule_is_not_this_one(
     assert [summary(third)["status"], summary(third)["started"]] == ["succeeded", NOW]
 
 
+def test_a_run_ends_after_its_steps_where_the_clock_was_set_back(
+    facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summarize.time, "time", lambda: NOW - 500)
+    assert summary(facts, engine_succeeded=False)["finished"] == NOW
+    steps = [{"status": "succeeded", "finished": NOW + 20}, {"status": "cached", "finished": NOW + 90}]
+    assert summarize.ended(NOW, steps) == NOW + 20
+
+
 def test_a_success_needs_every_step(facts: summarize.RunFacts) -> None:
     for name in ("preprocess", "train"):
         keep(facts, name, started=NOW + 1)

@@ -85,6 +85,33 @@ def test_progress_is_paced_but_its_end_is_told(
     assert told == [*range(1, 101, 4), 100]
 
 
+def test_no_duration_follows_a_clock_that_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = iter([1000.0, 400.0])
+    monkeypatch.setattr(
+        steps, "time", SimpleNamespace(time=partial(next, wall), monotonic=itertools.count(50.0, 2.5).__next__)
+    )
+    with steps.running("train", root=str(tmp_path)) as step:
+        step.identity = "abc"
+    record = steps.read_record(str(tmp_path), "train", "abc")
+    assert record is not None
+    assert [record[name] for name in ("started", "finished", "seconds")] == [1000.0, 1002.5, 2.5]
+
+
+def test_a_marked_run_knows_its_records_by_the_mark_and_not_by_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(steps.ENGINE_RUN, "a")
+    with steps.running("train", root=str(tmp_path)) as step:
+        step.identity = "abc"
+    record = steps.read_record(str(tmp_path), "train", "abc")
+    assert record is not None
+    assert steps.is_of_run(record, record["started"] + 1000.0)
+    monkeypatch.setenv(steps.ENGINE_RUN, "b")
+    assert not steps.is_of_run(record, record["started"] - 1000.0)
+    monkeypatch.delenv(steps.ENGINE_RUN)
+    assert [steps.is_of_run(record, record["started"] + late) for late in (0.0, 1.0)] == [True, False]
+
+
 def test_a_step_ends_with_its_engine(tmp_path: Path) -> None:
     engine = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     code = (

@@ -1,14 +1,16 @@
 """Files appear whole or not at all, and bad paths are one paragraph."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core import storage
-from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.storage.edit_folder import swapping
 from headrace.core.storage.output import publishing
 
@@ -121,3 +123,24 @@ def test_new_files_and_folders_have_the_permissions_of_any_others_and_the_umask_
     folders = {"folder": 0o750, "edited": 0o750}
     inside = ("file", "large", "folder/inside", "edited/inside", "edited/more")
     assert modes == {**folders, **dict.fromkeys(inside, 0o640)}
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind", "received"),
+    [
+        (
+            [("a", "b/x", "[Errno 28] No space left on device")],
+            PlatformError,
+            "[Errno 28] No space left on device: 'b/x'",
+        ),
+        ([("a", "b/x", "[Errno 13] Permission denied: 'b'")], UsageError, "[Errno 13] Permission denied: 'b/x'"),
+        ([("a", "b/x", "odd")], PlatformError, "odd: b/x"),
+        ("`a` is a named pipe", PlatformError, "`a` is a named pipe"),
+    ],
+)
+def test_an_error_of_a_copied_folder_keeps_its_path_and_its_cause(
+    errors: Any, kind: type[HeadraceError], received: str
+) -> None:
+    with pytest.raises(kind) as raised, storage.writing("b"):
+        raise shutil.Error(errors)
+    assert (type(raised.value), raised.value.where, raised.value.received) == (kind, "b", received)

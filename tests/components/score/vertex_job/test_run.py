@@ -236,7 +236,7 @@ def test_a_run_that_is_asked_to_end_cancels_its_job(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 75
-    assert said.strip().endswith("the run was terminated. Received: SIGTERM.")
+    assert "\nthe run was terminated. Received: SIGTERM. " in said
     (made,) = jobs_of(vertex)
     assert made.state.name == "JOB_STATE_CANCELLED"
 

@@ -48,6 +48,7 @@ RULES = {
     "_DOCKER": (_IMAGE, "an image"),
     "_PYTHON_IMAGE": (_IMAGE, "an image"),
     "_BEAM_SDK_IMAGE": (_IMAGE, "an image"),
+    "_WORKER_USER": (r"[0-9]{1,9}:[0-9]{1,9}", "USER:GROUP in numbers, such as 0:0"),
     "_RELEASE": (_TAG, "a tag, or a commit's whole hash"),
     "_EVENT": (r"[A-Z_]*", "the kind of a storage event"),
 }

@@ -18,6 +18,7 @@ _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+(-[a-z]+)+[0-9]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
+_DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 
 # Each API, and its purpose.
 APIS = {
@@ -52,6 +53,8 @@ MORE_RUN_ROLES = {
         "roles/bigquery.dataViewer": "reads the rows; grant it on single datasets instead to restrict access",
     },
 }
+# Role on the dataset of predictions alone: the sink bigquery creates, loads, replaces and deletes tables there.
+DATASET_ROLE = "roles/bigquery.dataEditor"
 # Roles on the bucket: objects, and the bucket's metadata, which clients read before they write.
 BUCKET_ROLES = ("roles/storage.objectUser", "roles/storage.legacyBucketReader")
 
@@ -66,6 +69,7 @@ class Setup:
         bucket: its name.
         extras: dataflow, bigquery.
         repository: CONNECTION/REPOSITORY of Cloud Build, for the triggers, or "".
+        dataset: of BigQuery, for predictions; used with the extra bigquery.
 
     Raises:
         ValueError: Google Cloud would reject a name.
@@ -76,10 +80,16 @@ class Setup:
     bucket: str
     extras: tuple[str, ...] = ()
     repository: str = ""
+    dataset: str = "headrace"
 
     def __post_init__(self) -> None:
         # The names are used in shell commands without quotes.
-        for name, pattern in (("project", _PROJECT), ("region", _REGION), ("bucket", _BUCKET)):
+        for name, pattern in (
+            ("project", _PROJECT),
+            ("region", _REGION),
+            ("bucket", _BUCKET),
+            ("dataset", _DATASET),
+        ):
             value = getattr(self, name)
             if not pattern.fullmatch(value):
                 raise ValueError(f"{name} must match {pattern.pattern}, got {value!r}")
@@ -104,6 +114,8 @@ def script(setup: Setup) -> Iterator[str]:
     yield from _places(setup)
     yield from _accounts(setup)
     yield from _roles(setup)
+    if "bigquery" in setup.extras:
+        yield from _dataset(setup)
     if setup.repository:
         yield from _triggers(setup)
 
@@ -190,6 +202,16 @@ def _roles(setup: Setup) -> Iterator[str]:
         )
 
 
+def _dataset(setup: Setup) -> Iterator[str]:
+    where = f"--project_id={setup.project} --location={setup.region}"
+    yield ""
+    yield "# the dataset of predictions, the only one that runs write to (--sink bigquery)"
+    yield f"bq {where} mk --force --dataset {setup.project}:{setup.dataset}"
+    # GRANT of an existing grant changes nothing.
+    grant = f'GRANT `{DATASET_ROLE}` ON SCHEMA `{setup.project}`.{setup.dataset} TO "{setup.member("run")}"'
+    yield f"again bq {where} query --use_legacy_sql=false '{grant}'"
+
+
 def _triggers(setup: Setup) -> Iterator[str]:
     topic = f"projects/{setup.project}/topics/headrace-data"
     yield ""
@@ -241,12 +263,22 @@ def main() -> int:
     parser.add_argument(
         "--repository", default="", help="CONNECTION/REPOSITORY of Cloud Build, for which triggers are imported."
     )
+    parser.add_argument(
+        "--dataset",
+        default="headrace",
+        help="Dataset of BigQuery that runs write predictions to, with --with bigquery (default: headrace).",
+    )
     parser.add_argument("--print", dest="printing", action="store_true", help="Print the script, and run nothing.")
     arguments = parser.parse_args()
     bucket = arguments.bucket or f"{arguments.project}-headrace"
     try:
         setup = Setup(
-            arguments.project, arguments.region, bucket, tuple(dict.fromkeys(arguments.extras)), arguments.repository
+            arguments.project,
+            arguments.region,
+            bucket,
+            tuple(dict.fromkeys(arguments.extras)),
+            arguments.repository,
+            arguments.dataset,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -53,6 +53,8 @@ def test_other_images(tmp_path: Path) -> None:
         ("_TEST", "YES"),
         ("_RUN_AS", 'x@y.iam.gserviceaccount.com"'),
         ("_PYTHON_IMAGE", "python:3.11 --secret"),
+        ("_WORKER_USER", "root"),
+        ("_WORKER_USER", "0:0 --secret"),
         ("_API_ENDPOINT", "https://host/path?x"),
         ("_SUBMIT", "batch"),
         ("_ACTIONS", "submit"),

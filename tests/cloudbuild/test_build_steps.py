@@ -142,6 +142,7 @@ def test_images_are_built_with_a_cache_and_pushed(built: Cloud) -> None:
     assert options["--cache-to"].startswith(f"type=registry,ref={image}:cache,mode=max")
     assert f"REVISION={COMMIT}" in beam
     assert "PYTHON_IMAGE=python:3.11-slim" in beam
+    assert "WORKER_USER=0:0" in builds[1], "Dataflow mounts folders that only root can write"
     assert [dict(itertools.pairwise(one))["--target"] for one in builds] == [
         "beam", "beam-worker", "trainer", "server",
     ]  # fmt: skip

@@ -67,15 +67,38 @@ def test_the_roles_are_the_least() -> None:
     ]
 
 
+def test_runs_write_to_one_dataset_of_bigquery() -> None:
+    place = ["--project", "blue-project-1", "--region", "europe-west4"]
+    script = printed(*place, "--with", "bigquery", "--dataset", "scores")
+    assert [line for line in script.splitlines() if re.match(r"(again )?bq ", line)] == [
+        "bq --project_id=blue-project-1 --location=europe-west4 mk --force --dataset blue-project-1:scores",
+        (
+            "again bq --project_id=blue-project-1 --location=europe-west4 query --use_legacy_sql=false "
+            "'GRANT `roles/bigquery.dataEditor` ON SCHEMA `blue-project-1`.scores "
+            'TO "serviceAccount:headrace-run@blue-project-1.iam.gserviceaccount.com"\''
+        ),
+    ]
+    roles = {found[0] for one in gcloud_commands(script) if (found := re.findall(r"roles/bigquery\.\w+", one))}
+    assert roles == {"roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/bigquery.dataViewer"}
+    assert "bq " not in printed(*place)
+
+
 def stand_in(folder: Path) -> dict[str, str]:
-    """A gcloud that keeps what was made: describing what was not made fails, and so does making it a second time."""
+    """A gcloud that keeps what was made: describing what was not made fails, and so does making it a second time.
+
+    Its bq keeps its arguments.
+    """
     (folder / "bin").mkdir()
-    program = folder / "bin" / "gcloud"
-    program.write_text(f"#!{sys.executable}\n{_STAND_IN}")
-    program.chmod(0o755)
+    for name, text in (("gcloud", f"#!{sys.executable}\n{_STAND_IN}"), ("bq", _BQ)):
+        program = folder / "bin" / name
+        program.write_text(text)
+        program.chmod(0o755)
     return {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "STATE": str(folder / "state.json")}
 
 
+_BQ = """#!/bin/sh
+printf '%s\\n' "$*" >>"$STATE.bq"
+"""
 _STAND_IN = """
 import json, os, re, sys
 from pathlib import Path
@@ -120,6 +143,9 @@ def test_it_may_run_again_and_again(tmp_path: Path) -> None:
         "pubsub topics headrace-data",
         "notifications gs://blue-bucket",
     ]
+    made, granted = (tmp_path / "state.json.bq").read_text().splitlines()[:2]
+    assert made.endswith("mk --force --dataset blue-project-1:headrace")
+    assert "GRANT `roles/bigquery.dataEditor` ON SCHEMA `blue-project-1`.headrace TO" in granted, "as bq receives it"
     assert len(state["imported"]) == 8
     imported = "".join(state["imported"])
     assert "my-" not in imported
@@ -137,7 +163,13 @@ def test_a_command_that_fails_ends_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--project", "x; id"), ("--region", "europe"), ("--bucket", "Bad"), ("--repository", "only-one")],
+    [
+        ("--project", "x; id"),
+        ("--region", "europe"),
+        ("--bucket", "Bad"),
+        ("--dataset", "a-b"),
+        ("--repository", "only-one"),
+    ],
 )
 def test_names_that_google_cloud_would_refuse(option: str, value: str) -> None:
     done = subprocess.run([*SETUP, *WHOLE, option, value], capture_output=True, text=True, check=False)

@@ -111,7 +111,7 @@ class Search:
         loss = abs(parameters["learning_rate"] - 0.01)
         folder = str(job.trial_job_spec.base_output_directory.output_uri_prefix)
         told: dict[str, Any] = {"number": number, "parameters": parameters, "epochs": 3, "seconds": 1.5}
-        if ended == "done":
+        if ended in ("done", "unheard"):
             model = model_uri(folder, number)
             storage.write_bytes(f"{model}/saved_model/saved_model.pb", b"a SavedModel")
             storage.write_json(f"{model}/problem.json", self.file.problem.to_json())
@@ -120,9 +120,9 @@ class Search:
         elif ended == "failed":
             error = {"kind": "ProblemError", "what": "the loss is not finite", "where": "step 7"}
             told |= {"state": "failed", "eval_loss": None, "error": error}
-        if ended in ("done", "failed"):
+        if ended in ("done", "unheard", "failed"):
             storage.write_json(record_uri(folder, number), told)
-        measured = () if ended in ("failed", "killed") else ((3, loss),)
+        measured = () if ended in ("failed", "killed", "unheard") else ((3, loss),)
         return Outcome(measured, "failed" if ended == "killed" else ended, "The replica ran out of memory.")
 
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from headrace.core.steps.step import emit
+
 _DEFAULT_PATH = "/tmp/hypertune/output.metrics"  # noqa: S108 - where the service reads
 _KEPT = 100
 
@@ -31,15 +33,14 @@ class MetricFile:
         self._lines: deque[str] = deque(maxlen=_KEPT)
 
     def report(self, metric: str, value: float, step: int) -> None:
-        """Adds a measurement.
+        """Adds a measurement. Where the file cannot be written, a warning in the log has it, and training continues.
+
+        The service mounts the file's folder, which may be root's (cloudml-hypertune, issue 6).
 
         Args:
             metric: id of a metric of the study.
             value: of the metric.
             step: of the measurement: early stopping compares trials at equal steps, or at equal times.
-
-        Raises:
-            OSError: the file cannot be written.
         """
         measurement = {
             "timestamp": self._clock(),
@@ -49,5 +50,9 @@ class MetricFile:
             "checkpoint_path": "",
         }
         self._lines.append(json.dumps(measurement, sort_keys=True) + "\n")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text("".join(self._lines), encoding="utf-8")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text("".join(self._lines), encoding="utf-8")
+        except OSError as error:
+            message = f"{metric} {value:.6g} at step {step}, which Vertex AI cannot be told: {error}"
+            emit("progress", "trial", message, severity="WARNING", lasting=True)

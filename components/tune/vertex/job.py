@@ -18,7 +18,7 @@ from headrace.components.tune.vertex import space
 from headrace.components.tune.vertex.trial import model_uri, record_uri
 from headrace.core import storage
 from headrace.core.cloud import errors
-from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UserError
+from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UsageError, UserError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
@@ -113,6 +113,7 @@ def publish_best(job: Job, file: ProblemFile, output: str, search: str, report: 
 
     Raises:
         ProblemError: every trial failed because of the problem.
+        UsageError: no trial could report its metric, so that the service ended the search.
         PlatformError: the job failed or was cancelled, or no trial wrote a Model.
     """
     tried = tried_of(job, trial.tuning_of(file))
@@ -175,12 +176,17 @@ def _kept(folder: str, number: int, parameters: Mapping[str, Any]) -> Mapping[st
 
 
 def _state(state: str, kept: Mapping[str, Any]) -> str:
-    if kept.get("state") == "complete" and state in ("SUCCEEDED", "STOPPING"):
+    # A trial without a measurement is infeasible for the service; the record has its eval loss.
+    if kept.get("state") == "complete" and state in ("SUCCEEDED", "STOPPING", "INFEASIBLE"):
         return "complete"
     # The service stopped it early: it has measurements, and no Model.
     if state in ("SUCCEEDED", "STOPPING"):
         return "pruned"
     return "failed" if state == "INFEASIBLE" or kept.get("state") == "failed" else "unfinished"
+
+
+def _measured(description: Mapping[str, Any]) -> bool:
+    return bool(description.get("finalMeasurement", {}).get("metrics"))
 
 
 def _seconds(description: Mapping[str, Any]) -> float | None:
@@ -205,6 +211,19 @@ def _error(job: Job, file: ProblemFile, tried: list[Tried]) -> HeadraceError:
             where=job.name,
             received=f"{counts}; started at {job.begun} UTC",
             fix=f"Cancel it before you start another one: gcloud ai hp-tuning-jobs cancel {number} --region={location}",
+        )
+    if (
+        job.state == "FAILED"
+        and any(each.state == "complete" for each in tried)
+        and not any(map(_measured, job.trials))
+    ):
+        return UsageError(
+            "trials were complete, but Vertex AI received no metric and ended the search",
+            where=job.name,
+            received=counts,
+            expected="trials that can write the file of CLOUD_ML_HP_METRIC_FILE",
+            fix="Read the warnings in the log of a trial; where only root can write the file, make an image FROM the"
+            " trainer's with USER 0:0, and name it as train in [images]",
         )
     reason = f"; {common.paragraph}" if common is not None else ""
     what = {"CANCELLED": "the search was cancelled", "SUCCEEDED": "no trial wrote a Model"}

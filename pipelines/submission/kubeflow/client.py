@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.submission.kubeflow.errors import NotThere, explained
+from headrace.pipelines.submission.kubeflow.errors import NotThere, checked_health, explained
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission, Task
 from headrace.pipelines.submission.tasks import leaves
 
@@ -203,11 +203,21 @@ class KubeflowService:
         with _quiet():
             import kfp
 
-            return kfp.Client(
+            class Client(kfp.Client):
+                def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+                    # kfp.Client asks five times, whatever the answer is; retry() repeats what may pass.
+                    del sleep_duration
+                    return checked_health(self._healthz_api.healthz_service_get_healthz)
+
+            client = Client(
                 host=self._host or None,
                 existing_token=self._token or None,
                 **({"namespace": self._namespace} if self._namespace else {}),
             )
+            if self._namespace:
+                # kfp.Client does not ask then.
+                client.get_kfp_healthz()
+            return client
 
     def _made_experiment(self) -> str:
         """The experiment's id; created if it does not exist."""

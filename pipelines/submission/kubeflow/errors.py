@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,38 @@ _USER = re.compile(r"[Uu]ser '([^']+)' is not authorized|User (\S+) is not autho
 _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888"
 
 
-class NotThere(Exception):
-    """The server responded "not found"."""
+class NotThere(UsageError):
+    """The server responded "not found". Exit 2, unless the caller knows what it means."""
+
+
+def checked_health(ask: Callable[[], Any]) -> Any:
+    """The server's health, which only Kubeflow Pipelines reports in this way.
+
+    Args:
+        ask: requests it.
+
+    Raises:
+        UsageError: another server responded.
+        ApiException: a rejection of another kind.
+    """
+    try:
+        health = ask()
+    except ApiException as error:
+        if error.status not in (404, 405):
+            raise
+        received = f"{error.status} {message_of(error)}"
+    else:
+        # Every version reports it; a web page that is served at any path does not.
+        if health.multi_user is not None:
+            return health
+        received = "a response without multi_user"
+    raise UsageError(
+        "there is no Kubeflow Pipelines API at --host",
+        where="/apis/v2beta1/healthz",
+        expected="the health of Kubeflow Pipelines 2",
+        received=received,
+        fix=f"Give the API's URL; from outside the cluster: {_FORWARD}",
+    )
 
 
 @contextmanager
@@ -32,7 +62,7 @@ def explained(host: str, namespace: str, what: str) -> Iterator[None]:
         what: subject of the request, for messages.
 
     Raises:
-        NotThere: passed on, as its meaning depends on the caller.
+        NotThere: its meaning depends on the caller.
         UsageError: a rejection; the message has the command that fixes it.
         Transient: a retry may succeed.
     """
@@ -40,7 +70,7 @@ def explained(host: str, namespace: str, what: str) -> Iterator[None]:
         yield
     except ApiException as error:
         if error.status == 404:
-            raise NotThere(message_of(error)) from error
+            raise NotThere("Kubeflow Pipelines does not have it", where=what, received=message_of(error)) from error
         raise _meaning(error, host, namespace, what) from error
     except (urllib3.exceptions.HTTPError, TimeoutError, OSError) as error:
         refused = "Connection refused" in str(error) or "NameResolutionError" in str(error)

@@ -144,6 +144,24 @@ def test_trials_that_fail_or_are_stopped_leave_the_choice_to_the_others(search: 
     assert told["trials"] == {"complete": 1, "pruned": 1, "failed": 2, "unfinished": 0}
 
 
+def test_a_trial_that_could_not_report_is_chosen_by_its_record(search: Search) -> None:
+    # By the learning rates that the server chooses, trial 4 is the best.
+    search.ended = {4: "unheard"}
+    assert search.run().state == "succeeded"
+    assert {int(one.id): one.state.name for one in search.job.trials}[4] == "INFEASIBLE"
+    told = search.record()["result"]
+    assert (told["trial"], told["trials"]["complete"]) == (4, 4)
+
+
+def test_a_search_of_which_no_trial_could_report_is_not_the_platforms_fault(search: Search) -> None:
+    search.ended = dict.fromkeys(range(1, 5), "unheard")
+    assert search.run().state == "failed"
+    error = search.record()["error"]
+    assert (error["exit_status"], error["received"]) == (2, "4 complete")
+    assert error["what"] == "trials were complete, but Vertex AI received no metric and ended the search"
+    assert "USER 0:0" in error["fix"]
+
+
 def test_a_search_of_which_every_trial_fails_says_what_the_trials_said(search: Search) -> None:
     search.ended = dict.fromkeys(range(1, 5), "failed")
     engine = search.run()

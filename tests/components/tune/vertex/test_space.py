@@ -190,6 +190,24 @@ def test_the_file_of_metrics_is_that_of_cloudml_hypertune(tmp_path: Path) -> Non
     assert [int(one["global_step"]) for one in told] == list(range(20, 120)), "the service is told of the last 100"
 
 
+def test_a_metric_that_cannot_be_written_is_in_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "hypertune"
+    # No user can make a file below a file, as 65532 cannot in a folder of root's.
+    blocked.write_text("")
+    file = MetricFile(
+        {"CLOUD_ML_HP_METRIC_FILE": str(blocked / "output.metrics"), "CLOUD_ML_TRIAL_ID": "7"}, lambda: 0.5
+    )
+    file.report("eval_loss", 0.25, 1)
+    (event,) = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line]
+    assert event["severity"] == "WARNING"
+    assert event["message"].startswith("eval_loss 0.25 at step 1, which Vertex AI cannot be told: ")
+    assert str(blocked) in event["message"]
+    blocked.unlink()
+    file.report("eval_loss", 0.125, 2)
+    told = [json.loads(line) for line in (blocked / "output.metrics").read_text().splitlines()]
+    assert [one["eval_loss"] for one in told] == ["0.25", "0.125"], "nothing is lost where it can be written later"
+
+
 @pytest.mark.parametrize(
     "environment",
     [

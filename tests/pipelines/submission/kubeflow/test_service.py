@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from peers.kubeflow_pipelines import KubeflowPipelines
 from peers.pipeline_platforms import NATALITY, Platform, headrace
+from peers.rest import RestServer, answering
 
 CRON = ["--cron", "0 3 * * *"]
 
@@ -43,6 +44,25 @@ def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     done = headrace("status", "--platform", "kubeflow", "--host", f"http://127.0.0.1:{port}")
     assert done.status == 75
     assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in done.error
+
+
+@pytest.mark.parametrize("namespace", [[], ["--namespace", "ann"]])
+@pytest.mark.parametrize(("status", "body"), [(404, b""), (405, b"no"), (200, b"<html>welcome</html>")])
+def test_another_web_server(status: int, body: bytes, namespace: list[str], clock: list[float]) -> None:
+    server = RestServer()
+    with answering(server, lambda *_: (status, body), lambda *_: b""):
+        for command in (["status"], ["status", "6f1c0e1e-2222-3333-4444-555555555555"], ["schedule", "list"]):
+            done = headrace(*command, "--platform", "kubeflow", "--host", server.url, *namespace)
+            assert (done.status, "there is no Kubeflow Pipelines API at --host" in done.error) == (2, True), done.error
+    # Each command asks once: the answer will be the same.
+    assert (len(server.requests), clock) == (3, [])
+
+
+def test_a_server_without_recurring_runs(kubeflow: Platform, clock: list[float]) -> None:
+    assert kubeflow.submit().status == 0
+    kubeflow.server.fail(r"GET .*/recurringruns$", 404, times=100, message="Not Found")
+    done = headrace("schedule", "list", *kubeflow.options)
+    assert (done.status, "schedules: Kubeflow Pipelines does not have it" in done.error, clock) == (2, True, [])
 
 
 def test_of_two_runs_that_are_made_at_once_the_first_is_kept(kubeflow: Platform) -> None:

@@ -49,8 +49,8 @@ def main() -> int:
     wrk = serve.load_generator()
     servers = [
         server("dynamic", str(serve.MODEL)),
-        server("static", "--mode", "static", "--table", str(tables["static"])),
-        server("hybrid", str(serve.MODEL), "--mode", "hybrid", "--table", str(tables["hybrid"])),
+        server("static", "--mode", "static", "--prediction-table", str(tables["static"])),
+        server("hybrid", str(serve.MODEL), "--mode", "hybrid", "--prediction-table", str(tables["hybrid"])),
     ]
     measured: dict[str, dict[int, list[serve.Load]]] = {one.name: {serve.CONNECTIONS: [], 1: []} for one in servers}
     expected: list[float] = []

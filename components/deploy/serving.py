@@ -37,7 +37,9 @@ class Serving:
         check_mode(self.rules)
         check_fraction(self.log_share, "the logged fraction", where="--request-log-share")
         if self.cache_rows and not self.table:
-            raise UsageError("a cache belongs to a table", where="--cache", expected="--table TABLE", received="none")
+            raise UsageError(
+                "a cache belongs to a table", where="--cache", expected="--prediction-table TABLE", received="none"
+            )
 
     def check_table(self) -> None:
         """Checks that there is a table, before a server is started.
@@ -56,7 +58,7 @@ class Serving:
             return ("--rules", self.rules)
         cache = ("--cache", str(self.cache_rows)) if self.cache_rows else ()
         # A new version is served before its table is there, which follows.
-        hybrid = ("--mode", "hybrid", "--table", self.table, "--follow", str(FOLLOW_S))
+        hybrid = ("--mode", "hybrid", "--prediction-table", self.table, "--follow", str(FOLLOW_S))
         return ("--rules", self.rules, *hybrid, *cache)
 
     def log_arguments(self, folder: str) -> Sequence[str]:

@@ -89,10 +89,10 @@ class ServeConfig:
         if (self.mode == "dynamic") != (not self.table):
             raise UsageError(
                 "static and hybrid serving need a table, and dynamic serving has none",
-                where="--table",
+                where="--prediction-table",
                 expected="no table" if self.mode == "dynamic" else "a folder of published tables",
                 received=self.table or "none",
-                fix="Give --mode static or --mode hybrid" if self.table else "Give --table TABLE",
+                fix="Give --mode static or --mode hybrid" if self.table else "Give --prediction-table TABLE",
             )
         if self.cache_rows < 0 or (self.cache_rows and self.mode != "hybrid"):
             raise UsageError(
@@ -110,7 +110,10 @@ class ServeConfig:
         """
         if self.mode == "static" and self.source:
             raise UsageError(
-                "static serving uses no model", expected="--table alone", received=self.source, fix="Use --mode hybrid"
+                "static serving uses no model",
+                expected="--prediction-table alone",
+                received=self.source,
+                fix="Use --mode hybrid",
             )
         if self.mode != "static" and not self.source:
             raise UsageError("the model to serve is missing", expected="a path, or AIP_STORAGE_URI")

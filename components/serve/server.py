@@ -209,7 +209,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="Answer with the model, from a table of predictions by key, or from the table first and else with the "
         "model (default: HEADRACE_MODE, or dynamic).",
     )
-    parser.add_argument("--table", help="Folder of published tables, for static and hybrid (default: HEADRACE_TABLE).")
+    parser.add_argument(
+        "--prediction-table",
+        dest="table",
+        help="Folder of published tables, for static and hybrid (default: HEADRACE_TABLE).",
+    )
     parser.add_argument(
         "--cache",
         dest="cache_rows",

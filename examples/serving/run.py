@@ -189,7 +189,7 @@ def tables(root: Path, model: Path, trained: Sequence[Row], sent: Sequence[Row])
     rows = [row for pair in zip(trained, sent, strict=False) for row in pair][:600]
     modes = []
     for name, source in (("dynamic", [model]), ("static", []), ("hybrid", [model])):
-        table = [] if name == "dynamic" else ["--table", root / "tables"]
+        table = [] if name == "dynamic" else ["--prediction-table", root / "tables"]
         with server(root, *source, "--mode", name, *table) as url:
             statuses: Counter[int] = Counter()
             answered: Counter[str] = Counter()

@@ -44,7 +44,8 @@ class _Duration(click.ParamType[float]):
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @options.rules
 @click.option(
-    "--table",
+    "--prediction-table",
+    "table",
     metavar="TABLE",
     help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does; none for none "
     "(default: what the endpoint has).",
@@ -57,7 +58,7 @@ class _Duration(click.ParamType[float]):
     type=click.IntRange(0),
     metavar="ROWS",
     rare=True,
-    help="Maximum number of fresh answers that a server with --table caches.",
+    help="Maximum number of fresh answers that a server with --prediction-table caches.",
 )
 @click.option(
     "--port",

@@ -51,16 +51,16 @@ def rollback(folder: str, identity: str | None) -> None:
 @click.option(
     "--output",
     required=True,
-    metavar="TABLE",
+    metavar="DIR",
     help="Folder of published tables: a new one, or one with earlier tables, which stay for `headrace predictions "
-    "rollback TABLE`.",
+    "rollback DIR`.",
 )
 @click.option(
     "--key", metavar="COLUMN", help="Column that identifies a row (default: the one that the predictions state)."
 )
 @json_option
 def table(folder: str, output: str, key: str | None, as_json: bool) -> None:
-    """Build a table by key, for `headrace serve --table TABLE`, and make it the current one.
+    """Build a table by key, for `headrace serve --prediction-table TABLE`, and make it the current one.
 
     PREDICTIONS are a folder that `headrace score` wrote, to Parquet, BigQuery or a table, or published ones.
     """

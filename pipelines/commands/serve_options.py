@@ -13,7 +13,8 @@ mode = click.option(
     "else with the model.",
 )
 table = click.option(
-    "--table",
+    "--prediction-table",
+    "table",
     metavar="TABLE",
     help="Folder of published tables, for static and hybrid; `headrace predictions table` builds one.",
 )

@@ -172,7 +172,7 @@ class Hybrid:
                 return
             raise UsageError(
                 "the table holds predictions of another version of the model",
-                where="--table",
+                where="--prediction-table",
                 expected=f"version {found.version}, which is served",
                 received=f"version {table.model_version}",
                 fix="Score with the served version, give --follow to await such a table, or use --mode static",
@@ -180,7 +180,7 @@ class Hybrid:
         if not self._fits(table, found):
             raise UsageError(
                 "the table holds other outputs than the model returns",
-                where="--table",
+                where="--prediction-table",
                 expected=", ".join(sorted(found.signature_def["outputs"])),
                 received=", ".join(sorted(table.signature_def["outputs"])),
                 fix="Score with the served signature",

@@ -131,7 +131,7 @@ def _manifest(uri: str, version: str | None) -> tuple[str, PredictionsManifest]:
     if not published.is_published(uri):
         raise UsageError(
             "there is no table to serve",
-            where=f"--table {uri}",
+            where=f"--prediction-table {uri}",
             expected="a folder of published predictions, with current.json",
             received="other files" if storage.exists(uri) else "nothing",
             fix="Build one: `headrace predictions table PREDICTIONS --output TABLE`",
@@ -142,7 +142,7 @@ def _manifest(uri: str, version: str | None) -> tuple[str, PredictionsManifest]:
     if manifest.sink != "table" or len(manifest.files) != 1:
         raise UsageError(
             "the published predictions are not a table",
-            where=f"--table {uri}",
+            where=f"--prediction-table {uri}",
             expected="predictions of `headrace predictions table`, or of the sink table",
             received=f"predictions of the sink {manifest.sink}",
             fix=f"Build a table: `headrace predictions table {uri} --output TABLE`",

@@ -350,7 +350,18 @@ def test_a_table_in_a_bucket_is_served_without_a_model(tmp_path: Path, bucket: s
     place = f"gs://{bucket}/table"
     publish(f"{local}/versions/{'a' * 16}", place)
     ready = tmp_path / "ready.json"
-    command = ["--mode", "static", "--table", place, "--follow", "0.2", "--port", "0", "--ready-file", str(ready)]
+    command = [
+        "--mode",
+        "static",
+        "--prediction-table",
+        place,
+        "--follow",
+        "0.2",
+        "--port",
+        "0",
+        "--ready-file",
+        str(ready),
+    ]
     with subprocess.Popen([sys.executable, "-m", processes.MODULE, *command], stderr=subprocess.PIPE) as process:
         try:
             until(lambda: ready.exists() or process.poll() is not None)
@@ -372,7 +383,7 @@ def test_a_damaged_table_ends_it_with_one_paragraph(tmp_path: Path) -> None:
     place = table_by_hand(tmp_path, ["a", "b"], "a" * 16)
     (file,) = Path(f"{place}/versions/{'a' * 16}/table").iterdir()
     file.write_bytes(file.read_bytes()[:-1])
-    command = [sys.executable, "-m", processes.MODULE, "--mode", "static", "--table", place, "--port", "0"]
+    command = [sys.executable, "-m", processes.MODULE, "--mode", "static", "--prediction-table", place, "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "the file is not a whole table of predictions" in done.stderr

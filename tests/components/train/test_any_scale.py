@@ -11,16 +11,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from support.serving import load
 
 from headrace.components.evaluate.evaluator import EvaluateConfig, evaluate
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.score import score
-from headrace.components.serve.model import Model as Served
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
 from headrace.core.problem.file import load_problem
-from headrace.core.saved_model.find import find_source
 from headrace.core.saved_model.json.columns import columns_from_inputs, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 
@@ -122,16 +121,16 @@ def test_batches_and_requests_agree_bit_by_bit(made: Made, tmp_path: Path) -> No
     found = predicted(made, made.folder / "rows.parquet", tmp_path / "parquet")
     # Arrow writes 17 digits, from which each number is read again.
     assert found == predicted(made, tmp_path / "rows.csv", tmp_path / "csv")
-    served = Served(find_source(str(made.model)))
-    answers = served.predict(columns_from_instances(rows.to_pylist(), served.interface))
+    served = load(made.model)
+    answers = served.predict(columns_from_instances(rows.to_pylist(), served.interface)).outputs
     assert answers["prediction"].dtype == np.float64
     assert answers["prediction"].tolist() == [found[key] for key in rows["k"].to_pylist()]
     inputs = {name: rows[name].to_pylist() for name in rows.schema.names}
-    assert served.predict(columns_from_inputs(inputs, served.interface))["prediction"].tolist() == list(
+    assert served.predict(columns_from_inputs(inputs, served.interface)).outputs["prediction"].tolist() == list(
         answers["prediction"]
     )
     text = json.loads(json.dumps(rows.to_pylist()[:3]))
-    few = served.predict(columns_from_instances(text, served.interface))["prediction"]
+    few = served.predict(columns_from_instances(text, served.interface)).outputs["prediction"]
     np.testing.assert_allclose(few, answers["prediction"][:3], rtol=1e-5)
     # Shards of Examples are rows too: in the columns' own units.
     shards = predicted(made, made.folder / "examples" / "test", tmp_path / "shards")
@@ -144,13 +143,13 @@ def test_batches_and_requests_agree_bit_by_bit(made: Made, tmp_path: Path) -> No
 
 
 def test_rules_hold_beyond_float32(made: Made) -> None:
-    served = Served(find_source(str(made.model)))
+    served = load(made.model)
     row = table().drop_columns(["y"]).to_pylist()[0]
     with pytest.raises(RowsRefused, match="mass is 2e\\+251, which is not between"):
         served.predict(columns_from_instances([{**row, "mass": 2e251}], served.interface))
     with pytest.raises(RowsRefused, match="plain is 1e\\+39"):
         served.predict(columns_from_instances([{**row, "plain": 1e39}], served.interface))
-    optional = served.predict(columns_from_instances([{**row, "width": None}], served.interface))
+    optional = served.predict(columns_from_instances([{**row, "width": None}], served.interface)).outputs
     assert np.isfinite(optional["prediction"]).all()
 
 
@@ -162,7 +161,7 @@ def test_derived_features_and_models_of_users_get_numbers_that_fit(tmp_path: Pat
     assert (made.measured["r_squared"] or 0) > (0.6 if build else 0.95)
     assert json.loads((made.model / "problem.json").read_text())["features"][5]["exponent"] > 800
     found = predicted(made, made.folder / "rows.parquet", tmp_path / "scored")
-    served = Served(find_source(str(made.model)))
+    served = load(made.model)
     rows = table().drop_columns(["y"]).to_pylist()
-    answers = served.predict(columns_from_instances(rows, served.interface))["prediction"].tolist()
+    answers = served.predict(columns_from_instances(rows, served.interface)).outputs["prediction"].tolist()
     assert answers == [found[row["k"]] for row in rows]

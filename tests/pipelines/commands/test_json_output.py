@@ -189,6 +189,10 @@ ELSEWHERE = {
     "schedule list",
     "requests show",
     "requests convert",
+    "monitor",
+    "rollback",
+    "predictions table",
+    *(f"endpoint {verb}" for verb in ("history", "list", "promote", "rollback")),
     *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show")),
 }
 

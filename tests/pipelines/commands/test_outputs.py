@@ -32,6 +32,10 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "preprocess append": (("preprocess", *PROBLEM, "--data", "data", "--append", "--output"), ("data",)),
     "preprocess span": (("preprocess", *PROBLEM, "--data", "data", "--span", "1", "--output"), ("data",)),
     "preprocess replace": (("preprocess", *PROBLEM, "--data", "data/*.csv", "--replace", "--output"), ("data",)),
+    "monitor": (
+        ("monitor", *PROBLEM, "--reference", "examples", "--data", "data", "--output"),
+        ("data", "examples", "problem.py"),
+    ),
     "ingest": ((*INGEST, "--root", "root", "--output"), ("data", "problem.py")),
     "train": (TRAIN, ("examples", "problem.py")),
     "train warm": ((*TRAIN[:-1], "--warm-start", "model", "--output"), ("examples", "model")),

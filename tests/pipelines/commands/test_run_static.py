@@ -288,13 +288,13 @@ def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subproce
     again = run(folder / "natality.py", folder / "two")
     assert again.returncode == 0, again.stdout + again.stderr
     assert summary(folder / "two")["steps"][0]["status"] == "cached"
-    for artifact, name in (
-        ("registry/natality/versions", "golden.json"),
-        ("pipeline/static-training*/preprocess", "manifest.json"),
-    ):
-        one, two = (sorted((folder / root).glob(f"{artifact}/*/{name}")) for root in ("one", "two"))
-        assert one
-        assert [path.read_bytes() for path in one[:1]] == [path.read_bytes() for path in two[:1]]
+    (manifest,) = (folder / "two").glob("pipeline/static-training*/preprocess/*/manifest.json")
+    others = (folder / "one").glob("pipeline/static-training*/preprocess/*/manifest.json")
+    assert manifest.read_bytes() in [path.read_bytes() for path in others]
+    # Other tests have registered more versions in the first root.
+    (golden,) = (folder / "two").glob("registry/natality/versions/*/golden.json")
+    others = (folder / "one").glob("registry/natality/versions/*/golden.json")
+    assert golden.read_bytes() in [path.read_bytes() for path in others]
 
 
 def test_data_that_breaks_the_rules_too_often_is_refused(folder: Path) -> None:

@@ -30,8 +30,8 @@ def test_modes_are_options(served: list[ServeConfig], tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     model = str(tmp_path / "model")
     assert invoke(model).exit_code == 0
-    assert invoke("--mode", "static", "--table", "table", "--follow", "30").exit_code == 0
-    assert invoke(model, "--mode", "hybrid", "--table", "gs://b/table", "--cache", "100").exit_code == 0
+    assert invoke("--mode", "static", "--prediction-table", "table", "--follow", "30").exit_code == 0
+    assert invoke(model, "--mode", "hybrid", "--prediction-table", "gs://b/table", "--cache", "100").exit_code == 0
     assert served == [
         ServeConfig(model),
         ServeConfig("", mode="static", table="table", follow_s=30.0),
@@ -43,8 +43,8 @@ def test_modes_are_options(served: list[ServeConfig], tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--mode", "static"), "static and hybrid serving need a table"),
-        (("--table", "table"), "static and hybrid serving need a table"),
-        (("--mode", "static", "--table", "table", "--cache", "5"), "a cache belongs to hybrid serving"),
+        (("--prediction-table", "table"), "static and hybrid serving need a table"),
+        (("--mode", "static", "--prediction-table", "table", "--cache", "5"), "a cache belongs to hybrid serving"),
     ],
 )
 def test_options_that_do_not_go_together(served: list[ServeConfig], arguments: tuple[str, ...], message: str) -> None:
@@ -58,6 +58,6 @@ def test_a_model_is_needed_but_in_static_mode() -> None:
     done = invoke("--port", "0")
     assert isinstance(done.exception, UsageError)
     assert "the model to serve is missing" in str(done.exception)
-    done = invoke(".", "--mode", "static", "--table", "table")
+    done = invoke(".", "--mode", "static", "--prediction-table", "table")
     assert isinstance(done.exception, UsageError)
     assert "static serving uses no model" in str(done.exception)

@@ -79,7 +79,7 @@ def test_options_are_checked_before_a_server_is_started(
 def test_the_server_gets_them_as_options() -> None:
     assert Serving("warn").arguments == ("--rules", "warn")
     assert Serving("enforce", "t").arguments == (
-        *("--rules", "enforce", "--mode", "hybrid", "--table", "t", "--follow", "30"),
+        *("--rules", "enforce", "--mode", "hybrid", "--prediction-table", "t", "--follow", "30"),
     )
     assert Serving("enforce", "t", 9).arguments[-2:] == ("--cache", "9")
 

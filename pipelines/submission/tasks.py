@@ -12,6 +12,13 @@ def leaves(pipeline: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(_below(pipeline, pipeline.get("root", {}), frozenset())))
 
 
+def names(pipeline: Mapping[str, Any]) -> set[str]:
+    """The names of all tasks of a pipeline, graphs included."""
+    return {
+        name for one in (pipeline.get("root", {}), *pipeline.get("components", {}).values()) for name in _tasks(one)
+    }
+
+
 def gated(pipeline: Mapping[str, Any], channel: str) -> list[str]:
     """The names of the tasks within the conditions that read a channel, such as pipelinechannel--evaluate-Output."""
     components = pipeline.get("components", {})

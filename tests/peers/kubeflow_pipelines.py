@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import kfp_server_api as api
@@ -51,7 +51,8 @@ class KubeflowPipelines(RestServer):
         do: what tasks do.
         at_end: called with each run that has ended.
         runs, recurring_runs, experiments: what it keeps, by id, in the order in which they were made.
-        pod_logs: by the pod's name.
+        pod_logs: by the pod's name, as `pod_name` has it.
+        missing_log: the HTTP status of a pod's log that is not there: 200 in older versions, 500 in newer ones.
     """
 
     do: Answers = field(default_factory=Answers)
@@ -60,6 +61,7 @@ class KubeflowPipelines(RestServer):
     recurring_runs: dict[str, Any] = field(default_factory=dict)
     experiments: dict[str, Any] = field(default_factory=dict)
     pod_logs: dict[str, str] = field(default_factory=dict)
+    missing_log: int = 200
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _ticks: Any = field(default_factory=itertools.count)
@@ -70,9 +72,12 @@ class KubeflowPipelines(RestServer):
             found = re.match(r"apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log\Z", path)
             if found:
                 self._held(self.runs, found[1])
-                if found[2] not in self.pod_logs:
-                    raise Refused(404, 5, f"pods {found[2]!r} not found")
-                return self.pod_logs[found[2]]
+                if found[2] in self.pod_logs:
+                    return self.pod_logs[found[2]]
+                reason = f"BadRequestError: Failed to read logs for run {found[1]}: pods {found[2]!r} not found"
+                if self.missing_log != 200:
+                    raise Refused(self.missing_log, 13, reason)
+                return {"error_message": reason, "error_details": reason}
             if not path.startswith(_BASE):
                 raise Refused(404, 5, "Not Found")
             collection, _, rest = path.removeprefix(_BASE).partition("/")
@@ -83,6 +88,10 @@ class KubeflowPipelines(RestServer):
             if collection not in handlers:
                 raise Refused(404, 5, "Not Found")
             return handlers[collection](method, identifier, verb, query, body)
+
+    def pod_name(self, run_id: str, task: str) -> str:
+        """The pod of a task, as Argo names it."""
+        return _Nodes(self._engines[run_id], run_id).pod(task)
 
     def _experiments(self, method: str, identifier: str, _: str, query: dict[str, str], body: bytes) -> Any:
         if method == "POST":
@@ -142,8 +151,10 @@ class KubeflowPipelines(RestServer):
             engine.cancel()
         else:
             engine.step()
-        details = [_detail(run.run_id, task) for task in engine.tasks.values()]
-        run.run_details = api.V2beta1RunDetails(task_details=details)
+        for task in engine.tasks.values():
+            if task.message:
+                self.pod_logs.setdefault(self.pod_name(run.run_id, task.name), task.message)
+        run.run_details = api.V2beta1RunDetails(task_details=_Nodes(engine, run.run_id).details())
         if engine.state != "running":
             run.state, run.finished_at = _STATES[engine.state], self._now()
             self.at_end(run)
@@ -217,19 +228,78 @@ def _page(held: list[Any], query: dict[str, str]) -> tuple[list[Any], str]:
     return held[start : start + size], str(start + size) if start + size < len(held) else ""
 
 
-def _detail(run_id: str, task: TaskState) -> Any:
-    failed = api.GoogleRpcStatus(code=2, message=task.message) if task.message else None
-    return api.V2beta1PipelineTaskDetail(
-        run_id=run_id,
-        task_id=f"{run_id}-{task.name}",
-        display_name=task.name,
-        create_time=_moment(task.started),
-        start_time=_moment(task.started),
-        end_time=_moment(task.finished) if task.finished else None,
-        state=_STATES[task.state],
-        error=failed,
-        child_tasks=[api.PipelineTaskDetailChildTask(pod_name=f"{run_id}-{task.name}-pod")],
-    )
+class _Nodes:
+    """Argo's nodes of a run, as api_converter.go tells of them.
+
+    A detail has neither `error` nor `pod_name`, its `child_tasks` are ids of nodes; a task with retries has its pod two
+    levels below.
+    """
+
+    def __init__(self, engine: Engine, run_id: str) -> None:
+        self._engine, self._run_id = engine, run_id
+        self._workflow = f"static-training-{run_id[:5]}"
+
+    def details(self) -> list[Any]:
+        tasks = self._engine.tasks
+        begun = min((task.started for task in tasks.values()), default=0.0)
+        whole = TaskState("root", "", self._engine.state, begun)
+        below = {name: [one.name for one in tasks.values() if one.parent == name] for name in ("", *tasks)}
+        found = [
+            self._detail(whole, self._workflow, [f"{self._workflow}.root"]),
+            self._detail(whole, "root", [self._path(name) for name in below[""]]),
+        ]
+        for task in tasks.values():
+            inner = [self._path(name) for name in below[task.name]]
+            if inner or task.state in ("skipped", "cached"):
+                found.append(self._detail(task, task.name, inner))
+                continue
+            path = self._path(task.name)
+            executor = f"{path}.executor"
+            attempts = [f"{executor}(0)"] if self._retried(task.name) else []
+            found += [
+                self._detail(replace(task, state="succeeded"), f"{task.name}-driver", [path]),
+                self._detail(task, task.name, [executor]),
+                self._detail(task, "executor", attempts),
+                *(self._detail(task, "executor(0)", []) for _ in attempts),
+            ]
+        return found
+
+    def pod(self, task: str) -> str:
+        retried = self._retried(task)
+        path = f"{self._path(task)}.executor{'(0)' if retried else ''}"
+        template = f"{'retry-' if retried else ''}system-container-impl"
+        return f"{self._workflow}-{template}-{_fnv(path)}"
+
+    def _path(self, name: str) -> str:
+        parent = self._engine.tasks[name].parent
+        return f"{self._path(parent) if parent else f'{self._workflow}.root'}.{name}"
+
+    def _retried(self, name: str) -> bool:
+        spec = self._engine._spec
+        graphs = [one["dag"]["tasks"] for one in (spec["root"], *spec["components"].values()) if "dag" in one]
+        return any("retryPolicy" in tasks.get(name, {}) for tasks in graphs)
+
+    def _detail(self, task: TaskState, shown: str, children: list[str]) -> Any:
+        return api.V2beta1PipelineTaskDetail(
+            run_id=self._run_id,
+            task_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._run_id}{task.name}{shown}")),
+            display_name=shown,
+            create_time=_moment(task.started),
+            start_time=_moment(task.started),
+            end_time=_moment(task.finished) if task.finished else None,
+            state=_STATES[task.state],
+            child_tasks=[
+                api.PipelineTaskDetailChildTask(pod_name=f"{self._workflow}-{_fnv(child)}") for child in children
+            ],
+        )
+
+
+def _fnv(path: str) -> int:
+    """FNV-1a of 32 bits, by which Argo numbers nodes."""
+    number = 2166136261
+    for byte in path.encode():
+        number = (number ^ byte) * 16777619 % 2**32
+    return number
 
 
 def _moment(seconds: float) -> datetime.datetime:

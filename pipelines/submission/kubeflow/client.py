@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -18,14 +19,13 @@ from typing import Any
 import yaml
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.submission.kubeflow import pods
 from headrace.pipelines.submission.kubeflow.errors import NotThere, checked_health, explained
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission, Task
-from headrace.pipelines.submission.tasks import leaves
+from headrace.pipelines.submission.tasks import leaves, names
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
-_EXIT_STATUS = re.compile(r"exit (?:code|status):? (\d+)")
 _PAGE = 100
-_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\S+Z) (.*)\Z")
 
 _RUN_STATES = {
     "PENDING": "waiting",
@@ -79,7 +79,7 @@ class KubeflowService:
                 run_id = named[0].run_id
             try:
                 with self._asking(run_id):
-                    return self._run(self._client.get_run(run_id))
+                    return self._with_reasons(self._run(self._client.get_run(run_id)))
             except NotThere:
                 return None
 
@@ -127,8 +127,9 @@ class KubeflowService:
     def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
         """Reads the logs of the tasks' pods, task by task, from the API server."""
         for name in leaves(run.spec):
-            for pod in run.tasks[name].jobs if name in run.tasks and task in ("", name) else ():
-                yield from (line for line in self._pod_log(run, name, pod) if not after or line.when > after)
+            if name in run.tasks and task in ("", name):
+                lines = pods.log_lines(run.tasks[name], self._texts(run, run.tasks[name]))
+                yield from (line for line in lines if not after or line.when > after)
 
     def schedules(self) -> list[Schedule]:
         """The recurring runs of the experiment that have a cron expression."""
@@ -260,54 +261,50 @@ class KubeflowService:
             message=(response.error.message if response.error else "") or "",
             parameters=(response.runtime_config.parameters if response.runtime_config else None) or {},
             spec=spec,
-            tasks=_tasks(details),
+            tasks=_tasks(details, names(spec)),
         )
 
-    def _pod_log(self, run: Run, task: str, pod: str) -> Iterator[LogLine]:
-        api_client = self._client._run_api.api_client
-        try:
-            with self._asking(f"the log of {task}"):
+    def _with_reasons(self, run: Run) -> Run:
+        """Adds the reasons of failed tasks from their logs: the API gives none."""
+        tasks = {
+            name: pods.with_reason(task, self._texts(run, task)) if task.state == "failed" and run.ended else task
+            for name, task in run.tasks.items()
+        }
+        return dataclasses.replace(run, tasks=tasks)
+
+    def _texts(self, run: Run, task: Task) -> list[str]:
+        return [text for node in task.jobs if (text := self._log_of(run, node)) is not None]
+
+    def _log_of(self, run: Run, node: str) -> str | None:
+        """The log of a node's pod; None if the server has none, or the node no pod."""
+        for pod in pods.pod_names(node):
+            with contextlib.suppress(NotThere), self._asking(f"the log of {pod}"):
                 # kfp.Client has no method for logs; this is the request of the web interface.
-                answer = api_client.call_api(
+                answer = self._client._run_api.api_client.call_api(
                     "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log",
                     "GET",
                     path_params={"run_id": run.reference, "node_id": pod},
                     auth_settings=["Bearer"],
                     _preload_content=False,
                 )
-        except NotThere:
-            # A pod that has not started, or whose log was not archived.
-            return
-        for line in answer.data.decode("utf-8", "replace").splitlines():
-            found = _STAMP.match(line)
-            yield _line(task, *(found.groups() if found else ("", line)))
+                text: str = answer.data.decode("utf-8", "replace")
+                if pods.refusal_of(text) is None:
+                    return text
+        return None
 
 
-def _line(task: str, when: str, text: str) -> LogLine:
-    """Parses a line of a pod's log; headrace's own events are JSON."""
-    if text.startswith('{"severity"'):
-        try:
-            event = json.loads(text)
-            return LogLine(when, task, str(event["severity"]), str(event["message"]))
-        except (ValueError, KeyError):
-            pass
-    return LogLine(when, task, "DEFAULT", text)
-
-
-def _tasks(details: list[Any]) -> dict[str, Task]:
+def _tasks(details: list[Any], known: set[str]) -> dict[str, Task]:
+    """The tasks of these names; other details are of drivers and attempts."""
     found: dict[str, Task] = {}
-    for detail in sorted(details, key=lambda one: _seconds(one.create_time) or 0.0):
-        message = (detail.error.message if detail.error else "") or ""
-        status = _EXIT_STATUS.search(message)
-        pods = [detail.pod_name, *(child.pod_name for child in detail.child_tasks or [])]
+    details = sorted(details, key=lambda one: _seconds(one.create_time) or 0.0)
+    nodes = pods.nodes_by_task(details)
+    for detail in (one for one in details if one.display_name in known):
         found[detail.display_name] = Task(
             name=detail.display_name,
             state=_TASK_STATES.get(detail.state or "PENDING", "waiting"),
             started=_seconds(detail.start_time),
             finished=_seconds(detail.end_time),
-            message=message,
-            exit_status=int(status[1]) if status else None,
-            jobs=tuple(pod for pod in pods if pod),
+            jobs=nodes.get(detail.display_name, ()),
         )
     return found
 

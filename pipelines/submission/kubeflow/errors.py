@@ -69,7 +69,8 @@ def explained(host: str, namespace: str, what: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        if error.status == 404:
+        # Newer servers answer 500 for the log of a pod that does not exist.
+        if error.status == 404 or (error.status == 500 and "ailed to read log" in message_of(error)):
             raise NotThere("Kubeflow Pipelines does not have it", where=what, received=message_of(error)) from error
         raise _meaning(error, host, namespace, what) from error
     except (urllib3.exceptions.HTTPError, TimeoutError, OSError) as error:

@@ -1,10 +1,12 @@
 """What is Kubeflow's own: its refusals, runs of one name, recurring runs, and paths of the cluster."""
 
+import json
 import socket
 from pathlib import Path
 
 import pytest
 from peers.kubeflow_pipelines import KubeflowPipelines
+from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 from peers.rest import RestServer, answering
 
@@ -63,6 +65,28 @@ def test_a_server_without_recurring_runs(kubeflow: Platform, clock: list[float])
     kubeflow.server.fail(r"GET .*/recurringruns$", 404, times=100, message="Not Found")
     done = headrace("schedule", "list", *kubeflow.options)
     assert (done.status, "schedules: Kubeflow Pipelines does not have it" in done.error, clock) == (2, True, [])
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_pod_without_a_log_is_said_at_once(kubeflow: Platform, status: int, clock: list[float]) -> None:
+    kubeflow.server.missing_log = status
+    name = kubeflow.submit("--wait").output.splitlines()[0].split()[0].rstrip(":")
+    (run,) = kubeflow.server.runs
+    kubeflow.server.pod_logs[kubeflow.server.pod_name(run, "train")] = "epoch 1"
+    told = headrace("logs", name, *kubeflow.options)
+    assert (told.status, clock) == (0, [])
+    assert "train: epoch 1" in told.output.splitlines()
+    assert "preprocess: WARNING the API server has no log of this task" in told.output
+    assert "Failed to read logs" not in told.output
+
+
+def test_a_failed_step_tells_its_own_error_by_its_log(kubeflow: Platform) -> None:
+    error = {"kind": "DataError", "what": "there is no column", "where": "births.csv", "received": "mother_age"}
+    event = {"severity": "ERROR", "message": "there is no column", "headrace": {"record": {"error": error}}}
+    kubeflow.do.by_task = {"preprocess": TaskFailed(f"{json.dumps(event)}\nexit status 2")}
+    done = kubeflow.submit("--wait")
+    assert done.status == 2
+    assert "births.csv: there is no column. Received: mother_age." in done.error
 
 
 def test_of_two_runs_that_are_made_at_once_the_first_is_kept(kubeflow: Platform) -> None:

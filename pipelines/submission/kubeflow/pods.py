@@ -121,14 +121,15 @@ def _line(task: str, when: str, text: str) -> LogLine:
 
 
 def with_reason(task: Task, texts: Sequence[str]) -> Task:
-    """A failed task with what its logs say: headrace's own error, the exit status, and a message.
+    """A failed task with what its logs say: headrace's own error, the exit status, and a message or the last line.
 
     Args:
         task: that failed.
         texts: log of each of its pods.
     """
-    refusal, status, message = None, None, ""
-    for line in (line for text in texts for line in text.splitlines()):
+    refusal, status, message, last = None, None, "", ""
+    for line in (line for text in texts for line in text.splitlines() if line.strip()):
+        last = line.strip()
         stamped = _STAMP.match(line)
         event = _event(stamped[2] if stamped else line)
         if event is None:
@@ -139,7 +140,7 @@ def with_reason(task: Task, texts: Sequence[str]) -> Task:
             message = str(event["message"])
             record = (event.get("headrace") or {}).get("record") or {}
             refusal = record.get("error") or refusal
-    return replace(task, refusal=refusal, exit_status=status, message=message)
+    return replace(task, refusal=refusal, exit_status=status, message=message or last)
 
 
 def _event(text: str) -> dict[str, Any] | None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.components.serve.config import ServeConfig
+from headrace.components.serve.follow import Follower
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
-from headrace.core.errors import HeadraceError, PlatformError, UsageError
+from headrace.core.errors import UsageError
 from headrace.core.saved_model.find import Source, find_source, verify_source
 from headrace.core.scoring.online.current import Current
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.model import OnlineModel
 
-_log = logging.getLogger("headrace.serve")
 _VERTEX = "projects/"
 
 
@@ -78,78 +76,36 @@ def load(source: Source, config: ServeConfig) -> OnlineModel:
     return OnlineModel(source, signature=config.signature, constants=config.constants)
 
 
-class Follower:
-    """Looks for a new version every few seconds, and switches to it; a version that fails its checks is refused once.
+class ModelFollower(Follower[Place]):
+    """Follows the model behind the option `source`.
 
     Args:
         config: of the server, with `follow_s`.
         current: holds the model in use.
-        switched: called in the follower's thread after a switch.
-        count: called with "switched", "refused" or "failed" (the platform failed; it is tried again).
+        count: as of `Follower`.
     """
 
     def __init__(
-        self,
-        config: ServeConfig,
-        current: Current[OnlineModel],
-        *,
-        switched: Callable[[OnlineModel], None] = lambda _: None,
-        count: Callable[[str], None] = lambda _: None,
+        self, config: ServeConfig, current: Current[OnlineModel], *, count: Callable[[str], None] = lambda _: None
     ) -> None:
+        super().__init__("version", config.follow_s, count)
         self._config = config
         self._current = current
-        self._switched = switched
-        self._count = count
-        self._refused = ""
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
 
-    def start(self) -> None:
-        """Begins to look."""
-        self._thread.start()
+    @property
+    def present(self) -> str:
+        """The version of the model in use."""
+        return self._current.model.version
 
-    def close(self) -> None:
-        """Looks no more; a model that is being loaded is not waited for."""
-        self._end.set()
+    def newest(self) -> tuple[str, Place]:
+        """The version that the alias or the endpoint names now; errors as of `locate` and `find_source`."""
+        place = locate(self._config)
+        return find_source(place.uri, name=self._current.model.name, rules=self._config.rules).version, place
 
-    def look(self) -> bool:
-        """Looks once.
+    def switch(self, found: Place) -> str:
+        """Loads the model beside the one in use, checks its files and golden rows, and uses it."""
 
-        Returns:
-            Whether the model was switched.
-        """
-        version = ""
-        try:
-            place = locate(self._config)
-            source = find_source(place.uri, name=self._current.model.name, rules=self._config.rules)
-            version = source.version
-            if version in (self._current.model.version, self._refused):
-                return False
-            _log.info("version %s replaces %s: loading and checking it", version, self._current.model.version)
-            new = self._current.switch(lambda: self._load(place), check_golden)
-        except PlatformError as error:
-            self._count("failed")
-            _log.error("version %s stays; it is tried again: %s", self._current.model.version, error.paragraph)
-            return False
-        except HeadraceError as error:
-            if version:
-                self._refused = version
-            self._count("refused")
-            _log.error("version %s is refused, and %s stays: %s", version, self._current.model.version, error.paragraph)
-            return False
-        self._refused = ""
-        self._count("switched")
-        self._switched(new)
-        _log.info("version %s is in use", new.version)
-        return True
+        def load_it() -> OnlineModel:
+            return load(find(found, self._config, self._current.model.name), self._config)
 
-    def _load(self, place: Place) -> OnlineModel:
-        return load(find(place, self._config, self._current.model.name), self._config)
-
-    def _follow(self) -> None:
-        while not self._end.wait(self._config.follow_s):
-            try:
-                self.look()
-            except Exception:
-                self._count("failed")
-                _log.exception("unexpected internal error while looking for a new version")
+        return self._current.switch(load_it, check_golden).version

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
@@ -25,7 +25,8 @@ from headrace.core.rules.mode import MODES
 if TYPE_CHECKING:
     from headrace.components.request_log.writer import RequestLogWriter
     from headrace.components.serve.app import App
-    from headrace.components.serve.start import Follower, Found
+    from headrace.components.serve.follow import Follower
+    from headrace.components.serve.start import Found
 
 _log = logging.getLogger("headrace.serve")
 
@@ -122,12 +123,12 @@ def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
 
 def _load(
     config: ServeConfig, found: Found, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
-) -> asyncio.Future[Sequence[Follower]]:
+) -> asyncio.Future[Sequence[Follower[Any]]]:
     """Loads what is served in a thread, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()
-    loaded: asyncio.Future[Sequence[Follower]] = loop.create_future()
+    loaded: asyncio.Future[Sequence[Follower[Any]]] = loop.create_future()
 
-    def finish(followers: Sequence[Follower], error: Exception | None) -> None:
+    def finish(followers: Sequence[Follower[Any]], error: Exception | None) -> None:
         if error is None:
             loaded.set_result(followers)
         else:
@@ -135,7 +136,7 @@ def _load(
 
     def load() -> None:
         error: Exception | None = None
-        followers: Sequence[Follower] = ()
+        followers: Sequence[Follower[Any]] = ()
         try:
             from headrace.components.serve import start
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headrace.components.serve.config import ServeConfig
+from headrace.components.serve.follow import Follower
 from headrace.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
 
 _SWAPS = "New versions that were switched to, refused by a check, or not read because the platform failed."
 _ROWS = "Rows by where their answer came from; unknown ones had a key that is not in the table."
-
-
-class Follower(Protocol):
-    """Looks for new versions in a thread of its own."""
-
-    def start(self) -> None:
-        """Begins to look."""
-
-    def close(self) -> None:
-        """Looks no more."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ def find(config: ServeConfig) -> Found:
 
 def load(
     found: Found, config: ServeConfig, app: App, report: Progress, request_log: RequestLog | None = None
-) -> Sequence[Follower]:
+) -> Sequence[Follower[Any]]:
     """Loads what was found, and makes the application answer with it.
 
     Args:
@@ -93,14 +84,14 @@ def load(
         DataError: the model or the table is damaged, or in hybrid mode the model's golden rows are answered otherwise.
         PlatformError: the model's first prediction failed, or a file cannot be read.
     """
-    followers: list[Follower] = []
+    followers: list[Follower[Any]] = []
     table = _open_table(config, report) if config.mode != "dynamic" else None
     if found.source is not None:
         dynamic, current = _load_model(found.source, config, app, report, request_log)
         if config.follow_s is not None:
             from headrace.components.serve import models
 
-            followers.append(models.Follower(config, current, count=_counting(app, "swaps", _SWAPS)))
+            followers.append(models.ModelFollower(config, current, count=_counting(app, "swaps", _SWAPS)))
         if table is None:
             app.use(dynamic)
         else:
@@ -145,7 +136,7 @@ def _open_table(config: ServeConfig, report: Progress) -> ServedTable:
     return table
 
 
-def _answer_by(answerer: Static | Hybrid, config: ServeConfig, app: App, followers: list[Follower]) -> None:
+def _answer_by(answerer: Static | Hybrid, config: ServeConfig, app: App, followers: list[Follower[Any]]) -> None:
     """Makes the application answer by a table, follow it, and show it in metrics."""
     app.use(answerer)
     app.metrics.gauges |= {

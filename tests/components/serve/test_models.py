@@ -43,11 +43,11 @@ def config(tmp_path: Path, **options: Any) -> ServeConfig:
     return ServeConfig(str(tmp_path / "registry"), **options)
 
 
-def follower(tmp_path: Path) -> tuple[models.Follower, Current[Any], Counter[str]]:
+def follower(tmp_path: Path) -> tuple[models.ModelFollower, Current[Any], Counter[str]]:
     options = config(tmp_path, follow_s=1.0)
     counts: Counter[str] = Counter()
     current = Current(models.load(models.find(models.locate(options), options), options))
-    return models.Follower(options, current, count=lambda result: counts.update([result])), current, counts
+    return models.ModelFollower(options, current, count=lambda result: counts.update([result])), current, counts
 
 
 def version_of_an_answer(answerer: Any) -> str:

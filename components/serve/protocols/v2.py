@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -77,7 +78,7 @@ def decode(body: bytes, headers: Headers, description: Description, *, max_insta
         else:
             values = v2_binary.values(binary[at : at + size], datatype, shape, where)
             at += size
-        columns[name] = _nested(values, shape, _width(description, name))
+        columns[name] = _nested(values, shape, _tensor_input(description, name))
     if at != len(binary):
         raise DataError("binary data is left over", expected=f"{at} bytes", received=f"{len(binary)} bytes")
     outputs = _requested(content, description)
@@ -98,10 +99,12 @@ def _head(tensor: Any, where: str, description: Description) -> tuple[str, list[
             "the model has no such input", where=f"{where}.name", expected=", ".join(known), received=shown(name)
         )
     sizes = shape if isinstance(shape, list) else []
-    if not 1 <= len(sizes) <= 2 or not all(type(size) is int and 0 <= size <= 1 << 31 for size in sizes):
-        raise DataError(
-            "the shape is not valid", where=f"{where}.shape", expected="[rows] or [rows, n]", received=shown(shape)
-        )
+    given = _tensor_input(description, name)
+    dims = () if given is None else given.dims
+    fits = sizes[1:] == list(dims) if dims else len(sizes) <= 2
+    if not sizes or not fits or not all(type(size) is int and 0 <= size <= 1 << 31 for size in sizes):
+        expected = f"[rows, {', '.join(map(str, dims))}]" if dims else "[rows] or [rows, n]"
+        raise DataError("the shape is not valid", where=f"{where}.shape", expected=expected, received=shown(shape))
     if not isinstance(datatype, str) or datatype not in _KNOWN:
         raise DataError(
             "the datatype is not supported",
@@ -131,39 +134,45 @@ def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
     place = f"{where}.data"
     if not isinstance(data, list):
         raise DataError(f"it is {kind_of(data)}", where=place, expected="an array", received=shown(data))
-    if len(shape) == 2 and data and isinstance(data[0], list):
-        for row, inner in enumerate(data):
-            if not isinstance(inner, list) or len(inner) != shape[1]:
+    level, count = data, shape[0]
+    for size in shape[1:]:
+        if not level or not isinstance(level[0], list):
+            break
+        for row, inner in enumerate(level):
+            if not isinstance(inner, list) or len(inner) != size:
                 raise DataError(
                     "the row does not have the length of the shape",
                     where=f"{place}[{row}]",
-                    expected=f"{shape[1]} values",
+                    expected=f"{size} values",
                     received=shown(inner),
                 )
-        if len(data) == shape[0]:
-            return list(chain.from_iterable(data))
-    expected = shape[0] * shape[1] if len(shape) == 2 else shape[0]
-    if len(data) != expected:
+        if len(level) != count:
+            break
+        level, count = list(chain.from_iterable(level)), count * size
+    expected = math.prod(shape)
+    if len(level) != expected:
         raise DataError(
             "the data does not have the size of the shape",
             where=place,
             expected=f"{expected} values",
-            received=f"{len(data)}",
+            received=f"{len(level)}",
         )
-    return data
+    return level
 
 
-def _nested(values: list[Any], shape: Sequence[int], width: int | None) -> list[Any]:
-    """One value or one list per row, as the model's input has them."""
-    if len(shape) == 1 or (shape[1] == 1 and width is None):
+def _nested(values: list[Any], shape: Sequence[int], given: TensorInput | None) -> list[Any]:
+    """One value or one list per row, nested as the model's input has them."""
+    if len(shape) == 1 or (shape[1] == 1 and (given is None or given.width is None)):
         return values
+    for size in reversed(shape[2:]):
+        values = [values[at : at + size] for at in range(0, len(values), max(size, 1))]
     return [values[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
 
 
-def _width(description: Description, name: str) -> int | None:
-    """The length of the lists of an input, 0 for any, or None for one value per row."""
+def _tensor_input(description: Description, name: str) -> TensorInput | None:
+    """The input of a SavedModel that is not a Model artifact; None for a Model's, which has one value per row."""
     inputs = (given for given in description.interface.inputs if given.name == name)
-    return next((given.width for given in inputs if isinstance(given, TensorInput)), None)
+    return next((given for given in inputs if isinstance(given, TensorInput)), None)
 
 
 def _requested(content: Mapping[str, Any], description: Description) -> dict[str, bool]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -87,6 +88,36 @@ def test_json_tensors(model: Any) -> None:
     }
     nested, _ = ask(model, {"inputs": tensors(l={"data": [[0.1, 2], [3, 4]]}), "outputs": [{"name": "l"}]})
     assert nested["outputs"] == [{"name": "l", "datatype": "FP64", "shape": [2, 2], "data": [0.1, 2.0, 3.0, 4.0]}]
+
+
+def test_tensors_of_rank_3_and_more(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.predict = tf.function(
+        lambda image: {"sum": tf.reduce_sum(image, [1, 2]), "image": image},
+        input_signature=[tf.TensorSpec([None, 2, 3], tf.float32, "image")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.predict})
+    model = load(tmp_path / "m")
+    image = np.arange(12, dtype=np.float32).reshape(2, 2, 3) / 4
+    tensor = {"name": "image", "datatype": "FP32", "shape": [2, 2, 3]}
+    flat, _ = ask(model, {"inputs": [{**tensor, "data": image.ravel().tolist()}]})
+    outputs = {each["name"]: each for each in flat["outputs"]}
+    assert outputs["sum"]["data"] == image.sum((1, 2)).tolist()
+    assert (outputs["image"]["shape"], outputs["image"]["data"]) == ([2, 2, 3], image.ravel().tolist())
+    nested, _ = ask(model, {"inputs": [{**tensor, "data": image.tolist()}]})
+    binary, _ = ask(model, {"inputs": [{**tensor, "parameters": {"binary_data_size": 48}}]}, image.tobytes())
+    assert flat == nested == binary
+    for change, message in (
+        ({"shape": [2, 3, 2]}, r"shape: the shape is not valid. Expected \[rows, 2, 3\]"),
+        ({"shape": [2, 6]}, r"shape: the shape is not valid. Expected \[rows, 2, 3\]"),
+        ({"data": image.tolist()[:1]}, "the data does not have the size of the shape. Expected 12 values"),
+        ({"data": [[[1, 2, 3]], [[1, 2, 3]]]}, r"data\[0\]: the row does not have the length of the shape"),
+        ({"data": [[[1, 2], [3, 4]]] * 2}, r"data\[0\]: the row does not have the length of the shape"),
+    ):
+        with pytest.raises(DataError, match=message):
+            ask(model, {"inputs": [{**tensor, "data": [0.0] * 12, **change}]})
 
 
 def test_binary_tensors(model: Any) -> None:

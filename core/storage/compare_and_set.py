@@ -127,7 +127,7 @@ def json_of(content: bytes, uri: str) -> Any:
     """
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError("the file is not valid JSON", where=uri, received=str(error)) from error
     if value is None:
         raise DataError("the file is damaged", where=uri, expected="a JSON object", received="null")

@@ -1,0 +1,133 @@
+"""Model event: an application uses a version of a Model from now on.
+
+Events are ordered by their epoch, not by their arrival: an older or a repeated one changes nothing. A rollback is a
+newer event that names an older version. The epoch is the registry's, which counts all changes of the champion, by
+whichever command, schedule or pipeline they were made.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from headrace.core.checks import check_count
+from headrace.core.errors import DataError, UsageError
+from headrace.core.storage.compare_and_set import json_of
+from headrace.core.storage.json_lines import json_bytes
+
+Action = Literal["promote", "rollback"]
+ACTIONS: tuple[Action, ...] = ("promote", "rollback")
+
+# A message is parsed before anything is known about its sender.
+LARGEST = 16 * 1024
+_FORMAT = 1
+_APP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_LONGEST_TEXT = 4096
+
+
+@dataclass(frozen=True)
+class ModelEvent:
+    """A promotion or a rollback.
+
+    Args:
+        app: name of the application, which is the Problem's name where nothing else was chosen.
+        epoch: of the registry's change, from 1; a larger one is newer.
+        action: promote, or rollback to a version that was in use before.
+        version: of the Model.
+        model: where its folder is: gs://, s3://, or a path.
+        digest: SHA-256 of its record `registered.json`, in 64 hexadecimal digits.
+        signature: name of its signature.
+        problem: digest of the Problem that it was trained for; "" if not known.
+        who, at, why: of the change; `at` is ISO 8601 in UTC.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
+
+    app: str
+    epoch: int
+    action: Action
+    version: str
+    model: str
+    digest: str
+    signature: str = "serving_default"
+    problem: str = ""
+    who: str = ""
+    at: str = ""
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "epoch" and (not isinstance(value, str) or len(value) > _LONGEST_TEXT):
+                raise _invalid(name, f"text of at most {_LONGEST_TEXT:,} characters", value)
+        check_count(self.epoch, "epoch of the model event", minimum=1)
+        if not _APP.match(self.app):
+            raise _invalid("app", "1 to 128 letters, digits, - and _, starting with a letter", self.app)
+        if self.action not in ACTIONS:
+            raise _invalid("action", " or ".join(ACTIONS), self.action)
+        if not _DIGEST.match(self.digest):
+            raise _invalid("digest", "64 hexadecimal digits", self.digest)
+        for name in ("version", "model", "signature"):
+            if not getattr(self, name):
+                raise _invalid(name, "a text that is not empty", "")
+
+    def encode(self) -> bytes:
+        """The message, as JSON. Equal events have equal bytes."""
+        return json_bytes({"kind": "ModelEvent", "format": _FORMAT, **asdict(self)})
+
+    @staticmethod
+    def decode(message: bytes, where: str) -> ModelEvent:
+        """Reads a message.
+
+        Args:
+            message: JSON of at most 16 KiB.
+            where: it came from, for messages to people.
+
+        Raises:
+            DataError: the message is not a model event.
+        """
+        if len(message) > LARGEST:
+            raise DataError(
+                "the model event is too large",
+                where=where,
+                expected=f"at most {LARGEST:,} bytes",
+                received=f"{len(message):,}",
+            )
+        content: Any = json_of(message, where)
+        try:
+            if not isinstance(content, dict) or (content.pop("kind"), content.pop("format")) != ("ModelEvent", _FORMAT):
+                raise ValueError(f"not a model event of format {_FORMAT}")
+            return ModelEvent(**content)
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise DataError("the message is not a model event", where=where, received=str(error)[:500]) from error
+
+
+@dataclass
+class ModelPointer:
+    """The newest event of each application, whatever order events come in.
+
+    Two different events of one application with the same epoch cannot come from one registry: the first one stays,
+    and `add` says so.
+
+    Attributes:
+        newest: event by application.
+    """
+
+    newest: dict[str, ModelEvent] = field(default_factory=dict)
+
+    def add(self, event: ModelEvent) -> Literal["new", "repeated", "older", "conflicting"]:
+        """Folds an event in, and returns what it was."""
+        known = self.newest.get(event.app)
+        if known is None or event.epoch > known.epoch:
+            self.newest[event.app] = event
+            return "new"
+        if event.epoch < known.epoch:
+            return "older"
+        same = (event.version, event.digest, event.model) == (known.version, known.digest, known.model)
+        return "repeated" if same else "conflicting"
+
+
+def _invalid(name: str, expected: str, value: object) -> UsageError:
+    return UsageError(f"{name} of the model event is not valid", expected=expected, received=repr(value)[:100])

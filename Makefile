@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-serving stop test fuzz soak lint types format docs bench images clean
+.PHONY: help setup run run-serving stop test fuzz soak lint types format docs bench images locks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -67,6 +67,9 @@ bench: $(READY) ## run all benchmarks with their peers, and write docs/performan
 
 images: ## build the container images that the local engine can build: all, or IMAGES="beam server"
 	@$(PYTHON) containers/build.py $(IMAGES)
+
+locks: $(READY) ## resolve the packages of the images again, with the hashes of their files
+	@$(BIN)/python containers/lock.py
 
 clean: ## remove the environment and all results
 	rm -rf $(VENV) $(OUT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -34,6 +34,7 @@ APIS = {
 MORE_APIS = {
     "dataflow": ("dataflow.googleapis.com",),
     "bigquery": ("bigquery.googleapis.com", "bigquerystorage.googleapis.com"),
+    "scan": ("ondemandscanning.googleapis.com",),
     "triggers": ("pubsub.googleapis.com", "secretmanager.googleapis.com"),
 }
 # Roles on the project. The build's account submits and schedules; tasks, jobs and endpoints use the run's account.
@@ -44,6 +45,9 @@ BUILD_ROLES = {
 RUN_ROLES = {
     "roles/aiplatform.user": "starts custom jobs, uploads models, deploys",
     "roles/logging.logWriter": "writes the tasks' logs",
+}
+MORE_BUILD_ROLES = {
+    "scan": {"roles/ondemandscanning.admin": "scans the images that it pushed"},
 }
 MORE_RUN_ROLES = {
     "dataflow": {"roles/dataflow.developer": "starts jobs", "roles/dataflow.worker": "runs their workers"},
@@ -67,7 +71,7 @@ class Setup:
         project: its id.
         region: of everything.
         bucket: its name.
-        extras: dataflow, bigquery.
+        extras: dataflow, bigquery, scan.
         repository: CONNECTION/REPOSITORY of Cloud Build, for the triggers, or "".
         dataset: of BigQuery, for predictions; used with the extra bigquery.
 
@@ -165,8 +169,11 @@ def _accounts(setup: Setup) -> Iterator[str]:
 
 def _roles(setup: Setup) -> Iterator[str]:
     build, run = setup.member("build"), setup.member("run")
-    run_roles = RUN_ROLES | {role: why for extra in setup.extras for role, why in MORE_RUN_ROLES[extra].items()}
-    for title, member, roles in (("the build", build, BUILD_ROLES), ("runs", run, run_roles)):
+    build_roles, run_roles = dict(BUILD_ROLES), dict(RUN_ROLES)
+    for extra in setup.extras:
+        build_roles |= MORE_BUILD_ROLES.get(extra, {})
+        run_roles |= MORE_RUN_ROLES.get(extra, {})
+    for title, member, roles in (("the build", build, build_roles), ("runs", run, run_roles)):
         yield ""
         for role, why in roles.items():
             yield f"# {title}: {why}"
@@ -259,7 +266,7 @@ def main() -> int:
     parser.add_argument("--project", required=True, help="Project ID.")
     parser.add_argument("--region", required=True, help="Region of all resources, such as europe-west1.")
     parser.add_argument("--bucket", default="", help="Name of the bucket (default: PROJECT-headrace).")
-    parser.add_argument("--with", dest="extras", action="append", default=[], choices=["dataflow", "bigquery"])
+    parser.add_argument("--with", dest="extras", action="append", default=[], choices=["dataflow", "bigquery", "scan"])
     parser.add_argument(
         "--repository", default="", help="CONNECTION/REPOSITORY of Cloud Build, for which triggers are imported."
     )

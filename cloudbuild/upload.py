@@ -1,4 +1,4 @@
-"""Release upload: the compiled specs to a KFP registry and a bucket, with the options and the Problem file."""
+"""Release upload: the compiled specs to a KFP registry and a bucket, and all that belongs to them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,15 @@ def register(registry: str, spec: Path, tags: Sequence[str]) -> str:
 
 
 def upload(
-    specs: dict[str, Path], options: Path, problem: Path, *, registry: str, bucket: str, revision: str, tag: str
+    specs: dict[str, Path],
+    options: Path,
+    problem: Path,
+    materials: Sequence[Path],
+    *,
+    registry: str,
+    bucket: str,
+    revision: str,
+    tag: str,
 ) -> dict[str, str]:
     """Uploads a release; its release.json is written last.
 
@@ -59,6 +67,7 @@ def upload(
         specs: compiled pipelines by name.
         options: options file of their compilation.
         problem: the Problem file.
+        materials: what each image installs: IMAGE.cdx.json, in the CycloneDX format.
         registry, bucket: targets; the bucket's folders are releases/REVISION and, with a tag, releases/TAG.
         revision: a commit or a build.
         tag: of git, or "".
@@ -78,6 +87,8 @@ def upload(
             storage.write_bytes(storage.join(folder, f"{name}.yaml"), spec.read_bytes())
         storage.write_bytes(storage.join(folder, "options.toml"), options.read_bytes())
         storage.write_bytes(storage.join(folder, "problem.py"), problem.read_bytes())
+        for bill in materials:
+            storage.write_bytes(storage.join(folder, bill.name), bill.read_bytes())
         storage.write_bytes(storage.join(folder, "release.json"), json.dumps(release, indent=1).encode())
         sys.stdout.write(f"{folder}\n")
     return urls
@@ -91,7 +102,9 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pipelines", nargs="+", metavar="PIPELINE")
-    parser.add_argument("--build", type=Path, required=True, help="Folder of PIPELINE.yaml and options.toml.")
+    parser.add_argument(
+        "--build", type=Path, required=True, help="Folder of PIPELINE.yaml, options.toml and IMAGE.cdx.json."
+    )
     parser.add_argument("--problem", type=Path, required=True, help="Problem file.")
     parser.add_argument("--registry", required=True, metavar="URL")
     parser.add_argument("--bucket", required=True, metavar="NAME")
@@ -104,6 +117,7 @@ def main() -> int:
             specs,
             arguments.build / "options.toml",
             arguments.problem,
+            sorted(arguments.build.glob("*.cdx.json")),
             registry=arguments.registry,
             bucket=arguments.bucket,
             revision=arguments.revision,

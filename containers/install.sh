@@ -1,7 +1,7 @@
 #!/bin/sh
-# What every image does to install: `dependencies` makes /opt/headrace of requirements.txt, pinned by constraints.txt and
-# by the file that is named after it; `package` puts headrace itself into /opt/package, which is laid over it. Two layers:
-# the second is small, and the first stays in caches and on nodes while only headrace changes.
+# What every image does to install: `dependencies` makes /opt/headrace of requirements.txt, the image's lock, and refuses
+# a file that has another hash; `package` puts headrace itself into /opt/package, which is laid over it. Two layers: the
+# second is small, and the first stays in caches and on nodes while only headrace changes.
 set -eu
 
 install() {
@@ -21,7 +21,8 @@ compile() {
 python -m venv --without-pip /opt/headrace
 case $1 in
   dependencies)
-    install --constraint constraints.txt ${2:+--constraint "$2"} --requirement requirements.txt
+    # The lock is whole: nothing is resolved again, and nothing comes in that it does not name.
+    install --require-hashes --no-deps --requirement requirements.txt
     # What only compilers and test runs read.
     site=$(echo /opt/headrace/lib/python3.*/site-packages)
     rm -rf "$site/tensorflow/include" "$site/pyarrow/include" "$site/pyarrow/tests" "$site/clang"

@@ -57,7 +57,7 @@ def with_gcloud(kind: str, *files: Path) -> subprocess.CompletedProcess[str]:
 def test_builds_are_builds(name: str) -> None:
     build = message("Build", load(ROOT / name))
     assert [step.id for step in build.steps] == (
-        ["check", "test", "images", "compile", "upload", "submit"] if name == "cloudbuild.yaml" else ["submit"]
+        ["check", "test", "images", "scan", "compile", "upload", "submit"] if name == "cloudbuild.yaml" else ["submit"]
     )
     assert all(step.timeout.total_seconds() > 0 for step in build.steps)
     assert build.service_account.endswith("headrace-build@${PROJECT_ID}.iam.gserviceaccount.com")
@@ -129,7 +129,7 @@ def test_a_key_that_there_is_not_is_refused(
 
 def test_gclouds_own_parser_takes_them() -> None:
     builds = with_gcloud("build", *(ROOT / name for name in BUILDS))
-    assert (builds.returncode, builds.stdout.split()) == (0, ["6", "1"]), builds.stderr
+    assert (builds.returncode, builds.stdout.split()) == (0, ["7", "1"]), builds.stderr
     triggers = with_gcloud("trigger", *(ROOT / "cloudbuild" / "triggers" / name for name in TRIGGERS))
     assert triggers.stdout.split() == ["headrace-manual", "headrace-new-data", "headrace-push", "headrace-tag"]
 

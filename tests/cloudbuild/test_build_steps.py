@@ -45,8 +45,19 @@ if words[:2] == ["buildx", "build"]:
         sys.exit("nothing is pushed")
     digest = "sha256:" + hashlib.sha256(value("--tag").encode()).hexdigest()
     Path(value("--metadata-file")).write_text(json.dumps({{"containerimage.digest": digest}}))
+elif words[:3] == ["buildx", "imagetools", "inspect"]:
+    print("sha256:" + "b" * 64)
 elif words[:2] != ["buildx", "create"]:
     sys.exit("no such command")
+"""
+# What gcloud prints of a scan: two vulnerabilities, of which one is of severity HIGH.
+_GCLOUD = """#!/bin/sh
+case "$*" in
+  "artifacts docker images scan "*) echo projects/demo-project/locations/us/scans/1 ;;
+  "artifacts docker images list-vulnerabilities projects/demo-project/locations/us/scans/1 "*)
+    printf 'HIGH\\tprojects/goog-vulnz/notes/CVE-2026-1\\nLOW\\tprojects/goog-vulnz/notes/CVE-2026-2\\n' ;;
+  *) exit 2 ;;
+esac
 """
 _MAKE = """#!/bin/sh
 echo "$*" >>{calls}
@@ -126,12 +137,12 @@ def digest(name: str) -> str:
 
 
 def test_every_step_ran(built: Cloud) -> None:
-    assert list(built.workspace.outputs) == ["check", "test", "images", "compile", "upload", "submit"]
+    assert list(built.workspace.outputs) == ["check", "test", "images", "scan", "compile", "upload", "submit"]
     assert built.calls("make")[0] == "PYTHON=python test"
 
 
 def test_images_are_built_with_a_cache_and_pushed(built: Cloud) -> None:
-    create, *builds = [json.loads(call) for call in built.calls("docker")][:5]
+    create, _, *builds = [json.loads(call) for call in built.calls("docker")][:6]
     assert create == ["buildx", "create", "--name", "headrace", "--driver", "docker-container"]
     beam = builds[0]
     image = "us-central1-docker.pkg.dev/demo-project/headrace/beam"
@@ -141,11 +152,24 @@ def test_images_are_built_with_a_cache_and_pushed(built: Cloud) -> None:
     assert options["--cache-from"] == f"type=registry,ref={image}:cache"
     assert options["--cache-to"].startswith(f"type=registry,ref={image}:cache,mode=max")
     assert f"REVISION={COMMIT}" in beam
-    assert "PYTHON_IMAGE=python:3.11-slim" in beam
+    assert f"PYTHON_IMAGE=python:3.11-slim@sha256:{'b' * 64}" in beam, "the base that the tag names at the start"
+    assert f"org.opencontainers.image.base.digest=sha256:{'b' * 64}" in beam
     assert "WORKER_USER=0:0" in builds[1], "Dataflow mounts folders that only root can write"
     assert [dict(itertools.pairwise(one))["--target"] for one in builds] == [
         "beam", "beam-worker", "trainer", "server",
     ]  # fmt: skip
+
+
+def test_an_image_with_a_known_vulnerability_ends_the_build(cloud: Cloud) -> None:
+    cloud.workspace.program("gcloud", _GCLOUD)
+    try:
+        for severity, status in (("CRITICAL", 0), ("HIGH", 1)):
+            assert cloud.workspace.run("cloudbuild.yaml", {**cloud.given, "_SCAN": severity}, only="scan") == status
+        told = cloud.workspace.outputs["scan"]
+        assert "headrace/beam:" in told
+        assert "has a vulnerability of severity HIGH" in told
+    finally:
+        (cloud.workspace.bin / "gcloud").unlink()
 
 
 def test_the_spec_names_the_digests_that_were_pushed(built: Cloud) -> None:
@@ -162,7 +186,11 @@ def test_the_spec_is_in_the_registry_and_in_the_bucket(built: Cloud) -> None:
     assert built.registry.versions[version] == spec
     assert built.registry.tags[f"static-training/{COMMIT}"] == version
     release = built.objects(f"releases/{COMMIT}/")
-    assert sorted(release) == ["options.toml", "problem.py", "release.json", "static.yaml"]
+    bills = [f"{image}.cdx.json" for image in ("beam", "beam-worker", "server", "trainer")]
+    assert sorted(release) == sorted(["options.toml", "problem.py", "release.json", "static.yaml", *bills])
+    server = json.loads(release["server.cdx.json"])
+    assert server["bomFormat"] == "CycloneDX"
+    assert "orjson" in {component["name"] for component in server["components"]}
     assert release["static.yaml"] == spec
     assert release["problem.py"] == (ROOT / "examples" / "natality" / "natality.py").read_bytes()
     assert json.loads(release["release.json"]) == {
@@ -242,7 +270,7 @@ def test_an_image_that_is_not_built_ends_it_before_anything_is_uploaded(built: C
     built.workspace.outputs.clear()
     versions = len(built.registry.versions)
     assert built.run(_ACTION="none", _IMAGES="beam server") == 2
-    assert list(built.workspace.outputs) == ["check", "test", "images", "compile"]
+    assert list(built.workspace.outputs) == ["check", "test", "images", "scan", "compile"]
     assert "IMAGE_TRAINER" in built.workspace.outputs["compile"]
     assert "An image must be in _IMAGES" in built.workspace.outputs["compile"]
     assert len(built.registry.versions) == versions

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from peers.container_engine import ROOT
 
 BUILD = [sys.executable, str(ROOT / "containers" / "build.py")]
-REQUIREMENTS = [sys.executable, str(ROOT / "containers" / "requirements.py")]
+LOCK = [sys.executable, str(ROOT / "containers" / "lock.py")]
 
 # An engine that builds all but the worker, and shows what docker shows when it cannot pull.
 _ENGINE = """#!/bin/sh
@@ -72,14 +75,32 @@ def test_an_image_that_there_is_not(stub: Path, tmp_path: Path) -> None:
 
 
 def test_requirements_are_those_of_the_extras_with_another_tensorflow() -> None:
-    def printed(*arguments: str) -> list[str]:
-        command = [*REQUIREMENTS, "--project", str(ROOT / "pyproject.toml"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lock = runpy.run_path(LOCK[1])
 
-    plain = printed("serve")
-    assert {"kfp>=2.17.0,<3", "numpy>=2", "tensorflow>=2.21,<2.22", "uvicorn>=0.54"} <= set(plain)
+    def of(*extras: str, tensorflow: str | None = None) -> list[str]:
+        found: list[str] = lock["requirements"](project, extras, tensorflow)
+        return found
+
+    assert {"kfp>=2.17.0,<3", "numpy>=2", "tensorflow>=2.21,<2.22", "uvicorn>=0.54"} <= set(of("serve"))
     # An extra that names others stands for them.
-    assert set(printed("tune")) == {*printed("train"), "optuna>=5,<6"}
-    assert "tensorflow-cpu>=2.21,<2.22" in printed("serve", "--tensorflow", "tensorflow-cpu")
-    assert "tensorflow[and-cuda]>=2.21,<2.22" in printed("train", "--tensorflow", "tensorflow[and-cuda]")
-    assert "tensorflow-tpu>=2.20" in printed("train", "--tensorflow", "tensorflow-tpu>=2.20")
+    assert set(of("tune")) == {*of("train"), "optuna>=5,<6"}
+    assert "tensorflow-cpu>=2.21,<2.22" in of("serve", tensorflow="tensorflow-cpu")
+    assert "tensorflow[and-cuda]>=2.21,<2.22" in of("train", tensorflow="tensorflow[and-cuda]")
+    assert "tensorflow-tpu>=2.20" in of("train", tensorflow="tensorflow-tpu>=2.20")
+
+
+def test_the_locks_are_of_these_requirements_and_pins() -> None:
+    ended = subprocess.run([*LOCK, "--check"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("image", ["beam", "trainer", "trainer-gpu", "trainer-tpu", "server"])
+def test_every_package_of_a_lock_has_hashes(image: str) -> None:
+    lines = (ROOT / "containers" / "locks" / f"{image}.txt").read_text().splitlines()
+    packages = [line for line in lines if not line.startswith(("#", " "))]
+    assert len(packages) > 50
+    for package in packages:
+        assert re.fullmatch(r"[a-z0-9.-]+(\[[a-z-]+\])?==\S+( ; .+)? \\", package), package
+    wanted = {line.split("==")[0] for line in packages}
+    assert ("pyarrow" in wanted) == (image == "beam"), "the images of training and serving hold no pyarrow"

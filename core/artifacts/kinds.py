@@ -26,6 +26,11 @@ ENDPOINT = StateFolder(
 )
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
 SPANS = StateFolder("spans", "_spans.json", frozenset())
+DYNAMIC = StateFolder(
+    "a dynamic training",
+    "settings.json",
+    frozenset({"ledger.json", "inbox", "lineage", "pipeline.yaml", "options.toml", "events"}),
+)
 _ALL = (
     *(EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, MONITORING.manifest),
     *(REGISTRY.state, ENDPOINT.state, PUBLISHED.state),

@@ -107,6 +107,12 @@ class Decision:
     checks: tuple[Check, ...]
     reasons: tuple[str, ...]
 
+    def joined(self, passed: bool, checks: tuple[Check, ...]) -> Decision:
+        """The decision with further checks, which must pass as well."""
+        # A problem without a gate has a sentence instead of checks.
+        reasons = (*(self.reasons if self.checks else ()), *(check.reason for check in checks))
+        return Decision(self.blessed and passed, (*self.checks, *checks), reasons)
+
 
 def judge(
     gate: Gate | None, measured: Measured, champion: Measured | None = None, baseline: Baseline | None = None

@@ -26,6 +26,22 @@ ENDPOINT = StateFolder(
 )
 PUBLISHED = StateFolder("published predictions", "current.json", frozenset({"versions"}))
 SPANS = StateFolder("spans", "_spans.json", frozenset())
+DYNAMIC = StateFolder(
+    "a dynamic training",
+    "settings.json",
+    frozenset(
+        {
+            "ledger.json",
+            "inbox",
+            "lineage",
+            "epochs",
+            "pipeline.yaml",
+            "options.toml",
+            "announced.json",
+            "last_run.json",
+        }
+    ),
+)
 _ALL = (
     *(EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, MONITORING.manifest),
     *(REGISTRY.state, ENDPOINT.state, PUBLISHED.state),

@@ -25,6 +25,11 @@ def spans_uri(root: str, problem: str) -> str:
     return join(root, "spans", problem)
 
 
+def dynamic_uri(root: str, problem: str) -> str:
+    """The folder of a problem's dynamic training: settings.json, ledger.json and inbox/."""
+    return join(root, "dynamic", problem)
+
+
 def registry_uri(root: str, problem: str) -> str:
     """The folder of a problem's registry."""
     return join(root, "registry", problem)

@@ -26,7 +26,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)\Z")
 _OWN = ("steps", "minimum_requests", "deadline_s")
 
 
-class _Duration(click.ParamType[float]):
+class Duration(click.ParamType[float]):
     """A duration: a number with s, m, h or d, or of seconds; its value is in seconds."""
 
     name = "duration"
@@ -74,7 +74,7 @@ class _Duration(click.ParamType[float]):
 )
 @click.option(
     "--watch",
-    type=_Duration(),
+    type=Duration(),
     metavar="DURATION",
     help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
 )
@@ -150,7 +150,7 @@ def deploy(
     from headrace.components.deploy.local import publisher
     from headrace.components.deploy.registries import check_registry
 
-    settings = _settings(canary, watch, minimum_requests, canary_setting)
+    settings = canary_settings(canary, watch, minimum_requests, canary_setting)
     if bool(labels) != bool(problem) or (labels and settings is None):
         raise UsageError(
             "--labels needs the Problem, and a canary", where="--labels", expected="--canary, --labels and --problem"
@@ -202,7 +202,7 @@ def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, 
     raise_for(result, config.endpoint)
 
 
-def _settings(
+def canary_settings(
     canary: str, watch: float | None, minimum_requests: int | None, others: tuple[str, ...]
 ) -> CanarySettings | None:
     """The settings of the canary; None for a deployment without one."""

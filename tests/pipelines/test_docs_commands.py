@@ -28,6 +28,7 @@ DOCUMENTS = (
     "docs/on_call.md",
     "docs/registry.md",
     "docs/monitoring.md",
+    "docs/dynamic.md",
     "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
@@ -48,6 +49,8 @@ def commands() -> list[str]:
 def test_there_are_commands() -> None:
     assert {line.split()[1] for line in commands()} == {
         "init",
+        "dynamic",
+        "tick",
         "preprocess",
         "ingest",
         "tune",

@@ -1,0 +1,98 @@
+"""Arrivals of dynamic training: data that came, and requests to train, as data versions in the ledger's inbox."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from headrace.components.ingest.window import Window
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.ledger.inbox import FROM_SCRATCH, Arrival, data_version_of
+from headrace.pipelines.dynamic.settings import DynamicSettings
+
+__all__ = ["FROM_SCRATCH", "arrive", "request"]
+
+
+def arrive(
+    settings: DynamicSettings,
+    *,
+    data: str,
+    span: str,
+    reason: str,
+    event: str,
+    now: datetime,
+    data_version: str = "",
+) -> Arrival:
+    """Adds data to the inbox. The same data of the same span, however often it comes, is one arrival.
+
+    Args:
+        settings: of the dynamic training.
+        data: the rows, which tasks can read: a path, a glob, gs://... or bigquery://...
+        span: name of the span that they are, such as a day.
+        reason: why they are announced, such as "file".
+        event: id of the event; "" if none.
+        now: time of the announcement, with its zone.
+        data_version: fingerprint of the data; measured if "".
+
+    Returns:
+        The arrival as it is in the inbox: of a repeated one, the first.
+
+    Raises:
+        UsageError: the span is missing or does not fit the window, or the inbox cannot be written.
+        DataError: there is no data.
+        PlatformError: the disk or the service failed; announcing it again is safe.
+    """
+    if not span:
+        raise UsageError("the data has no span", where=data, expected="the name of a span, such as 2026-11-20")
+    Window(settings.last_spans, settings.last_days).check(span)
+    if not data_version:
+        # Triggers that know the version need no library that reads rows.
+        from headrace.core.sources.csv_dialect import CsvDialect
+        from headrace.core.sources.open import data_version as measure_version
+        from headrace.core.sources.open import list_paths
+
+        if "://" not in data:
+            data = str(storage.local_path(data).absolute())
+        data_version = measure_version(list_paths(data), CsvDialect.parse(settings.csv))
+    return _add(
+        settings, Arrival(_version(settings, span, data_version), span, data, data_version, reason, event, _at(now))
+    )
+
+
+def request(settings: DynamicSettings, *, reason: str, event: str, now: datetime) -> Arrival:
+    """Adds a request to train with the data that is there. One that waits already is not added again.
+
+    Args:
+        settings: of the dynamic training.
+        reason: why, such as "schedule"; `FROM_SCRATCH` starts without the weights of an earlier version.
+        event: id of the request, which makes it another one than those before; "" for one that is the same until a run
+            takes it.
+        now: its time, with its zone.
+
+    Returns:
+        The request as it is in the inbox.
+
+    Raises:
+        UsageError: the inbox cannot be written.
+        PlatformError: the disk or the service failed; requesting again is safe.
+    """
+    state = settings.ledger.state()
+    # The run under way does not take it any more.
+    after = state.epoch + (state.run is not None)
+    data_version = f"event {event}" if event else f"{reason}, after epoch {after}"
+    return _add(settings, Arrival(_version(settings, "", data_version), "", "", data_version, reason, event, _at(now)))
+
+
+def _version(settings: DynamicSettings, span: str, data_version: str) -> str:
+    return data_version_of(settings.digests["schema_digest"], span, data_version)
+
+
+def _at(now: datetime) -> str:
+    return now.isoformat(timespec="seconds")
+
+
+def _add(settings: DynamicSettings, arrival: Arrival) -> Arrival:
+    ledger = settings.ledger
+    if ledger.arrive(arrival):
+        return arrival
+    return ledger.inbox.read([arrival.version])[0]

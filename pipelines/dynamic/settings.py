@@ -1,0 +1,305 @@
+"""Settings of one dynamic training: the Problem, its places, and the rules by which models are trained and replaced.
+
+They are settings.json in ROOT/dynamic/NAME, next to the ledger. The Problem file is copied below the root when they are
+written: an edited one counts from the next `headrace dynamic init`, and never in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.evaluate.challenge import Challenge
+from headrace.components.ingest.window import Window
+from headrace.components.train.request import Request
+from headrace.core import storage
+from headrace.core.artifacts.kinds import DYNAMIC
+from headrace.core.checks import check_count, check_positive, check_texts, check_word, is_finite
+from headrace.core.errors import DataError, UsageError
+from headrace.core.ledger.ledger import Ledger
+from headrace.core.ledger.retries import Retries
+from headrace.core.sources.csv_dialect import CsvDialect
+from headrace.core.steps import workspace
+from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
+from headrace.core.storage.output_check import check_output
+from headrace.pipelines.submission.place import Place
+
+PlatformName = Literal["local", "vertex", "kubeflow"]
+PLATFORMS: tuple[PlatformName, ...] = ("local", "vertex", "kubeflow")
+# The digests that tasks check the Problem file with.
+DIGESTS = ("problem_digest", "schema_digest", "training_digest", "evaluation_digest")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DynamicSettings:
+    """Settings of a dynamic training.
+
+    Args:
+        name: of the Problem.
+        problem: URI of the Problem file, as tasks read it: a copy below the root.
+        digests: `problem_digest`, `schema_digest`, `training_digest` and `evaluation_digest` of the Problem file.
+        root: pipeline root, absolute or a URI, where everything is stored.
+        registry, endpoint: of the models, on the platform.
+        platform: where runs are executed.
+        place: on a platform other than "local", the location; with a copy of the options file below the root.
+        csv: options of reading CSV, as NAME=VALUE.
+        last_spans, last_days, half_life: window of spans that training reads, as of `headrace ingest`.
+        withdrawn: names of spans, or data versions, that no training reads any more.
+        training: options of each training.
+        from_scratch_every: every so many versions one is trained from scratch; 0 for never, 1 for always.
+        challenge: rule by which a challenger is compared with the champion.
+        canary: settings of the canary; None deploys without one.
+        log_share: fraction of the predicted rows that an endpoint of this machine logs, in [0, 1]; None
+            leaves the endpoint's as it is.
+        deadline_hours: maximum duration of a run, in hours; 0 for none.
+        training_share: maximum fraction of the deadline that training uses, in (0, 1).
+        announce: destinations of model events, as of `headrace registry promote --announce`.
+        attempts: maximum number of runs of a data version that fail, before it is given up.
+        retry_minutes: wait after the first failure, in minutes; it doubles with each further one, to an hour.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
+
+    name: str
+    problem: str
+    digests: Mapping[str, str]
+    root: str
+    registry: str
+    endpoint: str
+    platform: PlatformName = "local"
+    place: Place | None = None
+    csv: tuple[str, ...] = ()
+    last_spans: int = 0
+    last_days: int = 0
+    half_life: float = 0.0
+    withdrawn: tuple[str, ...] = ()
+    training: Request = field(default_factory=Request)
+    from_scratch_every: int = 0
+    challenge: Challenge = field(default_factory=Challenge)
+    canary: CanarySettings | None = None
+    log_share: float | None = None
+    deadline_hours: float = 0.0
+    training_share: float = 2 / 3
+    announce: tuple[str, ...] = ()
+    attempts: int = 5
+    retry_minutes: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = "settings of dynamic training"
+        for name in ("name", "problem", "root", "registry", "endpoint"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise UsageError(f"{name} is empty", where=where, expected="text")
+        if set(self.digests) != set(DIGESTS):
+            raise UsageError(
+                "the digests of the Problem are wrong",
+                where=where,
+                expected=", ".join(DIGESTS),
+                received=", ".join(sorted(self.digests)) or "none",
+            )
+        check_word(self.platform, "platform", PLATFORMS, where=where)
+        if (self.platform == "local") != (self.place is None):
+            raise UsageError("the place is wrong", where=where, expected="a place, but for the platform local")
+        if self.place is not None and self.place.platform != self.platform:
+            raise UsageError("the place is of another platform", where=where, received=self.place.platform)
+        # They check themselves.
+        Window(self.last_spans, self.last_days)
+        CsvDialect.parse(self.csv)
+        check_texts(self.withdrawn, "withdrawn", where=where)
+        check_texts(self.announce, "announce", where=where)
+        if self.half_life:
+            check_positive(self.half_life, "half_life", where=where)
+        if self.training.warm_start:
+            raise UsageError(
+                "the warm start is chosen for each run", where=where, expected="training without warm_start"
+            )
+        check_count(self.from_scratch_every, "from_scratch_every", minimum=0, where=where)
+        if self.log_share is not None and not (is_finite(self.log_share) and 0 <= self.log_share <= 1):
+            raise UsageError("log_share is wrong", where=where, expected="a fraction between 0 and 1")
+        if not is_finite(self.training_share) or not 0 < self.training_share < 1:
+            raise UsageError(
+                "training_share is wrong",
+                where=where,
+                expected="a fraction above 0 and below 1: time is left to test and to deploy",
+                received=repr(self.training_share),
+            )
+        check_count(self.attempts, "attempts", where=where)
+        check_positive(self.retry_minutes, "retry_minutes", where=where)
+        if self.deadline_hours:
+            check_positive(self.deadline_hours, "deadline_hours", where=where)
+            self._check_deadline(where)
+
+    def _check_deadline(self, where: str) -> None:
+        """A watch that cannot end in time is refused before any run."""
+        canary = self.canary
+        left = (1 - self.training_share) * self.deadline_hours * 3600
+        needed = 0.0 if canary is None else canary.minimum_step_s * len(canary.steps)
+        if needed > left:
+            raise UsageError(
+                "the canary does not fit into the deadline",
+                where=where,
+                expected=f"at most {left:,.0f} s for its steps: the deadline without the training's share",
+                received=f"{needed:,.0f} s",
+                fix="Give a longer deadline, a smaller share of training, or shorter steps",
+            )
+
+    @property
+    def folder(self) -> str:
+        """URI of its folder: settings.json, ledger.json, inbox/ and lineage/."""
+        return workspace.dynamic_uri(self.root, self.name)
+
+    @property
+    def uri(self) -> str:
+        """URI of settings.json."""
+        return storage.join(self.folder, DYNAMIC.state)
+
+    @property
+    def spec(self) -> str:
+        """URI of the compiled pipeline, for a platform other than "local"."""
+        return storage.join(self.folder, "pipeline.yaml")
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return Ledger(self.folder)
+
+    @property
+    def retries(self) -> Retries:
+        """When a failed run is tried again."""
+        first = timedelta(minutes=self.retry_minutes)
+        return Retries(self.attempts, first, max(first, timedelta(hours=1)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of settings.json."""
+        plain = {known.name: getattr(self, known.name) for known in dataclasses.fields(self)}
+        return {
+            "kind": "DynamicSettings",
+            "format": _FORMAT,
+            **plain,
+            "digests": dict(sorted(self.digests.items())),
+            "place": None if self.place is None else dataclasses.asdict(self.place),
+            "training": self.training.to_json(),
+            "challenge": self.challenge.to_json(),
+            "canary": None if self.canary is None else self.canary.to_json(),
+            **{name: list(plain[name]) for name in ("csv", "withdrawn", "announce")},
+        }
+
+    @staticmethod
+    def from_json(content: Any, where: str) -> DynamicSettings:
+        """The settings of `to_json`.
+
+        Args:
+            content: the JSON object.
+            where: its file, for messages.
+
+        Raises:
+            DataError: it is damaged.
+            UsageError: a value is not valid.
+        """
+        try:
+            plain = dict(content)
+            if (plain.pop("kind"), plain.pop("format")) != ("DynamicSettings", _FORMAT):
+                raise ValueError(f"not settings of format {_FORMAT}")
+            place, canary = plain.pop("place"), plain.pop("canary")
+            lists: dict[str, Any] = {name: tuple(plain.pop(name)) for name in ("csv", "withdrawn", "announce")}
+            return DynamicSettings(
+                place=None if place is None else Place(**place),
+                canary=None if canary is None else CanarySettings.from_json(canary),
+                challenge=Challenge.from_json(plain.pop("challenge")),
+                training=Request.from_json(plain.pop("training")),
+                **lists,
+                **plain,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "the settings are damaged",
+                where=where,
+                expected=f"settings of format {_FORMAT}",
+                received=f"{type(error).__name__}: {error}",
+                fix="Write them again with `headrace dynamic init`",
+            ) from error
+
+    def write(self, *, replace: bool = False) -> None:
+        """Stores the settings, by compare-and-set.
+
+        Args:
+            replace: whether other settings there are replaced; the ledger stays.
+
+        Raises:
+            UsageError: other settings are there, or the folder holds something else.
+            PlatformError: the disk or the service failed; writing again is safe.
+        """
+        check_output(self.folder, DYNAMIC, option="--root")
+        content = self.to_json()
+
+        def change(before: Any) -> Any:
+            if before is not None and before != content and not replace:
+                raise UsageError(
+                    "the dynamic training exists, with other settings",
+                    where=self.uri,
+                    fix="--replace changes its settings; what it learned stays",
+                )
+            return content
+
+        update_json(self.uri, change)
+
+
+def change(settings: DynamicSettings, fields: Callable[[DynamicSettings], Mapping[str, Any]]) -> DynamicSettings:
+    """Changes single settings where they are stored, from what is stored there now.
+
+    Args:
+        settings: of the dynamic training, as they were read.
+        fields: from the present settings to those that change, by name; it may be called several times.
+
+    Raises:
+        UsageError: a value is not valid.
+        PlatformError: the disk or the service failed; making the change again is safe.
+    """
+
+    def changed(content: Any) -> Any:
+        now = DynamicSettings.from_json(content, settings.uri)
+        return dataclasses.replace(now, **fields(now)).to_json()
+
+    return DynamicSettings.from_json(update_json(settings.uri, changed), settings.uri)
+
+
+def read(uri: str) -> DynamicSettings:
+    """Reads the settings.
+
+    Args:
+        uri: settings.json, its folder, or a root with one dynamic training.
+
+    Raises:
+        UsageError: there are none, or several.
+        DataError: they are damaged.
+        PlatformError: the disk or the service failed.
+    """
+    for place in (uri, storage.join(uri, DYNAMIC.state)):
+        if place.endswith(f"/{DYNAMIC.state}") or place == DYNAMIC.state:
+            found = read_with_token(place)
+            if found is not None:
+                return DynamicSettings.from_json(json_of(found.content, place), place)
+    names = sorted(_names(storage.join(uri, "dynamic")))
+    if len(names) == 1:
+        return read(storage.join(uri, "dynamic", names[0]))
+    raise UsageError(
+        "there are several dynamic trainings" if names else "there is no dynamic training",
+        where=uri,
+        expected="a root, or ROOT/dynamic/NAME",
+        received=", ".join(names) or None,
+        fix="Name one of them" if names else "Write its settings: headrace dynamic init --problem FILE --root ROOT",
+    )
+
+
+def _names(folder: str) -> list[str]:
+    if storage.is_remote(folder):
+        return [
+            name for name in storage.names_below(folder) if storage.exists(storage.join(folder, name, "settings.json"))
+        ]
+    path = storage.local_path(folder)
+    return [entry.name for entry in path.iterdir() if (entry / DYNAMIC.state).is_file()] if path.is_dir() else []

@@ -65,17 +65,6 @@ def run(settings: str, data: str, span: str, reason: str, event: str, as_json: b
 
 
 @trigger.command(cls=GroupedCommand)
-@trigger_options.settings
-@json_option
-def tick(settings: str, as_json: bool) -> None:
-    """Start the run that is due, or find out what became of the one under way; for a schedule, as often as it likes."""
-    from headrace.pipelines.dynamic import settings as dynamic
-    from headrace.pipelines.dynamic.tick import tick as work
-
-    _print(work(dynamic.read(settings), datetime.now(UTC)), as_json)
-
-
-@trigger.command(cls=GroupedCommand)
 @click.argument("monitoring", metavar="MONITORING")
 @trigger_options.settings
 @json_option
@@ -112,10 +101,10 @@ def cron(settings: str, cron: str, request: bool) -> None:
     from headrace.pipelines.dynamic import settings as dynamic
 
     check_cron(cron)
-    uri = dynamic.read(settings).uri
-    whole = uri if storage.is_remote(uri) else str(storage.resolve(uri))
-    work = ["run", "--reason", "schedule"] if request else ["tick"]
-    line = shlex.join([sys.executable, "-m", "headrace.pipelines.cli", "trigger", *work, "--settings", whole])
+    folder = dynamic.read(settings).folder
+    whole = folder if storage.is_remote(folder) else str(storage.resolve(folder))
+    work = ["trigger", "run", "--reason", "schedule", "--settings"] if request else ["tick"]
+    line = shlex.join([sys.executable, "-m", "headrace.pipelines.cli", *work, whole])
     # cron reads % as the end of the line.
     click.echo(f"{cron} {line} 2>&1 | logger -t headrace".replace("%", "\\%"))
 

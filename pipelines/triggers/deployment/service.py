@@ -76,6 +76,8 @@ class ServiceDeployment:
             "# The service verifies tokens itself, against its allow-list. Where Cloud Run verifies them first, it",
             "# removes their signatures, so that nobody behind it can verify them any more.",
             command(
+                # `--iap` is not in all releases of the command without it.
+                *(("beta",) if self.iap_audience else ()),
                 "run",
                 "deploy",
                 where.name,

@@ -28,6 +28,7 @@ DOCUMENTS = (
     "docs/on_call.md",
     "docs/registry.md",
     "docs/monitoring.md",
+    "docs/triggers.md",
     "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
@@ -71,6 +72,8 @@ def test_there_are_commands() -> None:
         "endpoint",
         "registry",
         "rollback",
+        "watch",
+        "trigger",
     }
 
 

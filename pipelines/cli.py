@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     "trigger": (
         "headrace.pipelines.commands.trigger:trigger",
-        "Trigger dynamic training, by hand, schedule, alarm, request or bucket.",
+        "Trigger dynamic training by requests, a bucket, alarms or a schedule.",
     ),
     "endpoint": (
         "headrace.pipelines.commands.endpoint:endpoint",

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from headrace.core.errors import UsageError
 from headrace.pipelines.triggers.deployment.common import Deployment, command, write_folder
 
 Host = Literal["cloud-run", "app-engine"]
-_RUNTIME = "python312"
+_PYTHON = "3.12"
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,6 @@ class ServiceDeployment:
     allow: Sequence[str]
     data_below: Sequence[str] = field(default=())
 
-    def __post_init__(self) -> None:
-        if self.host == "app-engine" and self.deployment.settings.platform == "local":
-            raise UsageError("App Engine starts no runs on itself")
-
     def write(self, folder: str) -> None:
         """Writes requirements.txt, and Procfile or app.yaml.
 
@@ -50,7 +45,7 @@ class ServiceDeployment:
             files["Procfile"] = f"web: {start}\n"
         else:
             files["app.yaml"] = (
-                f"runtime: {_RUNTIME}\nservice: {self.deployment.name}\nentrypoint: {start}\n"
+                f"runtime: python{_PYTHON.replace('.', '')}\nservice: {self.deployment.name}\nentrypoint: {start}\n"
                 f"service_account: {self.deployment.email}\ninstance_class: F4\n"
                 "automatic_scaling:\n  max_instances: 2\n"
             )
@@ -86,6 +81,7 @@ class ServiceDeployment:
                 source=folder,
                 service_account=where.email,
                 allow_unauthenticated="",
+                set_build_env_vars=f"GOOGLE_PYTHON_VERSION={_PYTHON}.x",
                 memory="2Gi",
                 max_instances="2",
                 timeout="180s",

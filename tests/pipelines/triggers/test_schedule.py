@@ -20,6 +20,7 @@ from support.compiled_spec import tasks
 from support.triggered import settings_below
 
 from headrace.components.tick import step
+from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.dynamic.settings import DynamicSettings
@@ -33,10 +34,10 @@ PLATFORMS = Path(__file__).parents[1] / "platforms"
 def settings_of(bucket: str, place: Place) -> DynamicSettings:
     """Settings of a training on a platform, written below a root."""
     platform: Any = place.platform
-    options = str(PLATFORMS / f"{platform}.toml")
-    found = replace(
-        settings_below(f"gs://{bucket}/root"), platform=platform, place=replace(place, options_file=options)
-    )
+    found = settings_below(f"gs://{bucket}/root")
+    options = f"{found.folder}/options.toml"
+    storage.write_bytes(options, (PLATFORMS / f"{platform}.toml").read_bytes())
+    found = replace(found, platform=platform, place=replace(place, options_file=options))
     found.write(replace=True)
     return found
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.triggered import CountedRuns, settings_below
@@ -194,7 +195,14 @@ def outside(watched: Watched) -> str:
     return "the file is not in the folder of a span"
 
 
-@pytest.mark.parametrize("bad", [bad_name, bad_bytes_in_a_name, no_data, unknown_format, outside])
+def inner_folder(watched: Watched) -> str:
+    watched.write("2026-11-01/a.csv")
+    watched.write("2026-11-01/more/b.csv")
+    watched.write("2026-11-01/_SUCCESS", "")
+    return "the span has files in folders that are not read"
+
+
+@pytest.mark.parametrize("bad", [bad_name, bad_bytes_in_a_name, no_data, unknown_format, outside, inner_folder])
 def test_what_is_bad_is_reported_once_and_never_stops_the_others(
     marked: Watched, bad: Callable[[Watched], str]
 ) -> None:
@@ -205,6 +213,50 @@ def test_what_is_bad_is_reported_once_and_never_stops_the_others(
     assert len(said) == 1
     assert marked.spans == ["2026-11-20"]
     assert marked.look(100) == []
+
+
+def test_a_span_that_changes_while_it_is_measured_is_not_announced(
+    quiet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace.core.sources import open as sources
+
+    quiet.write("2026-11-20/a.csv")
+    second = quiet.write("2026-11-20/b.csv")
+    quiet.look()
+    measure = sources.data_version
+
+    def measured(*arguments: Any) -> str:
+        version = measure(*arguments)
+        second.write_text("a\n1\n2\n")
+        return version
+
+    with monkeypatch.context() as changed:
+        changed.setattr(sources, "data_version", measured)
+        assert quiet.look(300) == ["span 2026-11-20 changed while it was measured"]
+    assert quiet.spans == []
+    quiet.look()
+    quiet.look(300)
+    assert quiet.spans == ["2026-11-20"]
+
+
+def test_two_entries_of_one_name_are_no_span(quiet: Watched) -> None:
+    quiet.write("2026-11-20/a.csv")
+    quiet.write("2026-11-20.csv")
+    said = quiet.look()
+    assert len([text for text in said if "two entries of the folder are the same span" in text]) == 2
+    quiet.look(1000)
+    assert quiet.spans == []
+
+
+def test_a_folder_that_is_published_by_a_link_is_a_span(marked: Watched, tmp_path: Path) -> None:
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    (staged / "a.csv").write_text("a\n1\n")
+    (staged / "_SUCCESS").write_text("")
+    (staged / "loop").symlink_to(marked.folder)
+    (marked.folder / "2026-11-20").symlink_to(staged)
+    marked.look()
+    assert marked.spans == ["2026-11-20"]
 
 
 def test_a_bad_span_that_is_corrected_arrives_at_once(marked: Watched) -> None:
@@ -236,7 +288,7 @@ def test_an_error_that_nobody_expected_does_not_end_the_watch(marked: Watched, m
     marked.write("2026-11-20/a.csv")
     marked.write("2026-11-20/_SUCCESS", "")
     with monkeypatch.context() as changed:
-        changed.setattr("headrace.pipelines.triggers.watch.arrive", broken)
+        changed.setattr("headrace.pipelines.triggers.watch.announce", broken)
         assert marked.look() == ["unexpected internal error: ZeroDivisionError: by nothing"]
     marked.look(60)
     assert marked.spans == ["2026-11-20"]

@@ -25,7 +25,7 @@ from headrace.pipelines.dynamic.tick import tick
 from headrace.pipelines.triggers.announce import announce
 from headrace.pipelines.triggers.closing import Closing, read_manifest, waits_for
 from headrace.pipelines.triggers.finished import is_being_written
-from headrace.pipelines.triggers.span import Span, list_spans
+from headrace.pipelines.triggers.span import File, Span, list_spans
 
 Report = Callable[[str], None]
 # Waits after failures of a platform, in seconds.
@@ -112,8 +112,9 @@ class Watcher:
         self._report = report
         self._clock = clock
         self._runs = runs
-        # By the span's data: the signature that was announced, and the last one with the time when it was first seen.
-        self._announced: dict[str, str] = {}
+        # By the span's data: the signature that was announced, with the marker or the manifest that closed it; and the
+        # last signature with the time when it was first seen.
+        self._announced: dict[str, tuple[str, File | None]] = {}
         self._seen: dict[str, tuple[str, float]] = {}
         # By span or what else is done: the last text, and failures in a row with the time of the next attempt.
         self._said: dict[str, str] = {}
@@ -154,11 +155,16 @@ class Watcher:
         if signature != span.signature:
             since = now
             self._seen[span.data] = span.signature, now
-        if self._announced.get(span.data) == span.signature:
+        announced, closed_by = self._announced.get(span.data, ("", None))
+        if announced == span.signature:
             return False
         closing = self._config.closing
+        closes = span.files.get(closing.name)
         waiting = waits_for(span, closing, read_manifest(span, closing), now - since)
         why = None if waiting is None else waiting.why
+        if why is None and closes is not None and closes == closed_by:
+            # Removed files leave it the newest one.
+            why = f"a newer {closing.kind} {closing.name}: the span changed after it"
         if why is None and not storage.is_remote(span.data):
             why = _writer(span)
         if why is not None:
@@ -169,7 +175,7 @@ class Watcher:
         if found is None:
             self._say(span.data, f"span {span.name} changed while it was measured")
             return False
-        self._announced[span.data] = span.signature
+        self._announced[span.data] = span.signature, closes
         known = datetime.fromisoformat(found.at) < at - timedelta(seconds=1)
         self._say(span.data, f"span {span.name} {'is known' if known else 'arrived'} as {found.version}: {found.data}")
         return True

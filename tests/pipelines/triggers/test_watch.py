@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -127,6 +128,27 @@ def test_a_corrected_span_waits_for_its_marker_again(marked: Watched) -> None:
     os.utime(marked.folder / "2026-11-20/_SUCCESS", (marker + 6, marker + 6))
     marked.look()
     assert marked.spans == ["2026-11-20", "2026-11-20"]
+
+
+@pytest.mark.parametrize("closing", ["marker=_end", "manifest=_end"])
+def test_a_correction_begins_with_a_removed_file_and_ends_with_another_marker(tmp_path: Path, closing: str) -> None:
+    watched = Watched(tmp_path, closing)
+    names = [{"name": "a.csv"}, {"name": "b.csv"}]
+    for name in ("a.csv", "b.csv"):
+        watched.write(f"2026-11-20/{name}")
+    end = watched.write("2026-11-20/_end", json.dumps({"files": names}))
+    watched.look()
+    assert len(watched.spans) == 1
+    (watched.folder / "2026-11-20/b.csv").unlink()
+    (text,) = watched.look()
+    assert "span 2026-11-20 waits for" in text
+    corrected = watched.write("2026-11-20/b.csv", "a\n7\n")
+    os.utime(corrected, (1, 1))
+    assert watched.look(1000) in ([], ["span 2026-11-20 waits for a newer manifest _end: the span changed after it"])
+    assert len(watched.spans) == 1
+    end.write_text(json.dumps({"files": names, "again": True}))
+    watched.look()
+    assert len(watched.spans) == 2
 
 
 def test_a_quiet_time_begins_again_with_each_change(quiet: Watched) -> None:

@@ -65,7 +65,8 @@ class ServiceDeployment:
         lines = [where.services("cloudbuild", "artifactregistry", "run" if self.host == "cloud-run" else "appengine")]
         lines += where.rights(data)
         if self.host == "app-engine":
-            return [*lines, command("app", "deploy", f"{folder.rstrip('/')}/app.yaml", project=where.project)]
+            deploy = command("app", "deploy", f"{folder.rstrip('/')}/app.yaml", project=where.project)
+            return [*lines, deploy, *self._browsers()]
         return [
             *lines,
             "# The service verifies tokens itself, against its allow-list. Where Cloud Run verifies them first, it",
@@ -87,4 +88,26 @@ class ServiceDeployment:
                 timeout="180s",
                 **({"iap": ""} if self.iap_audience else {}),
             ),
+            *self._browsers(),
+        ]
+
+    def _browsers(self) -> list[str]:
+        """The commands that let the accounts through Identity-Aware Proxy."""
+        if not self.iap_audience:
+            return []
+        where, engine = self.deployment, self.host == "app-engine"
+        place = {"resource_type": self.host}
+        lines = [command("iap", "web", "enable", **place, project=where.project)] if engine else []
+        place |= {} if engine else {"service": where.name, "region": where.region}
+        return lines + [
+            command(
+                *(() if engine else ("beta",)),
+                *("iap", "web", "add-iam-policy-binding"),
+                **place,
+                project=where.project,
+                member=f"{'serviceAccount' if account.endswith('.gserviceaccount.com') else 'user'}:{account}",
+                role="roles/iap.httpsResourceAccessor",
+                condition="None",
+            )
+            for account in self.allow
         ]

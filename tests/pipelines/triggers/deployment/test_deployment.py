@@ -48,7 +48,8 @@ def function_lines(settings: DynamicSettings, folder: str) -> list[str]:
 
 
 def service(settings: DynamicSettings, host: Host, iap: str = "") -> ServiceDeployment:
-    accounts, places = ["ann@example.com", "bob@example.com"], ["gs://data-bucket/flights"]
+    accounts = ["ann@example.com", "caller@demo-project.iam.gserviceaccount.com"]
+    places = ["gs://data-bucket/flights"]
     return ServiceDeployment(deployment(settings), host, "https://trigger.example.com", iap, accounts, places)
 
 
@@ -80,8 +81,8 @@ def test_the_service_is_deployed_as_a_process_of_the_same_command(settings: Dyna
     service(settings, "cloud-run").write(str(tmp_path / "run"))
     start = (
         f"headrace trigger serve --settings {settings.uri} --audience https://trigger.example.com "
-        "--allow ann@example.com --allow bob@example.com --data-below gs://data-bucket/flights "
-        "--host 0.0.0.0 --port $PORT"
+        "--allow ann@example.com --allow caller@demo-project.iam.gserviceaccount.com "
+        "--data-below gs://data-bucket/flights --host 0.0.0.0 --port $PORT"
     )
     assert (tmp_path / "run/Procfile").read_text().splitlines()[1:] == [f"web: {start}"]
     service(settings, "app-engine").write(str(tmp_path / "engine"))
@@ -92,7 +93,12 @@ def test_the_service_is_deployed_as_a_process_of_the_same_command(settings: Dyna
     # Where Cloud Run verifies a token, its signature is gone before the service can.
     assert "--allow-unauthenticated" in lines[-1]
     assert "--iap" not in lines[-1].split()
-    assert "--iap" in service(settings, "cloud-run", "/projects/1/apps/x").commands("run")[-1].split()
+    behind = service(settings, "cloud-run", "/projects/1/apps/x").commands("run")
+    assert "--iap" in next(line for line in behind if " run deploy " in line).split()
+    assert [line.split("--member=")[1].split()[0] for line in behind if " iap web " in line] == [
+        "user:ann@example.com",
+        "serviceAccount:caller@demo-project.iam.gserviceaccount.com",
+    ]
 
 
 def test_only_files_of_an_earlier_call_are_replaced(settings: DynamicSettings, tmp_path: Path) -> None:
@@ -136,7 +142,7 @@ def test_gcloud_understands_every_command(settings: DynamicSettings, tmp_path: P
     lines = [
         *function_lines(settings, "function"),
         *service(settings, "cloud-run", "/projects/1/apps/x").commands("run"),
-        *service(settings, "app-engine").commands("engine"),
+        *service(settings, "app-engine", "/projects/1/apps/x").commands("engine"),
     ]
     calls = []
     for line in lines:

@@ -61,7 +61,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
 
-    _check_times(cron, timezone)
+    check_times(cron, timezone)
     prepared = prepare(spec, place, inputs, name, data_later=True, cache=not no_cache)
     # Without the digest, as the parameters of a schedule may change.
     called = name or prepared.run_id.rpartition("-")[0]
@@ -72,7 +72,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     with platform_options.service(place) as service:
         copies.write(prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, RetryPolicy())
-        click.echo(f"{'created' if new else 'updated'}: {_line(made)}")
+        click.echo(f"{'created' if new else 'updated'}: {describe(made)}")
 
 
 @schedule.command(name="list", cls=GroupedCommand)
@@ -88,7 +88,7 @@ def list_(place: Place, as_json: bool) -> None:
             print_json(found)
             return
         for one in found:
-            click.echo(_line(one))
+            click.echo(describe(one))
 
 
 @schedule.command(cls=GroupedCommand)
@@ -131,9 +131,12 @@ def _set_paused(name: str, place: Place, paused: bool) -> None:
         click.echo(f"{'paused' if paused else 'active'}: {name}")
 
 
-def _check_times(cron: str, timezone: str) -> None:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+def check_cron(cron: str) -> None:
+    """Refuses a cron expression without five fields.
 
+    Raises:
+        UsageError: it has not.
+    """
     if len(cron.split()) != _FIELDS:
         raise UsageError(
             "the cron expression is not valid",
@@ -141,6 +144,17 @@ def _check_times(cron: str, timezone: str) -> None:
             expected='five fields: minute, hour, day of the month, month, day of the week, as "0 3 * * *"',
             received=repr(cron),
         )
+
+
+def check_times(cron: str, timezone: str) -> None:
+    """Refuses a cron expression without five fields, and a time zone that does not exist.
+
+    Raises:
+        UsageError: one of them is not valid.
+    """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    check_cron(cron)
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -152,6 +166,7 @@ def _check_times(cron: str, timezone: str) -> None:
         ) from error
 
 
-def _line(one: Schedule) -> str:
+def describe(one: Schedule) -> str:
+    """A schedule as a line."""
     when = f", next {one.next_run}" if one.next_run else ""
     return f'{one.name}: {one.state}, "{one.cron}" {one.timezone}{when}'

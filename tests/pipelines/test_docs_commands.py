@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/registry.md",
     "docs/monitoring.md",
     "docs/dynamic.md",
+    "docs/triggers.md",
     "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
@@ -74,6 +75,8 @@ def test_there_are_commands() -> None:
         "endpoint",
         "registry",
         "rollback",
+        "watch",
+        "trigger",
     }
 
 

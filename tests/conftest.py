@@ -6,6 +6,7 @@ import pytest
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
+from peers.pubsub import make_topic, pubsub_server
 from peers.vertex.fixture import launching, vertex_server
 from support.fuzzing import register_profiles
 from support.natality import fetch_births
@@ -21,6 +22,8 @@ __all__ = [
     "launching",
     "make_model",
     "make_table",
+    "make_topic",
+    "pubsub_server",
     "put",
     "tiny_saved_model",
     "vertex_server",

@@ -74,6 +74,7 @@ def _create(uri: str, fields: Sequence[tuple[str, str]], option: str) -> None:
         bigquery.translate_errors(uri, _ROLES, _NO_DATASET),
         closing(bigquery.client(target.payer)) as client,
     ):
+        client.get_dataset(f"{target.project}.{target.dataset}", retry=bigquery.retry())
         new = NewTable(target.name, schema=[SchemaField(name, kind) for name, kind in fields])
         client.create_table(new, exists_ok=True, retry=bigquery.retry())
         known = {field.name: field.field_type for field in client.get_table(target.name, retry=bigquery.retry()).schema}
@@ -96,43 +97,57 @@ def _create(uri: str, fields: Sequence[tuple[str, str]], option: str) -> None:
 def _load(table: str, job: str, content: str | bytes) -> bool:
     """Loads a file by its URI, or its bytes, by a job of this id, or of the next one where that job failed."""
     target = _table(table)
-    last = ""
+    last: object = ""
     with (
         bigquery.translate_errors(table, _ROLES, _NO_DATASET),
         closing(bigquery.client(target.payer)) as client,
     ):
+        # Without it, jobs of a region are not found.
+        location = client.get_table(target.name, retry=bigquery.retry()).location
         for attempt in range(_ATTEMPTS):
             name = _NOT_IN_IDS.sub("-", job if attempt == 0 else f"{job}-{attempt}")
-            try:
-                begun, mine = _begin(client, target, name, content), True
-            except api.Conflict:
-                begun, mine = client.get_job(name, retry=bigquery.retry()), False
+            begun, mine = _found(client, name, location), False
+            if begun is None:
+                try:
+                    begun, mine = _begin(client, target, name, location, content), True
+                except api.Conflict:
+                    # Another worker began it meanwhile.
+                    begun = client.get_job(name, location=location, retry=bigquery.retry())
             try:
                 begun.result(retry=bigquery.retry())
             except api.GoogleAPICallError as error:
-                # What a failed job has loaded is nothing; an error of this attempt is not tried again here.
-                if mine:
+                # A failed job has loaded nothing, and its id is spent. An own one is not tried again in this call.
+                if mine or not begun.error_result:
                     raise
-                last = str(error)
+                last = error
                 continue
             return mine
     raise PlatformError(
-        "every load job of the file failed", where=table, expected=f"one of {_ATTEMPTS} to succeed", received=last[:300]
+        "every load job of the file failed",
+        where=table,
+        expected=f"one of {_ATTEMPTS} to succeed",
+        received=str(last)[:300],
     )
 
 
-def _begin(client: Any, target: Table, name: str, content: str | bytes) -> Any:
+def _found(client: Any, name: str, location: str) -> Any:
+    try:
+        return client.get_job(name, location=location, retry=bigquery.retry())
+    except api.NotFound:
+        return None
+
+
+def _begin(client: Any, target: Table, name: str, location: str, content: str | bytes) -> Any:
     from google.cloud.bigquery import LoadJobConfig
 
     config = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
+    options = {"job_id": name, "location": location, "job_config": config}
     if isinstance(content, bytes):
-        return client.load_table_from_file(io.BytesIO(content), target.name, job_id=name, job_config=config)
+        return client.load_table_from_file(io.BytesIO(content), target.name, **options)
     if storage.is_remote(content):
-        return client.load_table_from_uri(
-            [content], target.name, job_id=name, job_config=config, retry=bigquery.retry()
-        )
+        return client.load_table_from_uri([content], target.name, retry=bigquery.retry(), **options)
     with storage.open_input(content) as file:
-        return client.load_table_from_file(file, target.name, job_id=name, job_config=config)
+        return client.load_table_from_file(file, target.name, **options)
 
 
 def _table(uri: str) -> Table:

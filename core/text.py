@@ -1,10 +1,13 @@
-"""Text formatting of counts and lists for messages."""
+"""Text formatting of counts and lists for messages, and parsing of durations."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _SHOWN = 8
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)\Z")
 
 
 def counted(count: int, noun: str) -> str:
@@ -15,3 +18,15 @@ def counted(count: int, noun: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Joins names, and abbreviates many to the first and the last: "1, 2, ..., 90"."""
     return ", ".join(names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]])
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration: a number with s, m, h or d, such as "1.5h", or of seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _DURATION.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration, such as 30m, 1h or 90s")
+    return float(found[1]) * _SECONDS[found[2]]

@@ -48,6 +48,14 @@ COMMANDS = {
         "headrace.pipelines.commands.requests:requests",
         "Show a server's request log, or convert it to Parquet.",
     ),
+    "watch": (
+        "headrace.pipelines.commands.watch:watch",
+        "Trigger dynamic training for the spans that come into a folder.",
+    ),
+    "trigger": (
+        "headrace.pipelines.commands.trigger:trigger",
+        "Trigger dynamic training, by hand, schedule, alarm, request or bucket.",
+    ),
     "endpoint": (
         "headrace.pipelines.commands.endpoint:endpoint",
         "Show an endpoint and its history, promote a version, start or stop it.",
@@ -80,6 +88,7 @@ _EXTRAS = {
     "tensorflow": "train",
     "keras": "train",
     "uvicorn": "serve",
+    "watchfiles": "triggers",
     "jinja2": "report",
 }
 

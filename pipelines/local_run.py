@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _STEPS = {
     "static": ("preprocess", "train", "evaluate", "register", "deploy"),
     "tuned": ("preprocess", "tune", "evaluate", "register", "deploy"),
+    "dynamic": ("claim", "ingest", "lineage", "train", "evaluate", "register", "deploy", "announce"),
     "batch-scoring": ("champion", "score", "check", "publish"),
 }
 

@@ -59,9 +59,9 @@ def plan_batch(
         UserError: the Problem file, the data or an option is not valid.
     """
     from headrace.components.score.parameters import Parameters
-    from headrace.components.summarize.batch.step import check_webhook
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version, list_paths
+    from headrace.core.webhook import check_webhook
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
     if not data.startswith(("gs://", "bigquery://")):

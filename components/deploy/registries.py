@@ -8,6 +8,7 @@ from headrace.components.registry.state import CHALLENGER, CHAMPION
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import HeadraceError, UsageError
+from headrace.core.ledger.claim import Claim
 
 # A registered Model is REGISTRY/versions/VERSION, on gs:// REGISTRY/versions/VERSION/DIGEST.
 _FOLDER = "versions"
@@ -72,7 +73,7 @@ def usable(registry: str, version: str) -> bool:
     return version in state.versions and state.versions[version].status == "registered"
 
 
-def mark_bad(registry: str, version: str, successor: str, why: str) -> str:
+def mark_bad(registry: str, version: str, successor: str, why: str, claim: Claim | None = None) -> str:
     """Marks a version as bad in its registry; where it was the champion, the successor becomes the champion.
 
     A second call changes nothing.
@@ -84,7 +85,7 @@ def mark_bad(registry: str, version: str, successor: str, why: str) -> str:
         UsageError: there is no registry, or access is denied.
         PlatformError: the disk or the service failed.
     """
-    opened = open_registry(registry)
+    opened = open_registry(registry, claim=claim)
     state = opened.state()
     if version not in state.versions:
         return f"{registry} does not have version {version}: nothing to change"
@@ -93,14 +94,14 @@ def mark_bad(registry: str, version: str, successor: str, why: str) -> str:
     return f"{version} is marked as bad in {registry}; champion: {champion or 'none'}"
 
 
-def challenge(registry: str, version: str, why: str) -> None:
+def challenge(registry: str, version: str, why: str, claim: Claim | None = None) -> None:
     """Makes a usable version the challenger of its registry, until it is promoted or marked as bad."""
-    open_registry(registry).set_aliases({CHALLENGER: version}, why=why)
+    open_registry(registry, claim=claim).set_aliases({CHALLENGER: version}, why=why)
 
 
-def promote(registry: str, version: str, why: str) -> str:
+def promote(registry: str, version: str, why: str, claim: Claim | None = None) -> str:
     """Makes a version the champion of its registry; returns and errors as of `mark_bad`."""
-    opened = open_registry(registry)
+    opened = open_registry(registry, claim=claim)
     if version not in opened.state().versions:
         return f"{registry} does not have version {version}: nothing to change"
     opened.promote(version, why=why, approve=True)

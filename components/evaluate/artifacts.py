@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from headrace.core import storage
 from headrace.core.artifacts import model
-from headrace.core.artifacts.open_examples import Split, open_examples
+from headrace.core.artifacts.open_examples import ExamplesArtifact, Split, open_examples
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.statistics.weighted import as_weighted
@@ -54,6 +54,20 @@ def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
         DataError: they are damaged or made for another declaration, or the split is empty.
     """
     examples = open_examples(uri, problem)
+    return _evaluated(examples, problem, name, examples.split(name))
+
+
+def open_newest(uri: str, problem: Problem) -> EvaluatedSplit | None:
+    """The test rows of the newest span of a window; None where it has none. Errors as of `open_split`."""
+    examples = open_examples(uri, problem)
+    newest = examples.manifest.newest
+    if newest is not None and not newest.test.rows:
+        return None
+    return _evaluated(examples, problem, "test", examples.newest_test())
+
+
+def _evaluated(examples: ExamplesArtifact, problem: Problem, name: SplitName, shards: Split) -> EvaluatedSplit:
+    uri = examples.uri
     label = examples.statistics.get(problem.label.name)
     if label is None:
         raise DataError(
@@ -62,7 +76,7 @@ def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
             fix="Run `headrace preprocess` again with this Problem file",
         )
     weighted = as_weighted(label)
-    return EvaluatedSplit(uri, examples.manifest.identity, name, examples.split(name), examples.statistics, weighted)
+    return EvaluatedSplit(uri, examples.manifest.identity, name, shards, examples.statistics, weighted)
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:

@@ -94,7 +94,13 @@ def intervals(
 
 
 def difference(
-    outcomes: Outcomes, others: Outcomes, resamples: Resamples, metric: str, *, confidence: float
+    outcomes: Outcomes,
+    others: Outcomes,
+    resamples: Resamples,
+    metric: str,
+    *,
+    confidence: float,
+    rows: Integers | None = None,
 ) -> Interval:
     """The interval of a metric's difference, `outcomes` minus `others`, by a paired bootstrap; None as in `intervals`.
 
@@ -104,10 +110,11 @@ def difference(
         resamples: from `draw`; both are measured on the same ones.
         metric: one of METRICS.
         confidence: in (0, 1).
+        rows: indices of a slice's rows; all rows if None.
     """
-    if outcomes.rows < 2:
+    if (outcomes.rows if rows is None else len(rows)) < 2:
         return None
-    first, second = (_resampled(each, resamples, None)[metric] for each in (outcomes, others))
+    first, second = (_resampled(each, resamples, rows)[metric] for each in (outcomes, others))
     return _percentiles((first - second)[None, :], confidence)[0]
 
 

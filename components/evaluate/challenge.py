@@ -1,4 +1,7 @@
-"""Challenge: when a new model replaces the champion, judged on rows of the newest data that neither has seen."""
+"""Challenge: when a new model replaces the champion, judged on test rows of the newest span, which neither has seen.
+
+The decisions are pure functions of confidence intervals of the difference, by a paired bootstrap of the rows.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from headrace.components.evaluate.gate import Check
 from headrace.core.checks import check_count, is_finite
 from headrace.core.errors import UsageError
+from headrace.core.problem import METRICS
+
+Interval = tuple[float, float] | None
+_HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
 
 
 @dataclass(frozen=True)
@@ -55,3 +63,113 @@ class Challenge:
         if isinstance(given.get("stale_after"), float) and given["stale_after"].is_integer():
             given["stale_after"] = int(given["stale_after"])
         return Challenge(**given)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparison of one challenger.
+
+    Attributes:
+        margin, tolerance: as of `Challenge`.
+        stale: whether the champion is stale.
+        newer_spans: number of spans in the window that the champion has not seen.
+    """
+
+    margin: float = 0.0
+    tolerance: float = 0.0
+    stale: bool = False
+    newer_spans: int = 0
+
+    @staticmethod
+    def of(challenge: Challenge, newer_spans: int) -> Comparison:
+        """The comparison with a champion that has not seen so many spans."""
+        stale = bool(challenge.stale_after) and newer_spans >= challenge.stale_after
+        return Comparison(float(challenge.margin), float(challenge.tolerance), stale, newer_spans)
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison by name."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Comparison | None:
+        """The comparison of `to_json`; None for {}.
+
+        Raises:
+            UsageError: it is not valid.
+        """
+        if not content:
+            return None
+        try:
+            # Engines keep numbers of a JSON object as floats.
+            return Comparison(
+                float(content["margin"]),
+                float(content["tolerance"]),
+                bool(content["stale"]),
+                int(content["newer_spans"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError("the comparison is not valid", received=repr(dict(content))) from error
+
+
+def judge_all(
+    comparison: Comparison,
+    metric: str,
+    where: str,
+    challenger: float | None,
+    champion: float | None,
+    interval: Interval,
+) -> Check:
+    """Whether a challenger replaces the champion, by all rows of the newest span.
+
+    Args:
+        comparison: the rule.
+        metric: one of METRICS.
+        where: the rows, in words.
+        challenger, champion: their values; None where undefined.
+        interval: of challenger minus champion; None where undefined.
+    """
+    bound = _bound(comparison)
+    if challenger is None or champion is None or interval is None:
+        reason = f"{metric} on {where}: the champion cannot be compared, too few rows define it: the champion stays."
+        return Check(where, metric, challenger, bound, False, reason)
+    low, high = _gain(metric, interval)
+    passed = high >= -comparison.tolerance if comparison.stale else low > comparison.margin
+    verdict = "passed" if passed else "the champion stays"
+    reason = (
+        f"{metric} on {where} is {challenger:.4g}; the champion's is {champion:.4g}; the interval of the gain is "
+        f"{low:.4g} to {high:.4g}, and must be {bound}: {verdict}."
+    )
+    return Check(where, metric, challenger, bound, passed, reason)
+
+
+def judge_slice(
+    comparison: Comparison,
+    metric: str,
+    where: str,
+    challenger: float | None,
+    champion: float | None,
+    interval: Interval,
+) -> Check | None:
+    """Whether a challenger is clearly worse on a slice of the newest span; None where that cannot be told."""
+    if challenger is None or champion is None or interval is None:
+        return None
+    low, high = _gain(metric, interval)
+    passed = high >= -comparison.tolerance
+    bound = f"not below {-comparison.tolerance:g}"
+    reason = (
+        f"{metric} on {where} is {challenger:.4g}; the champion's is {champion:.4g}; the interval of the gain is "
+        f"{low:.4g} to {high:.4g}: {'passed' if passed else 'clearly worse, failed'}."
+    )
+    return Check(where, metric, challenger, bound, passed, reason)
+
+
+def _bound(comparison: Comparison) -> str:
+    if comparison.stale:
+        return f"not below {-comparison.tolerance:g}, as the champion has not seen {comparison.newer_spans} spans"
+    return f"above {comparison.margin:g}"
+
+
+def _gain(metric: str, interval: tuple[float, float]) -> tuple[float, float]:
+    """The interval of the improvement: positive where the challenger is better."""
+    low, high = interval
+    return (low, high) if _HIGHER_IS_BETTER[metric] else (-high, -low)

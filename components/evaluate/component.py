@@ -14,6 +14,7 @@ def evaluate(
     evaluation_digest: str = "",
     root: str = "",
     champion: str = "",
+    comparison: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
@@ -23,6 +24,8 @@ def evaluate(
         evaluation_digest: `Problem.evaluation_digest` at submission, of the columns and the gate; "" accepts any.
         root: pipeline root, where the run's records are stored; "" for no records.
         champion: a Model to compare with; "" for no champion.
+        comparison: rule by which a model must also be better than the champion on the newest span of a window: output
+            of `lineage`, or {}.
         examples: output of `preprocess`.
         model: output of `train`.
         evaluation: evaluation.json: metrics with confidence intervals, slices, curves, the decision and its reasons.
@@ -36,4 +39,15 @@ def evaluate(
     """
     from headrace.components.evaluate import step
 
-    return step.run(problem, evaluation_digest, root, champion, examples, model, evaluation, metrics, classification)
+    return step.run(
+        problem,
+        evaluation_digest,
+        root,
+        champion,
+        examples,
+        model,
+        evaluation,
+        metrics,
+        classification,
+        comparison,
+    )

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.evaluate import artifacts, bootstrap, curves, gate, warnings
+from headrace.components.evaluate.artifacts import Model
 from headrace.components.evaluate.bootstrap import Interval, Resamples
+from headrace.components.evaluate.challenge import Comparison
+from headrace.components.evaluate.newest import Contest, compare
 from headrace.components.evaluate.slices import SliceRows, cut
 from headrace.components.evaluate.thresholds import threshold_table
 from headrace.core import metrics, storage
 from headrace.core.artifacts.kinds import EVALUATION
 from headrace.core.errors import UsageError
 from headrace.core.metrics import Outcomes
-from headrace.core.problem import Gate
+from headrace.core.problem import Gate, Problem
 from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import publishing
@@ -35,6 +38,8 @@ class EvaluateConfig:
         model: URI of the Model.
         output: URI of the Evaluation, a folder; an existing Evaluation is replaced.
         champion: URI of a Model to compare with, on the same rows.
+        comparison: rule by which a model must also be better than the champion on the newest span of a window; None for
+            no such rule.
         identity: cache key of the Evaluation.
         confidence: of the intervals, in (0, 1).
         resamples: of the bootstrap, 1 to 10,000.
@@ -48,6 +53,7 @@ class EvaluateConfig:
     model: str
     output: str
     champion: str | None = None
+    comparison: Comparison | None = None
     identity: str = ""
     confidence: float = 0.95
     resamples: int = 1000
@@ -159,7 +165,10 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     constant = metrics.baseline_outcomes(outcomes, split.label_statistics)
     baseline = metrics.measure(constant)
     against = _baseline(rules, outcomes, constant, baseline, resamples, config.confidence)
+    contest = _contest(problem, config, models, report)
     decision = gate.judge(rules, gate.Measured(whole, tuple(p.measured for p in parts)), compared, against)
+    if contest is not None:
+        decision = decision.joined(contest.passed, contest.checks)
     metric = rules.metric if rules is not None else next(iter(whole))
     of_gate = [
         (p.measured, p.intervals[metric]) for p in parts if rules is not None and p.measured.feature in rules.slices
@@ -205,11 +214,28 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         "champion": None
         if champion is None or compared is None
         else {"model_version": champion.version, "metrics": dict(compared.metrics)},
+        **({} if contest is None else {"newest": contest.to_json()}),
     }
     with publishing(config.output, EVALUATION) as folder:
         storage.write_json(str(folder / FILE), document)
     report(("blessed" if rules is not None else "ungated") if decision.blessed else "rejected by the gate")
     return EvaluateResult(decision.blessed, decision.reasons, whole, model.version, outcomes.rows)
+
+
+def _contest(problem: Problem, config: EvaluateConfig, models: list[Model], report: Progress) -> Contest | None:
+    """The comparison with the champion on the newest span; None without a champion or a rule."""
+    if config.comparison is None or len(models) < 2:
+        return None
+    return compare(
+        problem,
+        config.examples,
+        models,
+        config.comparison,
+        confidence=config.confidence,
+        resamples=config.resamples,
+        seed=config.seed,
+        report=report,
+    )
 
 
 def _baseline(

@@ -107,6 +107,11 @@ class Decision:
     checks: tuple[Check, ...]
     reasons: tuple[str, ...]
 
+    def joined(self, passed: bool, checks: tuple[Check, ...]) -> Decision:
+        """The decision with further checks, which must pass as well."""
+        reasons = (*self.reasons, *(check.reason for check in checks))
+        return Decision(self.blessed and passed, (*self.checks, *checks), reasons)
+
 
 def judge(
     gate: Gate | None, measured: Measured, champion: Measured | None = None, baseline: Baseline | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from headrace.components.evaluate.challenge import Comparison
 from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity as lineage
@@ -21,13 +23,19 @@ def run(
     evaluation: Any,
     metrics: Any,
     classification: Any,
+    comparison: Mapping[str, Any] | None = None,
 ) -> bool:
     """Implements `component.evaluate`, whose docstring describes the arguments."""
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
+        rule = Comparison.from_json(comparison or {})
         identity = step.identity = lineage.evaluate_identity(
-            file, lineage.examples_identity_of(examples.path), model_version, champion
+            file,
+            lineage.examples_identity_of(examples.path),
+            model_version,
+            champion,
+            None if rule is None else rule.to_json(),
         )
         with step.importing():
             import_tensorflow()
@@ -37,6 +45,7 @@ def run(
             model=model.path,
             output=storage.place_of(evaluation),
             champion=champion or None,
+            comparison=rule,
             identity=identity,
         )
         result = evaluator.evaluate(file, config, step.progress)

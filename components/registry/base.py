@@ -10,6 +10,7 @@ from headrace.components.registry.origin import Clock, origin, utc_now
 from headrace.components.registry.state import CHAMPION, Origin, RegistryState
 from headrace.components.registry.version_name import check_version
 from headrace.core.artifacts.registered import read_record, verify
+from headrace.core.ledger.claim import Claim, check
 
 Transition = Callable[[RegistryState, Origin], RegistryState]
 
@@ -21,12 +22,14 @@ class ModelRegistry(ABC):
         where: the registry, for messages.
         who: makes the changes; "" for the user of this process.
         clock: returns the time of a change.
+        claim: of the run that makes the changes, which are refused once it was overtaken; None for no such run.
     """
 
-    def __init__(self, where: str, *, who: str = "", clock: Clock = utc_now) -> None:
+    def __init__(self, where: str, *, who: str = "", clock: Clock = utc_now, claim: Claim | None = None) -> None:
         self.where = where
         self._who = who
         self._clock = clock
+        self._claim = claim
 
     @abstractmethod
     def state(self) -> RegistryState:
@@ -120,6 +123,10 @@ class ModelRegistry(ABC):
             DataError: a file is missing or damaged.
         """
         verify(self.path(version))
+
+    def _check_claim(self) -> None:
+        """Refuses a change of a run that was overtaken: called between reading and writing the state."""
+        check(self._claim)
 
     def _origin(self, why: str) -> Origin:
         return origin(why, who=self._who, clock=self._clock)

@@ -9,16 +9,18 @@ from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import UsageError
+from headrace.core.ledger.claim import Claim
 
 _ENTRY = re.compile(r"projects/[^/@]+/locations/[^/@]+/models/[A-Za-z0-9_-]+\Z")
 
 
-def open_registry(name: str, *, who: str = "") -> ModelRegistry:
+def open_registry(name: str, *, who: str = "", claim: Claim | None = None, new: bool = False) -> ModelRegistry:
     """Opens a registry that exists.
 
     Args:
         name: a folder on a disk or on gs://, or projects/PROJECT/locations/REGION/models/ID.
-        who: makes the changes; "" for the user of this process.
+        who, claim: of the changes, as of `ModelRegistry`.
+        new: also one that does not exist yet, and has no version.
 
     Raises:
         UsageError: no registry is there.
@@ -26,8 +28,8 @@ def open_registry(name: str, *, who: str = "") -> ModelRegistry:
     if _ENTRY.match(name):
         from headrace.components.registry.vertex.registry import VertexRegistry
 
-        return VertexRegistry(name, who=who)
-    if not storage.exists(storage.join(name, REGISTRY.state)):
+        return VertexRegistry(name, who=who, claim=claim)
+    if not new and not storage.exists(storage.join(name, REGISTRY.state)):
         raise UsageError(
             "there is no registry",
             where=name,
@@ -35,4 +37,4 @@ def open_registry(name: str, *, who: str = "") -> ModelRegistry:
             received="a folder without it" if storage.exists(name) else "nothing",
             fix="`headrace run static` registers models there",
         )
-    return Registry(name, who=who)
+    return Registry(name, who=who, claim=claim)

@@ -48,6 +48,7 @@ class Change:
         action: what was done.
         version: with which version.
         who, at, why: as of `Origin`.
+        champion: the champion after it, "" for none, if it is another one than before; None if it is the same.
     """
 
     epoch: int
@@ -56,6 +57,11 @@ class Change:
     who: str
     at: str
     why: str
+    champion: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The change in the history of registry.json."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,15 @@ class RegistryState:
             received=f"{found.status}{by}",
             fix="Use another version. If this one is good after all: `headrace registry restore`",
         )
+
+    @property
+    def champion_change(self) -> Change | None:
+        """The last change of the champion; None where the history has none."""
+        moved = next((change for change in reversed(self.history) if change.champion is not None), None)
+        if moved is not None and moved.champion == self.aliases.get(CHAMPION, ""):
+            return moved
+        # An earlier release did not record it.
+        return next((c for c in reversed(self.history) if c.action in ("promote", "mark bad", "alias")), None)
 
     def last(self, version: str, *actions: Action) -> Change | None:
         """The last change of a version by one of some actions; None where the history has none."""
@@ -255,7 +270,7 @@ class RegistryState:
                 aliases = {a: named for a, named in aliases.items() if a != CHALLENGER or named != heir}
         if found.status == "bad" and aliases == self.aliases:
             return self
-        return replace(self, aliases=dict(sorted(aliases.items())))._with_status("mark bad", version, "bad", origin)
+        return self._with_status("mark bad", version, "bad", origin, aliases=dict(sorted(aliases.items())))
 
     def restored(self, version: str, origin: Origin) -> RegistryState:
         """The state after an archived or bad version became usable again; it gets no alias.
@@ -271,12 +286,16 @@ class RegistryState:
         after = {**self.aliases, **changes}
         return {alias: version for alias in sorted(after) if (version := after[alias]) is not None}
 
-    def _with_status(self, action: Action, version: str, status: Status, origin: Origin) -> RegistryState:
+    def _with_status(
+        self, action: Action, version: str, status: Status, origin: Origin, **fields: Any
+    ) -> RegistryState:
         changed = replace(self.versions[version], status=status)
-        return self._changed(action, version, origin, versions={**self.versions, version: changed})
+        return self._changed(action, version, origin, versions={**self.versions, version: changed}, **fields)
 
     def _changed(self, action: Action, version: str, origin: Origin, **fields: Any) -> RegistryState:
-        change = Change(self.epoch + 1, action, version, origin.who, origin.at, origin.why)
+        before, after = (aliases.get(CHAMPION, "") for aliases in (self.aliases, fields.get("aliases", self.aliases)))
+        moved = None if before == after else after
+        change = Change(self.epoch + 1, action, version, origin.who, origin.at, origin.why, moved)
         return replace(self, epoch=change.epoch, history=(*self.history, change)[-_HISTORY:], **fields)
 
     def to_json(self) -> dict[str, Any]:
@@ -287,7 +306,7 @@ class RegistryState:
             "epoch": self.epoch,
             "aliases": dict(sorted(self.aliases.items())),
             "versions": {name: asdict(self.versions[name]) for name in sorted(self.versions)},
-            "history": [asdict(change) for change in self.history],
+            "history": [change.to_json() for change in self.history],
         }
 
     @staticmethod

@@ -16,6 +16,7 @@ from headrace.components.registry.origin import origin
 from headrace.components.score import publishing
 from headrace.core.artifacts.published import current
 from headrace.core.errors import GateRefused, HeadraceError
+from headrace.core.ledger.claim import Claim
 from headrace.core.progress import Progress, silent
 
 TRAFFIC, REGISTRY, PREDICTIONS = "traffic", "registry", "predictions"
@@ -59,6 +60,7 @@ def rollback(
     predictions: str = "",
     registry: str = "",
     why: str = "",
+    claim: Claim | None = None,
 ) -> RollbackResult:
     """Returns to the version before: its traffic, then the aliases of the registry, then published predictions.
 
@@ -73,6 +75,7 @@ def rollback(
             for none.
         registry: of the versions; "" for the one that the endpoint knows.
         why: for the histories.
+        claim: of the run that rolls back, which changes nothing once it was overtaken; None for no such run.
 
     Raises:
         UsageError: the endpoint or the version does not exist, or there is no version before.
@@ -93,7 +96,7 @@ def rollback(
         if intended != state:
             endpoint.write(intended, state)
         try:
-            return _carried_out(endpoint, intended, pending, registry, report)
+            return _carried_out(endpoint, intended, pending, registry, report, claim)
         except HeadraceError as error:
             error.fix = error.fix or f"The rollback is half-finished: run the same command again ({endpoint.where})"
             raise
@@ -108,11 +111,16 @@ def _check(endpoint: Endpoint, state: EndpointState, pending: Pending, registry:
 
 
 def _carried_out(
-    endpoint: Endpoint, state: EndpointState, pending: Pending, registry: str, report: Progress
+    endpoint: Endpoint,
+    state: EndpointState,
+    pending: Pending,
+    registry: str,
+    report: Progress,
+    claim: Claim | None,
 ) -> RollbackResult:
     steps = [Step(TRAFFIC, endpoint.shift(state, pending, report))]
     report("setting the aliases of the registry")
-    steps.append(Step(REGISTRY, _in_registry(registry, pending)))
+    steps.append(Step(REGISTRY, _in_registry(registry, pending, claim)))
     if pending.predictions:
         report("setting back the published predictions")
         steps.append(Step(PREDICTIONS, set_back(pending.predictions, pending.bad, pending.version)))
@@ -123,11 +131,11 @@ def _carried_out(
     return RollbackResult(endpoint.where, pending.version, pending.bad, tuple(steps))
 
 
-def _in_registry(registry: str, pending: Pending) -> str:
+def _in_registry(registry: str, pending: Pending, claim: Claim | None) -> str:
     if not registry:
         return "the endpoint knows no registry (--registry names one): the mark is in the endpoint alone"
     why = pending.why or f"rolled back to {pending.version}"
-    return registries.mark_bad(registry, pending.bad, pending.version, why)
+    return registries.mark_bad(registry, pending.bad, pending.version, why, claim)
 
 
 def _done_before(endpoint: Endpoint, state: EndpointState, predictions: str) -> RollbackResult:

@@ -33,6 +33,7 @@ from headrace.components.rollout.replay import check_logged, endpoint_replay, ne
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UsageError
+from headrace.core.ledger.claim import check
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
@@ -104,7 +105,7 @@ def roll_out(
     options = config.deploy
     check_output(options.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": options.model})
     version = model_version(options.model)
-    folder = EndpointFolder(options.endpoint)
+    folder = EndpointFolder(options.endpoint, options.claim)
     state = folder.read() if folder.path.is_dir() else None
     if state is None:
         result = deploy(options, report)
@@ -129,10 +130,10 @@ def _ended_before(
     state = folder.existing()
     pending = state.pending
     if pending is not None and pending.action == "rollback" and pending.bad == version:
-        rollback(LocalEndpoint(folder.uri), report)
+        rollback(LocalEndpoint(folder.uri, claim=folder.claim), report, claim=folder.claim)
         return _result(folder, version, "rolled back", (pending.why,))
     if pending is not None and pending.action == "promote" and pending.version == version:
-        operate.promote(folder.uri, version, report, why=pending.why)
+        operate.promote(folder.uri, version, report, why=pending.why, claim=folder.claim)
         return _result(folder, version, "promoted", (pending.why,))
     if state.live == version and state.canary is None:
         result = deploy(config.deploy, report)
@@ -166,7 +167,7 @@ def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: 
             give_up(folder, version)
             raise
         if usable:
-            registries.challenge(state.registry, version, options.why)
+            registries.challenge(state.registry, version, options.why, options.claim)
 
 
 def _check_unchanged(options: DeployConfig, state: EndpointState) -> None:
@@ -213,6 +214,7 @@ class _Watch:
     def run(self) -> RolloutResult:
         """Watches until the end."""
         while True:
+            check(self._folder.claim)
             state = self._folder.existing()
             if state.rollout is None or state.canary != self._version:
                 outcome: Outcome = "promoted" if state.live == self._version else "rolled back"
@@ -248,11 +250,12 @@ class _Watch:
             self._widen(rollout, Rollout(canary.after(decision, this_user(), now), evidence, baseline), decision)
         elif decision.action == "promote":
             self._report("promoting")
-            operate.promote(self._folder.uri, self._version, self._report, why=reasons)
+            operate.promote(self._folder.uri, self._version, self._report, why=reasons, claim=self._folder.claim)
             return _result(self._folder, self._version, "promoted", decision.reasons)
         elif _is_worse(canary, evidence_decides=lambda late: decide(late, evidence, now)):
             self._report("rolling back")
-            rollback(LocalEndpoint(self._folder.uri), self._report, why=reasons)
+            claim = self._folder.claim
+            rollback(LocalEndpoint(self._folder.uri, claim=claim), self._report, why=reasons, claim=claim)
             return _result(self._folder, self._version, "rolled back", decision.reasons)
         else:
             self._report("withdrawing")

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
+from headrace.components.serve.http.listen import listen, url_of
 from headrace.core import storage
-from headrace.core.errors import HeadraceError, PlatformError, UsageError
+from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import MODES
 
@@ -59,7 +60,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
         from headrace.components.serve import start
 
         found = start.find(config)
-        with _listen(config.host, config.port) as listener:
+        with listen(config.host, config.port) as listener:
             asyncio.run(_serve(config, found, listener, report))
     finally:
         if config.ready_file is not None:
@@ -92,7 +93,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = _load(config, found, app, request_log, _url(listener), report)
+    loading = _load(config, found, app, request_log, url_of(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done() and loading.exception() is not None:
         server.should_exit = True
@@ -161,35 +162,6 @@ def _end_while_loading(config: ServeConfig) -> None:
         processes.withdraw(config.announce, os.getpid())
     logging.shutdown()
     os._exit(0)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        # A port that a server has just closed can be used again.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        raise UsageError(
-            "the server cannot listen on the address",
-            where=f"{host}:{port}",
-            expected="a free port that you are allowed to use",
-            received=str(error),
-            fix="Use port 0 for a free port",
-        ) from error
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    # A wildcard address is reachable on the loopback address.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _log_progress(message: str, **_: int | None) -> None:

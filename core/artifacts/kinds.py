@@ -29,7 +29,18 @@ SPANS = StateFolder("spans", "_spans.json", frozenset())
 DYNAMIC = StateFolder(
     "a dynamic training",
     "settings.json",
-    frozenset({"ledger.json", "inbox", "lineage", "pipeline.yaml", "options.toml", "events"}),
+    frozenset(
+        {
+            "ledger.json",
+            "inbox",
+            "lineage",
+            "epochs",
+            "pipeline.yaml",
+            "options.toml",
+            "announced.json",
+            "last_run.json",
+        }
+    ),
 )
 _ALL = (
     *(EXAMPLES.manifest, MODEL.manifest, EVALUATION.manifest, MONITORING.manifest),

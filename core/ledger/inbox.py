@@ -19,6 +19,8 @@ from headrace.core.storage.json_lines import json_bytes
 
 _VERSION = re.compile(r"[0-9a-f]{16}\Z")
 _SPAN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
+# The reason of a request for a training that does not start from the weights of an earlier version.
+FROM_SCRATCH = "from scratch"
 # Text from outside, such as the id of an event, is kept for people to read.
 _LONGEST_TEXT = 1000
 

@@ -126,10 +126,16 @@ class LedgerState:
     history: tuple[Ending, ...] = ()
 
     def waiting(self, arrived: Iterable[str], now: datetime) -> tuple[str, ...]:
-        """The arrived data versions that a run may be started for now, sorted; none while one is under way."""
+        """The arrived data versions that a run may be started for now, sorted; none while one is under way.
+
+        A run that is tried again has the data versions that it had: what came since waits for the run after it. So an
+        epoch gives the same, however often it was tried.
+        """
         if self.run is not None or (self.failure is not None and now < datetime.fromisoformat(self.failure.not_before)):
             return ()
-        return tuple(sorted({version for version in arrived if version not in self.done}))
+        due = {version for version in arrived if version not in self.done}
+        again = due if self.failure is None else due.intersection(self.failure.attempts)
+        return tuple(sorted(again or due))
 
     def started(self, versions: Iterable[str], run_id: str, fence: tuple[int, int]) -> LedgerState:
         """The state with a run under way, which is not started yet: the intent comes before the effect.

@@ -102,8 +102,22 @@ def train_identity(file: ProblemFile, examples_identity: str, choices: Mapping[s
     )
 
 
-def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: str, champion: str) -> str:
-    """Identity of an Evaluation; `champion` is a Model, or "" for none."""
+def evaluate_identity(
+    file: ProblemFile,
+    examples_identity: str,
+    model_version: str,
+    champion: str,
+    challenge: Mapping[str, Any] | None = None,
+) -> str:
+    """Identity of an Evaluation.
+
+    Args:
+        file: the Problem file.
+        examples_identity: of the Examples.
+        model_version: of the Model.
+        champion: a Model, or "" for none.
+        challenge: rule of a comparison on the newest rows; {} or None for none.
+    """
     return identity(
         "evaluate",
         problem=file.problem.evaluation_digest,
@@ -111,7 +125,18 @@ def evaluate_identity(file: ProblemFile, examples_identity: str, model_version: 
         model=model_version,
         champion=model_version_of(champion) if champion else None,
         release=release(),
+        **({"challenge": dict(challenge)} if challenge else {}),
     )
+
+
+def claim_identity(ledger: str, run_id: str, holder: str) -> str:
+    """Identity of a claim in a ledger: a copy of the run has another holder, and a record of its own."""
+    return identity("claim", ledger=ledger, run=run_id, holder=holder)
+
+
+def lineage_identity(run_id: str, holder: str, examples_identity: str) -> str:
+    """Identity of the choice of what a training starts from, in a claimed run."""
+    return identity("lineage", run=run_id, holder=holder, examples=examples_identity)
 
 
 def publish_identity(step: str, model_version: str, target: str) -> str:

@@ -42,12 +42,13 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Object:
-    """An object in a bucket: name, size and the checksum that the service stores."""
+    """An object in a bucket: name, size, the checksum that the service stores, and when it was created, since 1970."""
 
     bucket: str
     name: str
     bytes: int
     crc32c: str
+    created: float = 0.0
 
     @property
     def uri(self) -> str:
@@ -313,7 +314,8 @@ def _list(uri: str, bucket: str, prefix: str, delimiter: str | None = None, limi
 
 
 def _object(blob: Any) -> Object:
-    return Object(blob.bucket.name, blob.name, int(blob.size or 0), str(blob.crc32c))
+    created = 0.0 if blob.time_created is None else blob.time_created.timestamp()
+    return Object(blob.bucket.name, blob.name, int(blob.size or 0), str(blob.crc32c), created)
 
 
 def blob_of(uri: str) -> Any:

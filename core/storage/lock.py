@@ -59,12 +59,16 @@ def locked(uri: str, *, timeout_s: float = 60.0, name: str = ".lock") -> Iterato
         os.close(descriptor)
 
 
-def is_locked(uri: str) -> bool:
+def is_locked(uri: str, *, name: str = ".lock") -> bool:
     """Whether a process holds the lock of the folder `uri`; nothing is written.
 
     For a moment this acquires the lock itself, shared with other callers of this function.
+
+    Args:
+        uri: the folder.
+        name: of the lock's file.
     """
-    path = storage.local_path(uri) / ".lock"
+    path = storage.local_path(uri) / name
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

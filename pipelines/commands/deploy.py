@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ from headrace.core.errors import UsageError
 from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted
 from headrace.pipelines.commands import options
+from headrace.pipelines.commands.durations import Duration
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
@@ -20,23 +20,8 @@ from headrace.pipelines.commands.progress_output import showing
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
 
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)\Z")
 # Settings that have options of their own.
 _OWN = ("steps", "minimum_requests", "deadline_s")
-
-
-class _Duration(click.ParamType[float]):
-    """A duration: a number with s, m, h or d, or of seconds; its value is in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parses a text."""
-        found = _DURATION.match(str(value))
-        if found is None:
-            self.fail(f"{value!r} is no duration, such as 30m, 1h or 90s", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(cls=GroupedCommand)
@@ -74,7 +59,7 @@ class _Duration(click.ParamType[float]):
 )
 @click.option(
     "--watch",
-    type=_Duration(),
+    type=Duration(),
     metavar="DURATION",
     help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
 )

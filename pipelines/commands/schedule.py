@@ -131,9 +131,12 @@ def _set_paused(name: str, place: Place, paused: bool) -> None:
         click.echo(f"{'paused' if paused else 'active'}: {name}")
 
 
-def _check_times(cron: str, timezone: str) -> None:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+def check_cron(cron: str) -> None:
+    """Refuses a cron expression without five fields.
 
+    Raises:
+        UsageError: it has not.
+    """
     if len(cron.split()) != _FIELDS:
         raise UsageError(
             "the cron expression is not valid",
@@ -141,6 +144,12 @@ def _check_times(cron: str, timezone: str) -> None:
             expected='five fields: minute, hour, day of the month, month, day of the week, as "0 3 * * *"',
             received=repr(cron),
         )
+
+
+def _check_times(cron: str, timezone: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    check_cron(cron)
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

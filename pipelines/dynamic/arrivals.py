@@ -7,11 +7,10 @@ from datetime import datetime
 from headrace.components.ingest.window import Window
 from headrace.core import storage
 from headrace.core.errors import UsageError
-from headrace.core.ledger.inbox import Arrival, data_version_of
+from headrace.core.ledger.inbox import FROM_SCRATCH, Arrival, data_version_of
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
-# A request with this reason, whatever else is waiting, trains from scratch.
-FROM_SCRATCH = "from scratch"
+__all__ = ["FROM_SCRATCH", "arrive", "request"]
 
 
 def arrive(

@@ -31,7 +31,7 @@ from headrace.pipelines.submission.place import Place
 PlatformName = Literal["local", "vertex", "kubeflow"]
 PLATFORMS: tuple[PlatformName, ...] = ("local", "vertex", "kubeflow")
 # The digests that tasks check the Problem file with.
-_DIGESTS = ("problem_digest", "schema_digest", "training_digest", "evaluation_digest")
+DIGESTS = ("problem_digest", "schema_digest", "training_digest", "evaluation_digest")
 _FORMAT = 1
 
 
@@ -95,11 +95,11 @@ class DynamicSettings:
         for name in ("name", "problem", "root", "registry", "endpoint"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise UsageError(f"{name} is empty", where=where, expected="text")
-        if set(self.digests) != set(_DIGESTS):
+        if set(self.digests) != set(DIGESTS):
             raise UsageError(
                 "the digests of the Problem are wrong",
                 where=where,
-                expected=", ".join(_DIGESTS),
+                expected=", ".join(DIGESTS),
                 received=", ".join(sorted(self.digests)) or "none",
             )
         check_word(self.platform, "platform", PLATFORMS, where=where)

@@ -41,9 +41,19 @@ class FolderRegistry:
 
         return self.configure_task(score(model=champion["model"], **inputs))
 
-    def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """Registers a version in the folder."""
+    def register(
+        self: _Places,
+        *,
+        registry: Any,
+        root: Any,
+        model: Any,
+        evaluation: Any,
+        claim: Any = None,
+        promote: bool = True,
+    ) -> Any:
+        """Registers a version in the folder; with a claim, as a task of dynamic training."""
         from headrace.components.registry.folder.component import register
 
-        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
+        claimed = {} if claim is None else {"claim": claim, "promote": promote}
+        task = register(registry=registry, root=root, model=model, evaluation=evaluation, **claimed)
         return self.configure_task(task, cache=False).output

@@ -10,7 +10,10 @@ from headrace.core.errors import UsageError
 
 # The role of a task decides its image and machine. It is the name of its component.
 Role = Literal[
+    "claim",
     "preprocess",
+    "ingest",
+    "lineage",
     "train",
     "study",
     "tune",
@@ -19,8 +22,10 @@ Role = Literal[
     "monitor",
     "register",
     "deploy",
+    "announce",
     "rollback",
     "summarize",
+    "conclude",
     "resolve",
     "champion",
     "prepare",
@@ -42,6 +47,7 @@ _BY_TAG = re.compile(rf"{_NAME}:{_TAG}\Z")
 # Rows and predictions are read in the image with Beam, models in the trainer's; all other roles are light work.
 _IMAGE_OF: dict[Role, str] = {
     "preprocess": "beam",
+    "ingest": "beam",
     # Both measure the rows.
     "champion": "beam",
     "resolve": "beam",

@@ -82,12 +82,18 @@ class KubeflowPlatform(FolderRegistry):
         """Flink or Spark, if configured."""
         return "" if self._runner is None else as_json(self._runner, name=self._runner.name)
 
-    def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
-        """Deploys an InferenceService with headrace's server."""
+    def deploy(self, *, registered: Any, endpoint: Any, root: Any, **claimed: Any) -> Any:
+        """Deploys an InferenceService with headrace's server; `claimed` has the claim of a run of dynamic training."""
         from headrace.components.deploy.kserve.component import deploy
 
-        task = deploy(model=registered, endpoint=endpoint, root=root, settings=self._serving())
+        task = deploy(model=registered, endpoint=endpoint, root=root, settings=self._serving(), **claimed)
         return self.configure_task(task, cache=False)
+
+    def renew(self, *, claim: Any, canary: Any, log_share: Any, endpoint: Any, **inputs: Any) -> Any:
+        """Registers and deploys a version; the traffic is that of the options, without a watch by headrace."""
+        del canary, log_share
+        registered = self.register(**inputs, claim=claim)
+        return self.deploy(registered=registered, endpoint=endpoint, root=inputs["root"], claim=claim)
 
     def _serving(self) -> dict[str, Any]:
         """Fields of `kserve.ServiceConfig`."""

@@ -77,6 +77,23 @@ class LocalPlatform(FolderRegistry):
         chosen = {} if self._rules == "enforce" else {"rules": self._rules}
         return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root, **chosen), cache=False)
 
+    def renew(self, *, claim: Any, canary: Any, log_share: Any, endpoint: Any, **inputs: Any) -> Any:
+        """Registers a version, and deploys it by a canary, which makes it the champion."""
+        from headrace.components.rollout.component import deploy
+
+        registered = self.register(**inputs, claim=claim, promote=False)
+        task = deploy(
+            model=registered,
+            endpoint=endpoint,
+            registry=inputs["registry"],
+            root=inputs["root"],
+            rules=self._rules,
+            claim=claim,
+            canary=canary,
+            log_share=log_share,
+        )
+        return self.configure_task(task, cache=False)
+
 
 def run(
     spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, hidden: Sequence[str] = ()

@@ -88,3 +88,27 @@ class Platform(Protocol):
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """Adds tasks that deploy a registered model to the endpoint."""
+
+    def renew(
+        self,
+        *,
+        registry: Any,
+        endpoint: Any,
+        root: Any,
+        model: Any,
+        evaluation: Any,
+        claim: Any,
+        canary: Any,
+        log_share: Any,
+    ) -> Any:
+        """Adds tasks that register a model, deploy it and make it the champion, of a claimed run of dynamic training.
+
+        Args:
+            registry, root, model, evaluation: as of `register`.
+            endpoint: as of `deploy`.
+            claim: output of the component `claim`, which every task with an effect checks.
+            canary, log_share: as of the component `rollout.deploy`, where the platform has canaries.
+
+        Returns:
+            The last task.
+        """

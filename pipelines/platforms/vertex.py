@@ -178,8 +178,8 @@ class VertexPlatform:
             task.set_retry(retries, backoff_duration="60s", backoff_factor=2.0)
         return task.set_caching_options(cache)
 
-    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """Registers a version in the Model Registry, with aliases, under its parent model."""
+    def register(self, *, registry: Any, root: Any, model: Any, evaluation: Any, **claimed: Any) -> Any:
+        """Registers a version in the Model Registry, with aliases, under its parent model; `claimed` as of `deploy`."""
         from headrace.components.registry.vertex.component import register
 
         task = register(
@@ -192,11 +192,18 @@ class VertexPlatform:
             labels=self._labels("register"),
             encryption_key=self._options.encryption_key,
             rules=self._options.endpoint.rules,
+            **claimed,
         )
         return self.configure_task(task, cache=False).output
 
-    def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
-        """Deploys with a given percentage of the endpoint's traffic."""
+    def renew(self, *, claim: Any, canary: Any, log_share: Any, endpoint: Any, **inputs: Any) -> Any:
+        """Registers and deploys a version; the traffic is that of the options, without a watch by headrace."""
+        del canary, log_share
+        registered = self.register(**inputs, claim=claim)
+        return self.deploy(registered=registered, endpoint=endpoint, root=inputs["root"], claim=claim)
+
+    def deploy(self, *, registered: Any, endpoint: Any, root: Any, **claimed: Any) -> Any:
+        """Deploys with a given percentage of the traffic; `claimed` has the claim of a run of dynamic training."""
         from headrace.components.deploy.vertex.component import deploy
 
         options = self._options.endpoint
@@ -214,6 +221,7 @@ class VertexPlatform:
             service_account=self._options.service_account,
             encryption_key=self._options.encryption_key,
             timeout_minutes=options.timeout_minutes,
+            **claimed,
         )
         return self.configure_task(task, cache=False)
 

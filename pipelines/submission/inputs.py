@@ -125,7 +125,7 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
             known["problem"], upload = _problem_place(inputs, file)
         known |= file.digests
         if inputs.root:
-            known["registry"], endpoint = _destinations(inputs.root, target, file.problem.name)
+            known["registry"], endpoint = destinations(inputs.root, target, file.problem.name)
             # A registry that is optional for a pipeline is not the target of its model.
             if "defaultValue" not in definitions.get("endpoint", {}):
                 known["endpoint"] = endpoint
@@ -204,7 +204,7 @@ def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, Mapping[str,
     return places.template(inputs.root), copies.contents(file, inputs.root)
 
 
-def _destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
+def destinations(root: str, target: Target, problem: str) -> tuple[str, str]:
     """Registry and endpoint of a problem on a platform."""
     if target.platform == "vertex":
         from headrace.pipelines.platforms.vertex import resource_name

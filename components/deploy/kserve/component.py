@@ -10,6 +10,7 @@ def deploy(
     deployment: dsl.Output[dsl.Artifact],
     settings: dict,  # type: ignore[type-arg]
     root: str = "",
+    claim: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Applies an InferenceService with headrace's server, and waits until it serves the model.
 
@@ -21,7 +22,8 @@ def deploy(
         root: pipeline root, where the run's records are stored; "" for no records.
         deployment: URL of the endpoint, and the manifest that was applied.
         settings: fields of `kserve.ServiceConfig`.
+        claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
     """
     from headrace.components.deploy.kserve import step
 
-    step.run(model, endpoint, root, deployment, settings)
+    step.run(model, endpoint, root, deployment, settings, claim)

@@ -12,11 +12,19 @@ from headrace.components.registry.origin import origin
 from headrace.core import storage
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import UsageError
+from headrace.core.ledger.claim import Claim, check
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(model: str, endpoint: str, root: str, deployment: Any, settings: Mapping[str, Any]) -> None:
+def run(
+    model: str,
+    endpoint: str,
+    root: str,
+    deployment: Any,
+    settings: Mapping[str, Any],
+    claim: Mapping[str, Any] | None = None,
+) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version = identity.model_version_of(model)
@@ -37,6 +45,7 @@ def run(model: str, endpoint: str, root: str, deployment: Any, settings: Mapping
                 received=str(error),
                 fix="Run it as a task of a pipeline",
             ) from error
+        check(Claim.from_json(claim or {}))
         services = client.CustomObjectsApi()
         url = apply(services, wanted, timeout_s=config.timeout_minutes * 60.0, report=step.progress)
         KserveEndpoint(endpoint, services).record(origin("deployed by a pipeline"))

@@ -9,6 +9,7 @@ from headrace.components.deploy.state import EndpointState, state_of
 from headrace.components.registry.version_name import check_version
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.ledger.claim import Claim, check
 from headrace.core.storage.compare_and_set import (
     Snapshot,
     create_if_absent,
@@ -30,10 +31,12 @@ class EndpointFolder:
 
     Args:
         uri: the folder.
+        claim: of the run that writes, which is refused once it was overtaken; None for no such run.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, claim: Claim | None = None) -> None:
         self.uri = uri
+        self.claim = claim
         # An absolute path, as the server starts in another working folder.
         self.path = storage.local_path(uri).absolute()
         self.servers = self.path / "servers"
@@ -121,9 +124,11 @@ class EndpointFolder:
 
         Raises:
             PlatformError: another process changed the state in between.
+            Overtaken: another run took the place of the one that writes.
         """
         content = json_bytes(state.to_json())
         now = read_with_token(self._state)
+        check(self.claim)
         written = self._parsed(now) == before and (
             create_if_absent(self._state, content)
             if now is None

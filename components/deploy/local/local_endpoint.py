@@ -15,6 +15,7 @@ from headrace.components.deploy.state import Change, EndpointState, Pending
 from headrace.components.registry.state import Origin
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import PlatformError
+from headrace.core.ledger.claim import Claim
 from headrace.core.progress import Progress
 from headrace.core.storage.lock import locked
 
@@ -26,10 +27,18 @@ class LocalEndpoint:
         folder: the endpoint's folder.
         start_timeout_s: maximum time until a process responds, in seconds.
         lock_timeout_s: maximum time to wait for another deployment, in seconds.
+        claim: of the run that makes changes, as of `EndpointFolder`.
     """
 
-    def __init__(self, folder: str, *, start_timeout_s: float = 120.0, lock_timeout_s: float = 300.0) -> None:
-        self.folder = EndpointFolder(folder)
+    def __init__(
+        self,
+        folder: str,
+        *,
+        start_timeout_s: float = 120.0,
+        lock_timeout_s: float = 300.0,
+        claim: Claim | None = None,
+    ) -> None:
+        self.folder = EndpointFolder(folder, claim)
         self._start_timeout_s = start_timeout_s
         self._lock_timeout_s = lock_timeout_s
         self._lock: int | None = None

@@ -16,6 +16,7 @@ from headrace.components.registry.origin import origin
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
+from headrace.core.ledger.claim import Claim
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
@@ -31,6 +32,7 @@ def promote(
     registry: str = "",
     start_timeout_s: float = 120.0,
     lock_timeout_s: float = 300.0,
+    claim: Claim | None = None,
 ) -> tuple[DeployResult, str]:
     """Gives all traffic to a stored version, and makes it the champion of the endpoint's registry.
 
@@ -43,6 +45,7 @@ def promote(
         registry: of the versions; "" for the one that the endpoint knows.
         start_timeout_s: maximum time until the process responds, in seconds.
         lock_timeout_s: maximum time to wait for another deployment, in seconds.
+        claim: of the run that promotes; None for no such run.
 
     Returns:
         The result, and what was done in the registry, or "".
@@ -54,7 +57,7 @@ def promote(
         PlatformError: the process does not start, its predictions differ from the golden rows, the lock is held, or a
             rollback is not finished.
     """
-    folder = EndpointFolder(endpoint)
+    folder = EndpointFolder(endpoint, claim)
     folder.existing()
     by = origin(why)
     with locked(endpoint, timeout_s=lock_timeout_s) as lock:
@@ -72,7 +75,7 @@ def promote(
         except HeadraceError:
             give_up(folder, version, remove=False)
             raise
-        aliases = registries.promote(registry, version, why) if registry else ""
+        aliases = registries.promote(registry, version, why, claim) if registry else ""
         before = folder.existing()
         folder.write(before.settled("promote"), before)
         return result, aliases

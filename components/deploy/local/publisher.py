@@ -23,6 +23,7 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import DataError, HeadraceError, UsageError
+from headrace.core.ledger.claim import Claim, check
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode
 from headrace.core.storage.lock import locked
@@ -52,6 +53,7 @@ class DeployConfig:
         port: of the endpoint's address; 0 for the one that it has, or a free one.
         registry: that the Model comes from; "" for the one whose folder holds the Model.
         why: for the history.
+        claim: of the run that deploys, which changes nothing once it was overtaken; None for no such run.
 
     Raises:
         UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions, a
@@ -71,6 +73,7 @@ class DeployConfig:
     port: int = 0
     registry: str = ""
     why: str = ""
+    claim: Claim | None = None
 
     def __post_init__(self) -> None:
         Serving(self.rules, self.table or "", self.cache_rows, self.log_share or 0.0)
@@ -116,9 +119,10 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     registry = config.registry or registries.registry_of(config.model)
     usable = registries.refuse_bad(registry, version)
     verify(config.model)
-    folder = EndpointFolder(config.endpoint)
+    folder = EndpointFolder(config.endpoint, config.claim)
     by = origin(config.why)
     with locked(config.endpoint, timeout_s=config.lock_timeout_s) as lock:
+        check(config.claim)
         state = folder.read()
         name = config.name or (state.name if state is not None else _problem_name(config.model))
         config.serving(state).check_table()

@@ -19,6 +19,7 @@ def deploy(
     service_account: str = "",
     encryption_key: str = "",
     timeout_minutes: int = 60,
+    claim: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Deploys a registered model to an endpoint with a given percentage of its traffic; creates the endpoint if needed.
 
@@ -38,6 +39,7 @@ def deploy(
         service_account: of the server, or "".
         encryption_key: a key of Cloud KMS, or "".
         timeout_minutes: maximum time until the model is served, in minutes.
+        claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
     """
     from headrace.components.deploy.vertex import step
     from headrace.components.deploy.vertex.deploy import DeployConfig
@@ -56,4 +58,4 @@ def deploy(
         encryption_key=encryption_key,
         timeout_minutes=timeout_minutes,
     )
-    step.run(config, root, deployment)
+    step.run(config, root, deployment, claim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.deploy import registries
@@ -11,11 +12,12 @@ from headrace.components.registry.origin import origin
 from headrace.components.registry.vertex.register import registered_model
 from headrace.core import storage
 from headrace.core.artifacts.registered import verify
+from headrace.core.ledger.claim import Claim, check
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(config: DeployConfig, root: str, deployment: Any) -> None:
+def run(config: DeployConfig, root: str, deployment: Any, claim: Mapping[str, Any] | None = None) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version, uri = registered_model(config.model)
@@ -24,6 +26,7 @@ def run(config: DeployConfig, root: str, deployment: Any) -> None:
             verify(uri)
         entry = config.model.partition("@")[0]
         registries.refuse_bad(entry, version)
+        check(Claim.from_json(claim or {}))
         result = deploy(config, step.progress)
         VertexEndpoint(config.endpoint, registry=entry).record(origin("deployed by a pipeline"))
         location = config.endpoint.split("/")[3]

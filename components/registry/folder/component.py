@@ -6,7 +6,14 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def register(registry: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], root: str = "") -> str:
+def register(
+    registry: str,
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    root: str = "",
+    claim: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    promote: bool = True,
+) -> str:
     """Registers a blessed model under its version, and makes it the champion; the former champion becomes `previous`.
 
     Args:
@@ -14,13 +21,15 @@ def register(registry: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[d
         root: pipeline root, where the run's records are stored; "" for no records.
         model: the Model.
         evaluation: its Evaluation.
+        claim: output of `claim`, of a run of dynamic training, which changes nothing once it was overtaken; or {}.
+        promote: whether it becomes the champion; else a later task promotes it.
 
     Returns:
         URI of the model in the registry.
     """
     from headrace.components.registry.folder import step
 
-    return step.run(registry, root, model, evaluation)
+    return step.run(registry, root, model, evaluation, claim, promote)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)

@@ -34,6 +34,7 @@ from headrace.core.artifacts.registered import (
     record_of,
 )
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.ledger.claim import Claim
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.lock import locked
@@ -54,12 +55,11 @@ class Registry(ModelRegistry):
 
     Args:
         folder: of the registry; created at the first registration.
-        who: makes the changes; "" for the user of this process.
-        clock: returns the time of a change.
+        who, clock, claim: as of `ModelRegistry`.
     """
 
-    def __init__(self, folder: str, *, who: str = "", clock: Clock = utc_now) -> None:
-        super().__init__(folder, who=who, clock=clock)
+    def __init__(self, folder: str, *, who: str = "", clock: Clock = utc_now, claim: Claim | None = None) -> None:
+        super().__init__(folder, who=who, clock=clock, claim=claim)
         self.folder = folder
         self._uri = storage.join(folder, REGISTRY.state)
 
@@ -136,6 +136,7 @@ class Registry(ModelRegistry):
 
         def changed(content: Any) -> Any:
             before = self._parsed(content)
+            self._check_claim()
             after = change(before, by)
             return content if after is before else after.to_json()
 

@@ -6,18 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
+from headrace.core.ledger.claim import Claim
 from headrace.core.sources.data_version import version_of
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
+def run(
+    registry: str,
+    root: str,
+    model: Any,
+    evaluation: Any,
+    claim: Mapping[str, Any] | None = None,
+    promote: bool = True,
+) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
-        step.identity = identity.publish_identity("register", identity.model_version_of(model.path), registry)
-        folder = Registry(registry)
-        version = folder.register(model.path, evaluation.path)
-        folder.promote(version, why="registered by a pipeline")
+        version = identity.model_version_of(model.path)
+        step.identity = identity.publish_identity("register", version, registry)
+        held = Claim.from_json(claim or {})
+        folder = Registry(registry, claim=held)
+        known = folder.state().versions.get(version)
+        # A canary of an earlier attempt at the run was rolled back: its next task finds that.
+        if held is None or known is None or known.status != "bad":
+            version = folder.register(model.path, evaluation.path)
+            if promote:
+                folder.promote(version, why="registered by a pipeline")
         registered = str(folder.path(version))
         step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})
     return registered

@@ -23,6 +23,7 @@ from headrace.core import storage
 from headrace.core.artifacts.registered import RECORD, digest_of_record, measure, read_record, record_of
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.ledger.claim import Claim, check
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
@@ -160,6 +161,7 @@ def run(
     labels: Mapping[str, str],
     encryption_key: str,
     rules: str = "enforce",
+    claim: Mapping[str, Any] | None = None,
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -175,13 +177,19 @@ def run(
             encryption_key=encryption_key,
             rules=rules,  # type: ignore[arg-type]
         )
-        registered = register(config, root, judged, aliases)
+        registered = register(config, root, judged, aliases, Claim.from_json(claim or {}))
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}
         step.finish(outputs={"registered": registered}, result=result)
     return registered
 
 
-def register(config: UploadConfig, root: str, evaluation: bytes | None, aliases: Sequence[str]) -> str:
+def register(
+    config: UploadConfig,
+    root: str,
+    evaluation: bytes | None,
+    aliases: Sequence[str],
+    claim: Claim | None = None,
+) -> str:
     """Registers a version, unless it is registered: writes its record, uploads it, and sets its aliases.
 
     Args:
@@ -189,6 +197,7 @@ def register(config: UploadConfig, root: str, evaluation: bytes | None, aliases:
         root: pipeline root on gs://, below which a new registry has its state; "" for the model's bucket.
         evaluation: content of its evaluation.json, or None.
         aliases: of the version; other versions lose them.
+        claim: of the run that registers, which changes nothing once it was overtaken; None for no such run.
 
     Returns:
         Its resource name, as .../models/ID@VERSION.
@@ -198,6 +207,7 @@ def register(config: UploadConfig, root: str, evaluation: bytes | None, aliases:
         UsageError: it is archived, access is denied, or a request is not valid.
         PlatformError: the service failed, or another run registered a model at the same time.
     """
+    check(claim)
     versions = uploaded(config.registry)
     known = next((one.uri for one in versions if one.version == config.version), config.model_uri)
     folder = folder_of(versions) or _new_folder(config, root)
@@ -209,7 +219,7 @@ def register(config: UploadConfig, root: str, evaluation: bytes | None, aliases:
     registered = upload(config)
     # The first of several versions that were uploaded at once names the folder.
     folder = folder_of(uploaded(config.registry)) or folder
-    VertexRegistry(config.registry, folder=folder).registered(
+    VertexRegistry(config.registry, folder=folder, claim=claim).registered(
         config.version,
         registered.rpartition("@")[2],
         digest_of_record(known),

@@ -22,6 +22,7 @@ from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.artifacts.registered import RECORD, check_record, read_record
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.ledger.claim import Claim
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 ROLE = "the role roles/aiplatform.user"
@@ -106,11 +107,13 @@ class VertexRegistry(ModelRegistry):
     Args:
         entry: projects/PROJECT/locations/REGION/models/ID.
         folder: of registry.json, on gs://; "" for the one that the entry's versions name.
-        who, clock: as of `ModelRegistry`.
+        who, clock, claim: as of `ModelRegistry`.
     """
 
-    def __init__(self, entry: str, *, folder: str = "", who: str = "", clock: Clock = utc_now) -> None:
-        super().__init__(entry, who=who, clock=clock)
+    def __init__(
+        self, entry: str, *, folder: str = "", who: str = "", clock: Clock = utc_now, claim: Claim | None = None
+    ) -> None:
+        super().__init__(entry, who=who, clock=clock, claim=claim)
         self._folder = folder
 
     def state(self) -> RegistryState:
@@ -191,6 +194,7 @@ class VertexRegistry(ModelRegistry):
 
         def changed(content: Any) -> Any:
             before = self._parsed(content, versions, uri)
+            self._check_claim()
             after = change(before, by)
             return content if after is before else after.to_json()
 

@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
-from headrace.components.serve.app import App
 from headrace.components.serve.http.connections import Connections
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.metrics import Metrics
 
 _log = logging.getLogger("headrace.serve")
 # The event loop accepts up to this many connections per turn, and counts each some turns later.
@@ -31,6 +32,20 @@ _GRACE_S = 0.5
 _TURN_S = 0.05
 
 
+class Application(Protocol):
+    """An ASGI application with limits.
+
+    Attributes:
+        limits: of its requests and connections.
+        metrics: that count the connections that were cut.
+        draining: whether each response tells its client to connect elsewhere next time.
+    """
+
+    limits: Limits
+    metrics: Metrics
+    draining: bool
+
+
 class HttpServer(uvicorn.Server):
     """Serves an application until SIGTERM or SIGINT, and then ends in an orderly way.
 
@@ -41,7 +56,7 @@ class HttpServer(uvicorn.Server):
         app: the application.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Application) -> None:
         limits = app.limits
         self._app = app
         most = min(limits.max_connections, _descriptors() - _RESERVED)

@@ -7,22 +7,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from headrace.components.score.identity import constants_of, score_identity
 from headrace.components.score.options import JOB_LABEL
 from headrace.components.summarize.step import begun, ended, verdict
-from headrace.core import http, storage
+from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import emit, is_of_run, read_record
 from headrace.core.steps.workspace import summary_uri
+from headrace.core.webhook import check_webhook, post
 
 # The scoring may be an earlier run's; all other steps run each time.
 _CACHED = frozenset({"prepare", "score"})
-_SECONDS = 10.0
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -163,37 +161,14 @@ def message(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_webhook(url: str) -> None:
-    """Refuses a URL that nothing can be posted to.
-
-    Raises:
-        UsageError: the URL is not valid, or contains credentials.
-    """
-    try:
-        http.check_url(url)
-        valid = "@" not in urlsplit(url).netloc
-    except ValueError:
-        valid = False
-    if not valid:
-        # Without the URL: its path is its secret.
-        raise UsageError("the webhook URL is not valid", where="--notify", expected="https://HOST/...")
-
-
 def notify(url: str, payload: dict[str, Any]) -> None:
     """Posts JSON to a webhook, for 10 s at most. A failure does not fail the run: it is logged as a warning."""
-    host = "the webhook"
     try:
         check_webhook(url)
-        host = urlsplit(url).hostname or host
-        with http.pool(proxies=True) as connections:
-            headers = {"Content-Type": "application/json"}
-            body = json.dumps(payload).encode()
-            response = http.send(
-                connections, "POST", url, body=body, headers=headers, timeout_s=_SECONDS, max_bytes=_MAX_BYTES
-            )
-        failed = "" if 200 <= response.status < 300 else f"status {response.status}"
-    except (UsageError, http.RequestFailed, http.ResponseTooLarge, ValueError) as error:
-        failed = type(error).__name__
-    if failed:
-        # Neither the path nor the client's message: a webhook's URL is its secret.
-        emit("progress", "notify", f"{host} could not be notified: {failed}", severity="WARNING")
+        post(url, json.dumps(payload).encode())
+        return
+    except UsageError:
+        failed = "the webhook could not be notified: UsageError"
+    except PlatformError as error:
+        failed = f"{error.what}: {error.received}"
+    emit("progress", "notify", failed, severity="WARNING")

@@ -18,6 +18,7 @@ from headrace.core.errors import DataError, UsageError
 from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import parse_event
 from headrace.core.steps.workspace import record_uri, summary_uri
+from headrace.core.webhook import check_webhook
 from tests.support.raw_server import answering
 
 STARTED = 1000.0
@@ -168,7 +169,7 @@ def test_nobody_there_to_be_told_fails_no_run(tmp_path: Path, capfd: pytest.Capt
 )
 def test_what_is_no_address(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="the webhook URL is not valid") as refused:
-        batch.check_webhook(url)
+        check_webhook(url)
     assert url not in str(refused.value)
     batch.notify(url, {"text": "x"})
     assert "the webhook could not be notified: UsageError" in capfd.readouterr().out

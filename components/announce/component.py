@@ -1,0 +1,31 @@
+"""Announce component: its interface for KFP."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def announce(
+    registry: str,
+    app: str,
+    destinations: list,  # type: ignore[type-arg]
+    record: str,
+    root: str = "",
+    problem_digest: str = "",
+    claim: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+) -> None:
+    """Sends the champion of a registry, as a model event, to every destination that did not accept it before.
+
+    A destination that does not answer fails no run: the next run or tick sends to it again.
+
+    Args:
+        registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
+        app: name of the application.
+        destinations: folders, gs://..., pubsub://PROJECT/TOPIC, kafka://BROKER:PORT/TOPIC or https://...
+        record: URI of the file with what each destination accepted.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        problem_digest: digest of the Problem; "" if not known.
+        claim: output of `claim`, of a run of dynamic training, which sends nothing once it was overtaken; or {}.
+    """
+    from headrace.components.announce import step
+
+    step.run(registry, app, destinations, record, root, problem_digest, claim)

@@ -1,0 +1,168 @@
+"""Destinations of model events: a folder of files, a Pub/Sub topic, a Kafka topic, or a webhook.
+
+Each message is sent at least once: what was perhaps sent is sent again, with equal bytes. Receivers fold events by
+their epoch, so that a repeated one changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.model_events.event import ModelEvent
+from headrace.core.storage.compare_and_set import create_if_absent, read_with_token
+from headrace.core.webhook import check_webhook, post
+
+_PUBSUB = re.compile(r"pubsub://(?P<project>[a-z][a-z0-9:.-]{4,})/(?P<topic>[A-Za-z][A-Za-z0-9._~%+-]{2,254})\Z")
+_KAFKA = re.compile(r"kafka://(?P<brokers>[^/\s,]+(?:,[^/\s,]+)*)/(?P<topic>[A-Za-z0-9._-]{1,249})\Z")
+_SECONDS = 15.0
+
+
+def check_destination(destination: str) -> None:
+    """Refuses a destination that nothing can be sent to.
+
+    Raises:
+        UsageError: it is not a folder, pubsub://PROJECT/TOPIC, kafka://BROKERS/TOPIC or https://...
+    """
+    scheme = destination.partition("://")[0] if "://" in destination else ""
+    if scheme in ("http", "https"):
+        check_webhook(destination, option="--announce")
+        return
+    valid = {
+        "pubsub": _PUBSUB.match(destination) is not None,
+        "kafka": _KAFKA.match(destination) is not None,
+        "file": True,
+        "gs": True,
+        "": bool(destination),
+    }
+    if not valid.get(scheme, storage.is_remote(destination)):
+        raise UsageError(
+            "the destination of model events is not valid",
+            where="--announce",
+            expected="a folder, gs://BUCKET/FOLDER, pubsub://PROJECT/TOPIC, kafka://BROKER:PORT/TOPIC or https://...",
+            received=destination,
+        )
+
+
+def name_of(destination: str) -> str:
+    """A destination for messages and logs: of a webhook, whose URL is a secret, the host alone."""
+    scheme = destination.partition("://")[0]
+    if "://" in destination and scheme in ("http", "https"):
+        return f"{scheme}://{urlsplit(destination).hostname}/..."
+    return destination
+
+
+def send(event: ModelEvent, destination: str) -> None:
+    """Sends an event; sending it again is safe.
+
+    Args:
+        event: of the registry's last change of champion.
+        destination: as of `check_destination`.
+
+    Raises:
+        UsageError: the destination is not valid, access is denied, or its client is not installed.
+        DataError: a folder has another event of the same epoch.
+        PlatformError: the destination did not accept it, or whether it did is not known.
+    """
+    check_destination(destination)
+    scheme = destination.partition("://")[0] if "://" in destination else ""
+    if scheme in ("http", "https"):
+        post(destination, event.encode())
+    elif scheme == "pubsub":
+        _publish(event, destination)
+    elif scheme == "kafka":
+        _produce(event, destination)
+    else:
+        _write(event, destination)
+
+
+def _write(event: ModelEvent, folder: str) -> None:
+    uri = storage.join(folder, f"{event.app}-{event.epoch:010d}.json")
+    if create_if_absent(uri, event.encode()):
+        return
+    found = read_with_token(uri)
+    if found is not None and found.content != event.encode():
+        raise DataError(
+            "the folder has another event of this epoch",
+            where=uri,
+            expected=f"version {event.version}",
+            received=f"version {ModelEvent.decode(found.content, uri).version}",
+            fix="Give each registry and application a folder of its own",
+        )
+
+
+def _publish(event: ModelEvent, destination: str) -> None:
+    try:
+        from google.api_core import exceptions as api
+        from google.auth import exceptions as auth
+        from google.cloud import pubsub_v1
+    except ImportError as error:
+        raise _not_installed(destination, "google-cloud-pubsub", "triggers") from error
+    found = _PUBSUB.match(destination)
+    assert found is not None
+    try:
+        # Each message is sent at once, and the client's threads end with it.
+        with pubsub_v1.PublisherClient() as client:
+            topic = client.topic_path(found["project"], found["topic"])
+            attributes = {"app": event.app, "epoch": str(event.epoch)}
+            client.publish(topic, event.encode(), timeout=_SECONDS, **attributes).result(timeout=_SECONDS)
+    except (api.PermissionDenied, api.Unauthenticated, auth.DefaultCredentialsError) as error:
+        raise UsageError(
+            "access to the topic is denied",
+            where=destination,
+            expected="the role roles/pubsub.publisher",
+            received=type(error).__name__,
+        ) from error
+    except api.NotFound as error:
+        raise UsageError(
+            "the topic does not exist",
+            where=destination,
+            fix=f"gcloud pubsub topics create {found['topic']} --project {found['project']}",
+        ) from error
+    except (api.GoogleAPICallError, api.RetryError, auth.TransportError, TimeoutError) as error:
+        raise _unsent(destination, f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _produce(event: ModelEvent, destination: str) -> None:
+    try:
+        from confluent_kafka import KafkaException, Producer
+    except ImportError as error:
+        raise _not_installed(destination, "confluent-kafka", "kafka") from error
+    found = _KAFKA.match(destination)
+    assert found is not None
+    failed: list[str] = []
+    settings = {
+        "bootstrap.servers": found["brokers"],
+        "acks": "all",
+        "message.timeout.ms": int(_SECONDS * 1000),
+        # The client reports a broker that does not answer by the delivery, once.
+        "log_level": 0,
+    }
+    try:
+        producer = Producer(settings)
+        producer.produce(
+            found["topic"],
+            value=event.encode(),
+            # Events of an application are in one partition, in order.
+            key=event.app.encode(),
+            on_delivery=lambda error, _: failed.append("" if error is None else error.str()),
+        )
+        left = producer.flush(_SECONDS + 1)
+    except (KafkaException, BufferError) as error:
+        raise _unsent(destination, str(error)) from error
+    if left or failed != [""]:
+        raise _unsent(destination, ", ".join(filter(None, failed)) or "no answer of the brokers in time")
+
+
+def _unsent(destination: str, received: str) -> PlatformError:
+    return PlatformError(
+        "the model event was not sent", where=destination, received=received, fix="Announce it again: that is safe"
+    )
+
+
+def _not_installed(destination: str, package: str, extra: str) -> UsageError:
+    return UsageError(
+        f"{package} is not installed", where=destination, fix=f"Install it: pip install 'headrace[{extra}]'"
+    )

@@ -1,0 +1,39 @@
+"""Announcement as a step of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.components.announce.announce import announce
+from headrace.components.registry.open import open_registry
+from headrace.core.ledger.claim import Claim, check
+from headrace.core.steps.identity import publish_identity
+from headrace.core.steps.step import running
+
+
+def run(
+    registry: str,
+    app: str,
+    destinations: Sequence[str],
+    record: str,
+    root: str,
+    problem_digest: str,
+    claim: Mapping[str, Any],
+) -> None:
+    """Runs the step; arguments as of `component.announce`."""
+    with running("announce", root=root) as step:
+        step.identity = publish_identity("announce", str(claim.get("run_id", "")), registry)
+        check(Claim.from_json(claim))
+        done = announce(open_registry(registry, new=True), app, destinations, record, problem=problem_digest)
+        for name, error in done.failed:
+            step.progress(f"not announced to {name}, which the next tick repeats: {error}", lasting=True)
+        step.finish(
+            outputs={},
+            result={
+                "epoch": 0 if done.event is None else done.event.epoch,
+                "version": "" if done.event is None else done.event.version,
+                "sent": list(done.sent),
+                "failed": [list(one) for one in done.failed],
+            },
+        )

@@ -1,0 +1,1 @@
+"""Claim of a run of dynamic training, its first task."""

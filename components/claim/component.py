@@ -1,0 +1,45 @@
+"""Claim component, the first task of dynamic training: its interface for KFP."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def claim(
+    ledger: str,
+    run_id: str,
+    holder: str,
+    registry: str,
+    root: str = "",
+    started: float = 0.0,
+    deadline_hours: float = 0.0,
+    training_share: float = 0.6666666666666666,
+    canary: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Claimed",
+    [("Output", bool), ("claim", dict), ("arrivals", list), ("champion", str), ("base", dict), ("attempt", str)],
+):
+    """Claims the run under way in the ledger: a copy of it, a clone or an overtaken run ends here, without an error.
+
+    The task is never cached.
+
+    Args:
+        ledger: URI of the ledger.
+        run_id: id of the run, as the ledger names it.
+        holder: id of the platform's execution; a copy of the run has another one.
+        registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        started: when the run was started, in seconds since 1970.
+        deadline_hours: maximum duration of the run, in hours, that its steps must fit into; 0 for none.
+        training_share: fraction of the deadline that training uses.
+        canary: settings of the canary, or {}.
+
+    Returns:
+        Whether the run goes on; the claim, which tasks with effects check; the arrivals of spans; URI of the champion
+        to compare with, or ""; its version, the epoch of the registry and whether to train from scratch; and the
+        input `attempt` of later tasks, which is part of the engine's cache key.
+    """
+    from headrace.components.claim import step
+
+    return step.run(ledger, run_id, holder, registry, root, started, deadline_hours, training_share, canary)

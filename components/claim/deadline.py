@@ -1,0 +1,69 @@
+"""Deadline of a run: refused before it starts, if the earlier runs show that it cannot be met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.steps.workspace import summary_uri
+from headrace.core.storage.compare_and_set import json_of, read_with_token
+
+# Names the last run that ended well, whose steps the next one is measured by.
+LAST = "last_run.json"
+_TRAINING = "train"
+
+
+def check_deadline(
+    ledger: str, root: str, *, hours: float, training_share: float, canary: Mapping[str, Any]
+) -> float | None:
+    """Checks that the steps of a run fit into its deadline, by the durations of the last run.
+
+    Args:
+        ledger: URI of the ledger.
+        root: pipeline root with the last run's summary.
+        hours: the deadline; 0 for none.
+        training_share: fraction of it that training may use, and is ended at.
+        canary: settings of the canary, or {}.
+
+    Returns:
+        Expected seconds of all steps; None where no earlier run tells.
+
+    Raises:
+        UsageError: it cannot be met.
+    """
+    seconds = _last_seconds(ledger, root) if hours else None
+    if seconds is None:
+        return None
+    limit = hours * 3600
+    training = min(seconds.get(_TRAINING, 0.0), training_share * limit)
+    others = sum(value for name, value in seconds.items() if name not in (_TRAINING, "deploy"))
+    watch = 0.0
+    if canary:
+        settings = CanarySettings.from_json(canary)
+        watch = settings.minimum_step_s * len(settings.steps)
+    needed = training + others + max(watch, 0.0 if canary else seconds.get("deploy", 0.0))
+    if needed > limit:
+        raise UsageError(
+            "the run cannot meet its deadline",
+            where="deadline_hours",
+            expected=f"at most {limit:,.0f} s",
+            received=f"{needed:,.0f} s: training {training:,.0f} s, canary {watch:,.0f} s, and the other steps",
+            fix="Give a longer deadline, a smaller window, or a canary with shorter steps: `headrace dynamic init`",
+        )
+    return needed
+
+
+def _last_seconds(ledger: str, root: str) -> dict[str, float] | None:
+    found = read_with_token(storage.join(ledger, LAST))
+    if found is None:
+        return None
+    run_id = str(json_of(found.content, LAST).get("run_id", ""))
+    summary = read_with_token(summary_uri(root, run_id)) if run_id else None
+    if summary is None:
+        return None
+    steps = json_of(summary.content, run_id).get("steps", [])
+    # A cached step has the duration of the run that did its work.
+    return {step["step"]: float(step["seconds"]) for step in steps if "seconds" in step}

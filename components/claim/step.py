@@ -1,0 +1,48 @@
+"""Claim as a step of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from headrace.components.claim.claim import claim_run
+from headrace.components.claim.deadline import check_deadline
+from headrace.core.ledger.state import Overtaken
+from headrace.core.steps.identity import claim_identity
+from headrace.core.steps.step import running
+
+Result = tuple[bool, dict[str, Any], list[dict[str, Any]], str, dict[str, Any], str]
+
+
+def run(
+    ledger: str,
+    run_id: str,
+    holder: str,
+    registry: str,
+    root: str,
+    started: float,
+    deadline_hours: float,
+    training_share: float,
+    canary: Mapping[str, Any],
+) -> Result:
+    """Runs the step; arguments as of `component.claim`."""
+    with running("claim", root=root) as step:
+        step.identity = claim_identity(ledger, run_id, holder)
+        try:
+            claimed = claim_run(ledger, run_id, holder, registry)
+        except Overtaken as overtaken:
+            step.progress(f"overtaken: {overtaken.what}", lasting=True)
+            step.finish(outputs={}, result={"overtaken": overtaken.paragraph})
+            return False, {}, [], "", {}, ""
+        expected = check_deadline(ledger, root, hours=deadline_hours, training_share=training_share, canary=canary)
+        result: dict[str, Any] = {
+            "claim": claimed.claim.to_json(),
+            "arrivals": [asdict(arrival) for arrival in claimed.arrivals],
+            "champion": claimed.model,
+            "base": asdict(claimed.base),
+        }
+        step.finish(outputs={}, result={**result, "started": started, "expected_seconds": expected})
+    # The same in every attempt at the epoch, so that finished tasks are not repeated.
+    attempt = f"epoch {claimed.claim.epoch}"
+    return True, result["claim"], result["arrivals"], claimed.model, result["base"], attempt

@@ -1,0 +1,61 @@
+"""Lineage component of dynamic training: its interface for KFP."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def lineage(
+    problem: str,
+    examples: dsl.Input[dsl.Dataset],
+    registry: str,
+    root: str,
+    claim: dict,  # type: ignore[type-arg]
+    champion: str,
+    base: dict,  # type: ignore[type-arg]
+    schema_digest: str = "",
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    withdrawn: list = [],  # type: ignore[type-arg]  # noqa: B006
+    from_scratch_every: int = 0,
+    challenge: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Lineage", [("training", dict), ("champion", str), ("comparison", dict)]
+):
+    """Records which spans a version is trained on, and chooses the version whose weights its training starts from.
+
+    That is the last version that saw no span which is quarantined or withdrawn now, and does not descend from a version
+    that is marked as bad. Where there is none, training starts from scratch.
+
+    Args:
+        problem: URI of the Problem file.
+        examples: output of `ingest`.
+        registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
+        root: pipeline root, where spans and the run's records are stored.
+        claim, champion, base: outputs of `claim`.
+        schema_digest: `Problem.schema_digest` at submission; "" accepts any.
+        training: the options of the training.
+        withdrawn: names of spans, or versions of arrivals, that no training reads any more.
+        from_scratch_every: every so many versions one is trained from scratch; 0 for never.
+        challenge: rule by which a challenger is compared with the champion.
+
+    Returns:
+        The options of the training, with its warm start; the champion to compare with, "" where the schema changed
+        since; and the input `comparison` of `evaluate`.
+    """
+    from headrace.components.lineage import step
+
+    return step.run(
+        problem,
+        schema_digest,
+        examples,
+        registry,
+        root,
+        claim,
+        champion,
+        base,
+        training,
+        withdrawn,
+        from_scratch_every,
+        challenge,
+    )

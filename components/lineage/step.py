@@ -1,0 +1,70 @@
+"""Lineage as a step of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from headrace.components.evaluate.challenge import Challenge, Comparison
+from headrace.components.lineage.lineage import Lineage, Seen, Start, read_catalog
+from headrace.components.registry.open import open_registry
+from headrace.core.artifacts.examples import Manifest
+from headrace.core.problem.file import load_problem
+from headrace.core.steps.identity import lineage_identity
+from headrace.core.steps.step import running
+from headrace.core.steps.workspace import spans_uri
+
+
+def run(
+    problem: str,
+    schema_digest: str,
+    examples: Any,
+    registry: str,
+    root: str,
+    claim: Mapping[str, Any],
+    champion: str,
+    base: Mapping[str, Any],
+    training: Mapping[str, Any],
+    withdrawn: Sequence[str],
+    from_scratch_every: int,
+    challenge: Mapping[str, Any],
+) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """Runs the step; arguments as of `component.lineage`."""
+    with running("lineage", root=root) as step:
+        manifest = Manifest.read(examples.path)
+        step.identity = lineage_identity(claim["run_id"], claim["holder"], manifest.identity)
+        file = load_problem(problem, digest=schema_digest, part="schema")
+        lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
+        window = Seen.of(manifest)
+        lineage.add(manifest.identity, window)
+        if base["from_scratch"]:
+            start = Start("", "", "from scratch, as requested")
+        else:
+            start = lineage.start(
+                schema=window.schema,
+                catalog=read_catalog(spans_uri(root, file.problem.name)),
+                withdrawn=frozenset(withdrawn),
+                until=int(base["changes"]),
+                from_scratch_every=from_scratch_every,
+            )
+        step.progress(start.why, lasting=True)
+        known = str(base["champion"])
+        seen = lineage.seen(known) if known else None
+        if seen is not None and seen.schema != window.schema:
+            champion = ""
+        newer = lineage.newer(known, list(window.spans)) if known else 0
+        comparison = Comparison.of(Challenge.from_json(challenge), newer).to_json() if champion else {}
+        options = dict(training)
+        if start.version:
+            options |= {"warm_start": start.model, "warm_start_version": start.version}
+        result = {
+            "training": options,
+            "champion": champion,
+            "comparison": comparison,
+            "start": asdict(start),
+            "spans": list(window.spans),
+            "newer_spans": newer,
+        }
+        step.finish(outputs={}, result=result)
+    return options, champion, comparison

@@ -1,0 +1,55 @@
+"""Webhook: JSON that is posted to a URL, bounded in time and in the size of the answer; redirects are not followed.
+
+A webhook's URL often contains its secret, so no message and no log has more of it than the host.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from headrace.core import http
+from headrace.core.errors import PlatformError, UsageError
+
+_SECONDS = 10.0
+_MAX_BYTES = 1 << 20
+
+
+def check_webhook(url: str, *, option: str = "--notify") -> None:
+    """Refuses a URL that nothing can be posted to.
+
+    Args:
+        url: of the webhook.
+        option: that it was given by, for the message.
+
+    Raises:
+        UsageError: the URL is not valid, or contains credentials.
+    """
+    try:
+        http.check_url(url)
+        valid = "@" not in urlsplit(url).netloc
+    except ValueError:
+        valid = False
+    if not valid:
+        # Without the URL: its path is its secret.
+        raise UsageError("the webhook URL is not valid", where=option, expected="https://HOST/...")
+
+
+def post(url: str, body: bytes) -> None:
+    """Posts JSON to a webhook, for 10 s at most.
+
+    Raises:
+        PlatformError: the webhook did not accept it, or whether it did is not known; the message has its host alone.
+    """
+    host = urlsplit(url).hostname or "the webhook"
+    try:
+        with http.pool(proxies=True) as connections:
+            headers = {"Content-Type": "application/json"}
+            response = http.send(
+                connections, "POST", url, body=body, headers=headers, timeout_s=_SECONDS, max_bytes=_MAX_BYTES
+            )
+        failed = "" if 200 <= response.status < 300 else f"status {response.status}"
+    except (http.RequestFailed, http.ResponseTooLarge, ValueError) as error:
+        # The client's message may hold the URL.
+        failed = type(error).__name__
+    if failed:
+        raise PlatformError(f"{host} could not be notified", received=failed)

@@ -1,0 +1,17 @@
+"""Runs of dynamic training on the platform of the settings."""
+
+from __future__ import annotations
+
+from headrace.core.ledger.pump import Runs
+from headrace.pipelines.dynamic.settings import DynamicSettings
+
+
+def runs_of(settings: DynamicSettings) -> Runs:
+    """The runs of a platform: on this machine, each in a process of its own that outlives its starter."""
+    if settings.platform == "local":
+        from headrace.pipelines.dynamic.local_runs import DetachedRuns
+
+        return DetachedRuns(settings)
+    from headrace.pipelines.dynamic.submitted_runs import SubmittedRuns
+
+    return SubmittedRuns(settings)

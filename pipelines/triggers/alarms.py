@@ -1,0 +1,68 @@
+"""Alarms of monitoring as triggers: each new one requests a training, once."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from headrace.components.monitor.alarms import FILE, Alarm
+from headrace.core import storage
+from headrace.core.errors import DataError
+from headrace.core.ledger.pump import Pumped, Runs
+from headrace.pipelines.dynamic.arrivals import request
+from headrace.pipelines.dynamic.settings import DynamicSettings
+from headrace.pipelines.dynamic.tick import tick
+
+_REASON = "alarm"
+
+
+def latest_alarms(monitoring: str) -> list[Alarm]:
+    """The alarms of the last window that has any, and those of ages; those of earlier windows were there before.
+
+    Args:
+        monitoring: the folder that `headrace monitor` wrote, or its alarms.jsonl.
+
+    Raises:
+        DataError: there is no Monitoring, or the file is damaged.
+    """
+    uri = monitoring if monitoring.endswith(".jsonl") else storage.join(monitoring, FILE)
+    try:
+        with storage.open_input(uri) as file:
+            lines = file.read().splitlines()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError("there is no Monitoring", where=uri, expected="the output of `headrace monitor`") from error
+    try:
+        alarms = [Alarm(**json.loads(line)) for line in lines]
+        last = max((alarm.at for alarm in alarms if alarm.window), default="")
+        found = [alarm for alarm in alarms if not alarm.window or alarm.at == last]
+        if not all(isinstance(alarm.id, str) and alarm.id for alarm in found):
+            raise ValueError("an id is not text")
+    except (ValueError, TypeError) as error:
+        raise DataError("the alarms are damaged", where=uri, received=f"{type(error).__name__}: {error}") from error
+    return found
+
+
+def trigger_by_alarms(
+    settings: DynamicSettings, monitoring: str, now: datetime, *, runs: Runs | None = None
+) -> tuple[list[Alarm], Pumped]:
+    """Requests a training for each of the latest alarms, and pumps: all new ones together are one run.
+
+    An alarm that is measured again has the same id, and requests nothing more.
+
+    Args:
+        settings: of the dynamic training.
+        monitoring: as of `latest_alarms`.
+        now: the time, with its zone.
+        runs: of the platform; None for those of the settings.
+
+    Returns:
+        The latest alarms, and what the pump did.
+
+    Raises:
+        UserError: there are no alarms to read, the inbox cannot be written, or the platform refused the run.
+        PlatformError: the disk, the service or the platform failed; triggering again is safe.
+    """
+    found = latest_alarms(monitoring)
+    for alarm in found:
+        request(settings, reason=_REASON, event=alarm.id, now=now)
+    return found, tick(settings, now, runs=runs)

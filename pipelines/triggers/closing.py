@@ -1,0 +1,186 @@
+"""Closing of a span: the rule by which a span of several files is known to be complete, and never by its first file.
+
+A marker or a manifest is written by whoever writes the span, after its files. A quiet time needs a clock that watches,
+so only `headrace watch` has it. On an object store an object is there only when it is whole, so a span of one object
+is complete by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+from headrace.core import storage
+from headrace.core.errors import DataError, UsageError
+from headrace.core.text import listed, parse_duration
+from headrace.pipelines.triggers.span import Span, is_data
+
+Kind = Literal["marker", "manifest", "quiet", "object"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_NAMES: Mapping[str, str] = {"marker": "_SUCCESS", "manifest": "_manifest.json"}
+_EXPECTED = "marker, marker=NAME, manifest, manifest=NAME, quiet=PERIOD such as quiet=5m, or object"
+# A manifest names files of one span; a larger file is something else.
+_MAX_MANIFEST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The rule by which spans close.
+
+    Args:
+        kind: "marker", an empty file; "manifest", a JSON file that names the span's files; "quiet", no change for a
+            time; "object", each object of a store is a span.
+        name: of the marker or the manifest in the span's folder.
+        quiet_s: time without a change, in seconds.
+
+    Raises:
+        UsageError: the name would be data, or the time is not positive.
+    """
+
+    kind: Kind
+    name: str = ""
+    quiet_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        named = self.kind in _NAMES
+        wrong = named and (not self.name or "/" in self.name or self.name in (".", ".."))
+        if wrong or (self.kind == "quiet") != (self.quiet_s > 0):
+            raise UsageError("the closing of spans is not valid", expected=_EXPECTED, received=repr(self))
+
+    @classmethod
+    def parse(cls, text: str) -> Closing:
+        """Reads KIND or KIND=VALUE.
+
+        Raises:
+            UsageError: it is not valid.
+        """
+        kind, separator, value = text.partition("=")
+        try:
+            if kind in _NAMES and (value or not separator):
+                return cls(kind, value or _NAMES[kind])  # type: ignore[arg-type]
+            if kind == "quiet" and value:
+                return cls("quiet", quiet_s=parse_duration(value))
+            if text == "object":
+                return cls("object")
+        except (ValueError, UsageError):
+            pass
+        raise UsageError("the closing of spans is not valid", expected=_EXPECTED, received=repr(text))
+
+    def __str__(self) -> str:
+        if self.kind == "quiet":
+            return f"quiet={self.quiet_s:g}s"
+        return f"{self.kind}={self.name}" if self.name else self.kind
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A span that is not complete: it waits for what `why` says."""
+
+    why: str
+
+
+def waits_for(span: Span, closing: Closing, manifest: bytes | None, quiet_s: float) -> Waiting | None:
+    """What a span waits for; None where it is complete.
+
+    Args:
+        span: its files as they were listed.
+        closing: the rule.
+        manifest: content of the manifest, if there is one.
+        quiet_s: time without a change until now, in seconds.
+
+    Raises:
+        DataError: its writer says that it is complete, and it cannot be: a person must look at it.
+    """
+    if closing.kind in _NAMES and not span.folder:
+        raise DataError(
+            "the file is not in the folder of a span",
+            where=span.data,
+            expected=f"SPAN/{span.data.rsplit('/', 1)[-1]} and SPAN/{closing.name}, as spans close by a {closing.kind}",
+        )
+    if closing.kind == "marker":
+        return _by_marker(span, closing.name)
+    if closing.kind == "manifest":
+        return _by_manifest(span, closing.name, manifest)
+    if closing.kind == "object":
+        if span.folder:
+            raise DataError("a folder is no span where each object is one", where=span.data)
+        return None
+    return _by_quiet(span, closing.quiet_s, quiet_s)
+
+
+def read_manifest(span: Span, closing: Closing) -> bytes | None:
+    """The content of a span's manifest; None where it has none, or where the rule is another one.
+
+    Raises:
+        OSError: as `open` does.
+        HeadraceError: the store refused, or failed.
+    """
+    if closing.kind != "manifest" or closing.name not in span.files:
+        return None
+    with storage.open_input(storage.join(span.data, closing.name)) as file:
+        return file.read(_MAX_MANIFEST_BYTES)
+
+
+def _by_marker(span: Span, name: str) -> Waiting | None:
+    marker = span.files.get(name)
+    if marker is None:
+        return Waiting(f"the marker {name}")
+    data = span.data_files
+    if not data:
+        raise DataError("the span has a marker and no data file", where=span.data)
+    newest = max(data, key=lambda each: span.files[each].changed)
+    if span.files[newest].changed > marker.changed:
+        # A file that was replaced: others may follow, and only the writer knows when it is done.
+        return Waiting(f"a newer marker {name}: {newest} changed after it")
+    return None
+
+
+def _by_manifest(span: Span, name: str, content: bytes | None) -> Waiting | None:
+    if content is None:
+        return Waiting(f"the manifest {name}")
+    where = f"{span.data}/{name}"
+    named = _manifest(content, where)
+    extra = sorted(set(span.data_files) - set(named))
+    if extra:
+        raise DataError("the span has files that its manifest does not name", where=where, received=listed(extra))
+    for file, size in named.items():
+        found = span.files.get(file)
+        if found is None:
+            return Waiting(f"the file {file}, which the manifest names")
+        if size is not None and found.bytes != size:
+            return Waiting(f"the rest of {file}: {found.bytes:,} of {size:,} bytes")
+    return None
+
+
+def _manifest(content: bytes, where: str) -> dict[str, int | None]:
+    """The files that a manifest names, with their sizes if it has them."""
+    expected = '{"files": [{"name": "a.csv", "bytes": 120}, ...]}'
+    try:
+        files: Any = json.loads(content)["files"]
+        named = {str(each["name"]): each.get("bytes") for each in files}
+        if not named or len(named) < len(files):
+            raise ValueError("no file, or one that is named twice")
+        for name, size in named.items():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not is_data(name):
+                raise ValueError(f"{name!r} is not the name of a data file")
+            if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+                raise ValueError(f"the bytes of {name!r} are not a number")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            "the manifest is not valid", where=where, expected=expected, received=f"{type(error).__name__}: {error}"
+        ) from error
+    return named
+
+
+def _by_quiet(span: Span, needed_s: float, quiet_s: float) -> Waiting | None:
+    if span.unfinished:
+        return Waiting(f"the end of {span.unfinished[0]}, which its name says is being written")
+    if not span.data_files:
+        return Waiting("a data file")
+    empty = [name for name in span.data_files if not span.files[name].bytes]
+    if empty:
+        return Waiting(f"the content of {empty[0]}")
+    return Waiting(f"{needed_s:g} s without a change") if quiet_s < needed_s else None

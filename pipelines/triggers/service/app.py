@@ -1,0 +1,257 @@
+"""ASGI application that triggers dynamic training: POST /runs, GET /runs, and a page at /."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from headrace.components.serve.limits import Limits
+from headrace.components.serve.metrics import Metrics
+from headrace.components.serve.protocols.call import Response
+from headrace.components.serve.protocols.json_body import encode
+from headrace.components.serve.routes import Refused
+from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
+from headrace.core.ledger.pump import Runs
+from headrace.pipelines.dynamic.settings import DynamicSettings
+from headrace.pipelines.triggers.service import page
+from headrace.pipelines.triggers.service.login import Forbidden, Login, Unauthenticated
+from headrace.pipelines.triggers.service.origin import is_foreign
+from headrace.pipelines.triggers.service.runs import overview, run_of
+from headrace.pipelines.triggers.trigger import Event, trigger
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+T = TypeVar("T")
+
+_log = logging.getLogger("headrace.triggers")
+_THREADS = 16
+# Requests that wait for a thread; more are refused.
+_MAX_WAITING = 256
+# A request measures its data, which takes long on a disk; the store of a bucket knows its checksums.
+LIMITS = Limits(max_body_bytes=64 << 10, max_pieces=1000, time_limit_s=120.0, max_connections=1000)
+_PLACE = re.compile(r"(?:/|gs://|bigquery://)[^/]")
+_FORM = "application/x-www-form-urlencoded"
+_FIELDS = ("data", "span", "event")
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """Options of the service.
+
+    Args:
+        settings: reads those of the dynamic training, which may change.
+        login: who may use it; None where only this machine reaches it.
+        data_below: places below which data may be announced; without any, a request trains with what is there.
+        runs: of the platform; None for those of the settings.
+
+    Raises:
+        UsageError: a place is not a whole one.
+    """
+
+    settings: Callable[[], DynamicSettings]
+    login: Login | None
+    data_below: Sequence[str] = ()
+    runs: Runs | None = None
+
+    def __post_init__(self) -> None:
+        for place in self.data_below:
+            if not _PLACE.match(place) or ".." in place.split("/"):
+                raise UsageError(
+                    "the place of data is not valid",
+                    where="--data-below",
+                    expected="an absolute folder, gs://BUCKET/FOLDER or bigquery://PROJECT.DATASET",
+                    received=repr(place),
+                )
+
+    def check_data(self, data: str) -> None:
+        """Checks that data may be announced: the service reads it with rights that its callers may not have.
+
+        Raises:
+            Refused: it may not.
+        """
+        below = any(
+            data.startswith(f"{place.rstrip('/')}{'.' if place.startswith('bigquery://') else '/'}")
+            for place in self.data_below
+        )
+        if not below or ".." in data.split("/"):
+            expected = ", ".join(self.data_below) or "a request without data: the service has no --data-below"
+            raise Refused(403, f"data from there is not allowed. Expected below {expected}.")
+
+
+class TriggerApp:
+    """The application. It answers GET /health without a login.
+
+    Args:
+        config: of the service.
+        limits: of requests.
+
+    Attributes:
+        limits, metrics, draining: as the server needs them.
+    """
+
+    def __init__(self, config: ServiceConfig, limits: Limits = LIMITS) -> None:
+        self.limits = limits
+        self.metrics = Metrics()
+        self.draining = False
+        self._config = config
+        self._pool = ThreadPoolExecutor(_THREADS, "trigger")
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Ends its threads, after what they have begun."""
+        self._pool.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request; protocols other than HTTP are not supported."""
+        if scope["type"] != "http":
+            raise ValueError(f"this application supports HTTP, not {scope['type']}")
+        try:
+            response = await self._respond(scope, receive)
+        except Exception as error:
+            response = _failure(error, scope)
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", str(len(response.body)).encode()),
+            *_HEADERS,
+            *response.headers,
+        ]
+        if self.draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        path, method = scope["path"], scope["method"]
+        methods = {"/": ("GET", "HEAD"), "/health": ("GET", "HEAD"), "/runs": ("GET", "HEAD", "POST")}.get(path)
+        if methods is None:
+            raise Refused(404, "the path does not exist. Expected /, /runs or /health.")
+        if method not in methods:
+            raise Refused(405, f"the method is not allowed here. Expected {', '.join(methods)}.", allow=methods[0])
+        if path == "/health":
+            return Response(encode({"status": "ok"}))
+        headers = scope["headers"]
+        login = self._config.login
+        if login is None:
+            _check_local(headers)
+        account = "" if login is None else await self._in_thread(lambda: login.account(headers))
+        if method == "POST":
+            if is_foreign(headers):
+                raise Refused(403, "the request was started by a page of another site")
+            kind, body = _content_type(headers), await self._body(scope, receive)
+            event = _event(kind, body)
+            if event.data:
+                self._config.check_data(event.data)
+            return await self._in_thread(lambda: self._trigger(event, account, form=kind == _FORM))
+        found = await self._in_thread(lambda: overview(self._config.settings()))
+        if path == "/runs":
+            return Response(encode(found))
+        html = page.render(found, account, self._config.data_below)
+        return Response(html, 200, [(b"content-security-policy", page.policy())], b"text/html; charset=utf-8")
+
+    def _trigger(self, event: Event, account: str, *, form: bool) -> Response:
+        found = trigger(self._config.settings(), event, datetime.now(UTC), runs=self._config.runs)
+        _log.info("%s requested %s: %s", account or "this machine", event.data or "a run", found.pumped.why)
+        if form:
+            return Response(b"", 303, [(b"location", b"/")])
+        answer = {"run": run_of(found.pumped.run), "did": found.pumped.did, "why": found.pumped.why}
+        return Response(encode({**answer, "arrival": asdict(found.arrival)}), 202)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._waiting >= _MAX_WAITING:
+            raise Refused(503, "too many requests are waiting", retry_after="1")
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future.add_done_callback(self._done)
+        try:
+            # What was begun is finished: it may be made again, and is one run then, too.
+            return await asyncio.wait_for(asyncio.shield(future), self.limits.time_limit_s)
+        except TimeoutError as error:
+            raise Refused(504, "the platform did not answer in time; request it again", retry_after="10") from error
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        self._waiting -= 1
+        if not future.cancelled():
+            # Of a request that did not wait for it.
+            future.exception()
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "the client closed the connection")
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.limits.max_body_bytes:
+                raise Refused(413, f"the body is too large. Expected at most {self.limits.max_body_bytes} bytes.")
+        return body
+
+
+def _content_type(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    found = next((value for name, value in headers if name == b"content-type"), b"")
+    return found.decode("latin-1").partition(";")[0].strip().lower()
+
+
+def _check_local(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Refuses a name that a page of another site may have made point to this machine."""
+    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
+    if host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
+        raise Refused(403, "without a login, only 127.0.0.1 and localhost are answered")
+
+
+def _event(kind: str, body: bytes) -> Event:
+    """The event of a request: a JSON object or a form with `data` and `span`, and perhaps `event`; or nothing."""
+    try:
+        if kind == _FORM:
+            given: Any = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)) if body else {}
+        elif kind == "application/json" or not body:
+            given = json.loads(body) if body else {}
+        else:
+            raise Refused(415, f"the content type is not supported. Expected application/json or {_FORM}.")
+        if not isinstance(given, dict) or not given.keys() <= set(_FIELDS):
+            raise ValueError(f"not an object with {', '.join(_FIELDS)}")
+        fields = {name: given.get(name, "") for name in _FIELDS}
+        if not all(isinstance(value, str) and value.isprintable() for value in fields.values()):
+            raise ValueError("a value is not text")
+        if bool(fields["data"]) != bool(fields["span"]):
+            raise ValueError("data and span belong together")
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"the body is not valid: {str(error)[:200]}") from error
+    return Event("request", id=fields["event"], data=fields["data"], span=fields["span"])
+
+
+def _failure(error: Exception, scope: Scope) -> Response:
+    if isinstance(error, Refused):
+        headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
+        return _error(error.message, error.status, headers)
+    if isinstance(error, Unauthenticated):
+        return _error(str(error), 401, [(b"www-authenticate", b"Bearer")])
+    if isinstance(error, Forbidden):
+        return _error(str(error), 403)
+    if isinstance(error, UserError):
+        return _error(error.paragraph, 400)
+    if isinstance(error, PlatformError):
+        _log.error("%s", error.paragraph)
+        return _error(error.paragraph, 503, [(b"retry-after", b"10")])
+    if isinstance(error, HeadraceError):
+        return _error(error.paragraph, 500)
+    _log.error("unexpected internal error: %s %s", scope["method"], scope["path"], exc_info=error)
+    return _error("unexpected internal error; the service's log has the cause", 500)
+
+
+def _error(message: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+    return Response(encode({"error": message}), status, headers)

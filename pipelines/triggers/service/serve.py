@@ -1,0 +1,45 @@
+"""Service process: listens, answers until SIGTERM, and finishes the requests under way."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+
+from headrace.components.serve.http.listen import listen, url_of
+from headrace.components.serve.http.server import HttpServer
+from headrace.pipelines.triggers.service.app import ServiceConfig, TriggerApp
+
+
+def serve(config: ServiceConfig, host: str, port: int, report: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+        config: of the service.
+        host: address to listen on.
+        port: to listen on; 0 for a free one.
+        report: receives the URL when it listens.
+
+    Raises:
+        UsageError: the address is in use.
+    """
+    app = TriggerApp(config)
+    try:
+        with listen(host, port) as listener:
+            asyncio.run(_serve(app, listener, report))
+    finally:
+        app.close()
+
+
+async def _serve(app: TriggerApp, listener: socket.socket, report: Callable[[str], None]) -> None:
+    server = HttpServer(app)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn has its own handlers while it serves; after its end it raises the signal again, for these.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    report(url_of(listener))
+    await server.serve(sockets=[listener])

@@ -1,0 +1,253 @@
+"""Watch of a folder: each span that closes in it becomes an arrival, and the pump starts the run that is due.
+
+The folder is listed at every change that the operating system reports, and otherwise at an interval, so nothing is
+missed where it reports none, as on network file systems and object stores, or while the watch did not run. Spans that
+were announced before are announced again after a restart, which the inbox makes one arrival. Whatever is wrong with
+one span is reported, and the others go on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from headrace.core import storage
+from headrace.core.checks import check_positive
+from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
+from headrace.core.ledger.pump import Runs
+from headrace.pipelines.dynamic.arrivals import arrive
+from headrace.pipelines.dynamic.settings import DynamicSettings
+from headrace.pipelines.dynamic.tick import tick
+from headrace.pipelines.triggers.closing import Closing, read_manifest, waits_for
+from headrace.pipelines.triggers.finished import is_being_written
+from headrace.pipelines.triggers.span import Span, list_spans
+
+Report = Callable[[str], None]
+# Waits after failures of a platform, in seconds.
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 60.0
+# Listing a large folder uses at most this fraction of a core.
+_LISTING = 0.1
+_REASON = "file"
+_TICK = "tick"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Options of a watch.
+
+    Args:
+        folder: that holds the spans: on a disk, or gs://BUCKET/FOLDER.
+        closing: the rule by which spans close.
+        poll_s: time between two listings where no change is reported, in seconds.
+        tick_s: time between two calls of the pump where nothing arrives, in seconds.
+
+    Raises:
+        UsageError: an option is not valid, or is not possible for this folder.
+    """
+
+    folder: str
+    closing: Closing
+    poll_s: float = 10.0
+    tick_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_positive(self.poll_s, "the interval of listings", where="--poll")
+        check_positive(self.tick_s, "the interval of ticks", where="--tick")
+        if self.closing.kind == "object" and not storage.is_remote(self.folder):
+            raise UsageError(
+                "a file on a disk is there before it is whole",
+                where="--closed-by",
+                expected="marker, manifest or quiet=PERIOD",
+                received="object",
+            )
+
+    def check(self, settings: DynamicSettings) -> None:
+        """Checks that what the training itself writes is not watched.
+
+        Raises:
+            UsageError: it is, or the folder does not exist.
+        """
+        if not storage.is_remote(self.folder) and not storage.local_path(self.folder).is_dir():
+            raise UsageError("the folder does not exist", where=self.folder, expected="an existing folder")
+        if f"{_whole(settings.root)}/".startswith(f"{_whole(self.folder)}/"):
+            raise UsageError(
+                "the folder holds the root of the training",
+                where=self.folder,
+                expected="a folder with spans of data alone",
+                received=settings.root,
+            )
+
+
+class Watcher:
+    """Knows which spans were announced, and which wait; for one thread.
+
+    Args:
+        config: options.
+        settings: reads those of the dynamic training, which may change.
+        report: receives each thing that happens, once, as a sentence.
+        clock: seconds that only grow.
+        runs: of the platform; None for those of the settings.
+
+    Attributes:
+        exit_status: of the last look: 0, or the largest one of its errors.
+    """
+
+    def __init__(
+        self,
+        config: WatchConfig,
+        settings: Callable[[], DynamicSettings],
+        report: Report,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        runs: Runs | None = None,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._report = report
+        self._clock = clock
+        self._runs = runs
+        # By the span's data: the signature that was announced, and the last one with the time when it was first seen.
+        self._announced: dict[str, str] = {}
+        self._seen: dict[str, tuple[str, float]] = {}
+        # By span or what else is done: the last text, and failures in a row with the time of the next attempt.
+        self._said: dict[str, str] = {}
+        self._failed: dict[str, tuple[int, float]] = {}
+        self._ticked = float("-inf")
+        self.exit_status = 0
+
+    def look(self) -> None:
+        """Lists the folder once, announces the spans that closed, and pumps if one did or a tick is due.
+
+        No error is raised: each is reported, and tried again after a while, or as soon as the span changes.
+        """
+        arrived = False
+        self.exit_status = 0
+        spans = self._attempt(self._config.folder, lambda: list_spans(self._config.folder))
+        for span in spans or ():
+            if self._seen.get(span.data, ("",))[0] != span.signature:
+                # What was wrong may be right now.
+                self._failed.pop(span.data, None)
+            arrived |= bool(self._attempt(span.data, lambda span=span: self._consider(span)))  # type: ignore[misc]
+        if spans is not None:
+            self._forget({span.data for span in spans})
+        if arrived or self._clock() >= self._ticked + self._config.tick_s:
+            self._attempt(_TICK, self._pump)
+
+    def _consider(self, span: Span) -> bool:
+        """Announces a span if it is complete; returns whether it did."""
+        now = self._clock()
+        signature, since = self._seen.get(span.data, ("", now))
+        if signature != span.signature:
+            since = now
+            self._seen[span.data] = span.signature, now
+        if self._announced.get(span.data) == span.signature:
+            return False
+        closing = self._config.closing
+        waiting = waits_for(span, closing, read_manifest(span, closing), now - since)
+        why = None if waiting is None else waiting.why
+        if why is None and not storage.is_remote(span.data):
+            why = _writer(span)
+        if why is not None:
+            self._say(span.data, f"span {span.name} waits for {why}")
+            return False
+        at = datetime.now(UTC)
+        found = arrive(self._settings(), data=span.data, span=span.name, reason=_REASON, event="", now=at)
+        self._announced[span.data] = span.signature
+        known = datetime.fromisoformat(found.at) < at - timedelta(seconds=1)
+        self._say(span.data, f"span {span.name} {'is known' if known else 'arrived'} as {found.version}: {found.data}")
+        return True
+
+    def _pump(self) -> None:
+        self._ticked = self._clock()
+        pumped = tick(self._settings(), datetime.now(UTC), runs=self._runs)
+        self._say(_TICK, pumped.why)
+
+    def _attempt(self, about: str, work: Callable[[], T]) -> T | None:
+        """The result of `work`; None where it failed, or may not be tried again yet."""
+        now = self._clock()
+        failures, not_before = self._failed.get(about, (0, now))
+        if now < not_before:
+            return None
+        try:
+            done = work()
+        except Exception as error:
+            # Whatever it is: a watch that ended would miss all other spans, and a person would have to notice.
+            known = isinstance(error, HeadraceError | OSError)
+            status = error.exit_status if isinstance(error, HeadraceError) else PlatformError.exit_status
+            self.exit_status = max(self.exit_status, status)
+            self._say(about, str(error) if known else f"unexpected internal error: {type(error).__name__}: {error}")
+            wait = _LONGEST_WAIT_S if isinstance(error, UserError) else _FIRST_WAIT_S * 2.0 ** min(failures, 10)
+            self._failed[about] = failures + 1, now + min(_LONGEST_WAIT_S, wait)
+            return None
+        self._failed.pop(about, None)
+        return done
+
+    def _say(self, about: str, text: str) -> None:
+        if self._said.get(about) != text:
+            self._said[about] = text
+            self._report(text)
+
+    def _forget(self, there: set[str]) -> None:
+        for kept in (self._announced, self._seen, self._said, self._failed):
+            for gone in kept.keys() - there - {_TICK, self._config.folder}:
+                del kept[gone]
+
+
+def _writer(span: Span) -> str | None:
+    for name in span.data_files:
+        path = storage.join(span.data, name) if span.folder else span.data
+        if is_being_written(str(storage.local_path(path))):
+            return f"the end of {name}, which a process is writing"
+    return None
+
+
+def _whole(uri: str) -> str:
+    return uri.rstrip("/") if storage.is_remote(uri) else str(storage.resolve(uri))
+
+
+def watch(watcher: Watcher, config: WatchConfig, stop: threading.Event, report: Report) -> None:
+    """Watches until `stop` is set.
+
+    Args:
+        watcher: to look with.
+        config: its options.
+        stop: ends the watch after the look under way.
+        report: receives that the operating system reports no changes.
+    """
+    quiet_s = config.closing.quiet_s
+    poll_s = min(config.poll_s, max(quiet_s / 4, 0.1)) if quiet_s else config.poll_s
+    for _ in _changes(config.folder, poll_s, stop, report):
+        begin = time.monotonic()
+        watcher.look()
+        stop.wait(min(poll_s, (time.monotonic() - begin) * (1 / _LISTING - 1)))
+
+
+def _changes(folder: str, poll_s: float, stop: threading.Event, report: Report) -> Iterator[None]:
+    """Yields at once, at changes, and at the interval, until `stop` is set."""
+    yield
+    if not storage.is_remote(folder):
+        from watchfiles import watch as watch_files
+
+        try:
+            for _ in watch_files(
+                storage.local_path(folder),
+                watch_filter=None,
+                stop_event=stop,
+                rust_timeout=max(1, int(1000 * poll_s)),
+                yield_on_timeout=True,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+            ):
+                yield
+            return
+        except (OSError, RuntimeError) as error:
+            # Such as a limit of the system on watched folders.
+            report(f"changes are not reported by the system, and the folder is listed every {poll_s:g} s: {error}")
+    while not stop.wait(poll_s):
+        yield

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from headrace.components.messages.columns import MESSAGE_ID, Column
 from headrace.components.messages.decode import Decoder
 from headrace.components.messages.windows import Windows
-from headrace.core import storage
 from headrace.core.checks import check_count
 from headrace.core.cloud.pubsub import check_subscription
 from headrace.core.errors import UsageError
@@ -119,10 +118,6 @@ class MessagesConfig:
     def span_uri(self, span: str) -> str:
         """URI of a span."""
         return join(self.spans, f"{span}.parquet")
-
-    def absolute(self) -> str:
-        """The output as workers and later runs can name it."""
-        return self.output if storage.is_remote(self.output) else str(storage.local_path(self.output).absolute())
 
 
 def _check_table(option: str, uri: str) -> None:

@@ -11,8 +11,25 @@ from apache_beam.runners.runner import PipelineResult
 from headrace.core.beam.dataflow_errors import translate_errors
 from headrace.core.beam.launch import launch
 from headrace.core.beam.runners import RunnerOptions
+from headrace.core.errors import UsageError
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_READ_PUBSUB = ("DirectRunner", "DataflowRunner")
+
+
+def check_reads_pubsub(runner: RunnerOptions) -> None:
+    """Checks that a runner can read Pub/Sub from Python.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if runner.name not in _READ_PUBSUB:
+        raise UsageError(
+            "the runner does not read Pub/Sub",
+            where="--runner",
+            expected=" or ".join(_READ_PUBSUB),
+            received=runner.name,
+        )
 
 
 def run_stream(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from headrace.components.stream.kafka import clients
 from headrace.components.stream.kafka.config import KafkaConfig
@@ -23,6 +20,7 @@ from headrace.components.stream.records.codec import codec_of
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.progress import Progress, silent
 from headrace.core.scoring.online.model import OnlineModel
+from headrace.core.signals import stop_on_signals
 from headrace.core.tensorflow_import import import_tensorflow
 
 
@@ -68,25 +66,10 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         member=clients.member_name(),
         stop=(stop := threading.Event()),
     )
-    with monitor_port(host, port, metrics) as url, _stopping(stop):
+    with monitor_port(host, port, metrics) as url, stop_on_signals(stop):
         report(f"health and metrics at {url}")
         try:
             scorer.run(lambda: report(f"{config.group}: reading records", lasting=True))
         finally:
             scorer.close()
     report("the batch is finished, and the group is left")
-
-
-@contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Sets the event on SIGTERM and SIGINT."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

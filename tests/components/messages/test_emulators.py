@@ -101,8 +101,8 @@ def test_a_table_of_other_columns_or_no_dataset_is_refused(dataset: tuple[str, A
 
 
 @contextmanager
-def _streaming(config: MessagesConfig) -> Iterator[list[BaseException]]:
-    """Runs the trigger in a thread, until the block ends."""
+def _streaming(config: MessagesConfig, wake: Callable[[], Any]) -> Iterator[list[BaseException]]:
+    """Runs the trigger in a thread, until the block ends; `wake` ends the runner's wait for messages."""
     stop, failures = threading.Event(), list[BaseException]()
 
     def work() -> None:
@@ -122,7 +122,9 @@ def _streaming(config: MessagesConfig) -> Iterator[list[BaseException]]:
         yield failures
     finally:
         stop.set()
-        thread.join()
+        while thread.is_alive():
+            wake()
+            thread.join(0.5)
 
 
 def _until(condition: Callable[[], bool], failures: list[BaseException], each: Callable[[], Any]) -> None:
@@ -167,13 +169,14 @@ def test_messages_become_spans_a_table_and_dead_letters(
     for event in ids[:15]:
         topic.publish(json.dumps(row).encode(), {"event": event})
     topic.publish(b"not JSON", {"event": "bad"})
-    with _streaming(config) as failures:
+
+    def wake() -> None:
+        topic.publish(b"", {"event": "wake"})
+
+    with _streaming(config, wake) as failures:
         for event in ids[15:]:
             topic.publish(json.dumps(row).encode(), {"event": event})
         topic.publish(json.dumps(row).encode(), {"event": "e03"})
-
-        def wake() -> None:
-            topic.publish(b"", {"event": "wake"})
 
         def complete() -> bool:
             return {*ids} <= {*_read(config)} and {("bad", "malformed"), ("e03", "duplicate")} <= {*_dead(config)}
@@ -191,13 +194,17 @@ def test_a_job_that_starts_again_after_a_seek_makes_no_message_twice(
     config = births(str(tmp_path / "births"), subscription=topic.subscription, windows=Windows(2, 1), settle_seconds=1)
     row = json.dumps({"record_id": "r", "weight_pounds": 7.0, "mother_age": 30, "plurality": "1"}).encode()
     published = {topic.publish(row) for _ in range(12)}
-    with _streaming(config) as failures:
-        _until(lambda: published <= {*_read(config)}, failures, lambda: topic.publish(b"wake"))
+
+    def wake() -> None:
+        topic.publish(b"wake")
+
+    with _streaming(config, wake) as failures:
+        _until(lambda: published <= {*_read(config)}, failures, wake)
     before = {file: file.read_bytes() for file in Path(config.spans).glob("*.parquet")}
     topic.seek(-3600)
-    with _streaming(config) as failures:
+    with _streaming(config, wake) as failures:
         more = {topic.publish(row) for _ in range(5)}
-        _until(lambda: more <= {*_read(config)}, failures, lambda: topic.publish(b"wake"))
+        _until(lambda: more <= {*_read(config)}, failures, wake)
     assert sorted(_read(config)) == sorted([*published, *more])
     assert all(file.read_bytes() == content for file, content in before.items())
 

@@ -44,7 +44,8 @@ def aggregate(
     collected = (
         rows
         | "by window" >> beam.Map(_by_span).with_output_types(tuple[str, bytes])
-        | "collect" >> beam.ParDo(stages.Collect(config)).with_output_types(tuple[str, list[bytes]])
+        | "collect"
+        >> beam.ParDo(stages.Collect(config.windows, config.settle_seconds)).with_output_types(tuple[str, list[bytes]])
     )
     written = collected | "write" >> beam.ParDo(stages.WriteSpan(config)).with_outputs(stages.DEAD, main="main")
     dead.append(written[stages.DEAD])
@@ -59,13 +60,18 @@ def aggregate(
         dead
         | "dead letters" >> beam.Flatten()
         | "by publication" >> beam.Map(_by_publication, config).with_output_types(tuple[str, bytes])
-        | "collect dead letters" >> beam.ParDo(stages.Collect(config)).with_output_types(tuple[str, list[bytes]])
+        | "collect dead letters" >> _collect(config)
         | "write dead letters" >> beam.ParDo(stages.WriteDeadLetters(config))
     )
 
 
 def _split(function: beam.DoFn) -> Any:
     return beam.ParDo(function).with_outputs(stages.DEAD, main="main")
+
+
+def _collect(config: MessagesConfig) -> Any:
+    collect = stages.Collect(config.windows, config.settle_seconds)
+    return beam.ParDo(collect).with_output_types(tuple[str, list[bytes]])
 
 
 def _by_id(row: bytes) -> tuple[str, bytes]:

@@ -27,6 +27,7 @@ from headrace.components.messages.drift import Drift
 from headrace.components.messages.load import load_dead_letters, load_span
 from headrace.components.messages.request import PendingSpan, RequestRule, Training, add_pending, request_training
 from headrace.components.messages.spans import write_span
+from headrace.components.messages.windows import Windows
 from headrace.core.errors import HeadraceError
 
 # Beam's metrics of the job are counters of this namespace: messages, rows, spans, loads, requests, and dead letters by
@@ -103,9 +104,9 @@ class Collect(beam.DoFn):
     OVER = TimerSpec("over", TimeDomain.WATERMARK)
     SETTLED = TimerSpec("settled", TimeDomain.REAL_TIME)
 
-    def __init__(self, config: MessagesConfig) -> None:
-        self._windows = config.windows
-        self._settle = config.settle_seconds
+    def __init__(self, windows: Windows, settle_seconds: int) -> None:
+        self._windows = windows
+        self._settle = settle_seconds
 
     def process(
         self,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
+from headrace.core import storage
 from headrace.core.beam.dataflow_errors import translate_errors
 from headrace.core.beam.launch import launch
 from headrace.core.beam.runners import RunnerOptions
@@ -30,6 +31,23 @@ def check_reads_pubsub(runner: RunnerOptions) -> None:
             expected=" or ".join(_READ_PUBSUB),
             received=runner.name,
         )
+
+
+def check_reachable(runner: RunnerOptions, places: Mapping[str, str]) -> None:
+    """Checks that workers on other machines can reach files.
+
+    Args:
+        runner: options of the runner.
+        places: URI or path by option.
+
+    Raises:
+        UsageError: a place is on this machine's disk, and the workers are not on it.
+    """
+    for option, place in places.items():
+        if not runner.local and not (storage.is_remote(place) or place.startswith("projects/")):
+            raise UsageError(
+                f"the workers of {runner.name} cannot reach it", where=option, expected="gs://...", received=place
+            )
 
 
 def run_stream(

@@ -10,11 +10,15 @@ import click
 
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.stream_pubsub import pubsub
 
 
 @click.group()
 def stream() -> None:
     """Score records as they arrive, with the model that the newest model event names."""
+
+
+stream.add_command(pubsub)
 
 
 @stream.command(cls=GroupedCommand)

@@ -125,6 +125,7 @@ def messages(
     from headrace.components.messages.request import RequestRule
     from headrace.components.messages.windows import Windows
     from headrace.core import storage
+    from headrace.core.beam.stream import check_reachable
     from headrace.core.problem.file import load_problem
     from headrace.pipelines.dynamic import settings as dynamic
     from headrace.pipelines.triggers.messages import DynamicTraining
@@ -146,7 +147,8 @@ def messages(
     )
     rule = RequestRule(training_rows or None, training_after or None, bool(drift_from))
     drift = Drift(read.problem, drift_from) if drift_from else None
-    chosen.check_places(read.uri, config.output)
+    places = {"--settings": read.uri, "--output": output, **({"--drift-from": drift_from} if drift_from else {})}
+    check_reachable(chosen, places)
     _run(config, chosen, rule, DynamicTraining(read.uri), drift)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.components.messages.columns import MESSAGE_ID, Column
 from headrace.components.messages.decode import Decoder
-from headrace.components.messages.windows import Windows
+from headrace.core.beam.windows import Windows
 from headrace.core.checks import check_count
 from headrace.core.cloud.pubsub import check_subscription
 from headrace.core.errors import UsageError
@@ -18,7 +18,6 @@ _ATTRIBUTE = re.compile(r"[^\x00-\x1f]{1,256}\Z")
 _STREAM = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 # Of a column in BigQuery that every form of SQL can name.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}\Z")
-_BIGQUERY = "bigquery://"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,9 @@ class MessagesConfig:
             raise UsageError("there are no columns", where=where, expected="columns of a Problem")
         for option, table in (("--table", self.table), ("--dead-letter-table", self.dead_letter_table)):
             if table:
-                _check_table(option, table)
+                from headrace.core.sources.bigquery_load import check_table
+
+                check_table(table, option)
         if self.table and self.table == self.dead_letter_table:
             raise UsageError("spans and dead letters need tables of their own", where="--dead-letter-table")
         wrong = [column.name for column in self.columns if not _PLAIN.match(column.name)] if self.table else []
@@ -118,15 +119,3 @@ class MessagesConfig:
     def span_uri(self, span: str) -> str:
         """URI of a span."""
         return join(self.spans, f"{span}.parquet")
-
-
-def _check_table(option: str, uri: str) -> None:
-    from headrace.core.sources.bigquery import Query, parse
-
-    if not uri.startswith(_BIGQUERY) or isinstance(parse(uri), Query):
-        raise UsageError(
-            "it is not a table of BigQuery",
-            where=option,
-            expected="bigquery://PROJECT.DATASET.TABLE",
-            received=uri,
-        )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from headrace.components.messages.columns import Column, NotStorable, Value
-from headrace.components.messages.windows import Windows
+from headrace.core.beam.windows import Windows
 from headrace.core.saved_model.json.messages import kind_of, shown
 
 Reason = Literal["malformed", "late", "duplicate"]

@@ -14,6 +14,7 @@ from headrace.components.messages.config import MessagesConfig
 from headrace.components.messages.decode import Row
 from headrace.components.messages.drift import Drift
 from headrace.components.messages.request import RequestRule, Training
+from headrace.core.beam.collect import REPEATED, Collect, Unique
 
 
 def read_messages(pipeline: beam.Pipeline, config: MessagesConfig) -> Any:
@@ -38,14 +39,12 @@ def aggregate(
     rows = decoded.main
     if config.id_attribute:
         named = rows | "by id" >> beam.Map(_by_id).with_output_types(tuple[str, bytes])
-        unique = named | "unique" >> _split(stages.Unique(config.duplicates_seconds))
-        dead.append(unique[stages.DEAD])
+        seconds = config.duplicates_seconds
+        unique = named | "unique" >> beam.ParDo(Unique(seconds)).with_outputs(REPEATED, main="main")
+        dead.append(unique[REPEATED] | "repeated" >> beam.ParDo(stages.Repeated(seconds)))
         rows = unique.main
     collected = (
-        rows
-        | "by window" >> beam.Map(_by_span).with_output_types(tuple[str, bytes])
-        | "collect"
-        >> beam.ParDo(stages.Collect(config.windows, config.settle_seconds)).with_output_types(tuple[str, list[bytes]])
+        rows | "by window" >> beam.Map(_by_span).with_output_types(tuple[str, bytes]) | "collect" >> _collect(config)
     )
     written = collected | "write" >> beam.ParDo(stages.WriteSpan(config)).with_outputs(stages.DEAD, main="main")
     dead.append(written[stages.DEAD])
@@ -70,7 +69,7 @@ def _split(function: beam.DoFn) -> Any:
 
 
 def _collect(config: MessagesConfig) -> Any:
-    collect = stages.Collect(config.windows, config.settle_seconds)
+    collect = Collect(config.windows, config.settle_seconds)
     return beam.ParDo(collect).with_output_types(tuple[str, list[bytes]])
 
 

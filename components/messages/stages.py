@@ -1,9 +1,4 @@
-"""Beam stages of the messages trigger: messages to spans, loads, dead letters and requests of training.
-
-A window is a key with state, not a window of Beam's: Beam drops what comes after the allowed lateness, and here nothing
-is dropped. A bag holds a window's messages until the watermark has passed its end and its grace; then they become its
-span, and whatever comes later finds the span there (see `spans`).
-"""
+"""Beam stages of the messages trigger: messages to spans, loads, dead letters and requests of training."""
 
 from __future__ import annotations
 
@@ -14,10 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BooleanCoder, BytesCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.userstate import TimerSpec, on_timer
 from apache_beam.utils.timestamp import Timestamp
 
 from headrace.components.messages.config import MessagesConfig
@@ -27,7 +21,6 @@ from headrace.components.messages.drift import Drift
 from headrace.components.messages.load import load_dead_letters, load_span
 from headrace.components.messages.request import PendingSpan, RequestRule, Training, add_pending, request_training
 from headrace.components.messages.spans import write_span
-from headrace.components.messages.windows import Windows
 from headrace.core.errors import HeadraceError
 
 # Beam's metrics of the job are counters of this namespace: messages, rows, spans, loads, requests, and dead letters by
@@ -62,88 +55,16 @@ class Decode(beam.DoFn):
             yield _dead(found)
 
 
-class Unique(beam.DoFn):
-    """(id of a message, row) -> row, once within a time; repetitions under the tag DEAD."""
-
-    SEEN = ReadModifyWriteStateSpec("seen", BooleanCoder())
-    FORGET = TimerSpec("forget", TimeDomain.REAL_TIME)
+class Repeated(beam.DoFn):
+    """Row that came again -> its dead letter."""
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
 
-    def process(
-        self,
-        element: tuple[str, bytes],
-        seen: Any = beam.DoFn.StateParam(SEEN),
-        forget: Any = beam.DoFn.TimerParam(FORGET),
-    ) -> Iterator[Any]:
-        """Passes the first row of an id."""
-        if seen.read():
-            row = Row.decode(element[1])
-            said = f"a message of this id came within {self._seconds:,} s"
-            yield _dead({**row.message, "reason": "duplicate", "message": said})
-            return
-        seen.write(True)
-        forget.set(Timestamp.now() + self._seconds)
-        yield element[1]
-
-    @on_timer(FORGET)
-    def forgotten(self, seen: Any = beam.DoFn.StateParam(SEEN)) -> None:
-        """Forgets the id."""
-        seen.clear()
-
-
-class Collect(beam.DoFn):
-    """(span, encoded) -> (span, all of its window): when the watermark has passed the window's end and grace.
-
-    With `settle_seconds`, a window that is over stays open for so long after its last message: the DirectRunner's
-    watermark is the time, also while older messages wait in the subscription.
-    """
-
-    BAG = BagStateSpec("messages", BytesCoder())
-    OVER = TimerSpec("over", TimeDomain.WATERMARK)
-    SETTLED = TimerSpec("settled", TimeDomain.REAL_TIME)
-
-    def __init__(self, windows: Windows, settle_seconds: int) -> None:
-        self._windows = windows
-        self._settle = settle_seconds
-
-    def process(
-        self,
-        element: tuple[str, bytes],
-        bag: Any = beam.DoFn.StateParam(BAG),
-        over: Any = beam.DoFn.TimerParam(OVER),
-    ) -> None:
-        """Holds a message."""
-        bag.add(element[1])
-        over.set(Timestamp(self._windows.closes(element[0]).timestamp()))
-
-    @on_timer(OVER)
-    def is_over(
-        self,
-        span: str = beam.DoFn.KeyParam,
-        bag: Any = beam.DoFn.StateParam(BAG),
-        settled: Any = beam.DoFn.TimerParam(SETTLED),
-    ) -> Iterator[tuple[str, list[bytes]]]:
-        """The window's time is over."""
-        if self._settle:
-            settled.set(Timestamp.now() + self._settle)
-            return
-        yield from self._emptied(span, bag)
-
-    @on_timer(SETTLED)
-    def is_settled(
-        self, span: str = beam.DoFn.KeyParam, bag: Any = beam.DoFn.StateParam(BAG)
-    ) -> Iterator[tuple[str, list[bytes]]]:
-        """No message came for a while."""
-        yield from self._emptied(span, bag)
-
-    @staticmethod
-    def _emptied(span: str, bag: Any) -> Iterator[tuple[str, list[bytes]]]:
-        held = list(bag.read())
-        bag.clear()
-        if held:
-            yield span, held
+    def process(self, row: bytes) -> Iterator[bytes]:
+        """Gives the reason."""
+        said = f"a message of this id came within {self._seconds:,} s"
+        yield json.dumps({**Row.decode(row).message, "reason": "duplicate", "message": said}).encode()
 
 
 class WriteSpan(beam.DoFn):

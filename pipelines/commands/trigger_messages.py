@@ -123,9 +123,9 @@ def messages(
     from headrace.components.messages.config import MessagesConfig
     from headrace.components.messages.drift import Drift
     from headrace.components.messages.request import RequestRule
-    from headrace.components.messages.windows import Windows
     from headrace.core import storage
     from headrace.core.beam.stream import check_reachable
+    from headrace.core.beam.windows import Windows
     from headrace.core.problem.file import load_problem
     from headrace.pipelines.dynamic import settings as dynamic
     from headrace.pipelines.triggers.messages import DynamicTraining

@@ -6,7 +6,7 @@ from support.tiny_model import PROBLEM
 
 from headrace.components.messages.columns import columns_of
 from headrace.components.messages.config import MessagesConfig
-from headrace.components.messages.windows import Windows
+from headrace.core.beam.windows import Windows
 
 
 def births(output: str, **more: object) -> MessagesConfig:

@@ -9,6 +9,7 @@ from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, WriteToPubS
 
 from headrace.components.stream.pubsub import stages
 from headrace.components.stream.pubsub.config import PubSubConfig
+from headrace.core.beam.collect import REPEATED, Unique
 
 
 def build(pipeline: beam.Pipeline, config: PubSubConfig) -> None:
@@ -32,11 +33,11 @@ def score(records: Any, config: PubSubConfig) -> Any:
         PCollections of PubsubMessage: predictions as `main`, dead letters by DEAD and alarms by ALARMS.
     """
     if config.duplicates_seconds:
-        records = (
-            records
-            | "by id" >> beam.Map(_by_id, config.id_attribute).with_output_types(tuple[str, Any])
-            | "unique" >> beam.ParDo(stages.Unique(config.duplicates_seconds)).with_output_types(PubsubMessage)
-        )
+        named = records | "by id" >> beam.Map(_by_id, config.id_attribute).with_output_types(tuple[str, Any])
+        unique = named | "unique" >> beam.ParDo(Unique(config.duplicates_seconds)).with_outputs(REPEATED, main="main")
+        unique[REPEATED] | "repeated" >> beam.ParDo(stages.CountRepeated())
+        records = unique.main
+        records.element_type = PubsubMessage
     scored = records | "score" >> beam.ParDo(stages.Score(config)).with_outputs(stages.DEAD, stages.ALARMS, main="main")
     for tag in ("main", stages.DEAD, stages.ALARMS):
         scored[tag].element_type = PubsubMessage

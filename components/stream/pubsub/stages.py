@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BooleanCoder
 from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -30,33 +27,12 @@ _ATTRIBUTE_BYTES = 1024
 _MESSAGE_BYTES = 9_900_000
 
 
-class Unique(beam.DoFn):
-    """(id, record) -> record, once within a time."""
+class CountRepeated(beam.DoFn):
+    """Record that came again -> nothing, counted."""
 
-    SEEN = ReadModifyWriteStateSpec("seen", BooleanCoder())
-    FORGET = TimerSpec("forget", TimeDomain.REAL_TIME)
-
-    def __init__(self, seconds: int) -> None:
-        self._seconds = seconds
-
-    def process(
-        self,
-        element: tuple[str, Any],
-        seen: Any = beam.DoFn.StateParam(SEEN),
-        forget: Any = beam.DoFn.TimerParam(FORGET),
-    ) -> Iterator[Any]:
-        """Passes the first record of an id."""
-        if seen.read():
-            _count("duplicates")
-            return
-        seen.write(True)
-        forget.set(Timestamp.now() + self._seconds)
-        yield element[1]
-
-    @on_timer(FORGET)
-    def forgotten(self, seen: Any = beam.DoFn.StateParam(SEEN)) -> None:
-        """Forgets the id."""
-        seen.clear()
+    def process(self, message: Any) -> None:
+        """Counts it."""
+        _count("duplicates")
 
 
 class Score(beam.DoFn):

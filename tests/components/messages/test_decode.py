@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.components.messages.columns import Column, columns_of
 from headrace.components.messages.decode import Decoder, Message, Row
-from headrace.components.messages.windows import Windows, parse
+from headrace.core.beam.windows import Windows, parse
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Numeric, Problem, Splits
 

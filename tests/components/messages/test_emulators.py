@@ -23,9 +23,9 @@ from headrace.components.messages.load import create_tables, load_dead_letters, 
 from headrace.components.messages.pipeline import aggregate, read_messages
 from headrace.components.messages.request import RequestRule
 from headrace.components.messages.spans import write_span
-from headrace.components.messages.windows import Windows
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.stream import run_stream
+from headrace.core.beam.windows import Windows
 from headrace.core.cloud.pubsub import require_subscription, require_topic
 from headrace.core.errors import DataError, UsageError
 

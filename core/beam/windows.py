@@ -31,8 +31,8 @@ class Windows:
     grace_seconds: int = 60
 
     def __post_init__(self) -> None:
-        check_count(self.seconds, "window_seconds", maximum=_LONGEST, where="messages")
-        check_count(self.grace_seconds, "grace_seconds", minimum=0, maximum=_LONGEST, where="messages")
+        check_count(self.seconds, "window_seconds", maximum=_LONGEST, where="windows")
+        check_count(self.grace_seconds, "grace_seconds", minimum=0, maximum=_LONGEST, where="windows")
 
     def span_of(self, time: datetime) -> str:
         """The name of the span of a time: its window's begin, in UTC, and length, such as 2026-11-29T140500Z-300s.

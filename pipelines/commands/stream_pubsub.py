@@ -16,6 +16,8 @@ from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand, group, option
 
 _models = group("Model")
+# How long predictions of a window of time are waited for.
+_GRACE_SECONDS = 10
 
 
 @click.command(cls=GroupedCommand)
@@ -26,8 +28,21 @@ _models = group("Model")
     metavar="NAME",
     help="Subscription of the records: projects/PROJECT/subscriptions/NAME. It belongs to this job alone.",
 )
+@click.option("--predictions", default="", metavar="TOPIC", help="Topic of predictions: projects/PROJECT/topics/NAME.")
 @click.option(
-    "--predictions", required=True, metavar="TOPIC", help="Topic of predictions: projects/PROJECT/topics/NAME."
+    "--predictions-table",
+    "table",
+    default="",
+    metavar="TABLE",
+    help="Table to load predictions into, besides the topic or in its place: bigquery://PROJECT.DATASET.TABLE.",
+)
+@click.option(
+    "--load-every",
+    "load_seconds",
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="Length of the windows of time whose predictions are loaded into the table together.",
 )
 @click.option(
     "--dead-letters",
@@ -86,6 +101,8 @@ def pubsub(
     app: str,
     subscription: str,
     predictions: str,
+    table: str,
+    load_seconds: int,
     dead_letters: str,
     alarms: str,
     models: str,
@@ -117,12 +134,16 @@ def pubsub(
     from headrace.components.stream.pubsub.config import PubSubConfig
     from headrace.components.stream.pubsub.in_process import InProcess
     from headrace.core import storage
+    from headrace.core.beam.windows import Windows
 
     here = storage.is_remote(models) or models.startswith("projects/")
     config = PubSubConfig(
         app=app,
         subscription=subscription,
         predictions=predictions,
+        table=table,
+        windows=Windows(load_seconds, _GRACE_SECONDS),
+        settle_seconds=_GRACE_SECONDS if chosen.local else 0,
         dead_letters=dead_letters,
         source=InProcess(
             app,
@@ -152,6 +173,10 @@ def _run(config: Any, runner: Any) -> None:
     require_subscription(config.subscription)
     for name, topic in config.topics.items():
         require_topic(topic, name)
+    if config.table:
+        from headrace.components.stream.pubsub.table import create
+
+        create(config.table)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("headrace.stream").setLevel(logging.INFO)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from headrace.components.stream.pubsub.sources import ModelSource
+from headrace.core.beam.windows import Windows
 from headrace.core.checks import check_count, check_word
 from headrace.core.cloud.pubsub import check_subscription, check_topic
 from headrace.core.errors import UsageError
@@ -23,9 +24,12 @@ class PubSubConfig:
     Args:
         app: name of the application.
         subscription: of the records, projects/PROJECT/subscriptions/NAME.
-        predictions: topic of predictions, projects/PROJECT/topics/NAME.
-        dead_letters: topic of records without a prediction.
+        dead_letters: topic of records without a prediction, projects/PROJECT/topics/NAME.
         source: of the model: in this process, or an endpoint.
+        predictions: topic of predictions; "" for none.
+        table: bigquery://PROJECT.DATASET.TABLE of predictions; "" for none. One of the two is required.
+        windows: of time, of which predictions are loaded into the table together.
+        settle_seconds: as of `Collect`.
         alarms: topic of alarm events; "" for the log alone.
         id_attribute: attribute that identifies a record; "" for Pub/Sub's id.
         duplicates_seconds: how long an id is remembered: within it, a record is scored once; 0 remembers none.
@@ -37,9 +41,12 @@ class PubSubConfig:
 
     app: str
     subscription: str
-    predictions: str
     dead_letters: str
     source: ModelSource
+    predictions: str = ""
+    table: str = ""
+    windows: Windows = field(default_factory=Windows)
+    settle_seconds: int = 0
     alarms: str = ""
     id_attribute: str = ""
     duplicates_seconds: int = 600
@@ -54,7 +61,18 @@ class PubSubConfig:
                 received=repr(self.app),
             )
         check_subscription(self.subscription)
-        check_topic(self.predictions, "--predictions")
+        if not self.predictions and not self.table:
+            raise UsageError(
+                "there is no place for predictions",
+                where="stream pubsub",
+                expected="--predictions TOPIC, --predictions-table TABLE, or both",
+            )
+        if self.predictions:
+            check_topic(self.predictions, "--predictions")
+        if self.table:
+            from headrace.core.sources.bigquery_load import check_table
+
+            check_table(self.table, "--predictions-table")
         check_topic(self.dead_letters, "--dead-letters")
         if self.alarms:
             check_topic(self.alarms, "--alarms")
@@ -66,6 +84,7 @@ class PubSubConfig:
                 expected="different topics",
                 received=", ".join(topics),
             )
+        check_count(self.settle_seconds, "settle_seconds", minimum=0, maximum=86_400, where="stream")
         check_count(self.duplicates_seconds, "duplicates_seconds", minimum=0, maximum=86_400, where="stream")
         check_count(self.batch_records, "batch_records", maximum=100_000, where="stream")
 

@@ -7,16 +7,19 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, WriteToPubSub
 
-from headrace.components.stream.pubsub import stages
+from headrace.components.stream.pubsub import stages, table
 from headrace.components.stream.pubsub.config import PubSubConfig
-from headrace.core.beam.collect import REPEATED, Unique
+from headrace.core.beam.collect import REPEATED, Collect, Unique
 
 
 def build(pipeline: beam.Pipeline, config: PubSubConfig) -> None:
     """Adds reading, scoring and writing to a pipeline."""
     records = pipeline | "read" >> ReadFromPubSub(subscription=config.subscription, with_attributes=True)
     scored = score(records, config)
-    scored.main | "predictions" >> WriteToPubSub(config.predictions, with_attributes=True)
+    if config.predictions:
+        scored.main | "predictions" >> WriteToPubSub(config.predictions, with_attributes=True)
+    if config.table:
+        load(scored.main, config)
     scored[stages.DEAD] | "dead letters" >> WriteToPubSub(config.dead_letters, with_attributes=True)
     if config.alarms:
         scored[stages.ALARMS] | "alarms" >> WriteToPubSub(config.alarms, with_attributes=True)
@@ -42,6 +45,22 @@ def score(records: Any, config: PubSubConfig) -> Any:
     for tag in ("main", stages.DEAD, stages.ALARMS):
         scored[tag].element_type = PubsubMessage
     return scored
+
+
+def load(predictions: Any, config: PubSubConfig) -> None:
+    """Loads predictions into the table, those of a window together.
+
+    Args:
+        predictions: PCollection of PubsubMessage, with the times of their records' publication.
+        config: options.
+    """
+    collect = Collect(config.windows, config.settle_seconds)
+    (
+        predictions
+        | "by window" >> beam.ParDo(table.ByWindow(config.windows)).with_output_types(tuple[str, bytes])
+        | "collect" >> beam.ParDo(collect).with_output_types(tuple[str, list[bytes]])
+        | "load" >> beam.ParDo(table.LoadPredictions(config.table, config.app))
+    )
 
 
 def _by_id(message: PubsubMessage, attribute: str) -> tuple[str, Any]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream as played
+from apache_beam.utils.timestamp import Timestamp
 from support.stream_models import APP, StreamModels, rollback
 from support.tiny_model import INSTANCES, expected_weight
 
@@ -22,13 +25,14 @@ from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.pubsub import stages
 from headrace.components.stream.pubsub.config import PubSubConfig
 from headrace.components.stream.pubsub.in_process import InProcess
-from headrace.components.stream.pubsub.pipeline import score
+from headrace.components.stream.pubsub.pipeline import load, score
 from headrace.components.stream.pubsub.sources import scorer_of
 from headrace.components.stream.pubsub.stages import dead_letter, prediction_of
 from headrace.components.stream.records.codec import JsonCodec
 from headrace.components.stream.records.score import Rejected, score_records
 from headrace.core.beam.launch import counters
 from headrace.core.beam.runners import DirectRunner
+from headrace.core.beam.windows import Windows
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.model_events.event import ModelEvent
 
@@ -217,9 +221,45 @@ def test_a_letter_fits_into_a_message_whatever_its_record_holds() -> None:
     assert (again.attributes["headrace-reason"], "headrace-value-bytes" in again.attributes) == ("not_finite", False)
 
 
+def test_predictions_of_a_window_are_loaded_together(
+    make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: dict[str, list[dict[str, Any]]] = {}
+
+    def load_once(table: str, job: str, content: bytes) -> bool:
+        assert table == "bigquery://demo-project.births.weights"
+        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+        return jobs.setdefault(job, rows) is rows
+
+    monkeypatch.setattr("headrace.components.stream.pubsub.table.load_once", load_once)
+    config = make_config(predictions="", table="bigquery://demo-project.births.weights", windows=Windows(60, 10))
+    send(loaded.event, str(tmp_path / "events"))
+    stream = played.TestStream().advance_watermark_to(Timestamp(NOON.timestamp() - 60))
+    for second, number in ((5, 0), (61, 2), (6, 1)):
+        at = NOON + timedelta(seconds=second)
+        record = _record(number, station="north")
+        stream.add_elements([beam.window.TimestampedValue(record, at.timestamp())])
+    pipeline = beam.Pipeline(runner=DirectRunner().make_streaming(), options=PipelineOptions([], streaming=True))
+    load(score(pipeline | stream.advance_watermark_to_infinity(), config).main, config)
+    pipeline.run().wait_until_finish()
+    names = sorted(name.rpartition("-")[0] for name in jobs)
+    assert names == [f"headrace-{APP}-2026-11-29T12{minute}Z-60s" for minute in ("0000", "0100")]
+    rows = sorted((row for rows in jobs.values() for row in rows), key=lambda row: str(row["message_id"]))
+    assert [row["message_id"] for row in rows] == ["m0", "m1", "m2"]
+    assert [row["published"] for row in rows] == [NOON + timedelta(seconds=second) for second in (5, 6, 61)]
+    assert json.loads(rows[0]["attributes"]) == {"station": "north"}
+    expected = score_records([_record(0).data], loaded, JsonCodec())[0].prediction
+    assert json.loads(rows[0]["prediction"]) | {
+        "model_version": rows[0]["model_version"],
+        "model_epoch": rows[0]["model_epoch"],
+    } == json.loads(expected or b"")
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        ({"predictions": ""}, "there is no place for predictions"),
+        ({"table": "births"}, "it is not a table of BigQuery"),
         ({"app": "1"}, "the name of the application is not valid"),
         ({"subscription": "births"}, "the name is not valid"),
         ({"predictions": f"{PROJECT}/subscriptions/a"}, "the name is not valid"),

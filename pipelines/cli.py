@@ -45,6 +45,7 @@ COMMANDS = {
         "One step: put a Model behind an endpoint on this machine.",
     ),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
+    "stream": ("headrace.pipelines.commands.stream:stream", "Score records as they arrive, from Kafka."),
     "monitor": ("headrace.pipelines.commands.monitor:monitor", "Measure requests: skew, drift, late labels and age."),
     "requests": (
         "headrace.pipelines.commands.requests:requests",
@@ -80,6 +81,7 @@ COMMANDS = {
 # The extra that installs the imports of a subcommand.
 _EXTRAS = {
     "apache_beam": "beam",
+    "confluent_kafka": "kafka",
     "google": "vertex",
     "google_cloud_pipeline_components": "vertex",
     "kubernetes": "kubeflow",
@@ -89,6 +91,7 @@ _EXTRAS = {
     "optuna": "tune",
     "tensorflow": "train",
     "keras": "train",
+    "orjson": "serve",
     "uvicorn": "serve",
     "watchfiles": "triggers",
     "jinja2": "report",

@@ -6,6 +6,7 @@ import pytest
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
+from peers.kafka import kafka
 from peers.pubsub import make_topic, pubsub_server
 from peers.vertex.fixture import launching, vertex_server
 from support.fuzzing import register_profiles
@@ -19,6 +20,7 @@ __all__ = [
     "cloud_storage",
     "engine",
     "image",
+    "kafka",
     "launching",
     "make_model",
     "make_table",

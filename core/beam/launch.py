@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from headrace.core.beam.counters import quarantined
@@ -115,15 +116,25 @@ def run(
         return counters(results[0], namespace)
 
 
-def launch(build: Callable[[beam.Pipeline], None], runner: RunnerOptions, job_name: str) -> PipelineResult:
+def launch(
+    build: Callable[[beam.Pipeline], None], runner: RunnerOptions, job_name: str, *, streaming: bool = False
+) -> PipelineResult:
     """Starts a pipeline.
+
+    Args:
+        build: adds the stages to a pipeline.
+        runner: options of the runner.
+        job_name: used where the runner's options give none.
+        streaming: whether its input never ends.
 
     Raises:
         UsageError: Beam refuses the options.
     """
     options = runner.pipeline_options(job_name)
+    if streaming:
+        options.view_as(StandardOptions).streaming = True
     try:
-        pipeline = beam.Pipeline(runner=runner.make(), options=options)
+        pipeline = beam.Pipeline(runner=runner.make_streaming() if streaming else runner.make(), options=options)
     except ValueError as error:
         message = " ".join(str(error).partition("errors:")[2].split()) or str(error)
         raise UsageError(f"{runner.name} rejected its options", received=message.rstrip(".")) from error

@@ -85,6 +85,14 @@ class RunnerOptions:
         """Creates the Beam runner."""
         raise NotImplementedError
 
+    def make_streaming(self) -> PipelineRunner:
+        """Creates the Beam runner for a pipeline that does not end.
+
+        Raises:
+            UsageError: it cannot run one with these options.
+        """
+        return self.make()
+
 
 def _check_beam_options(options: Mapping[str, str]) -> None:
     """Refuses options that Beam's own parser does not know, and values that it rejects."""

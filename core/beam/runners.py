@@ -64,6 +64,19 @@ class DirectRunner(RunnerOptions):
 
         return FnApiRunner()
 
+    def make_streaming(self) -> PipelineRunner:
+        # It alone reads Pub/Sub on this machine; it works in one thread.
+        from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+
+        if self.workers != 1:
+            raise UsageError(
+                "a stream is processed in one process on this machine",
+                where="--direct-workers",
+                expected="1",
+                received=str(self.workers),
+            )
+        return BundleBasedDirectRunner()
+
 
 @dataclass(frozen=True)
 class PortableRunner(RunnerOptions):

@@ -14,6 +14,7 @@ from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.trigger_deployment import function, service
+from headrace.pipelines.commands.trigger_messages import messages
 from headrace.pipelines.commands.trigger_serve import serve
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def trigger() -> None:
 trigger.add_command(serve)
 trigger.add_command(function)
 trigger.add_command(service)
+trigger.add_command(messages)
 
 
 @trigger.command(cls=GroupedCommand)

@@ -75,19 +75,22 @@ class Topic:
 
     def pull(self, count: int, seconds: float = 60.0) -> list[Any]:
         """So many messages of the subscription, in the order of their delivery; fewer after a time."""
+        from google.api_core.exceptions import DeadlineExceeded
+
         found: list[Any] = []
         deadline = time.monotonic() + seconds
         while len(found) < count and time.monotonic() < deadline:
-            answer = self._subscriber.pull(
-                subscription=self.subscription, max_messages=count, return_immediately=True, timeout=30
-            )
+            try:
+                answer = self._subscriber.pull(
+                    subscription=self.subscription, max_messages=count, timeout=1, retry=None
+                )
+            except DeadlineExceeded:
+                continue
             if answer.received_messages:
                 self._subscriber.acknowledge(
                     subscription=self.subscription, ack_ids=[each.ack_id for each in answer.received_messages]
                 )
                 found += [each.message for each in answer.received_messages]
-            else:
-                time.sleep(0.05)
         return found
 
     def seek(self, seconds: float) -> None:

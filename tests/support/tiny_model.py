@@ -48,12 +48,13 @@ def expected_weight(row: dict[str, Any], bias: float = 1.0) -> float:
     )
 
 
-def save(folder: Path, wait_for: tuple[Path, Path] | None = None) -> None:
+def save(folder: Path, wait_for: tuple[Path, Path] | None = None, bias: float = 1.0) -> None:
     """Saves the tiny model.
 
     Args:
         folder: of the SavedModel.
         wait_for: two files. A prediction of a row of WAITING_AGE makes the first, and then waits for the second.
+        bias: what a version adds to its predictions.
     """
     import tensorflow as tf
 
@@ -82,7 +83,7 @@ def save(folder: Path, wait_for: tuple[Path, Path] | None = None) -> None:
         def predict(self, mother_age, gestation_weeks, plurality, mother_smokes, key):  # type: ignore[no-untyped-def]
             weeks = tf.where(tf.math.is_nan(gestation_weeks), 38.0, gestation_weeks)
             weight = (
-                1.0
+                bias
                 + 0.05 * mother_age
                 + 0.1 * weeks
                 - tf.where(plurality == "1", 0.0, 2.0)

@@ -1,0 +1,104 @@
+"""Columns of spans: what a Problem reads of a message, and the value that a Parquet file and a table store of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from headrace.core.errors import UsageError
+from headrace.core.problem import Numeric, Problem
+from headrace.core.saved_model.json.messages import kind_of, shown
+from headrace.core.values.scalars import number_of, text_of
+from headrace.core.values.spellings import spellings
+
+# The column that holds the id of each message, so that a span knows which messages it has.
+MESSAGE_ID = "headrace_message_id"
+Kind = Literal["number", "text"]
+Value = float | str | None
+
+
+class NotStorable(ValueError):
+    """A value that the column cannot hold; the message says what was expected and received."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of spans.
+
+    Attributes:
+        name: of the field in messages, and of the column.
+        kind: number (float64) or text.
+        spellings: the category that spells a boolean or a number, by its text; see `values.spellings`.
+        missing: texts that stand for a missing number.
+    """
+
+    name: str
+    kind: Kind
+    spellings: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def value(self, value: Any) -> Value:
+        """The value to store for a JSON value; None where it is missing. Rules of the Problem are not applied.
+
+        Raises:
+            NotStorable: a number is expected, or the value is an array or an object.
+        """
+        if value is None or value != value:
+            return None
+        if self.kind == "number":
+            if isinstance(value, str) and value.strip() in self.missing:
+                return None
+            try:
+                return number_of(value)
+            except ValueError:
+                raise NotStorable(f"{self.name} is {kind_of(value)}, not a number: {shown(value)}") from None
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise NotStorable(f"{self.name} holds half of a surrogate pair, which is not a character") from None
+            return value
+        try:
+            text = text_of(value)
+        except TypeError:
+            raise NotStorable(f"{self.name} is {kind_of(value)}, not a text or a number: {shown(value)}") from None
+        return dict(self.spellings).get(text) or text
+
+
+def columns_of(problem: Problem) -> tuple[Column, ...]:
+    """The columns that a Problem reads: key, label, features, inputs of derived columns, and the split's.
+
+    Raises:
+        UsageError: the Problem has a prepare function, whose input columns have no declared type, or a column with the
+            name that spans use themselves.
+    """
+    if problem.reads:
+        raise UsageError(
+            "the Problem has a prepare function, whose columns have no types that messages could be checked against",
+            where=f"Problem {problem.name}",
+            expected="a Problem without `prepare`",
+            fix="Declare derived columns with `derive`, or prepare the rows before they are published",
+        )
+    blanks = tuple(problem.missing)
+    found: dict[str, Column] = {}
+    if problem.key is not None:
+        found[problem.key] = Column(problem.key, "text")
+    for declared in problem.derivation.read:
+        name = declared.source_column
+        if isinstance(declared, Numeric):
+            found.setdefault(name, Column(name, "number", missing=blanks))
+        else:
+            known: Mapping[str, str] = spellings(declared.vocabulary or ())
+            found.setdefault(name, Column(name, "text", spellings=tuple(sorted(known.items()))))
+    split = problem.splits.column
+    if split is not None and split not in found and all(split != each.name for each in problem.derivation.read):
+        found[split] = Column(split, "text")
+    if MESSAGE_ID in found:
+        raise UsageError(
+            "the column has the name in which spans hold the ids of messages",
+            where=f"Problem {problem.name}",
+            received=MESSAGE_ID,
+            fix="Rename the column",
+        )
+    return tuple(found.values())

@@ -1,0 +1,125 @@
+"""Kafka clients: their configuration, and errors of librdkafka as errors of this package."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.core.errors import HeadraceError, PlatformError, UsageError
+
+_log = logging.getLogger("headrace.stream")
+
+Properties = dict[str, Any]
+
+# What no second attempt corrects: credentials, rights, and what the client cannot do.
+_OURS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError._UNSUPPORTED_FEATURE,
+        KafkaError._INVALID_ARG,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    }
+)
+_CONNECT_S = 20.0
+
+
+def error_of(error: KafkaError, what: str, where: str) -> HeadraceError:
+    """An error of librdkafka: of the user where another attempt cannot help, else of the platform."""
+    kind = UsageError if error.code() in _OURS else PlatformError
+    return kind(what, where=where, received=f"{error.name()}: {error.str()}")
+
+
+def is_users(error: KafkaError) -> bool:
+    """Whether no other attempt can help."""
+    return error.code() in _OURS
+
+
+def member_name() -> str:
+    """The name of this scorer in alarms and in the group."""
+    import os
+
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def record_consumer(config: KafkaConfig) -> Consumer:
+    """A member of the group, which commits only what it is told to."""
+    return _made(
+        Consumer,
+        config,
+        {
+            "group.id": config.group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "fetch.wait.max.ms": 20,
+            "queued.max.messages.kbytes": config.batch_bytes >> 10,
+            "fetch.max.bytes": config.batch_bytes,
+        },
+    )
+
+
+def model_consumer(config: KafkaConfig) -> Consumer:
+    """A reader of the whole model topic; the group id is required, and never joined or committed to."""
+    own = {"group.id": f"{config.group}-models", "enable.auto.commit": False, "enable.partition.eof": True}
+    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
+
+
+def producer(config: KafkaConfig) -> Producer:
+    """An idempotent producer: what it sends again is not there twice."""
+    return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
+
+
+def _made(kind: type, config: KafkaConfig, own: Properties) -> Any:
+    properties: Properties = {
+        "bootstrap.servers": config.bootstrap,
+        "client.id": member_name(),
+        "error_cb": _warn,
+        "log_level": 3,
+        "logger": _log,
+        "reconnect.backoff.max.ms": 2000,
+    }
+    producing = {"linger.ms", "enable.idempotence", "compression.type", "acks", "message.max.bytes", "partitioner"}
+    given = {n: v for n, v in config.properties.items() if kind is Producer or n not in producing}
+    consuming = ("fetch.", "session.", "max.poll.", "group.", "partition.assignment.", "isolation.", "auto.offset.")
+    given = {n: v for n, v in given.items() if kind is Consumer or not n.startswith(consuming)}
+    try:
+        return kind(properties | own | given)
+    except (KafkaException, ValueError, TypeError) as error:
+        raise UsageError("a property of the Kafka client is not valid", where="--property", received=str(error)) from (
+            error
+        )
+
+
+def _warn(error: KafkaError) -> None:
+    """Logs what librdkafka recovers from by itself, such as a broker that is down."""
+    _log.warning("kafka: %s: %s", error.name(), error.str())
+
+
+def check_topics(consumer: Consumer, config: KafkaConfig) -> None:
+    """Checks that the broker answers, and that all topics exist.
+
+    Raises:
+        UsageError: a topic does not exist, or access is denied.
+        PlatformError: no broker answers within 20 seconds.
+    """
+    try:
+        known = consumer.list_topics(timeout=_CONNECT_S).topics
+    except KafkaException as error:
+        raise error_of(error.args[0], "no broker answers", config.bootstrap) from error
+    missing = [topic for topic in config.topics if topic not in known or known[topic].error is not None]
+    if missing:
+        raise UsageError(
+            "topics do not exist",
+            where=config.bootstrap,
+            expected=", ".join(config.topics),
+            received=f"no {', no '.join(missing)}",
+            fix="Create them, or correct the options",
+        )

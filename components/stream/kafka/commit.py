@@ -1,0 +1,75 @@
+"""Offset commit: repeated while the broker is down, and left out for partitions that were taken away meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from headrace.components.stream.kafka.clients import error_of, is_users
+from headrace.core.retry import backoff_seconds
+
+_log = logging.getLogger("headrace.stream")
+
+_MAX_WAIT_S = 2.0
+_TICK_S = 0.1
+# The group has gone on without this member: it reads from the committed offsets again.
+_LOST = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError._FENCED,
+    }
+)
+
+
+def commit(
+    consumer: Consumer,
+    offsets: Mapping[tuple[str, int], int],
+    *,
+    lost: Collection[tuple[str, int]],
+    wait: Callable[[], None],
+    retried: Callable[[], None],
+) -> None:
+    """Commits offsets, again while that fails for a passing reason.
+
+    Args:
+        consumer: member of the group.
+        offsets: of the next record to read, by topic and partition.
+        lost: partitions that were taken away, which may grow while `wait` is called; they are not committed.
+        wait: called while waiting; it may raise an error to give up.
+        retried: called before each further attempt.
+
+    Raises:
+        UsageError: access is denied.
+    """
+    attempts = 0
+    while True:
+        left = [TopicPartition(topic, p, offset) for (topic, p), offset in offsets.items() if (topic, p) not in lost]
+        error = _attempt(consumer, left) if left else None
+        if error is None:
+            return
+        if is_users(error):
+            raise error_of(error, "offsets cannot be committed", left[0].topic)
+        _log.warning("offsets are not committed: %s", error.str())
+        retried()
+        if error.code() in _LOST:
+            return
+        attempts += 1
+        end = time.monotonic() + backoff_seconds(attempts, max_s=_MAX_WAIT_S)
+        while time.monotonic() < end:
+            wait()
+            time.sleep(_TICK_S)
+
+
+def _attempt(consumer: Consumer, offsets: list[TopicPartition]) -> KafkaError | None:
+    try:
+        done = consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        found: KafkaError = error.args[0]
+        return found
+    return next((tp.error for tp in done or () if tp.error is not None), None)

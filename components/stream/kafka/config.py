@@ -1,0 +1,178 @@
+"""Kafka options of a scorer: topics, group, batches, and what happens while there is no model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from headrace.components.stream.records.codec import FORMATS, Format
+from headrace.core.checks import check_count, check_positive, check_word
+from headrace.core.errors import UsageError
+from headrace.core.rules.mode import Mode, check_mode
+
+WithoutModel = Literal["skip", "hold"]
+WITHOUT_MODEL: tuple[WithoutModel, ...] = ("skip", "hold")
+
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
+_ROUTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,127})=([a-zA-Z0-9._-]+):([a-zA-Z0-9._-]+)\Z")
+# The loop depends on them: at least once, the end of the model topic, and nothing else in the group.
+_OWN = frozenset(
+    {"bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof"}
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Topics of an application.
+
+    Args:
+        app: name of the application in model events.
+        records: topic of records to score.
+        predictions: topic of their predictions.
+    """
+
+    app: str
+    records: str
+    predictions: str
+
+    @staticmethod
+    def parse(text: str) -> Route:
+        """Reads APP=RECORDS:PREDICTIONS.
+
+        Raises:
+            UsageError: the text has another form.
+        """
+        found = _ROUTE.match(text)
+        if not found:
+            raise UsageError(
+                "the route is not valid",
+                where="--route",
+                expected="APP=RECORDS_TOPIC:PREDICTIONS_TOPIC",
+                received=repr(text),
+            )
+        return Route(*found.groups())
+
+
+@dataclass(frozen=True)
+class KafkaConfig:
+    """Options of a scorer.
+
+    Args:
+        bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
+        group: consumer group.
+        routes: topics of each application, one or more.
+        model_topic: topic of model events.
+        dead_letters: topic of records without a prediction.
+        alarms: topic of alarm events; "" for the log alone.
+        format: of record values.
+        rules: whether rows that break the Model's rules are refused.
+        without_model: "skip" sends records that arrive while there is no model to the dead-letter topic; "hold" pauses
+            their partitions.
+        model_roots: folders that Models may be in; any, if there are none.
+        batch_records: maximum records per batch.
+        batch_bytes: approximate maximum bytes of records in memory.
+        poll_s: maximum wait for a record, in seconds: how long a model event may be seen late while no record arrives.
+        drain_s: maximum time to finish the batch after a termination signal, in seconds.
+        properties: of librdkafka, such as security.protocol.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
+
+    bootstrap: str
+    group: str
+    routes: Sequence[Route]
+    model_topic: str
+    dead_letters: str
+    alarms: str = ""
+    format: Format = "json"
+    rules: Mode = "enforce"
+    without_model: WithoutModel = "skip"
+    model_roots: Sequence[str] = ()
+    batch_records: int = 1000
+    batch_bytes: int = 16 << 20
+    poll_s: float = 0.1
+    drain_s: float = 30.0
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("bootstrap", "group"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} is empty", where="stream kafka", expected="a text that is not empty")
+        if not self.routes:
+            raise UsageError("there is no route", where="stream kafka", expected="APP=RECORDS:PREDICTIONS")
+        for names, what in (([r.app for r in self.routes], "application"), ([r.records for r in self.routes], "topic")):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise UsageError(f"two routes have one {what}", where="--route", received=", ".join(twice))
+        for topic in self.topics:
+            if not _TOPIC.match(topic):
+                raise UsageError(
+                    "the name of the topic is not valid",
+                    where="stream kafka",
+                    expected="1 to 249 letters, digits, ., - and _",
+                    received=repr(topic),
+                )
+        read = {route.records for route in self.routes}
+        written = {route.predictions for route in self.routes} | {self.dead_letters, self.alarms}
+        circle = sorted((read | {self.model_topic}) & written) or sorted(read & {self.model_topic})
+        if circle:
+            raise UsageError(
+                "a topic is used twice", where="stream kafka", expected="other topics to write than to read",
+                received=", ".join(circle),
+            )  # fmt: skip
+        check_word(self.format, "format", FORMATS, where="--format")
+        check_mode(self.rules)
+        check_word(self.without_model, "without_model", WITHOUT_MODEL, where="--without-model")
+        check_count(self.batch_records, "batch_records", maximum=50_000, where="--batch-records")
+        check_count(self.batch_bytes, "batch_bytes", minimum=1 << 16, maximum=64 << 20, where="--batch-bytes")
+        check_positive(self.poll_s, "poll_s")
+        check_positive(self.drain_s, "drain_s", where="--drain")
+        own = sorted(_OWN & set(self.properties))
+        if own:
+            raise UsageError(
+                "the property cannot be set", where="--property", received=", ".join(own),
+                expected="a property that at-least-once scoring does not depend on",
+            )  # fmt: skip
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics, each once."""
+        named = [self.model_topic, self.dead_letters, *([self.alarms] if self.alarms else [])]
+        return sorted({*named, *(topic for route in self.routes for topic in (route.records, route.predictions))})
+
+
+def properties_from(texts: Sequence[str]) -> dict[str, str]:
+    """Parses properties of librdkafka: NAME=VALUE.
+
+    Raises:
+        UsageError: an argument does not have this form, or a property is repeated.
+    """
+    named: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or name in named:
+            raise UsageError(
+                "the option is not valid",
+                where="--property",
+                expected="NAME=VALUE, once for each property",
+                received=name or repr(""),
+            )
+        named[name] = value
+    return named
+
+
+def read_properties(path: str) -> dict[str, str]:
+    """Reads a file of properties, NAME=VALUE per line; empty lines and those that begin with # are ignored.
+
+    Raises:
+        UsageError: the file cannot be read, or a line has another form.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("the file cannot be read", where=path, received=str(error)) from error
+    return properties_from([line.strip() for line in lines if line.strip() and not line.strip().startswith("#")])

@@ -1,0 +1,56 @@
+"""Messages of a batch: predictions, and dead letters that keep the record and say why it has no prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import Message
+
+from headrace.components.stream.kafka.outbox import Outgoing
+from headrace.components.stream.models.load import LoadedModel
+from headrace.components.stream.records.score import Rejected
+
+PREFIX = "headrace-"
+TOO_LARGE = "too_large"
+
+
+def prediction(topic: str, message: Message, value: bytes) -> Outgoing:
+    """The prediction of a record, with the record's key and headers."""
+    return Outgoing(topic, message.key(), value, message.headers() or ())
+
+
+def dead_letter(
+    topic: str, message: Message, rejected: Rejected, app: str, loaded: LoadedModel | None, *, whole: bool = True
+) -> Outgoing:
+    """The dead letter of a record: its key, value and headers, and in further headers reason and position.
+
+    Args:
+        topic: of dead letters.
+        message: the record.
+        rejected: why it has no prediction.
+        app: the application.
+        loaded: the model that was in use, if there was one.
+        whole: whether it holds the record's value; one that is too large to be sent again does not.
+    """
+    value = message.value()
+    facts: list[tuple[str, str]] = [
+        ("reason", rejected.reason),
+        ("message", rejected.message),
+        ("app", app),
+        ("topic", message.topic() or ""),
+        ("partition", str(message.partition())),
+        ("offset", str(message.offset())),
+    ]
+    if loaded is not None:
+        facts += [("model-version", loaded.event.version), ("model-epoch", str(loaded.event.epoch))]
+    if rejected.rows:
+        facts.append(("rows", ",".join(map(str, rejected.rows))))
+    if not whole and value is not None:
+        facts.append(("value-bytes", str(len(value))))
+    added = [(PREFIX + name, text.encode("utf-8", "backslashreplace")) for name, text in facts]
+    return Outgoing(topic, message.key(), value if whole else None, [*_headers(message), *added])
+
+
+def _headers(message: Message) -> Sequence[tuple[str, bytes]]:
+    # A letter that is scored again has the headers of its first rejection.
+    return [(name, value) for name, value in message.headers() or () if not name.startswith(PREFIX)]

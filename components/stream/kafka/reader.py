@@ -1,0 +1,168 @@
+"""Record reader: a member of the group, its partitions, and the records that it has read and not yet committed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from headrace.components.stream.kafka.clients import error_of, is_users
+from headrace.components.stream.kafka.commit import commit
+
+_log = logging.getLogger("headrace.stream")
+
+Place = tuple[str, int]
+
+
+class RecordReader:
+    """Reads records of several topics as a member of a group; for one thread.
+
+    A partition that is taken away is dropped with all that was read of it: its next owner reads from the committed
+    offset.
+
+    Args:
+        consumer: not yet subscribed; it commits only what it is told to.
+        topics: of records.
+        most: maximum records per batch.
+    """
+
+    def __init__(self, consumer: Consumer, topics: Collection[str], most: int) -> None:
+        self._consumer = consumer
+        self._topics = sorted(topics)
+        self._most = most
+        self._held: dict[str, list[Message]] = {}
+        self._stash: list[Message] = []
+        self._revoked: set[Place] = set()
+        self._paused: set[Place] = set()
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Number of held records, by topic."""
+        return {topic: len(messages) for topic, messages in self._held.items()}
+
+    def subscribe(self) -> None:
+        """Joins the group."""
+        self._consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke)
+
+    def close(self) -> None:
+        """Leaves the group."""
+        self._consumer.close()
+
+    def take(self, wait_s: float) -> list[Message]:
+        """What has arrived, as one batch.
+
+        Args:
+            wait_s: maximum wait for the first record, in seconds; further ones are not waited for.
+
+        Raises:
+            UsageError: access is denied.
+            PlatformError: the client failed.
+        """
+        messages, self._stash = self._stash, []
+        if not messages:
+            try:
+                first = self._consumer.poll(wait_s)
+                if first is None:
+                    return []
+                # What is taken away during the second call is not this member's any more. Of the messages that the
+                # call itself returns, librdkafka drops those.
+                self._revoked.clear()
+                more = self._consumer.consume(self._most - 1, timeout=0) if self._most > 1 else []
+            except KafkaException as error:
+                raise error_of(error.args[0], "records cannot be read", ", ".join(self._topics)) from error
+            messages = [*([] if place_of(first) in self._revoked else [first]), *more]
+        self._pause_held()
+        self._revoked.clear()
+        return [message for message in messages if self._valid(message)]
+
+    def hold(self, topic: str, messages: Sequence[Message]) -> None:
+        """Keeps records in memory, and pauses their topic until `release`: no more than two batches come to be held."""
+        self._held.setdefault(topic, []).extend(messages)
+        self._pause_held()
+
+    def release(self, topic: str) -> list[list[Message]]:
+        """Returns the held records of a topic in batches, and reads the topic again."""
+        messages = self._held.pop(topic, [])
+        self._revoked.clear()
+        self.resume()
+        return [messages[first : first + self._most] for first in range(0, len(messages), self._most)]
+
+    def stay(self) -> None:
+        """Stays in the group during a long wait: polls with all partitions paused, until `resume`."""
+        self._pause(self._assigned() - self._paused)
+        message = self._consumer.poll(0)
+        if message is not None and self._valid(message):
+            # Of a partition that was assigned just now.
+            self._stash.append(message)
+
+    def resume(self) -> None:
+        """Resumes paused partitions, but those of held topics."""
+        places = {place for place in self._paused if place[0] not in self._held}
+        if places:
+            self._consumer.resume(_partitions(places & self._assigned()))
+            self._paused -= places
+
+    def commit(self, offsets: Mapping[Place, int], wait: Callable[[], None], retried: Callable[[], None]) -> None:
+        """Commits offsets of the batch that was taken last; arguments and errors as of `commit.commit`."""
+        commit(self._consumer, offsets, lost=self._revoked, wait=wait, retried=retried)
+
+    def waiting(self) -> dict[Place, int]:
+        """Records that wait in the broker, by partition, by the high watermark that came with the last fetch."""
+        found = {}
+        try:
+            for at in self._consumer.position(self._consumer.assignment()):
+                _, high = self._consumer.get_watermark_offsets(at, cached=True)
+                if at.offset >= 0 and high >= 0:
+                    found[at.topic, at.partition] = max(0, high - at.offset)
+        except KafkaException as error:
+            _log.warning("the lag is not known: %s", error)
+        return found
+
+    def _valid(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if is_users(error) or error.fatal():
+            raise error_of(error, "records cannot be read", message.topic() or ", ".join(self._topics))
+        _log.warning("records: %s", error.str())
+        return False
+
+    def _assigned(self) -> set[Place]:
+        return {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
+
+    def _pause_held(self) -> None:
+        if self._held:
+            self._pause({place for place in self._assigned() if place[0] in self._held} - self._paused)
+
+    def _pause(self, places: set[Place]) -> None:
+        if places:
+            self._consumer.pause(_partitions(places))
+            self._paused |= places
+
+    def _assign(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        _log.info("partitions assigned: %s", _shown(partitions))
+
+    def _revoke(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        _log.info("partitions taken away: %s", _shown(partitions))
+        places = {(tp.topic, tp.partition) for tp in partitions}
+        self._revoked |= places
+        self._paused -= places
+        self._stash = [message for message in self._stash if place_of(message) not in places]
+        for topic, held in list(self._held.items()):
+            left = [message for message in held if place_of(message) not in places]
+            # A topic stays held until `release`, so that its next partitions are paused, too.
+            self._held[topic] = left
+
+
+def place_of(message: Message) -> Place:
+    """Topic and partition of a message."""
+    return str(message.topic()), int(message.partition() or 0)
+
+
+def _partitions(places: set[Place]) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition) for topic, partition in sorted(places)]
+
+
+def _shown(partitions: Sequence[TopicPartition]) -> str:
+    return ", ".join(f"{tp.topic}[{tp.partition}]" for tp in partitions) or "none"

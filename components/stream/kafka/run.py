@@ -1,0 +1,75 @@
+"""Scorer process on Kafka: makes the clients, and scores until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+
+from headrace.components.stream.kafka import clients
+from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.components.stream.kafka.model_topic import ModelTopic
+from headrace.components.stream.kafka.outbox import Outbox
+from headrace.components.stream.kafka.reader import RecordReader
+from headrace.components.stream.kafka.scorer import KafkaScorer
+from headrace.components.stream.metrics import StreamMetrics
+from headrace.components.stream.models.fold import StreamModels
+from headrace.components.stream.models.load import load_model
+from headrace.components.stream.monitor_port import monitor_port
+from headrace.components.stream.records.codec import codec_of
+from headrace.core.model_events.event import ModelEvent
+from headrace.core.progress import Progress, silent
+from headrace.core.scoring.online.model import OnlineModel
+from headrace.core.signals import stop_on_signals
+from headrace.core.tensorflow_import import import_tensorflow
+
+
+def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress = silent) -> None:
+    """Scores records until SIGTERM or SIGINT, then finishes the batch and leaves the group.
+
+    Args:
+        config: options.
+        host: address of the port for health and metrics.
+        port: for health and metrics; 0 for any free one.
+        report: receives progress.
+
+    Raises:
+        UsageError: a topic does not exist, access is denied, or the port is in use.
+        PlatformError: no broker answers at the start, the model failed, or the last batch could not be delivered.
+    """
+    codec = codec_of(config.format)
+    consumer = clients.record_consumer(config)
+    clients.check_topics(consumer, config)
+    report("loading TensorFlow")
+    # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import_tensorflow()
+    # What is there now stays for good: a collection after a switch of models then takes milliseconds, not tenths of a
+    # second, during which no record is scored.
+    gc.collect()
+    gc.freeze()
+
+    def load(event: ModelEvent) -> OnlineModel:
+        return load_model(event, rules=config.rules, roots=config.model_roots)
+
+    models = StreamModels((route.app for route in config.routes), load)
+    metrics = StreamMetrics(lambda: models.in_use)
+    outbox = Outbox(lambda: clients.producer(config), lambda by: metrics.count("retries_total", by, what="delivery"))
+    scorer = KafkaScorer(
+        config,
+        codec,
+        models,
+        metrics,
+        RecordReader(consumer, [route.records for route in config.routes], config.batch_records),
+        ModelTopic(clients.model_consumer(config), config.model_topic, models.read),
+        outbox,
+        member=clients.member_name(),
+        stop=(stop := threading.Event()),
+    )
+    with monitor_port(host, port, metrics) as url, stop_on_signals(stop):
+        report(f"health and metrics at {url}")
+        try:
+            scorer.run(lambda: report(f"{config.group}: reading records", lasting=True))
+        finally:
+            scorer.close()
+    report("the batch is finished, and the group is left")

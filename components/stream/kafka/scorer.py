@@ -1,0 +1,229 @@
+"""Kafka scorer: a member of a group that reads records, scores what has arrived as one batch, delivers, and commits.
+
+At least once: offsets are committed after all results of a batch are delivered. A member that dies leaves at most one
+batch to be scored twice. There is no claim of exactly once.
+
+Only the loop's thread uses the clients. Models are loaded in other threads, and switched to between two batches.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from confluent_kafka import Message
+
+from headrace.components.stream.kafka import letters
+from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.components.stream.kafka.model_topic import ModelTopic
+from headrace.components.stream.kafka.outbox import Outbox, Outgoing
+from headrace.components.stream.kafka.reader import Place, RecordReader, place_of
+from headrace.components.stream.metrics import StreamMetrics
+from headrace.components.stream.models.fold import StreamModels
+from headrace.components.stream.records.codec import Codec
+from headrace.components.stream.records.score import Rejected, no_model, score_records
+from headrace.core.errors import PlatformError
+
+# A wait for the broker that is longer than this polls the group, so that the member is not taken for dead.
+_PATIENCE_S = 2.0
+_LAG_EVERY_S = 1.0
+_SETTLING_S = 0.02
+
+Result = tuple[Message, Outgoing]
+
+
+class KafkaScorer:
+    """The loop of a scorer; for one thread, which also owns the clients.
+
+    Args:
+        config: options.
+        codec: of records.
+        models: of the applications.
+        metrics: of the scorer.
+        reader: of records, not yet subscribed.
+        topic: reader of the model topic, not yet started.
+        outbox: for results and alarms.
+        member: name of this scorer in alarms.
+        stop: set by a termination signal.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        codec: Codec,
+        models: StreamModels,
+        metrics: StreamMetrics,
+        reader: RecordReader,
+        topic: ModelTopic,
+        outbox: Outbox,
+        *,
+        member: str,
+        stop: threading.Event,
+    ) -> None:
+        self._config = config
+        self._codec = codec
+        self._models = models
+        self._metrics = metrics
+        self._reader = reader
+        self._topic = topic
+        self._outbox = outbox
+        self._member = member
+        self._stop = stop
+        self._routes = {route.records: route for route in config.routes}
+        self._began = self._lag_at = 0.0
+        self._give_up_at: float | None = None
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Reads the model topic, loads models, and scores records until `stop` is set; then finishes the batch.
+
+        Args:
+            ready: called once records are read.
+
+        Raises:
+            UsageError: access is denied, or a topic does not exist.
+            PlatformError: the model failed, or the last batch could not be delivered in time.
+        """
+        self._topic.start()
+        if not self._topic.read_to_end(self._stop.is_set, tick=self._metrics.turn):
+            return
+        while not self._models.settled and not self._stop.is_set():
+            self._tend()
+            time.sleep(_SETTLING_S)
+        self._reader.subscribe()
+        self._metrics.taking = True
+        ready()
+        while not self._stop.is_set():
+            self.turn()
+        self._metrics.taking = False
+
+    def turn(self) -> None:
+        """One turn of the loop: model events, and one batch of what has arrived."""
+        self._topic.poll()
+        self._tend()
+        for topic, held in self._reader.held.items():
+            app = self._routes[topic].app
+            if self._models[app].model is not None:
+                for batch in self._reader.release(topic):
+                    self._process(batch)
+                held = 0
+            self._metrics.gauge("held_records", held, app=app)
+        messages = self._reader.take(self._config.poll_s)
+        if messages:
+            self._process(messages)
+        self._measure_lag()
+
+    def close(self) -> None:
+        """Leaves the group, and waits for alarms that are being sent."""
+        self._reader.close()
+        self._topic.close()
+        self._outbox.close(self._config.drain_s)
+
+    def _tend(self) -> None:
+        self._metrics.turn()
+        self._models.tend()
+        for outcome in self._models.outcomes():
+            self._metrics.model(outcome)
+            if outcome.alarming and self._config.alarms:
+                alarm = outcome.alarm(member=self._member, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+                self._outbox.send(Outgoing(self._config.alarms, outcome.app.encode() or None, alarm))
+
+    def _process(self, messages: Sequence[Message]) -> None:
+        """Scores, delivers and commits a batch."""
+        self._began = time.monotonic()
+        batches: dict[str, list[Message]] = {}
+        for message in messages:
+            batches.setdefault(str(message.topic()), []).append(message)
+        results: list[Result] = []
+        offsets: dict[Place, int] = {}
+        created: list[int] = []
+        for topic, batch in batches.items():
+            if self._models[self._routes[topic].app].model is None and self._config.without_model == "hold":
+                self._reader.hold(topic, batch)
+                continue
+            results += self._results(topic, batch)
+            created += [message.timestamp()[1] for message in batch]
+            # Messages of a partition are in order.
+            offsets |= {place_of(message): int(message.offset() or 0) + 1 for message in batch}
+        if not offsets:
+            return
+        self._deliver(results)
+        self._metrics.latencies(created, time.time())
+        self._reader.commit(offsets, self._wait, lambda: self._metrics.count("retries_total", what="commit"))
+        self._reader.resume()
+
+    def _results(self, topic: str, batch: Sequence[Message]) -> list[Result]:
+        """The messages to deliver for records of one application, each with its record."""
+        route, metrics = self._routes[topic], self._metrics
+        app, loaded = route.app, self._models[route.app].model
+        values = [message.value() for message in batch]
+        oldest = min(message.timestamp()[1] for message in batch)
+        metrics.gauge("lag_seconds", max(0.0, time.time() - oldest / 1000), app=app)
+        begin = time.perf_counter()
+        if loaded is None:
+            scored = no_model(values, app)
+        else:
+            scored = score_records(values, loaded, self._codec, lambda counts: metrics.rules(app, counts))
+            metrics.batch(len(batch), time.perf_counter() - begin)
+        found: list[Result] = []
+        predicted = 0
+        for message, one in zip(batch, scored, strict=True):
+            if one.prediction is not None:
+                predicted += 1
+                found.append((message, letters.prediction(route.predictions, message, one.prediction)))
+            if one.rejected is not None:
+                metrics.count("records_total", app=app, result=one.rejected.reason)
+                letter = letters.dead_letter(self._config.dead_letters, message, one.rejected, app, loaded)
+                found.append((message, letter))
+        if predicted:
+            metrics.count("records_total", predicted, app=app, result="predicted")
+        return found
+
+    def _deliver(self, results: Sequence[Result]) -> None:
+        large = self._outbox.deliver([outgoing for _, outgoing in results], self._wait)
+        if not large:
+            return
+        again = []
+        for message, outgoing in (results[index] for index in large):
+            app = self._routes[str(message.topic())].app
+            why = Rejected(letters.TOO_LARGE, f"the message to {outgoing.topic} is larger than is accepted")
+            self._metrics.count("records_total", app=app, result=why.reason)
+            loaded = self._models[app].model
+            again.append(letters.dead_letter(self._config.dead_letters, message, why, app, loaded, whole=False))
+        if self._outbox.deliver(again, self._wait):
+            raise PlatformError(
+                "a dead letter without its value is larger than is accepted", where=self._config.dead_letters
+            )
+
+    def _wait(self) -> None:
+        """Called while a batch waits for the broker: stays in the group, and gives up when the process must end."""
+        now = time.monotonic()
+        self._metrics.turn()
+        if self._stop.is_set():
+            self._give_up_at = self._give_up_at or now + self._config.drain_s
+            if now > self._give_up_at:
+                raise PlatformError(
+                    "the last batch was not delivered in time",
+                    where=self._config.bootstrap,
+                    expected=f"delivery within {self._config.drain_s:g} s after the termination signal",
+                    fix="Nothing is lost: its records were not committed, and are read again",
+                )
+        if now - self._began > _PATIENCE_S:
+            self._reader.stay()
+
+    def _measure_lag(self) -> None:
+        """Publishes the records that wait, about once a second."""
+        now = time.monotonic()
+        if now - self._lag_at < _LAG_EVERY_S:
+            return
+        self._lag_at = now
+        self._metrics.clear("lag_records")
+        by_app: dict[str, int] = {}
+        for (topic, partition), waiting in self._reader.waiting().items():
+            self._metrics.gauge("lag_records", waiting, topic=topic, partition=str(partition))
+            app = self._routes[topic].app
+            by_app[app] = by_app.get(app, 0) + waiting + self._reader.held.get(topic, 0)
+        for app, waiting in by_app.items():
+            if not waiting:
+                self._metrics.gauge("lag_seconds", 0.0, app=app)

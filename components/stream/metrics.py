@@ -1,0 +1,141 @@
+"""Metrics of a scorer in Prometheus' text format: records, latency, lag, batches, rules, and models."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from headrace.components.serve.metrics import Histogram
+from headrace.components.stream.models.load import LoadedModel
+from headrace.components.stream.models.outcome import ModelOutcome
+from headrace.core.rules.counts import RuleCounts
+
+# Upper bounds of buckets: seconds, and records.
+_LATENCIES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+_HELP = {
+    "records_total": "Records by application and result: predicted, or the reason why a record has no prediction.",
+    "rule_rows_total": "Rows that broke a rule of the Model, by result: refused, or predicted nevertheless.",
+    "model_events_total": "Model events by application and what became of them.",
+    "retries_total": "Deliveries and commits that were tried again, and offsets that were not committed.",
+    "lag_seconds": "Age of the oldest record of the last batch when it was read; 0 once all records are read.",
+    "lag_records": "Records that wait, by the broker's high watermark.",
+    "held_records": "Records that are held while there is no model.",
+    "model_info": "The model in use.",
+}
+_COUNTERS = ("records_total", "rule_rows_total", "model_events_total", "retries_total")
+
+
+class StreamMetrics:
+    """Counters since the start of a scorer; written by its loop, read by any thread.
+
+    Args:
+        in_use: returns the model in use of each application.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self, in_use: Callable[[], Mapping[str, LoadedModel | None]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._in_use = in_use
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._latency = Histogram(_LATENCIES)
+        self._batch_records = Histogram(_SIZES)
+        self._batch_seconds = Histogram(_LATENCIES)
+        self._counters: dict[str, dict[str, int]] = {name: {} for name in _COUNTERS}
+        self._gauges: dict[str, dict[str, float]] = {}
+        self._turned = clock()
+        self.taking = False
+
+    def turn(self) -> None:
+        """Records that the loop is alive."""
+        self._turned = self._clock()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the loop was last alive."""
+        return self._clock() - self._turned
+
+    @property
+    def ready(self) -> bool:
+        """Whether records are read, and each application has a model."""
+        return self.taking and all(loaded is not None for loaded in self._in_use().values())
+
+    def count(self, name: str, by: int = 1, **labels: str) -> None:
+        """Adds to a counter."""
+        with self._lock:
+            totals, text = self._counters[name], _labels(labels)
+            totals[text] = totals.get(text, 0) + by
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Sets a gauge."""
+        with self._lock:
+            self._gauges.setdefault(name, {})[_labels(labels)] = value
+
+    def clear(self, name: str) -> None:
+        """Removes a gauge, whose labels may no longer exist."""
+        with self._lock:
+            self._gauges.pop(name, None)
+
+    def batch(self, records: int, seconds: float) -> None:
+        """Counts a batch and the time that its scoring took."""
+        with self._lock:
+            self._batch_records.add(records)
+            self._batch_seconds.add(seconds)
+
+    def latencies(self, created_ms: list[int], now: float) -> None:
+        """Counts the time from each record's creation to the delivery of its result.
+
+        Args:
+            created_ms: of the records, in milliseconds since 1970.
+            now: in seconds since 1970.
+        """
+        with self._lock:
+            for created in created_ms:
+                self._latency.add(max(0.0, now - created / 1000))
+
+    def rules(self, app: str, counts: RuleCounts) -> None:
+        """Counts rows that broke rules."""
+        for result in ("refused", "predicted"):
+            for rule, fields in getattr(counts, result).items():
+                for field, rows in fields.items():
+                    self.count("rule_rows_total", rows, app=app, result=result, rule=rule, field=field)
+
+    def model(self, outcome: ModelOutcome) -> None:
+        """Counts what became of a model event."""
+        self.count("model_events_total", app=outcome.app, result=outcome.kind)
+
+    def text(self) -> str:
+        """All metrics."""
+        in_use = [
+            _labels({"app": app, "version": one.event.version, "epoch": str(one.event.epoch)})
+            for app, one in self._in_use().items()
+            if one is not None
+        ]
+        with self._lock:
+            lines = self._latency.lines("headrace_stream_latency_seconds", "From a record's creation to its result.")
+            lines += self._batch_records.lines("headrace_stream_batch_records", "Records per batch.")
+            lines += self._batch_seconds.lines("headrace_stream_batch_seconds", "Time to score a batch.")
+            families: list[tuple[str, str, Mapping[str, float]]] = [
+                *((name, "counter", totals) for name, totals in self._counters.items()),
+                *((name, "gauge", values) for name, values in sorted(self._gauges.items())),
+                ("model_info", "gauge", dict.fromkeys(in_use, 1)),
+            ]
+            for name, kind, values in families:
+                metric = f"headrace_stream_{name}"
+                lines += [f"# HELP {metric} {_HELP[name]}", f"# TYPE {metric} {kind}"]
+                lines += [f"{metric}{labels} {value:.9g}" for labels, value in sorted(values.items())]
+        return "\n".join(lines) + "\n"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{{{inside}}}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

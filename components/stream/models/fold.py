@@ -1,0 +1,101 @@
+"""Model fold: the messages of a model topic, folded into the models of all applications of a process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from headrace.components.stream.models.app_models import AppModels
+from headrace.components.stream.models.load import LoadedModel
+from headrace.components.stream.models.outcome import ModelOutcome
+from headrace.core.errors import DataError
+from headrace.core.model_events.event import ModelEvent
+from headrace.core.scoring.online.model import OnlineModel
+
+_log = logging.getLogger("headrace.stream")
+
+# Outcomes that wait to be read; of more, the oldest are dropped.
+_OUTCOMES = 1000
+
+
+class StreamModels:
+    """The models of the applications of a process.
+
+    Args:
+        apps: names of the applications; events of others are ignored.
+        load: as of `AppModels`.
+        clock: as of `AppModels`.
+    """
+
+    def __init__(
+        self,
+        apps: Iterable[str],
+        load: Callable[[ModelEvent], OnlineModel],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outcomes: deque[ModelOutcome] = deque(maxlen=_OUTCOMES)
+        self._apps = {app: AppModels(app, load, self._outcomes.append, clock=clock) for app in apps}
+
+    def __getitem__(self, app: str) -> AppModels:
+        return self._apps[app]
+
+    @property
+    def in_use(self) -> dict[str, LoadedModel | None]:
+        """The model in use of each application."""
+        return {app: models.model for app, models in self._apps.items()}
+
+    @property
+    def settled(self) -> bool:
+        """Whether every known event was tried."""
+        return all(models.settled for models in self._apps.values())
+
+    def read(self, message: bytes | None, where: str) -> None:
+        """Folds a message in; one that is not a model event has an outcome, and changes nothing.
+
+        Args:
+            message: of the model topic.
+            where: it came from, for messages to people.
+        """
+        try:
+            event = ModelEvent.decode(message or b"", where)
+        except DataError as error:
+            outcome = ModelOutcome("invalid", reason=error.paragraph)
+            _log.error("%s", outcome.text)
+            self._outcomes.append(outcome)
+            return
+        models = self._apps.get(event.app)
+        if models is not None:
+            models.add(event)
+
+    def tend(self) -> None:
+        """Starts to load newer models; never waits."""
+        for models in self._apps.values():
+            models.tend()
+
+    def settle(self, timeout_s: float | None = None, *, pause_s: float = 0.02) -> bool:
+        """Loads what is known, and waits until every event was tried.
+
+        Args:
+            timeout_s: maximum time to wait, in seconds.
+            pause_s: between two looks.
+
+        Returns:
+            Whether it is settled.
+        """
+        begin = time.monotonic()
+        while not self.settled:
+            if timeout_s is not None and time.monotonic() - begin > timeout_s:
+                return False
+            self.tend()
+            time.sleep(pause_s)
+        return True
+
+    def outcomes(self) -> list[ModelOutcome]:
+        """The outcomes since the last call, oldest first."""
+        found = []
+        while self._outcomes:
+            found.append(self._outcomes.popleft())
+        return found

@@ -1,0 +1,101 @@
+"""Model loading: the Model of an event, verified against the event's digest, warmed, and checked on its golden rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from headrace.core import storage
+from headrace.core.artifacts import registered
+from headrace.core.errors import DataError, PlatformError
+from headrace.core.model_events.event import ModelEvent
+from headrace.core.rules.mode import Mode
+from headrace.core.saved_model.find import Source, find_source
+from headrace.core.scoring.online.golden import check_golden
+from headrace.core.scoring.online.model import OnlineModel
+
+
+class Unreachable(PlatformError):
+    """The files of a Model cannot be read, or are not there yet. Exit 75."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, and the event that named it.
+
+    Attributes:
+        event: its version and epoch are those of predictions.
+        model: loaded and checked.
+    """
+
+    event: ModelEvent
+    model: OnlineModel
+
+
+def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[str] = ()) -> OnlineModel:
+    """Loads the Model of an event, and checks it.
+
+    Args:
+        event: that names the Model.
+        rules: whether rows that break the Model's rules are refused.
+        roots: folders that Models may be in; any folder, if there are none.
+
+    Raises:
+        Unreachable: the Model's record is not there, or a file cannot be read; another attempt may succeed.
+        DataError: it is another Model than that of the event, a file is missing or damaged, its predictions differ
+            from its golden rows or are not finite, or depend on the rows beside them.
+        UsageError: the signature does not exist, or access is denied.
+        PlatformError: the model failed.
+    """
+    _check_place(event.model, roots)
+    with ExitStack() as copies:
+        try:
+            source = _verified(event, rules)
+            # Copied here, so that an error of the network is not taken for one of the model.
+            folder = copies.enter_context(storage.at_hand(source.saved_model))
+        except Unreachable:
+            raise
+        except (PlatformError, OSError) as error:
+            reason = error.paragraph if isinstance(error, PlatformError) else str(error)
+            raise Unreachable("the Model of the event cannot be read", where=event.model, received=reason) from error
+        # The golden check makes the first predictions, and tells a bad row from a platform that failed.
+        model = OnlineModel(replace(source, saved_model=str(folder), warm_up=()), signature=event.signature)
+    model.source = source
+    if model.whole:
+        raise DataError(
+            "the model's predictions depend on the rows beside them",
+            where=event.model,
+            expected="independent rows, which a stream's batches can hold in any number",
+        )
+    check_golden(model)
+    return model
+
+
+def _verified(event: ModelEvent, rules: Mode) -> Source:
+    if not storage.exists(storage.join(event.model, registered.RECORD)):
+        raise Unreachable(
+            "the Model of the event is not there", where=event.model, expected=f"a folder with {registered.RECORD}"
+        )
+    registered.check_record(event.model, event.digest)
+    registered.verify(event.model)
+    source = find_source(event.model, name=event.app, rules=rules)
+    if source.version != event.version:
+        raise DataError(
+            "the Model is of another version than the event names",
+            where=event.model,
+            expected=event.version,
+            received=source.version,
+        )
+    return source
+
+
+def _check_place(model: str, roots: Sequence[str]) -> None:
+    """Refuses a Model outside the allowed folders: whoever may write there can run code in the scorer."""
+    inside = [root for root in roots if model.startswith(storage.join(root, ""))]
+    if (roots and not inside) or ".." in model.split("/"):
+        raise DataError(
+            "the Model is not in a folder that models may come from",
+            where=model,
+            expected=" or ".join(roots) if roots else 'a path without ".."',
+        )

@@ -1,0 +1,66 @@
+"""Model outcome: what became of a model event, for alarms and metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Kind = Literal["switched", "refused", "unreachable", "conflicting", "invalid"]
+KINDS: tuple[Kind, ...] = ("switched", "refused", "unreachable", "conflicting", "invalid")
+
+
+@dataclass(frozen=True)
+class ModelOutcome:
+    """What became of a model event.
+
+    Attributes:
+        kind: switched (the model is in use), refused (it is bad, and never tried again), unreachable (it is tried
+            again), conflicting (another event of its epoch came first), or invalid (the message is no model event).
+        app, epoch, version, model: of the event; "" and 0 for an invalid message.
+        reason: why, as a paragraph; "" for a switch.
+        in_use: version that is in use now; "" without a model.
+        attempts: failed attempts to read it.
+        seconds: that loading and checking took.
+    """
+
+    kind: Kind
+    app: str = ""
+    epoch: int = 0
+    version: str = ""
+    model: str = ""
+    reason: str = ""
+    in_use: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+
+    @property
+    def alarming(self) -> bool:
+        """Whether somebody must know: every refusal, and of the attempts to read a model the 1st, 2nd, 4th, 8th..."""
+        if self.kind == "unreachable":
+            return self.attempts & (self.attempts - 1) == 0
+        return self.kind != "switched"
+
+    @property
+    def text(self) -> str:
+        """The outcome as a sentence, for the log."""
+        if self.kind == "switched":
+            return f"{self.app}: version {self.version} of epoch {self.epoch} is in use, after {self.seconds:.2f} s"
+        stays = f"version {self.in_use} stays" if self.in_use else "there is no model"
+        what = f"version {self.version} of epoch {self.epoch}" if self.app else "a message"
+        return f"{self.app or 'model events'}: {what} is {self.kind}, {stays}: {self.reason}"
+
+    def alarm(self, *, member: str, at: str) -> bytes:
+        """The alarm event as JSON.
+
+        Args:
+            member: the scorer that raises it.
+            at: ISO 8601 in UTC.
+        """
+        content = {"kind": "StreamAlarm", "format": 1, "alarm": f"model_{self.kind}", "member": member, "at": at}
+        facts = {name: value for name, value in asdict(self).items() if name != "kind"}
+        return json.dumps(content | facts).encode()
+
+
+Tell = Callable[[ModelOutcome], None]

@@ -1,0 +1,1 @@
+"""Stream scoring on Pub/Sub, by Beam: on this machine, and on Dataflow."""

@@ -1,0 +1,104 @@
+"""Options of a Pub/Sub scorer: where records come from, which model scores them, and where results go."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headrace.components.stream.pubsub.sources import ModelSource
+from headrace.core.beam.windows import Windows
+from headrace.core.checks import check_count, check_word
+from headrace.core.cloud.pubsub import check_subscription, check_topic
+from headrace.core.errors import UsageError
+
+_APP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\Z")
+WithoutModel = Literal["skip", "hold"]
+WITHOUT_MODEL: tuple[WithoutModel, ...] = ("skip", "hold")
+
+
+@dataclass(frozen=True)
+class PubSubConfig:
+    """Options of a Pub/Sub scorer.
+
+    Args:
+        app: name of the application.
+        subscription: of the records, projects/PROJECT/subscriptions/NAME.
+        dead_letters: topic of records without a prediction, projects/PROJECT/topics/NAME.
+        source: of the model: in this process, or an endpoint.
+        predictions: topic of predictions; "" for none.
+        table: bigquery://PROJECT.DATASET.TABLE of predictions; "" for none. One of the two is required.
+        windows: of time, of which predictions are loaded into the table together.
+        settle_seconds: as of `Collect`.
+        alarms: topic of alarm events; "" for the log alone.
+        id_attribute: attribute that identifies a record; "" for Pub/Sub's id.
+        duplicates_seconds: how long an id is remembered: within it, a record is scored once; 0 remembers none.
+        batch_records: maximum records per call of the model. A bundle of Beam's is one batch, or several.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
+
+    app: str
+    subscription: str
+    dead_letters: str
+    source: ModelSource
+    predictions: str = ""
+    table: str = ""
+    windows: Windows = field(default_factory=Windows)
+    settle_seconds: int = 0
+    alarms: str = ""
+    id_attribute: str = ""
+    duplicates_seconds: int = 600
+    batch_records: int = 1000
+
+    def __post_init__(self) -> None:
+        if not _APP.match(self.app):
+            raise UsageError(
+                "the name of the application is not valid",
+                where="--app",
+                expected="1 to 128 letters, digits, - and _, starting with a letter",
+                received=repr(self.app),
+            )
+        check_subscription(self.subscription)
+        if not self.predictions and not self.table:
+            raise UsageError(
+                "there is no place for predictions",
+                where="stream pubsub",
+                expected="--predictions TOPIC, --predictions-table TABLE, or both",
+            )
+        if self.predictions:
+            check_topic(self.predictions, "--predictions")
+        if self.table:
+            from headrace.core.sources.bigquery_load import check_table
+
+            check_table(self.table, "--predictions-table")
+        check_topic(self.dead_letters, "--dead-letters")
+        if self.alarms:
+            check_topic(self.alarms, "--alarms")
+        topics = [topic for topic in (self.predictions, self.dead_letters, self.alarms) if topic]
+        if len(set(topics)) < len(topics):
+            raise UsageError(
+                "predictions, dead letters and alarms need topics of their own",
+                where="--dead-letters",
+                expected="different topics",
+                received=", ".join(topics),
+            )
+        check_count(self.settle_seconds, "settle_seconds", minimum=0, maximum=86_400, where="stream")
+        check_count(self.duplicates_seconds, "duplicates_seconds", minimum=0, maximum=86_400, where="stream")
+        check_count(self.batch_records, "batch_records", maximum=100_000, where="stream")
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topics that it writes, by option."""
+        named = {"--predictions": self.predictions, "--dead-letters": self.dead_letters, "--alarms": self.alarms}
+        return {option: topic for option, topic in named.items() if topic}
+
+
+def check_without_model(value: str) -> None:
+    """Checks what happens while there is no model.
+
+    Raises:
+        UsageError: it is neither skip nor hold.
+    """
+    check_word(value, "without_model", WITHOUT_MODEL, where="stream")

@@ -1,0 +1,87 @@
+"""Table of predictions: those of a window of time are loaded into BigQuery by one job, whose id is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.gcp.pubsub import PubsubMessage
+
+from headrace.components.stream.pubsub.stages import METRICS, PREFIX
+from headrace.components.stream.records.score import EPOCH, VERSION
+from headrace.core.beam.launch import count
+from headrace.core.beam.windows import Windows
+from headrace.core.sources.bigquery_load import create_table, load_once
+
+FIELDS = (
+    ("message_id", "STRING"),
+    ("published", "TIMESTAMP"),
+    ("attributes", "STRING"),
+    ("prediction", "STRING"),
+    (VERSION, "STRING"),
+    (EPOCH, "INTEGER"),
+)
+_KINDS = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", "UTC"), "INTEGER": pa.int64()}
+
+
+def create(uri: str) -> None:
+    """Creates the table if it does not exist; errors as of `create_table`."""
+    create_table(uri, FIELDS, "--predictions-table")
+
+
+class ByWindow(beam.DoFn):
+    """Prediction -> (window of the record's publication, row, encoded)."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+
+    def process(self, message: PubsubMessage, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[tuple[str, bytes]]:
+        """Makes the row."""
+        published = datetime.fromtimestamp(float(timestamp), UTC)
+        content = json.loads(message.data)
+        version, epoch = content.pop(VERSION), content.pop(EPOCH)
+        own = {name: text for name, text in message.attributes.items() if not name.startswith(PREFIX)}
+        row = {
+            "message_id": message.attributes[f"{PREFIX}message-id"],
+            "published": published.isoformat(),
+            "attributes": json.dumps(own),
+            "prediction": json.dumps(content),
+            VERSION: version,
+            EPOCH: epoch,
+        }
+        yield self._windows.span_of(published), json.dumps(row).encode()
+
+
+class LoadPredictions(beam.DoFn):
+    """(window, rows) -> rows of the table, once."""
+
+    def __init__(self, table: str, app: str) -> None:
+        self._table = table
+        self._app = app
+
+    def process(self, element: tuple[str, Iterable[bytes]]) -> None:
+        """Loads the rows, unless the same ones were loaded."""
+        window, rows = element
+        # Sorted, so that a bundle that is tried again has the same digest.
+        ordered = sorted(rows)
+        digest = hashlib.sha256(b"\n".join(ordered)).hexdigest()[:16]
+        if load_once(self._table, f"headrace-{self._app}-{window}-{digest}", as_parquet(ordered)):
+            count(METRICS, {"loaded": len(ordered)}, {})
+
+
+def as_parquet(rows: Iterable[bytes]) -> bytes:
+    """The rows as a file."""
+    plain = [json.loads(row) for row in rows]
+    for row in plain:
+        row["published"] = datetime.fromisoformat(row["published"])
+    arrays = [pa.array([row[name] for row in plain], _KINDS[kind]) for name, kind in FIELDS]
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, names=[name for name, _ in FIELDS]), out)
+    return out.getvalue()

@@ -1,0 +1,104 @@
+"""Record codecs: what a record's value holds, as rows, and how predictions are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from headrace.components.serve.protocols.json_body import encode, parse
+from headrace.core.checks import check_word
+from headrace.core.errors import DataError
+
+Format = Literal["json", "arrow"]
+FORMATS: tuple[Format, ...] = ("json", "arrow")
+_EXPECTED = '{"FEATURE": value, ...}'
+
+
+class Codec(Protocol):
+    """Reads the value of a record, and writes that of its prediction."""
+
+    def rows(self, value: bytes) -> list[dict[str, Any]]:
+        """The rows of a value, one or more, each an object of features by name.
+
+        Raises:
+            DataError: the value is damaged.
+        """
+
+    def value(self, predictions: Sequence[dict[str, Any]]) -> bytes:
+        """The value of a prediction, of one or more rows."""
+
+
+class JsonCodec:
+    """JSON: a record is one row, and its prediction is an object of outputs by name."""
+
+    def rows(self, value: bytes) -> list[dict[str, Any]]:
+        """The row of a value; see `Codec.rows`."""
+        return [parse(value, _EXPECTED)]
+
+    def value(self, predictions: Sequence[dict[str, Any]]) -> bytes:
+        """The prediction of the row; see `Codec.value`."""
+        (prediction,) = predictions
+        return encode(prediction)
+
+
+class ArrowCodec:
+    """Arrow IPC streams: a record is one or more rows, and so is its prediction.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed.
+    """
+
+    def __init__(self) -> None:
+        import pyarrow
+
+        self._pyarrow = pyarrow
+
+    def rows(self, value: bytes) -> list[dict[str, Any]]:
+        """The rows of a value; see `Codec.rows`."""
+        from headrace.core.values.columns import json_value
+
+        pa = self._pyarrow
+        try:
+            with pa.ipc.open_stream(value) as reader:
+                table = reader.read_all()
+            table.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            message = str(error)
+            raise DataError("the value is not an Arrow IPC stream", received=message[:200] or "nothing") from error
+        if not table.num_rows:
+            raise DataError("the value has no rows", expected="one row or more")
+        names = table.schema.names
+        if len(set(names)) < len(names):
+            raise DataError("the value has two columns of one name", expected="different names")
+        columns = [[json_value(scalar) for scalar in self._without_nan(column)] for column in table.columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def _without_nan(self, column: Any) -> Any:
+        """The column with nulls for NaN, which stands for a missing number, as in files."""
+        pa = self._pyarrow
+        if not pa.types.is_floating(column.type):
+            return column
+        import pyarrow.compute as pc
+
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+    def value(self, predictions: Sequence[dict[str, Any]]) -> bytes:
+        """The predictions of the rows; see `Codec.value`."""
+        pa = self._pyarrow
+        batch = pa.RecordBatch.from_pylist(list(predictions))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        content: bytes = sink.getvalue().to_pybytes()
+        return content
+
+
+def codec_of(name: str) -> Codec:
+    """The codec of a format.
+
+    Raises:
+        UsageError: it is not one of FORMATS.
+        ModuleNotFoundError: pyarrow is not installed.
+    """
+    check_word(name, "format of records", FORMATS)
+    return ArrowCodec() if name == "arrow" else JsonCodec()

@@ -1,0 +1,250 @@
+"""Record scoring: a batch of record values to predictions and rejections, in one call of the model.
+
+It scores through the same `OnlineModel` as the server, with the same padding: a row has the same prediction, bit for
+bit, in a stream's batch of any size, in a request and in batch scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace.components.stream.models.load import LoadedModel
+from headrace.components.stream.records.codec import Codec
+from headrace.core.errors import DataError
+from headrace.core.rules.counts import RuleCounts
+from headrace.core.saved_model.interface import KEY
+from headrace.core.saved_model.json.columns import Columns, columns_from_instances
+from headrace.core.saved_model.json.refused_rows import RowsRefused
+from headrace.core.saved_model.json.rows import NoPrediction, rows_from_outputs
+from headrace.core.scoring.online.model import OnlineModel
+from headrace.core.scoring.online.trial import RowsDepend
+from headrace.core.scoring.predictor import Predicted
+
+# Of the model that made a prediction, in the prediction itself.
+VERSION, EPOCH = "model_version", "model_epoch"
+NO_MODEL = "no_model"
+_LONGEST_MESSAGE = 1000
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a record, or some rows of it, have no prediction.
+
+    Attributes:
+        reason: one of the reasons of quarantined rows, or "no_model".
+        message: what was expected and what was received, in at most 1,000 characters.
+        rows: the rows of the record that have none; empty for the whole record.
+    """
+
+    reason: str
+    message: str
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The result of a record; at least one of its two parts is there.
+
+    Attributes:
+        prediction: the value of the prediction; None if no row of the record has one.
+        rejected: why rows have none; None if all have one.
+        rows: number of predicted rows.
+    """
+
+    prediction: bytes | None
+    rejected: Rejected | None
+    rows: int = 0
+
+
+def score_records(
+    values: Sequence[bytes | None],
+    loaded: LoadedModel,
+    codec: Codec,
+    tell: Callable[[RuleCounts], None] | None = None,
+) -> list[Scored]:
+    """Scores a batch of records.
+
+    Args:
+        values: of the records, one or more.
+        loaded: the model in use.
+        codec: of the records.
+        tell: called with the counts of rows that broke a rule of the Model.
+
+    Returns:
+        The result of each record, in order. Predictions hold the outputs, `model_version` and `model_epoch`.
+
+    Raises:
+        PlatformError: the model failed for a reason that is not in the records.
+    """
+    rows: list[Row] = []
+    owners: list[tuple[int, int]] = []
+    rejected: dict[int, Rejected] = {}
+    for record, value in enumerate(values):
+        try:
+            if value is None:
+                raise DataError("the record has no value", expected="a row of features")
+            decoded = codec.rows(value)
+        except DataError as error:
+            rejected[record] = _rejected("malformed_row", error)
+            continue
+        owners += [(record, row) for row in range(len(decoded))]
+        rows += decoded
+    predictions, faults = _predict(rows, loaded, tell)
+    return _results(len(values), owners, predictions, faults, rejected, codec)
+
+
+def no_model(values: Sequence[bytes | None], app: str) -> list[Scored]:
+    """The results of records that arrive while there is no model."""
+    nothing = Scored(None, Rejected(NO_MODEL, f"{app} has no model yet"))
+    return [nothing] * len(values)
+
+
+def _results(
+    records: int,
+    owners: Sequence[tuple[int, int]],
+    predictions: Sequence[Row | None],
+    faults: dict[int, Rejected],
+    rejected: dict[int, Rejected],
+    codec: Codec,
+) -> list[Scored]:
+    if len(owners) == records and not faults and not rejected:
+        # The common case: one row per record, and all of them predicted.
+        return [Scored(codec.value([one]), None, 1) for one in predictions if one is not None]
+    made: list[list[Row]] = [[] for _ in range(records)]
+    bad: list[list[tuple[int, Rejected]]] = [[] for _ in range(records)]
+    for at, (record, row) in enumerate(owners):
+        prediction = predictions[at]
+        if prediction is None:
+            bad[record].append((row, faults[at]))
+        else:
+            made[record].append(prediction)
+    results = []
+    for record in range(records):
+        if record in rejected:
+            results.append(Scored(None, rejected[record]))
+            continue
+        why = None
+        if bad[record]:
+            first = bad[record][0][1]
+            some = tuple(row for row, _ in bad[record]) if made[record] else ()
+            why = Rejected(first.reason, first.message, some)
+        value = codec.value(made[record]) if made[record] else None
+        results.append(Scored(value, why, len(made[record])))
+    return results
+
+
+def _predict(
+    rows: Sequence[Row], loaded: LoadedModel, tell: Callable[[RuleCounts], None] | None
+) -> tuple[list[Row | None], dict[int, Rejected]]:
+    """The prediction of each row, None for rows at fault, and the faults by row."""
+    model = loaded.model
+    faults: dict[int, Rejected] = {}
+    at = list(range(len(rows)))
+    columns = _columns(rows, model, at, faults, tell)
+    found: list[Row | None] = [None] * len(rows)
+    if columns is None:
+        return found, faults
+    for places, predicted in _called(model, columns, len(at)):
+        answered = _json_rows(predicted, model, [at[place] for place in places], faults)
+        for row, prediction in answered.items():
+            if prediction.get(KEY) == "" and not _keyed(rows[row], model):
+                # Another row of the batch has a key, and this one does not.
+                del prediction[KEY]
+            prediction[VERSION], prediction[EPOCH] = loaded.event.version, loaded.event.epoch
+            found[row] = prediction
+    return found, faults
+
+
+def _keyed(row: Row, model: OnlineModel) -> bool:
+    return any(row.get(name) is not None for name in (KEY, model.interface.key_name) if name is not None)
+
+
+def _columns(
+    rows: Sequence[Row],
+    model: OnlineModel,
+    at: list[int],
+    faults: dict[int, Rejected],
+    tell: Callable[[RuleCounts], None] | None,
+) -> Columns | None:
+    """The columns of the rows without a fault, whose places stay in `at`; None if there are none."""
+    while at:
+        try:
+            return columns_from_instances([rows[row] for row in at], model.interface, tell)
+        except RowsRefused as error:
+            # Only the first thousand refused rows are listed: the others are found in the next round.
+            refused = {at[row]: listed[0] for row, listed in error.rows.items()}
+            faults |= {row: Rejected(fault.reason, fault.message[:_LONGEST_MESSAGE]) for row, fault in refused.items()}
+            at[:] = [row for row in at if row not in refused]
+            # All rows that broke a rule are counted by now.
+            tell = None
+        except DataError as error:
+            bad = _at_fault(rows, at, model, error)
+            faults |= bad
+            at[:] = [row for row in at if row not in bad]
+    return None
+
+
+def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error: DataError) -> dict[int, Rejected]:
+    """The rows that cannot be read, found by halves."""
+    if len(at) == 1:
+        return {at[0]: _rejected("malformed_row", error)}
+    found: dict[int, Rejected] = {}
+    half = len(at) // 2
+    for part in (at[:half], at[half:]):
+        try:
+            columns_from_instances([rows[row] for row in part], model.interface)
+        except RowsRefused:
+            # They are readable, and refused in the next round.
+            continue
+        except DataError as inner:
+            found |= _at_fault(rows, part, model, inner)
+    return found
+
+
+def _called(model: OnlineModel, columns: Columns, rows: int) -> list[tuple[range, Predicted]]:
+    """The model's answers: to all rows at once, or to each alone if rows turn out to depend on each other."""
+    if not model.whole:
+        try:
+            return [(range(rows), model.predict(columns))]
+        except RowsDepend:
+            pass
+    alone = [{name: values[row : row + 1] for name, values in columns.items()} for row in range(rows)]
+    return [(range(row, row + 1), model.predict(one)) for row, one in enumerate(alone)]
+
+
+def _json_rows(
+    predicted: Predicted, model: OnlineModel, rows: Sequence[int], faults: dict[int, Rejected]
+) -> dict[int, Row]:
+    """The predictions as JSON values, by row; those at fault are added to `faults`."""
+    faults |= {rows[row]: Rejected(f.reason, f.message[:_LONGEST_MESSAGE]) for row, f in predicted.faults.items()}
+    at, outputs = predicted.at, predicted.outputs
+    if predicted.faults:
+        good = ~np.isin(at, list(predicted.faults))
+        at, outputs = at[good], {name: values[good] for name, values in outputs.items()}
+    if not len(at):
+        return {}
+    places = [rows[place] for place in at.tolist()]
+    try:
+        made = rows_from_outputs(outputs, bare=False, binary=model.binary)
+    except NoPrediction:
+        found = {}
+        for index, row in enumerate(places):
+            try:
+                one = {name: values[index : index + 1] for name, values in outputs.items()}
+                found[row] = rows_from_outputs(one, bare=False, binary=model.binary)[0]
+            except NoPrediction as error:
+                faults[row] = _rejected("model_failed", error)
+        return found
+    return dict(zip(places, made, strict=True))
+
+
+def _rejected(reason: str, error: DataError) -> Rejected:
+    # The place in the batch is nothing to a reader of the dead-letter topic.
+    plain = DataError(error.what, expected=error.expected, received=error.received)
+    return Rejected(reason, plain.paragraph[:_LONGEST_MESSAGE])

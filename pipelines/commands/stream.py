@@ -1,0 +1,130 @@
+"""`headrace stream`: predictions on records as they arrive, by models that arrive as events."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from headrace.pipelines.commands import options
+from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.stream_pubsub import pubsub
+
+
+@click.group()
+def stream() -> None:
+    """Score records as they arrive, with the model that the newest model event names."""
+
+
+stream.add_command(pubsub)
+
+
+@stream.command(cls=GroupedCommand)
+@click.option("--bootstrap", required=True, metavar="HOST:PORT[,...]", help="Brokers.")
+@click.option("--group", required=True, metavar="NAME", help="Consumer group: its members share the records.")
+@click.option(
+    "--route",
+    "routes",
+    required=True,
+    multiple=True,
+    metavar="APP=RECORDS:PREDICTIONS",
+    help="Application of model events, topic of its records and topic of its predictions (repeatable).",
+)
+@click.option("--model-topic", required=True, metavar="TOPIC", help="Topic of model events; it is read whole.")
+@click.option(
+    "--dead-letters",
+    required=True,
+    metavar="TOPIC",
+    help="Topic of records without a prediction, with the reason in their headers.",
+)
+@click.option("--alarms", default="", metavar="TOPIC", help="Topic of alarm events (default: the log alone).")
+@click.option(
+    "--format",
+    "format_",
+    default="json",
+    show_default=True,
+    type=click.Choice(("json", "arrow")),
+    help="Format of record values: json, one object per record, or arrow, an Arrow IPC stream of one or more rows.",
+)
+@click.option(
+    "--without-model",
+    default="skip",
+    show_default=True,
+    type=click.Choice(("skip", "hold")),
+    help="While there is no model: skip sends records to the dead-letter topic, hold stops reading them.",
+)
+@click.option(
+    "--model-root",
+    "model_roots",
+    multiple=True,
+    metavar="DIR",
+    help="Folder that models may be in, other ones are refused: a model can run code (repeatable; default: any).",
+)
+@options.rules
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the port for health and metrics.")
+@click.option(
+    "--port",
+    default=9090,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port for GET /health, /ready and /metrics; 0 for any free port.",
+)
+@option(
+    "--batch-records", default=1000, show_default=True, rare=True, metavar="N", help="Maximum records per batch."
+)  # fmt: skip
+@option(
+    "--batch-bytes", default=16 << 20, show_default=True, rare=True, metavar="BYTES",
+    help="Approximate maximum bytes of records in memory.",
+)  # fmt: skip
+@option(
+    "--drain", "drain_s", default=30.0, show_default=True, rare=True, metavar="SECONDS",
+    help="Maximum time to finish the batch after SIGTERM, in seconds.",
+)  # fmt: skip
+@option(
+    "--property", "properties", multiple=True, metavar="NAME=VALUE",
+    help="Property of librdkafka, such as security.protocol=SASL_SSL (repeatable).",
+)  # fmt: skip
+@option(
+    "--property-file", default=None, metavar="FILE",
+    help="File of such properties, one per line; for passwords, which other users could read on a command line.",
+)  # fmt: skip
+def kafka(
+    format_: Any,
+    routes: tuple[str, ...],
+    properties: tuple[str, ...],
+    property_file: str | None,
+    host: str,
+    port: int,
+    **given: Any,
+) -> None:
+    """Score records of Kafka topics as a member of a consumer group, until SIGTERM or Ctrl-C.
+
+    What has arrived is scored as one batch. A record whose row breaks a rule of the Model, or on which the model fails,
+    goes to the dead-letter topic. Offsets are committed after all results are delivered: at least once.
+
+    A newer model is loaded while records are scored, verified against the digest in its event, and checked on its
+    golden rows. A bad one is refused, and the one in use stays.
+
+    \b
+    Example:
+      headrace stream kafka --bootstrap localhost:9092 --group scorers --route taxi=rides:fares
+          --model-topic models --dead-letters rides-dead --alarms alarms
+    """
+    from headrace.components.stream.kafka.config import KafkaConfig, Route, properties_from, read_properties
+
+    config = KafkaConfig(
+        routes=[Route.parse(text) for text in routes],
+        format=format_,
+        properties={**(read_properties(property_file) if property_file else {}), **properties_from(properties)},
+        **given,
+    )
+    from headrace.components.stream.kafka.run import score_stream
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def report(message: str, **_: Any) -> None:
+        click.echo(message, err=True)
+
+    score_stream(config, host=host, port=port, report=report)

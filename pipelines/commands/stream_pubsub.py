@@ -1,0 +1,190 @@
+"""`headrace stream pubsub`: predictions on the messages of a Pub/Sub subscription, by a streaming job."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from headrace.core.signals import stop_on_signals
+from headrace.pipelines.commands import options
+from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.option_groups import GroupedCommand, group, option
+
+_models = group("Model")
+# How long predictions of a window of time are waited for.
+_GRACE_SECONDS = 10
+
+
+@click.command(cls=GroupedCommand)
+@click.option("--app", required=True, metavar="NAME", help="Application of model events.")
+@click.option(
+    "--subscription",
+    required=True,
+    metavar="NAME",
+    help="Subscription of the records: projects/PROJECT/subscriptions/NAME. It belongs to this job alone.",
+)
+@click.option("--predictions", default="", metavar="TOPIC", help="Topic of predictions: projects/PROJECT/topics/NAME.")
+@click.option(
+    "--predictions-table",
+    "table",
+    default="",
+    metavar="TABLE",
+    help="Table to load predictions into, besides the topic or in its place: bigquery://PROJECT.DATASET.TABLE.",
+)
+@click.option(
+    "--load-every",
+    "load_seconds",
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="Length of the windows of time whose predictions are loaded into the table together.",
+)
+@click.option(
+    "--dead-letters",
+    required=True,
+    metavar="TOPIC",
+    help="Topic of records without a prediction, with the reason in their attributes.",
+)
+@click.option("--alarms", default="", metavar="TOPIC", help="Topic of alarm events (default: the log alone).")
+@_models(
+    "--models",
+    required=True,
+    metavar="PATH",
+    help="Folder of model events, as `headrace registry promote --announce` writes them, or a registry.",
+)
+@_models(
+    "--without-model",
+    default="skip",
+    show_default=True,
+    type=click.Choice(("skip", "hold")),
+    help="While there is no model: skip sends records to the dead-letter topic, hold lets Beam try them again.",
+)
+@_models(
+    "--model-root",
+    "model_roots",
+    multiple=True,
+    metavar="DIR",
+    help="Folder that models may be in, other ones are refused: a model can run code (repeatable; default: any).",
+)
+@_models(
+    "--look-every",
+    "look_seconds",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Minimum time between two looks for a newer model.",
+)
+@options.rules
+@click.option(
+    "--id-attribute",
+    default="",
+    metavar="NAME",
+    help="Attribute that identifies a record, whoever publishes it again (default: the id of Pub/Sub).",
+)
+@click.option(
+    "--duplicates-within",
+    "duplicates_seconds",
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an id is remembered: within it, a record is scored once; 0 remembers none.",
+)
+@option("--batch-records", default=1000, show_default=True, rare=True, metavar="N", help="Maximum records per batch.")
+@runner_command.runner
+def pubsub(
+    app: str,
+    subscription: str,
+    predictions: str,
+    table: str,
+    load_seconds: int,
+    dead_letters: str,
+    alarms: str,
+    models: str,
+    without_model: Any,
+    model_roots: tuple[str, ...],
+    look_seconds: float,
+    rules: Any,
+    id_attribute: str,
+    duplicates_seconds: int,
+    batch_records: int,
+    runner: Mapping[str, Any],
+) -> None:
+    """Score the messages of a Pub/Sub subscription as they arrive, each a JSON object of features.
+
+    A bundle of Beam's is one batch. A record whose row breaks a rule of the Model, or on which the model fails, goes to
+    the dead-letter topic. A newer model is loaded beside the one in use, verified against the digest in its event,
+    checked on its golden rows, and used from the next bundle on. A bad one is refused, and the one in use stays.
+
+    With --runner DataflowRunner the job is started and goes on by itself. On this machine it runs until it is stopped,
+    some 50 messages per second: to try out, as Beam acknowledges messages here before they are scored.
+
+    \b
+    Example:
+      headrace stream pubsub --app births --models gs://my-bucket/model-events
+          --subscription projects/my-project/subscriptions/births --predictions projects/my-project/topics/weights
+          --dead-letters projects/my-project/topics/births-dead --runner DataflowRunner --project my-project ...
+    """
+    chosen = runner_command.chosen(runner)
+    from headrace.components.stream.pubsub.config import PubSubConfig
+    from headrace.components.stream.pubsub.in_process import InProcess
+    from headrace.core import storage
+    from headrace.core.beam.windows import Windows
+
+    here = storage.is_remote(models) or models.startswith("projects/")
+    config = PubSubConfig(
+        app=app,
+        subscription=subscription,
+        predictions=predictions,
+        table=table,
+        windows=Windows(load_seconds, _GRACE_SECONDS),
+        settle_seconds=_GRACE_SECONDS if chosen.local else 0,
+        dead_letters=dead_letters,
+        source=InProcess(
+            app,
+            models if here else str(storage.local_path(models).absolute()),
+            look_seconds=look_seconds,
+            without_model=without_model,
+            rules=rules,
+            model_roots=model_roots,
+        ),
+        alarms=alarms,
+        id_attribute=id_attribute,
+        duplicates_seconds=duplicates_seconds,
+        batch_records=batch_records,
+    )
+    from headrace.core.beam.stream import check_reachable
+
+    check_reachable(chosen, {"--models": models})
+    _run(config, chosen)
+
+
+def _run(config: Any, runner: Any) -> None:
+    from headrace.components.stream.pubsub.pipeline import build
+    from headrace.core.beam.stream import check_reads_pubsub, run_stream
+    from headrace.core.cloud.pubsub import require_subscription, require_topic
+
+    check_reads_pubsub(runner)
+    require_subscription(config.subscription)
+    for name, topic in config.topics.items():
+        require_topic(topic, name)
+    if config.table:
+        from headrace.components.stream.pubsub.table import create
+
+        create(config.table)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("headrace.stream").setLevel(logging.INFO)
+
+    def started(result: Any) -> None:
+        job = getattr(result, "job_id", None)
+        click.echo(f"started: {job() if callable(job) else runner.name}, from {config.subscription}", err=True)
+
+    stop = threading.Event()
+    name = f"headrace-stream-{config.app.replace('_', '-').lower()}"
+    with stop_on_signals(stop):
+        run_stream(lambda pipeline: build(pipeline, config), runner, name, stop, started)

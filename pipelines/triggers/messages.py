@@ -1,0 +1,29 @@
+"""Messages trigger: the dynamic training that spans of messages are for, as the streaming job's workers use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from headrace.pipelines.dynamic import settings as dynamic
+from headrace.pipelines.dynamic.arrivals import arrive
+from headrace.pipelines.dynamic.tick import tick
+
+
+@dataclass(frozen=True)
+class DynamicTraining:
+    """A dynamic training by its settings, which are read at each call; it is sent to workers.
+
+    Args:
+        settings: URI of settings.json, or of its folder.
+    """
+
+    settings: str
+
+    def arrive(self, span: str, data: str, reason: str, now: datetime) -> None:
+        """Adds a span to the inbox; errors as of `arrivals.arrive`."""
+        arrive(dynamic.read(self.settings), data=data, span=span, reason=reason, event="", now=now)
+
+    def pump(self, now: datetime) -> str:
+        """Starts the run that is due, and returns in words what it did; errors as of `tick`."""
+        return tick(dynamic.read(self.settings), now).why

@@ -1,0 +1,423 @@
+"""The Kafka scorer on a real broker: records in, predictions and dead letters out, models that arrive as events."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from peers.kafka import Broker
+from support.stream_models import APP, StreamModels, rollback
+from support.tiny_model import INSTANCES, expected_weight
+
+from headrace.components.stream.kafka import clients
+from headrace.components.stream.kafka.config import KafkaConfig, Route
+from headrace.components.stream.kafka.model_topic import ModelTopic
+from headrace.components.stream.kafka.outbox import Outbox
+from headrace.components.stream.kafka.reader import RecordReader
+from headrace.components.stream.kafka.scorer import KafkaScorer
+from headrace.components.stream.metrics import StreamMetrics
+from headrace.components.stream.models.fold import StreamModels as Folded
+from headrace.components.stream.models.load import load_model
+from headrace.components.stream.records.codec import codec_of
+from headrace.core.errors import HeadraceError, UsageError
+from headrace.core.model_events.event import ModelEvent
+from headrace.core.scoring.online.model import OnlineModel
+
+ROW = INSTANCES[0]
+
+
+def encoded(row: Any) -> bytes:
+    return json.dumps(row).encode()
+
+
+class Member:
+    """A scorer in a thread of the test.
+
+    Attributes:
+        scorer: whose loop runs.
+        folded: its models.
+        metrics: of the scorer.
+        error: that its loop ended with.
+    """
+
+    def __init__(self, config: KafkaConfig, load: Callable[[ModelEvent], OnlineModel], name: str) -> None:
+        self.stop = threading.Event()
+        self.ready = threading.Event()
+        self.error: HeadraceError | None = None
+        self.folded = Folded([route.app for route in config.routes], load)
+        self.metrics = StreamMetrics(lambda: self.folded.in_use)
+        self.reader = RecordReader(
+            clients.record_consumer(config), [route.records for route in config.routes], config.batch_records
+        )
+        self.scorer = KafkaScorer(
+            config,
+            codec_of(config.format),
+            self.folded,
+            self.metrics,
+            self.reader,
+            ModelTopic(clients.model_consumer(config), config.model_topic, self.folded.read),
+            Outbox(
+                lambda: clients.producer(config), lambda by: self.metrics.count("retries_total", by, what="delivery")
+            ),
+            member=name,
+            stop=self.stop,
+        )
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _retried(self, by: int) -> None:
+        self.metrics.count("retries_total", by, what="delivery")
+
+    def _run(self) -> None:
+        try:
+            self.scorer.run(self.ready.set)
+        except HeadraceError as error:
+            self.error = error
+        finally:
+            self.scorer.close()
+            self.ready.set()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < end, what
+            assert self.error is None, self.error
+            time.sleep(0.02)
+
+    def uses(self, version: str, app: str = APP) -> None:
+        def same() -> bool:
+            loaded = self.folded[app].model
+            return loaded is not None and loaded.event.version == version
+
+        self.until(same, f"{version} is not used")
+
+
+class Stage:
+    """Topics of one test, and the members that run on them."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        self.broker = broker
+        self.name = name
+        self.topics = {n: f"{name}-{n}" for n in ("records", "predictions", "models", "dead", "alarms")}
+        broker.topics(**{topic: 1 if n == "models" else 2 for n, topic in self.topics.items()})
+        self.members: list[Member] = []
+
+    def config(self, **options: Any) -> KafkaConfig:
+        topics = self.topics
+        made: dict[str, Any] = {
+            "bootstrap": self.broker.bootstrap,
+            "group": self.name,
+            "routes": [Route(APP, topics["records"], topics["predictions"])],
+            "model_topic": topics["models"],
+            "dead_letters": topics["dead"],
+            "alarms": topics["alarms"],
+            "poll_s": 0.02,
+            "properties": {"session.timeout.ms": "4000", "heartbeat.interval.ms": "500"},
+            **options,
+        }
+        return KafkaConfig(**made)
+
+    def member(self, load: Callable[[ModelEvent], OnlineModel] = load_model, **options: Any) -> Member:
+        member = Member(self.config(**options), load, f"{self.name}-{len(self.members)}")
+        self.members.append(member)
+        assert member.ready.wait(60)
+        return member
+
+    def announce(self, *events: ModelEvent) -> None:
+        self.broker.send(self.topics["models"], *(event.encode() for event in events))
+
+    def send(self, *values: bytes | None, key: bytes | None = b"k") -> None:
+        self.broker.send(self.topics["records"], *values, key=key)
+
+    def read(self, topic: str, count: int) -> list[Any]:
+        return self.broker.read(self.topics[topic], count)
+
+    def predictions(self, count: int) -> list[dict[str, Any]]:
+        return [json.loads(message.value()) for message in self.read("predictions", count)]
+
+    def letters(self, count: int) -> list[dict[str, str]]:
+        return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]
+
+    def alarms(self, count: int) -> list[dict[str, Any]]:
+        return [json.loads(message.value()) for message in self.read("alarms", count)]
+
+
+@contextmanager
+def stage_on(broker: Broker, name: str) -> Iterator[Stage]:
+    made = Stage(broker, name)
+    try:
+        yield made
+    finally:
+        for member in made.members:
+            member.end()
+
+
+@pytest.fixture
+def stage(kafka: Broker, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    name = request.node.name.removeprefix("test_").replace("[", "-").replace("]", "").replace("_", "-")[:60]
+    with stage_on(kafka, name) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def first(stream_models: StreamModels) -> ModelEvent:
+    return stream_models.event("v1", 1)
+
+
+@pytest.fixture(scope="module")
+def second(stream_models: StreamModels) -> ModelEvent:
+    return stream_models.event("v2", 2, bias=5.0)
+
+
+def test_records_become_predictions_with_their_keys_and_headers(stage: Stage, first: ModelEvent) -> None:
+    stage.announce(first)
+    producer = stage.broker.producer()
+    for row in INSTANCES:
+        producer.produce(stage.topics["records"], encoded(row), key=str(row["key"]).encode(), headers={"trace": b"t1"})
+    producer.flush(30)
+    member = stage.member()
+    messages = stage.read("predictions", 3)
+    found = {message.key(): json.loads(message.value()) for message in messages}
+    for row in INSTANCES:
+        prediction = found[str(row["key"]).encode()]
+        assert prediction["prediction"] == pytest.approx(expected_weight(row))
+        assert (prediction["key"], prediction["model_version"], prediction["model_epoch"]) == (row["key"], "v1", 1)
+    assert [message.headers() for message in messages] == [[("trace", b"t1")]] * 3
+    member.end()
+    text = member.metrics.text()
+    assert f'headrace_stream_records_total{{app="{APP}",result="predicted"}} 3\n' in text
+    assert f'headrace_stream_model_info{{app="{APP}",version="v1",epoch="1"}} 1\n' in text
+    assert "headrace_stream_latency_seconds_count 3\n" in text
+
+
+def test_a_member_resumes_where_the_last_one_committed(stage: Stage, first: ModelEvent) -> None:
+    stage.announce(first)
+    stage.send(encoded(ROW), encoded(ROW))
+    before = stage.member()
+    stage.predictions(2)
+    before.end()
+    stage.send(encoded({**ROW, "key": "later"}))
+    stage.member()
+    assert [row["key"] for row in stage.predictions(3)] == ["a", "a", "later"]
+
+
+def test_dead_letters_hold_the_record_and_say_why(stage: Stage, first: ModelEvent) -> None:
+    stage.announce(first)
+    stage.member()
+    bad = [b"{", None, encoded({**ROW, "mother_age": "old"}), encoded({**ROW, "mother_age": 99})]
+    stage.send(*bad, encoded(ROW))
+    messages = stage.read("dead", 4)
+    assert [message.value() for message in messages] == bad
+    assert {message.key() for message in messages} == {b"k"}
+    letters = [{n.removeprefix("headrace-"): v.decode() for n, v in message.headers()} for message in messages]
+    assert [letter["reason"] for letter in letters] == ["malformed_row", "malformed_row", "not_a_number", "not_finite"]
+    assert letters[2]["message"] == 'mother_age is "old", which is not a finite number'
+    partition = letters[0]["partition"]
+    assert [(letter["topic"], letter["partition"], letter["offset"]) for letter in letters] == [
+        (stage.topics["records"], partition, str(offset)) for offset in range(4)
+    ]
+    assert {(letter["app"], letter["model-version"], letter["model-epoch"]) for letter in letters} == {(APP, "v1", "1")}
+    assert len(stage.predictions(1)) == 1
+
+
+def test_models_are_switched_by_epoch_and_rolled_back(stage: Stage, first: ModelEvent, second: ModelEvent) -> None:
+    # The older event comes last, and the newer one twice.
+    stage.announce(second, second, first)
+    member = stage.member()
+    member.uses("v2")
+    stage.send(encoded(ROW))
+    stage.predictions(1)
+    stage.announce(rollback(first, 3))
+    member.uses("v1")
+    stage.send(encoded(ROW))
+    found = [(row["model_version"], row["model_epoch"], row["prediction"]) for row in stage.predictions(2)]
+    assert found == [
+        ("v2", 2, pytest.approx(expected_weight(ROW, 5.0))),
+        ("v1", 3, pytest.approx(expected_weight(ROW))),
+    ]
+
+
+def test_bad_models_are_refused_with_an_alarm_and_the_old_one_stays(
+    stage: Stage, stream_models: StreamModels, first: ModelEvent, second: ModelEvent
+) -> None:
+    stage.announce(first)
+    member = stage.member()
+    stage.announce(stream_models.wrong("e-wrong", 2), replace(second, epoch=3, digest="0" * 64))
+    stage.announce(stream_models.half_copied(second, "e-half", 4), stream_models.nan("e-nan", 5))
+    stage.broker.send(stage.topics["models"], b"not an event")
+    alarms = stage.alarms(5)
+    # A model that is overtaken by a newer event while it loads is never judged, unless that one is bad.
+    by_epoch = {alarm["epoch"]: alarm for alarm in alarms}
+    assert sorted(by_epoch) == [0, 2, 3, 4, 5]
+    assert by_epoch[0]["alarm"] == "model_invalid"
+    refused = [by_epoch[epoch] for epoch in (2, 3, 4, 5)]
+    assert {(alarm["alarm"], alarm["member"]) for alarm in refused} == {("model_refused", f"{stage.name}-0")}
+    assert "differs from its golden row" in by_epoch[2]["reason"]
+    assert "the record of the registered Model is damaged" in by_epoch[3]["reason"]
+    assert "a file of the registered Model is damaged" in by_epoch[4]["reason"]
+    assert "no prediction for a golden row" in by_epoch[5]["reason"]
+    stage.send(encoded(ROW))
+    assert stage.predictions(1)[0]["model_version"] == "v1"
+    # A fresh member folds the same events to the same model.
+    other = stage.member()
+    other.uses("v1")
+    assert member.folded.in_use[APP] is not None
+
+
+def test_a_model_that_is_not_there_yet_is_tried_again(
+    stage: Stage, stream_models: StreamModels, first: ModelEvent
+) -> None:
+    event = stream_models.event("late", 2, bias=2.0)
+    there = threading.Event()
+
+    def load(event: ModelEvent) -> OnlineModel:
+        late = event.version == "late" and not there.is_set()
+        return load_model(replace(event, model=f"{event.model}-absent") if late else event)
+
+    stage.announce(first, event)
+    member = stage.member(load)
+    # The older one is used meanwhile.
+    member.uses("v1")
+    alarm = stage.alarms(1)[0]
+    assert (alarm["alarm"], alarm["version"], alarm["attempts"]) == ("model_unreachable", "late", 1)
+    there.set()
+    member.uses("late")
+
+
+def test_without_a_model_records_are_skipped(stage: Stage, first: ModelEvent) -> None:
+    member = stage.member(without_model="skip")
+    stage.send(encoded(ROW), encoded(ROW))
+    letters = stage.letters(2)
+    assert {letter["headrace-reason"] for letter in letters} == {"no_model"}
+    assert not member.metrics.ready
+    stage.announce(first)
+    member.uses("v1")
+    stage.send(encoded({**ROW, "key": "after"}))
+    assert [row["key"] for row in stage.predictions(1)] == ["after"]
+    assert member.metrics.ready
+
+
+def test_without_a_model_records_are_held(stage: Stage, first: ModelEvent) -> None:
+    member = stage.member(without_model="hold", batch_records=10)
+    for key in (b"a", b"b", b"c"):
+        stage.send(*(encoded({**ROW, "key": f"{key.decode()}{at}"}) for at in range(100)), key=key)
+    member.until(lambda: sum(member.reader.held.values()) > 0, "nothing is held")
+    time.sleep(1.0)
+    # Bounded, while the member stays in the group.
+    assert 0 < sum(member.reader.held.values()) <= 20
+    stage.announce(first)
+    member.uses("v1")
+    keys = [row["key"] for row in stage.predictions(300)]
+    assert sorted(keys) == sorted(f"{key}{at}" for key in "abc" for at in range(100))
+    assert f'headrace_stream_held_records{{app="{APP}"}} 0\n' in member.metrics.text()
+
+
+def test_several_applications_share_a_process(kafka: Broker, stream_models: StreamModels, first: ModelEvent) -> None:
+    with stage_on(kafka, "several") as stage:
+        other = {"records": "other-records", "predictions": "other-predictions"}
+        kafka.topics(**dict.fromkeys(other.values(), 1))
+        routes = [
+            Route(APP, stage.topics["records"], stage.topics["predictions"]),
+            Route("other", other["records"], other["predictions"]),
+        ]
+        stage.announce(first, replace(stream_models.event("o1", 7, bias=2.0), app="other"))
+        stage.member(routes=routes)
+        stage.send(encoded(ROW))
+        kafka.send(other["records"], encoded(ROW), b"{")
+        assert stage.predictions(1)[0]["model_version"] == "v1"
+        found = json.loads(kafka.read(other["predictions"], 1)[0].value())
+        assert (found["model_version"], found["model_epoch"]) == ("o1", 7)
+        assert stage.letters(1)[0]["headrace-app"] == "other"
+
+
+def test_arrow_records(stage: Stage, first: ModelEvent) -> None:
+    import pyarrow as pa
+
+    stage.announce(first)
+    stage.member(format="arrow")
+    table = pa.table({"mother_age": [30.0, None], "gestation_weeks": [40.0, 40.0], "plurality": ["1", "1"]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    stage.send(sink.getvalue().to_pybytes())
+    (message,) = stage.read("predictions", 1)
+    rows = pa.ipc.open_stream(message.value()).read_all().to_pylist()
+    assert [row["prediction"] for row in rows] == pytest.approx([1.0 + 1.5 + 4.0])
+    assert stage.letters(1)[0]["headrace-rows"] == "1"
+
+
+def test_a_prediction_that_is_too_large_is_a_dead_letter_without_its_value(stage: Stage, first: ModelEvent) -> None:
+    stage.announce(first)
+    properties = {"message.max.bytes": "2000", "session.timeout.ms": "4000"}
+    member = stage.member(properties=properties)
+    key = "x" * 3000
+    stage.send(encoded({**ROW, "key": key}), encoded(ROW))
+    (message,) = stage.read("dead", 1)
+    letter = {n: v.decode() for n, v in message.headers()}
+    assert message.value() is None
+    assert (letter["headrace-reason"], int(letter["headrace-value-bytes"])) == (
+        "too_large", len(encoded({**ROW, "key": key})),
+    )  # fmt: skip
+    assert [row["key"] for row in stage.predictions(1)] == ["a"]
+    assert 'result="too_large"} 1\n' in member.metrics.text()
+
+
+def test_a_partition_that_is_taken_away_is_committed_first(stage: Stage, first: ModelEvent) -> None:
+    stage.announce(first)
+    sent = 0
+
+    def send(count: int) -> None:
+        nonlocal sent
+        producer = stage.broker.producer()
+        for at in range(sent, sent + count):
+            producer.produce(stage.topics["records"], encoded({**ROW, "key": f"{at}"}), partition=at % 2)
+        producer.flush(30)
+        sent += count
+
+    stage.member()
+    send(500)
+    stage.predictions(500)
+    second = stage.member()
+    end = time.monotonic() + 60
+    while second.metrics.text().count('result="predicted"') == 0:
+        assert time.monotonic() < end
+        send(20)
+        time.sleep(0.1)
+    stage.members[0].end()
+    send(500)
+    keys = [row["key"] for row in stage.predictions(sent)]
+    time.sleep(0.5)
+    assert sorted(keys, key=int) == [str(at) for at in range(sent)]
+    assert len(stage.predictions(sent)) == sent
+
+
+def test_a_topic_that_does_not_exist_is_refused(stage: Stage) -> None:
+    config = replace(stage.config(), alarms="nowhere")
+    consumer = clients.record_consumer(config)
+    with pytest.raises(UsageError, match="topics do not exist") as error:
+        clients.check_topics(consumer, config)
+    assert error.value.received == "no nowhere"
+    consumer.close()
+
+
+def test_a_broker_that_does_not_answer_is_an_error_of_the_platform(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_CONNECT_S", 0.5)
+    config = replace(stage.config(), bootstrap="127.0.0.1:1")
+    consumer = clients.record_consumer(config)
+    with pytest.raises(HeadraceError, match="no broker answers") as error:
+        clients.check_topics(consumer, config)
+    assert error.value.exit_status == 75
+    consumer.close()

@@ -1,0 +1,95 @@
+"""The Model of an event: what is verified and checked before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.stream_models import StreamModels
+from support.tiny_model import INSTANCES, expected_weight
+
+from headrace.components.stream.models.load import Unreachable, load_model
+from headrace.core.errors import DataError, HeadraceError, PlatformError
+from headrace.core.saved_model.json.columns import columns_from_instances
+
+
+def test_a_good_model_predicts(stream_models: StreamModels) -> None:
+    model = load_model(stream_models.event("good", 1, bias=3.0))
+    predicted = model.predict(columns_from_instances(INSTANCES, model.interface))
+    assert predicted.outputs["prediction"].tolist() == pytest.approx([expected_weight(row, 3.0) for row in INSTANCES])
+    assert predicted.model_version == "good"
+
+
+def test_wrong_answers_are_refused(stream_models: StreamModels) -> None:
+    with pytest.raises(DataError, match="differs from its golden row"):
+        load_model(stream_models.wrong("wrong", 1))
+
+
+def test_nan_is_refused(stream_models: StreamModels) -> None:
+    with pytest.raises(DataError, match="no prediction for a golden row"):
+        load_model(stream_models.nan("nan", 1))
+
+
+def test_a_half_copied_model_is_refused(stream_models: StreamModels) -> None:
+    event = stream_models.half_copied(stream_models.event("whole", 1), "half", 2)
+    with pytest.raises(DataError, match="a file of the registered Model is damaged"):
+        load_model(event)
+
+
+def test_an_absent_model_is_unreachable(stream_models: StreamModels) -> None:
+    event = stream_models.event("present", 1)
+    with pytest.raises(Unreachable, match="is not there"):
+        load_model(stream_models.unreachable(event, "absent", 2))
+
+
+def test_a_file_that_cannot_be_read_is_unreachable(
+    stream_models: StreamModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = stream_models.event("unread", 1)
+
+    def fail(folder: str) -> bool:
+        raise PlatformError("the file cannot be read", where=folder)
+
+    monkeypatch.setattr("headrace.core.artifacts.registered.verify", fail)
+    with pytest.raises(Unreachable, match="cannot be read"):
+        load_model(event)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"digest": "0" * 64}, "the record of the registered Model is damaged"),
+        ({"version": "other"}, "of another version than the event names"),
+        ({"signature": "nothing"}, "signature"),
+    ],
+)
+def test_an_event_that_does_not_fit_its_model_is_refused(
+    stream_models: StreamModels, changes: dict[str, str], message: str
+) -> None:
+    event = stream_models.event(f"fits-{next(iter(changes))}", 1)
+    with pytest.raises(HeadraceError, match=message) as error:
+        load_model(replace(event, **changes))
+    assert error.value.exit_status == 2
+
+
+def test_models_come_from_the_allowed_folders_alone(stream_models: StreamModels, tmp_path: Path) -> None:
+    event = stream_models.event("rooted", 1)
+    root = str(Path(event.model).parent.parent)
+    assert load_model(event, roots=["/elsewhere", root]).version == "rooted"
+    for place in (f"{root}/../versions/rooted", str(tmp_path / "rooted")):
+        with pytest.raises(DataError, match="not in a folder that models may come from"):
+            load_model(replace(event, model=place), roots=[root])
+    with pytest.raises(DataError, match="not in a folder that models may come from"):
+        load_model(event, roots=[f"{root}/ver"])
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_refused(
+    stream_models: StreamModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = stream_models.event("depends", 1)
+    monkeypatch.setattr(
+        "headrace.core.scoring.online.model.OnlineModel._warm_up", lambda self: setattr(self, "whole", True)
+    )
+    with pytest.raises(DataError, match="depend on the rows beside them"):
+        load_model(event)

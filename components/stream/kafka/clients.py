@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
 _log = logging.getLogger("headrace.stream")
@@ -73,12 +74,18 @@ def model_consumer(config: KafkaConfig) -> Consumer:
     return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
 
 
-def producer(config: KafkaConfig) -> Producer:
+def label_consumer(config: LabelConfig) -> Consumer:
+    """A reader of predictions and labels, which joins no group and commits nothing."""
+    own = {"group.id": f"{config.app}-labels", "enable.auto.commit": False, "enable.partition.eof": True}
+    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
+
+
+def producer(config: KafkaConfig | LabelConfig) -> Producer:
     """An idempotent producer: what it sends again is not there twice."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
 
 
-def _made(kind: type, config: KafkaConfig, own: Properties) -> Any:
+def _made(kind: type, config: KafkaConfig | LabelConfig, own: Properties) -> Any:
     properties: Properties = {
         "bootstrap.servers": config.bootstrap,
         "client.id": member_name(),
@@ -113,7 +120,7 @@ class _Warnings:
             _log.warning("kafka: %s: %s", error.name(), error.str())
 
 
-def check_topics(consumer: Consumer, config: KafkaConfig) -> None:
+def check_topics(consumer: Consumer, config: KafkaConfig | LabelConfig) -> None:
     """Checks that the broker answers, and that all topics exist.
 
     Raises:

@@ -14,7 +14,9 @@ for name in ("pyarrow", "kfp", "apache_beam"):
     sys.modules[name] = None
 stream = importlib.import_module("headrace.components.stream")
 for module in pkgutil.walk_packages(stream.__path__, "headrace.components.stream."):
-    importlib.import_module(module.name)
+    # Labels are joined where pyarrow is.
+    if ".labels" not in module.name:
+        importlib.import_module(module.name)
 
 from headrace.components.stream.models.load import LoadedModel, load_model
 from headrace.components.stream.records.codec import JsonCodec

@@ -160,9 +160,10 @@ def run(folder: Path, models: StreamModels, *, rate: float, spacing: float, roun
             actions += [(kill_s * (at + 0.6), group.kill) for at in range(kills)]
             actions += [(length * (at + 0.5) / rounds, outage) for at in range(rounds)]
             Timeline(actions).run()
+            assert group.kills >= rounds
             group.wait_ready(2)
             sent = records.stop()
-            judge(broker, group, play, announced, sent, 120)
+            judge(broker, group, play, announced, sent, 600)
             assert set(group.end()) == {0}
         finally:
             group.destroy()
@@ -177,5 +178,4 @@ def test_a_minute_of_chaos(tmp_path: Path, stream_models: StreamModels) -> None:
 @pytest.mark.timeout(1800)
 def test_ten_minutes_of_chaos(tmp_path: Path, stream_models: StreamModels) -> None:
     executable()
-    # Two kills in twenty seconds: a member that was killed needs some seconds to load TensorFlow.
     run(tmp_path, stream_models, rate=2000, spacing=20.0, rounds=3, kill_s=10.0)

@@ -49,6 +49,7 @@ IMAGES: Mapping[str, Packages] = {
     "trainer-gpu": Packages(("train", "tune"), "tensorflow[and-cuda]", "constraints-cuda.txt"),
     "trainer-tpu": Packages(("train", "tune"), "tensorflow-tpu>=2.20,<2.22", "constraints-tpu.txt"),
     "server": Packages(("serve",), "tensorflow-cpu"),
+    "stream": Packages(("serve", "kafka"), "tensorflow-cpu"),
 }
 
 

@@ -95,7 +95,7 @@ def test_the_locks_are_of_these_requirements_and_pins() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("image", ["beam", "trainer", "trainer-gpu", "trainer-tpu", "server"])
+@pytest.mark.parametrize("image", ["beam", "trainer", "trainer-gpu", "trainer-tpu", "server", "stream"])
 def test_every_package_of_a_lock_has_hashes(image: str) -> None:
     lines = (ROOT / "containers" / "locks" / f"{image}.txt").read_text().splitlines()
     packages = [line for line in lines if not line.startswith(("#", " "))]

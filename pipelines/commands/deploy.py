@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import UsageError
 from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted
-from headrace.pipelines.commands import options
+from headrace.pipelines.commands import canary_options, options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
@@ -19,24 +18,6 @@ from headrace.pipelines.commands.progress_output import showing
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
-
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)\Z")
-# Settings that have options of their own.
-_OWN = ("steps", "minimum_requests", "deadline_s")
-
-
-class _Duration(click.ParamType[float]):
-    """A duration: a number with s, m, h or d, or of seconds; its value is in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parses a text."""
-        found = _DURATION.match(str(value))
-        if found is None:
-            self.fail(f"{value!r} is no duration, such as 30m, 1h or 90s", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(cls=GroupedCommand)
@@ -66,30 +47,7 @@ class _Duration(click.ParamType[float]):
     type=click.IntRange(0, 65535),
     help="Port of the endpoint, which it keeps for life (default: the one that it has, or a free one).",
 )
-@click.option(
-    "--canary",
-    default="",
-    metavar="PERCENTS",
-    help="Try the version on a part of the traffic first, such as 10 or 5,25,50, and promote it or go back by itself.",
-)
-@click.option(
-    "--watch",
-    type=_Duration(),
-    metavar="DURATION",
-    help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
-)
-@click.option(
-    "--minimum-requests",
-    type=click.IntRange(min=1),
-    help="Requests of both versions at each step of the canary (default: 2000).",
-)
-@option(
-    "--canary-setting",
-    multiple=True,
-    metavar="NAME=VALUE",
-    rare=True,
-    help="Another setting of the canary, such as latency_tolerance=2; docs/canary.md lists them (repeatable).",
-)
+@canary_options.options
 @option(
     "--registry",
     default="",
@@ -130,16 +88,13 @@ def deploy(
     table: str | None,
     cache_rows: int,
     port: int,
-    canary: str,
-    watch: float | None,
-    minimum_requests: int | None,
-    canary_setting: tuple[str, ...],
     registry: str,
     log_share: float | None,
     labels: str,
     problem: str,
     why: str,
     as_json: bool,
+    canary: CanarySettings | None,
 ) -> None:
     """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback.
 
@@ -150,8 +105,7 @@ def deploy(
     from headrace.components.deploy.local import publisher
     from headrace.components.deploy.registries import check_registry
 
-    settings = _settings(canary, watch, minimum_requests, canary_setting)
-    if bool(labels) != bool(problem) or (labels and settings is None):
+    if bool(labels) != bool(problem) or (labels and canary is None):
         raise UsageError(
             "--labels needs the Problem, and a canary", where="--labels", expected="--canary, --labels and --problem"
         )
@@ -169,8 +123,8 @@ def deploy(
         registry=registry,
         why=why,
     )
-    if settings is not None:
-        _roll_out(config, settings, labels, problem, as_json)
+    if canary is not None:
+        _roll_out(config, canary, labels, problem, as_json)
         return
     with showing("deploy", endpoint) as (console, report):
         result = publisher.deploy(config, report)
@@ -200,44 +154,3 @@ def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, 
             for reason in result.reasons:
                 console.print(reason)
     raise_for(result, config.endpoint)
-
-
-def _settings(
-    canary: str, watch: float | None, minimum_requests: int | None, others: tuple[str, ...]
-) -> CanarySettings | None:
-    """The settings of the canary; None for a deployment without one."""
-    if not canary:
-        without = {"--watch": watch, "--minimum-requests": minimum_requests, "--canary-setting": others}
-        for name in (name for name, value in without.items() if value):
-            raise UsageError(f"{name} requires --canary", where=name, expected="--canary PERCENTS")
-        return None
-    from headrace.components.deploy.canary.settings import CanarySettings
-
-    given: dict[str, Any] = {"steps": [_number("--canary", part) for part in canary.split(",")]}
-    if watch is not None:
-        given["deadline_s"] = watch
-    if minimum_requests is not None:
-        given["minimum_requests"] = minimum_requests
-    for text in others:
-        name, equals, value = text.partition("=")
-        if not equals or name in _OWN:
-            raise UsageError(
-                "the setting of the canary is not valid",
-                where="--canary-setting",
-                expected="NAME=VALUE, of a setting without an option of its own",
-                received=text,
-            )
-        given[name] = value if name == "at_deadline" else _number("--canary-setting", value)
-    try:
-        return CanarySettings.from_json(given)
-    except ValueError as error:
-        raise UsageError(
-            "the setting of the canary does not exist", where="--canary-setting", received=str(error)
-        ) from error
-
-
-def _number(where: str, text: str) -> int | float:
-    try:
-        return float(text) if "." in text or "e" in text else int(text)
-    except ValueError as error:
-        raise UsageError("the number is not valid", where=where, expected="a number", received=repr(text)) from error

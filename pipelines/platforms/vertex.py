@@ -192,6 +192,7 @@ class VertexPlatform:
             labels=self._labels("register"),
             encryption_key=self._options.encryption_key,
             rules=self._options.endpoint.rules,
+            **({"traffic_log": log} if (log := self._options.endpoint.traffic_log) else {}),
         )
         return self.configure_task(task, cache=False).output
 

@@ -45,6 +45,7 @@ class UploadConfig:
         labels: of the model.
         encryption_key: of Cloud KMS, or "".
         rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
+        traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for none.
 
     Raises:
         UsageError: a name that the service would reject, or a model that it cannot read.
@@ -57,6 +58,7 @@ class UploadConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     encryption_key: str = ""
     rules: Mode = "enforce"
+    traffic_log: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
@@ -106,9 +108,7 @@ def upload(config: UploadConfig) -> str:
                 serving_container_predict_route="/predict",
                 serving_container_health_route="/health",
                 serving_container_ports=[_PORT],
-                serving_container_environment_variables=(
-                    None if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
-                ),
+                serving_container_environment_variables=_variables(config) or None,
                 display_name=model_id,
                 project=project,
                 location=location,
@@ -123,6 +123,11 @@ def upload(config: UploadConfig) -> str:
                 fix="Try again: the model becomes a version of that one",
             ) from error
     return f"{config.registry}@{model.version_id}"
+
+
+def _variables(config: UploadConfig) -> dict[str, str]:
+    rules = {} if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
+    return rules | ({"HEADRACE_TRAFFIC_LOG": config.traffic_log} if config.traffic_log else {})
 
 
 def description_of(version: str) -> str:
@@ -160,6 +165,7 @@ def run(
     labels: Mapping[str, str],
     encryption_key: str,
     rules: str = "enforce",
+    traffic_log: str = "",
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -174,6 +180,7 @@ def run(
             labels=labels,
             encryption_key=encryption_key,
             rules=rules,  # type: ignore[arg-type]
+            traffic_log=traffic_log,
         )
         registered = register(config, root, judged, aliases)
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}

@@ -22,11 +22,11 @@ from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
-from headrace.components.deploy.local.router.counts import BOUNDS
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.state import EndpointState
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.registry.state import Origin
+from headrace.components.request_log.counts import BOUNDS
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout import rollout
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
-from headrace.components.deploy.canary.replay import Replayed
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.request_log.counts import BOUNDS, VersionCounts
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.canary.replay import Replayed
 
 
 def first_evidence() -> Evidence:

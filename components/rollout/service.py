@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceEndpoint
 from headrace.components.deploy.canary.decide import decide
 from headrace.components.deploy.canary.evidence import VersionTraffic
-from headrace.components.deploy.canary.replay import Replayed
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, stage
 from headrace.components.deploy.rollout import Rollout
@@ -29,6 +28,9 @@ from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import evidence_of, first_evidence, traffic_of
 from headrace.core.errors import GateRefused, PlatformError
 from headrace.core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.canary.replay import Replayed
 
 Outcome = Literal["under way", "promoted", "rolled back", "withdrawn", "live"]
 # Changes after which a version without traffic is not tried again by itself.

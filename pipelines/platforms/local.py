@@ -82,7 +82,7 @@ class LocalPlatform(FolderRegistry):
         if self._canary is None:
             task = deploy(model=registered, endpoint=endpoint, root=root, **chosen)
         else:
-            settings = self._canary.to_json()
+            settings = {name: value for name, value in self._canary.to_json().items() if value is not None}
             task = roll_out(model=registered, endpoint=endpoint, root=root, settings=settings, **chosen)
         return self.configure_task(task, cache=False)
 

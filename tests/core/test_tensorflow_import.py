@@ -52,7 +52,7 @@ for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "
     sys.modules[name] = None
 for name in (
     "registry.folder.step", "registry.vertex.register", "registry.vertex.lookup",
-    "deploy.vertex.step", "deploy.kserve.step", "tune.vertex.steps",
+    "deploy.vertex.step", "deploy.kserve.step", "rollout.service", "tune.vertex.steps",
     "summarize.step", "summarize.batch.step",
 ):
     importlib.import_module(f"headrace.components.{name}")

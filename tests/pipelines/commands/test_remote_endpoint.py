@@ -60,7 +60,19 @@ def test_status_rollback_history_and_promote(deployed: VertexServer, tmp_path: P
 
 def test_steps_of_a_canary(deployed: VertexServer, bucket: str, tmp_path: Path) -> None:
     version, log = "c" * 16, f"gs://{bucket}/traffic"
-    command = ["endpoint", "canary", NAME, version, "--traffic-log", log, "--canary", "20", "--watch", "2s", "--json"]
+    command = [
+        "endpoint",
+        "canary",
+        NAME,
+        version,
+        "--traffic-log",
+        log,
+        "--canary",
+        "20",
+        "--watch",
+        "0.01s",
+        "--json",
+    ]
     missing = headrace(*command)
     assert (missing.returncode, "the version is not deployed" in missing.stderr) == (2, True)
     uri = f"gs://{bucket}/runs/{version}/model"
@@ -68,7 +80,7 @@ def test_steps_of_a_canary(deployed: VertexServer, bucket: str, tmp_path: Path) 
     config = UploadConfig(ENTRY, uri, version, IMAGE, traffic_log=log)
     deploy(DeployConfig(register(config, f"gs://{bucket}/root", None, []), NAME, "n1-standard-4", traffic=0))
     # The container gets the folder.
-    (held,) = [one for name, one in deployed.vertex.resources.items() if name.endswith("/models/natality@3")]
+    held = deployed.vertex.models.versions[ENTRY]["3"]
     assert {one.name: one.value for one in held.container_spec.env} == {"HEADRACE_TRAFFIC_LOG": log}
     begun = headrace(*command)
     assert begun.returncode == 0, begun.stderr

@@ -52,9 +52,19 @@ for name in ("numpy", "tensorflow", "apache_beam", "pyarrow", "google_crc32c", "
     sys.modules[name] = None
 for name in (
     "registry.folder.step", "registry.vertex.register", "registry.vertex.lookup",
-    "deploy.vertex.step", "deploy.kserve.step", "rollout.service", "tune.vertex.steps",
+    "deploy.vertex.step", "deploy.kserve.step", "tune.vertex.steps",
     "summarize.step", "summarize.batch.step",
 ):
+    importlib.import_module(f"headrace.components.{name}")
+""")
+
+
+def test_rollbacks_and_steps_of_a_canary_need_neither_numpy_nor_tensorflow() -> None:
+    check("""
+import importlib, sys
+for name in ("numpy", "tensorflow", "apache_beam", "pyarrow"):
+    sys.modules[name] = None
+for name in ("rollback.step", "rollout.service"):
     importlib.import_module(f"headrace.components.{name}")
 """)
 

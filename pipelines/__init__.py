@@ -11,6 +11,7 @@ from headrace.core.exports import export
 
 if TYPE_CHECKING:
     from headrace.pipelines.batch_scoring import batch_scoring
+    from headrace.pipelines.canary import canary
     from headrace.pipelines.compiler import compile_pipeline as compile  # noqa: A004 - kfp's own word
     from headrace.pipelines.compiler import load_platform
     from headrace.pipelines.lint.check import lint
@@ -36,6 +37,7 @@ __all__ = [
     "VertexOptions",
     "VertexPlatform",
     "batch_scoring",
+    "canary",
     "compile",
     "lint",
     "load_platform",
@@ -59,6 +61,7 @@ export(
         "VertexOptions": "headrace.pipelines.platforms.vertex_options:VertexOptions",
         "VertexPlatform": "headrace.pipelines.platforms.vertex:VertexPlatform",
         "batch_scoring": "headrace.pipelines.batch_scoring:batch_scoring",
+        "canary": "headrace.pipelines.canary:canary",
         "compile": "headrace.pipelines.compiler:compile_pipeline",
         "lint": "headrace.pipelines.lint.check:lint",
         "load_platform": "headrace.pipelines.compiler:load_platform",

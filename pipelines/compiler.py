@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.pipelines.platforms.platform import Platform
 
-PIPELINES = ("static", "tuned", "batch-scoring", "rollback")
+PIPELINES = ("static", "tuned", "batch-scoring", "rollback", "canary")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
@@ -77,6 +77,7 @@ def compile_pipeline(pipeline: Any, output: str) -> None:
 
 def _definition(pipeline: str) -> Callable[[Platform], Any]:
     from headrace.pipelines.batch_scoring import batch_scoring
+    from headrace.pipelines.canary import canary as canary_steps
     from headrace.pipelines.rollback import rollback
     from headrace.pipelines.static_training import static_training
     from headrace.pipelines.tuned_training import tuned_training
@@ -86,6 +87,7 @@ def _definition(pipeline: str) -> Callable[[Platform], Any]:
         "tuned": tuned_training,
         "batch-scoring": batch_scoring,
         "rollback": rollback,
+        "canary": canary_steps,
     }
     return definitions[pipeline]
 

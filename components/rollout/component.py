@@ -1,4 +1,4 @@
-"""Rollout component: its interface for KFP."""
+"""Rollout components: their interfaces for KFP."""
 
 from kfp import dsl
 
@@ -29,3 +29,39 @@ def deploy(
     from headrace.components.rollout import step
 
     step.run(model, endpoint, root, deployment, settings, rules)
+
+
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def canary(
+    endpoint: str,
+    version: str,
+    traffic_log: str,
+    step: dsl.Output[dsl.Artifact],
+    root: str = "",
+    settings: dict = {},  # type: ignore[type-arg]  # noqa: B006 - kfp reads the value
+    registry: str = "",
+    again: bool = False,
+    why: str = "",
+) -> str:
+    """Takes one step of a canary at Vertex AI or KServe, and ends; a schedule runs it again until the canary ends.
+
+    It finishes what a killed task began, reads what the servers counted, decides, writes what it intends, and does it.
+    The task fails where the canary was rolled back or withdrawn.
+
+    Args:
+        endpoint: projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME.
+        version: the Model's headrace version, which is deployed there.
+        traffic_log: where the servers of both versions write their counts.
+        root: pipeline root, where the run's records are stored; "" for no records.
+        settings: fields of `CanarySettings`.
+        registry: of the versions; "" for the one that the endpoint knows.
+        again: whether a version whose canary was withdrawn is tried again.
+        why: for the histories.
+        step: outcome, traffic and reasons.
+
+    Returns:
+        The outcome: under way, promoted or live.
+    """
+    from headrace.components.rollout import service_step
+
+    return service_step.run(endpoint, version, traffic_log, root, settings, registry, again, why, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.canary.settings import settings_of
 from headrace.components.deploy.local import publisher
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.step import curl
@@ -23,7 +23,7 @@ def run(
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
         config = publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules)  # type: ignore[arg-type]
-        result = roll_out(RolloutConfig(config, CanarySettings.from_json(_whole(settings))), step.progress)
+        result = roll_out(RolloutConfig(config, settings_of(settings)), step.progress)
         raise_for(result, endpoint)
         what = {
             "version": result.version,
@@ -38,16 +38,3 @@ def run(
         storage.write_json(deployment.path, what)
         deployment.metadata.update(what)
         step.finish(outputs={"endpoint": endpoint}, result=what)
-
-
-def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose whole numbers protobuf made floats."""
-    numbers = {name: CanarySettings.__dataclass_fields__[name].type for name in settings}
-    return {
-        name: [int(one) for one in value]
-        if isinstance(value, list)
-        else int(value)
-        if numbers[name] == "int"
-        else value
-        for name, value in settings.items()
-    }

@@ -20,6 +20,7 @@ Role = Literal[
     "register",
     "deploy",
     "rollback",
+    "canary",
     "summarize",
     "resolve",
     "champion",

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.rollout.step import _whole
+from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.core.steps.step import ENGINE_PID, read_record
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.spec import read_spec
@@ -113,8 +112,7 @@ def test_a_canary_is_deployed_where_the_run_asks_for_it(tmp_path: Path) -> None:
     compile_to("static", "local", str(tmp_path / "canary.yaml"), canary=settings, rules="warn")
     (deploy,) = [task for task in read_spec(str(tmp_path / "canary.yaml")).tasks() if task.where.endswith(".deploy")]
     assert deploy.inputs()["rules"] == "warn"
-    given = deploy.inputs()["settings"]
-    assert CanarySettings.from_json(_whole(given)) == settings
+    assert settings_of(deploy.inputs()["settings"]) == settings
     compile_to("static", "local", str(tmp_path / "plain.yaml"))
     assert "rollout" not in (tmp_path / "plain.yaml").read_text()
 

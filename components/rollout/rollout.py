@@ -20,12 +20,11 @@ from headrace.components.deploy.local import control, operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, deploy, publish
+from headrace.components.deploy.local.publisher import DeployConfig, deploy, publish, version_in
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import Clock, origin, this_user, utc_now
-from headrace.components.registry.record import model_version
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import counts_of, evidence_of, first_evidence
 from headrace.components.rollout.replay import check_logged, endpoint_replay, needs_replay
@@ -102,7 +101,7 @@ def roll_out(
     """
     options = config.deploy
     check_output(options.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": options.model})
-    version = model_version(options.model)
+    version = version_in(options.model)
     folder = EndpointFolder(options.endpoint)
     state = folder.read() if folder.path.is_dir() else None
     if state is None:

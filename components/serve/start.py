@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.components.serve.config import ServeConfig
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headrace.components.serve.modes.hybrid import Hybrid
     from headrace.components.serve.modes.static import Static
     from headrace.components.serve.request_log import RequestLog
+    from headrace.components.serve.tables.pinned import PinnedTable
     from headrace.components.serve.tables.place import ServedTable
     from headrace.core.saved_model.find import Source
     from headrace.core.scoring.online.current import Current
@@ -34,11 +35,13 @@ class Found:
         name: of the model in URLs.
         version: of the model.
         source: the model; None in static mode.
+        pinned: the table that a version of an endpoint names; None for others.
     """
 
     name: str
     version: str
     source: Source | None = None
+    pinned: PinnedTable | None = None
 
 
 def find(config: ServeConfig) -> Found:
@@ -54,6 +57,12 @@ def find(config: ServeConfig) -> Found:
         from headrace.components.serve.tables.place import name_and_version
 
         return Found(*name_and_version(str(config.table), config.name))
+    if config.mode == "dynamic" and not config.source.startswith("projects/"):
+        from headrace.components.serve.tables.pinned import is_pinned, read_pinned
+
+        if is_pinned(config.source):
+            pinned = read_pinned(config.source)
+            return Found(config.name or pinned.name, pinned.version, pinned=pinned)
     from headrace.components.serve import models
 
     source = models.find(models.locate(config), config)
@@ -86,7 +95,14 @@ def load(
         PlatformError: the model's first prediction failed, or a file cannot be read.
     """
     followers: list[Follower[Any]] = []
-    table = _open_table(config, report) if config.mode != "dynamic" else None
+    if found.pinned is not None:
+        from headrace.components.serve.modes.static import Static
+
+        pinned = _open_table(found.pinned.table, report, found.version)
+        answerer = Static(pinned, found.name, count=_counting_rows(app), version=found.version)
+        _answer_by(answerer, replace(config, follow_s=None), app, followers)
+        return followers
+    table = _open_table(str(config.table), report) if config.mode != "dynamic" else None
     if found.source is not None:
         dynamic, current = _load_model(found.source, config, app, report, request_log)
         if config.follow_s is not None:
@@ -143,11 +159,11 @@ def freeze_imports() -> None:
     gc.freeze()
 
 
-def _open_table(config: ServeConfig, report: Progress) -> ServedTable:
+def _open_table(uri: str, report: Progress, version: str | None = None) -> ServedTable:
     from headrace.components.serve.tables.place import open_table
 
-    report(f"opening the table at {config.table}")
-    table = open_table(str(config.table))
+    report(f"opening the table at {uri}")
+    table = open_table(uri, version)
     report(f"table {table.version}: {len(table.table):,} keys, model version {table.model_version}")
     return table
 

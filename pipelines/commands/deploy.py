@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,13 +16,20 @@ from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import MODEL
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
+    from headrace.components.deploy.local.publisher import DeployConfig
 
 
 @click.command(cls=GroupedCommand)
-@options.model
+@click.option(
+    "--model",
+    type=MODEL,
+    metavar="DIR_OR_RUN",
+    help="Model from `headrace train`, or a run. Without it, the table of --prediction-table is a version of its own.",
+)
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @options.rules
 @click.option(
@@ -82,7 +90,7 @@ if TYPE_CHECKING:
 @click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
 @json_option
 def deploy(
-    model: str,
+    model: str | None,
     endpoint: str,
     rules: Any,
     table: str | None,
@@ -96,7 +104,7 @@ def deploy(
     as_json: bool,
     canary: CanarySettings | None,
 ) -> None:
-    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback.
+    """Deploy a Model, or a table alone, to an endpoint on this machine; the previous version is kept for a rollback.
 
     The endpoint answers at one address for its life. A new version is checked before it gets traffic, and no request
     fails at the switch. With --canary it gets a part of the traffic first. A canary that is worse is rolled back and
@@ -109,25 +117,50 @@ def deploy(
         raise UsageError(
             "--labels needs the Problem, and a canary", where="--labels", expected="--canary, --labels and --problem"
         )
-    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     if registry:
         check_registry(registry)
-    config = publisher.DeployConfig(
-        model=model,
-        endpoint=endpoint,
-        rules=rules,
-        table="" if table == "none" else table,
-        cache_rows=cache_rows,
-        log_share=log_share,
-        port=port,
-        registry=registry,
-        why=why,
-    )
-    if canary is not None:
-        _roll_out(config, canary, labels, problem, as_json)
-        return
-    with showing("deploy", endpoint) as (console, report):
-        result = publisher.deploy(config, report)
+    with tempfile.TemporaryDirectory() as folder:
+        if model is None:
+            model, table = _pinned(table, cache_rows, folder), "none"
+        check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
+        config = publisher.DeployConfig(
+            model=model,
+            endpoint=endpoint,
+            rules=rules,
+            table="" if table == "none" else table,
+            cache_rows=cache_rows,
+            log_share=log_share,
+            port=port,
+            registry=registry,
+            why=why,
+        )
+        if canary is not None:
+            _roll_out(config, canary, labels, problem, as_json)
+        else:
+            _deploy(config, as_json)
+
+
+def _pinned(table: str | None, cache_rows: int, folder: str) -> str:
+    """The folder of a version that is a table alone."""
+    if not table or table == "none" or cache_rows:
+        raise UsageError(
+            "there is nothing to deploy" if not cache_rows else "a cache belongs to a model",
+            where="--model",
+            expected="--model DIR_OR_RUN, or --prediction-table TABLE alone",
+        )
+    from pathlib import Path
+
+    from headrace.components.serve.modes.pin import pin
+
+    pin(table, Path(folder))
+    return folder
+
+
+def _deploy(config: DeployConfig, as_json: bool) -> None:
+    from headrace.components.deploy.local.publisher import deploy as deploy_now
+
+    with showing("deploy", config.endpoint) as (console, report):
+        result = deploy_now(config, report)
         if as_json:
             print_json(result, console.file)
             return
@@ -136,7 +169,7 @@ def deploy(
         )
 
 
-def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
+def _roll_out(config: DeployConfig, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
     from headrace.components.rollout.rollout import RolloutConfig, raise_for, roll_out
 
     with showing("deploy", config.endpoint) as (console, report):

@@ -11,6 +11,7 @@ from headrace.core.exports import export
 
 if TYPE_CHECKING:
     from headrace.pipelines.batch_scoring import batch_scoring
+    from headrace.pipelines.canary import canary
     from headrace.pipelines.compiler import compile_pipeline as compile  # noqa: A004 - kfp's own word
     from headrace.pipelines.compiler import load_platform
     from headrace.pipelines.dynamic_training import dynamic_training
@@ -37,6 +38,7 @@ __all__ = [
     "VertexOptions",
     "VertexPlatform",
     "batch_scoring",
+    "canary",
     "compile",
     "dynamic_training",
     "lint",
@@ -61,6 +63,7 @@ export(
         "VertexOptions": "headrace.pipelines.platforms.vertex_options:VertexOptions",
         "VertexPlatform": "headrace.pipelines.platforms.vertex:VertexPlatform",
         "batch_scoring": "headrace.pipelines.batch_scoring:batch_scoring",
+        "canary": "headrace.pipelines.canary:canary",
         "compile": "headrace.pipelines.compiler:compile_pipeline",
         "dynamic_training": "headrace.pipelines.dynamic_training:dynamic_training",
         "lint": "headrace.pipelines.lint.check:lint",

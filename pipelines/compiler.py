@@ -15,9 +15,10 @@ from headrace.core.rules.mode import Mode
 from headrace.core.storage.output_check import check_output
 
 if TYPE_CHECKING:
+    from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.pipelines.platforms.platform import Platform
 
-PIPELINES = ("static", "tuned", "dynamic", "dynamic-tick", "batch-scoring", "rollback")
+PIPELINES = ("static", "tuned", "dynamic", "dynamic-tick", "batch-scoring", "rollback", "canary")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
@@ -29,6 +30,7 @@ def compile_to(
     options_file: str = "",
     allow_tags: bool = False,
     rules: Mode = "enforce",
+    canary: CanarySettings | None = None,
 ) -> None:
     """Compiles a pipeline, and writes the spec atomically.
 
@@ -39,6 +41,7 @@ def compile_to(
         options_file: a TOML file of the platform's options; "" for "local".
         allow_tags: whether images may have tags instead of digests.
         rules: for "local", the mode of the Model's rules at the endpoint; other platforms have it in their options.
+        canary: for "local", settings of the canary of a deployed model; None for a deployment without one.
 
     Raises:
         UsageError: the platform would reject or ignore an option.
@@ -46,7 +49,8 @@ def compile_to(
     with warnings.catch_warnings():
         # google-cloud-pipeline-components emits deprecation warnings at import.
         warnings.simplefilter("ignore")
-        definition = _definition(pipeline)(load_platform(platform, options_file, allow_tags=allow_tags, rules=rules))
+        made = load_platform(platform, options_file, allow_tags=allow_tags, rules=rules, canary=canary)
+        definition = _definition(pipeline)(made)
     compile_pipeline(definition, output)
 
 
@@ -73,6 +77,7 @@ def compile_pipeline(pipeline: Any, output: str) -> None:
 
 def _definition(pipeline: str) -> Callable[[Platform], Any]:
     from headrace.pipelines.batch_scoring import batch_scoring
+    from headrace.pipelines.canary import canary as canary_steps
     from headrace.pipelines.dynamic_tick import dynamic_tick
     from headrace.pipelines.dynamic_training import dynamic_training
     from headrace.pipelines.rollback import rollback
@@ -86,11 +91,19 @@ def _definition(pipeline: str) -> Callable[[Platform], Any]:
         "dynamic-tick": dynamic_tick,
         "batch-scoring": batch_scoring,
         "rollback": rollback,
+        "canary": canary_steps,
     }
     return definitions[pipeline]
 
 
-def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False, rules: Mode = "enforce") -> Platform:
+def load_platform(
+    name: str,
+    options_file: str = "",
+    *,
+    allow_tags: bool = False,
+    rules: Mode = "enforce",
+    canary: CanarySettings | None = None,
+) -> Platform:
     """Creates a platform with the user's options.
 
     Args:
@@ -98,6 +111,7 @@ def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False
         options_file: a TOML file with the tables [images] and [NAME]; "" for "local".
         allow_tags: whether images may have tags instead of digests.
         rules: for "local", the mode of the Model's rules at the endpoint.
+        canary: for "local", settings of the canary of a deployed model; None for a deployment without one.
 
     Raises:
         UsageError: the file is missing or not valid.
@@ -110,7 +124,7 @@ def load_platform(name: str, options_file: str = "", *, allow_tags: bool = False
 
         if options_file or allow_tags:
             raise UsageError("the local platform has no options", where="--options", expected="nothing for local")
-        return LocalPlatform(rules)
+        return LocalPlatform(rules, canary)
     if not options_file:
         raise UsageError(
             "the platform's options are missing",

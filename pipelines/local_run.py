@@ -33,6 +33,8 @@ from headrace.pipelines.submission.outcome import raise_for_summary
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from headrace.components.deploy.canary.settings import CanarySettings
+
 _STEPS = {
     "static": ("preprocess", "train", "evaluate", "register", "deploy"),
     "tuned": ("preprocess", "tune", "evaluate", "register", "deploy"),
@@ -52,6 +54,7 @@ class Plan:
         root: absolute path of the pipeline root.
         arguments: the pipeline's parameters, without `started`.
         rules: the mode in which the endpoint applies the Model's rules.
+        canary: settings of the canary that a blessed model is on an endpoint with a live version; None for none.
     """
 
     pipeline: str
@@ -60,6 +63,7 @@ class Plan:
     root: str
     arguments: dict[str, Any]
     rules: Mode = "enforce"
+    canary: CanarySettings | None = None
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -76,8 +80,11 @@ def plan_static(
     csv: Sequence[str] = (),
     training: Request | None = None,
     rules: Mode = "enforce",
+    canary: CanarySettings | None = None,
 ) -> Plan:
-    """Checks all that can be checked before any work; with `rules`, the mode of the Model's rules at the endpoint.
+    """Checks all that can be checked before any work.
+
+    With `rules`, the mode of the Model's rules at the endpoint, and `canary`, the settings of its canary.
 
     Raises:
         UserError: the Problem file, the data or an option is not valid.
@@ -123,6 +130,7 @@ def plan_static(
         release=release(),
         **({"training": chosen} if (chosen := request.facts()) else {}),
         **({"rules": rules} if rules != "enforce" else {}),
+        **({"canary": canary.to_json()} if canary is not None else {}),
     )
     run_id = f"{file.problem.name}-{run_id[:12]}"
     check_writable(root)
@@ -150,6 +158,7 @@ def plan_static(
             "csv": json.dumps(list(csv)) if csv else "",
         },
         rules=rules,
+        canary=canary,
     )
 
 
@@ -201,7 +210,7 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
     folder = workspace.run_uri(plan.root, plan.run_id)
     with locked(folder, timeout_s=0):
         spec = storage.join(folder, "pipeline.yaml")
-        compile_to(plan.pipeline, "local", spec, rules=plan.rules)
+        compile_to(plan.pipeline, "local", spec, rules=plan.rules, canary=plan.canary)
         started = time.time()
         logs = storage.join(folder, "logs")
         with display(console, plan.steps) as shown:

@@ -93,3 +93,19 @@ class Endpoint(Protocol):
 
     def history(self) -> tuple[Change, ...]:
         """The changes of the traffic, latest last."""
+
+
+class ServiceEndpoint(Endpoint, Protocol):
+    """An endpoint of a service, whose traffic can be split between two versions that run there."""
+
+    def split(self, traffic: Mapping[str, int], report: Progress) -> None:
+        """Gives versions their parts of the traffic, and waits until the service does so; again, nothing changes.
+
+        Args:
+            traffic: percentage by version, 1 to 100, which sum to 100: the live version, and a canary or none.
+            report: receives progress.
+
+        Raises:
+            UsageError: a version is not there.
+            PlatformError: the service failed, or gives the traffic to other versions.
+        """

@@ -49,10 +49,12 @@ def observed(
         return written
     if len(shares) > 1:
         return replace(written, live=live, traffic=shares, previous=written.previous if written.live == live else kept)
-    if written.live == live:
-        return replace(written, traffic=shares, rollout=None)
     pending = written.pending
+    if written.live == live:
+        # A canary whose next step is intended, and may be done in part, is not over.
+        begun = pending is not None and pending.version == written.canary
+        return replace(written, traffic=shares, rollout=written.rollout if begun else None)
     mine = pending is not None and pending.version == live
     by = Origin("", "", _SEEN) if pending is None or not mine else Origin(pending.who, pending.at, pending.why)
-    rollback = mine and pending is not None and pending.action == "rollback"
-    return written.switched(live, "rollback" if rollback else "deploy", by, previous=None if rollback else kept)
+    action = pending.action if pending is not None and mine else "deploy"
+    return written.switched(live, action, by, previous=None if action == "rollback" else kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.components.deploy.base import Endpoint
+from headrace.components.deploy.base import Endpoint, ServiceEndpoint
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
     Raises:
         UsageError: the name is not valid, or there are no credentials for the cluster.
     """
+    if is_remote(name):
+        return open_service(name, registry=registry)
+    from headrace.components.deploy.local.local_endpoint import LocalEndpoint
+
+    return LocalEndpoint(name)
+
+
+def open_service(name: str, *, registry: str = "") -> ServiceEndpoint:
+    """Opens an endpoint of Vertex AI or KServe; arguments and errors as of `open_endpoint`."""
     if name.startswith(_VERTEX):
         from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
 
@@ -36,9 +45,12 @@ def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
         from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
 
         return KserveEndpoint(name, _cluster(), registry=registry)
-    from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-
-    return LocalEndpoint(name)
+    raise UsageError(
+        "the endpoint is not of a service",
+        where="endpoint",
+        expected="projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME",
+        received=repr(name),
+    )
 
 
 def _cluster() -> Services:

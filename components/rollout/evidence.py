@@ -1,15 +1,17 @@
-"""Evidence of a rollout: the router's counts by version, as the canary's decision reads them."""
+"""Evidence of a rollout: counts by version, of a router or of servers, as the canary's decision reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
-from headrace.components.deploy.canary.replay import Replayed
-from headrace.components.deploy.local.router.counts import BOUNDS
 from headrace.components.deploy.rollout import Rollout
+from headrace.components.request_log.counts import BOUNDS, VersionCounts
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.canary.replay import Replayed
 
 
 def first_evidence() -> Evidence:
@@ -31,18 +33,22 @@ def counts_of(report: Mapping[str, Any], *versions: str) -> dict[str, VersionTra
     return counts
 
 
-def evidence_of(rollout: Rollout, report: Mapping[str, Any], replayed: Replayed | None = None) -> Evidence:
-    """All evidence about a canary: its earlier steps, the present one from a router's report, and what was replayed.
+def traffic_of(counts: VersionCounts) -> VersionTraffic:
+    """The counts of a version's servers, as evidence."""
+    return VersionTraffic(counts.requests, counts.errors, tuple(counts.buckets), counts.responses["4xx"])
+
+
+def evidence_of(rollout: Rollout, counts: Mapping[str, VersionTraffic], replayed: Replayed | None = None) -> Evidence:
+    """All evidence about a canary: its earlier steps, the present one, and what was replayed.
 
     Args:
         rollout: the canary, with the counts at the beginning of the present step.
-        report: of the router.
+        counts: of both versions since they began.
         replayed: logged requests that both versions scored; None for none.
     """
     canary, evidence = rollout.canary, rollout.evidence
     if canary.stage == "canary":
-        now = counts_of(report, canary.stable, canary.canary)
-        since = {version: one.since(rollout.baseline.get(version, VersionTraffic())) for version, one in now.items()}
+        since = {version: one.since(rollout.baseline.get(version, VersionTraffic())) for version, one in counts.items()}
         step = Step(canary.epoch, canary.percent, since[canary.stable], since[canary.canary])
         evidence = evidence.with_step(step)
     if replayed is not None:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.canary.decide import decide
 from headrace.components.deploy.canary.replay import Losses, Replayed
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.deploy.canary.state import CanaryState, Decision, stage
+from headrace.components.deploy.canary.state import Decision, stage
 from headrace.components.deploy.local import control, operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, deploy, publish
+from headrace.components.deploy.local.publisher import DeployConfig, deploy, publish, version_in
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import Clock, origin, this_user, utc_now
-from headrace.components.registry.record import model_version
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import counts_of, evidence_of, first_evidence
 from headrace.components.rollout.replay import check_logged, endpoint_replay, needs_replay
@@ -104,7 +102,7 @@ def roll_out(
     """
     options = config.deploy
     check_output(options.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": options.model})
-    version = model_version(options.model)
+    version = version_in(options.model)
     folder = EndpointFolder(options.endpoint, options.claim)
     state = folder.read() if folder.path.is_dir() else None
     if state is None:
@@ -239,20 +237,20 @@ class _Watch:
     def _act(self, rollout: Rollout, router: Mapping[str, Any]) -> RolloutResult | None:
         """Decides and carries the decision out; returns the result at the end."""
         canary, now = rollout.canary, self._now()
-        evidence = evidence_of(rollout, router, self._replayed() if self._replayed is not None else None)
+        counts = counts_of(router, canary.stable, canary.canary)
+        evidence = evidence_of(rollout, counts, self._replayed() if self._replayed is not None else None)
         decision = decide(canary, evidence, now)
         reasons = " ".join(decision.reasons)
         if decision.action == "stay":
             self._report(f"{canary.percent} % of the traffic: {decision.reasons[0]}")
         elif decision.action == "widen":
             self._report(f"widening to {decision.percent} % of the traffic")
-            baseline = counts_of(router, canary.stable, canary.canary)
-            self._widen(rollout, Rollout(canary.after(decision, this_user(), now), evidence, baseline), decision)
+            self._widen(rollout, Rollout(canary.after(decision, this_user(), now), evidence, counts), decision)
         elif decision.action == "promote":
             self._report("promoting")
             operate.promote(self._folder.uri, self._version, self._report, why=reasons, claim=self._folder.claim)
             return _result(self._folder, self._version, "promoted", decision.reasons)
-        elif _is_worse(canary, evidence_decides=lambda late: decide(late, evidence, now)):
+        elif decision.worse:
             self._report("rolling back")
             claim = self._folder.claim
             rollback(LocalEndpoint(self._folder.uri, claim=claim), self._report, why=reasons, claim=claim)
@@ -278,12 +276,6 @@ class _Watch:
             state = self._folder.existing()
             if state.rollout == before:
                 self._folder.write(state.withdrawn(origin(why)), state)
-
-
-def _is_worse(canary: CanaryState, evidence_decides: Callable[[CanaryState], Decision]) -> bool:
-    """Whether a decision to roll back is by evidence, which the deadline alone is not."""
-    later = replace(canary, deadline=datetime.max.replace(tzinfo=canary.deadline.tzinfo) - timedelta(days=1))
-    return evidence_decides(later).action == "roll back"
 
 
 def _result(folder: EndpointFolder, version: str, outcome: Outcome, reasons: tuple[str, ...]) -> RolloutResult:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
+from headrace.components.deploy.local.step import curl
+from headrace.components.deploy.local.switch import read_golden
 from headrace.components.registry.open import open_registry
 from headrace.components.registry.origin import origin
-from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, roll_out
+from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
 from headrace.core import storage
 from headrace.core.ledger.claim import Claim
 from headrace.core.progress import Progress, silent
@@ -30,43 +32,41 @@ def run(
     claim: Mapping[str, Any],
     canary: Mapping[str, Any],
     log_share: float,
+    must_hold: bool,
     deployment: Any,
 ) -> bool:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
-        settings = CanarySettings.from_json(canary_of(canary)) if canary else None
+        settings = settings_of(canary) if canary else None
         config = DeployConfig(
             model=model,
             endpoint=endpoint,
             rules=rules,  # type: ignore[arg-type]
             registry=registry,
-            why="dynamic training",
+            why="dynamic training" if claim else "",
             claim=Claim.from_json(claim),
             # An endpoint that exists keeps what it has.
             log_share=log_share if log_share >= 0 and EndpointFolder(endpoint).read() is None else None,
         )
         result = deploy_or_roll_out(config, settings, step.progress)
+        if must_hold:
+            raise_for(result, endpoint)
         what = {
             "version": result.version,
-            "outcome": result.outcome,
+            "previous": EndpointFolder(endpoint).existing().previous,
             "live": result.live,
             "url": result.url,
+            # A canary is staged after its golden rows agreed over HTTP.
+            "checked_rows": len(read_golden(model)["instances"]),
+            "curl": curl(result.url, model),
+            "outcome": result.outcome,
             "reasons": list(result.reasons),
         }
         storage.write_json(deployment.path, what)
         deployment.metadata.update(what)
         step.finish(outputs={"endpoint": endpoint}, result=what)
     return result.outcome in _HOLDS
-
-
-def canary_of(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a canary with whole numbers: engines keep those of a JSON object as floats."""
-    whole = {name for name in ("minimum_requests", "minimum_replayed", "minimum_labelled") if name in plain}
-    settings: dict[str, Any] = {name: int(value) if name in whole else value for name, value in plain.items()}
-    if "steps" in settings:
-        settings["steps"] = [int(step) for step in settings["steps"]]
-    return settings
 
 
 def deploy_or_roll_out(
@@ -77,7 +77,7 @@ def deploy_or_roll_out(
     A second call finishes what a killed one began; once the version is the champion, nothing changes.
 
     Args:
-        config: of the deployment, with its registry.
+        config: of the deployment; without a registry, no champion is named.
         settings: of the canary; None for none.
         report: receives progress.
 
@@ -86,9 +86,9 @@ def deploy_or_roll_out(
         UsageError, DataError, PlatformError: as of `roll_out`.
     """
     version = identity.model_version_of(config.model)
-    registry = open_registry(config.registry, claim=config.claim)
+    registry = open_registry(config.registry, claim=config.claim) if config.registry else None
     folder = EndpointFolder(config.endpoint, config.claim)
-    if registry.state().get(version).status == "bad":
+    if registry is not None and registry.state().get(version).status == "bad":
         state = folder.existing()
         marked = registry.state().last(version, "mark bad")
         why = marked.why if marked is not None and marked.why else f"{version} is marked as bad."
@@ -99,7 +99,7 @@ def deploy_or_roll_out(
     else:
         _leave_other(folder, version, report)
         result = roll_out(RolloutConfig(config, settings), report)
-    if result.outcome in _HOLDS:
+    if registry is not None and result.outcome in _HOLDS:
         registry.promote(version, why=" ".join(result.reasons))
     return result
 

@@ -49,6 +49,7 @@ class App:
         limits: of requests.
         routes: of Vertex AI's contract.
         access_log: writes a line per request.
+        traffic: receives version, status and seconds of each response to a predict request.
 
     Attributes:
         metrics: of this application.
@@ -63,6 +64,7 @@ class App:
         limits: Limits | None = None,
         routes: Routes | None = None,
         access_log: AccessLog | None = None,
+        traffic: Callable[[str, int, float], None] | None = None,
     ) -> None:
         self.name = name
         self.limits = limits or Limits()
@@ -71,6 +73,7 @@ class App:
         self._version = version
         self._answerer: Answerer | None = None
         self._access_log = access_log
+        self._traffic = traffic
         self.batcher = Batcher(self.limits, self._in_use, self.metrics.batch)
         self._router = Router(self, routes or Routes())
         self.metrics.gauges |= {
@@ -101,10 +104,10 @@ class App:
         if scope["type"] != "http":
             raise ValueError(f"this application supports HTTP, not {scope['type']}")
         begin = time.perf_counter()
-        route, rows, seconds = "other", 0, -1.0
+        route, rows, seconds, predicts = "other", 0, -1.0, False
         try:
             handler = self._router.find(scope)
-            route = handler.route
+            route, predicts = handler.route, handler.decode is not None
             if handler.get is not None:
                 response = handler.get()
             else:
@@ -117,12 +120,14 @@ class App:
         except Exception as error:
             response = self._failure(error, scope)
         self.metrics.answered(route, response.status, seconds)
+        if predicts and self._traffic is not None:
+            self._traffic(_version_in(response) or self.version, response.status, time.perf_counter() - begin)
         headers = [
             (b"content-type", response.content_type),
             (b"content-length", str(len(response.body)).encode()),
             *response.headers,
         ]
-        if not any(name == b"x-model-version" for name, _ in response.headers):
+        if not _version_in(response):
             headers.append((b"x-model-version", self.version.encode()))
         if self.draining:
             headers.append(_CLOSE)
@@ -203,6 +208,11 @@ class App:
             return gunzip(body, most) if len(body) < _SMALL else await asyncio.to_thread(gunzip, body, most)
         except TooLarge as error:
             raise too_big from error
+
+
+def _version_in(response: Response) -> str:
+    """The version in a response's headers; "" for none."""
+    return next((value.decode() for name, value in response.headers if name == b"x-model-version"), "")
 
 
 def refusal(error: NoPrediction) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from headrace.components.request_log.config import RequestLogConfig, request_log_of
-from headrace.components.serve.limits import Limits
+from headrace.components.serve.limits import Limits, limits_from
 from headrace.components.serve.modes.answerer import Mode
 from headrace.core.checks import check_positive
 from headrace.core.errors import UsageError
@@ -43,6 +43,8 @@ class ServeConfig:
         constants: a value for each input of shape [], which is one for all rows.
         access_log: whether to write a JSON line per request to the standard output.
         request_log: where a sample of the predicted rows is logged; None for no log.
+        traffic_log: folder or gs:// prefix where the counts of requests by version are written, as evidence for a
+            canary at Vertex AI or KServe; None for none.
 
     Raises:
         UsageError: a port, a route, the mode of rules or the mode is not valid, or options do not go together.
@@ -68,6 +70,7 @@ class ServeConfig:
     constants: Mapping[str, str] = field(default_factory=dict)
     access_log: bool = False
     request_log: RequestLogConfig | None = None
+    traffic_log: str | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
@@ -122,10 +125,11 @@ class ServeConfig:
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
     from HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
-    HEADRACE_REQUEST_LOG and HEADRACE_REQUEST_LOG_SHARE.
+    HEADRACE_REQUEST_LOG, HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
 
     Raises:
-        UsageError: a port, a route, an interval, a number of rows or the share of the request log is not valid.
+        UsageError: a port, a route, an interval, a number of rows, the share of the request log or a limit is not
+            valid.
     """
     port = environment.get("AIP_HTTP_PORT")
     if port is not None and not port.isdecimal():
@@ -153,6 +157,8 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         alias=environment.get("HEADRACE_ALIAS", "champion"),
         follow_s=_seconds(environment.get("HEADRACE_FOLLOW")),
         request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
+        traffic_log=environment.get("HEADRACE_TRAFFIC_LOG") or None,
+        limits=limits_from(environment.get("HEADRACE_LIMITS", "").split(), "HEADRACE_LIMITS"),
     )
     # A container must be reachable from outside.
     return config if port is None else replace(config, port=int(port), host="0.0.0.0")  # noqa: S104

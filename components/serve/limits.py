@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from headrace.core.errors import UsageError
@@ -51,3 +52,29 @@ class Limits:
                 raise UsageError(
                     f"{field.name} is wrong", where="Limits", expected="a positive number", received=repr(value)
                 )
+
+
+def limits_from(texts: Sequence[str], where: str) -> Limits:
+    """The limits that texts name; the others have their defaults.
+
+    Args:
+        texts: each NAME=NUMBER, NAME a field of Limits.
+        where: the option or the variable, for messages.
+
+    Raises:
+        UsageError: a name does not exist, or a number is not valid.
+    """
+    kinds = {field.name: float if field.type == "float" else int for field in fields(Limits)}
+    given: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            given[name] = kinds[name](value)
+        except (KeyError, ValueError) as error:
+            raise UsageError(
+                "the limit of the server is not valid",
+                where=where,
+                expected=f"NAME=NUMBER, NAME one of {', '.join(kinds)}",
+                received=repr(text),
+            ) from error
+    return Limits(**given)  # type: ignore[arg-type]

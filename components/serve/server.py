@@ -18,6 +18,7 @@ from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.components.serve.http.listen import listen, url_of
+from headrace.components.serve.limits import Limits, limits_from
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.progress import Progress, silent
@@ -70,18 +71,21 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
 
 
 async def _serve(config: ServeConfig, found: Found, listener: socket.socket, report: Progress) -> None:
+    from headrace.components.request_log.traffic import TrafficLog
     from headrace.components.serve.access_log import AccessLog
     from headrace.components.serve.app import App
     from headrace.components.serve.http.server import HttpServer
     from headrace.components.serve.routes import Routes
 
     access_log = AccessLog() if config.access_log else None
+    traffic_log = None if config.traffic_log is None else TrafficLog(config.traffic_log)
     app = App(
         found.name,
         found.version,
         limits=config.limits,
         routes=Routes(config.health_route, config.predict_route),
         access_log=access_log,
+        traffic=None if traffic_log is None else traffic_log.answered,
     )
     request_log = _request_log(config, app)
     server = HttpServer(app)
@@ -92,6 +96,8 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     # uvicorn has its own handlers while it serves; after its end it raises the signal again, for these.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    if traffic_log is not None:
+        traffic_log.start()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     loading = _load(config, found, app, request_log, url_of(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,6 +109,8 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
         access_log.flush()
     if request_log is not None:
         request_log.close()
+    if traffic_log is not None:
+        traffic_log.close()
     if loading.done():
         for follower in loading.result():
             follower.close()
@@ -209,6 +217,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
     )
+    parser.add_argument(
+        "--limit",
+        dest="limits",
+        action="append",
+        metavar="NAME=NUMBER",
+        help=f"Limit of the server: {', '.join(Limits.__dataclass_fields__)} (repeatable; default: HEADRACE_LIMITS).",
+    )
+    parser.add_argument("--traffic-log", metavar="URI", help="Folder or gs:// prefix for the counts of a canary.")
     parser.add_argument("--name", help="Name of the model in URLs.")
     parser.add_argument("--host", help="Address to listen on (default: 127.0.0.1; 0.0.0.0 with AIP_HTTP_PORT).")
     parser.add_argument(
@@ -238,6 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from headrace.core.saved_model.constants import constants_from
 
             options["constants"] = constants_from(options["constants"])
+        if "limits" in options:
+            options["limits"] = limits_from(options["limits"], "--limit")
         if options.get("mode") == "static":
             options.setdefault("source", "")
         log = request_log_of(options.pop("request_log", None), options.pop("request_log_share", None))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.components.serve.config import ServeConfig
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from headrace.components.serve.modes.hybrid import Hybrid
     from headrace.components.serve.modes.static import Static
     from headrace.components.serve.request_log import RequestLog
+    from headrace.components.serve.tables.pinned import PinnedTable
     from headrace.components.serve.tables.place import ServedTable
     from headrace.core.saved_model.find import Source
     from headrace.core.scoring.online.current import Current
@@ -33,11 +35,13 @@ class Found:
         name: of the model in URLs.
         version: of the model.
         source: the model; None in static mode.
+        pinned: the table that a version of an endpoint names; None for others.
     """
 
     name: str
     version: str
     source: Source | None = None
+    pinned: PinnedTable | None = None
 
 
 def find(config: ServeConfig) -> Found:
@@ -53,6 +57,12 @@ def find(config: ServeConfig) -> Found:
         from headrace.components.serve.tables.place import name_and_version
 
         return Found(*name_and_version(str(config.table), config.name))
+    if config.mode == "dynamic" and not config.source.startswith("projects/"):
+        from headrace.components.serve.tables.pinned import is_pinned, read_pinned
+
+        if is_pinned(config.source):
+            pinned = read_pinned(config.source)
+            return Found(config.name or pinned.name, pinned.version, pinned=pinned)
     from headrace.components.serve import models
 
     source = models.find(models.locate(config), config)
@@ -85,7 +95,14 @@ def load(
         PlatformError: the model's first prediction failed, or a file cannot be read.
     """
     followers: list[Follower[Any]] = []
-    table = _open_table(config, report) if config.mode != "dynamic" else None
+    if found.pinned is not None:
+        from headrace.components.serve.modes.static import Static
+
+        pinned = _open_table(found.pinned.table, report, found.version)
+        answerer = Static(pinned, found.name, count=_counting_rows(app), version=found.version)
+        _answer_by(answerer, replace(config, follow_s=None), app, followers)
+        return followers
+    table = _open_table(str(config.table), report) if config.mode != "dynamic" else None
     if found.source is not None:
         dynamic, current = _load_model(found.source, config, app, report, request_log)
         if config.follow_s is not None:
@@ -117,6 +134,7 @@ def _load_model(
     from headrace.core.scoring.online.current import Current
     from headrace.core.scoring.online.golden import check_golden
 
+    freeze_imports()
     model = models.load(source, config)
     if model.whole:
         report("the model's rows depend on each other: each request is a call of its own, and none is batched")
@@ -127,11 +145,25 @@ def _load_model(
     return Dynamic(current, tell=app.metrics.add, log=request_log), current
 
 
-def _open_table(config: ServeConfig, report: Progress) -> ServedTable:
+def freeze_imports() -> None:
+    """Takes what TensorFlow's import made out of garbage collections: 270,000 objects that live with the process.
+
+    A full collection that visits them stops all threads for 0.2 s. Models are loaded later and stay collectable: one
+    that is switched away is freed, and a collection visits models alone.
+    """
+    from headrace.core.saved_model import loaded  # noqa: F401 - what it imports is frozen, too
+    from headrace.core.tensorflow_import import import_tensorflow
+
+    import_tensorflow()
+    gc.collect()
+    gc.freeze()
+
+
+def _open_table(uri: str, report: Progress, version: str | None = None) -> ServedTable:
     from headrace.components.serve.tables.place import open_table
 
-    report(f"opening the table at {config.table}")
-    table = open_table(str(config.table))
+    report(f"opening the table at {uri}")
+    table = open_table(uri, version)
     report(f"table {table.version}: {len(table.table):,} keys, model version {table.model_version}")
     return table
 

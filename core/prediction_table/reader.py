@@ -139,6 +139,10 @@ class PredictionTable:
         begin = self._plain_ends[row - 1] if row else 0
         return self._map[self._keys_begin + begin : self._keys_begin + self._plain_ends[row]]
 
+    def keys(self, entries: Sequence[int]) -> list[str]:
+        """The keys of entries, each from 0 to the number of keys minus 1, in an order of their own."""
+        return [self._key(entry).decode("utf-8", "surrogatepass") for entry in entries]
+
     def outputs(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         """The predictions of rows, as the model returned them.
 

@@ -43,6 +43,7 @@ def compile_(pipeline: str, platform: str, options_file: str, allow_tags: bool, 
       headrace compile batch-scoring --output batch_scoring.yaml
       headrace compile static --platform vertex --options vertex.toml --output static.yaml
       headrace compile rollback --platform vertex --options vertex.toml --output rollback.yaml
+      headrace compile canary --platform vertex --options vertex.toml --output canary.yaml
       headrace compile tuned --platform vertex --options vertex.toml --output tuned.yaml
     """
     from headrace.pipelines.lint.check import least_backend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,22 +11,25 @@ from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.errors import UsageError
 from headrace.core.storage.output_check import check_output
 from headrace.core.text import counted
-from headrace.pipelines.commands import options
-from headrace.pipelines.commands.durations import Duration
+from headrace.pipelines.commands import canary_options, options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import MODEL
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
-
-# Settings that have options of their own.
-_OWN = ("steps", "minimum_requests", "deadline_s")
+    from headrace.components.deploy.local.publisher import DeployConfig
 
 
 @click.command(cls=GroupedCommand)
-@options.model
+@click.option(
+    "--model",
+    type=MODEL,
+    metavar="DIR_OR_RUN",
+    help="Model from `headrace train`, or a run. Without it, the table of --prediction-table is a version of its own.",
+)
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @options.rules
 @click.option(
@@ -51,30 +55,7 @@ _OWN = ("steps", "minimum_requests", "deadline_s")
     type=click.IntRange(0, 65535),
     help="Port of the endpoint, which it keeps for life (default: the one that it has, or a free one).",
 )
-@click.option(
-    "--canary",
-    default="",
-    metavar="PERCENTS",
-    help="Try the version on a part of the traffic first, such as 10 or 5,25,50, and promote it or go back by itself.",
-)
-@click.option(
-    "--watch",
-    type=Duration(),
-    metavar="DURATION",
-    help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
-)
-@click.option(
-    "--minimum-requests",
-    type=click.IntRange(min=1),
-    help="Requests of both versions at each step of the canary (default: 2000).",
-)
-@option(
-    "--canary-setting",
-    multiple=True,
-    metavar="NAME=VALUE",
-    rare=True,
-    help="Another setting of the canary, such as latency_tolerance=2; docs/canary.md lists them (repeatable).",
-)
+@canary_options.options
 @option(
     "--registry",
     default="",
@@ -109,24 +90,21 @@ _OWN = ("steps", "minimum_requests", "deadline_s")
 @click.option("--why", default="", metavar="TEXT", help="Reason, for the history.")
 @json_option
 def deploy(
-    model: str,
+    model: str | None,
     endpoint: str,
     rules: Any,
     table: str | None,
     cache_rows: int,
     port: int,
-    canary: str,
-    watch: float | None,
-    minimum_requests: int | None,
-    canary_setting: tuple[str, ...],
     registry: str,
     log_share: float | None,
     labels: str,
     problem: str,
     why: str,
     as_json: bool,
+    canary: CanarySettings | None,
 ) -> None:
-    """Deploy a Model to an endpoint on this machine; the previous version is kept for a rollback.
+    """Deploy a Model, or a table alone, to an endpoint on this machine; the previous version is kept for a rollback.
 
     The endpoint answers at one address for its life. A new version is checked before it gets traffic, and no request
     fails at the switch. With --canary it gets a part of the traffic first. A canary that is worse is rolled back and
@@ -135,30 +113,54 @@ def deploy(
     from headrace.components.deploy.local import publisher
     from headrace.components.deploy.registries import check_registry
 
-    settings = canary_settings(canary, watch, minimum_requests, canary_setting)
-    if bool(labels) != bool(problem) or (labels and settings is None):
+    if bool(labels) != bool(problem) or (labels and canary is None):
         raise UsageError(
             "--labels needs the Problem, and a canary", where="--labels", expected="--canary, --labels and --problem"
         )
-    check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
     if registry:
         check_registry(registry)
-    config = publisher.DeployConfig(
-        model=model,
-        endpoint=endpoint,
-        rules=rules,
-        table="" if table == "none" else table,
-        cache_rows=cache_rows,
-        log_share=log_share,
-        port=port,
-        registry=registry,
-        why=why,
-    )
-    if settings is not None:
-        _roll_out(config, settings, labels, problem, as_json)
-        return
-    with showing("deploy", endpoint) as (console, report):
-        result = publisher.deploy(config, report)
+    with tempfile.TemporaryDirectory() as folder:
+        if model is None:
+            model, table = _pinned(table, cache_rows, folder), "none"
+        check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
+        config = publisher.DeployConfig(
+            model=model,
+            endpoint=endpoint,
+            rules=rules,
+            table="" if table == "none" else table,
+            cache_rows=cache_rows,
+            log_share=log_share,
+            port=port,
+            registry=registry,
+            why=why,
+        )
+        if canary is not None:
+            _roll_out(config, canary, labels, problem, as_json)
+        else:
+            _deploy(config, as_json)
+
+
+def _pinned(table: str | None, cache_rows: int, folder: str) -> str:
+    """The folder of a version that is a table alone."""
+    if not table or table == "none" or cache_rows:
+        raise UsageError(
+            "there is nothing to deploy" if not cache_rows else "a cache belongs to a model",
+            where="--model",
+            expected="--model DIR_OR_RUN, or --prediction-table TABLE alone",
+        )
+    from pathlib import Path
+
+    from headrace.components.serve.modes.pin import pin
+
+    pin(table, Path(folder))
+    return folder
+
+
+def _deploy(config: DeployConfig, as_json: bool) -> None:
+    from headrace.components.deploy.local.publisher import deploy as deploy_now
+
+    with showing("deploy", config.endpoint) as (console, report):
+        result = deploy_now(config, report)
         if as_json:
             print_json(result, console.file)
             return
@@ -167,7 +169,7 @@ def deploy(
         )
 
 
-def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
+def _roll_out(config: DeployConfig, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
     from headrace.components.rollout.rollout import RolloutConfig, raise_for, roll_out
 
     with showing("deploy", config.endpoint) as (console, report):
@@ -185,44 +187,3 @@ def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, 
             for reason in result.reasons:
                 console.print(reason)
     raise_for(result, config.endpoint)
-
-
-def canary_settings(
-    canary: str, watch: float | None, minimum_requests: int | None, others: tuple[str, ...]
-) -> CanarySettings | None:
-    """The settings of the canary; None for a deployment without one."""
-    if not canary:
-        without = {"--watch": watch, "--minimum-requests": minimum_requests, "--canary-setting": others}
-        for name in (name for name, value in without.items() if value):
-            raise UsageError(f"{name} requires --canary", where=name, expected="--canary PERCENTS")
-        return None
-    from headrace.components.deploy.canary.settings import CanarySettings
-
-    given: dict[str, Any] = {"steps": [_number("--canary", part) for part in canary.split(",")]}
-    if watch is not None:
-        given["deadline_s"] = watch
-    if minimum_requests is not None:
-        given["minimum_requests"] = minimum_requests
-    for text in others:
-        name, equals, value = text.partition("=")
-        if not equals or name in _OWN:
-            raise UsageError(
-                "the setting of the canary is not valid",
-                where="--canary-setting",
-                expected="NAME=VALUE, of a setting without an option of its own",
-                received=text,
-            )
-        given[name] = value if name == "at_deadline" else _number("--canary-setting", value)
-    try:
-        return CanarySettings.from_json(given)
-    except ValueError as error:
-        raise UsageError(
-            "the setting of the canary does not exist", where="--canary-setting", received=str(error)
-        ) from error
-
-
-def _number(where: str, text: str) -> int | float:
-    try:
-        return float(text) if "." in text or "e" in text else int(text)
-    except ValueError as error:
-        raise UsageError("the number is not valid", where=where, expected="a number", received=repr(text)) from error

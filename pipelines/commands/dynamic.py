@@ -10,7 +10,7 @@ import click
 from headrace.core.errors import UsageError
 from headrace.core.text import counted
 from headrace.pipelines.commands import options, platform_options
-from headrace.pipelines.commands.deploy import canary_settings
+from headrace.pipelines.commands.canary_options import settings as canary_settings
 from headrace.pipelines.commands.durations import Duration
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json

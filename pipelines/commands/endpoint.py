@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,11 +15,16 @@ from headrace.components.deploy.open import is_remote, open_endpoint
 from headrace.components.deploy.state import Change
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands import canary_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.commands.rollback import rollback
 from headrace.pipelines.commands.text_table import aligned
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.canary.settings import CanarySettings
 
 _folder = click.argument("folder", metavar="ENDPOINT")
 _version = click.argument("version")
@@ -34,8 +39,8 @@ _SHOWN = 10
 def endpoint() -> None:
     """Show an endpoint, promote a version, start it or stop it.
 
-    ENDPOINT is a folder of this machine, ROOT/endpoints/NAME. `status`, `history`, `promote` and `undeploy` also take
-    projects/PROJECT/locations/REGION/endpoints/ID of Vertex AI, and kserve://NAMESPACE/NAME.
+    ENDPOINT is a folder of this machine, ROOT/endpoints/NAME. `status`, `history`, `promote` and `undeploy` also take,
+    and `canary` takes alone, projects/PROJECT/locations/REGION/endpoints/ID of Vertex AI, and kserve://NAMESPACE/NAME.
     """
 
 
@@ -122,6 +127,61 @@ def promote(folder: str, version: str, restore: bool, registry: str, why: str, a
         console.print(f"version {result.version} answers at {result.url}")
         if aliases:
             console.print(aliases)
+
+
+@endpoint.command(cls=GroupedCommand)
+@_folder
+@_version
+@canary_options.options
+@click.option(
+    "--traffic-log",
+    required=True,
+    metavar="URI",
+    help="Folder or gs:// prefix where the servers of both versions write their counts, as of `headrace serve "
+    "--traffic-log`.",
+)
+@click.option("--again", is_flag=True, help="Try a version again whose canary was withdrawn.")
+@click.option(
+    "--registry", default="", metavar="DIR", help="Registry of the versions (default: that of the deployment)."
+)
+@_why
+@json_option
+def canary(
+    folder: str,
+    version: str,
+    traffic_log: str,
+    again: bool,
+    registry: str,
+    why: str,
+    as_json: bool,
+    canary: CanarySettings | None,
+) -> None:
+    """Take one step of a canary of VERSION at Vertex AI or KServe; call it again, every minute or so, until it ends.
+
+    VERSION is deployed, with or without traffic. Each call reads what the servers counted, and then widens the canary,
+    promotes it, gives its traffic back, or waits. Exit status 0 while it is under way and once it is promoted, 3 if
+    it was rolled back, 75 if it was withdrawn. Without --canary its steps are 10 and 50 %.
+
+    \b
+    Example:
+      headrace endpoint canary kserve://models/natality VERSION --traffic-log gs://bucket/traffic --canary 10,50
+    """
+    from headrace.components.deploy.canary.settings import CanarySettings
+    from headrace.components.deploy.open import open_service
+    from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
+
+    config = ServiceRolloutConfig(version, traffic_log, canary or CanarySettings(), registry, again, why)
+    opened = open_service(folder, registry=registry)
+    with showing("canary") as (console, report):
+        step = advance(opened, config, report)
+        if as_json:
+            print_json(step, console.file)
+        else:
+            shares = ", ".join(f"{one} {percent} %" for one, percent in step.traffic.items())
+            console.print(f"version {version}: {step.outcome}; {shares}")
+            for reason in step.reasons:
+                console.print(reason)
+    raise_for_step(step, folder)
 
 
 @endpoint.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -12,10 +12,13 @@ from rich.console import Console
 from headrace.components.train.request import Request
 from headrace.core.rules.mode import Mode
 from headrace.core.signals import raise_on_sigterm
-from headrace.pipelines.commands import options, score_options, train_options
+from headrace.pipelines.commands import canary_options, options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.local_run import finish, plan_static, plan_tuned, run_plan
+
+if TYPE_CHECKING:
+    from headrace.components.deploy.canary.settings import CanarySettings
 
 
 @click.group()
@@ -36,6 +39,7 @@ def run() -> None:
 @options.baseline
 @options.csv
 @options.rules
+@canary_options.options
 @train_options.options
 def static(
     problem: str,
@@ -46,15 +50,19 @@ def static(
     csv: tuple[str, ...],
     rules: Mode,
     training: Request,
+    canary: CanarySettings | None,
 ) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
+
+    With --canary a blessed model gets a part of the traffic of an endpoint that has a live version, and the run ends
+    when it is promoted, exit status 0, or rolled back: 3 if it is worse, 75 if there was too little traffic.
 
     \b
     Examples:
       headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
       headrace run static ... --max-cost 20 --machine-type g2-standard-12 --target root_mean_squared_error=1.1
     """
-    plan = plan_static(problem, data, root, champion, baseline, csv, training, rules)
+    plan = plan_static(problem, data, root, champion, baseline, csv, training, rules, canary)
     # The engine's output is redirected from stdout while it runs; the console keeps the original stdout.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)

@@ -13,7 +13,7 @@ from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity as lineage
 from headrace.core.tensorflow_import import import_tensorflow
 from headrace.core.text import counted
-from headrace.pipelines.commands import options, score_options, serve_options
+from headrace.pipelines.commands import limit_options, options, score_options, serve_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -23,6 +23,7 @@ from headrace.pipelines.commands.run_argument import MODEL
 
 if TYPE_CHECKING:
     from headrace.components.preprocess.append.spans import Update
+    from headrace.components.serve.limits import Limits
 
 
 @click.command(cls=GroupedCommand)
@@ -159,8 +160,14 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
     help="Fraction of the rows to log (default: 0.1).",
 )  # fmt: skip
+@option(
+    "--traffic-log", default=None, metavar="URI", rare=True,
+    help="Folder or gs:// prefix for the counts of requests by version, which a canary at Vertex AI or KServe is "
+    "decided by.",
+)  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
+@limit_options.options
 def serve(
     path: str | None,
     mode: Any,
@@ -174,8 +181,10 @@ def serve(
     access_log: bool,
     request_log: str | None,
     request_log_share: float | None,
+    traffic_log: str | None,
     signature: str,
     constants: tuple[str, ...],
+    limits: Limits,
 ) -> None:
     """Serve a Model, that of a run, an endpoint's live version or a registry's champion, until SIGTERM or Ctrl-C.
 
@@ -214,6 +223,8 @@ def serve(
         signature=signature,
         constants=constants_from(constants),
         request_log=request_log_of(request_log, request_log_share),
+        traffic_log=traffic_log,
+        limits=limits,
     )
     server.serve(config, report)
 

@@ -24,6 +24,7 @@ Role = Literal[
     "deploy",
     "announce",
     "rollback",
+    "canary",
     "summarize",
     "conclude",
     "tick",

@@ -99,6 +99,8 @@ class KubeflowPlatform(FolderRegistry):
         """Fields of `kserve.ServiceConfig`."""
         options = self._options
         config = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
+        if not config["traffic_log"]:
+            del config["traffic_log"]
         return {
             **config,
             "node_selector": dict(options.endpoint.node_selector),

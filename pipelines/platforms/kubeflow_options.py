@@ -223,6 +223,7 @@ class ServingOptions:
     tolerations: tuple[Toleration, ...] = ()
     timeout_minutes: int = 15
     rules: str = "enforce"
+    traffic_log: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")

@@ -13,6 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
+from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.core.errors import PlatformError
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.signals import Forwarding, forwarding_sigterm
@@ -35,14 +36,16 @@ class LocalPlatform(FolderRegistry):
 
     Args:
         rules: the mode in which the endpoint applies the Model's rules.
+        canary: settings of the canary that a deployed model is where a version is live; None for none.
     """
 
     name = "local"
     resolves = False
 
-    def __init__(self, rules: Mode = "enforce") -> None:
+    def __init__(self, rules: Mode = "enforce", canary: CanarySettings | None = None) -> None:
         check_mode(rules)
         self._rules = rules
+        self._canary = canary
 
     def component(self, component: Any) -> Any:
         """Returns the component unchanged."""
@@ -73,9 +76,15 @@ class LocalPlatform(FolderRegistry):
     def deploy(self, *, registered: Any, endpoint: Any, root: Any) -> Any:
         """Deploys to an endpoint folder with a server on this machine."""
         from headrace.components.deploy.local.component import deploy
+        from headrace.components.rollout.component import deploy as roll_out
 
         chosen = {} if self._rules == "enforce" else {"rules": self._rules}
-        return self.configure_task(deploy(model=registered, endpoint=endpoint, root=root, **chosen), cache=False)
+        if self._canary is None:
+            task = deploy(model=registered, endpoint=endpoint, root=root, **chosen)
+        else:
+            settings = {name: value for name, value in self._canary.to_json().items() if value is not None}
+            task = roll_out(model=registered, endpoint=endpoint, root=root, canary=settings, must_hold=True, **chosen)
+        return self.configure_task(task, cache=False)
 
     def renew(self, *, claim: Any, canary: Any, log_share: Any, endpoint: Any, **inputs: Any) -> Any:
         """Registers a version, and deploys it by a canary, which makes it the champion."""

@@ -193,6 +193,7 @@ class VertexPlatform:
             encryption_key=self._options.encryption_key,
             rules=self._options.endpoint.rules,
             **claimed,
+            **({"traffic_log": log} if (log := self._options.endpoint.traffic_log) else {}),
         )
         return self.configure_task(task, cache=False).output
 

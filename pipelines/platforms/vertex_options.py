@@ -189,6 +189,8 @@ class EndpointOptions:
         timeout_minutes: maximum time until the model is served, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them; it belongs to the
             registered version.
+        traffic_log: gs:// prefix where the servers write their counts of requests, which a canary is decided by; "" for
+            none.
     """
 
     machine_type: str = "n1-standard-4"
@@ -200,6 +202,7 @@ class EndpointOptions:
     aliases: tuple[str, ...] = ("champion",)
     timeout_minutes: int = 60
     rules: str = "enforce"
+    traffic_log: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
@@ -212,6 +215,12 @@ class EndpointOptions:
         for alias in self.aliases:
             if not _ALIAS.match(alias) or alias == "default":
                 raise vertex_rules.refuse("alias", "an alias is not valid", repr(alias))
+        check(
+            not self.traffic_log or self.traffic_log.startswith("gs://"),
+            "traffic_log is not valid",
+            expected="gs://BUCKET/PREFIX",
+            received=self.traffic_log,
+        )
         check(
             1 <= self.timeout_minutes <= 24 * 60,
             "timeout_minutes is not valid",

@@ -59,6 +59,16 @@ for name in (
 """)
 
 
+def test_rollbacks_and_steps_of_a_canary_need_neither_numpy_nor_tensorflow() -> None:
+    check("""
+import importlib, sys
+for name in ("numpy", "tensorflow", "apache_beam", "pyarrow"):
+    sys.modules[name] = None
+for name in ("rollback.step", "rollout.service"):
+    importlib.import_module(f"headrace.components.{name}")
+""")
+
+
 @pytest.mark.parametrize(
     ("components", "lacking"),
     [

@@ -106,3 +106,19 @@ class CanarySettings:
 def _check_range(valid: bool, name: str, expected: str, received: float) -> None:
     if not valid:
         raise UsageError(f"{name} is wrong", where="CanarySettings", expected=expected, received=repr(received))
+
+
+def settings_of(given: Mapping[str, Any]) -> CanarySettings:
+    """The settings of a task's input, in which protobuf made floats of whole numbers.
+
+    Raises:
+        UsageError: a setting does not exist, or its value is not in its range.
+    """
+    kinds = {field.name: field.type for field in fields(CanarySettings)}
+    values: dict[str, Any] = {name: int(value) if kinds.get(name) == "int" else value for name, value in given.items()}
+    if "steps" in values:
+        values["steps"] = [int(percent) for percent in values["steps"]]
+    try:
+        return CanarySettings.from_json(values)
+    except ValueError as error:
+        raise UsageError("the setting of the canary does not exist", where="settings", received=str(error)) from error

@@ -51,6 +51,7 @@ class ServiceConfig:
         labels: of the InferenceService.
         timeout_minutes: maximum time until it is ready, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
+        traffic_log: where each server writes its counts of requests, for canaries; "" for none.
     """
 
     image: str
@@ -72,6 +73,7 @@ class ServiceConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     timeout_minutes: int = 15
     rules: Mode = "enforce"
+    traffic_log: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
@@ -133,7 +135,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
                 "image": config.image,
                 "imagePullPolicy": config.image_pull_policy,
                 "command": ["python", "-m", "headrace.components.serve.server"],
-                "args": [_MOUNTED, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_mode(config)],  # noqa: S104
+                "args": [_MOUNTED, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_options(config)],  # noqa: S104
                 "env": [{"name": "STORAGE_URI", "value": storage_uri(model, config)}],
                 "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
                 "readinessProbe": {"httpGet": {"path": "/health", "port": _PORT}, "periodSeconds": 5},
@@ -166,8 +168,9 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
     }
 
 
-def _mode(config: ServiceConfig) -> tuple[str, ...]:
-    return () if config.rules == "enforce" else ("--rules", config.rules)
+def _options(config: ServiceConfig) -> tuple[str, ...]:
+    rules = () if config.rules == "enforce" else ("--rules", config.rules)
+    return (*rules, *(("--traffic-log", config.traffic_log) if config.traffic_log else ()))
 
 
 def storage_uri(model: str, config: ServiceConfig) -> str:

@@ -7,44 +7,36 @@ names the object's resourceVersion, so that of two changes at once the second is
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceStatus
 from headrace.components.deploy.kserve.canary import canary_name
 from headrace.components.deploy.kserve.deploy import VERSION, names_of
+from headrace.components.deploy.kserve.memory import (
+    MEMORY,
+    Memory,
+    canary_spec,
+    learned,
+    memory_of,
+    predictor_status,
+    registry_in,
+    shares_of,
+    traffic_of,
+    version_of,
+    with_storage,
+)
 from headrace.components.deploy.kserve.service import API_VERSION, GROUP, PLURAL, Services, refused, wait
 from headrace.components.deploy.observed import observed
-from headrace.components.deploy.state import Action, Change, EndpointState, Pending, state_of
+from headrace.components.deploy.state import Action, Change, EndpointState, Pending
 from headrace.components.registry.state import Origin
-from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress
 
-MEMORY = "headrace.dev/endpoint"
-_STORAGE = "STORAGE_URI"
-# A registered Model is REGISTRY/versions/VERSION, on gs:// REGISTRY/versions/VERSION/DIGEST.
-_PLACE = re.compile(r"(?P<registry>.*)/versions/(?P<version>[^/]+)(?:/[^/]+)?\Z")
 _CONFLICT = 409
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """What the annotation holds.
-
-    Attributes:
-        state: that was written last.
-        models: STORAGE_URI by version.
-        revisions: version by Knative's revision.
-    """
-
-    state: EndpointState | None = None
-    models: Mapping[str, str] = field(default_factory=dict)
-    revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 class KserveEndpoint:
@@ -92,8 +84,8 @@ class KserveEndpoint:
     def state(self) -> EndpointState:
         """The traffic in the status, with the marks, the intent and the history in the annotation."""
         found = self._read = self._get()
-        memory = _memory(found, self._name)
-        return observed(memory.state, _traffic(found, memory), list(memory.models), self._service, self._name)
+        memory = memory_of(found, self._name)
+        return observed(memory.state, traffic_of(found, memory), list(memory.models), self._service, self._name)
 
     def write(self, state: EndpointState, before: EndpointState) -> None:
         """Replaces the annotation of the object that `state` read."""
@@ -103,12 +95,12 @@ class KserveEndpoint:
 
     def registry(self) -> str:
         """The registry in the path of the Model that is served; "" for one on a claim, which is not mounted here."""
-        found = _PLACE.match(_storage_of(self._get()["spec"]["predictor"]))
-        return self._registry or (found["registry"] if found and found["registry"].startswith("gs://") else "")
+        found = registry_in(self._get()["spec"]["predictor"])
+        return self._registry or (found if found.startswith("gs://") else "")
 
     def check(self, version: str) -> None:
         """Refuses a version whose Model is not known."""
-        self._model(_memory(self._get(), self._name), version)
+        self._model(memory_of(self._get(), self._name), version)
 
     def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
         """Serves the version's Model again, as a new revision; a canary loses its traffic at once."""
@@ -120,12 +112,34 @@ class KserveEndpoint:
         self.check(version)
         return self._all_to(self.state(), version, "promote", by, report)
 
+    def split(self, traffic: Mapping[str, int], report: Progress) -> None:
+        """Splits the traffic between the stable version and the canary that is deployed, as the status then says."""
+        found = self._read = self._get()
+        memory = memory_of(found, self._name)
+        if shares_of(found, memory) != dict(traffic):
+            report(f"splitting the traffic: {', '.join(f'{v} {p} %' for v, p in traffic.items())}")
+            if len(traffic) == 1:
+                (version,) = traffic
+                self._serve(found, memory, version, self._model(memory, version), report)
+            else:
+                self._wait(self._patch(canary_spec(found, memory, traffic, self._name), None, found), report)
+        found = self._get()
+        shares = shares_of(found, memory_of(found, self._name))
+        if shares != dict(traffic):
+            raise PlatformError(
+                "the traffic of the endpoint is not as it was set",
+                where=self._name,
+                expected=str(dict(traffic)),
+                received=str(shares),
+                fix="Try again",
+            )
+
     def undeploy(self, version: str) -> None:
         """Takes a canary without traffic away; KServe removes other revisions without traffic by itself."""
         found = self._read = self._get()
-        if _traffic(found, _memory(found, self._name)).get(version):
+        if traffic_of(found, memory_of(found, self._name)).get(version):
             raise UsageError("the version has traffic", where=self._name, received=version)
-        left = [one for one in found["spec"].get("canary", []) if _version(one["predictor"]) != version]
+        left = [one for one in found["spec"].get("canary", []) if version_of(one["predictor"]) != version]
         if len(left) != len(found["spec"].get("canary", [])):
             self._patch({"canary": left or None}, None, found)
 
@@ -136,7 +150,7 @@ class KserveEndpoint:
         ready: dict[str, str] = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
         up = ready.get("status") == "True"
         why = "" if up else str(ready.get("message") or ready.get("reason") or "no status yet")
-        shares = {v: p for v, p in _traffic(found, _memory(found, self._name)).items() if p}
+        shares = {v: p for v, p in traffic_of(found, memory_of(found, self._name)).items() if p}
         return ServiceStatus(shares, str(status.get("url", "")), up, why)
 
     def history(self) -> tuple[Change, ...]:
@@ -153,9 +167,9 @@ class KserveEndpoint:
 
     def _all_to(self, state: EndpointState, version: str, action: Action, by: Origin, report: Progress) -> str:
         found = self._read or self._get()
-        memory = _memory(found, self._name)
+        memory = memory_of(found, self._name)
         model = self._model(memory, version)
-        if _shares(found, memory) != {version: 100} or _version(found["spec"]["predictor"]) != version:
+        if shares_of(found, memory) != {version: 100} or version_of(found["spec"]["predictor"]) != version:
             report(f"giving {version} all traffic")
             self._serve(found, memory, version, model, report)
         if state.live != version or dict(state.traffic) != {version: 100} or state.canary is not None:
@@ -165,29 +179,32 @@ class KserveEndpoint:
             self._patch({}, state.switched(version, action, by, previous=previous), self._read)
         return f"{version} has all traffic of {self._name}"
 
-    def _serve(self, found: Mapping[str, Any], memory: _Memory, version: str, model: str, report: Progress) -> None:
+    def _serve(self, found: Mapping[str, Any], memory: Memory, version: str, model: str, report: Progress) -> None:
         spec = found["spec"]
-        canary = next((one for one in spec.get("canary", []) if _version(one["predictor"]) == version), None)
-        stable = found.get("status", {}).get("components", {}).get("predictor", {}).get("latestRolledoutRevision", "")
+        canary = next((one for one in spec.get("canary", []) if version_of(one["predictor"]) == version), None)
+        stable = predictor_status(found).get("latestRolledoutRevision", "")
         if canary is not None:
             # Promoted without a restart: the predictor takes the canary's name, and the entry goes.
             predictor: dict[str, Any] = {"name": canary_name(version), "containers": canary["predictor"]["containers"]}
             applied = self._patch({"predictor": predictor, "canary": None}, None, found, version)
-        elif _version(spec["predictor"]) == version:
+        elif version_of(spec["predictor"]) == version:
             applied = self._patch({"predictor": {"canaryTrafficPercent": None}, "canary": None}, None, found, version)
         else:
             if "canaryTrafficPercent" in spec["predictor"] and memory.revisions.get(stable) == version:
                 # The status names the version's revision as the stable one: it answers at once.
                 found = self._patch({"predictor": {"canaryTrafficPercent": 0}}, None, found)
-            containers = [_with_storage(one, model) for one in spec["predictor"]["containers"]]
+            containers = [with_storage(one, model) for one in spec["predictor"]["containers"]]
             predictor = {"canaryTrafficPercent": None, "containers": containers}
             applied = self._patch({"predictor": predictor, "canary": None}, None, found, version)
+        self._wait(applied, report)
+
+    def _wait(self, applied: Mapping[str, Any], report: Progress) -> None:
         wait(
             self._services, self._namespace, self._service, applied,
             timeout_s=self._timeout_s, report=report, clock=self._clock, sleep=self._sleep,
         )  # fmt: skip
 
-    def _model(self, memory: _Memory, version: str) -> str:
+    def _model(self, memory: Memory, version: str) -> str:
         if version in memory.models:
             return memory.models[version]
         known = registries.model_of(self.registry(), version) if self.registry() else None
@@ -220,7 +237,7 @@ class KserveEndpoint:
         """Patches the object that was read, and its annotation; a change in between is refused."""
         from kubernetes.client import ApiException
 
-        memory = _learned(found, _memory(found, self._name))
+        memory = learned(found, memory_of(found, self._name))
         kept = {
             "state": None if state is None and memory.state is None else (state or memory.state).to_json(),  # type: ignore[union-attr]
             "models": dict(memory.models),
@@ -249,68 +266,3 @@ class KserveEndpoint:
             raise refused(error, where) from error
         self._read = patched
         return patched
-
-
-def _memory(found: Mapping[str, Any], where: str) -> _Memory:
-    text = found["metadata"].get("annotations", {}).get(MEMORY)
-    if text is None:
-        return _learned(found, _Memory())
-    try:
-        content = json.loads(text)
-        state = None if content["state"] is None else state_of(content["state"], where)
-        return _learned(found, _Memory(state, dict(content["models"]), dict(content["revisions"])))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the annotation {MEMORY} is damaged", where=where, received=repr(error)) from error
-
-
-def _learned(found: Mapping[str, Any], memory: _Memory) -> _Memory:
-    """The memory with what the object shows now: the Models that it serves, and the revision of the latest one."""
-    predictors = [found["spec"]["predictor"], *(one["predictor"] for one in found["spec"].get("canary", []))]
-    models = {**memory.models, **{_version(one): _storage_of(one) for one in predictors if _version(one)}}
-    status = found.get("status", {})
-    part = status.get("components", {}).get("predictor", {})
-    current = status.get("observedGeneration") == found["metadata"].get("generation")
-    ready = part.get("latestReadyRevision")
-    revisions = dict(memory.revisions)
-    if current and ready and ready == part.get("latestCreatedRevision"):
-        revisions[ready] = _version(found["spec"]["predictor"])
-    return _Memory(memory.state, models, revisions)
-
-
-def _traffic(found: Mapping[str, Any], memory: _Memory) -> dict[str, int]:
-    """Percentage by version, as the status says."""
-    status = found.get("status", {})
-    targets = status.get("components", {}).get("predictor", {}).get("traffic", [])
-    shares: dict[str, int] = {}
-    if targets:
-        for one in targets:
-            version = memory.revisions.get(one.get("revisionName", ""), one.get("revisionName", ""))
-            shares[version] = shares.get(version, 0) + int(one.get("percent") or 0)
-        return shares
-    versions = {one["predictor"]["name"]: _version(one["predictor"]) for one in found["spec"].get("canary", [])}
-    for one in status.get("canaryStatuses", []):
-        if one["name"] in versions:
-            shares[versions[one["name"]]] = int(one["trafficPercent"])
-    stable = _version(found["spec"]["predictor"])
-    return {**shares, stable: 100 - sum(shares.values())}
-
-
-def _shares(found: Mapping[str, Any], memory: _Memory) -> dict[str, int]:
-    return {version: percent for version, percent in _traffic(found, memory).items() if percent}
-
-
-def _storage_of(predictor: Mapping[str, Any]) -> str:
-    containers = predictor.get("containers", [])
-    variables = [one for container in containers for one in container.get("env", [])]
-    return str(next((one.get("value", "") for one in variables if one.get("name") == _STORAGE), ""))
-
-
-def _version(predictor: Mapping[str, Any]) -> str:
-    """The version in the path of a predictor's Model; "" where it is no registered one."""
-    found = _PLACE.match(_storage_of(predictor))
-    return "" if found is None else found["version"]
-
-
-def _with_storage(container: Mapping[str, Any], model: str) -> dict[str, Any]:
-    env = [{**one, "value": model} if one.get("name") == _STORAGE else dict(one) for one in container.get("env", [])]
-    return {**container, "env": env}

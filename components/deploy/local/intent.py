@@ -7,7 +7,7 @@ from dataclasses import replace
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.deploy.state import EndpointState, Pending
-from headrace.core.errors import GateRefused, PlatformError
+from headrace.components.deploy.unfinished import refuse_marked, refuse_unfinished
 
 
 def begin(
@@ -35,55 +35,17 @@ def begin(
         PlatformError: a rollback is not finished.
     """
     tried = intent.action == "promote" or rollout is not None
-    refuse_unfinished(folder, state, version if tried else "")
+    refuse_unfinished(folder.uri, state, version if tried else "")
     before = state
     if version in state.bad:
         if not usable:
-            mark = state.bad[version]
-            raise GateRefused(
-                "the version is marked as bad",
-                where=f"{folder.uri}, version {version}",
-                received=f"marked by {mark.who}, {mark.at}{f': {mark.why}' if mark.why else ''}",
-                fix=f"Deploy another version. If this one is good after all: headrace endpoint promote {folder.uri} "
-                f"{version} --restore",
-            )
+            refuse_marked(folder.uri, state, version)
         # Somebody restored it in the registry since.
         state = state.restored(version)
     begun = state.begun(intent) if rollout is None else state.staged(intent, rollout)
     state = replace(begun, registry=registry or state.registry)
     folder.write(state, before)
     return state
-
-
-def refuse_unfinished(folder: EndpointFolder, state: EndpointState, version: str) -> None:
-    """Refuses a change of the traffic while a rollback is not finished, or another version is tried.
-
-    Args:
-        folder: of the endpoint.
-        state: of the endpoint.
-        version: the canary, which may be changed; "" for none.
-
-    Raises:
-        PlatformError: a rollback is not finished, or a canary of another version is under way.
-    """
-    pending = state.pending
-    if pending is not None and pending.action == "rollback":
-        raise PlatformError(
-            "a rollback of the endpoint is not finished",
-            where=folder.uri,
-            received=f"from {pending.bad} to {pending.version}, begun by {pending.who}, {pending.at}",
-            fix=f"Finish it: headrace rollback {folder.uri}",
-        )
-    if state.rollout is not None and state.canary != version:
-        canary = state.rollout.canary
-        raise PlatformError(
-            "a canary of the endpoint is under way",
-            where=folder.uri,
-            received=f"{canary.canary} with {canary.percent} % of the traffic, by {canary.who}, since "
-            f"{canary.at.isoformat(timespec='seconds')}",
-            fix=f"Wait for its end; or end it: headrace endpoint promote {folder.uri} {canary.canary}, or headrace "
-            f"rollback {folder.uri}",
-        )
 
 
 def give_up(folder: EndpointFolder, version: str, *, remove: bool = True) -> None:

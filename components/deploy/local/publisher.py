@@ -19,6 +19,7 @@ from headrace.components.deploy.serving import Serving
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
 from headrace.components.registry.record import model_version
+from headrace.components.serve.tables.pinned import is_pinned, read_pinned
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
@@ -38,7 +39,7 @@ class DeployConfig:
     """Options of a local deployment.
 
     Args:
-        model: a Model artifact.
+        model: a Model artifact, or a folder that `serve.modes.pin` wrote: then a table is served without a model.
         endpoint: the endpoint's folder; created if it does not exist.
         name: of the model in URLs; None for the problem's name.
         start_timeout_s: maximum time until the server responds, in seconds.
@@ -115,7 +116,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
             rollback is not finished.
     """
     check_output(config.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": config.model})
-    version = model_version(config.model)
+    version = version_in(config.model)
     registry = config.registry or registries.registry_of(config.model)
     usable = registries.refuse_bad(registry, version)
     verify(config.model)
@@ -141,6 +142,11 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         return result
 
 
+def version_in(model: str) -> str:
+    """The version of a Model, or of a pinned table; errors as of `model_version` and `read_pinned`."""
+    return read_pinned(model).version if is_pinned(model) else model_version(model)
+
+
 def publish(folder: EndpointFolder, model: str, version: str, state: EndpointState | None, report: Progress) -> None:
     """Copies a Model into the endpoint's folder; a whole copy of a version in use is left as it is."""
     used = () if state is None else (state.live, state.previous, *state.traffic)
@@ -156,6 +162,8 @@ def _record_registry(folder: EndpointFolder, registry: str) -> None:
 
 
 def _problem_name(model: str) -> str:
+    if is_pinned(model):
+        return read_pinned(model).name
     where = storage.join(model, "problem.json")
     problem = storage.read_json(where)
     name = problem.get("name") if isinstance(problem, dict) else None

@@ -24,14 +24,14 @@ def run(model: str, endpoint: str, root: str, deployment: Any, rules: str = "enf
             "previous": result.previous,
             "url": result.url,
             "checked_rows": result.checked_rows,
-            "curl": _curl(result.url, model),
+            "curl": curl(result.url, model),
         }
         storage.write_json(deployment.path, what)
         deployment.metadata.update(what)
         step.finish(outputs={"endpoint": endpoint}, result=what)
 
 
-def _curl(url: str, model: str) -> str:
+def curl(url: str, model: str) -> str:
     """A command line that requests the prediction of a golden row from the endpoint."""
     body = json.dumps({"instances": read_golden(model)["instances"][:1]})
     return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -14,6 +14,7 @@ from headrace.components.deploy.state import Action, EndpointState
 from headrace.components.registry.state import Origin
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
+from headrace.components.serve.tables.pinned import golden_rows, is_pinned
 from headrace.core import storage
 from headrace.core.artifacts.model import open_model
 from headrace.core.errors import DataError, PlatformError
@@ -216,13 +217,13 @@ def stop_servers(folder: EndpointFolder) -> None:
 
 
 def read_golden(model: str) -> Mapping[str, Any]:
-    """The golden rows of a Model, with its predictions for them.
+    """The golden rows of a Model, or keys of a pinned table, with the predictions for them.
 
     Raises:
         UsageError: the folder holds no Model.
         DataError: the Model has no golden rows.
     """
-    golden = open_model(model).golden() or {}
+    golden = golden_rows(model) if is_pinned(model) else open_model(model).golden() or {}
     instances: Any = golden.get("instances")
     predictions: Any = golden.get("predictions")
     lists = isinstance(instances, list) and isinstance(predictions, list)

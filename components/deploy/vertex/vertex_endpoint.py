@@ -112,6 +112,18 @@ class VertexEndpoint:
         self.check(version)
         return self._all_to(self.state(), version, "promote", by, report)
 
+    def split(self, traffic: Mapping[str, int], report: Progress) -> None:
+        """Replaces the traffic split."""
+        for version in traffic:
+            self.check(version)
+        deployed = self._deployed()
+        if {one: percent for one, percent in deployed.traffic.items() if percent} == dict(traffic):
+            return
+        report(f"splitting the traffic: {', '.join(f'{v} {p} %' for v, p in traffic.items())}")
+        split = {identity: traffic.get(version, 0) for version, identity in deployed.ids.items()}
+        with errors.translate_errors("Vertex AI", self._name, ROLE):
+            self._service().update(traffic_split=split)
+
     def undeploy(self, version: str) -> None:
         """Undeploys a version: its machines cost nothing more."""
         deployed = self._deployed()
@@ -145,12 +157,7 @@ class VertexEndpoint:
             self.write(state.switched(state.live, "deploy", by, previous=previous), state)
 
     def _all_to(self, state: EndpointState, version: str, action: Action, by: Origin, report: Progress) -> str:
-        deployed = self._deployed()
-        split = {identity: 100 if one == version else 0 for one, identity in deployed.ids.items()}
-        if {one: percent for one, percent in deployed.traffic.items() if percent} != {version: 100}:
-            report(f"giving {version} all traffic")
-            with errors.translate_errors("Vertex AI", self._name, ROLE):
-                self._service().update(traffic_split=split)
+        self.split({version: 100}, report)
         if state.live != version or dict(state.traffic) != {version: 100} or state.canary is not None:
             previous = None if action == "rollback" else state.live
             self.write(state.switched(version, action, by, previous=previous), state)

@@ -17,6 +17,7 @@ def register(
     encryption_key: str = "",
     rules: str = "enforce",
     claim: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    traffic_log: str = "",
 ) -> str:
     """Uploads a blessed model as a version of its entry in the Model Registry; creates the entry if needed.
 
@@ -34,13 +35,27 @@ def register(
         rules: enforce lets the version's server refuse rows that break the rules of the Model's Problem; warn lets it
             predict and count those whose values are out of bounds or unknown.
         claim: output of `claim`, of a run of dynamic training, which changes nothing once it was overtaken; or {}.
+        traffic_log: gs:// prefix where the version's servers write their counts of requests, which a canary is decided
+            by; "" for none.
 
     Returns:
         The version, as projects/PROJECT/locations/REGION/models/ID@VERSION.
     """
     from headrace.components.registry.vertex import register as vertex
 
-    return vertex.run(registry, root, model, evaluation, serving_image, aliases, labels, encryption_key, rules, claim)
+    return vertex.run(
+        registry,
+        root,
+        model,
+        evaluation,
+        serving_image,
+        aliases,
+        labels,
+        encryption_key,
+        rules,
+        claim=claim,
+        traffic_log=traffic_log,
+    )
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)

@@ -46,6 +46,7 @@ class UploadConfig:
         labels: of the model.
         encryption_key: of Cloud KMS, or "".
         rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
+        traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for none.
 
     Raises:
         UsageError: a name that the service would reject, or a model that it cannot read.
@@ -58,6 +59,7 @@ class UploadConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     encryption_key: str = ""
     rules: Mode = "enforce"
+    traffic_log: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
@@ -107,9 +109,7 @@ def upload(config: UploadConfig) -> str:
                 serving_container_predict_route="/predict",
                 serving_container_health_route="/health",
                 serving_container_ports=[_PORT],
-                serving_container_environment_variables=(
-                    None if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
-                ),
+                serving_container_environment_variables=_variables(config) or None,
                 display_name=model_id,
                 project=project,
                 location=location,
@@ -124,6 +124,11 @@ def upload(config: UploadConfig) -> str:
                 fix="Try again: the model becomes a version of that one",
             ) from error
     return f"{config.registry}@{model.version_id}"
+
+
+def _variables(config: UploadConfig) -> dict[str, str]:
+    rules = {} if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
+    return rules | ({"HEADRACE_TRAFFIC_LOG": config.traffic_log} if config.traffic_log else {})
 
 
 def description_of(version: str) -> str:
@@ -162,6 +167,7 @@ def run(
     encryption_key: str,
     rules: str = "enforce",
     claim: Mapping[str, Any] | None = None,
+    traffic_log: str = "",
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -176,6 +182,7 @@ def run(
             labels=labels,
             encryption_key=encryption_key,
             rules=rules,  # type: ignore[arg-type]
+            traffic_log=traffic_log,
         )
         registered = register(config, root, judged, aliases, Claim.from_json(claim or {}))
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}

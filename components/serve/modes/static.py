@@ -29,14 +29,16 @@ class Static:
         table: to answer from; `use` replaces it between two batches.
         name: of the model in URLs.
         count: called with "table" or "unknown", and the number of rows.
+        version: that health and metadata show; "" for the version of the model that made the predictions.
     """
 
     together = True
 
-    def __init__(self, table: ServedTable, name: str, *, count: Count = ignore) -> None:
+    def __init__(self, table: ServedTable, name: str, *, count: Count = ignore, version: str = "") -> None:
         self._table = table
         self._name = name
         self._count = count
+        self._version = version
 
     @property
     def table(self) -> ServedTable:
@@ -53,7 +55,7 @@ class Static:
         table = self._table
         return Description(
             self._name,
-            table.model_version,
+            self._version or table.model_version,
             "static",
             table.interface,
             table.signature,

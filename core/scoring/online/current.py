@@ -40,7 +40,8 @@ class Current(Generic[Model]):
             new = load()
             check(new)
             self.previous, self.model = self.model, new
-        # A SavedModel is a circle of references: without a collection it stays in memory for a while.
+        # A SavedModel is a circle of references: without a collection it stays in memory for a while. The server has
+        # frozen what imports made, so that the collection visits models alone.
         gc.collect()
         return new
 

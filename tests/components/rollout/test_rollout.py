@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,16 +23,17 @@ from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
-from headrace.components.deploy.local.router.counts import BOUNDS
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.state import EndpointState
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.registry.state import Origin
+from headrace.components.request_log.counts import BOUNDS
 from headrace.components.rollback.rollback import rollback
-from headrace.components.rollout import rollout
+from headrace.components.rollout import rollout, step
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
 from headrace.components.serve.processes import Announcement
 from headrace.core.errors import GateRefused, PlatformError, UsageError
+from headrace.core.progress import Progress
 from headrace.core.storage.lock import locked
 
 SETTINGS = CanarySettings(steps=(10, 50), minimum_requests=300, minimum_step_s=60.0, deadline_s=3600.0)
@@ -331,3 +333,27 @@ def test_the_state_of_a_rollout_is_written_and_read_back(world: World) -> None:
     assert state.rollout.canary.stage == "canary"
     assert set(state.rollout.baseline) == {"v1", "v2"}
     assert world.folder.existing() == state
+
+
+def test_as_a_step_of_a_pipeline(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def played(config: RolloutConfig, report: Progress) -> RolloutResult:
+        return roll_out(replace(config, poll_s=30.0), report, now=world.now, sleep=world.sleep)
+
+    monkeypatch.setattr(step, "roll_out", played)
+    # An engine makes floats of whole numbers.
+    settings: Any = json.loads(json.dumps(SETTINGS.to_json()), parse_int=float)
+    deployment = SimpleNamespace(path=str(tmp_path / "deployment"), metadata={})
+    step.run(world.registry.path("v2"), world.folder.uri, str(tmp_path / "root"), deployment, settings)
+    assert world.state.live == "v2"
+    written = json.loads(Path(deployment.path).read_text())
+    assert {name: written[name] for name in ("version", "previous", "checked_rows", "outcome")} == {
+        "version": "v2",
+        "previous": "v1",
+        "checked_rows": 1,
+        "outcome": "promoted",
+    }
+    assert f"curl -s {world.state.url}/predict" in deployment.metadata["curl"]
+    world.error_rates["v3"] = 0.3
+    with pytest.raises(SystemExit) as ended:
+        step.run(world.registry.path("v3"), world.folder.uri, str(tmp_path / "root"), deployment, settings)
+    assert (ended.value.code, world.state.live, list(world.state.bad)) == (3, "v2", ["v3"])

@@ -9,14 +9,14 @@ from support.command import headrace
 
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands.deploy import _settings
+from headrace.pipelines.commands.canary_options import settings
 
 
 def test_the_settings_of_a_canary() -> None:
-    assert _settings("", None, None, ()) is None
-    assert _settings("10", None, None, ()) == CanarySettings(steps=(10,))
+    assert settings("", None, None, ()) is None
+    assert settings("10", None, None, ()) == CanarySettings(steps=(10,))
     others = ("at_deadline=stay", "latency_tolerance=2.5", "minimum_replayed=100")
-    assert _settings("5,25", 90.0, 50, others) == CanarySettings(
+    assert settings("5,25", 90.0, 50, others) == CanarySettings(
         steps=(5, 25),
         deadline_s=90.0,
         minimum_requests=50,
@@ -40,7 +40,7 @@ def test_the_settings_of_a_canary() -> None:
 )
 def test_settings_that_are_refused(canary: str, others: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        _settings(canary, None, None, others)
+        settings(canary, None, None, others)
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("90", 90.0), ("1.5m", 90.0), ("2h", 7200.0), ("1d", 86400.0)])

@@ -58,6 +58,40 @@ def test_status_rollback_history_and_promote(deployed: VertexServer, tmp_path: P
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name not in (A, B)) == []
 
 
+def test_steps_of_a_canary(deployed: VertexServer, bucket: str, tmp_path: Path) -> None:
+    version, log = "c" * 16, f"gs://{bucket}/traffic"
+    command = [
+        "endpoint",
+        "canary",
+        NAME,
+        version,
+        "--traffic-log",
+        log,
+        "--canary",
+        "20",
+        "--watch",
+        "0.01s",
+        "--json",
+    ]
+    missing = headrace(*command)
+    assert (missing.returncode, "the version is not deployed" in missing.stderr) == (2, True)
+    uri = f"gs://{bucket}/runs/{version}/model"
+    storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
+    config = UploadConfig(ENTRY, uri, version, IMAGE, traffic_log=log)
+    deploy(DeployConfig(register(config, f"gs://{bucket}/root", None, []), NAME, "n1-standard-4", traffic=0))
+    # The container gets the folder.
+    held = deployed.vertex.models.versions[ENTRY]["3"]
+    assert {one.name: one.value for one in held.container_spec.env} == {"HEADRACE_TRAFFIC_LOG": log}
+    begun = headrace(*command)
+    assert begun.returncode == 0, begun.stderr
+    step = json.loads(begun.stdout)
+    assert (step["outcome"], step["traffic"]) == ("under way", {B: 80, version: 20})
+    ended = headrace(*command)
+    assert (ended.returncode, "the canary was withdrawn" in ended.stderr) == (75, True)
+    assert json.loads(headrace("endpoint", "status", NAME, "--json").stdout)["traffic"] == {B: 100}
+    (tmp_path / version).rename(tmp_path / A / version)
+
+
 def test_an_endpoint_that_is_not_there(vertex_server: VertexServer) -> None:
     vertex_server.be_asked_from_here()
     for command in (["endpoint", "status"], ["endpoint", "history"], ["rollback"]):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
+from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.core.steps.step import ENGINE_PID, read_record
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.spec import read_spec
@@ -104,6 +105,16 @@ def test_the_endpoint_warns_where_the_run_asks_for_it(tmp_path: Path) -> None:
     assert deploy.inputs()["rules"] == "warn"
     compile_to("static", "local", str(tmp_path / "plain.yaml"))
     assert (tmp_path / "plain.yaml").read_text() == specs["enforce"] != specs["warn"]
+
+
+def test_a_canary_is_deployed_where_the_run_asks_for_it(tmp_path: Path) -> None:
+    settings = CanarySettings(steps=(5, 25), minimum_requests=10)
+    compile_to("static", "local", str(tmp_path / "canary.yaml"), canary=settings, rules="warn")
+    (deploy,) = [task for task in read_spec(str(tmp_path / "canary.yaml")).tasks() if task.where.endswith(".deploy")]
+    assert deploy.inputs()["rules"] == "warn"
+    assert settings_of(deploy.inputs()["settings"]) == settings
+    compile_to("static", "local", str(tmp_path / "plain.yaml"))
+    assert "rollout" not in (tmp_path / "plain.yaml").read_text()
 
 
 def test_events_are_heard_and_chatter_is_kept(spec: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.deploy.local.router.backend import Backend, Busy, Unreachable
-from headrace.components.deploy.local.router.counts import VersionCounts, labelled, prometheus
+from headrace.components.deploy.local.router.counts import labelled, prometheus
 from headrace.components.deploy.local.router.front import Answer, error_response
 from headrace.components.deploy.local.router.messages import Head, response
 from headrace.components.deploy.local.router.split import choose, key_of
 from headrace.components.deploy.local.router.versions import Versions
 from headrace.components.deploy.state import EndpointState
+from headrace.components.request_log.counts import VersionCounts
 from headrace.core.errors import DataError
 
 STATUS = b"/endpoint"

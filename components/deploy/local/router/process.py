@@ -16,9 +16,9 @@ from typing import Any
 
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.router.app import App, counts_in
-from headrace.components.deploy.local.router.counts import VersionCounts
 from headrace.components.deploy.local.router.front import Front
 from headrace.components.deploy.local.router.versions import Versions
+from headrace.components.request_log.counts import VersionCounts
 from headrace.core import storage
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.storage.lock import locked

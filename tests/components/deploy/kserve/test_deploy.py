@@ -111,6 +111,12 @@ def test_the_schema_refuses_what_the_crd_has_not() -> None:
         jsonschema.validate(wrong, SCHEMA)
 
 
+def test_the_server_writes_the_traffic_log() -> None:
+    config = deploy.ServiceConfig(IMAGE, rules="warn", traffic_log="gs://b/traffic")
+    (container,) = manifest(config, "gs://b/m")["spec"]["predictor"]["containers"]
+    assert container["args"][-4:] == ["--rules", "warn", "--traffic-log", "gs://b/traffic"]
+
+
 def test_the_server_is_started_in_the_mode_of_rules() -> None:
     (container,) = manifest(deploy.ServiceConfig(IMAGE, rules="warn"), "gs://b/m")["spec"]["predictor"]["containers"]
     assert container["args"][-2:] == ["--rules", "warn"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from headrace.components.deploy.local.router.counts import BOUNDS, VersionCounts, labelled, prometheus
+from headrace.components.deploy.local.router.counts import labelled, prometheus
+from headrace.components.request_log.counts import BOUNDS, VersionCounts
 
 
 def counted() -> VersionCounts:

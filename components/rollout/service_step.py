@@ -1,0 +1,40 @@
+"""Step of a canary at Vertex AI or KServe as a step of a pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.components.deploy.canary.settings import settings_of
+from headrace.components.deploy.open import open_service
+from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
+from headrace.core import storage
+from headrace.core.steps import step as steps
+from headrace.core.steps.step import running
+
+
+def run(
+    endpoint: str,
+    version: str,
+    traffic_log: str,
+    root: str,
+    settings: Mapping[str, Any],
+    registry: str,
+    again: bool,
+    why: str,
+    step: Any,
+) -> str:
+    """Runs the step; arguments and the result as of `component.canary`."""
+    with running("canary", root=root) as this:
+        this.identity = steps.identity("canary", endpoint=endpoint, version=version)
+        config = ServiceRolloutConfig(version, traffic_log, settings_of(settings), registry, again, why)
+        taken = advance(open_service(endpoint, registry=registry), config, this.progress)
+        what = {**dataclasses.asdict(taken), "reasons": list(taken.reasons)}
+        storage.write_json(step.path, what)
+        step.metadata.update(version=version, outcome=taken.outcome)
+        for reason in taken.reasons:
+            this.progress(reason)
+        raise_for_step(taken, endpoint)
+        this.finish(outputs={"endpoint": endpoint}, result=what)
+    return taken.outcome

@@ -6,6 +6,7 @@ import pytest
 from peers.bigquery import bigquery, bigquery_server, make_table
 from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
+from peers.s3 import put_object, s3_bucket, s3_client, s3_environment, s3_server, store
 from peers.vertex.fixture import launching, vertex_server
 from support.fuzzing import register_profiles
 from support.natality import fetch_births
@@ -22,6 +23,12 @@ __all__ = [
     "make_model",
     "make_table",
     "put",
+    "put_object",
+    "s3_bucket",
+    "s3_client",
+    "s3_environment",
+    "s3_server",
+    "store",
     "tiny_saved_model",
     "vertex_server",
 ]

@@ -1,11 +1,10 @@
-"""Storage: files and objects by URI, on a disk or on Cloud Storage, written atomically."""
+"""Storage: files and objects by URI, on a disk, on Cloud Storage or on S3, written atomically."""
 
 from headrace.core.storage.files import (
     at_hand,
     beside,
     exists,
     flush_folder,
-    is_remote,
     join,
     local_path,
     move,
@@ -14,7 +13,6 @@ from headrace.core.storage.files import (
     place_of,
     read_bytes,
     read_json,
-    remote_store,
     remove,
     resolve,
     sibling,
@@ -31,6 +29,7 @@ from headrace.core.storage.listing import (
     names_below,
     upload_folder,
 )
+from headrace.core.storage.remote import is_remote, store_of
 
 __all__ = [
     "at_hand",
@@ -50,11 +49,11 @@ __all__ = [
     "place_of",
     "read_bytes",
     "read_json",
-    "remote_store",
     "remove",
     "resolve",
     "sibling",
     "size",
+    "store_of",
     "temporary_name",
     "upload_folder",
     "write_bytes",

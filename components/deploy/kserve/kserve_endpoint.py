@@ -22,12 +22,13 @@ from headrace.components.deploy.kserve.service import API_VERSION, GROUP, PLURAL
 from headrace.components.deploy.observed import observed
 from headrace.components.deploy.state import Action, Change, EndpointState, Pending, state_of
 from headrace.components.registry.state import Origin
+from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress
 
 MEMORY = "headrace.dev/endpoint"
 _STORAGE = "STORAGE_URI"
-# A registered Model is REGISTRY/versions/VERSION, on gs:// REGISTRY/versions/VERSION/DIGEST.
+# A registered Model is REGISTRY/versions/VERSION, in a bucket REGISTRY/versions/VERSION/DIGEST.
 _PLACE = re.compile(r"(?P<registry>.*)/versions/(?P<version>[^/]+)(?:/[^/]+)?\Z")
 _CONFLICT = 409
 
@@ -104,7 +105,7 @@ class KserveEndpoint:
     def registry(self) -> str:
         """The registry in the path of the Model that is served; "" for one on a claim, which is not mounted here."""
         found = _PLACE.match(_storage_of(self._get()["spec"]["predictor"]))
-        return self._registry or (found["registry"] if found and found["registry"].startswith("gs://") else "")
+        return self._registry or (found["registry"] if found and storage.is_remote(found["registry"]) else "")
 
     def check(self, version: str) -> None:
         """Refuses a version whose Model is not known."""
@@ -191,7 +192,7 @@ class KserveEndpoint:
         if version in memory.models:
             return memory.models[version]
         known = registries.model_of(self.registry(), version) if self.registry() else None
-        if known is None or not known.startswith("gs://"):
+        if known is None or not storage.is_remote(known):
             raise UsageError(
                 "the Model of the version is not known",
                 where=self._name,

@@ -161,7 +161,7 @@ from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 place, models = sys.argv[1:]
 if storage.is_remote(place):
-    from headrace.core.storage import gcs_generations
+    from headrace.core.storage.remote import gcs_generations
 children = []
 for number in range(20):
     child = os.fork()
@@ -234,7 +234,7 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(
         calls, where, finished = itertools.count(), f"{place}-{last}", False
         with monkeypatch.context() as patched, contextlib.suppress(Killed):
             if storage.is_remote(place):
-                from headrace.core.storage import gcs, gcs_generations
+                from headrace.core.storage.remote import gcs, gcs_generations
 
                 patched.setattr(gcs, "upload", killing(gcs.upload, last))
                 patched.setattr(gcs, "write_bytes", killing(gcs.write_bytes, last))

@@ -31,7 +31,7 @@ from headrace.core.errors import DataError, PlatformError, UnreadableFile, Usage
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.scoring.answered import Scored
 from headrace.core.sources.source import Rows
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders
 
 IDENTITY = "0123456789abcdef"
 ROWS = 1000
@@ -347,7 +347,7 @@ def test_from_a_bucket_to_a_bucket(tmp_path: Path, data: Path, bucket: str) -> N
         storage.write_bytes(f"gs://{bucket}/data/{path.name}", path.read_bytes())
     config = ScoreConfig("m", f"gs://{bucket}/data", f"gs://{bucket}/made/out", IDENTITY)
     assert score(config, source=ByHand()).rows_out == 1980
-    found = {o.uri.removeprefix(f"gs://{bucket}/made/out/") for o in gcs.below(f"gs://{bucket}/made")}
+    found = {o.uri.removeprefix(f"gs://{bucket}/made/out/") for o in folders.below(f"gs://{bucket}/made")}
     expected = contents(tmp_path / "out")
     assert found == set(expected)
     for name in found - {"manifest.json"}:

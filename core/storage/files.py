@@ -231,6 +231,24 @@ def at_hand(uri: str) -> Iterator[Path]:
 
 
 @contextmanager
+def file_at_hand(uri: str) -> Iterator[Path]:
+    """A local file with the content of `uri` and its name: the file itself if local, else a copy for the block.
+
+    Raises:
+        FileNotFoundError: the object does not exist.
+        UsageError: the bucket does not exist, or access is denied.
+        PlatformError: the disk is full, or the service failed.
+    """
+    if not is_remote(uri):
+        yield local_path(uri)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / uri.rstrip("/").rpartition("/")[2]
+        store_of(uri).download(uri, copy)
+        yield copy
+
+
+@contextmanager
 def writing(uri: str) -> Iterator[None]:
     """Translates errors of the operating system while `uri` is written.
 

@@ -1,4 +1,4 @@
-"""Registry opening, by name: a folder on a disk or on gs://, or an entry of Vertex AI's Model Registry."""
+"""Registry opening, by name: a folder on a disk, gs:// or s3://, or an entry of Vertex AI's Model Registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def open_registry(name: str, *, who: str = "") -> ModelRegistry:
     """Opens a registry that exists.
 
     Args:
-        name: a folder on a disk or on gs://, or projects/PROJECT/locations/REGION/models/ID.
+        name: a folder on a disk, gs:// or s3://, or projects/PROJECT/locations/REGION/models/ID.
         who: makes the changes; "" for the user of this process.
 
     Raises:

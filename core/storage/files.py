@@ -20,13 +20,19 @@ from headrace.core.storage.remote import folders, is_remote, store_of
 _CHUNK = 1 << 20
 
 
-def place_of(artifact: Any) -> str:
-    """Where a pipeline's output artifact is written: its gs:// URI, or the path that the engine assigned.
+def place_of(artifact: Any, *, shared: bool = False) -> str:
+    """Where a pipeline's output artifact is written: its URI, or the path that the engine assigned.
 
-    A platform may mount a bucket as a folder (/gcs on Vertex AI), in which folders cannot be renamed.
+    A platform may mount a bucket as a folder (/gcs on Vertex AI), in which folders cannot be renamed: on gs:// it is
+    the URI. On s3:// it is the path: Kubeflow's engine uploads what is there with credentials of its own, which the
+    task does not have.
+
+    Args:
+        artifact: of kfp.
+        shared: whether workers on other machines write it too, which reach only the URI and have credentials.
     """
     uri = getattr(artifact, "uri", None) or ""
-    return uri if is_remote(uri) else str(artifact.path)
+    return uri if uri.startswith("gs://") or (shared and is_remote(uri)) else str(artifact.path)
 
 
 def local_path(uri: str) -> Path:

@@ -50,7 +50,12 @@ def local_path(uri: str) -> Path:
         return Path(rest)
     if is_remote(uri):
         raise UsageError("a path on this machine is required", where=uri, expected="a local path or file://...")
-    raise UsageError(f"{scheme}:// is not supported", where=uri, expected="a local path, file://, gs:// or s3://")
+    raise UsageError(
+        f"{scheme}:// is not supported",
+        where=uri,
+        expected="a local path, file://, gs:// or s3://",
+        fix="Use s3://, and set AWS_ENDPOINT_URL to the address of the store" if scheme in ("minio", "s3a") else None,
+    )
 
 
 def join(uri: str, *parts: str) -> str:

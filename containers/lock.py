@@ -44,12 +44,12 @@ class Packages:
 
 # A worker of Beam installs the lock of `beam`.
 IMAGES: Mapping[str, Packages] = {
-    "beam": Packages(("beam", "train"), "tensorflow-cpu"),
-    "trainer": Packages(("train", "tune"), "tensorflow-cpu"),
-    "trainer-gpu": Packages(("train", "tune"), "tensorflow[and-cuda]", "constraints-cuda.txt"),
-    "trainer-tpu": Packages(("train", "tune"), "tensorflow-tpu>=2.20,<2.22", "constraints-tpu.txt"),
-    "server": Packages(("serve",), "tensorflow-cpu"),
-    "stream": Packages(("serve", "kafka"), "tensorflow-cpu"),
+    "beam": Packages(("beam", "train", "s3"), "tensorflow-cpu"),
+    "trainer": Packages(("train", "tune", "s3"), "tensorflow-cpu"),
+    "trainer-gpu": Packages(("train", "tune", "s3"), "tensorflow[and-cuda]", "constraints-cuda.txt"),
+    "trainer-tpu": Packages(("train", "tune", "s3"), "tensorflow-tpu>=2.20,<2.22", "constraints-tpu.txt"),
+    "server": Packages(("serve", "s3"), "tensorflow-cpu"),
+    "stream": Packages(("serve", "kafka", "s3"), "tensorflow-cpu"),
 }
 
 

@@ -59,7 +59,7 @@ def compile_pipeline(pipeline: Any, output: str) -> None:
 
     Args:
         pipeline: result of `@dsl.pipeline` or `@dsl.component`.
-        output: path of the YAML file, local or on gs://; a spec that headrace compiled is replaced.
+        output: path of the YAML file, local, on gs:// or s3://; a spec that headrace compiled is replaced.
 
     Raises:
         UsageError: the output is another file.

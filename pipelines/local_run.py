@@ -97,7 +97,7 @@ def plan_static(
     from headrace.core.sources.open import list_paths
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
-    if not data.startswith(("gs://", "bigquery://")):
+    if not (storage.is_remote(data) or data.startswith("bigquery://")):
         data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
     if baseline and not storage.is_remote(baseline):
         baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100

@@ -64,7 +64,7 @@ def plan_batch(
     from headrace.core.webhook import check_webhook
 
     problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
-    if not data.startswith(("gs://", "bigquery://")):
+    if not (storage.is_remote(data) or data.startswith("bigquery://")):
         data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
     if webhook:
         check_webhook(webhook)

@@ -8,6 +8,7 @@ from peers.cloud_storage import bucket, cloud_storage, put
 from peers.container_engine import engine, image
 from peers.kafka import kafka
 from peers.pubsub import make_topic, pubsub_server
+from peers.s3 import put_object, s3_bucket, s3_client, s3_environment, s3_server, store
 from peers.vertex.fixture import launching, vertex_server
 from support.fuzzing import register_profiles
 from support.natality import fetch_births
@@ -27,6 +28,12 @@ __all__ = [
     "make_topic",
     "pubsub_server",
     "put",
+    "put_object",
+    "s3_bucket",
+    "s3_client",
+    "s3_environment",
+    "s3_server",
+    "store",
     "tiny_saved_model",
     "vertex_server",
 ]

@@ -10,7 +10,7 @@ from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.ledger.claim import Claim
 
-# A registered Model is REGISTRY/versions/VERSION, on gs:// REGISTRY/versions/VERSION/DIGEST.
+# A registered Model is REGISTRY/versions/VERSION, in a bucket REGISTRY/versions/VERSION/DIGEST.
 _FOLDER = "versions"
 
 
@@ -18,7 +18,7 @@ def registry_of(model: str) -> str:
     """The registry that holds a Model; "" where the Model is in no registry.
 
     Args:
-        model: a Model's folder, local or on gs://.
+        model: a Model's folder, local or in a bucket.
     """
     local = not storage.is_remote(model)
     parts = (str(storage.local_path(model).absolute()) if local else model.rstrip("/")).split("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headrace.core import storage
@@ -12,6 +12,7 @@ from headrace.core.artifacts.open_examples import ExamplesArtifact, Split, open_
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.statistics.weighted import as_weighted
+from headrace.core.storage.local_copy import LocalCopy
 
 SplitName = Literal["eval", "test"]
 
@@ -39,11 +40,19 @@ class EvaluatedSplit:
 
 @dataclass(frozen=True)
 class Model:
-    """A Model artifact: its URI, its version, and the local path of its SavedModel."""
+    """A Model artifact.
+
+    Attributes:
+        uri: its folder.
+        version: of the Model.
+        saved_model: local path of its SavedModel.
+        held: the object that keeps a downloaded SavedModel while it lives.
+    """
 
     uri: str
     version: str
     saved_model: str
+    held: object = field(default=None, repr=False, compare=False)
 
 
 def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
@@ -106,4 +115,5 @@ def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:
             received=f"threshold {found.problem.get('threshold', 0.5)}",
             fix="Train again with this Problem file",
         )
-    return Model(uri, found.version, str(storage.local_path(found.saved_model)))
+    files = LocalCopy(found.saved_model)
+    return Model(uri, found.version, files.path, files)

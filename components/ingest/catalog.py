@@ -93,7 +93,7 @@ class Catalog:
     """The catalog in the folder of spans.
 
     Args:
-        uri: of the folder, on a disk or on gs://.
+        uri: of the folder, on a disk, gs:// or s3://.
     """
 
     def __init__(self, uri: str) -> None:

@@ -53,7 +53,7 @@ class IngestConfig:
         if self.half_life:
             check_positive(self.half_life, "half_life")
         if not self.root:
-            raise UsageError("the root is empty", expected="a folder, or gs://")
+            raise UsageError("the root is empty", expected="a folder, gs:// or s3://")
         for arrival in self.arrivals:
             for name, what in (("span", "span"), ("data_version", "data version")):
                 if not getattr(arrival, name):

@@ -27,7 +27,7 @@ def preprocess(
         problem: URI of the Problem file.
         schema_digest: `Problem.schema_digest` at submission, independent of the gate and the batch size; "" accepts
             any.
-        data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local or on gs://, or bigquery://...
+        data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local, on gs:// or s3://, or bigquery://...
         data_version: fingerprint of the data; measured if "". A new one makes the step run again.
         root: pipeline root, where the run's records are stored; "" for no records.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.

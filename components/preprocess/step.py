@@ -50,7 +50,7 @@ def run(
 
         config = pipeline.PreprocessConfig(
             data=data,
-            output=storage.place_of(examples),
+            output=storage.place_of(examples, shared=not chosen.local),
             identity=identity,
             data_version=version,
             baseline=baseline,

@@ -1,4 +1,4 @@
-"""Registry opening, by name: a folder on a disk or on gs://, or an entry of Vertex AI's Model Registry."""
+"""Registry opening, by name: a folder on a disk, gs:// or s3://, or an entry of Vertex AI's Model Registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def open_registry(name: str, *, who: str = "", claim: Claim | None = None, new: 
     """Opens a registry that exists.
 
     Args:
-        name: a folder on a disk or on gs://, or projects/PROJECT/locations/REGION/models/ID.
+        name: a folder on a disk, gs:// or s3://, or projects/PROJECT/locations/REGION/models/ID.
         who, claim: of the changes, as of `ModelRegistry`.
         new: also one that does not exist yet, and has no version.
 

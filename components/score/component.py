@@ -35,8 +35,8 @@ def score(
     and why. In the manifest, rows in = predictions + quarantined; it also has the predictions' drift from training.
 
     Args:
-        model: a Model, or any SavedModel, local or on gs://.
-        data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local or on gs://, or bigquery://...
+        model: a Model, or any SavedModel, local, on gs:// or s3://.
+        data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local, on gs:// or s3://, or bigquery://...
         data_version: fingerprint of the data; measured if "". A new one makes the step run again.
         root: pipeline root, where the run's records are stored; "" for no records.
         predictions: predictions/ or table/, quarantine/, and manifest.json.

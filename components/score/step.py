@@ -23,6 +23,8 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
         measured = data_version.version_of(parameters.data, parameters.data_version, parameters.csv)
         parameters = dataclasses.replace(parameters, data_version=measured)
         config = parameters.config(storage.place_of(predictions), gcp_resources)
+        if config.runner is not None and not config.runner.local:
+            config = dataclasses.replace(config, output=storage.place_of(predictions, shared=True))
         step.identity = config.identity
         with step.importing():
             from headrace.components.score.score import approach_of, score

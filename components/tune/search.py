@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class TuneConfig:
     Args:
         examples: the Examples artifact.
         output: where the best trial's Model is published.
-        folder: a local folder; each search has its own folder below it, from which it resumes when killed.
+        folder: on a disk or in a bucket; each search has its own folder below it, from which it resumes when killed.
         trials: number of trials; None for the problem's number.
         parallel: maximum trials at a time, each in a process of its own. With 1 an equal seed gives an equal search.
         request: the options of each trial. Its budget in hours and money is for the whole search, including earlier
@@ -109,8 +110,14 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
     name = search_identity(file, identity.examples_identity_of(config.examples), config.request)
     check_writable(config.output)
     folder = storage.join(config.folder, name)
-    with locked(folder, timeout_s=0), watching():
-        search = _Search(file, tuning, config, name, storage.local_path(folder), report)
+    # In a bucket the journal finds out whether another process runs the search.
+    remote = storage.is_remote(folder)
+    with ExitStack() as stack:
+        logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-search-")) if remote else folder
+        if not remote:
+            stack.enter_context(locked(folder, timeout_s=0))
+        stack.enter_context(watching())
+        search = _Search(file, tuning, config, name, folder, storage.local_path(logs), report)
         search.run()
         return search.publish()
 
@@ -119,11 +126,19 @@ class _Search:
     """The running trials of one search, and the threads that wait for their processes."""
 
     def __init__(
-        self, file: ProblemFile, tuning: Tuning, config: TuneConfig, name: str, folder: Path, report: Progress
+        self,
+        file: ProblemFile,
+        tuning: Tuning,
+        config: TuneConfig,
+        name: str,
+        folder: str,
+        logs: Path,
+        report: Progress,
     ) -> None:
         self._file, self._config, self._name, self._folder, self._report = file, config, name, folder, report
+        self._logs = logs
         self._total = config.trials or tuning.trials
-        self._study = Study(folder / "journal.log", name, tuning)
+        self._study = Study(storage.join(folder, "journal.log"), name, tuning)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._errors: list[HeadraceError] = []
@@ -132,8 +147,7 @@ class _Search:
         """Runs trials until their number or the hours are reached, or an error fails every trial."""
         shared = self._config.parallel > 1
         workers = [
-            Worker(self._folder / f"worker-{number}.log", share_devices=shared)
-            for number in range(self._config.parallel)
+            Worker(self._logs / f"worker-{number}.log", share_devices=shared) for number in range(self._config.parallel)
         ]
         threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers]
         began, earlier = time.monotonic(), self._study.seconds
@@ -173,8 +187,8 @@ class _Search:
         # A kill may have happened between the record of a finished trial and the removal of its files.
         for each in tried:
             if each.state != "unfinished" and each.number != best.number:
-                shutil.rmtree(self._trial(each.number), ignore_errors=True)
-        training = publish(str(self._model(best.number)), self._config.output, self._name, best, tried)
+                self._discard(each.number)
+        training = publish(self._model(best.number), self._config.output, self._name, best, tried)
         return TuneResult(best, tuple(tried), training)
 
     def _work(self, worker: Worker) -> None:
@@ -196,7 +210,7 @@ class _Search:
 
     def _try(self, worker: Worker, number: int, parameters: Mapping[str, Any]) -> None:
         """Runs a trial to its end; if the search stops before, the trial resumes the next time."""
-        finished = str(self._model(number))
+        finished = self._model(number)
         if is_there("Model", finished):
             self._done(number, open_model(finished).training)
             return
@@ -205,8 +219,8 @@ class _Search:
             "digest": self._file.training_digest,
             "parameters": parameters,
             "examples": self._config.examples,
-            "output": str(self._model(number)),
-            "checkpoints": str(self._trial(number) / "checkpoints"),
+            "output": finished,
+            "checkpoints": storage.join(self._trial(number), "checkpoints"),
             "training": self._config.request.of_trials().to_json(),
         }
         while not self._stopping.is_set():
@@ -249,26 +263,31 @@ class _Search:
             is_best = best is None or best.number == number
             # Models other than the best are removed.
             if not is_best:
-                shutil.rmtree(self._trial(number), ignore_errors=True)
+                self._discard(number)
             elif before is not None:
-                shutil.rmtree(self._trial(before.number), ignore_errors=True)
+                self._discard(before.number)
         mark = ", the best so far" if is_best else ""
         self._say(f"trial {number}: eval loss {result.eval_loss:.4g} after {result.epochs} epochs{mark}")
 
     def _end(self, number: int, state: str, error: HeadraceError | None = None) -> None:
         with self._lock:
             self._study.finish(number, state, error=error)
-        shutil.rmtree(self._trial(number), ignore_errors=True)
+        self._discard(number)
         self._say(f"trial {number}: {state}{'' if error is None else f', {error.paragraph}'}")
 
     def _say(self, text: str) -> None:
         self._report(text, lasting=True)
 
-    def _trial(self, number: int) -> Path:
-        return self._folder / "trials" / f"{number:05d}"
+    def _discard(self, number: int) -> None:
+        """Removes what a trial wrote; what cannot be removed is removed with the search."""
+        with suppress(HeadraceError):
+            storage.remove(self._trial(number))
 
-    def _model(self, number: int) -> Path:
-        return self._trial(number) / "model"
+    def _trial(self, number: int) -> str:
+        return storage.join(self._folder, "trials", f"{number:05d}")
+
+    def _model(self, number: int) -> str:
+        return storage.join(self._trial(number), "model")
 
     def _nothing(self, tried: list[Tried]) -> HeadraceError:
         """The error for a search without a best trial."""
@@ -276,7 +295,7 @@ class _Search:
         if isinstance(error, PlatformError):
             return PlatformError(
                 "every trial failed",
-                where=str(self._folder),
+                where=self._folder,
                 received=error.paragraph,
                 fix=f"Remove {self._folder} to start again",
             )
@@ -286,7 +305,7 @@ class _Search:
             )
         return PlatformError(
             "no trial was finished",
-            where=str(self._folder),
+            where=self._folder,
             received=counted_states(tried),
             fix="Run the same command with more --max-hours, which resumes the search",
         )

@@ -20,8 +20,10 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
 from headrace.components.tune.tried import Tried, best_of
-from headrace.core.errors import DataError, HeadraceError
+from headrace.core import storage
+from headrace.core.errors import DataError, HeadraceError, PlatformError
 from headrace.core.problem.tuning import Choice, Range, Tuning
+from headrace.core.storage.compare_and_set import create_if_absent, read_with_token, replace_if_unchanged
 
 # A multiplier that separates the seeds of the trials of adjacent seeds.
 _SEEDS_APART = 1_000_003
@@ -41,17 +43,16 @@ class Study:
     """The trials of one search, for one process and one thread at a time.
 
     Args:
-        path: of the journal.
+        uri: of the journal.
         name: of the search; the file holds other searches under their own names.
         tuning: of the Problem.
     """
 
-    def __init__(self, path: Path, name: str, tuning: Tuning) -> None:
+    def __init__(self, uri: str, name: str, tuning: Tuning) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._tuning = tuning
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._study = optuna.create_study(
-            storage=JournalStorage(_Journal(path)),
+            storage=JournalStorage(_journal(uri)),
             study_name=name,
             load_if_exists=True,
             # Epochs count from 1.
@@ -155,6 +156,63 @@ def _tried(trial: optuna.trial.FrozenTrial) -> Tried:
     )
 
 
+def _journal(uri: str) -> BaseJournalBackend:
+    return _SharedJournal(uri) if storage.is_remote(uri) else _Journal(storage.local_path(uri))
+
+
+class _SharedJournal(BaseJournalBackend):
+    """Optuna's journal in an object, one JSON object per line: stored when a call returns, by compare-and-set.
+
+    A store has no lock that ends with a process. A second search finds that the object is not as it left it.
+
+    Raises:
+        DataError: a line is not JSON.
+        PlatformError: another process runs the search.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        found = read_with_token(uri)
+        self._content = b"" if found is None else found.content
+        self._logs = _parsed(self._content, uri)
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self._logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        content = self._content + _lines(logs)
+        now = read_with_token(self._uri)
+        if now is None:
+            written = not self._content and create_if_absent(self._uri, content)
+        else:
+            written = now.content == self._content and replace_if_unchanged(self._uri, content, now.token)
+        if not written:
+            raise PlatformError(
+                "another process runs this search",
+                where=self._uri,
+                fix="Wait for it, or end it, and run the same command again",
+            )
+        self._content = content
+        self._logs += logs
+
+
+def _lines(logs: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+
+
+def _parsed(content: bytes, where: str) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in content.splitlines()]
+    except ValueError as error:
+        raise DataError(
+            "the journal of the search is damaged",
+            where=where,
+            expected="one JSON object per line",
+            received=str(error),
+            fix="Remove its folder to start again",
+        ) from error
+
+
 class _Journal(BaseJournalBackend):
     """Optuna's journal in a file of one process, one JSON object per line, on disk when a call returns.
 
@@ -167,28 +225,20 @@ class _Journal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.is_file() else b""
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             with path.open("rb+") as file:
                 file.truncate(whole)
-        try:
-            self._logs: list[dict[str, Any]] = [json.loads(line) for line in content[:whole].splitlines()]
-        except ValueError as error:
-            raise DataError(
-                "the journal of the search is damaged",
-                where=str(path),
-                expected="one JSON object per line",
-                received=str(error),
-                fix="Remove its folder to start again",
-            ) from error
+        self._logs = _parsed(content[:whole], str(path))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         return iter(self._logs[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with self._path.open("ab") as file:
-            file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+            file.write(_lines(logs))
             file.flush()
             os.fsync(file.fileno())
         self._logs += logs

@@ -21,7 +21,7 @@ class ModelArtifact:
     """A Model.
 
     Attributes:
-        uri: its folder, local or on gs://.
+        uri: its folder, local, on gs:// or s3://.
         version: its model_version.
         training: content of training.json: how it was trained.
         problem: content of problem.json: the declaration that it was trained for.

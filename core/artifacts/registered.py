@@ -15,6 +15,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError
+from headrace.core.storage.remote import Object, folders
 
 RECORD = "registered.json"
 _FORMAT = 1
@@ -29,17 +30,18 @@ class FileDigest:
     Attributes:
         bytes: its size.
         sha256: of its content, in hexadecimal.
-        crc32c: of its content, as Cloud Storage lists it; None for a file on a disk.
+        listed: kind and value of the checksum that an object store lists, such as ("crc32c", "AAAAAA=="); None for a
+            file on a disk. An equal one of the same kind means equal content; another one decides nothing.
     """
 
     bytes: int
     sha256: str
-    crc32c: str | None = None
+    listed: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The digest in a record."""
         known = {"bytes": self.bytes, "sha256": self.sha256}
-        return known if self.crc32c is None else {**known, "crc32c": self.crc32c}
+        return known if self.listed is None else {**known, self.listed[0]: self.listed[1]}
 
 
 def measure(folder: str) -> dict[str, FileDigest]:
@@ -48,7 +50,7 @@ def measure(folder: str) -> dict[str, FileDigest]:
     Files are read in parallel, a MiB of each at a time.
 
     Args:
-        folder: the Model, on a disk or on gs://.
+        folder: the Model, on a disk or in an object store.
 
     Raises:
         PlatformError: a file cannot be read.
@@ -58,7 +60,7 @@ def measure(folder: str) -> dict[str, FileDigest]:
     with ThreadPoolExecutor(_threads()) as pool:
         digests = pool.map(_digest, files.values())
         return {
-            name: FileDigest(size, digest, listed[name].crc32c if name in listed else None)
+            name: FileDigest(size, digest, listed[name].digest if name in listed else None)
             for name, (size, digest) in zip(files, digests, strict=True)
         }
 
@@ -66,7 +68,8 @@ def measure(folder: str) -> dict[str, FileDigest]:
 def verify(folder: str) -> bool:
     """Checks a registered Model against its record: first that all files have their sizes, then their content.
 
-    On gs:// the service's checksums are compared, and nothing is read. Files that the record does not name are ignored.
+    In an object store the service's checksums are compared, and only files with another one are read. Files that the
+    record does not name are ignored.
 
     Returns:
         Whether the Model has a record.
@@ -96,12 +99,11 @@ def verify_files(folder: str, record: Mapping[str, Any]) -> None:
 
     def check(name: str) -> None:
         digest = expected[name]
-        if name in listed and digest.crc32c is not None:
-            kind, right, now = "CRC-32C", digest.crc32c, listed[name].crc32c
-        else:
-            kind, right, now = "SHA-256", digest.sha256, _digest(found[name])[1]
-        if now != right:
-            raise _damaged(storage.join(folder, name), f"content with the {kind} {right}", now)
+        if name in listed and listed[name].digest == digest.listed:
+            return
+        now = _digest(found[name])[1]
+        if now != digest.sha256:
+            raise _damaged(storage.join(folder, name), f"content with the SHA-256 {digest.sha256}", now)
 
     with ThreadPoolExecutor(_threads()) as pool:
         list(pool.map(check, expected))
@@ -160,7 +162,7 @@ def files_of(record: Mapping[str, Any], where: str) -> dict[str, FileDigest]:
     """
     try:
         return {
-            str(name): FileDigest(int(file["bytes"]), str(file["sha256"]), file.get("crc32c"))
+            str(name): FileDigest(int(file["bytes"]), str(file["sha256"]), _listed_digest(file))
             for name, file in record["files"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -173,18 +175,22 @@ def files_of(record: Mapping[str, Any], where: str) -> dict[str, FileDigest]:
         ) from error
 
 
+def _listed_digest(file: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next(((kind, str(file[kind])) for kind in ("crc32c", "etag") if kind in file), None)
+
+
 def _damaged(where: str, expected: str, received: str) -> DataError:
     return DataError(
         "a file of the registered Model is damaged", where=where, expected=expected, received=received, fix=_FIX
     )
 
 
-def _listed(folder: str) -> dict[str, Any]:
+def _listed(folder: str) -> dict[str, Object]:
     """Objects with size and checksum by relative path; empty for a folder on a disk."""
     if not storage.is_remote(folder):
         return {}
     prefix = storage.join(folder, "")
-    return {found.uri.removeprefix(prefix): found for found in storage.remote_store().below(folder)}
+    return {found.uri.removeprefix(prefix): found for found in folders.below(folder)}
 
 
 def _digest(uri: str) -> tuple[int, str]:

@@ -43,7 +43,7 @@ class ShardFiles:
             self.folder = storage.local_path(uri)
             return
         mounted = _MOUNTS / uri.removeprefix("gs://")
-        if mounted_bucket(mounted) is not None:
+        if uri.startswith("gs://") and mounted_bucket(mounted) is not None:
             self.folder = mounted
             return
         self.folder = Path(tempfile.mkdtemp(prefix="headrace-shards-"))

@@ -10,6 +10,7 @@ from headrace.core import storage
 from headrace.core.beam.runners import RunnerOptions
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import Artifact, check_replaceable
+from headrace.core.storage.remote import folders
 
 # The folder within the temporary one through which stages exchange files.
 WORK = ".work"
@@ -50,20 +51,19 @@ def _publish(source: str, output: str) -> None:
 
     An earlier manifest is removed first: readers look for it, and must not find it next to shards of two runs.
     """
-    from headrace.core.storage import gcs
-
-    made = [found.uri for found in gcs.below(source)]
+    store = storage.store_of(output)
+    made = [found.uri for found in folders.below(source)]
     manifest = storage.join(source, _MANIFEST)
     if manifest not in made:
         raise ValueError(f"{source} must have a {_MANIFEST}")
     targets = {uri: output.rstrip("/") + uri.removeprefix(source) for uri in made if uri != manifest}
-    earlier = {found.uri for found in gcs.below(output)}
-    with gcs.unfinished(output):
+    earlier = {found.uri for found in folders.below(output)}
+    with folders.unfinished(output):
         storage.remove(storage.join(output, _MANIFEST))
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-            for _ in pool.map(gcs.copy, targets.keys(), targets.values()):
+            for _ in pool.map(store.copy, targets.keys(), targets.values()):
                 pass
         # The mark stays until the manifest is there.
-        kept = {*targets.values(), storage.join(output, gcs.UNFINISHED)}
-        gcs.remove(sorted(earlier - kept))
-        gcs.copy(manifest, storage.join(output, _MANIFEST))
+        kept = {*targets.values(), storage.join(output, folders.UNFINISHED)}
+        store.remove(sorted(earlier - kept))
+        store.copy(manifest, storage.join(output, _MANIFEST))

@@ -1,11 +1,11 @@
-"""Storage: files and objects by URI, on a disk or on Cloud Storage, written atomically."""
+"""Storage: files and objects by URI, on a disk, on Cloud Storage or on S3, written atomically."""
 
 from headrace.core.storage.files import (
     at_hand,
     beside,
     exists,
+    file_at_hand,
     flush_folder,
-    is_remote,
     join,
     local_path,
     move,
@@ -14,7 +14,6 @@ from headrace.core.storage.files import (
     place_of,
     read_bytes,
     read_json,
-    remote_store,
     remove,
     resolve,
     sibling,
@@ -31,11 +30,13 @@ from headrace.core.storage.listing import (
     names_below,
     upload_folder,
 )
+from headrace.core.storage.remote import is_remote, store_of
 
 __all__ = [
     "at_hand",
     "beside",
     "exists",
+    "file_at_hand",
     "files_below",
     "fingerprint",
     "flush_folder",
@@ -50,11 +51,11 @@ __all__ = [
     "place_of",
     "read_bytes",
     "read_json",
-    "remote_store",
     "remove",
     "resolve",
     "sibling",
     "size",
+    "store_of",
     "temporary_name",
     "upload_folder",
     "write_bytes",

@@ -1,11 +1,12 @@
 """Compare-and-set of small files that several processes change: a change is made only to the content that was read.
 
-`read_with_token`, `replace_if_unchanged` and `create_if_absent` work alike on a disk and on gs://; `update_json` makes
-a change again until nobody else wrote in between. Nothing is ever deleted.
+`read_with_token`, `replace_if_unchanged` and `create_if_absent` work alike on a disk, gs:// and s3://; `update_json`
+makes a change again until nobody else wrote in between. Nothing is ever deleted.
 
-On gs:// the token is the object's generation. On a disk it is a hash of the content, compared and replaced under a lock
-that the operating system releases when its holder dies; the file is replaced atomically and flushed to the disk, so a
-process that is killed at any moment leaves the old content or the new. A bucket that is mounted as a folder is refused.
+On gs:// the token is the object's generation, on s3:// its ETag. On a disk it is a hash of the content, compared and
+replaced under a lock that the operating system releases when its holder dies; the file is replaced atomically and
+flushed to the disk, so a process that is killed at any moment leaves the old content or the new. A bucket that is
+mounted as a folder is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
@@ -24,9 +25,7 @@ from headrace.core.retry import RetryPolicy, retry
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.lock import locked
 from headrace.core.storage.mounts import mounted_bucket
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from headrace.core.storage.remote import conditional_writes_of
 
 # A separate lock: the folder's owner may hold its lock for minutes while it changes the state.
 LOCK = ".state.lock"
@@ -58,7 +57,7 @@ def read_with_token(uri: str) -> Snapshot | None:
         PlatformError: the disk or the service failed.
     """
     if storage.is_remote(uri):
-        found = _generations().read(uri)
+        found = conditional_writes_of(uri).read(uri)
         return None if found is None else Snapshot(*found)
     content = _read(storage.local_path(uri), uri)
     return None if content is None else Snapshot(content, _token(content))
@@ -68,23 +67,21 @@ def replace_if_unchanged(uri: str, content: bytes, token: str) -> bool:
     """Replaces a file, if it is still as it was when `token` was read.
 
     Returns:
-        Whether it was replaced. On gs:// a write whose answer was lost counts as made.
+        Whether it was replaced. In an object store a write whose answer was lost counts as made.
 
     Raises:
         UsageError: the path cannot be written.
         PlatformError: the disk or the service failed; whether the file was replaced is not known.
     """
     if storage.is_remote(uri):
-        written: bool = _generations().write(uri, content, token)
-        return written
+        return conditional_writes_of(uri).write(uri, content, token)
     return _write(uri, content, token)
 
 
 def create_if_absent(uri: str, content: bytes) -> bool:
     """Creates a file, if it does not exist; returns and errors as of `replace_if_unchanged`."""
     if storage.is_remote(uri):
-        written: bool = _generations().write(uri, content)
-        return written
+        return conditional_writes_of(uri).write(uri, content)
     return _write(uri, content, None)
 
 
@@ -139,14 +136,6 @@ def unfinished(name: str) -> str:
     return f".{name}.unfinished"
 
 
-def _generations() -> ModuleType:
-    # Refuses gs:// where the client library is not installed.
-    storage.remote_store()
-    from headrace.core.storage import gcs_generations
-
-    return gcs_generations
-
-
 def _token(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -169,9 +158,9 @@ def _write(uri: str, content: bytes, token: str | None) -> bool:
         raise UsageError(
             "a mounted bucket has no locks between machines",
             where=uri,
-            expected="a folder on a disk, or gs://",
+            expected="a folder on a disk, gs:// or s3://",
             received=f"a file system of type {bucket}",
-            fix="Use the bucket's gs:// name",
+            fix="Use the bucket's gs:// or s3:// name",
         )
     with locked(str(path.parent), name=LOCK):
         now = _read(path, uri)

@@ -1,4 +1,4 @@
-"""Files by URI: local paths, file:// and gs://, read and written in one way; other schemes are refused."""
+"""Files by URI: local paths, file://, gs:// and s3://, read and written in one way; other schemes are refused."""
 
 from __future__ import annotations
 
@@ -11,46 +11,28 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.storage.json_lines import json_bytes
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from headrace.core.storage.remote import folders, is_remote, store_of
 
 _CHUNK = 1 << 20
 
 
-def is_remote(uri: str) -> bool:
-    """Whether `uri` is in an object store."""
-    return uri.startswith("gs://")
+def place_of(artifact: Any, *, shared: bool = False) -> str:
+    """Where a pipeline's output artifact is written: its URI, or the path that the engine assigned.
 
+    A platform may mount a bucket as a folder (/gcs on Vertex AI), in which folders cannot be renamed: on gs:// it is
+    the URI. On s3:// it is the path: Kubeflow's engine uploads what is there with credentials of its own, which the
+    task does not have.
 
-def remote_store() -> ModuleType:
-    """The module for gs://, imported at first use because its import is slow.
-
-    Raises:
-        UsageError: google-cloud-storage is not installed.
-    """
-    try:
-        from headrace.core.storage import gcs
-    except ImportError as error:
-        raise UsageError(
-            "gs:// requires the package google-cloud-storage",
-            received=str(error),
-            fix="Run `pip install headrace[beam]`",
-        ) from error
-    return gcs
-
-
-def place_of(artifact: Any) -> str:
-    """Where a pipeline's output artifact is written: its gs:// URI, or the path that the engine assigned.
-
-    A platform may mount a bucket as a folder (/gcs on Vertex AI), in which folders cannot be renamed.
+    Args:
+        artifact: of kfp.
+        shared: whether workers on other machines write it too, which reach only the URI and have credentials.
     """
     uri = getattr(artifact, "uri", None) or ""
-    return uri if is_remote(uri) else str(artifact.path)
+    return uri if uri.startswith("gs://") or (shared and is_remote(uri)) else str(artifact.path)
 
 
 def local_path(uri: str) -> Path:
@@ -68,7 +50,12 @@ def local_path(uri: str) -> Path:
         return Path(rest)
     if is_remote(uri):
         raise UsageError("a path on this machine is required", where=uri, expected="a local path or file://...")
-    raise UsageError(f"{scheme}:// is not supported", where=uri, expected="a local path, file:// or gs://")
+    raise UsageError(
+        f"{scheme}:// is not supported",
+        where=uri,
+        expected="a local path, file://, gs:// or s3://",
+        fix="Use s3://, and set AWS_ENDPOINT_URL to the address of the store" if scheme in ("minio", "s3a") else None,
+    )
 
 
 def join(uri: str, *parts: str) -> str:
@@ -91,24 +78,21 @@ def sibling(uri: str, ending: str) -> str:
 def exists(uri: str) -> bool:
     """Whether a file or a folder exists at `uri`."""
     if is_remote(uri):
-        there: bool = remote_store().exists(uri)
-        return there
+        return folders.exists(uri)
     return local_path(uri).exists()
 
 
 def size(uri: str) -> int:
     """Size of a file in bytes. Raises OSError as `os.stat` does."""
     if is_remote(uri):
-        found: int = remote_store().describe(uri).bytes
-        return found
+        return folders.describe(uri).bytes
     return local_path(uri).stat().st_size
 
 
 def open_input(uri: str) -> BinaryIO:
     """Opens a file for reading, binary and seekable. Raises OSError as `open` does."""
     if is_remote(uri):
-        file: BinaryIO = remote_store().open_input(uri)
-        return file
+        return store_of(uri).open_input(uri)
     return local_path(uri).open("rb")
 
 
@@ -125,7 +109,7 @@ def open_output(uri: str) -> Iterator[BinaryIO]:
         with writing(uri), temporary.open("wb") as file:
             yield file
         if is_remote(uri):
-            remote_store().upload(temporary, uri)
+            store_of(uri).upload(temporary, uri)
         else:
             with writing(uri):
                 temporary.replace(local_path(uri))
@@ -153,9 +137,9 @@ def move(uri: str, target: str) -> None:
     """
     with writing(target):
         if is_remote(uri):
-            remote = remote_store()
-            remote.copy(uri, target)
-            remote.remove([uri])
+            store = store_of(uri)
+            store.copy(uri, target)
+            store.remove([uri])
             return
         path = local_path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,8 +149,8 @@ def move(uri: str, target: str) -> None:
 def remove(uri: str) -> None:
     """Removes a file, or a folder with its content; a missing one is not an error."""
     if is_remote(uri):
-        remote = remote_store()
-        remote.remove([*(found.uri for found in remote.below(uri)), *([uri] if remote.parse(uri)[1] else [])])
+        store = store_of(uri)
+        store.remove([*(found.uri for found in folders.below(uri)), *([uri] if store.parse(uri)[1] else [])])
         return
     path = local_path(uri)
     with writing(uri):
@@ -179,8 +163,7 @@ def remove(uri: str) -> None:
 def read_bytes(uri: str) -> bytes:
     """The whole content of a file. Raises OSError as `open` does."""
     if is_remote(uri):
-        content: bytes = remote_store().read_bytes(uri)
-        return content
+        return store_of(uri).read_bytes(uri)
     return local_path(uri).read_bytes()
 
 
@@ -207,7 +190,7 @@ def write_bytes(uri: str, content: bytes) -> None:
     """
     if is_remote(uri):
         with writing(uri):
-            remote_store().write_bytes(uri, content)
+            store_of(uri).write_bytes(uri, content)
         return
     path = local_path(uri)
     with writing(uri):
@@ -254,8 +237,26 @@ def at_hand(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         with writing(folder):
-            remote_store().download_tree(uri, Path(folder))
+            folders.download_tree(uri, Path(folder))
         yield Path(folder)
+
+
+@contextmanager
+def file_at_hand(uri: str) -> Iterator[Path]:
+    """A local file with the content of `uri` and its name: the file itself if local, else a copy for the block.
+
+    Raises:
+        FileNotFoundError: the object does not exist.
+        UsageError: the bucket does not exist, or access is denied.
+        PlatformError: the disk is full, or the service failed.
+    """
+    if not is_remote(uri):
+        yield local_path(uri)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / uri.rstrip("/").rpartition("/")[2]
+        store_of(uri).download(uri, copy)
+        yield copy
 
 
 @contextmanager

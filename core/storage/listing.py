@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.core.errors import DataError
-from headrace.core.storage.files import is_remote, join, local_path, remote_store
+from headrace.core.storage.files import join, local_path
+from headrace.core.storage.remote import folders as remote_folders
+from headrace.core.storage.remote import is_remote
 
 _CHUNK = 1 << 20
 
@@ -54,7 +56,7 @@ def _is_partitioned(name: str) -> bool:
 
 
 def _list_remote_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
-    found, alone = remote_store().find(uri)
+    found, alone = remote_folders.find(uri)
     if alone:
         return [uri]
     if not any(_is_data(each.uri.rsplit("/", 1)[1], suffixes) for each in found):
@@ -76,7 +78,7 @@ def files_below(uri: str) -> dict[str, str]:
     """
     if is_remote(uri):
         prefix = join(uri, "")
-        found = {each.uri.removeprefix(prefix): each.uri for each in remote_store().below(uri)}
+        found = {each.uri.removeprefix(prefix): each.uri for each in remote_folders.below(uri)}
         # Consoles represent a folder by an empty object whose name ends with a slash.
         return {name: found[name] for name in sorted(found) if name and not name.endswith("/")}
     root, files, seen = local_path(uri), {}, set()
@@ -91,13 +93,12 @@ def files_below(uri: str) -> dict[str, str]:
 
 def names_below(uri: str) -> set[str]:
     """The names directly below `uri` in an object store; empty where an upload by headrace was killed."""
-    found: set[str] = remote_store().names_below(uri)
-    return found
+    return remote_folders.names_below(uri)
 
 
 def upload_folder(folder: Path, uri: str, last: str) -> None:
     """Replaces the objects below `uri` by the files of a local folder; `last` is written last."""
-    remote_store().upload_tree(folder, uri, last)
+    remote_folders.upload_tree(folder, uri, last)
 
 
 def fingerprint(paths: Sequence[str]) -> str:
@@ -108,8 +109,8 @@ def fingerprint(paths: Sequence[str]) -> str:
     total = hashlib.sha256()
     for name in paths:
         if is_remote(name):
-            known = remote_store().describe(name)
-            total.update(f"{known.name.rsplit('/', 1)[-1]}\0{known.bytes} {known.crc32c}\n".encode())
+            known = remote_folders.describe(name)
+            total.update(f"{known.name.rsplit('/', 1)[-1]}\0{known.bytes} {known.checksum}\n".encode())
             continue
         content = hashlib.sha256()
         with local_path(name).open("rb") as file:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.errors import DataError
+from headrace.core.storage.remote import folders
 
 
 class LocalCopy:
@@ -32,12 +33,10 @@ class LocalCopy:
         if not storage.is_remote(uri):
             self.path = str(storage.local_path(uri))
             return
-        from headrace.core.storage import gcs
-
         self.path = tempfile.mkdtemp(prefix="headrace-")
         weakref.finalize(self, _remove, self.path, os.getpid())
         with storage.writing(self.path):
-            if not gcs.download_tree(uri, Path(self.path)):
+            if not folders.download_tree(uri, Path(self.path)):
                 raise DataError("the folder is empty or does not exist", where=uri)
 
 

@@ -35,7 +35,10 @@ _in_window = group("Window")
     help="Name of the span to add, such as a day. Without it, the window is written again.",
 )
 @click.option(
-    "--data", default="", metavar="PATH", help="Rows of the span: a file, a folder, a glob, gs://... or bigquery://..."
+    "--data",
+    default="",
+    metavar="PATH",
+    help="Rows of the span: a file, a folder, a glob, gs://..., s3://... or bigquery://...",
 )
 @options.csv
 @options.root

@@ -11,7 +11,7 @@ problem = click.option(
     "--problem", required=True, metavar="FILE", help="Problem file: your Python file that declares the problem."
 )
 data = click.option(
-    "--data", required=True, metavar="PATH", help="Rows: a file, a folder, a glob, gs://... or bigquery://..."
+    "--data", required=True, metavar="PATH", help="Rows: a file, a folder, a glob, gs://..., s3://... or bigquery://..."
 )
 csv = click.option(
     "--csv",

@@ -25,7 +25,7 @@ _why = click.option("--why", default="", metavar="TEXT", help="Reason, which the
 def registry() -> None:
     """Show the versions of a registry, promote one, or take one out of use.
 
-    REGISTRY is its folder, ROOT/registry/NAME on a disk or on gs://, or an entry of Vertex AI's Model Registry,
+    REGISTRY is its folder, ROOT/registry/NAME on a disk, gs:// or s3://, or an entry of Vertex AI's Model Registry,
     projects/PROJECT/locations/REGION/models/ID.
     """
 

@@ -20,7 +20,7 @@ from headrace.pipelines.runs.resolve import DEFAULT_ROOT
 def runs(root: str, as_json: bool) -> None:
     """List the runs of ROOT, newest first: status, start, data, metric and model version.
 
-    ROOT is the --root of `headrace run` (default: headrace-runs), local or on gs://.
+    ROOT is the --root of `headrace run` (default: headrace-runs), local, on gs:// or s3://.
 
     \b
     Example:

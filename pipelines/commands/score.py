@@ -28,11 +28,13 @@ _NOWHERE = "-"
     default="",
     type=MODEL,
     metavar="DIR_OR_RUN",
-    help="Model, endpoint folder or any SavedModel, local or on gs://; or a run.",
+    help="Model, endpoint folder or any SavedModel, local, on gs:// or s3://; or a run.",
 )
 @click.option("--describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
 @json_option
-@click.option("--data", default="", metavar="PATH", help="Rows: a file, folder or glob, gs://... or bigquery://...")
+@click.option(
+    "--data", default="", metavar="PATH", help="Rows: a file, folder or glob, gs://..., s3://... or bigquery://..."
+)
 @click.option("--output", default="", metavar="DIR", help="Folder of the Predictions, written atomically.")
 @score_options.approach
 @score_options.sink

@@ -26,9 +26,9 @@ poll = option(
     help="Time between two requests for the run's state, in seconds.",
 )
 _INPUTS = (
-    ("--problem", "FILE", "Problem file, local or on gs://; a local one is copied below --root."),
-    ("--data", "PATH", "Rows, as the tasks read them: gs://..., bigquery://..., or a path of the cluster."),
-    ("--root", "PATH", "Pipeline root, where runs and models are stored: gs://..., or a path of the cluster."),
+    ("--problem", "FILE", "Problem file, local, on gs:// or s3://; a local one is copied below --root."),
+    ("--data", "PATH", "Rows, as the tasks read them: gs://..., s3://..., bigquery://..., or a path of the cluster."),
+    ("--root", "PATH", "Pipeline root, for runs and models: gs://..., s3://..., or a path of the cluster."),
     ("--data-version", "TEXT", "Version of data that cannot be read from here (default: measured)."),
     ("--champion", "PATH", "Model to compare with, by the gate's champion_tolerance."),
     ("--baseline", "PATH", "Statistics that drift is measured against."),

@@ -51,7 +51,7 @@ class KubeflowPlatform(FolderRegistry):
             task.set_memory_request(pod.memory).set_memory_limit(pod.memory)
         if pod.accelerator:
             task.set_accelerator_type(pod.accelerator).set_accelerator_limit(pod.accelerator_count)
-        for name, value in sorted(pod.environment.items()):
+        for name, value in sorted({**options.environment, **pod.environment}.items()):
             task.set_env_variable(name, value)
         if pod.retries:
             task.set_retry(pod.retries, backoff_duration="30s", backoff_factor=2.0)

@@ -19,6 +19,8 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _EXTENDED = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Whoever may read a pipeline's spec would read them.
+_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute", "")
 _POLICIES = ("Always", "IfNotPresent", "Never")
 _MODES = ("Serverless", "Standard", "RawDeployment")
@@ -142,8 +144,7 @@ class PodOptions:
             expected="0 or more",
             received=self.timeout_minutes,
         )
-        wrong = [name for name in self.environment if not _VARIABLE.match(name)]
-        check(not wrong, "the name of a variable is not valid", expected="letters, digits and _", received=wrong)
+        _check_environment(self.environment)
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,8 @@ class KubeflowOptions:
         image_pull_policy: Always, IfNotPresent or Never.
         image_pull_secrets: names of secrets for the images' registry.
         secrets: environment variables of every task.
+        environment: environment variables of every task that are no secret, such as AWS_ENDPOINT_URL; a task's own one
+            of the same name wins.
         labels: of every pod and the InferenceService.
         claim: mounted by every task.
         tasks: options of each task's pod, by name, including train.
@@ -272,6 +275,7 @@ class KubeflowOptions:
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     claim: Claim | None = None
     tasks: Mapping[str, PodOptions] = field(default_factory=dict)
@@ -288,9 +292,22 @@ class KubeflowOptions:
         wrong = [name for name in self.image_pull_secrets if not _NAME.match(name)]
         check(not wrong, "a pull secret's name is not valid", expected="a-z, 0-9, - and .", received=wrong)
         _check_labels("labels", self.labels)
+        _check_environment(self.environment)
         known = [role for role in ROLES if role not in VERTEX_ALONE]
         unknown = [name for name in self.tasks if name not in known]
         check(not unknown, "the task does not exist", expected=f"one of {', '.join(known)}", received=unknown)
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    wrong = [name for name in environment if not _VARIABLE.match(name)]
+    check(not wrong, "the name of a variable is not valid", expected="letters, digits and _", received=wrong)
+    for name in _SECRETS.intersection(environment):
+        raise UsageError(
+            "a secret must not be in a compiled spec",
+            where=f"environment.{name}",
+            expected="a secret of the namespace",
+            fix=f'Write: secrets = [{{name = "SECRET", keys = {{KEY = "{name}"}}}}] in [kubeflow]',
+        )
 
 
 def _check_accelerator(name: str, count: int) -> None:

@@ -198,7 +198,7 @@ def _problem_place(inputs: Inputs, file: ProblemFile) -> tuple[str, Mapping[str,
         raise UsageError(
             "the Problem file cannot be copied to a place that the tasks can read",
             where="--root",
-            expected="gs://...; or --parameter problem=PATH, where the tasks can read the same file",
+            expected="gs://... or s3://...; or --parameter problem=PATH, where the tasks can read the same file",
             received=repr(inputs.root),
         )
     return places.template(inputs.root), copies.contents(file, inputs.root)
@@ -223,11 +223,11 @@ def _measured(inputs: Inputs, file: ProblemFile | None) -> str:
     from headrace.core.sources.csv_dialect import CsvDialect
     from headrace.core.sources.open import data_version, list_paths
 
-    if not inputs.data.startswith(("gs://", "bigquery://")) and not Path(inputs.data).exists():
+    if not (storage.is_remote(inputs.data) or inputs.data.startswith("bigquery://")) and not Path(inputs.data).exists():
         raise UsageError(
             "the data's version cannot be measured from here",
             where="--data",
-            expected="gs://..., bigquery://... or a path that exists here too",
+            expected="gs://..., s3://..., bigquery://... or a path that exists here too",
             received=inputs.data,
             fix="Set --data-version: any text that changes with the data, such as its date",
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.storage.remote import folders
 
 # Names that programs give to files while they write them: downloads, SFTP servers, editors, HDFS, and committers of
 # Spark, Hadoop and Beam, which write into folders of such names.
@@ -123,7 +124,7 @@ def span_of(folder: str, uri: str) -> Span | None:
     data = storage.join(folder, entry)
     if below:
         return Span(entry, data, True, _remote_files(data))
-    found, _ = storage.remote_store().find(data)
+    found, _ = folders.find(data)
     return Span(_name(f"/{entry}"), data, False, {each.uri.rpartition("/")[2]: _remote_file(each) for each in found})
 
 
@@ -142,12 +143,12 @@ def _name(key: str) -> str:
 
 def _remote_files(folder: str) -> dict[str, File]:
     prefix = storage.join(folder, "")
-    found = {each.uri.removeprefix(prefix): _remote_file(each) for each in storage.remote_store().below(folder)}
+    found = {each.uri.removeprefix(prefix): _remote_file(each) for each in folders.below(folder)}
     return {name: file for name, file in found.items() if name and not name.endswith("/")}
 
 
 def _remote_file(found: object) -> File:
-    return File(found.bytes, found.created, found.crc32c)  # type: ignore[attr-defined]
+    return File(found.bytes, found.created, found.checksum)  # type: ignore[attr-defined]
 
 
 def _local_files(folder: str) -> dict[str, File]:

@@ -38,7 +38,7 @@ def bucket(cloud_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """The name of a new, empty bucket."""
     from google.cloud import storage
 
-    from headrace.core.storage import gcs
+    from headrace.core.storage.remote import gcs
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud_storage)
     name = f"headrace-{next(_NUMBERS)}"

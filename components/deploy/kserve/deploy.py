@@ -44,7 +44,7 @@ class ServiceConfig:
         traffic: percentage of the requests for this version; at 100 the field is omitted.
         mode: Serverless (Knative, splits traffic by canaryTrafficPercent), Standard (a plain Deployment, splits by
             spec.canary from KServe 0.20 on), or RawDeployment, the name of Standard in KServe 0.15 and older.
-        claim, mount: a PersistentVolumeClaim, and its mount path within the registry's path; "" for gs://.
+        claim, mount: a PersistentVolumeClaim, and its mount path within the registry's path; "" for a bucket.
         node_selector: labels of the nodes.
         tolerations: of taints, in the form of Kubernetes.
         image_pull_policy, image_pull_secrets: in the form of Kubernetes.
@@ -115,7 +115,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
 
     Args:
         endpoint: kserve://NAMESPACE/NAME.
-        model: the Model, on gs:// or below `config.mount`.
+        model: the Model, in a bucket or below `config.mount`.
         model_version: its version.
         config: the server.
 
@@ -187,7 +187,7 @@ def storage_uri(model: str, config: ServiceConfig) -> str:
     raise UsageError(
         "the server cannot reach the model",
         where="model",
-        expected="gs://..., or a path below the claim's mount",
+        expected="gs://..., s3://..., or a path below the claim's mount",
         received=model,
     )
 

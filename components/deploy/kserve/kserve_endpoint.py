@@ -33,6 +33,7 @@ from headrace.components.deploy.kserve.service import API_VERSION, GROUP, PLURAL
 from headrace.components.deploy.observed import observed
 from headrace.components.deploy.state import Action, Change, EndpointState, Pending
 from headrace.components.registry.state import Origin
+from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.progress import Progress
 
@@ -96,7 +97,7 @@ class KserveEndpoint:
     def registry(self) -> str:
         """The registry in the path of the Model that is served; "" for one on a claim, which is not mounted here."""
         found = registry_in(self._get()["spec"]["predictor"])
-        return self._registry or (found if found.startswith("gs://") else "")
+        return self._registry or (found if storage.is_remote(found) else "")
 
     def check(self, version: str) -> None:
         """Refuses a version whose Model is not known."""
@@ -208,7 +209,7 @@ class KserveEndpoint:
         if version in memory.models:
             return memory.models[version]
         known = registries.model_of(self.registry(), version) if self.registry() else None
-        if known is None or not known.startswith("gs://"):
+        if known is None or not storage.is_remote(known):
             raise UsageError(
                 "the Model of the version is not known",
                 where=self._name,

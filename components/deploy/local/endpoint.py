@@ -142,8 +142,12 @@ class EndpointFolder:
     def publish(self, model: str, version: str) -> None:
         """Copies a Model under its version, atomically; an existing copy is replaced."""
         target = self.version_path(version)
-        with publishing(str(target), None) as temporary, storage.writing(str(target)):
-            shutil.copytree(storage.local_path(model), temporary, dirs_exist_ok=True)
+        with (
+            storage.at_hand(model) as source,
+            publishing(str(target), None) as temporary,
+            storage.writing(str(target)),
+        ):
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
 
     def remove(self, version: str) -> None:
         """Removes a version, if it exists."""

@@ -22,7 +22,7 @@ def run(config: DeployConfig, root: str, deployment: Any, claim: Mapping[str, An
     with running("deploy", root=root) as step:
         version, uri = registered_model(config.model)
         step.identity = identity.publish_identity("deploy", version, config.endpoint)
-        if storage.is_remote(uri):
+        if uri.startswith("gs://"):
             verify(uri)
         entry = config.model.partition("@")[0]
         registries.refuse_bad(entry, version)

@@ -1,8 +1,8 @@
 """Folder registry: a copy of every registered version of a model, and aliases such as the champion.
 
 versions/VERSION/   on a disk: the Model, its evaluation.json, and registered.json with the digest of every file
-versions/VERSION/DIGEST/   on gs://, where folders cannot be renamed: named for the content, so that two runs that
-                    register at once never mix their files
+versions/VERSION/DIGEST/   in an object store, where folders cannot be renamed: named for the content, so that two runs
+                    that register at once never mix their files
 registry.json       versions with their status, aliases and the history, changed by compare-and-set alone
 """
 
@@ -39,6 +39,7 @@ from headrace.core.storage.compare_and_set import json_of, read_with_token, upda
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
+from headrace.core.storage.remote import folders
 
 _UPLOADS_AT_ONCE = 8
 
@@ -51,7 +52,7 @@ class Registered(NamedTuple):
 
 
 class Registry(ModelRegistry):
-    """Versions of one problem's model in a folder or on gs://, safe for concurrent processes and threads.
+    """Versions of one problem's model in a folder or an object store, safe for concurrent processes and threads.
 
     Args:
         folder: of the registry; created at the first registration.
@@ -174,7 +175,7 @@ class Registry(ModelRegistry):
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _upload(self, source: Path, version: str, facts: Mapping[str, Any], evaluation: bytes | None) -> str:
-        """Copies a Model to gs://, the record last, and returns its place."""
+        """Copies a Model to an object store, the record last, and returns its place."""
         files = measure(str(source))
         if evaluation is not None:
             files[EVALUATION] = FileDigest(len(evaluation), hashlib.sha256(evaluation).hexdigest())
@@ -183,17 +184,17 @@ class Registry(ModelRegistry):
         target = storage.join(self.folder, place)
         if storage.exists(storage.join(target, RECORD)):
             return place
-        remote = storage.remote_store()
+        store = storage.store_of(target)
 
         def upload(name: str) -> None:
             if name == EVALUATION and evaluation is not None:
                 storage.write_bytes(storage.join(target, name), evaluation)
             else:
-                remote.upload(source / name, storage.join(target, name))
+                store.upload(source / name, storage.join(target, name))
 
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
             list(pool.map(upload, files))
-        listed = {each.uri: each for each in remote.below(target)}
+        listed = {each.uri: each for each in folders.below(target)}
         for name, file in files.items():
             found = listed.get(storage.join(target, name))
             if found is None or found.bytes != file.bytes:
@@ -204,7 +205,7 @@ class Registry(ModelRegistry):
                     received="nothing" if found is None else f"{found.bytes} bytes",
                     fix="Register it again",
                 )
-            files[name] = replace(file, crc32c=found.crc32c)
+            files[name] = replace(file, listed=found.digest)
         storage.write_json(storage.join(target, RECORD), record_of(facts, files))
         return place
 

@@ -14,7 +14,6 @@ from headrace.components.registry.vertex.register import description_of
 from headrace.components.registry.vertex.registry import ROLE, VertexRegistry, service_of
 from headrace.components.score.identity import version_of
 from headrace.components.train.request import Request
-from headrace.core import storage
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, UsageError
 from headrace.core.sources import data_version as measuring
@@ -95,7 +94,7 @@ def find(name: str) -> Found:
                 received=errors.message_of(error),
                 fix=f"List them: gcloud ai models list-version {entry.rpartition('/')[2]} --region={_region(entry)}",
             ) from error
-    if not storage.is_remote(found.uri):
+    if not found.uri.startswith("gs://"):
         raise DataError(
             "the registry has no URI of the model's files",
             where=name,
@@ -178,7 +177,7 @@ def _number(registry: Any, version: str) -> str:
 
 def _mounted(uri: str) -> str:
     """The path of a gs:// URI in the mounts of tasks and custom jobs: TensorFlow reads it as any other file."""
-    return _MOUNT + uri.removeprefix("gs://") if storage.is_remote(uri) else uri
+    return _MOUNT + uri.removeprefix("gs://") if uri.startswith("gs://") else uri
 
 
 def _region(entry: str) -> str:

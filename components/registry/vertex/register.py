@@ -70,7 +70,7 @@ class UploadConfig:
                 expected="projects/PROJECT/locations/REGION/models/ID, the id in a-z, 0-9 and -",
                 received=repr(self.registry),
             )
-        if not storage.is_remote(self.model_uri):
+        if not self.model_uri.startswith("gs://"):
             raise UsageError(
                 "Vertex AI cannot read the model", where="model", expected="gs://...", received=repr(self.model_uri)
             )
@@ -239,4 +239,4 @@ def register(
 
 def _new_folder(config: UploadConfig, root: str) -> str:
     bucket = config.model_uri.removeprefix("gs://").partition("/")[0]
-    return registry_uri(root if storage.is_remote(root) else f"gs://{bucket}/headrace", config.registry.split("/")[-1])
+    return registry_uri(root if root.startswith("gs://") else f"gs://{bucket}/headrace", config.registry.split("/")[-1])

@@ -128,7 +128,7 @@ class VertexRegistry(ModelRegistry):
         found = next((one for one in versions if one.version == version), None)
         if found is None:
             raise UsageError("the version was deleted from Vertex AI's registry", where=self.where, received=version)
-        if not storage.is_remote(found.uri):
+        if not found.uri.startswith("gs://"):
             raise DataError(
                 "the registry has no URI of the model's files",
                 where=f"{self.where}@{found.number}",

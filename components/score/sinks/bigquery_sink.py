@@ -108,7 +108,7 @@ class BigQuerySink(Sink):
         ):
             beside = _make_table_beside(client, target, run, _columns(uris) if uris else [])
             try:
-                if uris and storage.is_remote(folder):
+                if uris and folder.startswith("gs://"):
                     batches = [uris[i : i + _FILES_OF_A_JOB] for i in range(0, len(uris), _FILES_OF_A_JOB)]
                     for number, batch in enumerate(batches):
                         _load(client, beside, f"headrace-{run}-{number}", batch)

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from headrace.components.score.options import JobOptions
 from headrace.components.score.vertex_job import table_input
-from headrace.core import storage
 from headrace.core.saved_model.interface import ModelInput, Takes
 from headrace.core.sources.open import source_of
 from headrace.core.sources.source import BIGQUERY
@@ -60,7 +59,7 @@ def form_of(data: str, paths: Sequence[str], takes: Takes, options: JobOptions, 
         return Form(why)
     if data.startswith(BIGQUERY):
         return _of_table(data, takes, options)
-    if not all(storage.is_remote(path) and path.lower().endswith(_JSON_LINES) for path in paths):
+    if not all(path.startswith("gs://") and path.lower().endswith(_JSON_LINES) for path in paths):
         return Form("they are neither JSON lines in Cloud Storage nor a table")
     for path in paths:
         columns = dict(source_of(path).columns(path))

@@ -25,6 +25,7 @@ from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.to_columns import Answer
 from headrace.core.sources.open_file import opened
+from headrace.core.storage.remote import folders
 
 # Prefixes of a job's files: of jobs that run containers, and of the service's reference.
 _RESULTS = ("prediction.results-", "predictions_")
@@ -74,9 +75,7 @@ class Results:
         Raises:
             PlatformError: the folder holds no results.
         """
-        from headrace.core.storage import gcs
-
-        files = [blob.uri for blob in gcs.below(folder)]
+        files = [blob.uri for blob in folders.below(folder)]
         by_kind = {
             kind: [uri for uri in files if uri.rpartition("/")[2].startswith(kind)] for kind in (_RESULTS, _ERRORS)
         }

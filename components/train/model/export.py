@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -61,7 +60,7 @@ def export(
     copy_code(folder, problem_file)
     storage.write_json(str(folder / "problem.json"), problem.to_json())
     for name in ("schema.json", "statistics.json"):
-        shutil.copyfile(storage.local_path(storage.join(examples, name)), folder / name)
+        (folder / name).write_bytes(storage.read_bytes(storage.join(examples, name)))
     storage.write_json(str(folder / "golden.json"), golden(problem, rows, served))
 
 

@@ -191,13 +191,14 @@ def _named(layer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _load(start: WarmStart) -> Any:
-    where = storage.local_path(storage.join(start.uri, "model.keras"))
+    where = storage.join(start.uri, "model.keras")
     try:
-        return keras.models.load_model(where, compile=False)
+        with storage.file_at_hand(where) as file:
+            return keras.models.load_model(file, compile=False)
     except (OSError, TypeError, ValueError, NotImplementedError) as error:
         raise _unsuitable(
             "its model.keras cannot be loaded",
-            str(where),
+            where,
             "layers of Keras or of this Problem file",
             f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else error}",
         ) from error

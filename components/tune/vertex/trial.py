@@ -184,7 +184,7 @@ def _job_inputs(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _examples(inputs: Mapping[str, Any]) -> str:
     uri = str(inputs["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"])
-    return uri.replace("gs://", _BUCKETS, 1) if storage.is_remote(uri) else uri
+    return uri.replace("gs://", _BUCKETS, 1) if uri.startswith("gs://") else uri
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 TESTS = Path(__file__).parents[2]
 
 
-def test_spans_and_windows_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+def test_spans_and_windows_in_a_bucket(store: str, tmp_path: Path) -> None:
     here = Days(tmp_path / "here")
-    there = Days(tmp_path / "there", root=f"gs://{bucket}/root", output=f"gs://{bucket}/window")
+    there = Days(tmp_path / "there", root=f"{store}/root", output=f"{store}/window")
     for number in range(3):
         for days in (here, there):
             rows = rows_of(day(number))
@@ -34,7 +34,7 @@ def test_spans_and_windows_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert len(rows_quarantined) == 40
     # The same bytes as on a disk, but for the folder of the spans.
     there_files = {name: storage.read_bytes(uri) for name, uri in storage.files_below(there.output).items()}
-    places = f"gs://{bucket}/root/spans/days", str(tmp_path / "here" / "root" / "spans" / "days")
+    places = f"{store}/root/spans/days", str(tmp_path / "here" / "root" / "spans" / "days")
     there_files["manifest.json"] = there_files["manifest.json"].replace(*(place.encode() for place in places))
     assert there_files == here.window()
     shards = [shard.file for split in Manifest.read(here.output).splits.values() for shard in split.shards]

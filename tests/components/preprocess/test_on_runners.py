@@ -26,7 +26,7 @@ from headrace.core.errors import PlatformError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.source import Part
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM_FILE = load_problem(str(EXAMPLE / "natality.py"))
@@ -310,7 +310,7 @@ def test_rows_in_a_bucket_become_examples_in_a_bucket(
     place(tmp_path)
     storage.write_bytes(f"gs://{bucket}/data/births.csv", (tmp_path / "births.csv").read_bytes())
     # What a run leaves that is killed while it publishes.
-    storage.write_bytes(f"gs://{bucket}/made/out/{gcs.UNFINISHED}", b"")
+    storage.write_bytes(f"gs://{bucket}/made/out/{folders.UNFINISHED}", b"")
     storage.write_bytes(f"gs://{bucket}/made/out/train/left-by-an-earlier-run.tfrecord", b"")
     runner = PortableRunner(job_endpoint="embed", environment_type="LOOPBACK")
     config = PreprocessConfig(
@@ -324,7 +324,7 @@ def test_rows_in_a_bucket_become_examples_in_a_bucket(
     assert preprocess(PROBLEM_FILE, config) == expected[0]
     found = {
         object_.uri.removeprefix(f"gs://{bucket}/made/"): storage.read_bytes(object_.uri)
-        for object_ in gcs.below(f"gs://{bucket}/made")
+        for object_ in folders.below(f"gs://{bucket}/made")
     }
     assert sorted(found) == sorted(f"out/{name}" for name in expected[1])
     same = [name for name in expected[1] if name != "manifest.json"]

@@ -22,7 +22,7 @@ from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.problem.file import load_problem
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import gcs
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer

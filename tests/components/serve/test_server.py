@@ -345,9 +345,9 @@ def test_an_announcement_is_not_believed_when_its_process_is_another(tmp_path: P
     assert processes.read(str(tmp_path), 123) is None
 
 
-def test_a_table_in_a_bucket_is_served_without_a_model(tmp_path: Path, bucket: str) -> None:
+def test_a_table_in_a_bucket_is_served_without_a_model(tmp_path: Path, store: str) -> None:
     local = table_by_hand(tmp_path / "made", ["a", "b"], "a" * 16)
-    place = f"gs://{bucket}/table"
+    place = f"{store}/table"
     publish(f"{local}/versions/{'a' * 16}", place)
     ready = tmp_path / "ready.json"
     command = [

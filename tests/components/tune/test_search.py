@@ -137,6 +137,33 @@ def test_killed_in_the_middle_it_ends_as_if_nothing_had_been(
     assert min(training["history"]["eval_loss"]) == best.eval_loss
 
 
+def test_in_a_bucket_it_is_killed_and_resumes_as_on_a_disk(
+    file: ProblemFile, examples: Path, alone: tuple[Path, Any], s3_bucket: str
+) -> None:
+    output = f"s3://{s3_bucket}/model"
+    given = ("tune", "--problem", file.path, "--examples", str(examples), "--output", output)
+    killed = subprocess.run([sys.executable, "-c", KILLED, *given], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run(*given)
+    training = storage.read_json(f"{output}/training.json")
+    found = [(tried["state"], tried["parameters"]) for tried in training["tuning"]["trials"]]
+    assert found == choices(alone[1])
+    assert training["model_version"] == alone[1].training.model_version
+    kept = {name.split("/")[2] for name in storage.files_below(f"{output}.search") if "/trials/" in name}
+    assert kept == {f"{alone[1].best.number:05d}"}
+
+
+def test_a_second_search_in_a_bucket_is_noticed(store: str) -> None:
+    tuning = Tuning({"learning_rate": Range(1e-3, 1e-1)})
+    first = Study(f"{store}/journal.log", "s", tuning)
+    assert first.take(3) is not None
+    second = Study(f"{store}/journal.log", "s", tuning)
+    assert second.take(3) is not None
+    with pytest.raises(PlatformError, match="another process runs this search"):
+        first.take(3)
+    assert [each.number for each in Study(f"{store}/journal.log", "s", tuning).tried()] == [0]
+
+
 def test_two_at_a_time(file: ProblemFile, examples: Path, tmp_path: Path) -> None:
     heard: list[str] = []
 
@@ -216,7 +243,7 @@ def test_the_next_choice_follows_from_the_seed_and_the_trials_before(file: Probl
     assert tuning is not None
 
     def whole(path: Path) -> list[dict[str, Any]]:
-        study = Study(path, "s", tuning)
+        study = Study(str(path), "s", tuning)
         for number in range(6):
             taken = study.take(6)
             assert taken is not None
@@ -228,8 +255,8 @@ def test_the_next_choice_follows_from_the_seed_and_the_trials_before(file: Probl
     once = whole(tmp_path / "once.log")
     # Opened anew for each trial, and each time first left in the middle.
     for number in range(6):
-        Study(tmp_path / "twice.log", "s", tuning).take(6)
-        study = Study(tmp_path / "twice.log", "s", tuning)
+        Study(str(tmp_path / "twice.log"), "s", tuning).take(6)
+        study = Study(str(tmp_path / "twice.log"), "s", tuning)
         taken = study.take(6)
         assert taken == (number, once[number])
         study.judge(number, 1, 1.0 / (number + 1))
@@ -239,13 +266,13 @@ def test_the_next_choice_follows_from_the_seed_and_the_trials_before(file: Probl
 
 def test_an_epoch_that_is_passed_again_after_a_kill_is_judged_by_what_was_said_first(tmp_path: Path) -> None:
     tuning = Tuning({"dropout": Range(0.0, 0.5)}, warmup_epochs=0, pruning_trials=1)
-    study = Study(tmp_path / "log", "s", tuning)
+    study = Study(str(tmp_path / "log"), "s", tuning)
     study.take(3)
     assert study.judge(0, 1, 1.0)
     study.finish(0, "complete", eval_loss=1.0)
     study.take(3)
     assert not study.judge(1, 1, 2.0)
-    again = Study(tmp_path / "log", "s", tuning)
+    again = Study(str(tmp_path / "log"), "s", tuning)
     assert again.take(3) is not None
     assert not again.judge(1, 1, 2.0)
     again.finish(1, "pruned")
@@ -257,7 +284,7 @@ def test_an_epoch_that_is_passed_again_after_a_kill_is_judged_by_what_was_said_f
 
 def test_a_step_that_does_not_divide_the_range_ends_before_it(tmp_path: Path) -> None:
     tuning = Tuning({"batch_size": Range(8, 33, step=8), "dropout": Range(0.0, 0.35, step=0.1)}, pruning_trials=20)
-    study = Study(tmp_path / "log", "s", tuning)
+    study = Study(str(tmp_path / "log"), "s", tuning)
     seen = [dict(taken[1]) for _ in range(20) if (taken := study.take(20)) is not None]
     assert {parameters["batch_size"] for parameters in seen} == {8, 16, 24, 32}
     assert {round(parameters["dropout"], 6) for parameters in seen} == {0.0, 0.1, 0.2, 0.3}
@@ -266,7 +293,7 @@ def test_a_step_that_does_not_divide_the_range_ends_before_it(tmp_path: Path) ->
 def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("[1, 2\n{}\n")
     with pytest.raises(DataError, match="the journal of the search is damaged"):
-        Study(tmp_path / "log", "s", Tuning({"dropout": Range(0.0, 0.5)}))
+        Study(str(tmp_path / "log"), "s", Tuning({"dropout": Range(0.0, 0.5)}))
 
 
 def test_a_process_that_dies_is_started_again(file: ProblemFile, examples: Path, tmp_path: Path) -> None:

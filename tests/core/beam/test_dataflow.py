@@ -29,7 +29,7 @@ from headrace.core.beam.runners import DataflowRunner
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import gcp_resources
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders
 
 # Beam's thread that asks for a job's messages outlives the pipeline, and the server that it asks.
 pytestmark = pytest.mark.filterwarnings(
@@ -85,7 +85,7 @@ def run(service: Dataflow, bucket: str, put: Callable[[str, bytes], str], tmp_pa
 
 def left(bucket: str) -> set[str]:
     """What there is in the bucket beside the rows and what Beam staged."""
-    names = {found.uri.removeprefix(f"gs://{bucket}/") for found in gcs.below(f"gs://{bucket}")}
+    names = {found.uri.removeprefix(f"gs://{bucket}/") for found in folders.below(f"gs://{bucket}")}
     return {name for name in names if not name.startswith(("temp/", "births.csv"))}
 
 

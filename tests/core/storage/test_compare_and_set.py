@@ -1,4 +1,4 @@
-"""Compare-and-set of small files, alike on a disk and on gs://."""
+"""Compare-and-set of small files, alike on a disk, on gs:// and on s3://."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +26,6 @@ from support.fuzzing import max_examples
 
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.storage import gcs
 from headrace.core.storage.compare_and_set import (
     create_if_absent,
     read_with_token,
@@ -32,14 +33,16 @@ from headrace.core.storage.compare_and_set import (
     update_json,
 )
 from headrace.core.storage.lock import locked
+from headrace.core.storage.remote import gcs, s3, s3_conditions
 
 
-@pytest.fixture(params=["disk", "gs"])
+@pytest.fixture(params=["disk", "gs", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A folder that does not exist yet."""
     if request.param == "disk":
         return str(tmp_path / "place")
-    return f"gs://{request.getfixturevalue('bucket')}/place"
+    bucket = request.getfixturevalue("bucket" if request.param == "gs" else "s3_bucket")
+    return f"{request.param}://{bucket}/place"
 
 
 def test_a_file_is_created_once_and_replaced_only_where_it_is_as_it_was_read(place: str) -> None:
@@ -83,7 +86,8 @@ from headrace.core import storage
 from headrace.core.storage.compare_and_set import create_if_absent, update_json
 place = sys.argv[1]
 if storage.is_remote(place):
-    from headrace.core.storage import gcs_generations
+    from headrace.core.storage.remote import conditional_writes_of
+    conditional_writes_of(place)
 children = []
 for number in range(20):
     child = os.fork()
@@ -202,10 +206,45 @@ def test_what_cannot_be_read_or_written(tmp_path: Path, place: str) -> None:
 # Lost answers
 
 
+@dataclass(frozen=True)
+class Service:
+    """An object store.
+
+    Attributes:
+        bucket: URI of an empty bucket.
+        url: of the server.
+        variable: of the environment, that names the server.
+        upload: the HTTP method of an upload.
+        client: the module that connects to it.
+    """
+
+    bucket: str
+    url: str
+    variable: str
+    upload: str
+    client: Any
+
+
+@pytest.fixture(params=["gs", "s3"])
+def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The services, which give up soon."""
+    if request.param == "gs":
+        monkeypatch.setattr(gcs, "_RETRY_SECONDS", 5.0)
+        bucket, url = (request.getfixturevalue(name) for name in ("bucket", "cloud_storage"))
+        return Service(f"gs://{bucket}", url, "STORAGE_EMULATOR_HOST", "POST", gcs)
+    monkeypatch.setattr(s3, "_ATTEMPTS", 3)
+    # Its uploads would be counted too.
+    monkeypatch.setattr(s3_conditions, "_check_conditions", lambda _: None)
+    bucket, url = (request.getfixturevalue(name) for name in ("s3_bucket", "s3_server"))
+    return Service(f"s3://{bucket}", url, "AWS_ENDPOINT_URL", "PUT", s3)
+
+
 @contextmanager
-def losing(server: str, lost: Callable[[int], bool], then: Callable[[int], None] = lambda _: None) -> Iterator[str]:
+def losing(
+    service: Service, lost: Callable[[int], bool], then: Callable[[int], None] = lambda _: None
+) -> Iterator[str]:
     """A proxy that does not pass on the answers to some uploads, by their number; `then` runs after each upload."""
-    host = server.removeprefix("http://")
+    host = service.url.removeprefix("http://")
     number = iter(range(1000))
 
     class Handler(BaseHTTPRequestHandler):
@@ -214,12 +253,12 @@ def losing(server: str, lost: Callable[[int], bool], then: Callable[[int], None]
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             connection = http.client.HTTPConnection(host)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "expect")}
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
-            if self.command == "POST":
+            if self.command == service.upload:
                 this = next(number)
                 then(this)
                 if lost(this):
@@ -233,7 +272,7 @@ def losing(server: str, lost: Callable[[int], bool], then: Callable[[int], None]
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = pass_on  # noqa: N815 - http.server calls these
+        do_GET = do_HEAD = do_POST = do_PUT = pass_on  # noqa: N815 - http.server calls these
 
         def log_message(self, *_: object) -> None:
             pass
@@ -243,51 +282,42 @@ def losing(server: str, lost: Callable[[int], bool], then: Callable[[int], None]
     thread.start()
     try:
         yield f"http://127.0.0.1:{proxy.server_port}"
+        service.client.close()
     finally:
         proxy.shutdown()
         thread.join()
         proxy.server_close()
 
 
-def test_a_write_whose_answer_was_lost_is_ours(
-    cloud_storage: str, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uri = f"gs://{bucket}/state.json"
-    with losing(cloud_storage, lambda number: number in (0, 2)) as url:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+def test_a_write_whose_answer_was_lost_is_ours(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"{service.bucket}/state.json"
+    with losing(service, lambda number: number in (0, 3)) as url:
+        monkeypatch.setenv(service.variable, url)
         assert create_if_absent(uri, b"mine")
         assert not create_if_absent(uri, b"mine")
         now = read_with_token(uri)
         assert now is not None
         assert replace_if_unchanged(uri, b"next", now.token)
         assert not replace_if_unchanged(uri, b"next", now.token)
-        gcs.close()
 
 
-def test_a_lost_write_is_ours_also_if_others_wrote_since(
-    cloud_storage: str, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uri = f"gs://{bucket}/log.json"
+def test_a_lost_write_is_ours_also_if_others_wrote_since(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"{service.bucket}/log.json"
 
     def another(number: int) -> None:
         if number == 0:
-            monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud_storage)
+            monkeypatch.setenv(service.variable, service.url)
             for name in "abc":
                 update_json(uri, lambda now, name=name: [*now, name])
 
-    with losing(cloud_storage, lambda number: number == 0, another) as url:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+    with losing(service, lambda number: number == 0, another) as url:
+        monkeypatch.setenv(service.variable, url)
         assert update_json(uri, lambda now: [*(now or []), "mine"]) == ["mine"]
-        gcs.close()
     assert storage.read_json(uri) == ["mine", "a", "b", "c"]
 
 
-def test_a_service_that_never_answers_is_no_conflict(
-    cloud_storage: str, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gcs, "_RETRY_SECONDS", 0.5)
-    with losing(cloud_storage, lambda _: True) as url:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+def test_a_service_that_never_answers_is_no_conflict(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    with losing(service, lambda _: True) as url:
+        monkeypatch.setenv(service.variable, url)
         with pytest.raises(PlatformError):
-            create_if_absent(f"gs://{bucket}/state.json", b"mine")
-        gcs.close()
+            create_if_absent(f"{service.bucket}/state.json", b"mine")

@@ -32,11 +32,13 @@ def refused(*arguments: str) -> HeadraceError:
     return error
 
 
-@pytest.fixture(params=["disk", "gs"])
+@pytest.fixture(params=["disk", "gs", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A registry with the champion v1 and two more versions, of which the gate refused v3."""
-    on_disk = request.param == "disk"
-    folder = str(tmp_path / "registry") if on_disk else f"gs://{request.getfixturevalue('bucket')}/registry"
+    folder = str(tmp_path / "registry")
+    if request.param != "disk":
+        bucket = request.getfixturevalue("bucket" if request.param == "gs" else "s3_bucket")
+        folder = f"{request.param}://{bucket}/registry"
     registry = Registry(folder, who="ann@here")
     for version in ("v1", "v2", "v3"):
         model = make_model(tmp_path / version, version, problem="natality", data="e1", parent="v0")

@@ -89,6 +89,26 @@ def test_every_pod_has_the_claim_the_secrets_and_the_labels(path: Path) -> None:
         assert pod["podMetadata"] == {"labels": {"team": "growth"}}
 
 
+def test_variables_of_all_tasks_reach_every_pod_and_those_of_one_win(tmp_path: Path) -> None:
+    options, compiled = tmp_path / "kubeflow.toml", tmp_path / "static.yaml"
+    text = OPTIONS.read_text().replace(
+        "[kubeflow]\n", '[kubeflow]\nenvironment = { AWS_ENDPOINT_URL = "http://m:9000" }\n'
+    )
+    own = '[kubeflow.tasks.preprocess]\nenvironment = { AWS_ENDPOINT_URL = "http://n:9000" }\n'
+    options.write_text(text.replace("[kubeflow.tasks.preprocess]\n", own))
+    compile_to("static", "kubeflow", str(compiled), options_file=str(options))
+    urls = {name: container["env"][0]["value"] for name, container in read_spec(str(compiled)).containers()}
+    assert urls.pop("exec-preprocess") == "http://n:9000"
+    assert set(urls.values()) == {"http://m:9000"}
+
+
+@pytest.mark.parametrize("kind", [PodOptions, KubeflowOptions])
+def test_a_secret_of_aws_is_not_compiled(kind: type[PodOptions] | type[KubeflowOptions]) -> None:
+    with pytest.raises(UsageError, match="a secret must not be in a compiled spec") as error:
+        kind(environment={"AWS_SECRET_ACCESS_KEY": "hunter2"})
+    assert "hunter2" not in error.value.text
+
+
 def test_beam_goes_to_flink(tasks: dict[str, Task]) -> None:
     assert runner_of(tasks["preprocess"].inputs()["runner"]) == FlinkRunner(
         job_endpoint="beam-job-server.flink:8099",

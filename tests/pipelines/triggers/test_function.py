@@ -170,7 +170,7 @@ def test_notifications_of_a_bucket_reach_the_function_through_pubsub(
     """fake-gcs-server publishes each object to the Pub/Sub emulator; Eventarc, played here, sends it on."""
     from google.cloud import storage
 
-    from headrace.core.storage import gcs
+    from headrace.core.storage.remote import gcs
 
     topic = make_topic()
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -1,4 +1,4 @@
-"""The registry's promises, alike on a disk and on gs://: records, damage, marks, history, and concurrent changes."""
+"""The registry's promises, alike on a disk, gs:// and s3://: records, damage, marks, history, concurrent changes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import DataError, GateRefused, UsageError
+from headrace.core.storage.remote import conditional_writes_of, store_of
 
 
-@pytest.fixture(params=["disk", "gs"])
+@pytest.fixture(params=["disk", "gs", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The registry's folder, which does not exist yet."""
     if request.param == "disk":
         return str(tmp_path / "registry")
-    return f"gs://{request.getfixturevalue('bucket')}/registry"
+    bucket = request.getfixturevalue("bucket" if request.param == "gs" else "s3_bucket")
+    return f"{request.param}://{bucket}/registry"
 
 
 @pytest.fixture
@@ -54,7 +56,8 @@ def test_a_version_has_a_record_and_whole_files(registry: Registry, tmp_path: Pa
     uri = registry.path("v2")
     assert sorted(files) == sorted(set(storage.files_below(uri)) - {"registered.json"})
     assert {name: storage.size(f"{uri}/{name}") for name in files} == {name: f["bytes"] for name, f in files.items()}
-    assert storage.is_remote(uri) == all("crc32c" in file for file in files.values())
+    listed = {"gs": "crc32c", "s3": "etag"}.get(uri.partition("://")[0])
+    assert all(set(file) == {"bytes", "sha256", *([listed] if listed else [])} for file in files.values())
     assert verify(uri)
     registry.verify("v2")
     assert not verify(model)
@@ -161,7 +164,8 @@ from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 place, models = sys.argv[1:]
 if storage.is_remote(place):
-    from headrace.core.storage import gcs_generations
+    from headrace.core.storage.remote import conditional_writes_of
+    conditional_writes_of(place)
 children = []
 for number in range(20):
     child = os.fork()
@@ -234,11 +238,10 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(
         calls, where, finished = itertools.count(), f"{place}-{last}", False
         with monkeypatch.context() as patched, contextlib.suppress(Killed):
             if storage.is_remote(place):
-                from headrace.core.storage import gcs, gcs_generations
-
-                patched.setattr(gcs, "upload", killing(gcs.upload, last))
-                patched.setattr(gcs, "write_bytes", killing(gcs.write_bytes, last))
-                patched.setattr(gcs_generations, "write", killing(gcs_generations.write, last))
+                store, conditions = store_of(place), conditional_writes_of(place)
+                patched.setattr(store, "upload", killing(store.upload, last))
+                patched.setattr(store, "write_bytes", killing(store.write_bytes, last))
+                patched.setattr(conditions, "write", killing(conditions.write, last))
             else:
                 patched.setattr(os, "fsync", killing(os.fsync, last))
                 patched.setattr(Path, "rename", killing(Path.rename, last))

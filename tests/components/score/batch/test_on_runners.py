@@ -28,7 +28,7 @@ from headrace.core.beam.runners import DirectRunner, PortableRunner, RunnerOptio
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import silent
 from headrace.core.sources.source import Part
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders
 
 IDENTITY = "0123456789abcdef"
 EMBEDDED = PortableRunner(job_endpoint="embed", environment_type="LOOPBACK")
@@ -142,7 +142,7 @@ def test_rows_in_a_bucket_become_predictions_in_a_bucket(
     for path in (place(tmp_path) / "data").iterdir():
         storage.write_bytes(f"gs://{bucket}/data/{path.name}", path.read_bytes())
     # What a run leaves that is killed while it publishes.
-    storage.write_bytes(f"gs://{bucket}/made/out/{gcs.UNFINISHED}", b"")
+    storage.write_bytes(f"gs://{bucket}/made/out/{folders.UNFINISHED}", b"")
     storage.write_bytes(f"gs://{bucket}/made/out/predictions/left-by-an-earlier-run.parquet", b"")
     config = ScoreConfig(
         "m", f"gs://{bucket}/data", f"gs://{bucket}/made/out", IDENTITY, runner=EMBEDDED, partition_by="color"
@@ -150,7 +150,7 @@ def test_rows_in_a_bucket_become_predictions_in_a_bucket(
     assert score(config, source=ByHand()) == expected[0]
     found = {
         object_.uri.removeprefix(f"gs://{bucket}/made/out/"): storage.read_bytes(object_.uri)
-        for object_ in gcs.below(f"gs://{bucket}/made")
+        for object_ in folders.below(f"gs://{bucket}/made")
     }
     assert sorted(found) == sorted(expected[1])
     same = [name for name in found if name != "manifest.json"]

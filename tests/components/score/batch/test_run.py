@@ -31,7 +31,7 @@ from headrace.core.errors import DataError, PlatformError, UnreadableFile, Usage
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.scoring.answered import Scored
 from headrace.core.sources.source import Rows
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders
 
 IDENTITY = "0123456789abcdef"
 ROWS = 1000
@@ -341,17 +341,17 @@ def whole_files(folder: Path) -> list[Path]:
     return [path for path in waiting if not any(part.startswith(".") for part in path.parts[-2:])]
 
 
-def test_from_a_bucket_to_a_bucket(tmp_path: Path, data: Path, bucket: str) -> None:
+def test_from_a_bucket_to_a_bucket(tmp_path: Path, data: Path, store: str) -> None:
     run(tmp_path, data)
     for path in data.iterdir():
-        storage.write_bytes(f"gs://{bucket}/data/{path.name}", path.read_bytes())
-    config = ScoreConfig("m", f"gs://{bucket}/data", f"gs://{bucket}/made/out", IDENTITY)
+        storage.write_bytes(f"{store}/data/{path.name}", path.read_bytes())
+    config = ScoreConfig("m", f"{store}/data", f"{store}/made/out", IDENTITY)
     assert score(config, source=ByHand()).rows_out == 1980
-    found = {o.uri.removeprefix(f"gs://{bucket}/made/out/") for o in gcs.below(f"gs://{bucket}/made")}
+    found = {o.uri.removeprefix(f"{store}/made/out/") for o in folders.below(f"{store}/made")}
     expected = contents(tmp_path / "out")
     assert found == set(expected)
     for name in found - {"manifest.json"}:
-        assert storage.read_bytes(f"gs://{bucket}/made/out/{name}") == expected[name]
+        assert storage.read_bytes(f"{store}/made/out/{name}") == expected[name]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from headrace.components.score.vertex_job import retry_refused
 from headrace.core import retry, storage
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders, gcs
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -94,7 +94,7 @@ def test_every_row_is_predicted_or_quarantined(run: Callable[..., ScoreResult], 
     assert "13.25 is refused" in lost[1].fault.message
     assert manifest.notes == ("10 rows of batches that the container refused are sent again, one by one",)
     # Nothing is left in the bucket but the model.
-    assert [found.name for found in gcs.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
+    assert [found.name for found in folders.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
 
 
 def test_the_job_is_as_asked_for(run: Callable[..., ScoreResult], vertex: VertexServer, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_run_that_is_killed_between_its_jobs_finds_them(
     assert not (tmp_path / "out").exists()
     assert run().rows_out == 598
     assert len(jobs_of(vertex)) == 2
-    assert [found.name for found in gcs.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
+    assert [found.name for found in folders.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
 
 
 def test_there_is_no_second_job_for_rows_that_were_alone(

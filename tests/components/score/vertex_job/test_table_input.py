@@ -22,7 +22,7 @@ from headrace.components.score.vertex_job.input_form import form_of
 from headrace.core.cloud import bigquery
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.interface import ModelInput, Takes
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import folders, gcs
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -91,7 +91,7 @@ def test_the_rows_are_read_as_they_lie(
         predictions(tmp_path / "out")["prediction"].to_numpy().tolist()
         == predicted(rows()["weight"].to_numpy()).tolist()
     )
-    assert [found.name for found in gcs.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
+    assert [found.name for found in folders.below(f"gs://{bucket}")] == ["model/saved_model.pb"]
 
 
 def test_a_model_that_takes_no_table_is_given_lines(config: Callable[..., ScoreConfig], vertex: VertexServer) -> None:

@@ -60,12 +60,13 @@ def told(kept: Checkpoints) -> Told:
     return kept._tell
 
 
-@pytest.fixture(params=["local", "bucket"])
+@pytest.fixture(params=["local", "gs", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder on this machine, and one in an object store."""
+    """A folder on this machine, and one in each object store."""
     if request.param == "local":
         return str(tmp_path / "checkpoints")
-    return f"gs://{request.getfixturevalue('bucket')}/run/checkpoints"
+    bucket = request.getfixturevalue("bucket" if request.param == "gs" else "s3_bucket")
+    return f"{request.param}://{bucket}/run/checkpoints"
 
 
 def test_what_was_saved_is_read(place: str) -> None:

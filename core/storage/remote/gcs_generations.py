@@ -13,7 +13,7 @@ from typing import Any
 from google.api_core import exceptions as api
 
 from headrace.core.errors import PlatformError
-from headrace.core.storage import gcs
+from headrace.core.storage.remote import gcs
 
 _WRITES = "headrace-writes"
 # Metadata of an object has at most 8 KiB; an id is 16 characters and a space.
@@ -30,7 +30,7 @@ def read(uri: str) -> tuple[bytes, str] | None:
         PlatformError: the service failed, or the object was replaced during every attempt to read it.
     """
     for _ in range(_ATTEMPTS):
-        found = gcs.look_up(uri)
+        found = gcs.stored(uri)
         if found is None:
             return None
         try:
@@ -43,8 +43,8 @@ def read(uri: str) -> tuple[bytes, str] | None:
     raise PlatformError("other processes changed the object during every attempt", where=uri, fix="Try again")
 
 
-def write(uri: str, content: bytes, token: str = _ABSENT) -> bool:
-    """Writes an object if its token is still `token`; by default, if it does not exist.
+def write(uri: str, content: bytes, token: str | None = None) -> bool:
+    """Writes an object if its token is still `token`; with None, if it does not exist.
 
     Returns:
         Whether it was written.
@@ -53,7 +53,7 @@ def write(uri: str, content: bytes, token: str = _ABSENT) -> bool:
         UsageError: the bucket does not exist, or access is denied.
         PlatformError: the service failed; whether the object was written is not known.
     """
-    generation, _, earlier = token.partition(" ")
+    generation, _, earlier = (token or _ABSENT).partition(" ")
     own = secrets.token_hex(8)
     target = gcs.blob_of(uri)
     target.metadata = {_WRITES: " ".join([own, *earlier.split()][:_REMEMBERED_WRITES])}
@@ -67,7 +67,7 @@ def write(uri: str, content: bytes, token: str = _ABSENT) -> bool:
                 if_generation_match=int(generation),
             )
         except api.PreconditionFailed:
-            found = gcs.look_up(uri)
+            found = gcs.stored(uri)
             return found is not None and own in _writes(found).split()
     return True
 

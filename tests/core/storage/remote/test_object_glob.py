@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.storage.object_glob import translate
+from headrace.core.storage.remote.object_glob import translate
 
 
 @given(st.text("[]!^-\\az.+(", max_size=8), st.text("[]!^-\\az.+(", max_size=4))

@@ -113,7 +113,8 @@ def read_rows(
 ) -> Iterator[dict[str, Column]]:
     """Yields batches of columns, [batch] each: numbers (NaN: missing) or texts ("": missing).
 
-    Numbers are float32, or float64 where Examples hold them divided by 2 ** exponent; all are in their own unit.
+    Numbers are float32, or float64 where Examples hold them divided by 2 ** exponent; all but the sample weights are in
+    their own unit.
 
     Args:
         problem: declares the columns.
@@ -147,6 +148,9 @@ def read_rows(
             n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
         }
         for name, exponent in problem.exponents.items():
+            if problem.weight_column is not None and name == problem.weight_column.name:
+                # Metrics depend on the weights' proportions alone, whose sums might not fit float64 otherwise.
+                continue
             batch[name] = unscaled(cast(NDArray[np.float32], batch[name]), exponent)
         yield batch if at is None else {name: take(column, at) for name, column in batch.items()}
 

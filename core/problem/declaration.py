@@ -75,7 +75,6 @@ class Problem:
             columns that other expressions read; see `headrace.expressions`. A weight may be derived too.
         weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weight
             the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
-            others of them read; see `headrace.expressions`.
         reads: columns of the table, by their names there, that are passed to the function `prepare` of the Problem
             file; see `rows.prepare`.
         prepared_by: digest of the code of that function, set when the Problem file is loaded.
@@ -83,6 +82,8 @@ class Problem:
         costs: costs of the two errors of a binary model, for evaluation's table of thresholds.
         monitor: thresholds of `headrace monitor`; None for those of `Monitor()`.
         no_rows: for data without rows: "skip" ends a run with exit status 0 and no output; "refuse" is an error.
+        input_exponents: the exponents of columns of numbers that only expressions read, by name, as `exponent` of a
+            Numeric: measured, not declared.
 
     Raises:
         ProblemError: with the field, the expected and the received value.
@@ -110,6 +111,7 @@ class Problem:
     costs: Costs | None = None
     monitor: Monitor | None = None
     no_rows: NoRows = "skip"
+    input_exponents: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
@@ -199,20 +201,22 @@ class Problem:
     @functools.cached_property
     def derivation(self) -> Derivation:
         """The derived columns and their inputs."""
-        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
+        return Derivation.of(
+            self.derive, self.label, self.columns, self.key, self.weight_column, exponents=self.input_exponents
+        )
 
     @property
     def quantile_buckets(self) -> dict[str, int]:
         """The number of quantile buckets of each column that declares a number instead of boundaries."""
         return {c.name: c.buckets for c in self.columns if isinstance(c, Numeric) and isinstance(c.buckets, int)}
 
-    def measured(self, statistics: Mapping[str, Mapping[str, Any]]) -> Problem:
+    def measured(self, statistics: Mapping[str, Mapping[str, Any]], exponents: Mapping[str, int]) -> Problem:
         """The Problem with boundaries instead of numbers of buckets, and with the exponents of numbers.
 
         Args:
             statistics: by column, as in statistics.json of Examples that were made for the Problem.
+            exponents: by column, as in schema.json of the same Examples.
         """
-        exponents = {name: measured["exponent"] for name, measured in statistics.items() if measured.get("exponent")}
         problem = self.with_exponents(exponents)
         wanted = self.quantile_buckets
         if not wanted:
@@ -226,18 +230,24 @@ class Problem:
         return dataclasses.replace(problem, features=features)
 
     def with_exponents(self, exponents: Mapping[str, int]) -> Problem:
-        """The Problem with the exponents of features and label by name; see `Numeric`."""
+        """The Problem with other exponents of numbers, by name; see `exponents` and `Numeric`."""
         if not exponents:
             return self
-        return self._replaced(
+        problem = self._replaced(
             lambda column: dataclasses.replace(column, exponent=exponents.get(column.name, column.exponent))
         )
+        inputs = {name: exponents[name] for name in self._input_names if name in exponents}
+        return dataclasses.replace(problem, input_exponents={**self.input_exponents, **inputs}) if inputs else problem
 
     @property
     def exponents(self) -> dict[str, int]:
-        """The exponents of features and label by name, where they are not 0."""
-        columns = (c for c in (*self.columns, self.label) if isinstance(c, Numeric))
+        """The exponents of features, of what expressions read, of label and weight by name, where they are not 0."""
+        columns = (c for c in (*self.derivation.stored, *self.targets) if isinstance(c, Numeric))
         return {column.name: column.exponent for column in columns if column.exponent}
+
+    @property
+    def _input_names(self) -> set[str]:
+        return {column.name for column in self.derivation.inputs if isinstance(column, Numeric)}
 
     @property
     def stored(self) -> Problem:
@@ -247,7 +257,8 @@ class Problem:
     def _replaced(self, replaced: Callable[[Numeric], Numeric]) -> Problem:
         features = [replaced(feature) if isinstance(feature, Numeric) else feature for feature in self.features]
         label = replaced(self.label) if isinstance(self.label, Numeric) else self.label
-        return dataclasses.replace(self, features=features, label=label)
+        weight = None if self.weight_column is None else replaced(self.weight_column)
+        return dataclasses.replace(self, features=features, label=label, weight=weight)
 
     @property
     def crosses(self) -> tuple[Crossed, ...]:
@@ -265,9 +276,11 @@ class Problem:
                 column.pop("exponent", None)
         plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
+        # A Model's problem.json is as it was before there were these fields.
         if self.monitor is None:
-            # A Model's problem.json is as it was before there was monitoring.
             del plain["monitor"]
+        if not self.input_exponents:
+            del plain["input_exponents"]
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 

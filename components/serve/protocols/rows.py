@@ -23,7 +23,7 @@ def decode(body: bytes, description: Description, *, forms: Sequence[str], max_i
 
     Args:
         body: `{"instances": [...]}`, answered by `{"predictions": [...]}`; or, for TensorFlow Serving, `{"inputs":
-            {...}}`, answered by `{"outputs": ...}`. For a model with one input, rows and columns may be its bare values.
+            {...}}`, answered by `{"outputs": ...}`. Rows and columns of a model with one input may be its bare values.
         description: of the model.
         forms: ROWS for Vertex AI, or ROWS_OR_COLUMNS.
         max_instances: maximum rows per request.

@@ -232,7 +232,7 @@ def test_a_file_of_blanks_is_empty_up_to_a_bound(tmp_path: Path, name: str, blan
     with pytest.raises(EmptyFile):
         source_of(str(path)).columns(str(path))
     path.write_bytes(gzip.compress(blank * (20 << 20)))
-    with pytest.raises(UnreadableFile, match="begins with blank lines only.*within the first 16 MiB"):
+    with pytest.raises(UnreadableFile, match=r"begins with blank lines only.*within the first 16 MiB"):
         source_of(str(path)).columns(str(path))
 
 

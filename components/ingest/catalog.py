@@ -100,6 +100,8 @@ class Catalog:
         self.folder = uri
         # No span's name begins with an underscore.
         self.uri = storage.join(uri, SPANS.state)
+        # By schema; a scale never changes once there is one.
+        self._known_scales: dict[str, Mapping[str, int]] = {}
 
     def read(self) -> dict[str, SpanVersion]:
         """The versions of all spans, by key.
@@ -137,9 +139,13 @@ class Catalog:
             DataError: the file is damaged.
             PlatformError: the disk or the service failed.
         """
-        found = read_with_token(self.uri)
-        content = None if found is None else json_of(found.content, self.uri)
-        return self._scale(content, schema)
+        if schema not in self._known_scales:
+            found = read_with_token(self.uri)
+            scale = self._scale(None if found is None else json_of(found.content, self.uri), schema)
+            if scale is None:
+                return None
+            self._known_scales[schema] = scale
+        return self._known_scales[schema]
 
     def decide_scale(self, schema: str, exponents: Mapping[str, int]) -> Mapping[str, int]:
         """Records the exponents of the first span of a schema; returns those that were recorded first.
@@ -152,8 +158,9 @@ class Catalog:
             scales = {**_scales(content), schema: dict(exponents if decided is None else decided)}
             return _content(self._parsed(content), scales)
 
-        decided: Mapping[str, int] = update_json(self.uri, change)["scales"][schema]
-        return decided
+        if schema not in self._known_scales:
+            self._known_scales[schema] = update_json(self.uri, change)["scales"][schema]
+        return self._known_scales[schema]
 
     def _scale(self, content: Any, schema: str) -> Mapping[str, int] | None:
         accepted = (v.schema == schema and v.verdict == "accepted" for v in self._parsed(content).values())

@@ -106,11 +106,13 @@ class SpanMaker:
         try:
             if made is None:
                 self._make(version, uri, csv, self.catalog.scale(version.schema))
-            scale = self.catalog.decide_scale(version.schema, Schema.read(uri).exponents)
-            if Schema.read(uri).exponents != scale:
+            schema = Schema.read(uri)
+            scale = self.catalog.decide_scale(version.schema, schema.exponents)
+            if schema.exponents != scale:
                 self._make(version, uri, csv, scale)
+                schema = Schema.read(uri)
             made = Manifest.read(uri)
-            label = self._check(version, uri, scale)
+            label = self._check(version, uri, schema, scale)
         except NothingToDo:
             return dataclasses.replace(version, verdict="empty", rows_in=0, rows_quarantined=0)
         except DataError as error:
@@ -161,10 +163,12 @@ class SpanMaker:
         )
         pipeline.preprocess(self.file, config, self.report, launched=self.launched)
 
-    def _check(self, version: SpanVersion, uri: str, scale: Mapping[str, int]) -> Mapping[str, Any] | None:
+    def _check(
+        self, version: SpanVersion, uri: str, schema: Schema, scale: Mapping[str, int]
+    ) -> Mapping[str, Any] | None:
         """Checks the span's Examples; returns the label's entry in their statistics."""
         problem = self.file.problem
-        if Schema.read(uri) != Schema.of(problem.with_exponents(scale)):
+        if schema != Schema.of(problem.with_exponents(scale)):
             raise DataError(
                 "the span's columns are stored in another form than those of other spans",
                 where=storage.join(uri, "schema.json"),

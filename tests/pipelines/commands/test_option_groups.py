@@ -79,7 +79,7 @@ def test_names_that_meant_two_things_are_gone() -> None:
     }  # fmt: skip
 
 
-def test_the_names_before_are_read_and_not_shown() -> None:
+def test_former_names_are_accepted_and_said() -> None:
     done = CliRunner().invoke(cli, ["compile", "static", "--for", "mars", "--output", "x.yaml"])
     assert "'mars' is not one of" in done.output
     said = " ".join(CliRunner().invoke(cli, ["compile", "--help"]).output.split())

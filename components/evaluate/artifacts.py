@@ -27,7 +27,6 @@ class EvaluatedSplit:
         shards: its rows.
         statistics: by column, of statistics.json, measured on the train split.
         label_statistics: the label's entry there, see `as_weighted`.
-        exponents: by column, of numbers that are stored divided by 2 ** exponent.
     """
 
     uri: str
@@ -36,7 +35,6 @@ class EvaluatedSplit:
     shards: Split
     statistics: Mapping[str, Any]
     label_statistics: Mapping[str, Any]
-    exponents: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -64,15 +62,7 @@ def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
             fix="Run `headrace preprocess` again with this Problem file",
         )
     weighted = as_weighted(label)
-    return EvaluatedSplit(
-        uri,
-        examples.manifest.identity,
-        name,
-        examples.split(name),
-        examples.statistics,
-        weighted,
-        examples.exponents,
-    )
+    return EvaluatedSplit(uri, examples.manifest.identity, name, examples.split(name), examples.statistics, weighted)
 
 
 def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:

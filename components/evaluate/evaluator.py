@@ -122,7 +122,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     problem = problem_file.problem
     split = artifacts.open_split(config.examples, problem, "test")
     eval_split = artifacts.open_split(config.examples, problem, "eval")
-    problem = problem.measured(split.statistics, split.exponents)
+    problem = problem.measured(split.statistics)
     model = artifacts.open_model(config.model, problem)
     champion = None if not config.champion else artifacts.open_model(config.champion, problem, champion=True)
     models = [model] if champion is None else [model, champion]

@@ -16,10 +16,12 @@ from headrace.core.artifacts.open_examples import unreadable
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
+from headrace.core.problem.features import is_stored_as_number
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.column import NumberRule
 from headrace.core.scoring.predictor import Column, Predictor, Texts
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
+from headrace.core.values.doubles import doubles_of
 from headrace.core.values.scaling import unscaled
 
 if TYPE_CHECKING:
@@ -113,8 +115,8 @@ def read_rows(
 ) -> Iterator[dict[str, Column]]:
     """Yields batches of columns, [batch] each: numbers (NaN: missing) or texts ("": missing).
 
-    Numbers are float32, or float64 where Examples hold them divided by 2 ** exponent; all but the sample weights are in
-    their own unit.
+    Numbers are float32; or float64 where Examples hold them divided by 2 ** exponent or as texts. All but the sample
+    weights are in their own unit.
 
     Args:
         problem: declares the columns.
@@ -126,7 +128,7 @@ def read_rows(
     """
     kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
     for declared in (*problem.derivation.stored, *problem.targets):
-        kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
+        kinds[declared.name] = "float_list" if is_stored_as_number(declared) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
     first = 0
     for runs in _runs(split.shards.shard_rows):
@@ -147,6 +149,10 @@ def read_rows(
         batch: dict[str, Column] = {
             n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
         }
+        for column in problem.derivation.inputs:
+            if isinstance(column, Numeric):
+                texts = cast(Texts, batch[column.name])
+                batch[column.name] = doubles_of(texts.values)[texts.codes]
         for name, exponent in problem.exponents.items():
             if problem.weight_column is not None and name == problem.weight_column.name:
                 # Metrics depend on the weights' proportions alone, whose sums might not fit float64 otherwise.

@@ -96,9 +96,7 @@ def absent_slices(
     problem: Problem, gate: Gate | None, splits: Sequence[tuple[EvaluatedSplit, Predicted]]
 ) -> Iterator[str]:
     """Warns of values of the features that the gate slices by that have no row in a split."""
-    columns = {
-        column.name: column for column in problem.measured(splits[0][0].statistics, splits[0][0].exponents).columns
-    }
+    columns = {column.name: column for column in problem.measured(splits[0][0].statistics).columns}
     for feature in gate.slices if gate is not None else ():
         declared = columns[feature]
         measured = splits[0][0].statistics.get(feature, {})

@@ -66,8 +66,7 @@ def train(
     meter = Meter(config.options.budget)
     training = config.apply_to(problem_file.problem.training)
     examples = open_examples(config.examples, problem_file.problem)
-    measured = problem_file.problem.measured(examples.statistics, examples.exponents)
-    problem_file = dataclasses.replace(problem_file, problem=measured)
+    problem_file = dataclasses.replace(problem_file, problem=problem_file.problem.measured(examples.statistics))
     check_writable(config.output)
     trackers.check(config)
     notes: list[str] = []

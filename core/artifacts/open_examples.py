@@ -45,13 +45,11 @@ class ExamplesArtifact:
         uri: their folder.
         manifest: of the artifact.
         statistics: by column, as measured on the train split.
-        exponents: by column, of numbers that are stored divided by 2 ** exponent.
     """
 
     uri: str
     manifest: Manifest
     statistics: Mapping[str, Mapping[str, Any]]
-    exponents: Mapping[str, int]
 
     def split(self, name: str) -> Split:
         """Opens a split, which must hold rows.
@@ -129,8 +127,7 @@ def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
         DataError: they are damaged, or were made from another declaration of the Problem.
     """
     manifest = Manifest.read(uri)
-    schema = Schema.read(uri)
-    _check_columns(uri, schema, problem)
+    _check_columns(uri, Schema.read(uri), problem)
     if manifest.schema_digest != problem.schema_digest:
         raise DataError(
             "these Examples were made from another declaration of the problem",
@@ -143,7 +140,7 @@ def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
     statistics = storage.read_json(where)
     if not isinstance(statistics, dict) or not isinstance(statistics.get("columns"), dict):
         raise DataError("the file holds no statistics", where=where, expected='{"columns": {...}}', fix=_AGAIN)
-    return ExamplesArtifact(uri, manifest, statistics["columns"], schema.exponents)
+    return ExamplesArtifact(uri, manifest, statistics["columns"])
 
 
 def unreadable(where: str, received: str) -> DataError:

@@ -82,8 +82,6 @@ class Problem:
         costs: costs of the two errors of a binary model, for evaluation's table of thresholds.
         monitor: thresholds of `headrace monitor`; None for those of `Monitor()`.
         no_rows: for data without rows: "skip" ends a run with exit status 0 and no output; "refuse" is an error.
-        input_exponents: the exponents of columns of numbers that only expressions read, by name, as `exponent` of a
-            Numeric: measured, not declared.
 
     Raises:
         ProblemError: with the field, the expected and the received value.
@@ -111,7 +109,6 @@ class Problem:
     costs: Costs | None = None
     monitor: Monitor | None = None
     no_rows: NoRows = "skip"
-    input_exponents: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features) if isinstance(self.features, Sequence) else ())
@@ -201,22 +198,20 @@ class Problem:
     @functools.cached_property
     def derivation(self) -> Derivation:
         """The derived columns and their inputs."""
-        return Derivation.of(
-            self.derive, self.label, self.columns, self.key, self.weight_column, exponents=self.input_exponents
-        )
+        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
 
     @property
     def quantile_buckets(self) -> dict[str, int]:
         """The number of quantile buckets of each column that declares a number instead of boundaries."""
         return {c.name: c.buckets for c in self.columns if isinstance(c, Numeric) and isinstance(c.buckets, int)}
 
-    def measured(self, statistics: Mapping[str, Mapping[str, Any]], exponents: Mapping[str, int]) -> Problem:
+    def measured(self, statistics: Mapping[str, Mapping[str, Any]]) -> Problem:
         """The Problem with boundaries instead of numbers of buckets, and with the exponents of numbers.
 
         Args:
             statistics: by column, as in statistics.json of Examples that were made for the Problem.
-            exponents: by column, as in schema.json of the same Examples.
         """
+        exponents = {name: measured["exponent"] for name, measured in statistics.items() if measured.get("exponent")}
         problem = self.with_exponents(exponents)
         wanted = self.quantile_buckets
         if not wanted:
@@ -233,21 +228,15 @@ class Problem:
         """The Problem with other exponents of numbers, by name; see `exponents` and `Numeric`."""
         if not exponents:
             return self
-        problem = self._replaced(
+        return self._replaced(
             lambda column: dataclasses.replace(column, exponent=exponents.get(column.name, column.exponent))
         )
-        inputs = {name: exponents[name] for name in self._input_names if name in exponents}
-        return dataclasses.replace(problem, input_exponents={**self.input_exponents, **inputs}) if inputs else problem
 
     @property
     def exponents(self) -> dict[str, int]:
-        """The exponents of features, of what expressions read, of label and weight by name, where they are not 0."""
-        columns = (c for c in (*self.derivation.stored, *self.targets) if isinstance(c, Numeric))
+        """The exponents of features, label and weight by name, where they are not 0."""
+        columns = (c for c in (*self.columns, *self.targets) if isinstance(c, Numeric))
         return {column.name: column.exponent for column in columns if column.exponent}
-
-    @property
-    def _input_names(self) -> set[str]:
-        return {column.name for column in self.derivation.inputs if isinstance(column, Numeric)}
 
     @property
     def stored(self) -> Problem:
@@ -272,15 +261,14 @@ class Problem:
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
         for column in (plain["label"], plain["weight"] or {}, *plain["features"]):
-            if not column.get("exponent"):
-                column.pop("exponent", None)
+            for name in ("exponent", "double"):
+                if not column.get(name):
+                    column.pop(name, None)
         plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
-        # A Model's problem.json is as it was before there were these fields.
         if self.monitor is None:
+            # A Model's problem.json is as it was before there was monitoring.
             del plain["monitor"]
-        if not self.input_exponents:
-            del plain["input_exponents"]
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.binding import RawKind, for_feature, inlined, needed, nodes, raw_columns
@@ -49,8 +48,6 @@ class Derivation:
         columns: Sequence[Numeric | Categorical],
         key: str | None,
         weight: Numeric | None = None,
-        *,
-        exponents: Mapping[str, int] = MappingProxyType({}),
     ) -> Derivation:
         """The derivation of a declaration.
 
@@ -60,7 +57,6 @@ class Derivation:
             columns: its features that are no crosses.
             key: its key, or None.
             weight: its column of sample weights, or None.
-            exponents: of the numbers that only expressions of features read, by name; see `Numeric`.
 
         Raises:
             ProblemError: a name is wrong or taken, a column depends on itself, a feature depends on the label or on a
@@ -89,9 +85,7 @@ class Derivation:
         _check_read(features, read, declared, label, key, derive)
         must = frozenset().union(*(needed(features[c.name]) for c in columns if c.name in whole and not c.optional))
         inputs = tuple(
-            _input(name, kind, name not in must, exponents.get(name, 0))
-            for name, kind in sorted(read.items())
-            if name not in declared
+            _input(name, kind, name not in must) for name, kind in sorted(read.items()) if name not in declared
         )
         target_inputs = {name: _inputs_of(expression) for name, expression in of_targets.items()}
         served = (*(column for column in columns if column.name not in features), *inputs)
@@ -233,10 +227,8 @@ def _inputs_of(expression: Expression) -> tuple[Numeric | Categorical, ...]:
     return tuple(_input(name, kind, True) for name, kind in sorted(raw_columns({"": expression}).items()))
 
 
-def _input(name: str, kind: RawKind, optional: bool, exponent: int = 0) -> Numeric | Categorical:
-    if kind == "text":
-        return Categorical(name, optional=optional)
-    return Numeric(name, optional=optional, exponent=exponent)
+def _input(name: str, kind: RawKind, optional: bool) -> Numeric | Categorical:
+    return Categorical(name, optional=optional) if kind == "text" else Numeric(name, optional=optional, double=True)
 
 
 def _declared_fix(column: str, declared: Mapping[str, Numeric | Categorical]) -> str:

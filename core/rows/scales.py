@@ -69,7 +69,7 @@ def measured_exponents(problem: Problem, seen: Mapping[str, int]) -> dict[str, i
         if match := _COUNT.match(key):
             sizes[match[3]][match[1]][int(match[2])] = count
     found: dict[str, int] = {}
-    for column in (*problem.derivation.stored, *problem.targets):
+    for column in (*problem.columns, *problem.targets):
         if not isinstance(column, Numeric) or column.name not in sizes:
             continue
         numbers, small, huge = seen[f"numbers {column.name}"], sizes[column.name]["small"], sizes[column.name]["huge"]

@@ -55,10 +55,7 @@ class ModelRules:
         try:
             columns = [_column(plain) for plain in problem["features"] if plain["kind"] != "Crossed"]
             derive = {str(name): from_json(plain) for name, plain in problem.get("derive", {}).items()}
-            exponents = problem.get("input_exponents", {})
-            derivation = Derivation.of(
-                derive, _column(problem["label"]), columns, problem.get("key"), exponents=exponents
-            )
+            derivation = Derivation.of(derive, _column(problem["label"]), columns, problem.get("key"))
         except (KeyError, TypeError, AttributeError, ProblemError) as error:
             raise DataError(
                 "the Model does not say which values its columns allow",
@@ -92,8 +89,7 @@ class ModelRules:
         """The rules that derived features break.
 
         Args:
-            columns: by input, [rows] of float32, of float64 where the model divides it, or of str objects; NaN or ""
-                where missing or at fault.
+            columns: by input, [rows] of float32, float64 or str objects; NaN or "" where missing or at fault.
 
         Returns:
             The faults, and the derived columns by name.

@@ -39,7 +39,6 @@ class Examples:
         statistics: by column name, as measured on the train split.
         train, eval: the splits that training reads.
         span_weights: of a window, what a row of each span counts, by the span's name.
-        exponents: by column, of numbers that are stored divided by 2 ** exponent.
     """
 
     uri: str
@@ -48,7 +47,6 @@ class Examples:
     train: Split
     eval: Split
     span_weights: Mapping[str, float] = field(default_factory=dict)
-    exponents: Mapping[str, int] = field(default_factory=dict)
 
 
 def open_examples(uri: str, problem: Problem) -> Examples:
@@ -61,7 +59,7 @@ def open_examples(uri: str, problem: Problem) -> Examples:
     """
     opened = examples_artifact.open_examples(uri, problem)
     manifest, splits = opened.manifest, (opened.split("train"), opened.split("eval"))
-    return Examples(uri, manifest.identity, opened.statistics, *splits, manifest.span_weights, opened.exponents)
+    return Examples(uri, manifest.identity, opened.statistics, *splits, manifest.span_weights)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def test_numbers_of_any_scale_are_normalized_as_by_numpy(tmp_path: Path) -> None
     assert (result.rows_out, result.rows_quarantined) == (ROWS, 0)
 
     opened = open_examples(options.output, problem)
-    measured = problem.measured(opened.statistics, opened.exponents)
+    measured = problem.measured(opened.statistics)
     train = stored(Path(options.output), "train", ["k", *names])
     at = np.array([int(key[1:]) for key in train["k"].tolist()])
     prepare = wide_and_deep.build_preprocessing(measured.stored, stored_statistics(opened.statistics))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
+from headrace.components.evaluate.own_units import own_units
 from headrace.components.evaluate.row_weights import checked_weight, weights_of
 from headrace.components.evaluate.slices import Category
 from headrace.core.artifacts.open_examples import unreadable
@@ -21,8 +22,6 @@ from headrace.core.progress import Progress, silent
 from headrace.core.rules.column import NumberRule
 from headrace.core.scoring.predictor import Column, Predictor, Texts
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
-from headrace.core.values.doubles import doubles_of
-from headrace.core.values.scaling import unscaled
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
@@ -149,15 +148,7 @@ def read_rows(
         batch: dict[str, Column] = {
             n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
         }
-        for column in problem.derivation.inputs:
-            if isinstance(column, Numeric):
-                texts = cast(Texts, batch[column.name])
-                batch[column.name] = doubles_of(texts.values)[texts.codes]
-        for name, exponent in problem.exponents.items():
-            if problem.weight_column is not None and name == problem.weight_column.name:
-                # Metrics depend on the weights' proportions alone, whose sums might not fit float64 otherwise.
-                continue
-            batch[name] = unscaled(cast(NDArray[np.float32], batch[name]), exponent)
+        batch |= own_units(problem, batch)
         yield batch if at is None else {name: take(column, at) for name, column in batch.items()}
 
 

@@ -55,11 +55,11 @@ def run(
     from headrace.pipelines.local_run import plan_static
 
     plan = plan_static(
-        os.fspath(problem),
-        os.fspath(data),
-        os.fspath(root),
-        os.fspath(champion),
-        os.fspath(baseline),
+        _path(problem, "problem"),
+        _path(data, "data"),
+        _path(root, "root"),
+        _path(champion, "champion"),
+        _path(baseline, "baseline"),
         csv,
         _request(training),
     )
@@ -100,11 +100,11 @@ def run_tuned(
         if number < minimum:
             raise UsageError("the number is too small", where=name, expected=f">= {minimum}", received=repr(number))
     plan = plan_tuned(
-        os.fspath(problem),
-        os.fspath(data),
-        os.fspath(root),
-        os.fspath(champion),
-        os.fspath(baseline),
+        _path(problem, "problem"),
+        _path(data, "data"),
+        _path(root, "root"),
+        _path(champion, "champion"),
+        _path(baseline, "baseline"),
         csv,
         _request(training),
         trials,
@@ -156,9 +156,9 @@ def run_batch_scoring(
     from headrace.pipelines.local_scoring import plan_batch
 
     plan = plan_batch(
-        os.fspath(problem),
-        os.fspath(data),
-        os.fspath(root),
+        _path(problem, "problem"),
+        _path(data, "data"),
+        _path(root, "root"),
         version=version,
         sink=sink,
         table=table,
@@ -193,3 +193,21 @@ def _request(training: Mapping[str, Any] | None) -> Request:
 
     plain = {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in (training or {}).items()}
     return Request.from_json(plain)
+
+
+def _path(value: PathLike, name: str) -> str:
+    """The path in an argument as text.
+
+    Raises:
+        UsageError: it is something else, such as a Problem instead of its file.
+    """
+    try:
+        return os.fspath(value)
+    except TypeError as error:
+        is_problem = type(value).__name__ == "Problem"
+        raise UsageError(
+            f"{name} is not a path",
+            expected="the path of the file that declares the Problem" if is_problem else "a path, as text or a Path",
+            received=f"a {type(value).__name__}",
+            fix="Write the Problem to a file, which every step of a run reads" if is_problem else None,
+        ) from error

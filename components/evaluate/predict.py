@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
+from headrace.components.evaluate.own_units import own_units
 from headrace.components.evaluate.row_weights import checked_weight, weights_of
 from headrace.components.evaluate.slices import Category
 from headrace.core.artifacts.open_examples import unreadable
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
+from headrace.core.problem.features import is_stored_as_number
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.column import NumberRule
 from headrace.core.scoring.predictor import Column, Predictor, Texts
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
-from headrace.core.values.scaling import unscaled
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
@@ -113,7 +114,8 @@ def read_rows(
 ) -> Iterator[dict[str, Column]]:
     """Yields batches of columns, [batch] each: numbers (NaN: missing) or texts ("": missing).
 
-    Numbers are float32, or float64 where Examples hold them divided by 2 ** exponent; all are in their own unit.
+    Numbers are float32; or float64 where Examples hold them divided by 2 ** exponent or as texts. All but the sample
+    weights are in their own unit.
 
     Args:
         problem: declares the columns.
@@ -125,7 +127,7 @@ def read_rows(
     """
     kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
     for declared in (*problem.derivation.stored, *problem.targets):
-        kinds[declared.name] = "float_list" if isinstance(declared, Numeric) else "bytes_list"
+        kinds[declared.name] = "float_list" if is_stored_as_number(declared) else "bytes_list"
     reader = ExampleReader(split.shards.files, kinds)
     first = 0
     for runs in _runs(split.shards.shard_rows):
@@ -146,8 +148,7 @@ def read_rows(
         batch: dict[str, Column] = {
             n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
         }
-        for name, exponent in problem.exponents.items():
-            batch[name] = unscaled(cast(NDArray[np.float32], batch[name]), exponent)
+        batch |= own_units(problem, batch)
         yield batch if at is None else {name: take(column, at) for name, column in batch.items()}
 
 

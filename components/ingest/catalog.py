@@ -100,6 +100,8 @@ class Catalog:
         self.folder = uri
         # No span's name begins with an underscore.
         self.uri = storage.join(uri, SPANS.state)
+        # By schema; a scale never changes once there is one.
+        self._known_scales: dict[str, Mapping[str, int]] = {}
 
     def read(self) -> dict[str, SpanVersion]:
         """The versions of all spans, by key.
@@ -126,9 +128,44 @@ class Catalog:
             known = self._parsed(content)
             for version in versions:
                 known[version.key] = version
-            return {"kind": "Spans", "format": _FORMAT, "versions": _plain(known.values())}
+            return _content(known, _scales(content))
 
         update_json(self.uri, change)
+
+    def scale(self, schema: str) -> Mapping[str, int] | None:
+        """The exponents by column of all spans of a schema, see `core.values.scaling`; None before there is a span.
+
+        Raises:
+            DataError: the file is damaged.
+            PlatformError: the disk or the service failed.
+        """
+        if schema not in self._known_scales:
+            found = read_with_token(self.uri)
+            scale = self._scale(None if found is None else json_of(found.content, self.uri), schema)
+            if scale is None:
+                return None
+            self._known_scales[schema] = scale
+        return self._known_scales[schema]
+
+    def decide_scale(self, schema: str, exponents: Mapping[str, int]) -> Mapping[str, int]:
+        """Records the exponents of the first span of a schema; returns those that were recorded first.
+
+        Raises the errors of `put`.
+        """
+
+        def change(content: Any) -> Any:
+            decided = self._scale(content, schema)
+            scales = {**_scales(content), schema: dict(exponents if decided is None else decided)}
+            return _content(self._parsed(content), scales)
+
+        if schema not in self._known_scales:
+            self._known_scales[schema] = update_json(self.uri, change)["scales"][schema]
+        return self._known_scales[schema]
+
+    def _scale(self, content: Any, schema: str) -> Mapping[str, int] | None:
+        accepted = (v.schema == schema and v.verdict == "accepted" for v in self._parsed(content).values())
+        # A catalog of an earlier release has spans without exponents only.
+        return _scales(content).get(schema, {} if any(accepted) else None)
 
     def _parsed(self, content: Any) -> dict[str, SpanVersion]:
         if content is None:
@@ -146,6 +183,15 @@ class Catalog:
                 fix="Restore the file from a backup",
             ) from error
         return {version.key: version for version in versions}
+
+
+def _scales(content: Any) -> Mapping[str, Mapping[str, int]]:
+    return {} if content is None else content.get("scales", {})
+
+
+def _content(versions: Mapping[str, SpanVersion], scales: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    content = {"kind": "Spans", "format": _FORMAT, "versions": _plain(versions.values())}
+    return {**content, "scales": dict(scales)} if scales else content
 
 
 def _plain(versions: Collection[SpanVersion]) -> list[dict[str, Any]]:

@@ -123,7 +123,7 @@ def ingest(
     catalog = Catalog(folder)
     # It marks the folder before any span is there.
     catalog.put([])
-    maker = SpanMaker(file, folder, baseline, config.runner, report, launched)
+    maker = SpanMaker(file, catalog, baseline, config.runner, report, launched)
     book = _Book(catalog, maker, problem.schema_digest)
     arrived = [book.arrive(arrival, config.csv) for arrival in config.arrivals]
     withdrawn = book.withdrawn(config.withdrawn)
@@ -138,7 +138,8 @@ def ingest(
     versions = [book.known[version.key] for _, version in chosen]
     window = None
     if versions:
-        window = write_window(problem, folder, versions, config.output, catalog.uri, float(config.half_life))
+        scale = catalog.scale(problem.schema_digest) or {}
+        window = write_window(problem, folder, versions, config.output, catalog.uri, float(config.half_life), scale)
         report(f"window of {counted(len(versions), 'span')}, {counted(window.rows_out, 'Example')}")
     return _result(folder, book, arrived, withdrawn, versions, window)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.components.ingest.catalog import SpanVersion
+from headrace.components.ingest.catalog import Catalog, SpanVersion
 from headrace.components.ingest.whole_quarantine import quarantine_span
 from headrace.components.preprocess import pipeline
 from headrace.components.preprocess.limits import check_drift, not_comparable, read_baseline, statistics_version
@@ -69,7 +69,7 @@ class SpanMaker:
 
     Attributes:
         file: the Problem file.
-        folder: URI of the folder of all spans.
+        catalog: of the spans.
         baseline: what their statistics are compared with.
         runner: the Beam runner.
         report: of the progress.
@@ -77,7 +77,7 @@ class SpanMaker:
     """
 
     file: ProblemFile
-    folder: str
+    catalog: Catalog
     baseline: Baseline
     runner: RunnerOptions
     report: Progress
@@ -95,7 +95,7 @@ class SpanMaker:
             DataError: Examples of an earlier run are damaged.
             PlatformError: the disk or the service failed.
         """
-        uri = storage.join(self.folder, version.folder)
+        uri = storage.join(self.catalog.folder, version.folder)
         version = dataclasses.replace(version, judged=self.baseline.version, manifest=None, label=None, why="")
         made = Manifest.read(uri) if is_there("Examples", uri) else None
         try:
@@ -105,9 +105,14 @@ class SpanMaker:
         csv = CsvDialect.parse(version.csv)
         try:
             if made is None:
-                self._make(version, uri, csv)
-                made = Manifest.read(uri)
-            label = self._check(version, uri)
+                self._make(version, uri, csv, self.catalog.scale(version.schema))
+            schema = Schema.read(uri)
+            scale = self.catalog.decide_scale(version.schema, schema.exponents)
+            if schema.exponents != scale:
+                self._make(version, uri, csv, scale)
+                schema = Schema.read(uri)
+            made = Manifest.read(uri)
+            label = self._check(version, uri, schema, scale)
         except NothingToDo:
             return dataclasses.replace(version, verdict="empty", rows_in=0, rows_quarantined=0)
         except DataError as error:
@@ -143,7 +148,7 @@ class SpanMaker:
             )
         return dataclasses.replace(version, measured=version.measured or measured)
 
-    def _make(self, version: SpanVersion, uri: str, csv: CsvDialect) -> None:
+    def _make(self, version: SpanVersion, uri: str, csv: CsvDialect, scale: Mapping[str, int] | None) -> None:
         self.report(f"preprocessing span {version.span}", lasting=True)
         config = pipeline.PreprocessConfig(
             data=version.data,
@@ -153,14 +158,17 @@ class SpanMaker:
             runner=self.runner,
             # A span need not fill every split; the window is checked.
             addition="span",
+            exponents=scale,
             csv=csv,
         )
         pipeline.preprocess(self.file, config, self.report, launched=self.launched)
 
-    def _check(self, version: SpanVersion, uri: str) -> Mapping[str, Any] | None:
+    def _check(
+        self, version: SpanVersion, uri: str, schema: Schema, scale: Mapping[str, int]
+    ) -> Mapping[str, Any] | None:
         """Checks the span's Examples; returns the label's entry in their statistics."""
         problem = self.file.problem
-        if Schema.read(uri) != Schema.of(problem):
+        if schema != Schema.of(problem.with_exponents(scale)):
             raise DataError(
                 "the span's columns are stored in another form than those of other spans",
                 where=storage.join(uri, "schema.json"),

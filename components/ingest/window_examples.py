@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from headrace.components.ingest.catalog import SpanVersion
@@ -28,6 +29,7 @@ def write_window(
     output: str,
     catalog: str,
     half_life: float = 0.0,
+    scale: Mapping[str, int] = MappingProxyType({}),
 ) -> Manifest:
     """Writes the Examples of a window, atomically.
 
@@ -41,6 +43,7 @@ def write_window(
         catalog: URI of the catalog, for an error.
         half_life: number of spans by which a span is older than another one whose rows count twice as much; 0 where all
             rows count the same.
+        scale: the exponents of the spans' numbers, by column.
 
     Raises:
         DataError: a split of the window has no rows, or a column no value; or a file of a span is damaged.
@@ -49,15 +52,18 @@ def write_window(
     """
     place = folder if storage.is_remote(folder) else str(storage.resolve(folder))
     manifests = [version.examples(catalog) for version in versions]
+    digest, problem = problem.schema_digest, problem.with_exponents(scale)
     merged = combined(
         problem,
         [(version.span, version.folder, manifest) for version, manifest in zip(versions, manifests, strict=True)],
         identity=identity(
             "window",
             spans=[[v.span, v.key] for v in versions],
-            problem=problem.schema_digest,
+            problem=digest,
             **({"half_life": half_life} if half_life else {}),
+            **({"scale": dict(scale)} if scale else {}),
         ),
+        schema_digest=digest,
     )
     leaves = [
         Leaf(version.span, version.key, storage.join(place, version.folder), manifest)

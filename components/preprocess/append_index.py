@@ -21,6 +21,7 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import STATISTICS_SKETCH, Manifest, Shard, Sketch
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
+from headrace.core.problem.features import is_stored_as_number
 from headrace.core.rows.numbering import content_fingerprint
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.statistics.file import from_bytes, to_bytes
@@ -145,8 +146,7 @@ def _damaged(where: str, received: str) -> DataError:
 
 
 def _schema(columns: Iterable[Numeric | Categorical]) -> pa.Schema:
-    kinds = [(column.name, pa.string() if isinstance(column, Categorical) else pa.float32()) for column in columns]
-    return pa.schema(kinds)
+    return pa.schema([(c.name, pa.float32() if is_stored_as_number(c) else pa.string()) for c in columns])
 
 
 def _measure(problem: Problem, examples: Path, shard: Shard) -> TableStatistics:

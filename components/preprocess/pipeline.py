@@ -46,7 +46,7 @@ from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
 from headrace.core.rows.read import table_columns
-from headrace.core.rows.scales import measured_exponents
+from headrace.core.rows.scales import measured_exponents, tiny_columns
 from headrace.core.rows.splits import Sharding
 from headrace.core.rules.fault import listed
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
@@ -81,6 +81,7 @@ class PreprocessConfig:
         baseline: an earlier statistics.json, or the Examples with it, for the Problem's `drift`.
         existing: Examples on this machine; a row with a key of theirs is a duplicate.
         addition: how the rows are added to Examples, or None; see `spans`.
+        exponents: of the numbers by column, as in other spans; those of `existing` come first. None to measure them.
         csv: dialect of CSV files.
         quarantine_next_to: if the budget is exceeded, the quarantine is written next to this URI; "" for `output`.
 
@@ -98,6 +99,7 @@ class PreprocessConfig:
     baseline: str = ""
     existing: tuple[str, ...] = ()
     addition: Addition = ""
+    exponents: Mapping[str, int] | None = None
     csv: CsvDialect = RFC_4180
     quarantine_next_to: str = ""
 
@@ -175,12 +177,15 @@ def preprocess(
         report(f"prepare of {problem_file.path} runs on every row; {PREPARED_NOTE}", lasting=True)
     expected = expected_rows(parts)
     # What is added has the scale of the rows that are there.
-    existing = Schema.read(config.existing[0]).exponents if config.existing else None
+    fixed = Schema.read(config.existing[0]).exponents if config.existing else config.exponents
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
         def read(readable: list[Part]) -> Done:
-            if existing is not None:
-                return pass_over(problem_file.problem.with_exponents(existing), readable)
+            if fixed is not None:
+                done = pass_over(problem_file.problem.with_exponents(fixed), readable)
+                if small := tiny_columns(done.context.problem, done.summary.seen):
+                    report(f"numbers of {listed(small)} are tiny compared with those of other rows, and lose digits")
+                return done
             problem = problem_file.problem
             while True:
                 done = pass_over(problem, readable)

@@ -38,6 +38,7 @@ class Column:
         optional: whether values may be missing; for the key, whether the table lacks it.
         column: its name in files, if different.
         exponent: of a number: it is stored divided by 2 ** exponent; see `core.values.scaling`.
+        double: of a number: it is stored as its text, and the model takes it as float64.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Column:
     optional: bool = False
     column: str | None = None
     exponent: int = 0
+    double: bool = False
 
     @property
     def source_column(self) -> str:
@@ -76,6 +78,7 @@ class Schema:
                 f.optional,
                 f.column,
                 f.exponent if isinstance(f, Numeric) else 0,
+                isinstance(f, Numeric) and f.double,
             )
             for f, role in declared
         ]
@@ -107,7 +110,7 @@ class Schema:
 
 def _plain(column: Column) -> dict[str, Any]:
     plain = dataclasses.asdict(column)
-    for name in ("column", "exponent"):
+    for name in ("column", "exponent", "double"):
         if not plain[name] and plain[name] != "":
             del plain[name]
     return plain

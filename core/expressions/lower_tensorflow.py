@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern
+from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern, smallest
 from headrace.core.expressions.nodes import Expression
 
 _DTYPES = {bool: tf.bool, int: tf.int64, float: tf.float64, str: tf.string}
@@ -122,7 +122,7 @@ def derive(
             inputs[name] = Evaluated(column, tf.equal(column, ""))
         else:
             values = tf.cast(column, tf.float64)
-            inputs[name] = Evaluated(values, tf.math.is_nan(values))
+            inputs[name] = Evaluated(values, tf.math.is_nan(values), smallest(column.dtype == tf.float64))
     evaluator = TensorFlowEvaluator(inputs, rows)
     found = {}
     for name, expression in expressions.items():

@@ -75,7 +75,6 @@ class Problem:
             columns that other expressions read; see `headrace.expressions`. A weight may be derived too.
         weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weight
             the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
-            others of them read; see `headrace.expressions`.
         reads: columns of the table, by their names there, that are passed to the function `prepare` of the Problem
             file; see `rows.prepare`.
         prepared_by: digest of the code of that function, set when the Problem file is loaded.
@@ -226,7 +225,7 @@ class Problem:
         return dataclasses.replace(problem, features=features)
 
     def with_exponents(self, exponents: Mapping[str, int]) -> Problem:
-        """The Problem with the exponents of features and label by name; see `Numeric`."""
+        """The Problem with other exponents of numbers, by name; see `exponents` and `Numeric`."""
         if not exponents:
             return self
         return self._replaced(
@@ -235,8 +234,8 @@ class Problem:
 
     @property
     def exponents(self) -> dict[str, int]:
-        """The exponents of features and label by name, where they are not 0."""
-        columns = (c for c in (*self.columns, self.label) if isinstance(c, Numeric))
+        """The exponents of features, label and weight by name, where they are not 0."""
+        columns = (c for c in (*self.columns, *self.targets) if isinstance(c, Numeric))
         return {column.name: column.exponent for column in columns if column.exponent}
 
     @property
@@ -247,7 +246,8 @@ class Problem:
     def _replaced(self, replaced: Callable[[Numeric], Numeric]) -> Problem:
         features = [replaced(feature) if isinstance(feature, Numeric) else feature for feature in self.features]
         label = replaced(self.label) if isinstance(self.label, Numeric) else self.label
-        return dataclasses.replace(self, features=features, label=label)
+        weight = None if self.weight_column is None else replaced(self.weight_column)
+        return dataclasses.replace(self, features=features, label=label, weight=weight)
 
     @property
     def crosses(self) -> tuple[Crossed, ...]:
@@ -261,8 +261,9 @@ class Problem:
         for feature, declared in zip(plain["features"], self.features, strict=True):
             feature["kind"] = type(declared).__name__
         for column in (plain["label"], plain["weight"] or {}, *plain["features"]):
-            if not column.get("exponent"):
-                column.pop("exponent", None)
+            for name in ("exponent", "double"):
+                if not column.get(name):
+                    column.pop(name, None)
         plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         if self.monitor is None:

@@ -228,7 +228,7 @@ def _inputs_of(expression: Expression) -> tuple[Numeric | Categorical, ...]:
 
 
 def _input(name: str, kind: RawKind, optional: bool) -> Numeric | Categorical:
-    return Categorical(name, optional=optional) if kind == "text" else Numeric(name, optional=optional)
+    return Categorical(name, optional=optional) if kind == "text" else Numeric(name, optional=optional, double=True)
 
 
 def _declared_fix(column: str, declared: Mapping[str, Numeric | Categorical]) -> str:

@@ -30,6 +30,7 @@ _LATER: Mapping[str, Any] = {
     "costs": None,
     "no_rows": "skip",
     "exponent": 0,
+    "double": False,
 }
 
 

@@ -40,6 +40,8 @@ class Numeric:
             column without a name. Only file readers use it: Examples, models and requests have `name`.
         exponent: Examples hold the numbers divided by 2 ** exponent, as float32. Preprocessing measures it where the
             numbers do not fit float32, see `Problem.measured`; it is not declared.
+        double: a column that only expressions read: the model takes it as float64, and Examples hold the text of the
+            number, which is exact; it is not declared.
 
     Raises:
         ProblemError: a bound or boundary is not a finite number, or is out of order; max_missing is set for a column
@@ -55,6 +57,7 @@ class Numeric:
     max_missing: float | None = None
     column: str | None = None
     exponent: int = 0
+    double: bool = False
 
     def __post_init__(self) -> None:
         where = f'Numeric("{self.name}")'
@@ -236,6 +239,11 @@ class Crossed:
 
 
 Feature = Numeric | Categorical | Crossed
+
+
+def is_stored_as_number(column: Numeric | Categorical) -> bool:
+    """Whether Examples hold a column as a float_list; others are texts, in a bytes_list."""
+    return isinstance(column, Numeric) and not column.double
 
 
 def check_cross(cross: Crossed, features: Mapping[str, Feature]) -> None:

@@ -20,8 +20,8 @@ def with_derived(problem: Problem, rows: Rows) -> Rows:
     """Adds the derived features, and a derived label and weight, to rows as columns of float64 or text.
 
     A value that does not fit its column's declaration counts as missing here; that row has its own fault.
-    Features are computed from float32, as the endpoint gets numbers; label and weight, which no endpoint computes, from
-    the numbers as they are.
+    Features are computed from other features as the model gets them, in float32; and from the columns that only
+    expressions read, like label and weight, from the numbers as they are.
 
     Args:
         problem: declares the columns.
@@ -64,6 +64,7 @@ def _values(declared: Numeric | Categorical, column: pa.Array, *, single: bool) 
     if isinstance(declared, Categorical):
         return texts(column)[0]
     values, missing, wrong = parse_numbers(column)
+    single &= not declared.double
     missing |= wrong | (np.abs(values) > (maximum(declared.exponent) if single else np.inf))
     values = np.where(missing, np.nan, values)
     if not single:

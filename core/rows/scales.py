@@ -69,7 +69,7 @@ def measured_exponents(problem: Problem, seen: Mapping[str, int]) -> dict[str, i
         if match := _COUNT.match(key):
             sizes[match[3]][match[1]][int(match[2])] = count
     found: dict[str, int] = {}
-    for column in (*problem.columns, problem.label):
+    for column in (*problem.columns, *problem.targets):
         if not isinstance(column, Numeric) or column.name not in sizes:
             continue
         numbers, small, huge = seen[f"numbers {column.name}"], sizes[column.name]["small"], sizes[column.name]["huge"]
@@ -81,3 +81,8 @@ def measured_exponents(problem: Problem, seen: Mapping[str, int]) -> dict[str, i
         elif sum(small.values()) == numbers and min(small, default=0) < 0:
             found[column.name] = max(exponent for exponent in small if exponent < 0)
     return found
+
+
+def tiny_columns(problem: Problem, seen: Mapping[str, int]) -> list[str]:
+    """The columns without an exponent whose numbers are all so small that float32 loses digits; as above."""
+    return [name for name, exponent in measured_exponents(problem, seen).items() if exponent < 0]

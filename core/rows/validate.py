@@ -213,6 +213,8 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
 
 def _check_number(declared: Numeric, column: pa.Array) -> _Column:
     values, present, faults = parsed_numbers(NumberRule(declared), declared.source_column, column)
+    if declared.double:
+        return _Column(column, texts(pa.array(values, mask=~present))[0], faults)
     if declared.exponent:
         return _Column(column, pa.array(scaled(values, declared.exponent), mask=~present), faults)
     has_huge = any(fault.reason == "out_of_range" for fault in faults)

@@ -20,7 +20,7 @@ from headrace.core.values.scaling import maximum
 class NumberRule:
     """The rules of a Numeric: a finite number within its bounds, missing only where it is optional.
 
-    A number must also fit the Model's float32, in the column's own unit or divided by 2 ** exponent.
+    A number must also fit the Model's float32, in the column's own unit or divided by 2 ** exponent, or its float64.
 
     Attributes:
         declared: the column's declaration.
@@ -34,19 +34,23 @@ class NumberRule:
 
     @property
     def dtype(self) -> type[np.float32 | np.float64]:
-        """The dtype of the model's input: float64 for a column that the model divides by 2 ** exponent."""
-        return np.float64 if self.declared.exponent else np.float32
+        """The dtype of the model's input: float64 where the model divides it by 2 ** exponent, or derives from it."""
+        return np.float64 if self._is_wide else np.float32
+
+    @property
+    def _is_wide(self) -> bool:
+        return bool(self.declared.exponent) or self.declared.double
 
     @cached_property
     def _largest(self) -> float:
-        return maximum(self.declared.exponent)
+        return float(np.finfo(np.float64).max) if self.declared.double else maximum(self.declared.exponent)
 
     def bounds(self, bits: int = 64) -> tuple[float, float]:
         """Minimum and maximum allowed, inclusive, of floats of 16, 32 or 64 bits."""
         declared = self.declared
         low = max(-self._largest, -np.inf if declared.minimum is None else declared.minimum)
         high = min(self._largest, np.inf if declared.maximum is None else declared.maximum)
-        if bits < 64 and not declared.exponent:
+        if bits < 64 and not self._is_wide:
             # The bound 0.1 includes the float32 0.1, which is slightly greater.
             narrow = np.float32 if bits == 32 else np.float16
             with np.errstate(over="ignore"):
@@ -93,7 +97,7 @@ class NumberRule:
         found += _missing(name, self.declared, missing, enforced=self.mode == "enforce" or not self.derived)
         low, high = self.bounds(bits)
         outside = ~missing & ~wrong & ((values < low) | (values > high))
-        if bits == 64 and not self.declared.exponent and outside.any():
+        if bits == 64 and not self._is_wide and outside.any():
             # A bound that was rounded to float32, as in requests, still satisfies the rule.
             outside &= ~np.isin(values, np.array([low, high], np.float32).astype(np.float64))
         if outside.any():

@@ -89,7 +89,7 @@ class ModelRules:
         """The rules that derived features break.
 
         Args:
-            columns: by input, [rows] of float32 or str objects; NaN or "" where missing or at fault.
+            columns: by input, [rows] of float32, float64 or str objects; NaN or "" where missing or at fault.
 
         Returns:
             The faults, and the derived columns by name.

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from headrace.core.errors import UnreadableFile
-from headrace.core.sources.open_file import opened, reading
+from headrace.core.sources.open_file import check_blank, opened, reading
 
 # Maximum length of a row: one line of a small compressed file can exceed the memory.
 MAXIMUM_LINE = 16 << 20
@@ -59,10 +59,11 @@ def line_blocks(path: str, size: int) -> Iterator[Lines]:
 
     Raises:
         DataError: the file does not exist.
-        UnreadableFile: it is damaged, or a line is longer than MAXIMUM_LINE.
+        UnreadableFile: it is damaged, begins with more than 16 MiB of blanks, or a line is longer than MAXIMUM_LINE.
     """
     with reading(path, "JSON lines"), opened(path) as file:
         begun = False
+        blank = 0
         rest = b""
         while content := file.read(size):
             if b"\0" in content:
@@ -75,6 +76,7 @@ def line_blocks(path: str, size: int) -> Iterator[Lines]:
                 content = (rest + content).removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
                 rest = b""
                 if not content:
+                    blank = check_blank(path, blank + size)
                     continue
                 begun = True
                 if content.startswith(b"["):

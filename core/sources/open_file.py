@@ -12,6 +12,7 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 
+MAXIMUM_BLANK = 16 << 20
 COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -55,6 +56,27 @@ def reading(path: str, form: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise PlatformError("the file cannot be read", where=path, received=str(error)) from error
         raise damaged(path, form, error) from error
+
+
+def check_blank(path: str, count: int) -> int:
+    """Bounds the blanks before the first row, of which a small compressed file may hold any number; returns `count`.
+
+    Args:
+        path: of the file, for messages.
+        count: of the blanks, in bytes.
+
+    Raises:
+        UnreadableFile: there are too many.
+    """
+    if count > MAXIMUM_BLANK:
+        raise UnreadableFile(
+            "the file begins with blank lines only",
+            where=path,
+            expected=f"a row within the first {MAXIMUM_BLANK >> 20} MiB, or an empty file",
+            received=f"{count >> 20} MiB of blanks",
+            fix="Restore the file",
+        )
+    return count
 
 
 def damaged(path: str, form: str, error: Exception) -> UnreadableFile:

@@ -44,7 +44,8 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
     check_local(uri)
     folder = storage.resolve(uri)
     # The lock is next to the folder, because the folder itself is replaced.
-    with locked(str(folder.with_name(f".{folder.name}.lock")), timeout_s=timeout_s), storage.writing(uri):
+    lock = locked(str(folder.parent), timeout_s=timeout_s, name=f".{folder.name}.editing")
+    with lock, storage.writing(uri):
         waiting = aside(folder)
         if waiting.exists() and not folder.exists():
             waiting.rename(folder)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.compare_and_set import LOCK, unfinished
+from headrace.core.storage.lock import FOLDER_LOCK
 
 
 class Kind(Protocol):
@@ -95,8 +96,9 @@ class StateFolder:
         if not names or self.state in names:
             return None
         # Writers lock the folder, or its state, first; a bucket has no lock.
-        begun = names & {".lock", LOCK} or storage.is_remote(uri)
-        others = names - self.entries - {".lock", LOCK, unfinished(self.state)}
+        ours = {FOLDER_LOCK, LOCK, unfinished(self.state)}
+        begun = names & ours or storage.is_remote(uri)
+        others = names - self.entries - ours
         return None if begun and not others else _shown(others or names)
 
 

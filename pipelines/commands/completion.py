@@ -38,7 +38,7 @@ def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
     \b
-    Once for each shell:
+    Once per shell:
       bash: echo 'eval "$(headrace completion bash)"' >> ~/.bashrc
       zsh:  echo 'eval "$(headrace completion zsh)"' >> ~/.zshrc
       fish: headrace completion fish > ~/.config/fish/completions/headrace.fish

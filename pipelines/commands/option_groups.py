@@ -16,17 +16,19 @@ class GroupedOption(click.Option):
     Args:
         group: the heading; "" for the first one.
         rare: whether only `--help-all` shows it.
-        aliases: further names that are accepted and not shown.
+        aliases: former names, which are still accepted, and named at the end of the help text.
     """
 
     def __init__(
         self, names: Sequence[str], *, group: str = "", rare: bool = False, aliases: Sequence[str] = (), **kwargs: Any
     ) -> None:
+        if aliases:
+            kwargs["help"] = f"{kwargs['help']} Also by its former names {' and '.join(aliases)}."
         super().__init__([*names, *aliases], **kwargs)
         self.group, self.rare, self.aliases = group, rare, frozenset(aliases)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The option's names and help text, without aliases."""
+        """The option's present name and help text."""
         known = self.opts
         self.opts = [name for name in known if name not in self.aliases]
         try:

@@ -12,8 +12,6 @@ from headrace.pipelines.submission.place import OPTIONS, Place, service, setting
 
 __all__ = ["PLATFORM_ALIASES", "Place", "place", "service", "settings"]
 
-# Former names of the options.
-_ALIASES = {"--region": ("--location",)}
 PLATFORM_ALIASES = ("--for", "--to")
 
 
@@ -36,10 +34,7 @@ def place(command: Callable[..., Any], *, required: bool = True) -> Callable[...
                 help="Platform of the run." if required else "Platform of the run (default: this machine).",
             ),
             where("--options", "options_file", metavar="FILE", default="", help="TOML file of `headrace compile`."),
-            *(
-                where(name, field, default="", metavar=metavar, aliases=_ALIASES.get(name, ()), help=text)
-                for name, field, metavar, text in OPTIONS
-            ),
+            *(where(name, field, default="", metavar=metavar, help=text) for name, field, metavar, text in OPTIONS),
         ),
         "place",
         lambda given: Place(**{name: value or "" for name, value in given.items()}),

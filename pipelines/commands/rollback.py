@@ -22,8 +22,8 @@ _SIBLING = "ROOT/predictions/NAME"
     flag_value=_SIBLING,
     default="",
     metavar="[DIR]",
-    help="Also set back published predictions of the bad version: their folder (default: ROOT/predictions/NAME, beside "
-    "the endpoint's).",
+    help="Also set back published predictions of the bad version: their folder (default: ROOT/predictions/NAME, "
+    "next to the endpoint's).",
 )
 @click.option(
     "--registry", default="", metavar="DIR", help="Registry of the versions (default: that of the deployment)."

@@ -14,7 +14,7 @@ from headrace.core.rules.mode import Mode
 from headrace.core.signals import raise_on_sigterm
 from headrace.pipelines.commands import canary_options, options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
-from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.local_run import finish, plan_static, plan_tuned, run_plan
 
 if TYPE_CHECKING:
@@ -128,9 +128,8 @@ def tuned(
 @score_options.constant
 @score_options.batch
 @score_options.batch_rows
-@option(
+@click.option(
     "--max-divergence",
-    aliases=("--most-divergence",),
     default=0.0,
     metavar="D",
     help="Maximum divergence of the predictions from the label in training, 0 to 1 (default: 0, any).",

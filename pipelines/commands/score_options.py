@@ -70,8 +70,6 @@ _JOB: tuple[tuple[str, str, type[Any], str, str], ...] = (
 )
 # Options for a first use; --help-all shows the others.
 _SHOWN = frozenset({"endpoint-url", "endpoint-token-variable", "vertex-model"})
-# Earlier names.
-_ALIASES = {"endpoint-url": ("--endpoint",)}
 
 sink = click.option(
     "--sink", type=click.Choice(_SINKS), default="parquet", show_default=True, help="Output format of predictions."
@@ -124,7 +122,6 @@ def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
     declared = [
         group(heading)(
             f"--{name}",
-            aliases=_ALIASES.get(name, ()),
             type=kind,
             default=None,
             metavar=metavar,

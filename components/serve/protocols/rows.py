@@ -23,7 +23,7 @@ def decode(body: bytes, description: Description, *, forms: Sequence[str], max_i
 
     Args:
         body: `{"instances": [...]}`, answered by `{"predictions": [...]}`; or, for TensorFlow Serving, `{"inputs":
-            {...}}`, answered by `{"outputs": ...}`.
+            {...}}`, answered by `{"outputs": ...}`. Rows and columns of a model with one input may be its bare values.
         description: of the model.
         forms: ROWS for Vertex AI, or ROWS_OR_COLUMNS.
         max_instances: maximum rows per request.
@@ -37,8 +37,8 @@ def decode(body: bytes, description: Description, *, forms: Sequence[str], max_i
         if not isinstance(instances, list):
             raise DataError("the value is not an array", where="instances", expected="one object per row")
         check_rows(len(instances), "instances", max_instances)
-        return Call(Request(len(instances), instances=instances), _predictions)
-    inputs = content["inputs"]
+        return Call(Request(len(instances), instances=description.interface.named_rows(instances)), _predictions)
+    inputs = description.interface.named_columns(content["inputs"])
     if not isinstance(inputs, dict):
         raise DataError("it is not an object", where="inputs", expected='{"FEATURE": [values], ...}')
     columns = {name: values for name, values in inputs.items() if isinstance(values, list)}

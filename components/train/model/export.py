@@ -20,6 +20,7 @@ from headrace.core.errors import PlatformError, ProblemError
 from headrace.core.expressions.lower_tensorflow import derive
 from headrace.core.problem import Numeric, Problem
 from headrace.core.problem.file import ProblemFile
+from headrace.core.rules.column import NumberRule
 from headrace.core.saved_model.input_names import argument_names, rename_inputs
 from headrace.core.saved_model.interface import SERVING_DEFAULT
 from headrace.core.saved_model.loaded import SavedModel
@@ -223,8 +224,7 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
     exponents = problem.exponents
     served = problem.derivation.served
     arguments = argument_names([*(column.name for column in served), "key"])
-    # A number that does not fit float32 is given as float64.
-    numbers = {c.name: tf.float64 if c.exponent else tf.float32 for c in served if isinstance(c, Numeric)}
+    numbers = {c.name: tf.as_dtype(NumberRule(c).dtype) for c in served if isinstance(c, Numeric)}
     signature = {
         argument: tf.TensorSpec([None], numbers.get(name, tf.string), argument) for name, argument in arguments.items()
     }

@@ -46,6 +46,27 @@ class Interface:
         keys = ("key", *((self.key_name,) if self.key_name not in (None, "key") else ())) if self.takes_key else ()
         return (*(i.name for i in self.inputs), *(k for k in keys if k is not None))
 
+    @property
+    def only(self) -> str | None:
+        """The name of the model's only input, whose values TensorFlow Serving also takes without names; else None."""
+        names = (*(i.name for i in self.inputs), *(("key",) if self.takes_key else ()))
+        return names[0] if len(names) == 1 else None
+
+    def named_rows(self, instances: Sequence[Any]) -> Sequence[Any]:
+        """Rows of a request as objects by name; for a model with one input, they may be its bare values."""
+        only = self.only
+        if only is None or not instances or any(map(self._is_object, instances)):
+            return instances
+        return [{only: value} for value in instances]
+
+    def named_columns(self, inputs: Any) -> Any:
+        """Columns of a request by name; for a model with one input, they may be its bare values, one per row."""
+        return {self.only: inputs} if self.only is not None and isinstance(inputs, list) else inputs
+
+    def _is_object(self, instance: Any) -> bool:
+        # {"b64": ...} is a value of bytes, unless an input has this name.
+        return isinstance(instance, dict) and (set(instance) != {"b64"} or self.only == "b64")
+
 
 def columns_from_instances(
     instances: Sequence[Any], interface: Interface, tell: Callable[[RuleCounts], None] | None = None

@@ -23,7 +23,7 @@ from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.sources.csv.comments import WithoutComments
 from headrace.core.sources.csv.numbers import with_points
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open_file import opened, reading, split_name
+from headrace.core.sources.open_file import check_blank, opened, reading, split_name
 from headrace.core.sources.source import file_name
 from headrace.core.sources.text_damage import WatchedText, check_beginning, check_quotes
 
@@ -239,16 +239,21 @@ def _refused(
 
 
 def _first_block(path: str, dialect: CsvDialect) -> bytes:
-    """The first BLOCK bytes.
+    """The first BLOCK bytes that are not all blank, and the blanks before them.
 
     Raises:
         DataError: the file does not exist or cannot be read.
         EmptyFile: it is empty.
-        UnreadableFile: it is compressed and damaged.
+        UnreadableFile: it is compressed and damaged, or begins with more than 16 MiB of blanks.
     """
+    block = b""
     with reading(path, "CSV"), opened(path) as file:
         text = WithoutComments(file, dialect, BLOCK) if dialect.comment else file
-        block: bytes = text.read(BLOCK)
+        while more := text.read(BLOCK):
+            block += more
+            if more.strip():
+                break
+            check_blank(path, len(block))
     if not block.strip():
         raise EmptyFile("the file is empty", where=path, expected="a header and one row or more", received="no text")
     return block

@@ -1,14 +1,16 @@
 """Pages of Parquet: bounds the memory that one page takes, by the sizes in its header, before it is decompressed.
 
-A page is decompressed as a whole, and a file of 1 MB may hold one of 1 GB, or a value as large. A header is a struct of
+A page is decompressed as a whole, and a file of 1 MB may hold one of 1 GB, or a value as large. A page of a dictionary
+with one large value, and rows that repeat it, decode to more than any machine's memory. A header is a struct of
 Thrift's compact protocol: https://github.com/apache/parquet-format, parquet.thrift, PageHeader.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.core.errors import UnreadableFile
@@ -18,6 +20,7 @@ MAXIMUM_PAGE = 128 << 20
 # A header has statistics, with two values.
 _HEADER = 1 << 16
 _UNCOMPRESSED, _COMPRESSED = 2, 3
+_CODECS = {"LZ4": "lz4_raw"}
 
 
 def check_pages(
@@ -35,13 +38,80 @@ def check_pages(
     Raises:
         UnreadableFile: a page is too large, or a header is damaged.
     """
+    for chunk in _chunks(metadata, groups, columns):
+        if chunk.total_uncompressed_size > MAXIMUM_PAGE:
+            _check_chunk(path, file, chunk)
+
+
+def with_large_values(
+    path: str, file: BinaryIO, metadata: pq.FileMetaData, columns: Sequence[str], size: int
+) -> list[str]:
+    """The columns of text or bytes with a dictionary that holds a value of more than `size` bytes.
+
+    Args:
+        path: of the file, for messages.
+        file: opened; its position changes.
+        metadata: of the file.
+        columns: the columns to check; nested ones are not checked.
+        size: of a value, in bytes.
+
+    Raises:
+        UnreadableFile: the header of a dictionary is damaged.
+    """
+    found: dict[str, None] = {}
+    for chunk in _chunks(metadata, range(metadata.num_row_groups), columns):
+        name = chunk.path_in_schema
+        plain = chunk.physical_type == "BYTE_ARRAY" and chunk.dictionary_page_offset is not None
+        if plain and name in columns and name not in found and chunk.total_uncompressed_size > size:
+            begin, unpacked, packed = _header(path, file, chunk, chunk.dictionary_page_offset)
+            if size < unpacked <= MAXIMUM_PAGE:
+                file.seek(begin)
+                if _longest(file.read(packed), unpacked, chunk.compression) > size:
+                    found[name] = None
+    return list(found)
+
+
+def _chunks(
+    metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]
+) -> Iterator[pq.ColumnChunkMetaData]:
     wanted = set(columns)
+    places = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path.partition(".")[0] in wanted]
     for group in groups:
         row_group = metadata.row_group(group)
-        for at in range(row_group.num_columns):
-            chunk = row_group.column(at)
-            if chunk.total_uncompressed_size > MAXIMUM_PAGE and chunk.path_in_schema.partition(".")[0] in wanted:
-                _check_chunk(path, file, chunk)
+        yield from (row_group.column(at) for at in places)
+
+
+def _longest(packed: bytes, unpacked: int, compression: str) -> int:
+    """The length of the longest value of a dictionary's page, at most; each is 4 bytes of its length, and its bytes."""
+    content = packed
+    if compression != "UNCOMPRESSED":
+        try:
+            codec = _CODECS.get(compression, compression.lower())
+            content = pa.decompress(packed, unpacked, codec=codec, asbytes=True)
+        except (pa.ArrowException, ValueError, OSError):
+            # Whether it is damaged is found when it is read.
+            return unpacked
+    longest = at = 0
+    while at + 4 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "little")
+        longest = max(longest, length)
+        at += 4 + length
+    return longest
+
+
+def _header(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData, at: int) -> tuple[int, int, int]:
+    """Where the content of the page at `at` begins, and its sizes, uncompressed and compressed."""
+    file.seek(at)
+    reader = _Compact(file.read(_HEADER))
+    try:
+        sizes = reader.struct()
+        return at + reader.at, sizes[_UNCOMPRESSED], sizes[_COMPRESSED]
+    except (IndexError, KeyError, ValueError) as error:
+        raise UnreadableFile(
+            f'the header of a page of the column "{chunk.path_in_schema}" is damaged, or longer than 64 KiB',
+            where=f"{path}, byte {at}",
+            received=f"{type(error).__name__}: {error}",
+        ) from error
 
 
 def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> None:
@@ -50,17 +120,7 @@ def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> No
         at = min(at, chunk.dictionary_page_offset)
     end = at + chunk.total_compressed_size
     while at < end:
-        file.seek(at)
-        reader = _Compact(file.read(min(_HEADER, end - at)))
-        try:
-            sizes = reader.struct()
-            unpacked, packed = sizes[_UNCOMPRESSED], sizes[_COMPRESSED]
-        except (IndexError, KeyError, ValueError) as error:
-            raise UnreadableFile(
-                f'the header of a page of the column "{chunk.path_in_schema}" is damaged, or longer than 64 KiB',
-                where=f"{path}, byte {at}",
-                received=f"{type(error).__name__}: {error}",
-            ) from error
+        begin, unpacked, packed = _header(path, file, chunk, at)
         if unpacked > MAXIMUM_PAGE or unpacked < 0 or packed < 0:
             raise UnreadableFile(
                 f'a page of the column "{chunk.path_in_schema}" is too large',
@@ -69,7 +129,7 @@ def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> No
                 received=f"a page of {unpacked:,} bytes",
                 fix="Write the file with smaller values or pages (data_page_size), or leave the column out",
             )
-        at += reader.at + packed
+        at = begin + packed
 
 
 class _Compact:

@@ -8,22 +8,28 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
-from headrace.core.sources.parquet.pages import check_pages
-from headrace.core.values.columns import is_text, logical
+from headrace.core.sources.parquet.pages import check_pages, with_large_values
+from headrace.core.values.columns import is_bytes, is_text, logical
 
 # Consecutive row groups are one piece up to this many rows, because starting a piece takes time.
 PIECE_ROWS = 500_000
-
-RowGroups = tuple[int, int]
-
-
 # A plain text takes 4 bytes and its characters; a smaller column of texts is dictionary-encoded.
 _CODED_BYTES = 4.0
+# A batch of values of a dictionary takes at most about this many bytes when they are decoded.
+_BATCH_BYTES = 256 << 20
+# What a file's dictionaries may decode to, at least; and what of it a byte of the file and a row may.
+_DECODED_BYTES = 1 << 30
+_DECODED_PER_BYTE = 100
+_DECODED_PER_ROW = 16 << 10
+
+RowGroups = tuple[int, int]
 
 
 class ParquetSource:
@@ -62,25 +68,68 @@ class ParquetSource:
         self, path: str, columns: Sequence[str], batch_rows: int, piece: RowGroups | None = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, with their numbers in the file."""
-        with _opened(path, self._coded, batch_rows) as file:
+        with _opened(path, columns, self._coded, batch_rows) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
             with reading(path, "Parquet"), opened(path) as plain:
                 check_pages(path, plain, file.metadata, range(begin, end), columns)
             first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
+            expansion = _Expansion(path, storage.size(path))
             # Without threads memory is bounded by one row group and the order is the file's; Beam adds parallelism.
             for batch in file.iter_batches(
                 batch_rows, row_groups=range(begin, end), columns=list(columns), use_threads=False
             ):
                 arrays = [_plain(path, name, batch.column(name)) for name in columns]
                 plain = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.select([])
-                yield plain, np.arange(first, first + batch.num_rows), ()
-                first += batch.num_rows
+                for part in expansion.bounded(plain):
+                    yield part, np.arange(first, first + part.num_rows), ()
+                    first += part.num_rows
 
     def expected_rows(self, path: str) -> int:
         """The number of rows in the footer."""
         with _opened(path) as file:
             rows: int = file.metadata.num_rows
             return rows
+
+
+class _Expansion:
+    """Bounds the memory and the time of values that rows repeat through a dictionary, by the bytes of the file."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self._path = path
+        self._bound = max(_DECODED_BYTES, _DECODED_PER_BYTE * size)
+        self._decoded = self._rows = 0
+
+    def bounded(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Cuts a batch where its dictionaries decode to much.
+
+        Raises:
+            UnreadableFile: the dictionaries decode to more than the file's size justifies.
+        """
+        sizes = np.zeros(batch.num_rows, np.int64)
+        for column in batch.columns:
+            if pa.types.is_dictionary(column.type) and (is_text(column.type) or is_bytes(column.type)):
+                lengths = pc.binary_length(column.dictionary).fill_null(0).to_numpy().astype(np.int64)
+                if lengths.max(initial=0) * batch.num_rows > _BATCH_BYTES:
+                    sizes += np.append(lengths, 0)[column.indices.fill_null(len(lengths)).to_numpy()]
+        total = int(sizes.sum())
+        self._decoded, self._rows = self._decoded + total, self._rows + batch.num_rows
+        if self._decoded > self._bound and self._decoded > _DECODED_PER_ROW * self._rows:
+            raise UnreadableFile(
+                "rows repeat a large value",
+                where=self._path,
+                expected=f"at most {self._bound >> 20:,} MiB of values in all rows",
+                received=f"{self._decoded >> 20:,} MiB in {self._rows:,} rows",
+                fix="Leave the column out, or write it without a dictionary",
+            )
+        if total <= _BATCH_BYTES:
+            yield batch
+            return
+        ends, begin = np.cumsum(sizes), 0
+        while begin < batch.num_rows:
+            before = int(ends[begin - 1]) if begin else 0
+            end = max(begin + 1, int(np.searchsorted(ends, before + _BATCH_BYTES, side="right")))
+            yield batch.slice(begin, end - begin)
+            begin = end
 
 
 def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
@@ -102,15 +151,18 @@ def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
 
 
 @contextmanager
-def _opened(path: str, coded: Collection[str] = (), batch_rows: int = 0) -> Iterator[pq.ParquetFile]:
+def _opened(
+    path: str, columns: Sequence[str] = (), coded: Collection[str] = (), batch_rows: int = 0
+) -> Iterator[pq.ParquetFile]:
     # Page checksums are compared if the file has them.
     with reading(path, "Parquet"), opened(path) as plain:
-        metadata = pq.read_metadata(plain) if coded else None
+        metadata = pq.read_metadata(plain) if columns else None
+        codes: list[str] = []
+        if metadata is not None:
+            codes = with_large_values(path, plain, metadata, columns, _BATCH_BYTES // batch_rows)
+            codes += [name for name in _held_as_codes(metadata, coded, batch_rows) if name not in codes]
         with pq.ParquetFile(
-            plain,
-            metadata=metadata,
-            read_dictionary=None if metadata is None else _held_as_codes(metadata, coded, batch_rows),
-            page_checksum_verification=True,
+            plain, metadata=metadata, read_dictionary=codes or None, page_checksum_verification=True
         ) as file:
             yield file
 

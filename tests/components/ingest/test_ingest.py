@@ -21,7 +21,7 @@ from headrace.components.preprocess.append.spans import add_span
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.train.input import examples as train_examples
 from headrace.core import storage
-from headrace.core.artifacts.examples import Manifest
+from headrace.core.artifacts.examples import Manifest, Schema
 from headrace.core.artifacts.open_examples import open_examples
 from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 from headrace.core.errors import DataError, UsageError
@@ -323,6 +323,47 @@ def test_a_span_that_is_stored_in_another_form_is_not_mixed_with_others(tmp_path
     result = days.ingest(first)
     assert (result.spans, result.others) == ((), {first.version: "quarantined"})
     assert "stored in another form" in result.quarantined[0].why
+
+
+def scaled_rows(name: str, power: int) -> list[str]:
+    rows = (row.split(",") for row in rows_of(name))
+    return [f"{key},{int(x) + 1}e{power},{c},{y}" for key, x, c, y in rows]
+
+
+def test_spans_have_one_scale_whatever_each_would_have(tmp_path: Path) -> None:
+    wide = PROBLEM.replace(", minimum=0, maximum=1000", "").replace("    drift=Drift(jensen_shannon=0.5),\n", "")
+    days = Days(tmp_path, problem=wide)
+    for number, power in enumerate((-60, -64, -58)):
+        result = days.ingest(days.arrival(day(number), scaled_rows(day(number), power), number))
+        assert (result.quarantined, result.added) == ((), (day(number),))
+    opened = open_examples(days.output, days.file.problem)
+    exponents = [Schema.read(str(path.parent)).exponents for path in Path(days.root).rglob("20*/*/schema.json")]
+    assert exponents == [opened.exponents] * 3
+    assert -230 < opened.exponents["x"] < -180
+    statistics = opened.statistics["x"]
+    assert statistics["maximum"] == pytest.approx(97e-58, rel=0.1)
+    assert statistics["minimum"] == pytest.approx(1e-64, rel=10)
+    # Numbers beyond the scale break a rule, as numbers beyond float32 do.
+    result = days.ingest(days.arrival(day(3), scaled_rows(day(3), 3), 3))
+    assert result.spans == (day(0), day(1), day(2))
+    assert "out_of_range" in result.quarantined[0].why
+
+
+def test_a_span_in_another_scale_is_made_again(tmp_path: Path) -> None:
+    """As by two calls at once, of which each makes the first span."""
+    wide = PROBLEM.replace(", minimum=0, maximum=1000", "").replace("    drift=Drift(jensen_shannon=0.5),\n", "")
+    days = Days(tmp_path, problem=wide)
+    first = days.arrival(day(0), scaled_rows(day(0), -60), 0)
+    days.ingest(first, withdrawn=(day(0),))
+    catalog = Catalog(f"{days.root}/spans/days")
+    (version,) = catalog.read().values()
+    place = f"{days.root}/spans/days/{version.folder}"
+    preprocess(days.file, PreprocessConfig(first.data, place, version.key, version.data_version, addition="span"))
+    own = Schema.read(place).exponents
+    decided = catalog.decide_scale(version.schema, {"x": own["x"] + 5})
+    assert catalog.decide_scale(version.schema, own) == decided == catalog.scale(version.schema)
+    assert days.ingest(first).spans == (day(0),)
+    assert Schema.read(place).exponents == decided == open_examples(days.output, days.file.problem).exponents
 
 
 def test_fractions_in_time_are_those_of_each_span(tmp_path: Path) -> None:

@@ -150,7 +150,6 @@ def test_a_conversion_that_was_killed_is_repeated_and_no_row_is_there_twice(tmp_
     convert(RequestLogConfig(str(tmp_path)))
     assert values(tmp_path) == [0.0, 1.0]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".convert.lock",
         "requests-0.0.parquet",
         "requests-1.0.parquet",
     ]

@@ -308,6 +308,25 @@ def test_rows_and_columns_are_not_mixed(app: App) -> None:
     assert "inputs: it is not an object" in error(post(app, "/v1/models/natality:predict", {"inputs": [1]}))
 
 
+def test_a_model_with_one_input_takes_its_values_without_a_name(save: Callable[..., str]) -> None:
+    """As TensorFlow Serving does, by row and by column."""
+    import tensorflow as tf
+
+    path = "/v1/models/natality:predict"
+    sums = app_of(load(save(lambda x: {"y": tf.reduce_sum(x, 1)}, tf.TensorSpec([None, 2], tf.float32, "x"))))
+    for body in ({"instances": [[1, 2], [3, 4]]}, {"instances": [{"x": [1, 2]}, {"x": [3, 4]}]}):
+        assert post(sums, path, body).json() == {"predictions": [3.0, 7.0]}
+        assert post(sums, "/predict", body).json() == {"predictions": [3.0, 7.0]}
+    for columns in ([[1, 2], [3, 4]], {"x": [[1, 2], [3, 4]]}):
+        assert post(sums, path, {"inputs": columns}).json() == {"outputs": [3.0, 7.0]}
+    assert "instances[1].x: the array is of another length" in error(post(sums, path, {"instances": [[1, 2], [3]]}))
+    assert "instances[0]: it is not an object" in error(post(sums, path, {"instances": [[1, 2], {"x": [3, 4]}]}))
+    lengths = app_of(load(save(lambda s: {"n": tf.strings.length(s)}, tf.TensorSpec([None], tf.string, "s"))))
+    for instances in (["abc", "d"], [{"b64": "YWJj"}, "d"], [{"s": {"b64": "YWJj"}}, {"s": "d"}]):
+        assert post(lengths, path, {"instances": instances}).json() == {"predictions": [3, 1]}
+    assert post(lengths, path, {"inputs": ["abc", {"b64": "YQ=="}]}).json() == {"outputs": [3, 1]}
+
+
 def test_predictions_that_are_not_finite_are_a_422_that_names_their_instances(app: App) -> None:
     bad = {**ROWS[0], "mother_age": 99}
     response = post(app, "/predict", {"instances": [ROWS[0], bad, ROWS[0], bad]})

@@ -19,6 +19,7 @@ from headrace.components.score.config import ScoreConfig
 from headrace.components.score.score import score
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
+from headrace.core.artifacts.examples import Schema
 from headrace.core.problem.file import load_problem
 from headrace.core.saved_model.json.columns import columns_from_inputs, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
@@ -34,7 +35,7 @@ problem = Problem(
         Numeric("width", buckets=[-1e-290, 1e-290], optional=True),
         Numeric("plain"), Categorical("c"), Crossed("mass", "c", hash_buckets=16), DERIVED
     ],
-    splits=Splits(0.6, 0.2, 0.2), derive={DERIVE},
+    splits=Splits(0.6, 0.2, 0.2), derive={DERIVE}, weight=None,
     training=Training(epochs=20, batch_size=32, learning_rate=0.01, hidden_units=[16], seed=1),
 )
 BUILD
@@ -69,7 +70,8 @@ def table() -> pa.Table:
     mass, width, plain = draw.normal(3, 1, ROWS), draw.normal(0, 1, ROWS), draw.normal(0, 1, ROWS)
     c = draw.choice(["a", "b"], ROWS)
     columns = {"k": [f"k{n}" for n in range(ROWS)], "mass": mass * 1e250, "width": width * 1e-290, "plain": plain}
-    return pa.table({**columns, "c": c, "y": (2 * mass - width + plain + (c == "a")) * 1e200})
+    label = (2 * mass - width + plain + (c == "a")) * 1e200
+    return pa.table({**columns, "c": c, "y": label, "charge": mass * 1e-60, "w": (1 + np.arange(ROWS) % 3) * 1e-50})
 
 
 def make(folder: Path, source: str) -> Made:
@@ -116,7 +118,7 @@ def test_a_label_of_1e200_is_learned_and_measured_in_its_own_unit(made: Made) ->
 
 
 def test_batches_and_requests_agree_bit_by_bit(made: Made, tmp_path: Path) -> None:
-    rows = table().drop_columns(["y"])
+    rows = table().drop_columns(["y", "charge", "w"])
     pacsv.write_csv(rows, tmp_path / "rows.csv")
     found = predicted(made, made.folder / "rows.parquet", tmp_path / "parquet")
     # Arrow writes 17 digits, from which each number is read again.
@@ -165,3 +167,26 @@ def test_derived_features_and_models_of_users_get_numbers_that_fit(tmp_path: Pat
     rows = table().drop_columns(["y"]).to_pylist()
     answers = served.predict(columns_from_instances(rows, served.interface)).outputs["prediction"].tolist()
     assert answers == [found[row["k"]] for row in rows]
+
+
+def test_weights_and_what_only_expressions_read_may_have_any_scale(tmp_path: Path) -> None:
+    source = SOURCE.replace("DERIVED", 'Numeric("charges")').replace("BUILD", "").replace("weight=None", 'weight="w"')
+    made = make(tmp_path / "sizes", source.replace("{DERIVE}", '{"charges": col("charge") * 1e60}'))
+    problem = json.loads((made.model / "problem.json").read_text())
+    schema = {column.name: column for column in Schema.read(str(made.model)).columns}
+    assert (schema["charge"].role, schema["w"].role) == ("input", "weight")
+    assert schema["charge"].double
+    assert problem["weight"]["exponent"] == schema["w"].exponent < -100
+    weighted = json.loads((made.model / "statistics.json").read_text())["columns"]
+    assert weighted["w"]["maximum"] == pytest.approx(3e-50)
+    assert weighted["charges"]["mean"] == pytest.approx(3, abs=0.2)
+    assert (made.measured["r_squared"] or 0) > 0.95
+    found = predicted(made, made.folder / "rows.parquet", tmp_path / "scored")
+    served = load(made.model)
+    rows = table().drop_columns(["y", "w"]).to_pylist()
+    answers = served.predict(columns_from_instances(rows, served.interface)).outputs["prediction"].tolist()
+    assert answers == [found[row["k"]] for row in rows]
+    # The model computes the feature from the column alone.
+    one = {**rows[0], "charge": 2 * rows[0]["charge"]}
+    other = served.predict(columns_from_instances([one], served.interface)).outputs["prediction"].tolist()
+    assert other != answers[:1]

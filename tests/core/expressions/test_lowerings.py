@@ -202,11 +202,11 @@ def test_json_gives_the_same_expression_back(expression: Expression) -> None:
     assert (again.kind, again.depth, again.size) == (expression.kind, expression.depth, expression.size)
 
 
-def values_of(expression: Expression, **columns: list[Any]) -> list[Any]:
+def values_of(expression: Expression, *, dtype: Any = np.float32, **columns: list[Any]) -> list[Any]:
     """The values by numpy, None for missing, after the other lowerings have given the same."""
     derive = inlined({"y": expression}, {})
     raw = raw_columns(derive)
-    arrays = {n: np.array(v, np.float32) if raw[n] == "number" else _objects(v) for n, v in columns.items()}
+    arrays = {n: np.array(v, dtype) if raw[n] == "number" else _objects(v) for n, v in columns.items()}
     by_numpy = lower_numpy.derive(derive, arrays)["y"]
     by_tensorflow = lower_tensorflow.derive(derive, {n: tf.constant(a) for n, a in arrays.items()})["y"].numpy()
     arrow = {n: pa.array(a, from_pandas=True) for n, a in arrays.items()}
@@ -256,6 +256,20 @@ NAN = float("nan")
 )  # fmt: skip
 def test_what_operations_mean(expression: Expression, columns: dict[str, list[Any]], expected: list[Any]) -> None:
     assert values_of(expression, **columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "values", "expected"),
+    [
+        (x.col("a") * 2.0**200, [2.0**-200, -(2.0**-190), 0, NAN], [1, -1024, 0, None]),
+        (x.col("a") / 2.0**1000, [2.0**1000, 2.0**1010], [1, 1024]),
+        (x.as_text(x.col("a") > 0), [1e-300, 0.0], ["true", "false"]),
+        # Not normal in float64: flushed to zero, as TensorFlow's kernels do.
+        (x.as_text(x.col("a") > 0), [1e-310], ["false"]),
+    ],
+)
+def test_columns_of_float64_keep_their_range(expression: Expression, values: list[Any], expected: list[Any]) -> None:
+    assert values_of(expression, dtype=np.float64, a=values) == expected
 
 
 def test_derived_columns_read_each_other() -> None:

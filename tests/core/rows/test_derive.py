@@ -13,6 +13,7 @@ from headrace import Categorical, Numeric, Problem
 from headrace.core.rows.derive import with_derived
 from headrace.core.rows.validate import Checked, validate
 from headrace.core.sources.source import Part, Rows
+from headrace.core.values.doubles import doubles_of
 from headrace.expressions import col, hour, if_else, log1p, timestamp
 
 PROBLEM = Problem(
@@ -44,11 +45,27 @@ def test_examples_hold_derived_columns_and_what_the_endpoint_is_asked_with() -> 
         "hour": ["2", "2"],
         "log_fare": [np.float32(np.log1p(10))] * 2,
         "per_km": [2.5, None],
-        "fare": [10.0, 10.0],
-        "km": [4.0, 0.0],
+        "fare": ["10", "10"],
+        "km": ["4", "0"],
         "start": ["7200", "7200"],
     }
     assert found.schema.field("log_fare").type == pa.float32()
+
+
+def test_expressions_get_the_numbers_as_the_table_has_them() -> None:
+    problem = Problem(
+        "p", "id", Numeric("y"), [Numeric("day"), Numeric("seconds"), Numeric("charges")],
+        derive={"day": col("date") % 100, "seconds": col("end") - col("begin"), "charges": col("charge") * 1e60},
+    )  # fmt: skip
+    rows = {"date": [20240229, 20240101], "begin": [1700000059, 1e16], "end": [1700000060.25, 1e16 + 2]}
+    table = {"id": ["a", "b"], "y": [1.0, 2.0], "charge": [3e-60, -1e-300], **rows}
+    read = Rows(Part(0, "data.parquet"), pa.RecordBatch.from_pydict(table), np.arange(1, 3))
+    found = validate(problem, with_derived(problem, read)).batch.to_pydict()
+    assert {name: found[name] for name in ("day", "seconds")} == {"day": [29.0, 1.0], "seconds": [1.25, 2.0]}
+    assert found["charges"] == [3.0, np.float32(-1e-240)]
+    # Examples hold them exactly: as texts.
+    texts = [text.encode() for text in (*found["date"], *found["begin"], *found["end"], *found["charge"])]
+    assert doubles_of(texts).tolist() == [*rows["date"], *rows["begin"], *rows["end"], *table["charge"]]
 
 
 def test_a_row_has_the_faults_of_what_was_read_and_of_what_was_derived() -> None:

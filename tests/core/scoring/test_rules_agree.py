@@ -21,6 +21,7 @@ from headrace.core.problem import Categorical, Crossed, Numeric, Problem
 from headrace.core.rows.derive import with_derived
 from headrace.core.rows.read import as_declared
 from headrace.core.rows.validate import validate
+from headrace.core.rules.column import NumberRule
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.binding import declared
 from headrace.core.saved_model.find import Source, find_source
@@ -78,7 +79,7 @@ class Ones(RowScorer):
 
     def __init__(self, source: Source) -> None:
         inputs = tuple(
-            ModelInput(c.name, "float32" if isinstance(c, Numeric) else "string", None, (c.name,))
+            ModelInput(c.name, NumberRule(c).dtype.__name__ if isinstance(c, Numeric) else "string", None, (c.name,))
             for c in sorted(PROBLEM.derivation.served, key=lambda column: column.name)
         )
         takes = Takes("serving_default", inputs, (ModelOutput("prediction", "float32"),), key_input="key")

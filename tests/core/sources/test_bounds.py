@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from pathlib import Path
@@ -14,13 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import UnreadableFile
+from headrace.core.errors import EmptyFile, UnreadableFile
 from headrace.core.sources import avro as avro_source
 from headrace.core.sources import tfrecord as tfrecord_source
 from headrace.core.sources.avro_schema import minimum_width
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.parquet import pages as parquet_pages
+from headrace.core.sources.parquet import reader as parquet_reader
 from headrace.core.tfrecord.framing import TFRecordWriter
+from headrace.core.values.columns import logical
 
 
 def avro(fields: list[dict[str, Any]], rows: list[dict[str, Any]], **options: Any) -> bytes:
@@ -179,3 +182,63 @@ def test_a_damaged_header_of_a_page_is_an_error_of_the_file(content: bytes) -> N
     except (IndexError, ValueError):
         return
     assert all(isinstance(value, int) for value in found.values())
+
+
+def repeated(path: Path, size: int, rows: int, **options: Any) -> list[str]:
+    """A file whose first rows are short texts, and whose last `rows` are one text of `size` characters."""
+    codes = pa.array([*(n % 7 for n in range(50)), *[7] * rows], pa.int32())
+    column = pa.DictionaryArray.from_arrays(codes, [f"t{n}" for n in range(7)] + ["x" * size])
+    ids = [str(n) for n in range(50 + rows)]
+    table = pa.table({"id": ids, "t": column})
+    pq.write_table(table, path, store_schema=False, dictionary_pagesize_limit=256 << 20, **options)
+    return ids
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zstd", "row_group_size": 1000}, {"compression": "lz4"}])
+def test_rows_that_repeat_a_large_value_are_cut_into_batches_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    path = tmp_path / "a.parquet"
+    ids = repeated(path, 100_000, 2500, **options)
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 20 << 20)
+    (part,) = list_parts(str(path))
+    batches = list(read_part(part, ["id", "t"], 2000))
+    assert [text for rows in batches for text in rows.batch["id"].to_pylist()] == ids
+    assert [number for rows in batches for number in rows.numbers.tolist()] == list(range(1, 2551))
+    assert max(rows.count for rows in batches) <= 50 + 209
+    for rows in batches:
+        texts = logical(rows.batch["t"])
+        assert {len(text) for text in texts.to_pylist()} <= {2, 100_000}
+        assert texts.nbytes <= 21 << 20
+
+
+def test_a_large_value_that_many_rows_repeat_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    # Decoded, the rows would take 1,000 GB.
+    repeated(path, 10_000_000, 100_000, compression="zstd")
+    assert path.stat().st_size < 2_000_000
+    before = pa.total_allocated_bytes()
+    (part,) = list_parts(str(path))
+    with pytest.raises(UnreadableFile, match=r"rows repeat a large value\. Expected at most 1,024 MiB"):
+        list(read_part(part, ["id", "t"], 32_768))
+    assert pa.total_allocated_bytes() - before < 1 << 30
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])
+@pytest.mark.parametrize("blank", [b"\n", b" ", b"\r\n"])
+def test_a_file_of_blanks_is_empty_up_to_a_bound(tmp_path: Path, name: str, blank: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(blank * 1000))
+    with pytest.raises(EmptyFile):
+        source_of(str(path)).columns(str(path))
+    path.write_bytes(gzip.compress(blank * (20 << 20)))
+    with pytest.raises(UnreadableFile, match=r"begins with blank lines only.*within the first 16 MiB"):
+        source_of(str(path)).columns(str(path))
+
+
+def test_rows_after_many_blank_lines_are_read_or_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n" * (3 << 20) + b'{"id": 1}\n{"id": 2}\n')
+    assert read(tmp_path / "a.jsonl") == 2
+    (tmp_path / "a.csv").write_bytes(b"\n" * (3 << 20) + b"id\n1\n2\n")
+    with pytest.raises(UnreadableFile, match="the file is not CSV"):
+        read(tmp_path / "a.csv")

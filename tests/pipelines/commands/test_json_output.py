@@ -139,7 +139,7 @@ def predictions(place: Workplace) -> str:
 
 def lint(place: Workplace) -> str:
     spec = ROOT / "tests" / "pipelines" / "golden" / "static_training_vertex.yaml"
-    return run(place, "lint", spec, "--for", "vertex")
+    return run(place, "lint", spec, "--platform", "vertex")
 
 
 # Each command that reports, in every mode of it; and something of what it reports.

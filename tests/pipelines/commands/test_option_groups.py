@@ -79,10 +79,24 @@ def test_names_that_meant_two_things_are_gone() -> None:
     }  # fmt: skip
 
 
-def test_the_names_before_are_read_and_not_shown() -> None:
+def test_former_names_are_accepted_and_said() -> None:
     done = CliRunner().invoke(cli, ["compile", "static", "--for", "mars", "--output", "x.yaml"])
     assert "'mars' is not one of" in done.output
-    assert "--for" not in CliRunner().invoke(cli, ["compile", "--help"]).output
+    said = " ".join(CliRunner().invoke(cli, ["compile", "--help"]).output.split())
+    assert "Also by its former names --for and --to." in said
+
+
+def test_no_option_has_a_name_that_its_help_does_not_say() -> None:
+    """Shown among the names, or said in the text."""
+    silent = [
+        (name, other)
+        for name, command in commands()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for other in set(parameter.opts) - names(parameter)
+        if other not in (parameter.help or "")
+    ]
+    assert silent == []
 
 
 @pytest.mark.parametrize(("kind", "options"), [(EndpointOptions, _ENDPOINT), (JobOptions, _JOB)])

@@ -295,6 +295,35 @@ def test_killed_and_started_again_it_ends_the_same(folder: Path, first: subproce
     (golden,) = (folder / "two").glob("registry/natality/versions/*/golden.json")
     others = (folder / "one").glob("registry/natality/versions/*/golden.json")
     assert golden.read_bytes() in [path.read_bytes() for path in others]
+    # The folders' own locks stay; half an artifact, and the lock of one, do not.
+    hidden = {path.name for path in (folder / "two").rglob(".*")}
+    assert hidden == {".lock"}
+
+
+def test_an_edited_module_of_the_import_path_trains_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sizes_elsewhere.py").write_text("UNITS = 4\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    problem = tmp_path / "case.py"
+    problem.write_text(
+        "import sizes_elsewhere\nfrom headrace import Numeric, Problem, Training\n"
+        'problem = Problem("case", "id", Numeric("y"), [Numeric("x")], gate=None,\n'
+        "    training=Training(epochs=1, hidden_units=[sizes_elsewhere.UNITS]))\n"
+    )
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,x,y\n" + "".join(f"k{n},{n % 7},{n % 7}.5\n" for n in range(200)))
+    try:
+        first = pipelines.run(problem, rows, tmp_path / "root", quiet=True)
+        (tmp_path / "path" / "sizes_elsewhere.py").write_text("UNITS = 9\n")
+        second = pipelines.run(problem, rows, tmp_path / "root", quiet=True)
+    finally:
+        operate.stop(str(tmp_path / "root" / "endpoints" / "case"))
+    assert (first.status, second.status) == ("succeeded", "succeeded")
+    assert [second.steps[name]["status"] for name in ("preprocess", "train")] == ["cached", "succeeded"]
+    assert first.model_version != second.model_version
+    assert (Path(second.model) / "sizes_elsewhere.py").read_text() == "UNITS = 9\n"
 
 
 def test_data_that_breaks_the_rules_too_often_is_refused(folder: Path) -> None:

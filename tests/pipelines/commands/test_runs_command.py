@@ -100,7 +100,7 @@ def test_the_status_of_a_run_here(root: Path) -> None:
     [
         (["--wait"], "--wait requires a platform"),
         (["--project", "p"], "--project requires a platform"),
-        (["--to", "vertex", "--root", "out"], "vertex has no root"),
+        (["--platform", "vertex", "--root", "out"], "vertex has no root"),
         (["--root", "nowhere"], "the root does not exist"),
     ],
 )

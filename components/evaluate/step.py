@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from headrace.components.evaluate.measurement import measurement_identity
 from headrace.core import storage
+from headrace.core.errors import HeadraceError
 from headrace.core.problem.file import load_problem
+from headrace.core.steps import fork_server, workspace
 from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import running
 from headrace.core.tensorflow_import import import_tensorflow
@@ -23,14 +27,22 @@ def run(
     classification: Any,
 ) -> bool:
     """Implements `component.evaluate`, whose docstring describes the arguments."""
+    with contextlib.suppress(HeadraceError):
+        # Before the step starts, which would otherwise start twice.
+        if fork_server.without_tensorflow() and not storage.exists(
+            _measurement(problem, root, champion, examples, model)
+        ):
+            raise SystemExit(fork_server.NEEDS_TENSORFLOW)
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
         identity = step.identity = lineage.evaluate_identity(
             file, lineage.examples_identity_of(examples.path), model_version, champion
         )
+        measurement = _measurement(problem, root, champion, examples, model)
         with step.importing():
-            import_tensorflow()
+            if not (measurement and storage.exists(measurement)):
+                import_tensorflow()
             from headrace.components.evaluate import evaluator
         config = evaluator.EvaluateConfig(
             examples=examples.path,
@@ -38,6 +50,7 @@ def run(
             output=storage.place_of(evaluation),
             champion=champion or None,
             identity=identity,
+            measurement=measurement,
         )
         result = evaluator.evaluate(file, config, step.progress)
         whole = storage.read_json(storage.join(config.output, "evaluation.json"))
@@ -58,6 +71,19 @@ def run(
             },
         )
     return result.blessed
+
+
+def _measurement(problem: str, root: str, champion: str, examples: Any, model: Any) -> str:
+    """URI of the measurement of the step's inputs, which may not exist yet; "" without a root."""
+    return workspace.measurement_uri(
+        root,
+        measurement_identity(
+            load_problem(problem).problem,
+            lineage.examples_identity_of(examples.path),
+            lineage.model_version_of(model.path),
+            lineage.model_version_of(champion) if champion else None,
+        ),
+    )
 
 
 def _log_metrics(whole: dict[str, Any], metrics: Any, classification: Any) -> None:

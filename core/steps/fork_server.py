@@ -31,6 +31,11 @@ from headrace.core.steps.step import PRELOADED_BYTES
 # it: nothing else uses the server while the task runs.
 FORK_SERVER = "HEADRACE_FORK_SERVER"
 
+# Environment variable of a task that its engine started without TensorFlow, and starts again with it where the task
+# ends with this exit status.
+WITHOUT_TENSORFLOW = "HEADRACE_WITHOUT_TENSORFLOW"
+NEEDS_TENSORFLOW = 76
+
 _MOST_DESCRIPTORS = 4
 _THREADS = Path("/proc/self/task")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -41,6 +46,11 @@ _DESCRIPTOR = re.compile("\0([0-9])")
 def descriptor(index: int) -> str:
     """Text for the number that `kept[index]` has in the child, as an argument or the value of a variable."""
     return f"\0{index}"
+
+
+def without_tensorflow() -> bool:
+    """Whether the engine starts this task again if it ends with NEEDS_TENSORFLOW before its step starts."""
+    return WITHOUT_TENSORFLOW in os.environ
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ _EXECUTOR = "kfp.dsl.executor_main"
 _COMPONENT = re.compile(r"^\s+from headrace\.components\.", re.MULTILINE)
 # Functions, each an argument of kfp's executor by itself.
 _WITH_TENSORFLOW = frozenset({"train", "evaluate", "tune", "score"})
+# It needs TensorFlow where the model is not measured yet.
+_MAY_DO_WITHOUT = "evaluate"
 # It starts the server of an endpoint, which imports TensorFlow, and does without it itself.
 _DEPLOY = "deploy.local"
 # Variables that the engine sets for a run's tasks.
@@ -64,6 +66,8 @@ class TaskProcesses:
     def __init__(self, kinds: Sequence[str] = tuple(MODULES)) -> None:
         self._kinds = kinds
         self._servers: dict[str, _Server] = {}
+        # Whether a task of the run was forked from the server with TensorFlow.
+        self._imported = False
         self._folder = tempfile.TemporaryDirectory(prefix="headrace-tasks-")
 
     def __enter__(self) -> Self:
@@ -113,20 +117,31 @@ class TaskProcesses:
 
     def _run(self, command: Sequence[str], variables: Mapping[str, str], new_process: Callable[..., int]) -> int:
         kind = kind_of(command)
-        server = self._servers.get(kind or "")
-        if server is not None:
-            module = Path(self._folder.name, "ephemeral_component.py")
-            module.write_text(command[3], encoding="utf-8")
-            arguments = ["--component_module_path", str(module), *command[4:]]
-            environment = {**os.environ, "_KFP_RUNTIME": "true", **variables}
-            kept = []
-            if _DEPLOY in command[3] and (with_tensorflow := self._servers.get("tensorflow")):
-                kept.append(with_tensorflow.connection.fileno())
-                environment[fork_server.FORK_SERVER] = fork_server.descriptor(0)
-            request = fork_server.Request(f"{_EXECUTOR}:executor_main", arguments, environment, os.getcwd())  # noqa: PTH109
-            if (status := server.run(request, kept)) is not None:
+        if kind == "tensorflow" and _MAY_DO_WITHOUT in command and not self._imported:
+            # The import may still take a while.
+            status = self._fork("plain", command, {**variables, fork_server.WITHOUT_TENSORFLOW: "1"})
+            if status not in (None, fork_server.NEEDS_TENSORFLOW):
                 return status
+        if kind is not None and (status := self._fork(kind, command, variables)) is not None:
+            self._imported |= kind == "tensorflow"
+            return status
         return new_process(full_command=list(command), env_vars=dict(variables))
+
+    def _fork(self, kind: str, command: Sequence[str], variables: Mapping[str, str]) -> int | None:
+        """The exit status of a task in a child of a server; None if the server is gone."""
+        server = self._servers.get(kind)
+        if server is None:
+            return None
+        module = Path(self._folder.name, "ephemeral_component.py")
+        module.write_text(command[3], encoding="utf-8")
+        arguments = ["--component_module_path", str(module), *command[4:]]
+        environment = {**os.environ, "_KFP_RUNTIME": "true", **variables}
+        kept = []
+        if _DEPLOY in command[3] and (with_tensorflow := self._servers.get("tensorflow")):
+            kept.append(with_tensorflow.connection.fileno())
+            environment[fork_server.FORK_SERVER] = fork_server.descriptor(0)
+        request = fork_server.Request(f"{_EXECUTOR}:executor_main", arguments, environment, os.getcwd())  # noqa: PTH109
+        return server.run(request, kept)
 
 
 def kind_of(command: Sequence[str]) -> str | None:

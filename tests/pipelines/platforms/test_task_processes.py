@@ -84,6 +84,27 @@ def waits(root: str) -> None:
     local.LocalPlatform().configure_task(wait(root=root))
 
 
+@dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
+def evaluate(root: str, out: dsl.Output[dsl.Artifact]) -> None:
+    import os
+    from pathlib import Path
+
+    from headrace.components.serve.processes import MODULE
+    from headrace.core.steps import fork_server
+    from headrace.core.steps.step import running
+
+    if fork_server.without_tensorflow() and not Path(root, "measured").exists():
+        raise SystemExit(fork_server.NEEDS_TENSORFLOW)
+    with running("evaluate", root=root) as step:
+        step.identity = MODULE
+        Path(out.path).write_text(str(os.getppid()))
+
+
+@dsl.pipeline(name="evaluates")
+def evaluates(root: str) -> None:
+    local.LocalPlatform().configure_task(evaluate(root=root)).set_caching_options(False)
+
+
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], str]:
     folder = tmp_path_factory.mktemp("specs")
@@ -229,6 +250,30 @@ def test_steps_that_need_tensorflow_have_a_server_with_it() -> None:
         **dict.fromkeys(("champion", "check", "publish", "notify"), "plain"),
         **dict.fromkeys(("train", "evaluate", "score"), "tensorflow"),
     }
+
+
+def test_a_step_waits_for_tensorflow_only_where_it_needs_it(
+    compiled: Callable[[Any], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_processes, "MODULES", {"plain": (), "tensorflow": ()})
+    parents = {}
+    for measured in (False, True):
+        heard: list[dict[str, Any]] = []
+        root = tmp_path / str(measured)
+        root.mkdir()
+        if measured:
+            (root / "measured").touch()
+        with TaskProcesses(["plain", "tensorflow"]) as processes:
+            servers = {server._process.pid: kind for kind, server in processes._servers.items()}
+            arguments = {"root": str(root)}
+            local.run(
+                compiled(evaluates), arguments, root=str(root), logs=str(root / "logs"), listener=heard.append,
+                processes=processes,
+            )  # fmt: skip
+        assert [event["event"] for event in heard] == ["started", "finished"]
+        (out,) = root.glob("pipeline/evaluates-*/evaluate/out")
+        parents[measured] = servers[int(out.read_text())]
+    assert parents == {False: "tensorflow", True: "plain"}
 
 
 def test_a_component_of_a_user_is_a_new_process() -> None:

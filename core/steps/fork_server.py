@@ -1,8 +1,8 @@
 """Fork server: a process that has imported what tasks need, and forks a child for each request.
 
 A task of a few seconds otherwise spends most of them importing TensorFlow. A fork is safe here because imports start no
-thread and touch no device: a server in which an import did start a thread exits, and tasks then run as new processes.
-OpenBLAS, the exception, stops its threads before a fork and starts them again in the child.
+thread and open no device: a server in which an import did so exits, and tasks then run as new processes. OpenBLAS, the
+exception, stops its threads before a fork and starts them again in the child.
 
 Run as `python -P -m headrace.core.steps.fork_server DESCRIPTOR MODULE...`, where the descriptor is that of a connected
 socket: the server ends when the process at its other end is gone.
@@ -38,6 +38,7 @@ NEEDS_TENSORFLOW = 76
 
 _MOST_DESCRIPTORS = 4
 _THREADS = Path("/proc/self/task")
+_DESCRIPTORS = Path("/proc/self/fd")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # No text of an argument or a variable contains a NUL.
 _DESCRIPTOR = re.compile("\0([0-9])")
@@ -138,10 +139,10 @@ def serve(connection: socket.socket) -> Request | None:
 
 
 def import_modules(names: Iterable[str]) -> bool:
-    """Imports modules, and returns whether a fork is safe afterwards: whether no import started a thread."""
+    """Imports modules, and returns whether a fork is safe afterwards: no import started a thread or opened a device."""
     # Its OpenBLAS starts threads.
     importlib.import_module("numpy")
-    before = len(list(_THREADS.iterdir()))
+    before = _held()
     for name in names:
         if name == "tensorflow":
             from headrace.core.tensorflow_import import import_tensorflow
@@ -149,7 +150,17 @@ def import_modules(names: Iterable[str]) -> bool:
             import_tensorflow()
         else:
             importlib.import_module(name)
-    return len(list(_THREADS.iterdir())) == before
+    return _held() == before
+
+
+def _held() -> tuple[int, frozenset[str]]:
+    """The number of this process's threads, and the devices that it has open."""
+    opened = set()
+    for link in _DESCRIPTORS.iterdir():
+        # One of them is that of this listing.
+        with contextlib.suppress(FileNotFoundError):
+            opened.add(str(link.readlink()))
+    return len(list(_THREADS.iterdir())), frozenset(name for name in opened if name.startswith("/dev/"))
 
 
 def _detach(connection: socket.socket) -> None:
@@ -210,7 +221,7 @@ def main(connection: int, names: Sequence[str]) -> None:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if not import_modules(names):
-        print("an import started a thread, so nothing is forked here", file=sys.stderr)  # noqa: T201
+        print("an import started a thread or opened a device, so nothing is forked here", file=sys.stderr)  # noqa: T201
         return
     request = None
     with contextlib.suppress(ConnectionError):

@@ -2,7 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Made when the environment has what the example needs, and when it has all that tests need.
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
+INSTALLED := pyproject.toml setup.py constraints.txt tools/install.py $(wildcard core/tfrecord/*.[ch])
 OUT := .out
 
 .DEFAULT_GOAL := help
@@ -13,25 +16,30 @@ help: ## show this list
 
 setup: $(READY) ## make the environment in .venv (other targets do it where it is missing)
 
-$(READY): pyproject.toml setup.py constraints.txt $(wildcard core/tfrecord/*.[ch])
-	@echo "Making the environment in $(VENV); this takes some minutes, once."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# Neither depends on the other, so that a clone in which both are out of date installs once.
+$(RUNS): $(INSTALLED)
+	@echo "Installing what the example needs into $(VENV), once; \`make test\` adds what tests need."
+	@$(PYTHON) tools/install.py $(VENV) beam train serve report
 	@touch $@
+
+$(READY): $(INSTALLED)
+	@echo "Installing everything into $(VENV), once; this takes some minutes."
+	@$(PYTHON) tools/install.py $(VENV) dev
+	@touch $(RUNS) $@
 
 BIRTHS := examples/natality/births.csv
 
-run: $(READY) $(BIRTHS) ## train, evaluate and deploy the birth-weight example on real data
+run: $(RUNS) $(BIRTHS) ## train, evaluate and deploy the birth-weight example on real data
 	@$(BIN)/headrace run static --problem examples/natality/natality.py --data $(BIRTHS) --root $(OUT)/natality
 
-run-serving: $(READY) $(BIRTHS) ## serve under load: a better canary, one that turns bad, a table; two minutes, and a page
+run-serving: $(RUNS) $(BIRTHS) ## serve under load: a better canary, one that turns bad, a table; two minutes, and a page
 	@$(BIN)/python examples/serving/run.py --output $(OUT)/serving
 
 # Fetched once (50 MB, most of it other tables): its license, GPL-3, is not the repository's.
-$(BIRTHS): | $(READY)
+$(BIRTHS): | $(RUNS)
 	@$(BIN)/python examples/natality/fetch.py
 
-stop: $(READY) ## stop the endpoint that `make run` started
+stop: $(RUNS) ## stop the endpoint that `make run` started
 	@$(BIN)/headrace endpoint stop $(OUT)/natality/endpoints/natality
 
 test: $(READY) lint types ## lint, type check and run all tests

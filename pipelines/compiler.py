@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import Mode
+from headrace.core.steps.identity import release, source_digest
+from headrace.core.steps.step import identity
 from headrace.core.storage.output_check import check_output
 
 if TYPE_CHECKING:
@@ -52,6 +55,32 @@ def compile_to(
         made = load_platform(platform, options_file, allow_tags=allow_tags, rules=rules, canary=canary)
         definition = _definition(pipeline)(made)
     compile_pipeline(definition, output)
+
+
+def compile_once(
+    pipeline: str, output: str, *, cache: str, rules: Mode = "enforce", canary: CanarySettings | None = None
+) -> None:
+    """Writes the spec of a pipeline for "local", which is compiled only where `cache` does not have it yet.
+
+    Args:
+        pipeline: one of PIPELINES.
+        output: path of the YAML file.
+        cache: folder of compiled specs, each named by the digest of all that it depends on.
+        rules, canary: as of `compile_to`.
+    """
+    digest = identity(
+        "spec",
+        pipeline=pipeline,
+        rules=rules,
+        canary=None if canary is None else canary.to_json(),
+        release=release(),
+        pipelines=source_digest([Path(__file__).parent]),
+        kfp=metadata.version("kfp"),
+    )
+    compiled = storage.join(cache, f"{digest}.yaml")
+    if not storage.exists(compiled):
+        compile_to(pipeline, "local", compiled, rules=rules, canary=canary)
+    storage.write_bytes(output, storage.read_bytes(compiled))
 
 
 def compile_pipeline(pipeline: Any, output: str) -> None:

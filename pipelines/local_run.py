@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -27,6 +28,7 @@ from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
+from headrace.pipelines.platforms.task_processes import TaskProcesses
 from headrace.pipelines.runs.start_record import SECRET, recording
 from headrace.pipelines.submission.outcome import raise_for_summary
 
@@ -190,12 +192,13 @@ def plan_tuned(
     return dataclasses.replace(plan, pipeline="tuned", run_id=run_id, arguments=arguments)
 
 
-def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
+def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = None) -> dict[str, Any]:
     """Compiles and runs a pipeline on this machine, and shows each of its steps.
 
     Args:
         plan: of the run.
         console: where the steps are shown.
+        processes: of the steps, where the caller has started them already.
 
     Returns:
         The run's summary, as its exit task wrote it.
@@ -203,14 +206,22 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
     Raises:
         PlatformError: the engine failed, or the exit task wrote no summary.
     """
-    from headrace.pipelines.compiler import compile_to
+    from headrace.pipelines.compiler import compile_once
     from headrace.pipelines.console import display
     from headrace.pipelines.platforms import local
 
     folder = workspace.run_uri(plan.root, plan.run_id)
-    with locked(folder, timeout_s=0):
+    with contextlib.ExitStack() as open_until_end:
+        open_until_end.enter_context(locked(folder, timeout_s=0))
+        processes = processes or open_until_end.enter_context(TaskProcesses())
         spec = storage.join(folder, "pipeline.yaml")
-        compile_to(plan.pipeline, "local", spec, rules=plan.rules, canary=plan.canary)
+        compile_once(
+            plan.pipeline,
+            spec,
+            cache=storage.join(plan.root, "pipeline", "specs"),
+            rules=plan.rules,
+            canary=plan.canary,
+        )
         started = time.time()
         logs = storage.join(folder, "logs")
         with display(console, plan.steps) as shown:
@@ -230,6 +241,7 @@ def run_plan(plan: Plan, console: Console) -> dict[str, Any]:
                 logs=logs,
                 listener=listener,
                 hidden=[str(plan.arguments[name]) for name in SECRET if name in plan.arguments],
+                processes=processes,
             )
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None

@@ -12,7 +12,10 @@ from headrace.components.evaluate import artifacts, bootstrap, curves, gate, war
 from headrace.components.evaluate.artifacts import Model
 from headrace.components.evaluate.bootstrap import Interval, Resamples
 from headrace.components.evaluate.challenge import Comparison
+from headrace.components.evaluate.importance import importance
+from headrace.components.evaluate.measurement import Measurement, stored_or
 from headrace.components.evaluate.newest import Contest, compare
+from headrace.components.evaluate.predict import predict
 from headrace.components.evaluate.slices import SliceRows, cut
 from headrace.components.evaluate.thresholds import threshold_table
 from headrace.core import metrics, storage
@@ -24,6 +27,7 @@ from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress, silent
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
+from headrace.core.tensorflow_import import import_tensorflow
 
 FILE = "evaluation.json"
 _MOST_RESAMPLES = 10_000
@@ -41,6 +45,7 @@ class EvaluateConfig:
         comparison: rule by which a model must also be better than the champion on the newest span of a window; None for
             no such rule.
         identity: cache key of the Evaluation.
+        measurement: URI of the file that stores the measurement, or has it; "" for none.
         confidence: of the intervals, in (0, 1).
         resamples: of the bootstrap, 1 to 10,000.
         seed: of the bootstrap, 0 or more.
@@ -55,6 +60,7 @@ class EvaluateConfig:
     champion: str | None = None
     comparison: Comparison | None = None
     identity: str = ""
+    measurement: str = ""
     confidence: float = 0.95
     resamples: int = 1000
     seed: int = 1
@@ -133,12 +139,18 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     champion = None if not config.champion else artifacts.open_model(config.champion, problem, champion=True)
     models = [model] if champion is None else [model, champion]
 
-    report("loading TensorFlow and the model" if champion is None else "loading TensorFlow, the model and the champion")
-    from headrace.components.evaluate.importance import importance
-    from headrace.components.evaluate.predict import predict
+    def measure() -> Measurement:
+        what = "TensorFlow and the model" if champion is None else "TensorFlow, the model and the champion"
+        report(f"loading {what}")
+        import_tensorflow()
+        test = predict(problem, split, models, report)
+        validated = predict(problem, eval_split, models[:1], report)
+        weight = validated.outcomes[0].weight
+        shuffled = importance(problem, eval_split, model, weight=weight, seed=config.seed, report=report)
+        return Measurement(test, validated, shuffled)
 
-    predicted = predict(problem, split, models, report)
-    validated = predict(problem, eval_split, models[:1], report)
+    measured = stored_or(config.measurement, measure)
+    predicted, validated, shuffled = measured.test, measured.eval, measured.importance
     outcomes = predicted.outcomes[0]
     rules = None if problem.gate is None else problem.gate.of(problem.task, problem.threshold)
     judged = rules.slices if rules is not None else ()
@@ -158,8 +170,6 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         ranges = bootstrap.intervals(outcomes, resamples, confidence=config.confidence, rows=part.rows)
         parts.append(_SliceReport(_measure_slice(outcomes, part), ranges))
         report("drawing confidence intervals", done=len(parts) + 1, total=len(slices) + 1)
-    weight = validated.outcomes[0].weight
-    shuffled = importance(problem, eval_split, model, weight=weight, seed=config.seed, report=report)
 
     compared = _measure_champion(rules, predicted.outcomes[1], slices) if champion is not None else None
     constant = metrics.baseline_outcomes(outcomes, split.label_statistics)
@@ -173,12 +183,12 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     of_gate = [
         (p.measured, p.intervals[metric]) for p in parts if rules is not None and p.measured.feature in rules.slices
     ]
-    measured = [(eval_split, validated), (split, predicted)]
+    splits = [(eval_split, validated), (split, predicted)]
     doubts = [
         *warnings.too_good(whole, baseline, outcomes.rows, shuffled),
         *warnings.few_rows(outcomes, metric, intervals[metric], eval_split.shards.rows, of_gate),
-        *warnings.absent_classes(problem, measured),
-        *warnings.absent_slices(problem, rules, measured),
+        *warnings.absent_classes(problem, splits),
+        *warnings.absent_slices(problem, rules, splits),
     ]
     for doubt in doubts:
         report(f"warning: {doubt}", lasting=True)
@@ -226,6 +236,7 @@ def _contest(problem: Problem, config: EvaluateConfig, models: list[Model], repo
     """The comparison with the champion on the newest span; None without a champion or a rule."""
     if config.comparison is None or len(models) < 2:
         return None
+    import_tensorflow()
     return compare(
         problem,
         config.examples,

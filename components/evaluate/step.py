@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.evaluate.challenge import Comparison
+from headrace.components.evaluate.measurement import measurement_identity
 from headrace.core import storage
+from headrace.core.errors import HeadraceError
 from headrace.core.problem.file import load_problem
+from headrace.core.steps import fork_server, workspace
 from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import running
 from headrace.core.tensorflow_import import import_tensorflow
@@ -26,6 +30,13 @@ def run(
     comparison: Mapping[str, Any] | None = None,
 ) -> bool:
     """Implements `component.evaluate`, whose docstring describes the arguments."""
+    with contextlib.suppress(HeadraceError):
+        # Before the step starts, which would otherwise start twice.
+        # A comparison on the newest span predicts, whatever is stored.
+        if fork_server.without_tensorflow() and (
+            comparison or not storage.exists(_measurement(problem, root, champion, examples, model))
+        ):
+            raise SystemExit(fork_server.NEEDS_TENSORFLOW)
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
@@ -37,8 +48,10 @@ def run(
             champion,
             None if rule is None else rule.to_json(),
         )
+        measurement = _measurement(problem, root, champion, examples, model)
         with step.importing():
-            import_tensorflow()
+            if comparison or not (measurement and storage.exists(measurement)):
+                import_tensorflow()
             from headrace.components.evaluate import evaluator
         config = evaluator.EvaluateConfig(
             examples=examples.path,
@@ -47,6 +60,7 @@ def run(
             champion=champion or None,
             comparison=rule,
             identity=identity,
+            measurement=measurement,
         )
         result = evaluator.evaluate(file, config, step.progress)
         whole = storage.read_json(storage.join(config.output, "evaluation.json"))
@@ -67,6 +81,19 @@ def run(
             },
         )
     return result.blessed
+
+
+def _measurement(problem: str, root: str, champion: str, examples: Any, model: Any) -> str:
+    """URI of the measurement of the step's inputs, which may not exist yet; "" without a root."""
+    return workspace.measurement_uri(
+        root,
+        measurement_identity(
+            load_problem(problem).problem,
+            lineage.examples_identity_of(examples.path),
+            lineage.model_version_of(model.path),
+            lineage.model_version_of(champion) if champion else None,
+        ),
+    )
 
 
 def _log_metrics(whole: dict[str, Any], metrics: Any, classification: Any) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from headrace.components.request_log.config import request_log_of
 from headrace.components.serve import processes
@@ -271,10 +271,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Runs `main` and ends the process."""
     status = main()
     logging.shutdown()
     sys.stdout.flush()
     # Everything is finished and withdrawn; TensorFlow would need a second to clean up what the system frees at once,
     # and a prediction that hangs in a thread would keep the process for ever.
     os._exit(status)
+
+
+if __name__ == "__main__":
+    run()

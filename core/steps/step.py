@@ -30,6 +30,9 @@ from headrace.core.steps.workspace import record_uri
 ENGINE_PID = "HEADRACE_ENGINE_PID"
 # Environment variable with the local engine's mark of a run, unique to it, set for its steps and its exit task.
 ENGINE_RUN = "HEADRACE_ENGINE_RUN"
+# Environment variable with the memory of a fork server that its child shares, and the system does not count as the
+# child's: a process that imports by itself has it too.
+PRELOADED_BYTES = "HEADRACE_PRELOADED_BYTES"
 
 # Progress events closer together than this are dropped.
 _SECONDS_BETWEEN_EVENTS = 0.2
@@ -116,7 +119,10 @@ class Step:
     def record(self, status: str, error: HeadraceError | None) -> dict[str, Any]:
         """The step's record, as stored below `records/`."""
         seconds, mark = self.seconds, os.environ.get(ENGINE_RUN)
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        # Linux counts ru_maxrss in KiB.
+        own, children = (
+            resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         return {
             "step": self.name,
             "identity": self.identity,
@@ -125,8 +131,7 @@ class Step:
             "finished": self.started + seconds,
             "seconds": seconds,
             "import_seconds": round(self.import_seconds, 3),
-            # Linux counts ru_maxrss in KiB.
-            "peak_memory_bytes": peak * 1024,
+            "peak_memory_bytes": max(own + int(os.environ.get(PRELOADED_BYTES, "0")), children),
             "outputs": self._outputs,
             "result": self._result,
             "error": None if error is None else error.to_json(),

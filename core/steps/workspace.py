@@ -60,6 +60,11 @@ def searches_uri(root: str) -> str:
     return join(root, "searches")
 
 
+def measurement_uri(root: str, measurement: str) -> str:
+    """URI of a stored measurement of a Model; "" without a root."""
+    return join(root, "measurements", f"{measurement}.npz") if root else ""
+
+
 def predictions_uri(root: str, problem: str) -> str:
     """The folder of a problem's published Predictions."""
     return join(root, "predictions", problem)

@@ -16,6 +16,7 @@ from headrace.pipelines.commands import canary_options, options, score_options, 
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.local_run import finish, plan_static, plan_tuned, run_plan
+from headrace.pipelines.platforms.task_processes import TaskProcesses
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
@@ -62,11 +63,14 @@ def static(
       headrace run static --problem examples/natality/natality.py --data examples/natality/births.csv --root out
       headrace run static ... --max-cost 20 --machine-type g2-standard-12 --target root_mean_squared_error=1.1
     """
-    plan = plan_static(problem, data, root, champion, baseline, csv, training, rules, canary)
-    # The engine's output is redirected from stdout while it runs; the console keeps the original stdout.
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
-    finish(run_plan(plan, console), console)
+    # They import what the steps need while the inputs are checked.
+    with TaskProcesses() as processes:
+        plan = plan_static(problem, data, root, champion, baseline, csv, training, rules, canary)
+        # The engine's output is redirected from stdout while it runs; the console keeps the original stdout.
+        console = Console(file=sys.stdout, highlight=False)
+        console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
+        summary = run_plan(plan, console, processes)
+    finish(summary, console)
 
 
 @run.command(cls=GroupedCommand)
@@ -106,10 +110,12 @@ def tuned(
     Example:
       headrace run tuned --problem natality.py --data births.csv --root out --trials 20 --parallel 2
     """
-    plan = plan_tuned(problem, data, root, champion, baseline, csv, training, trials or 0, parallel, rules)
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(f"{plan.problem_name}: tuned training on {data}, run {plan.run_id}", soft_wrap=True)
-    finish(run_plan(plan, console), console)
+    with TaskProcesses() as processes:
+        plan = plan_tuned(problem, data, root, champion, baseline, csv, training, trials or 0, parallel, rules)
+        console = Console(file=sys.stdout, highlight=False)
+        console.print(f"{plan.problem_name}: tuned training on {data}, run {plan.run_id}", soft_wrap=True)
+        summary = run_plan(plan, console, processes)
+    finish(summary, console)
 
 
 @run.command(name="batch-scoring", cls=GroupedCommand)

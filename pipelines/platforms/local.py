@@ -1,7 +1,11 @@
-"""Local platform: kfp.local runs the compiled spec on this machine, each task in a process of its own."""
+"""Local platform: kfp.local runs the compiled spec on this machine, each task in a process of its own.
+
+The processes of headrace's own steps are forked from servers that have imported what the steps need.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -23,6 +27,7 @@ from headrace.core.storage import writing
 from headrace.core.storage.unfinished import remove_abandoned
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import is_ours
+from headrace.pipelines.platforms.task_processes import TaskProcesses
 
 # kfp.local reports a cache hit only in its log.
 _CACHE_HIT = re.compile(r"Task (\S+) cache hit")
@@ -105,7 +110,14 @@ class LocalPlatform(FolderRegistry):
 
 
 def run(
-    spec: str, arguments: Mapping[str, Any], *, root: str, logs: str, listener: Listener, hidden: Sequence[str] = ()
+    spec: str,
+    arguments: Mapping[str, Any],
+    *,
+    root: str,
+    logs: str,
+    listener: Listener,
+    hidden: Sequence[str] = (),
+    processes: TaskProcesses | None = None,
 ) -> bool:
     """Runs a compiled pipeline to its end; the results are in the records and the summary that its tasks write.
 
@@ -118,6 +130,7 @@ def run(
         logs: local folder for one log file per step, and `engine.log`.
         listener: receives the steps' events as they happen.
         hidden: values that no log holds: kfp logs the inputs of each task.
+        processes: of the tasks, where the caller has started them already; None starts them for this run.
 
     Returns:
         Whether SIGTERM arrived.
@@ -129,12 +142,13 @@ def run(
         Path(logs).mkdir(parents=True, exist_ok=True)
     # A killed run's outputs are in folders of their own, which no later step writes to.
     remove_abandoned(path for each in ("pipeline", "checkpoints") for path in Path(root, each).glob("*/*/.*"))
-    with forwarding_sigterm() as forwarding:
-        _run(spec, arguments, root, _StepOutput(Path(logs), listener, hidden, forwarding))
+    with forwarding_sigterm() as forwarding, contextlib.ExitStack() as started:
+        processes = processes or started.enter_context(TaskProcesses())
+        _run(spec, arguments, root, _StepOutput(Path(logs), listener, hidden, forwarding), processes)
     return forwarding.received
 
 
-def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput) -> None:
+def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput, processes: TaskProcesses) -> None:
     root_logger = logging.getLogger()
     handler = logging.StreamHandler(output)
     level = root_logger.level
@@ -155,12 +169,14 @@ def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput
                 cache_root=os.path.join(root, "pipeline", "cache"),  # noqa: PTH118
             )
             try:
-                components.load_component_from_file(spec)(**arguments)
+                with processes.used_by_kfp():
+                    components.load_component_from_file(spec)(**arguments)
             except (RuntimeError, OSError, ValueError, TypeError) as error:
                 raise PlatformError(
                     "the pipeline engine failed", where=spec, received=f"{type(error).__name__}: {error}"
                 ) from error
     finally:
+        output.write(processes.output())
         root_logger.removeHandler(handler)
         root_logger.setLevel(level)
         for name, value in before.items():

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from headrace.components.deploy.local import client
+from headrace.components.deploy.local.server_process import ServerProcess
 from headrace.components.deploy.serving import Serving
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
@@ -64,34 +62,21 @@ def start(
         output = log.open("ab")
     with output:
         begin = output.tell()
-        process = subprocess.Popen(
-            # -P: a folder `components` or a file `numpy.py` in the working folder must not be imported.
+        process = ServerProcess.start(
             [
-                *(sys.executable, "-P", "-m", processes.MODULE, str(model), "--name", name, "--port", "0"),
+                *(str(model), "--name", name, "--port", "0"),
                 *serving.arguments,
                 *serving.log_arguments(str(servers.with_name("requests"))),
-                *("--host", "127.0.0.1", "--announce", str(servers), "--inherited-lock", str(lock)),
+                *("--host", "127.0.0.1", "--announce", str(servers)),
             ],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            # A caller that reads this process's output would otherwise wait until the server exits.
-            close_fds=True,
-            pass_fds=(lock,),
-            # The terminal's Ctrl-C and hang-up are for this process only.
-            start_new_session=True,
-            cwd=model.parent,
-            # Inside Vertex AI these variables describe another server.
-            env={key: value for key, value in os.environ.items() if not key.startswith("AIP_")},
+            lock=lock,
+            output=output.fileno(),
+            folder=model.parent,
         )
-    # If the server exits while this process still runs, its exit status must be collected.
-    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
     try:
         while time.monotonic() < deadline:
-            if process.returncode is not None:
-                raise PlatformError(
-                    f"the server exited with status {process.returncode}", where=str(log), received=tail(log, begin)
-                )
+            if exited := process.exited():
+                raise PlatformError(f"the server exited {exited}", where=str(log), received=tail(log, begin))
             server = processes.read(str(servers), process.pid)
             if server is not None and server.url is not None and client.healthy(server.url, version):
                 return server
@@ -104,8 +89,7 @@ def start(
             received=tail(log, begin),
         )
     except BaseException:
-        if process.returncode is None:
-            process.kill()
+        process.kill()
         processes.withdraw(str(servers), process.pid)
         raise
 

@@ -17,10 +17,12 @@ import pytest
 from sklearn import metrics as peer
 from support.examples_manifest import without_split
 
+from headrace.components.evaluate import evaluator
 from headrace.components.evaluate.evaluator import EvaluateConfig
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.problem import METRICS, Categorical, Gate, Numeric, Problem
 
+STRICT = Gate("root_mean_squared_error", at_most=1e-6)
 # A Case of conftest.py, which is no module that tests can import.
 Case = Any
 Row = dict[str, Any]
@@ -56,6 +58,24 @@ def test_regression(regression: Case, predicted_weight: Callable[[Row], float], 
     assert drawn["key"] == [row["record_id"] for row in regression.rows]
     assert drawn["actual"] == pytest.approx(label.tolist())
     assert drawn["predicted"] == pytest.approx((error + label).tolist())
+
+
+def test_another_gate_reads_the_stored_measurement(
+    regression: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = str(tmp_path / "measurements" / "m.npz")
+    _, first = regression.run(tmp_path / "first", measurement=stored)
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluator, "predict", lambda *_: pytest.fail("the model predicted again"))
+        result, second = regression.run(tmp_path / "second", measurement=stored)
+        refused, third = regression.run(tmp_path / "third", measurement=stored, problem=regression.with_gate(STRICT))
+    assert second == first
+    assert result.blessed
+    assert not refused.blessed
+    of_gate = ("gate", "checks", "reasons", "blessed", "warnings", "slices", "residuals_by_slice")
+    assert {name: third[name] for name in third if name not in of_gate} == {
+        name: first[name] for name in first if name not in of_gate
+    }
 
 
 def test_the_baseline_is_the_mean_of_the_train_labels(regression: Case, births: list[Row], tmp_path: Path) -> None:

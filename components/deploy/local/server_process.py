@@ -1,0 +1,85 @@
+"""Server process: a daemon with the server of an endpoint, forked where a server with TensorFlow waits, else new."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.components.serve.processes import MODULE
+from headrace.core.steps.fork_server import FORK_SERVER, Request, descriptor
+
+
+class ServerProcess:
+    """A started server.
+
+    Attributes:
+        pid: its process id.
+    """
+
+    def __init__(self, pid: int, process: subprocess.Popen[bytes] | None) -> None:
+        self.pid = pid
+        self._process = process
+        if process is not None:
+            # If the server exits while this process still runs, its exit status must be collected.
+            threading.Thread(target=process.wait, name="reaper", daemon=True).start()
+
+    @classmethod
+    def start(cls, arguments: Sequence[str], *, lock: int, output: int, folder: Path) -> ServerProcess:
+        """Starts `python -m MODULE` with arguments, and with `--inherited-lock`.
+
+        Args:
+            arguments: of the server.
+            lock: descriptor that the server inherits.
+            output: descriptor of its output.
+            folder: its working folder.
+        """
+        environment = {name: value for name, value in os.environ.items() if name != FORK_SERVER}
+        # Inside Vertex AI these variables describe another server.
+        environment = {name: value for name, value in environment.items() if not name.startswith("AIP_")}
+        if fork_server := os.environ.get(FORK_SERVER):
+            request = Request(
+                f"{MODULE}:run",
+                [*arguments, "--inherited-lock", descriptor(0)],
+                environment,
+                str(folder),
+                detached=True,
+            )
+            with socket.socket(fileno=os.dup(int(fork_server))) as connection:
+                if answers := request.send(connection, output, [lock]):
+                    return cls(int(answers.readline()), None)
+        process = subprocess.Popen(
+            # -P: a folder `components` or a file `numpy.py` in the working folder must not be imported.
+            [sys.executable, "-P", "-m", MODULE, *arguments, "--inherited-lock", str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # A caller that reads this process's output would otherwise wait until the server exits.
+            close_fds=True,
+            pass_fds=(lock,),
+            # The terminal's Ctrl-C and hang-up are for this process only.
+            start_new_session=True,
+            cwd=folder,
+            env=environment,
+        )
+        return cls(process.pid, process)
+
+    def exited(self) -> str | None:
+        """How it exited, as the end of a sentence; None while it runs."""
+        if self._process is not None:
+            return None if self._process.returncode is None else f"with status {self._process.returncode}"
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return "before it responded"
+        return None
+
+    def kill(self) -> None:
+        """Ends it at once, if it still runs."""
+        if self.exited() is None:
+            os.kill(self.pid, signal.SIGKILL)

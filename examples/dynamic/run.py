@@ -16,28 +16,31 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "serving"), str(HERE.parent / "flight_time")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "flight_time"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import fetch
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from page import Happening, Played, write_page
+from page import Happening, Played, Run, write_page
 from traffic import Traffic
 
+HERE = Path(__file__).resolve().parent
 FEATURES = ("distance", "hour", "origin", "dest", "carrier")
 FIRST_DAYS = 3
-# Short steps: an hour of this show is some two seconds. Others on the same cores make answers slower, for both versions.
+# Short steps: a day takes less than a minute here. Other work on the same cores makes both versions slower.
 CANARY = {
     "steps": (20, 50),
     "minimum_requests": 120,
@@ -55,10 +58,10 @@ class Trouble:
 
     Attributes:
         text: for people.
+        expected: outcome of the day's data version; "" for any.
         change: of the day's flights; None for none.
-        settings: of the dynamic training on that day, beside those of every day.
+        steps: of the training; None for the Problem's epochs.
         problem: file of that day.
-        expected: outcome of the day's span.
     """
 
     text: str
@@ -81,7 +84,9 @@ def with_bad_rows(flights: pa.Table) -> pa.Table:
 
 def in_kilometres(flights: pa.Table) -> pa.Table:
     """A day on which all distances are in another unit."""
-    return _with(flights, "distance", pc.cast(pc.multiply(flights["distance"], MILES_TO_KILOMETRES), pa.int64(), safe=False))
+    return _with(
+        flights, "distance", pc.cast(pc.multiply(flights["distance"], MILES_TO_KILOMETRES), pa.int64(), safe=False)
+    )
 
 
 # By day of January.
@@ -137,7 +142,7 @@ class Show:
         self.days = days
         self.happenings: list[Happening] = []
         self.surprises: list[str] = []
-        self.runs: list[dict[str, Any]] = []
+        self.runs: list[Run] = []
         self.champions: dict[int, str] = {}
         self.metrics: dict[str, dict[int, float]] = {"static": {}, "dynamic": {}}
         self.outcomes: list[Any] = []
@@ -207,6 +212,7 @@ class Show:
         """What the page shows."""
         from headrace.components.registry.open import open_registry
 
+        versions = open_registry(self.settings.registry).state().versions
         return Played(
             days=list(self.days),
             began=self._began_day,
@@ -214,8 +220,7 @@ class Show:
             champions=self.champions,
             metrics=self.metrics,
             runs=self.runs,
-            registry=open_registry(self.settings.registry, new=True).state(),
-            first=next(iter(self.champions.values())),
+            statuses={name: version.status for name, version in versions.items()},
         )
 
     def _initialize(self, problem: str, *, replace_settings: bool = False) -> Any:
@@ -258,11 +263,13 @@ class Show:
     def _drive(self, day: int, expected: str) -> None:
         from headrace.pipelines.dynamic.drive import drive
 
-        before = self.settings.ledger.state()
+        before, cpu = self.settings.ledger.state(), children_cpu()
         _, summaries = drive(self.settings, clock=lambda: self._now(day))
         state = self.settings.ledger.state()
-        for summary in summaries:
-            self.runs.append({**summary, "day": day})
+        cpu = (children_cpu() - cpu) / max(1, len(summaries))
+        for found in summaries:
+            seconds = found["finished"] - found["started"]
+            self.runs.append(Run(day, seconds, cpu, found["status"], found["outcome"], found["model"] or ""))
         for ending in state.history[len(before.history) :]:
             outcomes = sorted({state.done[version].outcome for version in ending.versions})
             text = f"run {ending.epoch}: {', '.join(outcomes)}. {ending.why}"
@@ -305,9 +312,7 @@ class Show:
 
     def _check_withdrawn(self, day: int) -> None:
         """The champion of today was trained without the span that was withdrawn."""
-        lineage = json.loads(
-            (Path(self.settings.folder) / "lineage" / f"{self.runs[-1]['model']}.json").read_text()
-        )
+        lineage = json.loads((Path(self.settings.folder) / "lineage" / f"{self.runs[-1].model}.json").read_text())
         if span(WITHDRAWN) in json.dumps(lineage):
             self._surprise(day, f"the span {span(WITHDRAWN)} is still in {lineage}")
 
@@ -367,6 +372,12 @@ def error_of(model: Any, flights: pa.Table) -> float:
     predicted = model.predict(columns_from_instances(rows, model.interface)).outputs["prediction"]
     actual = flights["air_time"].to_numpy()
     return float(((predicted - actual) ** 2).mean() ** 0.5)
+
+
+def children_cpu() -> float:
+    """CPU time of all processes that this one started and that ended, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _with(flights: pa.Table, name: str, values: Any) -> pa.Table:

@@ -40,7 +40,10 @@ def arguments_of(settings: DynamicSettings, run: Run, started: float) -> dict[st
         "training": bounded(settings).to_json(),
         "from_scratch_every": settings.from_scratch_every,
         "challenge": settings.challenge.to_json(),
-        "canary": {} if canary is None else {**canary.to_json(), **_within(settings)},
+        # Engines refuse a null in an object; what is missing has its default.
+        "canary": {}
+        if canary is None
+        else {name: value for name, value in {**canary.to_json(), **_within(settings)}.items() if value is not None},
         "log_share": -1.0 if settings.log_share is None else settings.log_share,
         "deadline_hours": settings.deadline_hours,
         "training_share": settings.training_share,

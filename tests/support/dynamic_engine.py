@@ -120,7 +120,10 @@ class InProcessRuns:
         if not go:
             return
         examples = self._cached(
-            do, "ingest", [arrivals, champion, a["withdrawn"], attempt], lambda out: self._ingest(a, arrivals, champion, out)
+            do,
+            "ingest",
+            [arrivals, champion, a["withdrawn"], attempt],
+            lambda out: self._ingest(a, arrivals, champion, out),
         )
         if not examples["trainable"]:
             return
@@ -128,10 +131,20 @@ class InProcessRuns:
         training, champion, comparison = do(
             "lineage",
             lambda: lineage.run(
-                a["problem"], a["schema_digest"], window, a["registry"], a["root"], held, champion, base, a["training"],
-                a["withdrawn"], a["from_scratch_every"], a["challenge"],
+                a["problem"],
+                a["schema_digest"],
+                window,
+                a["registry"],
+                a["root"],
+                held,
+                champion,
+                base,
+                a["training"],
+                a["withdrawn"],
+                a["from_scratch_every"],
+                a["challenge"],
             ),
-        )  # fmt: skip
+        )
         model = self._cached(
             do,
             "train",
@@ -143,10 +156,18 @@ class InProcessRuns:
             "evaluate",
             [window.path, model["path"], champion, comparison, attempt],
             lambda out: evaluate.run(
-                a["problem"], a["evaluation_digest"], a["root"], champion, window, Artifact(model["path"]), Artifact(out),
-                Artifact(f"{out}-metrics"), Artifact(f"{out}-classes"), comparison,
+                a["problem"],
+                a["evaluation_digest"],
+                a["root"],
+                champion,
+                window,
+                Artifact(model["path"]),
+                Artifact(out),
+                Artifact(f"{out}-metrics"),
+                Artifact(f"{out}-classes"),
+                comparison,
             ),
-        )  # fmt: skip
+        )
         if not evaluated["result"]:
             return
         registered = do(
@@ -172,10 +193,8 @@ class InProcessRuns:
     def _ingest(self, a: dict[str, Any], arrivals: list[Any], champion: str, output: str) -> bool:
         limits = {name: a[name] for name in ("last_spans", "last_days", "withdrawn", "half_life", "csv")}
         others, resources = self._output("others"), self._output("resources")
-        return ingest.run(
-            a["problem"], a["schema_digest"], arrivals, a["root"], Artifact(output), others, resources, baseline=champion,
-            **limits,
-        )  # fmt: skip
+        outputs = (Artifact(output), others, resources)
+        return ingest.run(a["problem"], a["schema_digest"], arrivals, a["root"], *outputs, baseline=champion, **limits)
 
     def _cached(self, do: Any, name: str, inputs: list[Any], call: Callable[[str], Any]) -> dict[str, Any]:
         """Runs a step, unless it finished with the same inputs before, as an engine does."""

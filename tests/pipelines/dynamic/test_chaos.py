@@ -33,7 +33,7 @@ class _Clock(datetime):
 
     @classmethod
     def now(cls, tz: Any = None) -> datetime:
-        return START
+        return START.astimezone(tz)
 
 
 @pytest.fixture(autouse=True)

@@ -93,7 +93,7 @@ _GRACE_SECONDS = 10
     "--endpoint-token-variable",
     default="",
     metavar="NAME",
-    help="Environment variable of the workers with a bearer token (default for *.googleapis.com: Google's credentials).",
+    help="Environment variable of the workers with a bearer token (default: Google's credentials on *.googleapis.com).",
 )
 @_endpoint(
     "--endpoint-rows",

@@ -10,12 +10,14 @@ from typing import Any
 
 import click
 
+from headrace.core.errors import UsageError
 from headrace.core.signals import stop_on_signals
 from headrace.pipelines.commands import options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand, group, option
 
 _models = group("Model")
+_endpoint = group("Endpoint")
 # How long predictions of a window of time are waited for.
 _GRACE_SECONDS = 10
 
@@ -53,7 +55,7 @@ _GRACE_SECONDS = 10
 @click.option("--alarms", default="", metavar="TOPIC", help="Topic of alarm events (default: the log alone).")
 @_models(
     "--models",
-    required=True,
+    default="",
     metavar="PATH",
     help="Folder of model events, as `headrace registry promote --announce` writes them, or a registry.",
 )
@@ -81,6 +83,34 @@ _GRACE_SECONDS = 10
     help="Minimum time between two looks for a newer model.",
 )
 @options.rules
+@_endpoint(
+    "--endpoint-url",
+    default="",
+    metavar="URL",
+    help="Score by requests to this endpoint, http(s)://HOST/v1/models/NAME:predict, in the place of --models.",
+)
+@_endpoint(
+    "--endpoint-token-variable",
+    default="",
+    metavar="NAME",
+    help="Environment variable of the workers with a bearer token (default: Google's credentials on *.googleapis.com).",
+)
+@_endpoint(
+    "--endpoint-rows",
+    "rows_per_request",
+    default=960,
+    show_default=True,
+    metavar="N",
+    help="Maximum records per request; 1 makes each record a request.",
+)
+@_endpoint(
+    "--endpoint-concurrency",
+    "concurrency",
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Maximum concurrent requests per process.",
+)
 @click.option(
     "--id-attribute",
     default="",
@@ -110,6 +140,10 @@ def pubsub(
     model_roots: tuple[str, ...],
     look_seconds: float,
     rules: Any,
+    endpoint_url: str,
+    endpoint_token_variable: str,
+    rows_per_request: int,
+    concurrency: int,
     id_attribute: str,
     duplicates_seconds: int,
     batch_records: int,
@@ -131,12 +165,39 @@ def pubsub(
           --dead-letters projects/my-project/topics/births-dead --runner DataflowRunner --project my-project ...
     """
     chosen = runner_command.chosen(runner)
+    from headrace.components.score.options import EndpointOptions
+    from headrace.components.stream.pubsub.by_http import ByHttp
     from headrace.components.stream.pubsub.config import PubSubConfig
     from headrace.components.stream.pubsub.in_process import InProcess
     from headrace.core import storage
     from headrace.core.beam.windows import Windows
 
+    if bool(models) == bool(endpoint_url):
+        raise UsageError(
+            "the model is not named" if not models else "the model is named twice",
+            where="stream pubsub",
+            expected="--models PATH, or --endpoint-url URL",
+        )
     here = storage.is_remote(models) or models.startswith("projects/")
+    source: Any
+    if endpoint_url:
+        source = ByHttp(
+            EndpointOptions(
+                endpoint_url,
+                token_variable=endpoint_token_variable,
+                rows_per_request=rows_per_request,
+                concurrency=concurrency,
+            )
+        )
+    else:
+        source = InProcess(
+            app,
+            models if here else str(storage.local_path(models).absolute()),
+            look_seconds=look_seconds,
+            without_model=without_model,
+            rules=rules,
+            model_roots=model_roots,
+        )
     config = PubSubConfig(
         app=app,
         subscription=subscription,
@@ -145,14 +206,7 @@ def pubsub(
         windows=Windows(load_seconds, _GRACE_SECONDS),
         settle_seconds=_GRACE_SECONDS if chosen.local else 0,
         dead_letters=dead_letters,
-        source=InProcess(
-            app,
-            models if here else str(storage.local_path(models).absolute()),
-            look_seconds=look_seconds,
-            without_model=without_model,
-            rules=rules,
-            model_roots=model_roots,
-        ),
+        source=source,
         alarms=alarms,
         id_attribute=id_attribute,
         duplicates_seconds=duplicates_seconds,
@@ -160,7 +214,7 @@ def pubsub(
     )
     from headrace.core.beam.stream import check_reachable
 
-    check_reachable(chosen, {"--models": models})
+    check_reachable(chosen, {"--models": models} if models else {})
     _run(config, chosen)
 
 

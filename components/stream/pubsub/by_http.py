@@ -1,0 +1,47 @@
+"""Model behind an endpoint, which its own deployment changes: there is no pointer to follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.components.score.options import EndpointOptions
+from headrace.components.stream.records.by_http import HttpScorer
+from headrace.components.stream.records.score import Scored
+
+
+@dataclass(frozen=True)
+class ByHttp:
+    """An endpoint.
+
+    Args:
+        options: address, rows per request, concurrent requests, retries, rate and token.
+    """
+
+    options: EndpointOptions
+
+    def make(self) -> Endpoint:
+        """Makes the scorer of a process.
+
+        Raises:
+            UsageError: the token is missing.
+        """
+        return Endpoint(self.options)
+
+
+class Endpoint:
+    """Scores by requests; see `sources.BatchScorer`."""
+
+    def __init__(self, options: EndpointOptions) -> None:
+        self._scorer = HttpScorer(options)
+
+    def look(self) -> None:
+        """Nothing: the endpoint has the model."""
+
+    def score(self, values: Sequence[bytes]) -> tuple[str, list[Scored]]:
+        """The version that the endpoint names, and the results; errors as of `HttpScorer.score`."""
+        return self._scorer.score(values)
+
+    def alarms(self) -> list[bytes]:
+        """None: the endpoint raises its own."""
+        return []

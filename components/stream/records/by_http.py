@@ -1,0 +1,223 @@
+"""Record scoring by HTTP: the records of a batch to predictions and rejections, by requests to an endpoint.
+
+The client is that of batch scoring: retries with back-off, a rate limit, tokens, and the answers in which an endpoint
+refuses rows. Of a request with bad records the others are predicted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.components.score.endpoint import wire
+from headrace.components.score.endpoint.client import Client, Response, TooLarge
+from headrace.components.score.endpoint.not_finite import NotFinite
+from headrace.components.score.endpoint.refused_rows import RefusedRows
+from headrace.components.score.options import EndpointOptions
+from headrace.components.stream.records.codec import JsonCodec
+from headrace.components.stream.records.score import VERSION, Rejected, Scored
+from headrace.core.errors import DataError, HeadraceError
+from headrace.core.scoring.bisect import RowsFailed, answered
+
+_PREDICT = ":predict"
+_BAD_REQUEST = re.compile(r"\bstatus 4(00|13)\b")
+_LONGEST_MESSAGE = 1000
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The predictions of a request, in order, and the version of the model; "" if the endpoint does not say."""
+
+    predictions: Sequence[Any]
+    version: str
+
+
+class HttpScorer:
+    """Scores batches of JSON records by requests; safe to use from several threads at a time.
+
+    Args:
+        options: address, rows per request, concurrent requests, retries, rate and token. With one row per request, each
+            record is a request.
+        client: of the endpoint; by default from the options.
+
+    Raises:
+        UsageError: the token is missing.
+    """
+
+    def __init__(self, options: EndpointOptions, client: Client | None = None) -> None:
+        self._options = options
+        self._client = client or Client(options)
+        self._codec = JsonCodec()
+        self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="ask")
+        self._output = ""
+
+    def score(self, values: Sequence[bytes | None]) -> tuple[str, list[Scored]]:
+        """Scores a batch of records.
+
+        Args:
+            values: of the records, one or more, each a JSON object.
+
+        Returns:
+            The version that the endpoint named last, "" if it names none, and the result of each record, in order.
+            Predictions hold the outputs and, if the endpoint names it, `model_version`.
+
+        Raises:
+            UsageError: access is denied, or the address is wrong.
+            PlatformError: the endpoint failed at each attempt.
+        """
+        results: list[Scored | None] = [None] * len(values)
+        good: list[int] = []
+        for place, value in enumerate(values):
+            try:
+                if value is None:
+                    raise DataError("the record has no value", expected="a row of features")
+                self._codec.rows(value)
+                good.append(place)
+            except DataError as error:
+                plain = DataError(error.what, expected=error.expected, received=error.received)
+                results[place] = _rejected("malformed_row", plain.paragraph)
+        stop = threading.Event()
+        parts = self._parts(good, values)
+        futures = [self._pool.submit(self._part, part, values, stop) for part in parts]
+        version = ""
+        for part, (found, named) in zip(parts, _results(futures, stop), strict=True):
+            version = named or version
+            for place, one in zip(part, found, strict=True):
+                results[place] = one
+        return version, [result for result in results if result is not None]
+
+    def _parts(self, places: Sequence[int], values: Sequence[bytes | None]) -> list[list[int]]:
+        """The records of each request, by the limits of rows and bytes; a larger record is a request of its own."""
+        parts: list[list[int]] = []
+        size = 0
+        for place in places:
+            bytes_of = len(values[place] or b"") + 1
+            full = not parts or len(parts[-1]) >= self._options.rows_per_request
+            if full or size + bytes_of > self._options.bytes_per_request:
+                parts.append([])
+                size = len('{"instances":[]}')
+            parts[-1].append(place)
+            size += bytes_of
+        return parts
+
+    def _part(
+        self, places: Sequence[int], values: Sequence[bytes | None], stop: threading.Event
+    ) -> tuple[list[Scored], str]:
+        """The results of records that are one request, if none of them is refused."""
+        left = list(places)
+        found: dict[int, Scored] = {}
+        version = ""
+        while left:
+            asked = tuple(left)
+
+            def ask(begin: int, end: int, asked: tuple[int, ...] = asked) -> _Answer:
+                return self._ask(asked[begin:end], values, stop, begin)
+
+            try:
+                answers, failed = answered(ask, len(left))
+            except _Refused as refused:
+                found |= {left[row]: _rejected(*why) for row, why in refused.rows.items()}
+                left = [place for row, place in enumerate(left) if row not in refused.rows]
+                continue
+            for row, message in failed.items():
+                reason = "malformed_row" if _BAD_REQUEST.search(message) else "model_failed"
+                found[left[row]] = _rejected(reason, message)
+            kept = [place for row, place in enumerate(left) if row not in failed]
+            version = next((answer.version for answer in answers if answer.version), "")
+            made = [(one, answer.version) for answer in answers for one in answer.predictions]
+            for place, (prediction, named) in zip(kept, made, strict=True):
+                found[place] = Scored(self._codec.value([self._row(prediction, named)]), None, 1)
+            break
+        return [found[place] for place in places], version
+
+    def _ask(self, places: Sequence[int], values: Sequence[bytes | None], stop: threading.Event, first: int) -> _Answer:
+        """One request; `first` is the number of its first row in the part.
+
+        Raises:
+            RowsFailed: the endpoint refuses it, perhaps for some of its rows.
+            _Refused: it names the rows that it refuses.
+        """
+        # The records are JSON objects as they are.
+        body = b'{"instances":[' + b",".join(values[place] or b"" for place in places) + b"]}"
+
+        def read(response: Response) -> _Answer:
+            reply = wire.reply_of(response.content, "instances")
+            if len(reply.predictions) != len(places):
+                raise wire.BrokenReply(f"{len(reply.predictions)} predictions for {len(places)} records")
+            return _Answer(reply.predictions, response.version or reply.deployed)
+
+        try:
+            return self._client.post(self._options.url, body, read, stop)
+        except NotFinite as error:
+            # Indices beyond the request are of padding.
+            rows = {row for indices in error.rows.values() for row in indices if row < len(places)}
+            if not rows:
+                raise RowsFailed(str(error)) from error
+            message = f"the model's output {next(iter(error.rows))} is not a finite number"
+            raise _Refused({first + row: ("not_finite", message) for row in rows}) from error
+        except RefusedRows as error:
+            named = error.among(len(places)).rows
+            if not named:
+                raise RowsFailed("the endpoint refuses rows that it was not sent") from error
+            raise _Refused({first + row: (of[0].reason, of[0].message) for row, of in named.items()}) from error
+        except TooLarge as error:
+            raise RowsFailed(f"the endpoint refuses the record for its size, status 413: {error}") from error
+
+    def _row(self, prediction: Any, version: str) -> dict[str, Any]:
+        row = dict(prediction) if isinstance(prediction, dict) else {self._name(): prediction}
+        return row | ({VERSION: version} if version else {})
+
+    def _name(self) -> str:
+        """The name of the only output, which an endpoint may leave out: by its metadata, or else "prediction"."""
+        if not self._output:
+            self._output = _only_output(self._client, self._options.url)
+        return self._output
+
+
+class _Refused(Exception):
+    """Rows that an endpoint refuses by name: reason and message by their number."""
+
+    def __init__(self, rows: Mapping[int, tuple[str, str]]) -> None:
+        super().__init__("the endpoint refused rows")
+        self.rows = rows
+
+
+def _rejected(reason: str, message: str) -> Scored:
+    return Scored(None, Rejected(reason, message[:_LONGEST_MESSAGE]))
+
+
+def _only_output(client: Client, url: str) -> str:
+    def read(response: Response) -> str:
+        definitions = json.loads(response.content)["metadata"]["signature_def"]["signature_def"]
+        (definition,) = definitions.values()
+        (name,) = definition["outputs"]
+        return str(name)
+
+    if not url.endswith(_PREDICT):
+        return "prediction"
+    try:
+        return client.get(f"{url.removesuffix(_PREDICT)}/metadata", read) or "prediction"
+    except (HeadraceError, ValueError, KeyError, TypeError):
+        return "prediction"
+
+
+def _results(
+    futures: Sequence[Future[tuple[list[Scored], str]]], stop: threading.Event
+) -> list[tuple[list[Scored], str]]:
+    """The results of all requests, or the first error; then the others are stopped."""
+    try:
+        wait(futures, return_when="FIRST_EXCEPTION")
+        failed = next((one.exception() for one in futures if one.done() and one.exception() is not None), None)
+        if failed is not None:
+            raise failed
+        return [future.result() for future in futures]
+    finally:
+        stop.set()
+        for future in futures:
+            future.cancel()
+        wait(futures)

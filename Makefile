@@ -9,7 +9,7 @@ INSTALLED := pyproject.toml setup.py constraints.txt tools/install.py $(wildcard
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-serving run-dynamic stop test fuzz soak lint types format docs bench images locks clean
+.PHONY: help setup run run-serving run-dynamic run-stream stop test fuzz soak lint types format docs bench images locks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,8 +35,17 @@ run: $(RUNS) $(BIRTHS) ## train, evaluate and deploy the birth-weight example on
 run-serving: $(RUNS) $(BIRTHS) ## serve under load: a better canary, one that turns bad, a table; two minutes, and a page
 	@$(BIN)/python examples/serving/run.py --output $(OUT)/serving
 
-run-dynamic: $(READY) ## train again as data arrives: two weeks of flights in minutes, with bad days; and a page
+FLIGHTS := $(OUT)/flights.parquet
+
+run-dynamic: $(READY) $(FLIGHTS) ## train again as data arrives: two weeks of flights in minutes, with bad days; and a page
 	@$(BIN)/python examples/dynamic/run.py --output $(OUT)/dynamic
+
+run-stream: $(READY) $(FLIGHTS) ## score a stream of flights: a drift, an alarm, a new version as an event; minutes, and a page
+	@$(BIN)/python examples/stream/run.py --flights $(FLIGHTS) --output $(OUT)/stream
+
+# Fetched once.
+$(FLIGHTS): | $(READY)
+	@$(BIN)/python examples/flight_time/fetch.py $@
 
 # Fetched once (50 MB, most of it other tables): its license, GPL-3, is not the repository's.
 $(BIRTHS): | $(RUNS)

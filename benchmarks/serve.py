@@ -6,6 +6,9 @@ The wide and deep model of benchmarks/score.py, one row per request, each reques
 is one worker on one core, and wrk, which sends the requests, has another core. Servers are measured in turn. Ratios are
 those of medians; CPU seconds per request stand beside the rates, as a neighbour on the machine leaves them alone.
 
+Latency under load is that of an open-loop client, at 50, 80 and 100 % of the rate that each server reached with 64
+connections.
+
 Peers are installed into environments of their own, once, and a peer that cannot be installed is named. "headrace
 before" is the server of an earlier commit, taken from the history of this clone.
 """
@@ -47,6 +50,8 @@ PEERS = BENCHMARKS / "peers"
 BEFORE = "db77d96"
 REQUESTS = 1_000
 CONNECTIONS = 64
+# Of the rate with CONNECTIONS, for the open loop.
+PARTS = (0.5, 0.8, 1.0)
 START_TIMEOUT_S = 180
 _WRK_PACKAGES = ("wrk", "libluajit-5.1-2")
 _LUA = """
@@ -127,6 +132,7 @@ def main() -> int:
     wrk = load_generator()
     servers, missing = servers_here(arguments.only, install=not arguments.quick)
     expected: list[Any] = []
+    open_loop: list[tuple[str, ...]] = []
     measured: dict[str, dict[int, list[Load]]] = {server.name: {CONNECTIONS: [], 1: []} for server in servers}
     for number in range(rounds):
         for server in servers:
@@ -139,8 +145,15 @@ def main() -> int:
                 for connections, found in measured[server.name].items():
                     found.append(load(wrk, url, server.path, bodies, process, connections, seconds))
                     print(f"{server.name}, {connections} connections: {found[-1]}", flush=True)
+                if number == rounds - 1:
+                    capacity = median(measured[server.name][CONNECTIONS], lambda one: one.rate)
+                    for part in PARTS:
+                        open_loop.append(at_rate(server.name, f"{url}{server.path}", bodies, part, capacity, seconds))
+                        print(f"{server.name}, open loop: {open_loop[-1]}", flush=True)
     prove("no request to ours failed", not any(one.failed for each in measured["headrace"].values() for one in each))
     tables = [table(measured, connections) for connections in (CONNECTIONS, 1)]
+    header = ("server", "of capacity", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "failed")
+    tables.append(Rows("Open loop: constant rate, latency from when each request was due", header, open_loop))
     if missing:
         tables.append(Rows("Peers that are missing here", ("peer", "why"), missing))
     return conclude("serve", tables, ratios(measured), {"quick": arguments.quick, "missing": dict(missing)})
@@ -351,6 +364,19 @@ def load(
         int(found["failed"]),
         peak_of(process),
     )
+
+
+def at_rate(name: str, url: str, bodies: Path, part: float, capacity: float, seconds: int) -> tuple[str, ...]:
+    """A line of the table of the open loop; its client runs on the last core."""
+    rate = part * capacity
+    core = sorted(os.sched_getaffinity(0))[-1]
+    command = [sys.executable, str(BENCHMARKS / "open_loop.py"), url, str(bodies), str(rate), str(seconds)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
+    )
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    latencies = (f"{1000 * found[of]:.1f}" for of in ("p50", "p99", "p999"))
+    return (name, f"{100 * part:.0f} %", f"{rate:,.0f}", *latencies, f"{found['failed']:,}")
 
 
 def cpu_of(process: psutil.Process) -> float:

@@ -106,7 +106,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     await serving
     app.batcher.close()
     if access_log is not None:
-        access_log.flush()
+        access_log.close()
     if request_log is not None:
         request_log.close()
     if traffic_log is not None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import threading
+
+import pytest
 
 from headrace.components.serve.access_log import AccessLog
 from headrace.components.serve.metrics import Metrics
@@ -54,7 +59,7 @@ def test_a_line_of_the_access_log_has_no_payload() -> None:
     scope = {"method": "POST", "path": "/predict", "client": ("127.0.0.1", 5), "headers": [(b"x", b"secret")]}
     log.add(scope, Response(b"{}", 200, [(b"x-model-version", b"v1")]), 3, 0.00125)
     log._timer = None
-    log.flush()
+    log.close()
     line = json.loads(stream.getvalue())
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -67,3 +72,32 @@ def test_a_line_of_the_access_log_has_no_payload() -> None:
         "ms": 1.25,
         "model_version": "v1",
     }
+
+
+def test_a_reader_that_does_not_read_delays_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    reading, writing = os.pipe()
+    scope = {"method": "GET", "path": "/health", "client": None}
+
+    async def requests(log: AccessLog) -> None:
+        for _ in range(20_000):
+            log.add(scope, Response(b"{}", 200), 0, 0.001)
+        # Its first lines, more than a pipe holds, are being written, and the last 3,000 wait.
+        assert log._busy
+        assert len(log._lines) == 3000
+
+    with open(writing, "w") as stream:  # noqa: PTH123 - a pipe has no path
+        log = AccessLog(stream, maximum=3000)
+        asyncio.run(requests(log))
+        lines: list[bytes] = []
+
+        def read() -> None:
+            with open(reading, "rb") as file:  # noqa: PTH123
+                lines.extend(file)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        log.close()
+    reader.join()
+    assert len(lines) == 4000
+    assert all(json.loads(line)["path"] == "/health" for line in lines)
+    assert "the access log dropped 16000 lines" in caplog.text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +71,28 @@ def test_no_request_breaks_the_server(served: Served, mode: Any, caplog: pytest.
             case.validate_response(response, checks=CHECKS)
 
         one()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.soak
+def test_ten_thousand_requests_break_nothing(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    found = operations(schemathesis.openapi.from_dict(document(served)))
+    # Most requests without a body are equal: those with one make up the number.
+    posts = [operation for operation in found if operation.method == "post"]
+    statuses: Counter[int] = Counter()
+    for operation in found:
+        for mode in schemathesis.GenerationMode if operation in posts else [schemathesis.GenerationMode.POSITIVE]:
+
+            @given(case=operation.as_strategy(generation_mode=mode))
+            @settings(max_examples=math.ceil(10_000 / (2 * len(posts))), derandomize=False)
+            def one(case: Any) -> None:
+                response = case.call(base_url=f"http://127.0.0.1:{served.port}")
+                statuses[response.status_code] += 1
+                case.validate_response(response, checks=CHECKS)
+
+            one()
+    assert sum(statuses.values()) >= 10_000
+    assert max(statuses) < 500
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

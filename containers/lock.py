@@ -15,15 +15,17 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from containers.requirements import requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "containers" / "locks"
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_OWN_EXTRAS = re.compile(r"headrace\[(?P<extras>[^\]]+)\]\Z")
 _DIGEST = "# Inputs: sha256:"
 
 
@@ -51,39 +53,6 @@ IMAGES: Mapping[str, Packages] = {
     "server": Packages(("serve", "s3"), "tensorflow-cpu"),
     "stream": Packages(("serve", "kafka", "s3"), "tensorflow-cpu"),
 }
-
-
-def requirements(project: Mapping[str, object], extras: Sequence[str], tensorflow: str | None) -> list[str]:
-    """The requirements of the bare package and of `extras`, sorted.
-
-    Args:
-        project: the table [project] of pyproject.toml.
-        extras: names of its optional dependencies; one that refers to others is expanded.
-        tensorflow: the distribution that replaces tensorflow, with or without a version.
-
-    Raises:
-        KeyError: the extra does not exist.
-    """
-    wanted = {*project["dependencies"], *_of(project["optional-dependencies"], extras)}  # type: ignore[misc,arg-type]
-    return sorted({_replaced(one, tensorflow) for one in wanted})
-
-
-def _of(optional: Mapping[str, Sequence[str]], extras: Sequence[str]) -> Iterator[str]:
-    for extra in extras:
-        for requirement in optional[extra]:
-            own = _OWN_EXTRAS.match(requirement)
-            if own is None:
-                yield requirement
-            else:
-                yield from _of(optional, own["extras"].split(","))
-
-
-def _replaced(requirement: str, tensorflow: str | None) -> str:
-    name = _NAME.match(requirement)
-    if tensorflow is None or name is None or name[0] != "tensorflow":
-        return requirement
-    versioned = any(sign in tensorflow for sign in "=<>~")
-    return tensorflow if versioned else tensorflow + requirement.removeprefix("tensorflow")
 
 
 def inputs(image: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ problem = Problem(
     quarantine_budget=0.05,
     # Predicting the mean for everyone is off by some 94 minutes.
     gate=Gate(metric="root_mean_squared_error", at_most=60.0),
-    monitor=Monitor(drift=0.1, unknown=0.1),
+    # Days differ by less than 0.02 of each other.
+    monitor=Monitor(drift=0.05, unknown=0.1),
     training=Training(batch_size=256, epochs=10, learning_rate=0.003, hidden_units=[32], seed=1),
 )

@@ -173,7 +173,8 @@ class Show:
             if trouble.problem != "flights.py":
                 self.settings = self._initialize(trouble.problem, replace_settings=True)
             if trouble.steps:
-                self.settings = change(self.settings, training=self._training(trouble.steps), from_scratch_every=1)
+                cut = {"training": self._training(trouble.steps), "from_scratch_every": 1}
+                self.settings = change(self.settings, lambda _, cut=cut: cut)
             arrived = trouble.change(flights) if trouble.change else flights
             if trouble.change is in_kilometres:
                 self._monitor(day, arrived)
@@ -183,7 +184,7 @@ class Show:
                 self.settings = self._initialize("flights.py", replace_settings=True)
             if day == WITHDRAWN_AFTER:
                 self._happens(day, f"the span of January {WITHDRAWN} is withdrawn")
-                self.settings = change(self.settings, withdrawn=(span(WITHDRAWN),))
+                self.settings = change(self.settings, lambda _: {"withdrawn": (span(WITHDRAWN),)})
                 request(self.settings, reason="withdrawal", event="", now=self._now(day))
                 self._drive(day, "")
                 self._check_withdrawn(day)

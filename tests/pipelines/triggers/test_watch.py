@@ -181,7 +181,7 @@ def test_a_download_is_finished_when_it_has_its_name(quiet: Watched) -> None:
     quiet.write("2026-11-20/a.csv")
     part = quiet.write("2026-11-20/b.csv.part")
     (text,) = quiet.look()
-    assert text == "span 2026-11-20 waits for the end of b.csv.part, which its name says is being written"
+    assert text == "span 2026-11-20 waits for the end of b.csv.part, whose name is that of an unfinished file"
     assert quiet.look(1e6) == []
     part.rename(part.with_name("b.csv"))
     quiet.look()

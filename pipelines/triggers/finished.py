@@ -1,7 +1,7 @@
 """Finished files: whether any process of this machine still has a file open for writing.
 
-Linux grants a read lease only on a file that no process has open for writing. A lease is requested, and released at once.
-On network file systems, other operating systems and for files of other users it is not known.
+Linux grants a read lease only on a file that no process has open for writing. A lease is requested, and released at
+once. On network file systems, on other operating systems and for files of other users it is not known.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class ServiceDeployment:
         if not self.iap_audience:
             return []
         where, engine = self.deployment, self.host == "app-engine"
-        place = {"resource_type": self.host}
+        place: dict[str, str] = {"resource_type": self.host}
         lines = [command("iap", "web", "enable", **place, project=where.project)] if engine else []
         place |= {} if engine else {"service": where.name, "region": where.region}
         return lines + [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
 from headrace.components.registry.open import open_registry
-from headrace.components.registry.origin import origin
+from headrace.components.registry.origin import Clock, origin, utc_now
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, roll_out
 from headrace.core import storage
 from headrace.core.ledger.claim import Claim
@@ -35,7 +37,7 @@ def run(
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
-        settings = CanarySettings.from_json(canary_of(canary)) if canary else None
+        settings = CanarySettings.from_json(canary) if canary else None
         config = DeployConfig(
             model=model,
             endpoint=endpoint,
@@ -60,17 +62,14 @@ def run(
     return result.outcome in _HOLDS
 
 
-def canary_of(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a canary with whole numbers: engines keep those of a JSON object as floats."""
-    whole = {name for name in ("minimum_requests", "minimum_replayed", "minimum_labelled") if name in plain}
-    settings: dict[str, Any] = {name: int(value) if name in whole else value for name, value in plain.items()}
-    if "steps" in settings:
-        settings["steps"] = [int(step) for step in settings["steps"]]
-    return settings
-
-
 def deploy_or_roll_out(
-    config: DeployConfig, settings: CanarySettings | None, report: Progress = silent
+    config: DeployConfig,
+    settings: CanarySettings | None,
+    report: Progress = silent,
+    *,
+    now: Clock = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+    poll_s: float = 1.0,
 ) -> RolloutResult:
     """Deploys a registered version, by a canary where there are settings, and makes it the champion if it holds.
 
@@ -80,6 +79,8 @@ def deploy_or_roll_out(
         config: of the deployment, with its registry.
         settings: of the canary; None for none.
         report: receives progress.
+        now, sleep: as of `roll_out`.
+        poll_s: seconds between two looks at the evidence.
 
     Raises:
         Overtaken: another run took the place of the one that deploys.
@@ -98,10 +99,13 @@ def deploy_or_roll_out(
         result = RolloutResult(version, "live", version, done.url, ("There is no canary.",))
     else:
         _leave_other(folder, version, report)
-        result = roll_out(RolloutConfig(config, settings), report)
-    if result.outcome in _HOLDS:
-        registry.promote(version, why=" ".join(result.reasons))
-    return result
+        result = roll_out(RolloutConfig(config, settings, poll_s), report, now=now, sleep=sleep)
+    if result.outcome not in _HOLDS:
+        return result
+    registry.promote(version, why=" ".join(result.reasons))
+    # The reason of the promotion, which an earlier call may have made.
+    promoted = registry.state().last(version, "promote")
+    return result if promoted is None else replace(result, reasons=(promoted.why,))
 
 
 def _leave_other(folder: EndpointFolder, version: str, report: Progress) -> None:

@@ -1,0 +1,190 @@
+"""Settings of dynamic training: checks, storage, and the parameters of runs that follow."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.day_spans import PROBLEM, problem_file
+
+from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.evaluate.challenge import Challenge
+from headrace.components.train.options import Budget, Options
+from headrace.components.train.request import Request
+from headrace.core.errors import DataError, UsageError
+from headrace.core.ledger.retries import Retries
+from headrace.core.ledger.state import Run
+from headrace.core.problem.file import load_problem
+from headrace.pipelines.dynamic.arguments import arguments_of
+from headrace.pipelines.dynamic.initialize import initialize
+from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, change, read
+from headrace.pipelines.submission.place import Place
+
+
+def settings(**given: Any) -> DynamicSettings:
+    basis: dict[str, Any] = {
+        "name": "days",
+        "problem": "/root/problems/{digest}.json",
+        "digests": dict.fromkeys(DIGESTS, "d" * 64),
+        "root": "/root",
+        "registry": "/root/registry/days",
+        "endpoint": "/root/endpoints/days",
+    }
+    return DynamicSettings(**{**basis, **given})
+
+
+FULL: dict[str, Any] = {
+    "csv": ("delimiter=;",),
+    "last_spans": 30,
+    "half_life": 7.0,
+    "withdrawn": ("2026-01-01",),
+    "training": Request(overrides={"epochs": 3}, options=Options(budget=Budget(max_hours=30.0))),
+    "from_scratch_every": 10,
+    "challenge": Challenge(0.01, 0.02, 3),
+    "canary": CanarySettings(steps=(5, 25), deadline_s=36000.0),
+    "log_share": 0.5,
+    "deadline_hours": 24.0,
+    "training_share": 0.5,
+    "announce": ("events", "https://hooks.example.com/x"),
+    "attempts": 3,
+    "retry_minutes": 5.0,
+}
+
+
+def test_json() -> None:
+    place = Place("vertex", options_file="options.toml", project="p", location="l")
+    for one in (settings(), settings(**FULL), settings(platform="vertex", place=place)):
+        assert DynamicSettings.from_json(json.loads(json.dumps(one.to_json())), "settings.json") == one
+    # Each setting is stored.
+    assert set(settings().to_json()) == {
+        "kind",
+        "format",
+        *(field.name for field in dataclasses.fields(DynamicSettings)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"name": ""}, "name is empty"),
+        ({"root": 3}, "root is empty"),
+        ({"digests": {}}, "the digests of the Problem are wrong"),
+        ({"platform": "cloud"}, "platform is wrong"),
+        ({"platform": "vertex"}, "the place is wrong"),
+        ({"place": Place("vertex")}, "the place is wrong"),
+        ({"platform": "vertex", "place": Place("kubeflow")}, "the place is of another platform"),
+        ({"platform": "vertex", "place": Place("vertex"), "canary": CanarySettings()}, "a canary is of an endpoint"),
+        ({"platform": "vertex", "place": Place("vertex"), "log_share": 0.5}, "a canary is of an endpoint"),
+        ({"csv": ("delimiter",)}, "--csv is wrong"),
+        ({"last_spans": 3, "last_days": 3}, "the window has two limits"),
+        ({"half_life": -1.0}, "half_life is wrong"),
+        ({"withdrawn": ("a", "a")}, "withdrawn is wrong"),
+        ({"announce": ("",)}, "announce is wrong"),
+        ({"training": Request(warm_start="model")}, "the warm start is chosen for each run"),
+        ({"from_scratch_every": -1}, "from_scratch_every is wrong"),
+        ({"log_share": 2.0}, "log_share is wrong"),
+        ({"deadline_hours": -1.0}, "deadline_hours is wrong"),
+        ({"training_share": 1.0}, "training_share is wrong"),
+        ({"attempts": 0}, "attempts is wrong"),
+        ({"retry_minutes": 0.0}, "retry_minutes is wrong"),
+        ({"deadline_hours": 0.1, "canary": CanarySettings(minimum_step_s=100.0)}, "the canary does not fit"),
+    ],
+)
+def test_what_is_refused(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        settings(**given)
+
+
+def test_a_run_gets_what_the_settings_say() -> None:
+    found = arguments_of(settings(**FULL), Run("days-1", 1, 1, ("a",)), 5.0)
+    assert (found["run_id"], found["started"], found["name"]) == ("days-1", 5.0, "days")
+    assert found["csv"] == '["delimiter=;"]'
+    assert (found["last_spans"], found["withdrawn"], found["destinations"]) == (
+        30,
+        ["2026-01-01"],
+        list(FULL["announce"]),
+    )
+    # Training ends within its half of the 24 hours, and the canary within the other.
+    assert found["training"] == {"max_hours": 12.0, "epochs": 3}
+    assert found["canary"]["deadline_s"] == 36000.0
+    assert json.dumps(found)
+    short = arguments_of(settings(**{**FULL, "deadline_hours": 10.0}), Run("days-1", 1, 1, ("a",)), 5.0)
+    assert (short["training"]["max_hours"], short["canary"]["deadline_s"]) == (5.0, 18000.0)
+    plain = arguments_of(settings(), Run("days-1", 1, 1, ("a",)), 5.0)
+    assert (plain["training"], plain["canary"], plain["log_share"]) == ({}, {}, -1.0)
+
+
+def test_retries() -> None:
+    assert settings().retries == Retries()
+    assert settings(retry_minutes=90.0).retries == Retries(5, timedelta(minutes=90), timedelta(minutes=90))
+
+
+class TestStored:
+    """Settings below a root."""
+
+    def test_they_are_written_and_read(self, tmp_path: Path) -> None:
+        made = initialize(problem_file(tmp_path).path, str(tmp_path / "root"), last_days=7)
+        assert read(str(tmp_path / "root")) == made == read(made.folder) == read(made.uri)
+        assert made.ledger.uri == str(tmp_path / "root" / "dynamic" / "days")
+
+    def test_other_settings_are_replaced_on_request_alone(self, tmp_path: Path) -> None:
+        problem, root = problem_file(tmp_path).path, str(tmp_path / "root")
+        first = initialize(problem, root)
+        assert initialize(problem, root) == first
+        with pytest.raises(UsageError, match="the dynamic training exists, with other settings"):
+            initialize(problem, root, last_days=7)
+        assert read(root) == first
+        assert read(root) != initialize(problem, root, last_days=7, replace_settings=True) == read(root)
+
+    def test_an_edited_problem_counts_from_the_next_initialization(self, tmp_path: Path) -> None:
+        file, root = problem_file(tmp_path), str(tmp_path / "root")
+        made = initialize(file.path, root)
+        Path(file.path).write_text(PROBLEM.replace("maximum=1000", "maximum=2000"))
+        schema = made.digests["schema_digest"]
+        assert load_problem(made.problem, digest=schema, part="schema").source == PROBLEM
+        again = initialize(file.path, root, replace_settings=True)
+        assert again.digests["schema_digest"] != schema
+
+    def test_a_change_is_made_from_what_is_stored_now(self, tmp_path: Path) -> None:
+        made = initialize(problem_file(tmp_path).path, str(tmp_path / "root"))
+        change(made, lambda now: {"withdrawn": (*now.withdrawn, "a")})
+        change(made, lambda now: {"withdrawn": (*now.withdrawn, "b")})
+        assert read(made.uri).withdrawn == ("a", "b")
+        with pytest.raises(UsageError):
+            change(made, lambda _: {"attempts": 0})
+        assert read(made.uri).attempts == 5
+
+    def test_a_destination_that_is_not_valid(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="the destination of model events is not valid"):
+            initialize(problem_file(tmp_path).path, str(tmp_path / "root"), announce=("ftp://x",))
+        assert not (tmp_path / "root" / "dynamic").exists()
+
+    def test_there_are_none_or_several(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        with pytest.raises(UsageError, match="there is no dynamic training"):
+            read(str(root))
+        for name in ("days", "nights"):
+            folder = tmp_path / name
+            folder.mkdir()
+            initialize(problem_file(folder, PROBLEM.replace('"days"', f'"{name}"')).path, str(root))
+        with pytest.raises(UsageError, match="there are several dynamic trainings") as refused:
+            read(str(root))
+        assert refused.value.received == "days, nights"
+        assert read(str(root / "dynamic" / "nights")).name == "nights"
+
+    def test_damaged_settings(self, tmp_path: Path) -> None:
+        made = initialize(problem_file(tmp_path).path, str(tmp_path / "root"))
+        Path(made.uri).write_text('{"kind": "DynamicSettings"}')
+        with pytest.raises(DataError, match="the settings are damaged"):
+            read(made.uri)
+
+    def test_a_folder_that_holds_something_else(self, tmp_path: Path) -> None:
+        there = tmp_path / "root" / "dynamic" / "days"
+        there.mkdir(parents=True)
+        (there / "notes.txt").write_text("mine")
+        with pytest.raises(UsageError, match="already holds something else"):
+            initialize(problem_file(tmp_path).path, str(tmp_path / "root"))

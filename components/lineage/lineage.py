@@ -1,14 +1,13 @@
 """Lineage: which spans each version of a model has seen, itself or through the versions that it was warm started from.
 
-What a window of Examples holds is a small file, named by the identity of the Examples, which is never changed. The
-registry's records have the Examples and the parent of each version.
+A small file, which is never changed, is named by the identity of the Examples and the version that training started
+from: what the registry's record of a version holds. It has the whole lineage, so that one file tells of a version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 from headrace.components.ingest.catalog import Catalog, SpanVersion
 from headrace.components.ingest.window import span_order
@@ -21,26 +20,33 @@ from headrace.core.storage.json_lines import json_bytes
 
 _FOLDER = "lineage"
 _FORMAT = 1
-# A chain of warm starts is as long as a training is repeated without one from scratch.
-_LONGEST_CHAIN = 10_000
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Spans of a window.
+    """What a version has seen.
 
     Attributes:
         schema: digest of the Problem's schema.
-        spans: key of the span's version in the catalog, by the name of the span.
+        spans: key of the span's version in the catalog, by the name of the span, of the window it was trained on.
+        inherited: keys of the spans that the versions before it saw, by these the names of the spans.
+        chain: the versions before it, the one that it was warm started from first.
     """
 
     schema: str
     spans: Mapping[str, str]
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    chain: tuple[str, ...] = ()
 
     @staticmethod
     def of(manifest: Manifest) -> Seen:
         """The spans of a window."""
         return Seen(manifest.schema_digest, {span.span: span.identity for span in manifest.spans})
+
+    def after(self, version: str, seen: Seen) -> Seen:
+        """What a version has seen that is warm started from another one."""
+        before = {**seen.inherited, **{key: span for span, key in seen.spans.items()}}
+        return replace(self, inherited=dict(sorted(before.items())), chain=(version, *seen.chain))
 
 
 @dataclass(frozen=True)
@@ -70,25 +76,31 @@ class Lineage:
         self._folder = storage.join(folder, _FOLDER)
         self._registry = registry
         self._state = registry.state()
-        self._records: dict[str, Mapping[str, Any]] = {}
+        self._known: dict[str, Seen | None] = {}
 
-    def add(self, examples_identity: str, seen: Seen) -> None:
-        """Records the spans of Examples; again, nothing changes."""
-        create_if_absent(self._file(examples_identity), json_bytes({"format": _FORMAT, **asdict(seen)}))
+    def add(self, examples_identity: str, seen: Seen, start: str = "") -> None:
+        """Records what a version is going to see; again, nothing changes.
 
-    def chain(self, version: str) -> list[str]:
-        """A version, the one that it was warm started from, and so on, to one that was trained from scratch."""
-        found: list[str] = []
-        while version and version in self._state.versions and version not in found and len(found) < _LONGEST_CHAIN:
-            found.append(version)
-            version = str(self._record(version).get("parent") or "")
-        return found if not version else [*found, version]
+        Args:
+            examples_identity: of the Examples that it is trained on.
+            seen: their spans.
+            start: the version that training starts from; "" from scratch.
+        """
+        if start:
+            before = self.seen(start)
+            if before is None:
+                raise DataError("the lineage of a version is not known", where=self._folder, received=start)
+            seen = seen.after(start, before)
+        create_if_absent(self._file(examples_identity, start), json_bytes({"format": _FORMAT, **asdict(seen)}))
 
     def seen(self, version: str) -> Seen | None:
-        """The spans that a version was itself trained on; None where that is not known."""
+        """What a version has seen; None where that is not known."""
         if version not in self._state.versions:
             return None
-        return self._read(str(self._record(version).get("data") or ""))
+        if version not in self._known:
+            record = self._registry.record(version)
+            self._known[version] = self._read(str(record.get("data") or ""), str(record.get("parent") or ""))
+        return self._known[version]
 
     def start(
         self,
@@ -114,34 +126,37 @@ class Lineage:
         newest_first = sorted(registered, key=lambda name: (self._state.versions[name].epoch, name), reverse=True)
         why = "there is no earlier version"
         for version in newest_first:
-            chain = self.chain(version)
-            fault = self._fault(chain, schema, catalog, withdrawn)
+            fault = self._fault(version, schema, catalog, withdrawn)
             if fault is None:
-                if from_scratch_every and len(chain) >= from_scratch_every:
-                    return Start("", "", f"the last {len(chain)} versions were warm started from one another")
+                seen = self.seen(version)
+                trained = 1 if seen is None else 1 + len(seen.chain)
+                if from_scratch_every and trained >= from_scratch_every:
+                    return Start(
+                        "", "", f"from scratch: the last {trained} versions were warm started from one another"
+                    )
                 return Start(version, self._registry.path(version), f"warm start from {version}")
             why = fault if why == "there is no earlier version" else why
         return Start("", "", f"from scratch: {why}")
 
     def _fault(
-        self, chain: Sequence[str], schema: str, catalog: Mapping[str, SpanVersion], withdrawn: Collection[str]
+        self, version: str, schema: str, catalog: Mapping[str, SpanVersion], withdrawn: Collection[str]
     ) -> str | None:
-        """Why a training must not start from the first of a chain; None where it may."""
-        for version in chain:
-            known = self._state.versions.get(version)
+        """Why a training must not start from a version; None where it may."""
+        seen = self.seen(version)
+        if seen is None:
+            return f"the spans of version {version} are not known"
+        if seen.schema != schema:
+            return f"the schema changed since version {version}"
+        for before in seen.chain:
+            known = self._state.versions.get(before)
             if known is None or known.status == "bad":
-                return f"version {version} is {'not registered' if known is None else 'marked as bad'}"
-            seen = self.seen(version)
-            if seen is None:
-                return f"the spans of version {version} are not known"
-            if seen.schema != schema:
-                return f"the schema changed since version {version}"
-            for span, key in seen.spans.items():
-                entry = catalog.get(key)
-                if entry is None or entry.verdict == "quarantined":
-                    return f"version {version} saw span {span}, which is quarantined now"
-                if span in withdrawn or entry.version in withdrawn:
-                    return f"version {version} saw span {span}, which is withdrawn now"
+                return f"version {version} descends from {before}, which is {'marked as bad' if known else 'gone'}"
+        for key, span in {**seen.inherited, **{key: span for span, key in seen.spans.items()}}.items():
+            entry = catalog.get(key)
+            if entry is None or entry.verdict == "quarantined":
+                return f"version {version} saw span {span}, which is quarantined now"
+            if span in withdrawn or entry.version in withdrawn:
+                return f"version {version} saw span {span}, which is withdrawn now"
         return None
 
     def newer(self, version: str, window: Sequence[str]) -> int:
@@ -152,15 +167,10 @@ class Lineage:
         newest = max(map(span_order, seen.spans))
         return sum(span_order(span) > newest for span in window)
 
-    def _record(self, version: str) -> Mapping[str, Any]:
-        if version not in self._records:
-            self._records[version] = self._registry.record(version)
-        return self._records[version]
-
-    def _read(self, examples_identity: str) -> Seen | None:
+    def _read(self, examples_identity: str, start: str) -> Seen | None:
         if not examples_identity:
             return None
-        uri = self._file(examples_identity)
+        uri = self._file(examples_identity, start)
         found = read_with_token(uri)
         if found is None:
             return None
@@ -168,14 +178,15 @@ class Lineage:
         try:
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']}")
-            return Seen(str(content["schema"]), dict(content["spans"]))
+            spans, inherited = dict(content["spans"]), dict(content["inherited"])
+            return Seen(str(content["schema"]), spans, inherited, tuple(content["chain"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "the lineage of a version is damaged", where=uri, received=f"{type(error).__name__}: {error}"
             ) from error
 
-    def _file(self, examples_identity: str) -> str:
-        return storage.join(self._folder, f"{examples_identity}.json")
+    def _file(self, examples_identity: str, start: str) -> str:
+        return storage.join(self._folder, f"{examples_identity}-{start or 'scratch'}.json")
 
 
 def read_catalog(folder: str) -> dict[str, SpanVersion]:

@@ -37,7 +37,6 @@ def run(
         file = load_problem(problem, digest=schema_digest, part="schema")
         lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
         window = Seen.of(manifest)
-        lineage.add(manifest.identity, window)
         if base["from_scratch"]:
             start = Start("", "", "from scratch, as requested")
         else:
@@ -48,6 +47,7 @@ def run(
                 until=int(base["changes"]),
                 from_scratch_every=from_scratch_every,
             )
+        lineage.add(manifest.identity, window, start.version)
         step.progress(start.why, lasting=True)
         known = str(base["champion"])
         seen = lineage.seen(known) if known else None

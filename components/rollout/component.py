@@ -24,7 +24,7 @@ def deploy(
     Args:
         model: output of `register`.
         endpoint: the endpoint's folder.
-        registry: of the model, whose champion it becomes; "" where its registration decides that.
+        registry: of the model, whose champion it becomes; "" for the one that the model is in.
         root: pipeline root, where the run's records are stored; "" for no records.
         rules: enforce refuses rows that break the rules of the Model's Problem; warn predicts and counts those whose
             values are out of bounds or unknown.

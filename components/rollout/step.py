@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from headrace.components.deploy import registries
 from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.publisher import DeployConfig, deploy
 from headrace.components.deploy.local.step import curl
 from headrace.components.deploy.local.switch import read_golden
 from headrace.components.registry.open import open_registry
-from headrace.components.registry.origin import origin
+from headrace.components.registry.origin import Clock, origin, utc_now
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
 from headrace.core import storage
 from headrace.core.ledger.claim import Claim
@@ -43,7 +46,7 @@ def run(
             model=model,
             endpoint=endpoint,
             rules=rules,  # type: ignore[arg-type]
-            registry=registry,
+            registry=registry or registries.registry_of(model) or "",
             why="dynamic training" if claim else "",
             claim=Claim.from_json(claim),
             # An endpoint that exists keeps what it has.
@@ -70,7 +73,13 @@ def run(
 
 
 def deploy_or_roll_out(
-    config: DeployConfig, settings: CanarySettings | None, report: Progress = silent
+    config: DeployConfig,
+    settings: CanarySettings | None,
+    report: Progress = silent,
+    *,
+    now: Clock = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+    poll_s: float = 1.0,
 ) -> RolloutResult:
     """Deploys a registered version, by a canary where there are settings, and makes it the champion if it holds.
 
@@ -80,6 +89,8 @@ def deploy_or_roll_out(
         config: of the deployment; without a registry, no champion is named.
         settings: of the canary; None for none.
         report: receives progress.
+        now, sleep: as of `roll_out`.
+        poll_s: seconds between two looks at the evidence.
 
     Raises:
         Overtaken: another run took the place of the one that deploys.
@@ -98,10 +109,13 @@ def deploy_or_roll_out(
         result = RolloutResult(version, "live", version, done.url, ("There is no canary.",))
     else:
         _leave_other(folder, version, report)
-        result = roll_out(RolloutConfig(config, settings), report)
-    if registry is not None and result.outcome in _HOLDS:
-        registry.promote(version, why=" ".join(result.reasons))
-    return result
+        result = roll_out(RolloutConfig(config, settings, poll_s), report, now=now, sleep=sleep)
+    if registry is None or result.outcome not in _HOLDS:
+        return result
+    registry.promote(version, why=" ".join(result.reasons))
+    # The reason of the promotion, which an earlier call may have made.
+    promoted = registry.state().last(version, "promote")
+    return result if promoted is None else replace(result, reasons=(promoted.why,))
 
 
 def _leave_other(folder: EndpointFolder, version: str, report: Progress) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,7 +86,8 @@ class DetachedRuns:
             self._launch(run.id, folder)
 
     def _launch(self, run_id: str, folder: str) -> None:
-        command = [sys.executable, "-m", "headrace.pipelines.cli", "run", "dynamic"]
+        # -P: a folder `core` in the working folder must not be imported.
+        command = [sys.executable, "-P", "-m", "headrace.pipelines.cli", "run", "dynamic"]
         command += ["--root", self._settings.folder, "--run", run_id]
         log = Path(storage.local_path(folder)) / "run.log"
         with storage.writing(folder), log.open("ab") as output:
@@ -96,6 +98,8 @@ class DetachedRuns:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        # If the run ends while this process still runs, its exit status must be collected.
+        threading.Thread(target=process.wait, name="reaper", daemon=True).start()
         deadline = time.monotonic() + _START_SECONDS
         while not is_locked(folder) and process.poll() is None:
             if time.monotonic() > deadline:

@@ -105,6 +105,13 @@ class DynamicSettings:
         check_word(self.platform, "platform", PLATFORMS, where=where)
         if (self.platform == "local") != (self.place is None):
             raise UsageError("the place is wrong", where=where, expected="a place, but for the platform local")
+        if self.platform != "local" and (self.canary is not None or self.log_share is not None):
+            raise UsageError(
+                "a canary is of an endpoint of this machine",
+                where=where,
+                expected="the platform local; other platforms have the traffic in their options",
+                received=self.platform,
+            )
         if self.place is not None and self.place.platform != self.platform:
             raise UsageError("the place is of another platform", where=where, received=self.place.platform)
         # They check themselves.

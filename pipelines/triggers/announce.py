@@ -50,7 +50,7 @@ def announce(
 
 
 def _check_all_are_read(span: Span, data: str, paths: list[str]) -> None:
-    """Refuses files in inner folders beside those that are read: they would be missing from the span in silence."""
+    """Refuses a span with files in inner folders that are not read: their rows would be lost without a message."""
     if not span.folder:
         return
     read = {path.removeprefix(storage.join(data, "")) for path in paths}

@@ -1,7 +1,7 @@
 """Cloud Storage events: an object that was finalized may complete the span in its folder.
 
-Each event is judged by what the bucket holds when it comes, and not by what it says: events come late, twice and in
-any order, and the last one of a span finds it complete whichever it is.
+Each event is only a reason to list the span's folder: events come late, twice and in any order, and the last one of a
+span finds it complete, whichever it is.
 """
 
 from __future__ import annotations

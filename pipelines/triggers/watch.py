@@ -3,7 +3,7 @@
 The folder is listed at every change that the operating system reports, and otherwise at an interval, so nothing is
 missed where it reports none, as on network file systems and object stores, or while the watch did not run. Spans that
 were announced before are announced again after a restart, which the inbox makes one arrival. Whatever is wrong with
-one span is reported, and the others go on.
+one span is reported, and the others are announced.
 """
 
 from __future__ import annotations

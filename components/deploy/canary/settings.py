@@ -10,6 +10,7 @@ from headrace.core.checks import check_count, check_fraction, check_positive, ch
 from headrace.core.errors import UsageError
 
 AtDeadline = Literal["roll back", "stay"]
+_COUNTS = frozenset({"minimum_requests", "minimum_replayed", "minimum_labelled"})
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,15 @@ class CanarySettings:
         unknown = set(content) - {field.name for field in fields(CanarySettings)}
         if unknown:
             raise ValueError(f"unknown settings {', '.join(sorted(unknown))}")
-        given = dict(content)
+        # Engines of pipelines keep whole numbers of a JSON object as floats.
+        given = {name: _whole(value) if name in _COUNTS else value for name, value in content.items()}
         if "steps" in given:
-            given["steps"] = tuple(given["steps"])
+            given["steps"] = tuple(map(_whole, given["steps"]))
         return CanarySettings(**given)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_range(valid: bool, name: str, expected: str, received: float) -> None:

@@ -187,7 +187,7 @@ def _end(facts: DynamicFacts, claimed: Mapping[str, Any], conclusion: Conclusion
 
 def _tick(ledger: str) -> None:
     """Starts the run that is due, by the command line: components know no pipelines. A schedule repeats it."""
-    command = [sys.executable, "-m", "headrace.pipelines.cli", "tick", ledger]
+    command = [sys.executable, "-P", "-m", "headrace.pipelines.cli", "tick", ledger]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TICK_SECONDS, check=False)
         failed = done.stderr.strip()[-500:] if done.returncode else ""

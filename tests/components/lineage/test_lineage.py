@@ -33,7 +33,7 @@ class Models:
     def add(self, version: str, days: Sequence[str], parent: str | None = None, schema: str = SCHEMA) -> None:
         model = make_model(self.folder / version, version, problem="days", data=f"data-{version}", parent=parent)
         self.registry.register(model)
-        self.lineage.add(f"data-{version}", Seen(schema, {day: f"key-{day}" for day in days}))
+        self.lineage.add(f"data-{version}", Seen(schema, {day: f"key-{day}" for day in days}), parent or "")
 
     def quarantine(self, day: str) -> None:
         self.catalog[f"key-{day}"] = _span(day, "quarantined")
@@ -66,14 +66,16 @@ def test_the_first_version_starts_from_scratch(models: Models) -> None:
 
 def test_the_last_version(three: Models) -> None:
     assert three.start() == Start("v3", three.registry.path("v3"), "warm start from v3")
-    assert three.lineage.chain("v3") == ["v3", "v2", "v1"]
+    seen = three.lineage.seen("v3")
+    assert seen is not None
+    assert (list(seen.spans), list(seen.inherited.values()), seen.chain) == ([*DAYS[1:3]], [*DAYS[:2]], ("v2", "v1"))
 
 
 @pytest.mark.parametrize(
     ("day", "start", "why"),
     [
         # v3 was not trained on the first day, but its parents were.
-        (0, "", "from scratch: version v2 saw span 2026-01-01, which is quarantined now"),
+        (0, "", "from scratch: version v3 saw span 2026-01-01, which is quarantined now"),
         (1, "v1", "warm start from v1"),
         (2, "v2", "warm start from v2"),
         (3, "v3", "warm start from v3"),
@@ -107,7 +109,7 @@ def test_another_schema(three: Models) -> None:
 
 
 def test_every_third_from_scratch(three: Models) -> None:
-    assert three.start(from_scratch_every=3).why == "the last 3 versions were warm started from one another"
+    assert three.start(from_scratch_every=3).why == "from scratch, after 3 versions that were warm started"
     assert three.start(from_scratch_every=4).version == "v3"
     assert three.start(from_scratch_every=1).version == ""
 
@@ -134,10 +136,13 @@ def test_spans_that_the_champion_has_not_seen(models: Models) -> None:
 def test_a_record_is_never_changed(models: Models) -> None:
     models.lineage.add("data", Seen(SCHEMA, {"a": "1"}))
     models.lineage.add("data", Seen(SCHEMA, {"a": "2"}))
-    assert '"a": "1"' in (models.folder / "ledger" / "lineage" / "data.json").read_text()
+    assert '"a": "1"' in (models.folder / "ledger" / "lineage" / "data-scratch.json").read_text()
+    # From other weights it is another version.
+    with pytest.raises(DataError, match="the lineage of a version is not known"):
+        models.lineage.add("data", Seen(SCHEMA, {"a": "1"}), "v1")
 
 
 def test_a_damaged_record(three: Models) -> None:
-    (three.folder / "ledger" / "lineage" / "data-v3.json").write_text('{"format": 9}')
+    (three.folder / "ledger" / "lineage" / "data-v3-v2.json").write_text('{"format": 9}')
     with pytest.raises(DataError, match="the lineage of a version is damaged"):
         three.start()

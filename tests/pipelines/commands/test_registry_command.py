@@ -13,6 +13,7 @@ from support.registered_models import make_evaluation, make_model
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.errors import DataError, GateRefused, HeadraceError, UsageError
+from headrace.core.model_events.event import ModelEvent
 from headrace.pipelines.cli import cli
 
 
@@ -93,6 +94,24 @@ def test_promote_archive_and_restore(place: str) -> None:
     assert "nonsense" in error.text
     assert said("restore", place, "v2").startswith("version v2 is registered; ")
     assert said("archive", place, "v2").startswith("version v2 is archived; ")
+
+
+def test_a_promotion_is_announced(place: str, tmp_path: Path) -> None:
+    folder = str(tmp_path / "events")
+    told = said("promote", place, "v2", "--announce", folder)
+    assert told.splitlines()[1:] == [f"announced epoch 5, v2, to {folder}"]
+    (file,) = (tmp_path / "events").glob("*.json")
+    event = ModelEvent.decode(file.read_bytes(), str(file))
+    assert (event.app, event.epoch, event.version, event.action) == ("natality", 5, "v2", "promote")
+    # Sent again where it is in doubt: the same file.
+    assert said("promote", place, "v2", "--announce", folder) == told
+    error = refused("promote", place, "v1", "--announce", folder, "--announce", "ftp://x")
+    assert (error.exit_status, "the destination of model events is not valid" in error.text) == (2, True)
+    assert (
+        "only a champion is announced"
+        in refused("promote", place, "v1", "--alias", "challenger", "--announce", folder).text
+    )
+    assert Registry(place).aliases()["champion"] == "v2"
 
 
 def test_a_version_that_the_gate_refused(place: str) -> None:

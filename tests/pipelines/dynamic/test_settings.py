@@ -38,8 +38,6 @@ def settings(**given: Any) -> DynamicSettings:
 
 
 FULL: dict[str, Any] = {
-    "platform": "vertex",
-    "place": Place("vertex", options_file="options.toml", project="p", location="l"),
     "csv": ("delimiter=;",),
     "last_spans": 30,
     "half_life": 7.0,
@@ -58,7 +56,8 @@ FULL: dict[str, Any] = {
 
 
 def test_json() -> None:
-    for one in (settings(), settings(**FULL)):
+    place = Place("vertex", options_file="options.toml", project="p", location="l")
+    for one in (settings(), settings(**FULL), settings(platform="vertex", place=place)):
         assert DynamicSettings.from_json(json.loads(json.dumps(one.to_json())), "settings.json") == one
     # Each setting is stored.
     assert set(settings().to_json()) == {
@@ -78,6 +77,8 @@ def test_json() -> None:
         ({"platform": "vertex"}, "the place is wrong"),
         ({"place": Place("vertex")}, "the place is wrong"),
         ({"platform": "vertex", "place": Place("kubeflow")}, "the place is of another platform"),
+        ({"platform": "vertex", "place": Place("vertex"), "canary": CanarySettings()}, "a canary is of an endpoint"),
+        ({"platform": "vertex", "place": Place("vertex"), "log_share": 0.5}, "a canary is of an endpoint"),
         ({"csv": ("delimiter",)}, "--csv is wrong"),
         ({"last_spans": 3, "last_days": 3}, "the window has two limits"),
         ({"half_life": -1.0}, "half_life is wrong"),

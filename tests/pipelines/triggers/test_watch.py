@@ -15,6 +15,7 @@ import pytest
 from support.triggered import CountedRuns, settings_below
 
 from headrace.core.errors import UsageError
+from headrace.core.ledger.ledger import Ledger
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.triggers.closing import Closing
 from headrace.pipelines.triggers.watch import WatchConfig, Watcher, watch
@@ -117,6 +118,39 @@ def test_a_restart_misses_nothing_and_repeats_nothing(marked: Watched) -> None:
     assert len(marked.runs.started) == 1
 
 
+class Killed(BaseException):
+    """The process is killed here."""
+
+
+@pytest.mark.parametrize("point", ["the arrival", "the intent", "the start"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_watch_that_is_killed_anywhere_ends_as_if_it_was_not(
+    marked: Watched, monkeypatch: pytest.MonkeyPatch, point: str, after: bool
+) -> None:
+    where: Any = {"the arrival": Ledger, "the intent": Ledger, "the start": CountedRuns}[point]
+    name = {"the arrival": "arrive", "the intent": "change", "the start": "start"}[point]
+    real = getattr(where, name)
+
+    def killed(*arguments: Any) -> Any:
+        if after:
+            real(*arguments)
+        raise Killed
+
+    marked.write("2026-11-20/a.csv")
+    marked.write("2026-11-20/_SUCCESS", "")
+    with monkeypatch.context() as changed:
+        changed.setattr(where, name, killed)
+        with pytest.raises(Killed):
+            marked.watcher.look()
+    marked.restart()
+    marked.look()
+    assert marked.spans == ["2026-11-20"]
+    (run_id,) = marked.runs.started
+    run = marked.settings.ledger.state().run
+    assert run is not None
+    assert (run.id, run.fence) == (run_id, (1, 1))
+
+
 def test_a_corrected_span_waits_for_its_marker_again(marked: Watched) -> None:
     marked.write("2026-11-20/a.csv")
     marked.write("2026-11-20/_SUCCESS", "")
@@ -181,7 +215,7 @@ def test_a_download_is_finished_when_it_has_its_name(quiet: Watched) -> None:
     quiet.write("2026-11-20/a.csv")
     part = quiet.write("2026-11-20/b.csv.part")
     (text,) = quiet.look()
-    assert text == "span 2026-11-20 waits for the end of b.csv.part, which its name says is being written"
+    assert text == "span 2026-11-20 waits for the end of b.csv.part, whose name is that of an unfinished file"
     assert quiet.look(1e6) == []
     part.rename(part.with_name("b.csv"))
     quiet.look()

@@ -1,0 +1,125 @@
+"""The commands of dynamic training, with the real engine of this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from peers.pipeline_platforms import headrace
+from support.day_spans import PROBLEM, day, problem_file, rows_of, write_rows
+
+from headrace.components.deploy.local.operate import stop
+from headrace.components.registry.folder.registry import Registry
+from headrace.core.model_events.event import ModelEvent
+from headrace.pipelines.dynamic.settings import DynamicSettings, read
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def ok(*arguments: str) -> str:
+    done = headrace(*arguments)
+    assert done.status == 0, done.error or done.output
+    return done.output
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[DynamicSettings]:
+    problem = problem_file(tmp_path, PROBLEM.replace("quarantine_budget", "gate=None, quarantine_budget"))
+    root, events = str(tmp_path / "root"), str(tmp_path / "events")
+    options = ["--training", "epochs=1", "--announce", events, "--last-spans", "7"]
+    assert "dynamic training of days, local" in ok(
+        "dynamic", "init", "--problem", problem.path, "--root", root, *options
+    )
+    found = read(root)
+    yield found
+    if Path(found.endpoint).is_dir():
+        stop(found.endpoint)
+
+
+def outcomes(settings: DynamicSettings) -> list[str]:
+    return [ending.outcome for ending in settings.ledger.state().history]
+
+
+def test_a_model_is_trained_deployed_and_announced_and_a_bad_span_is_quarantined(
+    settings: DynamicSettings, tmp_path: Path
+) -> None:
+    root = settings.root
+    assert ok("run", "dynamic", "--root", root).startswith("idle: ")
+    data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
+    added = ok("dynamic", "add", root, "--span", day(0), "--data", data)
+    assert ok("dynamic", "add", root, "--span", day(0), "--data", data) == added
+    assert "waiting" in ok("dynamic", "status", root)
+    shown = ok("run", "dynamic", "--root", root)
+    assert "Outcome   promoted" in shown
+    assert outcomes(settings) == ["promoted"]
+    champion = Registry(settings.registry).aliases()["champion"]
+    assert settings.ledger.state().history[0].model == champion
+    endpoint = json.loads(Path(settings.endpoint, "endpoint.json").read_text())
+    body = json.dumps({"instances": [{"id": "1", "x": 3.0, "c": "a"}]}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{endpoint['port']}/predict", body, _json())
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert len(json.load(answer)["predictions"]) == 1
+    (event,) = (tmp_path / "events").glob("*.json")
+    assert ModelEvent.decode(event.read_bytes(), str(event)).version == champion
+
+    # A process of its own, which outlives the tick.
+    broken = write_rows(tmp_path / "1.csv", rows_of(day(1), scale=1_000_000))
+    ok("dynamic", "add", root, "--span", day(1), "--data", broken)
+    assert json.loads(ok("tick", root, "--json"))["did"] == "started"
+    deadline = time.monotonic() + 600
+    while outcomes(settings) == ["promoted"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert outcomes(settings) == ["promoted", "quarantined"]
+    assert Registry(settings.registry).aliases()["champion"] == champion
+    while ok("tick", root).startswith("running"):
+        time.sleep(0.2)
+    assert ok("tick", root) == "idle: every data version that arrived is done\n"
+    status = json.loads(ok("dynamic", "status", root, "--json"))
+    assert (status["waiting"], status["ledger"]["epoch"]) == ([], 2)
+
+
+def _json() -> dict[str, str]:
+    return {"Content-Type": "application/json"}
+
+
+def test_withdrawals_requests_and_retries(settings: DynamicSettings) -> None:
+    root = settings.root
+    assert ok("dynamic", "withdraw", root, day(1), day(0)).startswith(f"withdrawn: {day(0)}, {day(1)}\n")
+    assert ok("dynamic", "withdraw", root, day(1), "--again").startswith(f"withdrawn: {day(0)}\n")
+    assert read(root).withdrawn == (day(0),)
+    first = ok("dynamic", "request", root, "--from-scratch")
+    assert ", from scratch, of " in first
+    assert ok("dynamic", "request", root, "--from-scratch") == first
+    refused = headrace("dynamic", "retry", root, "a" * 16)
+    assert (refused.status, "cannot be tried again" in refused.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["tick"], "there is no dynamic training"),
+        (["run", "dynamic", "--root"], "there is no dynamic training"),
+        (["dynamic", "status"], "there is no dynamic training"),
+    ],
+)
+def test_without_settings(tmp_path: Path, arguments: list[str], error: str) -> None:
+    done = headrace(*arguments, str(tmp_path))
+    assert (done.status, error in done.error) == (2, True)
+
+
+def test_a_failed_run_ends_the_command_with_its_error(settings: DynamicSettings, tmp_path: Path) -> None:
+    """Its Problem was removed from the root."""
+    data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
+    ok("dynamic", "add", settings.root, "--span", day(0), "--data", data)
+    for file in Path(settings.root, "problems").glob("*.json"):
+        file.unlink()
+    done = headrace("run", "dynamic", "--root", settings.root)
+    # Not even the exit task can read it.
+    assert (done.status, "the run ended without a summary" in done.error) == (75, True)
+    again = headrace("run", "dynamic", "--root", settings.root)
+    assert (again.status, "data waits" in again.error) == (75, True)
+    assert settings.ledger.state().failure is not None

@@ -166,9 +166,8 @@ def init(
 @_root
 @click.option("--span", required=True, metavar="SPAN", help="Name of the span, such as a day: 2026-11-20.")
 @click.option("--data", required=True, metavar="PATH", help="Rows of the span: a file, a folder, a glob or a URI.")
-@click.option("--reason", default="command", show_default=True, metavar="TEXT", help="Why it is announced.")
 @json_option
-def add(root: str, span: str, data: str, reason: str, as_json: bool) -> None:
+def add(root: str, span: str, data: str, as_json: bool) -> None:
     """Add a span of data. The same data twice is one; the same span with other data replaces it.
 
     The next run, `headrace run dynamic` or `headrace tick`, trains with it.
@@ -176,7 +175,7 @@ def add(root: str, span: str, data: str, reason: str, as_json: bool) -> None:
     from headrace.pipelines.dynamic.arrivals import arrive
     from headrace.pipelines.dynamic.drive import utc_now
 
-    arrival = arrive(_read(root), data=data, span=span, reason=reason, event="", now=utc_now())
+    arrival = arrive(_read(root), data=data, span=span, reason="command", event="", now=utc_now())
     if as_json:
         print_json(arrival)
         return

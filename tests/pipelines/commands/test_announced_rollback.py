@@ -14,7 +14,7 @@ __all__ = ["world"]
 
 
 def test_a_rollback_is_a_newer_event_of_an_older_version(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(tmp_path / "events")
     assert world.roll_out().outcome == "promoted"
@@ -22,7 +22,7 @@ def test_a_rollback_is_a_newer_event_of_an_older_version(
     assert promoted.status == 0, promoted.error
     done = headrace("rollback", world.folder.uri, "--announce", folder)
     assert done.status == 0, done.error
-    assert f"announced epoch {world.registry.state().epoch}, v1, to {folder}" in capsys.readouterr().out
+    assert f"announced epoch {world.registry.state().epoch}, v1, to {folder}" in capfd.readouterr().out
     pointer = ModelPointer()
     # In whatever order they come.
     for file in sorted(Path(folder).glob("*.json"), reverse=True):

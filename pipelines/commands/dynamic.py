@@ -206,6 +206,8 @@ def withdraw(root: str, spans: tuple[str, ...], again: bool) -> None:
     from headrace.pipelines.dynamic.settings import change
 
     settings = _read(root)
+    if not again:
+        _check_arrived(settings, spans)
 
     def withdrawn(now: DynamicSettings) -> Mapping[str, Any]:
         left = tuple(span for span in now.withdrawn if span not in spans)
@@ -247,6 +249,16 @@ def status(root: str, as_json: bool) -> None:
     lines += [("waiting", f"{one.span or one.reason} {one.version}") for one in inbox.read(waiting)]
     lines += [("ended", f"{e.epoch} {e.outcome} {e.model or '-'} {e.why}".rstrip()) for e in state.history[-20:]]
     click.echo(aligned(lines))
+
+
+def _check_arrived(settings: DynamicSettings, spans: tuple[str, ...]) -> None:
+    inbox = settings.ledger.inbox
+    known = {text for one in inbox.read(inbox.versions()) for text in (one.span, one.version)}
+    for span in spans:
+        if span not in known:
+            raise UsageError(
+                "the span did not arrive", where=settings.folder, expected="a span or a data version", received=span
+            )
 
 
 def _read(root: str) -> DynamicSettings:

@@ -56,6 +56,7 @@ def run(
 
 def _known(root: str, name: str, arrivals: Sequence[Arrival], withdrawn: Sequence[str]) -> list[str]:
     """What is withdrawn of the spans that arrived; a span may be withdrawn while it waits for a later run."""
-    catalog = Catalog(spans_uri(root, name)).read().values()
-    known = {text for one in (*catalog, *arrivals) for text in (one.span, one.version)}
+    known = {text for arrival in arrivals for text in (arrival.span, arrival.version)}
+    for version in Catalog(spans_uri(root, name)).read().values():
+        known |= {version.span, version.version}
     return [text for text in withdrawn if text in known]

@@ -16,9 +16,19 @@ def claim(
     deadline_hours: float = 0.0,
     training_share: float = 0.6666666666666666,
     canary: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
+    name: str = "",
+    withdrawn: list = [],  # type: ignore[type-arg]  # noqa: B006
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Claimed",
-    [("Output", bool), ("claim", dict), ("arrivals", list), ("champion", str), ("base", dict), ("attempt", str)],
+    [
+        ("Output", bool),
+        ("claim", dict),
+        ("arrivals", list),
+        ("champion", str),
+        ("base", dict),
+        ("withdrawn", list),
+        ("attempt", str),
+    ],
 ):
     """Claims the run under way in the ledger: a copy of it, a clone or an overtaken run ends here, without an error.
 
@@ -34,12 +44,27 @@ def claim(
         deadline_hours: maximum duration of the run, in hours, that its steps must fit into; 0 for none.
         training_share: fraction of the deadline that training uses.
         canary: settings of the canary, or {}.
+        name: of the Problem, whose spans are below root.
+        withdrawn: names of spans, or versions of arrivals, that no training reads any more.
 
     Returns:
         Whether the run goes on; the claim, which tasks with effects check; the arrivals of spans; URI of the champion
-        to compare with, or ""; its version, the epoch of the registry and whether to train from scratch; and the
-        input `attempt` of later tasks, which is part of the engine's cache key.
+        to compare with, or ""; its version, the epoch of the registry and whether to train from scratch; what is
+        withdrawn of the spans that arrived so far; and the input `attempt` of later tasks, which is part of the
+        engine's cache key.
     """
     from headrace.components.claim import step
 
-    return step.run(ledger, run_id, holder, registry, root, started, deadline_hours, training_share, canary)
+    return step.run(
+        ledger,
+        run_id,
+        holder,
+        registry,
+        root,
+        started,
+        deadline_hours,
+        training_share,
+        canary,
+        name,
+        withdrawn,
+    )

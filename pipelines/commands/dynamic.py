@@ -167,9 +167,8 @@ def init(
 @_root
 @click.option("--span", required=True, metavar="SPAN", help="Name of the span, such as a day: 2026-11-20.")
 @click.option("--data", required=True, metavar="PATH", help="Rows of the span: a file, a folder, a glob or a URI.")
-@click.option("--reason", default="command", show_default=True, metavar="TEXT", help="Why it is announced.")
 @json_option
-def add(root: str, span: str, data: str, reason: str, as_json: bool) -> None:
+def add(root: str, span: str, data: str, as_json: bool) -> None:
     """Add a span of data. The same data twice is one; the same span with other data replaces it.
 
     The next run, `headrace run dynamic` or `headrace tick`, trains with it.
@@ -177,7 +176,7 @@ def add(root: str, span: str, data: str, reason: str, as_json: bool) -> None:
     from headrace.pipelines.dynamic.arrivals import arrive
     from headrace.pipelines.dynamic.drive import utc_now
 
-    arrival = arrive(_read(root), data=data, span=span, reason=reason, event="", now=utc_now())
+    arrival = arrive(_read(root), data=data, span=span, reason="command", event="", now=utc_now())
     if as_json:
         print_json(arrival)
         return
@@ -208,6 +207,8 @@ def withdraw(root: str, spans: tuple[str, ...], again: bool) -> None:
     from headrace.pipelines.dynamic.settings import change
 
     settings = _read(root)
+    if not again:
+        _check_arrived(settings, spans)
 
     def withdrawn(now: DynamicSettings) -> Mapping[str, Any]:
         left = tuple(span for span in now.withdrawn if span not in spans)
@@ -249,6 +250,16 @@ def status(root: str, as_json: bool) -> None:
     lines += [("waiting", f"{one.span or one.reason} {one.version}") for one in inbox.read(waiting)]
     lines += [("ended", f"{e.epoch} {e.outcome} {e.model or '-'} {e.why}".rstrip()) for e in state.history[-20:]]
     click.echo(aligned(lines))
+
+
+def _check_arrived(settings: DynamicSettings, spans: tuple[str, ...]) -> None:
+    inbox = settings.ledger.inbox
+    known = {text for one in inbox.read(inbox.versions()) for text in (one.span, one.version)}
+    for span in spans:
+        if span not in known:
+            raise UsageError(
+                "the span did not arrive", where=settings.folder, expected="a span or a data version", received=span
+            )
 
 
 def _read(root: str) -> DynamicSettings:

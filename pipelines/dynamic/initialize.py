@@ -48,6 +48,11 @@ def initialize(
         root = os.path.abspath(storage.local_path(root))  # noqa: PTH100
     for destination in options.get("announce", ()):
         check_destination(destination)
+    # Tasks and ticks have other working folders.
+    options["announce"] = tuple(
+        one if "://" in one else os.path.abspath(one)  # noqa: PTH100
+        for one in options.get("announce", ())
+    )
     if platform == "local":
         from headrace.pipelines.local_run import check_root, check_writable
 

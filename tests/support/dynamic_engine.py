@@ -110,11 +110,11 @@ class InProcessRuns:
             self._at(name, "after")
             return result
 
-        go, held, arrivals, champion, base, attempt = do(
+        go, held, arrivals, champion, base, withdrawn, attempt = do(
             "claim",
             lambda: claim.run(
                 a["ledger"], run_id, holder, a["registry"], a["root"], 0.0, a["deadline_hours"], a["training_share"],
-                a["canary"],
+                a["canary"], a["name"], a["withdrawn"],
             ),
         )  # fmt: skip
         if not go:
@@ -122,8 +122,8 @@ class InProcessRuns:
         examples = self._cached(
             do,
             "ingest",
-            [arrivals, champion, a["withdrawn"], attempt],
-            lambda out: self._ingest(a, arrivals, champion, out),
+            [arrivals, champion, withdrawn, attempt],
+            lambda out: self._ingest({**a, "withdrawn": withdrawn}, arrivals, champion, out),
         )
         if not examples["trainable"]:
             return
@@ -140,7 +140,7 @@ class InProcessRuns:
                 champion,
                 base,
                 a["training"],
-                a["withdrawn"],
+                withdrawn,
                 a["from_scratch_every"],
                 a["challenge"],
             ),

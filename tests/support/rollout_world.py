@@ -107,7 +107,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     registry = Registry(str(tmp_path / "registry"))
     for version in ("v1", "v2", "v3"):
-        model = make_model(tmp_path / version, version)
+        model = make_model(tmp_path / version, version, problem="natality")
         (tmp_path / version / "golden.json").write_text(json.dumps({"instances": [{}], "predictions": [{}]}))
         registry.register(model)
     registry.promote("v1")

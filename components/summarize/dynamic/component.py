@@ -19,7 +19,6 @@ def conclude(
     last_spans: int = 0,
     last_days: int = 0,
     half_life: float = 0.0,
-    withdrawn: list = [],  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
     csv: str = "",
     tick: bool = False,
 ) -> None:
@@ -38,7 +37,7 @@ def conclude(
         root: pipeline root, where the run's records are stored.
         registry, endpoint: of the models.
         final_status: status of the run from the pipeline engine.
-        last_spans, last_days, half_life, withdrawn, csv: as of `ingest`.
+        last_spans, last_days, half_life, csv: as of `ingest`.
         tick: whether to start the run that is due next; a schedule does it otherwise.
     """
     facts = dict(locals())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.claim.deadline import LAST
@@ -46,7 +46,6 @@ class DynamicFacts:
     last_spans: int = 0
     last_days: int = 0
     half_life: float = 0.0
-    withdrawn: Sequence[str] = field(default_factory=list)
     csv: str = ""
     tick: bool = False
 
@@ -113,7 +112,7 @@ def _follow(facts: DynamicFacts, file: ProblemFile, base: Mapping[str, Any], ste
     limits = {
         "last_spans": facts.last_spans,
         "last_days": facts.last_days,
-        "withdrawn": list(facts.withdrawn),
+        "withdrawn": list(base["withdrawn"]),
         "half_life": facts.half_life,
     }
     request = lineage.ingest_identity(file, versions, base["champion"], options_of(facts.csv), **limits)

@@ -14,6 +14,7 @@ from headrace.components.claim import step
 from headrace.components.claim.claim import Base, claim_run
 from headrace.components.claim.deadline import LAST, check_deadline
 from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.ingest.catalog import Catalog, SpanVersion
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
@@ -23,7 +24,7 @@ from headrace.core.ledger.retries import Retries
 from headrace.core.ledger.state import Overtaken
 from headrace.core.steps.identity import claim_identity
 from headrace.core.steps.step import read_record
-from headrace.core.steps.workspace import summary_uri
+from headrace.core.steps.workspace import spans_uri, summary_uri
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
@@ -111,12 +112,17 @@ def test_the_step_of_an_overtaken_run_ends_well(ledger: str, registry: Registry,
     root = str(tmp_path / "root")
 
     def claim(holder: str) -> step.Result:
-        return step.run(ledger, run.id, holder, registry.folder, root, 0.0, 0.0, 0.5, {})
+        withdrawn = ["2026-01-01", "2026-01-02", f"{5:016x}", "2026-01-09"]
+        return step.run(ledger, run.id, holder, registry.folder, root, 0.0, 0.0, 0.5, {}, "days", withdrawn)
 
-    go, held, arrivals, champion, base, attempt = claim("first")
+    known = SpanVersion("2026-01-02", "b.csv", "b", "", f"{5:016x}", (), "s")
+    Catalog(spans_uri(root, "days")).put([known])
+    go, held, arrivals, champion, base, withdrawn, attempt = claim("first")
+    # The others have not arrived yet.
+    assert withdrawn == ["2026-01-01", "2026-01-02", f"{5:016x}"]
     assert (go, held["epoch"], [one["span"] for one in arrivals], champion) == (True, 1, ["2026-01-01"], "")
     assert (base, attempt) == ({"champion": "", "changes": 0, "from_scratch": False}, "epoch 1")
-    assert claim("copy") == (False, {}, [], "", {}, "")
+    assert claim("copy") == (False, {}, [], "", {}, [], "")
     record = read_record(root, "claim", claim_identity(ledger, run.id, "copy"))
     assert record is not None
     assert record["status"] == "succeeded"

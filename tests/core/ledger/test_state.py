@@ -39,6 +39,16 @@ def test_an_ending_that_is_written_again_changes_nothing() -> None:
     assert (done.failure, done.attempt, done.next_fence) == (None, 0, (3, 1))
 
 
+def test_a_run_that_is_tried_again_has_the_same_data() -> None:
+    """What came since waits for the run after it, so that each attempt at an epoch gives the same."""
+    failed = LedgerState().started(["a"], "run-1", (1, 1)).failed("run-1", "gone", NOW, Retries())
+    later = NOW + timedelta(hours=1)
+    assert failed.waiting(["a", "b"], NOW) == ()
+    assert failed.waiting(["a", "b"], later) == ("a",)
+    ended = failed.started(["a"], "run-2", (1, 2)).ended("run-2", 1, "kept")
+    assert ended.waiting(["a", "b"], later) == ("b",)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="is not of this run"):
         state().ended("run-3", 2, "kept", others={"a": "quarantined"})

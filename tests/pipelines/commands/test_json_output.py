@@ -184,8 +184,11 @@ REPORTS: dict[str, tuple[Callable[[Workplace], str], Callable[[Any], bool]]] = {
     "endpoint status": (endpoint, lambda found: found["healthy"] is True),
     "predictions status": (predictions, lambda found: found["rows"] + 0 > 1400),
 }
-# Shown in tests of their own: submission, the registry, the request log.
+# Shown in tests of their own: submission, the registry, the request log, dynamic training.
 ELSEWHERE = {
+    "dynamic add",
+    "dynamic status",
+    "tick",
     "schedule list",
     "requests show",
     "requests convert",

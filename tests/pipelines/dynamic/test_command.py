@@ -86,8 +86,13 @@ def _json() -> dict[str, str]:
     return {"Content-Type": "application/json"}
 
 
-def test_withdrawals_requests_and_retries(settings: DynamicSettings) -> None:
+def test_withdrawals_requests_and_retries(settings: DynamicSettings, tmp_path: Path) -> None:
     root = settings.root
+    error = headrace("dynamic", "withdraw", root, day(0))
+    assert (error.status, "the span did not arrive" in error.error) == (2, True)
+    for number in range(2):
+        data = write_rows(tmp_path / f"{number}.csv", rows_of(day(number)))
+        ok("dynamic", "add", root, "--span", day(number), "--data", data)
     assert ok("dynamic", "withdraw", root, day(1), day(0)).startswith(f"withdrawn: {day(0)}, {day(1)}\n")
     assert ok("dynamic", "withdraw", root, day(1), "--again").startswith(f"withdrawn: {day(0)}\n")
     assert read(root).withdrawn == (day(0),)

@@ -59,7 +59,7 @@ def claim(settings: DynamicSettings, call: Any) -> dict[str, Any]:
     assert given["ledger"] == settings.folder
     held = {"ledger": given["ledger"], "run_id": run.id, "holder": given["holder"], "epoch": run.epoch}
     base = {"champion": "", "changes": 0, "from_scratch": False}
-    return {"Output": True, "claim": held, "arrivals": [], "champion": "", "base": base, "attempt": "epoch 1"}
+    return {"Output": True, "claim": held, "arrivals": [], "champion": "", "base": base, "withdrawn": [], "attempt": ""}
 
 
 def conclude(settings: DynamicSettings, call: Any) -> dict[str, Any]:

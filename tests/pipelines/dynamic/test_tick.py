@@ -1,0 +1,81 @@
+"""Tick: it announces what nobody heard of, and then pumps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support.day_spans import day, problem_file, rows_of, write_rows
+from support.registered_models import make_model
+
+from headrace.components.registry.folder.registry import Registry
+from headrace.core.errors import PlatformError
+from headrace.core.ledger.inbox import Arrival
+from headrace.core.ledger.pump import Status
+from headrace.core.ledger.state import Run
+from headrace.pipelines.dynamic.arrivals import arrive
+from headrace.pipelines.dynamic.initialize import initialize
+from headrace.pipelines.dynamic.tick import announce_again, tick
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+class Recorded:
+    """A platform that records what is started."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[Run, list[str]]] = []
+
+    def status(self, run_id: str) -> Status:
+        return "alive" if any(run.id == run_id for run, _ in self.started) else "absent"
+
+    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+        self.started.append((run, [arrival.span for arrival in arrivals]))
+
+
+def test_all_that_waits_is_one_run(tmp_path: Path) -> None:
+    settings, runs = initialize(problem_file(tmp_path).path, str(tmp_path / "root")), Recorded()
+    assert tick(settings, NOW, runs=runs).did == "idle"
+    for number in range(3):
+        data = write_rows(tmp_path / f"{number}.csv", rows_of(day(number)))
+        arrive(settings, data=data, span=day(number), reason="file", event="", now=NOW)
+    assert [tick(settings, NOW, runs=runs).did for _ in range(3)] == ["started", "running", "running"]
+    ((run, spans),) = runs.started
+    assert spans == [day(0), day(1), day(2)]
+    assert run.id.startswith("days-")
+
+
+def test_a_change_by_hand_is_announced_by_the_next_tick(tmp_path: Path) -> None:
+    events = tmp_path / "events"
+    settings = initialize(problem_file(tmp_path).path, str(tmp_path / "root"), announce=(str(events),))
+    registry = Registry(settings.registry)
+    for version in ("v1", "v2"):
+        registry.register(make_model(tmp_path / version, version, problem="days"))
+        registry.promote(version)
+    for _ in range(2):
+        tick(settings, NOW, runs=Recorded())
+    assert [file.name for file in events.glob("*.json")] == ["days-0000000004.json"]
+    registry.mark_bad("v2")
+    tick(settings, NOW, runs=Recorded())
+    assert sorted(file.name for file in events.glob("*.json"))[1:] == ["days-0000000005.json"]
+    assert announce_again(initialize(problem_file(tmp_path).path, str(tmp_path / "other"))) is None
+
+
+def test_no_destination_keeps_a_run_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = initialize(
+        problem_file(tmp_path).path, str(tmp_path / "root"), announce=("https://127.0.0.1:9/hook", "events")
+    )
+    assert settings.announce[1] == str(tmp_path / "events")
+    Registry(settings.registry).register(make_model(tmp_path / "v1", "v1", problem="days"))
+    Registry(settings.registry).promote("v1")
+    data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
+    arrive(settings, data=data, span=day(0), reason="file", event="", now=NOW)
+    runs = Recorded()
+    assert tick(settings, NOW, runs=runs).did == "started"
+    assert len(list((tmp_path / "events").glob("*.json"))) == 1
+    # Not even a registry that cannot be read.
+    monkeypatch.setattr(Registry, "state", lambda _: (_ for _ in ()).throw(PlatformError("the disk failed")))
+    assert tick(settings, NOW, runs=runs).did == "running"

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 OUT := .out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-serving stop test fuzz soak lint types format docs bench images clean
+.PHONY: help setup run run-serving run-stream stop test fuzz soak lint types format docs bench images clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,6 +26,15 @@ run: $(READY) $(BIRTHS) ## train, evaluate and deploy the birth-weight example o
 
 run-serving: $(READY) $(BIRTHS) ## serve under load: a better canary, one that turns bad, a table; two minutes, and a page
 	@$(BIN)/python examples/serving/run.py --output $(OUT)/serving
+
+FLIGHTS := $(OUT)/flights.parquet
+
+run-stream: $(READY) $(FLIGHTS) ## score a stream of flights: a drift, an alarm, a new version as an event; minutes, and a page
+	@$(BIN)/python examples/stream/run.py --flights $(FLIGHTS) --output $(OUT)/stream
+
+# Fetched once.
+$(FLIGHTS): | $(READY)
+	@$(BIN)/python examples/flight_time/fetch.py $@
 
 # Fetched once (50 MB, most of it other tables): its license, GPL-3, is not the repository's.
 $(BIRTHS): | $(READY)

@@ -28,7 +28,7 @@ _PULLED = re.compile(r"registry|manifest|pull(ing|ed)?\b|no such host|dial tcp",
 
 
 # The targets of containers/Dockerfile that are images.
-IMAGES = ("beam", "beam-worker", "trainer", "trainer-gpu", "trainer-tpu", "server")
+IMAGES = ("beam", "beam-worker", "trainer", "trainer-gpu", "trainer-tpu", "server", "stream")
 
 
 class NoEngineError(Exception):

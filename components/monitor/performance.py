@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from headrace.components.evaluate import bootstrap
 from headrace.components.evaluate.bootstrap import Interval
 from headrace.components.monitor.config import MonitorConfig
-from headrace.components.monitor.labels import NEVER, Floats, Joined, LabelJoin, Prints, subset
+from headrace.components.monitor.labels import NEVER, Floats, Joined, LabelJoin, Prints, Times, subset
 from headrace.components.monitor.read import BATCH_ROWS, MonitoredBatch, times_of
 from headrace.components.monitor.reference import PROBABILITY
 from headrace.core import metrics, storage
@@ -58,7 +58,7 @@ def start_join(problem: Problem, config: MonitorConfig) -> LabelJoin:
     """A join without predictions and labels."""
     return LabelJoin(
         problem.task,
-        tuple(problem.label.vocabulary or ()) if isinstance(problem.label, Categorical) else (),
+        classes_of(problem),
         config.joined_rows,
         config.label_wait * _MICROSECONDS,
         int(config.now * _MICROSECONDS),
@@ -71,6 +71,24 @@ def add_predictions(problem: Problem, join: LabelJoin, batch: MonitoredBatch) ->
     Raises:
         DataError: probabilities are not those of the classes.
     """
+    valid, keys, times, prediction, probability = prediction_rows(problem, batch)
+    join.invalid_predictions += int((~valid).sum())
+    join.add_predictions(keys[valid], times[valid], prediction[valid], probability[valid])
+
+
+def prediction_rows(problem: Problem, batch: MonitoredBatch) -> tuple[Mask, Prints, Times, Floats, Floats]:
+    """The predictions of a batch as a join holds them.
+
+    Args:
+        problem: that they are of.
+        batch: with `key`, `prediction`, and where the task has them `probability` or `probabilities`.
+
+    Returns:
+        Which rows are valid, and the arguments of `LabelJoin.add_predictions`, each [rows].
+
+    Raises:
+        DataError: probabilities are not those of the classes.
+    """
     keys, has_key = _keys(batch.outputs["key"])
     prediction, valid = _values(problem, "prediction", batch.outputs["prediction"])
     probability = np.zeros((batch.rows, 0))
@@ -78,14 +96,25 @@ def add_predictions(problem: Problem, join: LabelJoin, batch: MonitoredBatch) ->
         probability, proper = _probability(batch.outputs["probability"])
         valid &= proper
     elif problem.task == "multiclass":
-        probability, proper = _probabilities(batch.outputs["probabilities"], len(join.classes))
+        probability, proper = _probabilities(batch.outputs["probabilities"], len(classes_of(problem)))
         valid &= proper
     valid &= has_key
     times = np.full(batch.rows, NEVER)
     if batch.times is not None and batch.timed is not None:
         times, valid = batch.times, valid & batch.timed
-    join.invalid_predictions += int((~valid).sum())
-    join.add_predictions(keys[valid], times[valid], prediction[valid], probability[valid])
+    return valid, keys, times, prediction, probability
+
+
+def label_rows(problem: Problem, keys: pa.Array, values: pa.Array) -> tuple[Mask, Prints, Floats]:
+    """Labels as a join holds them: which rows are valid, fingerprints of their keys, and their values, each [rows]."""
+    prints, valid = _keys(keys)
+    found, proper = _values(problem, problem.label.name, values)
+    return valid & proper, prints, found
+
+
+def classes_of(problem: Problem) -> tuple[str, ...]:
+    """The label's vocabulary; empty for regression."""
+    return tuple(problem.label.vocabulary or ()) if isinstance(problem.label, Categorical) else ()
 
 
 def add_labels(problem: Problem, join: LabelJoin, config: MonitorConfig, report: Progress = silent) -> None:
@@ -108,9 +137,7 @@ def add_labels(problem: Problem, join: LabelJoin, config: MonitorConfig, report:
         columns = list(dict.fromkeys([key, value, *([config.label_time] if config.label_time else [])]))
         for read in read_part(part, columns, BATCH_ROWS):
             batch = read.batch
-            keys, valid = _keys(batch.column(key))
-            values, proper = _values(problem, label.name, batch.column(value))
-            valid &= proper
+            valid, keys, values = label_rows(problem, batch.column(key), batch.column(value))
             times = np.full(batch.num_rows, NEVER)
             if config.label_time:
                 times, timed = times_of(batch.column(config.label_time))

@@ -128,3 +128,75 @@ def kafka(
         click.echo(message, err=True)
 
     score_stream(config, host=host, port=port, report=report)
+
+
+@stream.command(cls=GroupedCommand)
+@options.problem
+@click.option("--bootstrap", required=True, metavar="HOST:PORT[,...]", help="Brokers.")
+@click.option("--app", required=True, metavar="NAME", help="Application, for the events.")
+@click.option("--predictions", required=True, metavar="TOPIC", help="Topic of predictions, in JSON.")
+@click.option(
+    "--labels",
+    required=True,
+    metavar="TOPIC",
+    help="Topic of labels: objects with the label by its name, keyed as the records are.",
+)
+@click.option("--metrics", required=True, metavar="TOPIC", help="Topic for a metric event per window and version.")
+@click.option("--alarms", required=True, metavar="TOPIC", help="Topic for alarm events.")
+@click.option(
+    "--window", default="5m", show_default=True, metavar="PERIOD", help="Length of a window: a number and s, m, h or d."
+)
+@click.option(
+    "--label-wait",
+    default="1h",
+    show_default=True,
+    metavar="PERIOD",
+    help="Maximum time from a record to its label.",
+)
+@click.option(
+    "--evaluation",
+    default="",
+    metavar="DIR",
+    help="Evaluation of the model: the metric on labels is compared with it, besides the bounds of the gate.",
+)
+@option(
+    "--joined-rows", "most", default=1_000_000, show_default=True, rare=True, metavar="N",
+    help="Maximum predictions, and maximum labels, in memory; of more, a sample by key is joined.",
+)  # fmt: skip
+@option(
+    "--property", "properties", multiple=True, metavar="NAME=VALUE", help="Property of librdkafka (repeatable)."
+)  # fmt: skip
+@option("--property-file", default=None, metavar="FILE", help="File of such properties, one per line.")
+def labels(
+    problem: str,
+    window: str,
+    label_wait: str,
+    evaluation: str,
+    properties: tuple[str, ...],
+    property_file: str | None,
+    **given: Any,
+) -> None:
+    """Join labels with predictions by key, and publish the metric of each window, until SIGTERM or Ctrl-C.
+
+    A window whose metric is beyond the gate's bound, or worse than at evaluation by more than the Problem's monitor
+    allows, is an alarm event.
+    """
+    from headrace.components.stream.kafka.config import properties_from, read_properties
+    from headrace.components.stream.kafka.label_config import LabelConfig, period
+    from headrace.core.problem.file import load_problem
+
+    config = LabelConfig(
+        window_s=period(window, "--window"),
+        wait_s=period(label_wait, "--label-wait"),
+        properties={**(read_properties(property_file) if property_file else {}), **properties_from(properties)},
+        **given,
+    )
+    file = load_problem(problem)
+    from headrace.components.stream.kafka.run import join_labels
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def report(message: str, **_: Any) -> None:
+        click.echo(message, err=True)
+
+    join_labels(file.problem, config, evaluation=evaluation, report=report)

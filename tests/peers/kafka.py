@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import pytest
 # A group waits so long for a member that was killed.
 SESSION_MS = 4000
 _BUCKET = "tansu"
+_PROXY = Path(__file__).parent / "tcp_proxy.py"
 
 
 def executable() -> str:
@@ -42,42 +45,55 @@ class Broker:
     """A broker as a process.
 
     Attributes:
-        port: that it listens on.
+        port: where clients reach it.
         storage: its storage engine.
         environment: of its process.
+        listens: port of its own, where clients reach it through a proxy; 0 without.
     """
 
     port: int
     storage: str = "memory://tansu/"
     environment: Mapping[str, str] = field(default_factory=dict)
+    listens: int = 0
     _process: subprocess.Popen[bytes] | None = None
+    _proxy: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        url = f"tcp://127.0.0.1:{self.port}"
-        command = [executable(), "--storage-engine", self.storage, "--listener-url", url]
+        """Starts it, and waits until it can be reached."""
+        url = "tcp://127.0.0.1:{}".format
+        command = [executable(), "--storage-engine", self.storage, "--listener-url", url(self.listens or self.port)]
         self._process = subprocess.Popen(
-            [*command, "--advertised-listener-url", url],
+            [*command, "--advertised-listener-url", url(self.port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **self.environment, "RUST_LOG": "off"},
         )
-        for _ in range(500):
-            if self._process.poll() is not None:
-                raise RuntimeError(f"the broker ended: {self._process.returncode}")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise RuntimeError("the broker does not listen")
+        _wait_for(self._process, self.listens or self.port)
+        if self.listens:
+            self.restore()
 
     def kill(self) -> None:
+        """Kills it; what it holds in memory is gone."""
+        self.cut()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def cut(self) -> None:
+        """Cuts all connections through the proxy, and refuses new ones until `restore`."""
+        if self._proxy is not None:
+            self._proxy.kill()
+            self._proxy.wait()
+
+    def restore(self) -> None:
+        """Lets connections through the proxy again."""
+        command = [sys.executable, str(_PROXY), str(self.port), str(self.listens)]
+        self._proxy = subprocess.Popen(command)
+        _wait_for(self._proxy, self.port)
 
     def topics(self, **partitions: int) -> None:
         """Creates topics, each with so many partitions; _ in a name is -."""
@@ -150,10 +166,21 @@ class Broker:
         return messages
 
 
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(1500):
+        if process.poll() is not None:
+            raise RuntimeError(f"the process ended: {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError("the process does not listen")
+
+
 @contextmanager
-def broker_in_memory() -> Iterator[Broker]:
-    """A broker whose topics end with it."""
-    broker = Broker(free_port())
+def broker_in_memory(*, proxy: bool = False) -> Iterator[Broker]:
+    """A broker whose topics end with it; behind a proxy, it can be made unreachable for a while."""
+    broker = Broker(free_port(), listens=free_port() if proxy else 0)
     broker.start()
     try:
         yield broker
@@ -166,6 +193,8 @@ def broker_on_bucket() -> Iterator[Broker]:
     """A broker whose topics survive `kill` and `start`: they are in a bucket of moto."""
     from moto.server import ThreadedMotoServer
 
+    # A line per request of the broker would be most of a failed test's output.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

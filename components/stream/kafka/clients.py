@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import time
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
 _log = logging.getLogger("headrace.stream")
@@ -29,6 +32,7 @@ _OURS = frozenset(
     }
 )
 _CONNECT_S = 20.0
+_BETWEEN_WARNINGS_S = 10.0
 
 
 def error_of(error: KafkaError, what: str, where: str) -> HeadraceError:
@@ -44,8 +48,6 @@ def is_users(error: KafkaError) -> bool:
 
 def member_name() -> str:
     """The name of this scorer in alarms and in the group."""
-    import os
-
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -72,17 +74,24 @@ def model_consumer(config: KafkaConfig) -> Consumer:
     return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
 
 
-def producer(config: KafkaConfig) -> Producer:
+def label_consumer(config: LabelConfig) -> Consumer:
+    """A reader of predictions and labels, which joins no group and commits nothing."""
+    own = {"group.id": f"{config.app}-labels", "enable.auto.commit": False, "enable.partition.eof": True}
+    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
+
+
+def producer(config: KafkaConfig | LabelConfig) -> Producer:
     """An idempotent producer: what it sends again is not there twice."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
 
 
-def _made(kind: type, config: KafkaConfig, own: Properties) -> Any:
+def _made(kind: type, config: KafkaConfig | LabelConfig, own: Properties) -> Any:
     properties: Properties = {
         "bootstrap.servers": config.bootstrap,
         "client.id": member_name(),
-        "error_cb": _warn,
-        "log_level": 3,
+        "error_cb": _Warnings(),
+        # What matters comes through error_cb; the rest is a line per attempt to connect.
+        "log_level": 2,
         "logger": _log,
         "reconnect.backoff.max.ms": 2000,
     }
@@ -98,12 +107,20 @@ def _made(kind: type, config: KafkaConfig, own: Properties) -> Any:
         )
 
 
-def _warn(error: KafkaError) -> None:
-    """Logs what librdkafka recovers from by itself, such as a broker that is down."""
-    _log.warning("kafka: %s: %s", error.name(), error.str())
+class _Warnings:
+    """Logs what librdkafka recovers from by itself, such as a broker that is down: each kind of error now and then."""
+
+    def __init__(self) -> None:
+        self._logged: dict[int, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._logged.get(error.code(), -_BETWEEN_WARNINGS_S) >= _BETWEEN_WARNINGS_S:
+            self._logged[error.code()] = now
+            _log.warning("kafka: %s: %s", error.name(), error.str())
 
 
-def check_topics(consumer: Consumer, config: KafkaConfig) -> None:
+def check_topics(consumer: Consumer, config: KafkaConfig | LabelConfig) -> None:
     """Checks that the broker answers, and that all topics exist.
 
     Raises:

@@ -8,6 +8,7 @@ import threading
 
 from headrace.components.stream.kafka import clients
 from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.model_topic import ModelTopic
 from headrace.components.stream.kafka.outbox import Outbox
 from headrace.components.stream.kafka.reader import RecordReader
@@ -18,6 +19,7 @@ from headrace.components.stream.models.load import load_model
 from headrace.components.stream.monitor_port import monitor_port
 from headrace.components.stream.records.codec import codec_of
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.problem import Problem
 from headrace.core.progress import Progress, silent
 from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.signals import stop_on_signals
@@ -73,3 +75,36 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         finally:
             scorer.close()
     report("the batch is finished, and the group is left")
+
+
+def join_labels(problem: Problem, config: LabelConfig, *, evaluation: str = "", report: Progress = silent) -> None:
+    """Joins labels with predictions until SIGTERM or SIGINT, and writes metric events and alarms.
+
+    Args:
+        problem: of the application.
+        config: options.
+        evaluation: URI of the model's Evaluation, whose metric is compared; "" for the bounds of the gate alone.
+        report: receives progress.
+
+    Raises:
+        UsageError: a topic does not exist, or access is denied.
+        DataError: there is no Evaluation, or it lacks the metric.
+        PlatformError: no broker answers at the start.
+    """
+    from headrace.components.monitor.judge import metric_of
+    from headrace.components.monitor.performance import evaluated_metric
+    from headrace.components.stream.kafka.labels import LabelJoiner
+    from headrace.components.stream.labels.report import MetricReport
+
+    made = MetricReport(problem, config.app, evaluated_metric(evaluation, metric_of(problem)))
+    consumer = clients.label_consumer(config)
+    clients.check_topics(consumer, config)
+    stop = threading.Event()
+    outbox = Outbox(lambda: clients.producer(config))
+    joiner = LabelJoiner(problem, config, consumer, outbox, made, member=clients.member_name(), stop=stop)
+    with stop_on_signals(stop):
+        report(f"{config.app}: joining labels", lasting=True)
+        try:
+            joiner.run()
+        finally:
+            joiner.close()

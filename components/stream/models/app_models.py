@@ -126,10 +126,9 @@ class AppModels:
     def _reused(self, event: ModelEvent) -> LoadedModel | None:
         """The same Model, if it is in memory: for an event that is repeated with a newer epoch, and for a rollback."""
         for loaded in (self._current.model, self._current.previous):
-            if loaded is not None:
-                known = loaded.event
-                if (known.digest, known.version, known.signature) == (event.digest, event.version, event.signature):
-                    return LoadedModel(event, loaded.model)
+            # Another folder may hold a damaged copy, which every member must refuse alike.
+            if loaded is not None and _named(loaded.event) == _named(event):
+                return LoadedModel(event, loaded.model)
         return None
 
     def _again(self, event: ModelEvent, reason: str, attempts: int | None) -> None:
@@ -165,3 +164,8 @@ class AppModels:
         )
         (_log.info if kind == "switched" else _log.error)("%s", outcome.text)
         self._tell(outcome)
+
+
+def _named(event: ModelEvent) -> tuple[str, ...]:
+    """What an event says about its Model."""
+    return event.model, event.digest, event.version, event.signature

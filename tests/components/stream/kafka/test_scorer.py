@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from peers.kafka import Broker
+from peers.kafka import Broker, broker_on_bucket, executable
 from support.stream_models import APP, StreamModels, rollback
 from support.tiny_model import INSTANCES, expected_weight
 
@@ -421,3 +421,20 @@ def test_a_broker_that_does_not_answer_is_an_error_of_the_platform(
         clients.check_topics(consumer, config)
     assert error.value.exit_status == 75
     consumer.close()
+
+
+def test_a_restart_of_the_broker_loses_nothing(first: ModelEvent) -> None:
+    executable()
+    with broker_on_bucket() as broker, stage_on(broker, "restart") as stage:
+        stage.announce(first)
+        stage.member()
+        stage.send(*(encoded({**ROW, "key": f"{at}"}) for at in range(300)))
+        stage.predictions(300)
+        broker.kill()
+        time.sleep(1.0)
+        broker.start()
+        stage.send(*(encoded({**ROW, "key": f"{at}"}) for at in range(300, 600)))
+        keys = [row["key"] for row in stage.predictions(600)]
+        assert set(keys) == {f"{at}" for at in range(600)}
+        # What the broker had not committed when it ended is one batch.
+        assert len(keys) <= 900

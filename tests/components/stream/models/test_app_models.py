@@ -178,6 +178,17 @@ def test_a_model_that_is_overtaken_while_it_loads_is_never_used(scene: Scene) ->
     assert scene.load.loaded == ["v1", "v2"]
 
 
+def test_a_copy_of_the_model_in_use_is_loaded_and_judged(scene: Scene) -> None:
+    scene.models.add(of(1))
+    scene.turn()
+    scene.load.results["v1"] = [DataError("the copy is damaged")]
+    scene.models.add(replace(of(1), epoch=2, model="/copies/v1"))
+    scene.turn()
+    assert scene.kinds == [("switched", "v1"), ("refused", "v1")]
+    assert scene.models.model is not None
+    assert scene.models.model.event.epoch == 1
+
+
 def test_a_conflicting_event_changes_nothing_and_is_reported(scene: Scene) -> None:
     scene.models.add(of(1))
     scene.turn()

@@ -1,0 +1,75 @@
+"""Kafka options of the label join: topics, windows, and bounds of time and memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headrace.core.checks import check_count
+from headrace.core.errors import UsageError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_PERIOD = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
+
+
+def period(text: str, where: str) -> int:
+    """A period such as "30s" or "15m", in seconds.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    found = _PERIOD.match(text)
+    if not found:
+        raise UsageError(
+            "the period is not valid", where=where, expected="a number and s, m, h or d: 15m", received=repr(text)
+        )
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Options of the label join.
+
+    Args:
+        bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
+        app: the application.
+        predictions: topic of predictions.
+        labels: topic of labels: JSON objects with the label by its name, keyed as the records are.
+        metrics: topic of metric events.
+        alarms: topic of alarm events.
+        window_s: length of a window, in seconds.
+        wait_s: how long a label may come after its prediction, in seconds.
+        most: maximum predictions, and maximum labels, in memory.
+        properties: of librdkafka.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
+
+    bootstrap: str
+    app: str
+    predictions: str
+    labels: str
+    metrics: str
+    alarms: str
+    window_s: int
+    wait_s: int
+    most: int = 1_000_000
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("bootstrap", "app", "predictions", "labels", "metrics", "alarms"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} is empty", where="stream labels", expected="a text that is not empty")
+        read, written = {self.predictions, self.labels}, {self.metrics, self.alarms}
+        if read & written or len(read) == 1:
+            raise UsageError("a topic is used twice", where="stream labels", received=", ".join(self.topics))
+        check_count(self.window_s, "window", where="--window")
+        check_count(self.wait_s, "label_wait", where="--label-wait")
+        check_count(self.most, "joined_rows", minimum=2, where="--joined-rows")
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics, each once."""
+        return sorted({self.predictions, self.labels, self.metrics, self.alarms})

@@ -1,0 +1,186 @@
+"""Windowed join: predictions and labels of a stream by key, in bounded memory, measured window by window.
+
+Windows are of the predictions' times, and by the version that predicted. A window is measured once no label for it can
+come in time. The join itself is that of monitoring: a window has the same metric, whatever order rows arrive in.
+
+More rows than the bound are sampled by key, as in monitoring: a key is in with all of its rows, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.components.monitor import performance
+from headrace.components.monitor.labels import Floats, JoinCounts, LabelJoin, Prints, Times
+from headrace.components.monitor.performance import WindowMetrics
+from headrace.components.monitor.read import MonitoredBatch
+from headrace.core.problem import Problem
+
+_MICROSECONDS = 1_000_000
+_BITS = 64
+_OUTPUTS = {"regression": (), "binary": ("probability",), "multiclass": ("probabilities",)}
+
+Window = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class MeasuredWindow:
+    """A window whose labels have come.
+
+    Attributes:
+        begin, end: of the predictions, in seconds since 1970; a multiple of the window's length.
+        version: of the model that predicted.
+        counts: what became of its predictions and labels.
+        metrics: None if no prediction has a label.
+    """
+
+    begin: int
+    end: int
+    version: str
+    counts: JoinCounts
+    metrics: WindowMetrics | None
+
+
+class WindowedJoin:
+    """Joins predictions and labels as they arrive; for one thread.
+
+    Args:
+        problem: of the labels.
+        window_s: length of a window, in seconds.
+        wait_s: how long a label may come after its prediction, or before it, in seconds.
+        most: maximum predictions in memory, and maximum labels.
+    """
+
+    def __init__(self, problem: Problem, *, window_s: int, wait_s: int, most: int) -> None:
+        self._problem = problem
+        self._window = window_s * _MICROSECONDS
+        self._wait = wait_s * _MICROSECONDS
+        self._most = most
+        self._shift = 0
+        self._predictions: dict[Window, list[tuple[Prints, Times, Floats, Floats]]] = {}
+        self._labels: list[tuple[Prints, Times, Floats]] = []
+        # The first window that was not measured; None before the first row.
+        self._open: int | None = None
+        self.late = 0
+        self.invalid = 0
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """The numbers of predictions and of labels in memory."""
+        predictions = sum(len(part[0]) for parts in self._predictions.values() for part in parts)
+        return predictions, sum(len(part[0]) for part in self._labels)
+
+    def add_predictions(self, rows: Sequence[dict[str, Any]], keys: Sequence[str | None], times: Times) -> None:
+        """Adds predictions.
+
+        Args:
+            rows: outputs by name, with `model_version`; what is not valid is counted, and left out.
+            keys: of the rows.
+            times: [rows] in microseconds since 1970.
+        """
+        names = ("prediction", *_OUTPUTS[self._problem.task])
+        by_version: dict[str, list[int]] = {}
+        for at, row in enumerate(rows):
+            by_version.setdefault(str(row.get("model_version", "")), []).append(at)
+        for version, some in by_version.items():
+            outputs = {name: _column([rows[at].get(name) for at in some]) for name in names}
+            outputs["key"] = pa.array([keys[at] for at in some], pa.string())
+            moments = times[some]
+            batch = MonitoredBatch(len(some), {}, outputs, moments, np.ones(len(some), np.bool_))
+            valid, prints, _, predicted, probability = performance.prediction_rows(self._problem, batch)
+            self.invalid += int((~valid).sum())
+            numbers = moments // self._window
+            late = valid & (numbers < self._open) if self._open is not None else np.zeros(len(some), np.bool_)
+            self.late += int(late.sum())
+            valid &= ~late & self._sampled(prints)
+            for number in np.unique(numbers[valid]).tolist():
+                inside = valid & (numbers == number)
+                part = prints[inside], moments[inside], predicted[inside], probability[inside]
+                self._predictions.setdefault((number, version), []).append(part)
+        self._bound()
+
+    def add_labels(self, values: Sequence[Any], keys: Sequence[str | None], times: Times) -> None:
+        """Adds labels.
+
+        Args:
+            values: of the labels; what is not valid is counted, and left out.
+            keys: of the labels.
+            times: [rows] when they came, in microseconds since 1970.
+        """
+        valid, prints, found = performance.label_rows(self._problem, pa.array(keys, pa.string()), _column(values))
+        self.invalid += int((~valid).sum())
+        valid &= self._sampled(prints)
+        if valid.any():
+            self._labels.append((prints[valid], times[valid], found[valid]))
+        self._bound()
+
+    def measure(self, progress: int) -> list[MeasuredWindow]:
+        """Measures the windows for which no label can come in time any more, and forgets them.
+
+        Args:
+            progress: a time up to which all rows have been added, in microseconds since 1970.
+
+        Returns:
+            The windows, in the order of time and version; a window without predictions is left out.
+        """
+        whole = (progress - self._wait) // self._window
+        if self._open is not None and whole <= self._open:
+            return []
+        self._open = whole
+        ready = sorted(window for window in self._predictions if window[0] < whole)
+        found = [self._measured(*window) for window in ready]
+        # A label may come before its prediction, by as much as it may come after it.
+        oldest = whole * self._window - self._wait
+        kept = [(part, part[1] >= oldest) for part in self._labels]
+        self._labels = [tuple(c[some] for c in part) for part, some in kept if some.any()]  # type: ignore[misc]
+        return found
+
+    def _measured(self, number: int, version: str) -> MeasuredWindow:
+        join = LabelJoin(
+            self._problem.task,
+            performance.classes_of(self._problem),
+            self._most,
+            self._wait,
+            (number + 1) * self._window + self._wait,
+        )
+        for part in self._predictions.pop((number, version)):
+            join.add_predictions(*part)
+        for prints, times, values in self._labels:
+            join.add_labels(prints, times, values)
+        joined = join.result()
+        seconds = self._window // _MICROSECONDS
+        metrics = performance.measure_rows(joined.outcomes) if joined.outcomes.rows else None
+        return MeasuredWindow(number * seconds, (number + 1) * seconds, version, joined.counts, metrics)
+
+    def _sampled(self, prints: Prints) -> npt.NDArray[np.bool_]:
+        if not self._shift:
+            return np.ones(len(prints), np.bool_)
+        return np.asarray(prints >> np.uint64(_BITS - self._shift) == 0)
+
+    def _bound(self) -> None:
+        """Samples by key, so that neither predictions nor labels are more than the bound."""
+        while max(self.held) > self._most and self._shift < _BITS - 1:
+            self._shift += 1
+            for window, parts in self._predictions.items():
+                self._predictions[window] = [_some(part, self._sampled(part[0])) for part in parts]
+            self._labels = [_some(part, self._sampled(part[0])) for part in self._labels]
+
+
+def _some(part: Any, rows: npt.NDArray[np.bool_]) -> Any:
+    return tuple(column[rows] for column in part)
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """JSON values as a column: of numbers, texts or lists; a mixture is text, as in a file of JSON lines."""
+    plain = [None if isinstance(value, dict) else value for value in values]
+    try:
+        column = pa.array(plain)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        column = pa.array([None if value is None else str(value) for value in plain], pa.string())
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

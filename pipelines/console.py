@@ -135,6 +135,16 @@ def headline(record: dict[str, Any]) -> str:
         case "preprocess":
             left = f"{result['rows_out']:,} out, {result['rows_quarantined']:,} quarantined"
             return f"{counted(result['rows_in'], 'row')} in, {left}"
+        case "claim":
+            return "overtaken" if "overtaken" in result else f"epoch {result['claim']['epoch']}"
+        case "ingest":
+            bad = f", {counted(len(result['quarantined']), 'span')} quarantined" if result["quarantined"] else ""
+            return f"window of {counted(len(result['spans']), 'span')}, {counted(result['rows_out'], 'row')}{bad}"
+        case "lineage":
+            return str(result["start"]["why"])
+        case "announce":
+            missed = f", {len(result['failed'])} failed" if result["failed"] else ""
+            return f"epoch {result['epoch']}, {counted(len(result['sent']), 'destination')}{missed}"
         case "train":
             done = f"{counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}"
             return f"{done}, eval loss {result['eval_loss']:.4g}"
@@ -155,7 +165,10 @@ def headline(record: dict[str, Any]) -> str:
         case "publish":
             return str(result["published"])
         case "register":
-            return f"version {result['version']} is the champion"
+            champion = result["aliases"].get("champion") == result["version"]
+            return f"version {result['version']} is {'the champion' if champion else 'registered'}"
+        case "deploy" if "outcome" in result:
+            return f"{result['url']}, version {result['version']}: {result['outcome']}"
         case "deploy":
             return f"{result['url']}, {counted(result['checked_rows'], 'row')} checked over HTTP"
     return ""
@@ -192,6 +205,22 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
         lines.append(("Call it", results["deploy"]["curl"]))
     if report is not None:
         lines.append(("Report", report))
+    console.print()
+    print_lines(console, lines)
+
+
+def print_dynamic(console: Console, summary: dict[str, Any]) -> None:
+    """Prints what became of the data of a run of dynamic training."""
+    results = {step["step"]: step["result"] for step in summary["steps"]}
+    why = f": {summary['why']}" if summary["why"] else ""
+    lines = [("Outcome", f"{summary['outcome']}{why}")]
+    if summary["model"]:
+        lines.append(("Model", f"version {summary['model']}"))
+    if ingested := results.get("ingest"):
+        lines.append(("Window", headline({"step": "ingest", "result": ingested})))
+        lines += [("Bad span", f"{bad['span']}: {bad['why']}") for bad in ingested["quarantined"]]
+    if deployed := results.get("deploy"):
+        lines.append(("Endpoint", str(deployed["url"])))
     console.print()
     print_lines(console, lines)
 

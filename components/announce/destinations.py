@@ -97,7 +97,7 @@ def _publish(event: ModelEvent, destination: str) -> None:
     try:
         from google.api_core import exceptions as api
         from google.auth import exceptions as auth
-        from google.cloud import pubsub_v1
+        from google.cloud import pubsub_v1  # type: ignore[attr-defined]
     except ImportError as error:
         raise _not_installed(destination, "google-cloud-pubsub", "triggers") from error
     found = _PUBSUB.match(destination)

@@ -109,7 +109,8 @@ class Decision:
 
     def joined(self, passed: bool, checks: tuple[Check, ...]) -> Decision:
         """The decision with further checks, which must pass as well."""
-        reasons = (*self.reasons, *(check.reason for check in checks))
+        # A problem without a gate has a sentence instead of checks.
+        reasons = (*(self.reasons if self.checks else ()), *(check.reason for check in checks))
         return Decision(self.blessed and passed, (*self.checks, *checks), reasons)
 
 

@@ -91,16 +91,17 @@ def _compared(
     predicted = predict(problem, split, models, report)
     new, old = predicted.outcomes
     drawn = bootstrap.draw(new.rows, resamples=resamples, seed=seed)
-    values = [metrics.measure(each)[metric] for each in (new, old)]
+    challenger, champion = (metrics.measure(each)[metric] for each in (new, old))
     interval = bootstrap.difference(new, old, drawn, metric, confidence=confidence)
-    checks = [judge_all(comparison, metric, f"{ALL_ROWS} of the newest span ({new.rows:,})", *values, interval)]
+    where = f"{ALL_ROWS} of the newest span ({new.rows:,})"
+    checks = [judge_all(comparison, metric, where, challenger, champion, interval)]
     slices, _ = cut(problem.columns, predicted.columns, judged=gate.slices, minimum_size=gate.minimum_slice_size)
     for part in slices:
         if part.feature not in gate.slices or len(part.rows) < gate.minimum_slice_size:
             continue
-        values = [metrics.measure(each, part.rows)[metric] for each in (new, old)]
+        challenger, champion = (metrics.measure(each, part.rows)[metric] for each in (new, old))
         interval = bootstrap.difference(new, old, drawn, metric, confidence=confidence, rows=part.rows)
         where = f"{part.feature}={part.value} of the newest span ({len(part.rows):,} rows)"
-        check = judge_slice(comparison, metric, where, *values, interval)
+        check = judge_slice(comparison, metric, where, challenger, champion, interval)
         checks += [] if check is None else [check]
     return Contest(all(check.passed is not False for check in checks), tuple(checks), new.rows, metric)

@@ -63,7 +63,7 @@ def run(
 def canary_of(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a canary with whole numbers: engines keep those of a JSON object as floats."""
     whole = {name for name in ("minimum_requests", "minimum_replayed", "minimum_labelled") if name in plain}
-    settings = {name: int(value) if name in whole else value for name, value in plain.items()}
+    settings: dict[str, Any] = {name: int(value) if name in whole else value for name, value in plain.items()}
     if "steps" in settings:
         settings["steps"] = [int(step) for step in settings["steps"]]
     return settings

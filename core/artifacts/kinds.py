@@ -36,6 +36,7 @@ DYNAMIC = StateFolder(
             "lineage",
             "epochs",
             "pipeline.yaml",
+            "tick.yaml",
             "options.toml",
             "announced.json",
             "last_run.json",

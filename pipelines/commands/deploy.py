@@ -135,7 +135,7 @@ def deploy(
     from headrace.components.deploy.local import publisher
     from headrace.components.deploy.registries import check_registry
 
-    settings = _settings(canary, watch, minimum_requests, canary_setting)
+    settings = canary_settings(canary, watch, minimum_requests, canary_setting)
     if bool(labels) != bool(problem) or (labels and settings is None):
         raise UsageError(
             "--labels needs the Problem, and a canary", where="--labels", expected="--canary, --labels and --problem"
@@ -187,7 +187,7 @@ def _roll_out(config: Any, settings: CanarySettings, labels: str, problem: str, 
     raise_for(result, config.endpoint)
 
 
-def _settings(
+def canary_settings(
     canary: str, watch: float | None, minimum_requests: int | None, others: tuple[str, ...]
 ) -> CanarySettings | None:
     """The settings of the canary; None for a deployment without one."""

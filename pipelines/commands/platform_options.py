@@ -44,3 +44,8 @@ def place(command: Callable[..., Any], *, required: bool = True) -> Callable[...
         "place",
         lambda given: Place(**{name: value or "" for name, value in given.items()}),
     )(command)
+
+
+def optional_place(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `place`, with this machine as the default."""
+    return place(command, required=False)

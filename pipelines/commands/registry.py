@@ -11,6 +11,7 @@ from headrace.components.registry.base import ModelRegistry
 from headrace.components.registry.open import open_registry
 from headrace.components.registry.state import CHALLENGER, CHAMPION, Change, RegistryState
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands import announce_option
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.text_table import aligned
@@ -94,12 +95,24 @@ def show(folder: str, version: str, verify: bool, as_json: bool) -> None:
 )
 @click.option("--approve", is_flag=True, help="Promote also a version that the gate refused.")
 @_why
+@announce_option.announce
 @json_option
-def promote(folder: str, version: str, alias: str, approve: bool, why: str, as_json: bool) -> None:
+def promote(
+    folder: str,
+    version: str,
+    alias: str,
+    approve: bool,
+    why: str,
+    destinations: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Make VERSION the champion, or the challenger, after every file of it was verified.
 
     Exit status 3 if the version is marked as bad, or was refused by the gate.
     """
+    announce_option.check(destinations)
+    if destinations and alias != CHAMPION:
+        raise UsageError("only a champion is announced", where="--announce", expected="--alias champion")
     opened = open_registry(folder)
     version = _named(opened.state(), version)
     if alias == CHAMPION:
@@ -107,7 +120,10 @@ def promote(folder: str, version: str, alias: str, approve: bool, why: str, as_j
     else:
         opened.verify(version)
         opened.set_aliases({alias: version}, why=why)
+    told = announce_option.send_to(destinations, folder)
     _report(opened, version, f"version {version} is the {alias}", as_json)
+    for line in told if not as_json else ():
+        click.echo(line)
 
 
 @registry.command()

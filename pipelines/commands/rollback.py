@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.commands import announce_option
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.progress_output import showing
@@ -28,8 +29,17 @@ _SIBLING = "ROOT/predictions/NAME"
     "--registry", default="", metavar="DIR", help="Registry of the versions (default: that of the deployment)."
 )
 @click.option("--why", default="", metavar="TEXT", help="Reason, for the histories.")
+@announce_option.announce
 @json_option
-def rollback(endpoint: str, to: str | None, predictions: str, registry: str, why: str, as_json: bool) -> None:
+def rollback(
+    endpoint: str,
+    to: str | None,
+    predictions: str,
+    registry: str,
+    why: str,
+    destinations: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Return ENDPOINT to the version before: traffic, then the registry's aliases, then predictions on request.
 
     The version that is left is marked as bad: no rerun and no schedule brings it back. A rollback that was killed is
@@ -40,6 +50,7 @@ def rollback(endpoint: str, to: str | None, predictions: str, registry: str, why
 
     if predictions == _SIBLING:
         predictions = _beside(endpoint)
+    announce_option.check(destinations)
     opened = open_endpoint(endpoint, registry=registry)
     # Before a log is written beside it.
     opened.state()
@@ -52,11 +63,14 @@ def rollback(endpoint: str, to: str | None, predictions: str, registry: str, why
             registry=registry,
             why=why,
         )
+        told = announce_option.send_to(destinations, registry or opened.registry())
         if as_json:
             print_json(result, console.file)
             return
         for step in result.steps:
             console.print(f"{step.name:<12}{step.done}")
+        for line in told:
+            console.print(f"{'event':<12}{line}")
 
 
 def _beside(endpoint: str) -> str:

@@ -161,3 +161,26 @@ def batch_scoring(
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{plan.problem_name}: batch scoring of {data}, run {plan.run_id}", soft_wrap=True)
     finish(run_plan(plan, console), console)
+
+
+@run.command()
+@click.option(
+    "--root",
+    required=True,
+    metavar="DIR",
+    help="Pipeline root of `headrace dynamic init`, or its folder dynamic/NAME.",
+)
+@click.option("--run", "run_id", default="", metavar="ID", help="Only the run of this id, which the ledger names.")
+def dynamic(root: str, run_id: str) -> None:
+    """Train on what arrived: all that waits becomes one run, and so on until nothing waits.
+
+    A run checks the new spans, trains, compares the model with the champion on the newest span, and deploys it if it
+    is better. Whoever is killed does no harm: the same command, or `headrace tick`, continues.
+    """
+    from headrace.pipelines.dynamic.command import run_all, run_one
+
+    console = Console(file=sys.stdout, highlight=False)
+    if run_id:
+        run_one(root, run_id, console)
+    else:
+        run_all(root, console)

@@ -61,7 +61,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
 
-    _check_times(cron, timezone)
+    check_times(cron, timezone)
     prepared = prepare(spec, place, inputs, name, data_later=True, cache=not no_cache)
     # Without the digest, as the parameters of a schedule may change.
     called = name or prepared.run_id.rpartition("-")[0]
@@ -72,7 +72,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     with platform_options.service(place) as service:
         copies.write(prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, RetryPolicy())
-        click.echo(f"{'created' if new else 'updated'}: {_line(made)}")
+        click.echo(f"{'created' if new else 'updated'}: {describe(made)}")
 
 
 @schedule.command(name="list", cls=GroupedCommand)
@@ -88,7 +88,7 @@ def list_(place: Place, as_json: bool) -> None:
             print_json(found)
             return
         for one in found:
-            click.echo(_line(one))
+            click.echo(describe(one))
 
 
 @schedule.command(cls=GroupedCommand)
@@ -146,7 +146,12 @@ def check_cron(cron: str) -> None:
         )
 
 
-def _check_times(cron: str, timezone: str) -> None:
+def check_times(cron: str, timezone: str) -> None:
+    """Refuses a cron expression without five fields, and a time zone that does not exist.
+
+    Raises:
+        UsageError: one of them is not valid.
+    """
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     check_cron(cron)
@@ -161,6 +166,7 @@ def _check_times(cron: str, timezone: str) -> None:
         ) from error
 
 
-def _line(one: Schedule) -> str:
+def describe(one: Schedule) -> str:
+    """A schedule as a line."""
     when = f", next {one.next_run}" if one.next_run else ""
     return f'{one.name}: {one.state}, "{one.cron}" {one.timezone}{when}'

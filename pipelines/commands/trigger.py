@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.core.errors import UsageError
 from headrace.pipelines.commands import trigger_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def trigger() -> None:
-    """Trigger dynamic training: by hand, by a schedule, by alarms, by HTTP requests, or by files in a bucket.
+    """Trigger dynamic training: by HTTP requests, files in a bucket, alarms, or a schedule.
 
     However many triggers come, each data version gets one run, and while a run is under way the next one waits.
-    `headrace watch` does it for files in a folder.
+    `headrace watch` does it for files in a folder, `headrace dynamic add` and `headrace tick` by hand.
     """
 
 
@@ -35,46 +34,6 @@ trigger.add_command(serve)
 trigger.add_command(function)
 trigger.add_command(service)
 trigger.add_command(messages)
-
-
-@trigger.command(cls=GroupedCommand)
-@trigger_options.settings
-@click.option(
-    "--data", default="", metavar="PATH", help="Rows that came (default: train with the rows that are there)."
-)
-@click.option("--span", default="", metavar="SPAN", help="Name of the span that --data is, such as a day.")
-@click.option("--reason", default="request", show_default=True, metavar="TEXT", help="Reason, for the history.")
-@click.option(
-    "--event", default="", metavar="ID", help="ID of the event: without --data, a request of the same ID is one."
-)
-@json_option
-def run(settings: str, data: str, span: str, reason: str, event: str, as_json: bool) -> None:
-    """Announce data, or request a training, and start the run that is due.
-
-    \b
-    Examples:
-      headrace trigger run --settings out --data 2026-11-20.csv --span 2026-11-20
-      headrace trigger run --settings gs://my-bucket/headrace --reason schedule
-    """
-    from headrace.pipelines.dynamic import settings as dynamic
-    from headrace.pipelines.triggers.trigger import Event
-    from headrace.pipelines.triggers.trigger import trigger as work
-
-    if bool(data) != bool(span):
-        raise UsageError("--data and --span belong together", where="--data" if data else "--span", expected="both")
-    found = work(dynamic.read(settings), Event(reason, event, data, span), datetime.now(UTC))
-    _print(found.pumped, as_json, arrival=found.arrival)
-
-
-@trigger.command(cls=GroupedCommand)
-@trigger_options.settings
-@json_option
-def tick(settings: str, as_json: bool) -> None:
-    """Start the run that is due, or find out what became of the one under way; for a schedule, as often as it likes."""
-    from headrace.pipelines.dynamic import settings as dynamic
-    from headrace.pipelines.dynamic.tick import tick as work
-
-    _print(work(dynamic.read(settings), datetime.now(UTC)), as_json)
 
 
 @trigger.command(cls=GroupedCommand)
@@ -96,12 +55,48 @@ def alarm(monitoring: str, settings: str, as_json: bool) -> None:
     _print(pumped, as_json, alarms=[each.id for each in alarms])
 
 
+_request = click.option("--request", is_flag=True, help="Request a training each time, and not only start what is due.")
+
+
 @trigger.command(cls=GroupedCommand)
 @trigger_options.settings
 @click.option(
-    "--cron", default="*/5 * * * *", show_default=True, metavar="CRON", help="Times: minute, hour, day, month, weekday."
+    "--cron",
+    default="*/10 * * * *",
+    show_default=True,
+    metavar="CRON",
+    help="Cron expression: minute, hour, day, month and weekday.",
 )
-@click.option("--request", is_flag=True, help="Request a training each time, and not only start what is due.")
+@click.option(
+    "--timezone", default="UTC", show_default=True, metavar="NAME", help="Time zone of --cron, such as Europe/Berlin."
+)
+@_request
+@click.option("--allow-tags", is_flag=True, help="Allow images with tags, which may change, instead of digests.")
+def schedule(settings: str, cron: str, timezone: str, request: bool, allow_tags: bool) -> None:
+    """Create the schedule of a training on Vertex AI or Kubeflow, or change it: `headrace tick`, at each time.
+
+    `headrace schedule list`, `pause`, `resume` and `delete` know it by the training's name with "-tick".
+    """
+    from headrace.pipelines.commands.schedule import check_times, describe
+    from headrace.pipelines.dynamic import settings as dynamic
+    from headrace.pipelines.triggers.schedule import put_schedule
+
+    check_times(cron, timezone)
+    found = dynamic.read(settings)
+    made, new = put_schedule(found, cron, timezone, request=request, allow_tags=allow_tags)
+    click.echo(f"{'created' if new else 'updated'}: {describe(made)}")
+
+
+@trigger.command(cls=GroupedCommand)
+@trigger_options.settings
+@click.option(
+    "--cron",
+    default="*/10 * * * *",
+    show_default=True,
+    metavar="CRON",
+    help="Cron expression: minute, hour, day, month and weekday, in the machine's time zone.",
+)
+@_request
 def cron(settings: str, cron: str, request: bool) -> None:
     """Print the line for the crontab of this machine.
 
@@ -114,16 +109,18 @@ def cron(settings: str, cron: str, request: bool) -> None:
     from headrace.pipelines.dynamic import settings as dynamic
 
     check_cron(cron)
-    uri = dynamic.read(settings).uri
-    whole = uri if storage.is_remote(uri) else str(storage.resolve(uri))
-    work = ["run", "--reason", "schedule"] if request else ["tick"]
-    line = shlex.join([sys.executable, "-m", "headrace.pipelines.cli", "trigger", *work, "--settings", whole])
+    folder = dynamic.read(settings).folder
+    whole = folder if storage.is_remote(folder) else str(storage.resolve(folder))
+    calls = [["dynamic", "request", whole]] if request else []
+    line = " && ".join(
+        shlex.join([sys.executable, "-m", "headrace.pipelines.cli", *call]) for call in [*calls, ["tick", whole]]
+    )
     # cron reads % as the end of the line.
-    click.echo(f"{cron} {line} 2>&1 | logger -t headrace".replace("%", "\\%"))
+    click.echo(f"{cron} ({line}) 2>&1 | logger -t headrace".replace("%", "\\%"))
 
 
 def _print(pumped: Pumped, as_json: bool, **more: Any) -> None:
     if as_json:
-        print_json({"did": pumped.did, "run": pumped.run, "why": pumped.why, **more})
+        print_json({"did": pumped.did, "run": None if pumped.run is None else pumped.run.id, "why": pumped.why, **more})
     else:
-        click.echo(pumped.why)
+        click.echo(f"{pumped.did}: {pumped.why}")

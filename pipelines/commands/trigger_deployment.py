@@ -40,12 +40,12 @@ def _deployment(command: Any) -> Any:
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("folder", metavar="DIR")
+@click.argument("source", metavar="DIR")
 @trigger_options.settings
 @click.option("--spans", required=True, metavar="URI", help="Folder with the spans: gs://BUCKET/FOLDER.")
 @trigger_options.closed_by
 @_deployment
-def function(folder: str, settings: str, spans: str, closed_by: str, where: dict[str, Any]) -> None:
+def function(source: str, settings: str, spans: str, closed_by: str, where: dict[str, Any]) -> None:
     """Write a Cloud Function into DIR, and print the commands that deploy it.
 
     It is called for each object that is finalized in the bucket, and announces the span that is complete.
@@ -64,12 +64,12 @@ def function(folder: str, settings: str, spans: str, closed_by: str, where: dict
     found = dynamic.read(settings)
     deployment = Deployment(found, **where)
     options = StorageTrigger(found.uri, spans, Closing.parse(closed_by))
-    work.write(folder, deployment)
-    _print(work.commands(folder, deployment, options))
+    work.write(source, deployment)
+    _print(work.commands(source, deployment, options))
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("folder", metavar="DIR")
+@click.argument("source", metavar="DIR")
 @trigger_options.settings
 @click.option(
     "--on",
@@ -85,7 +85,7 @@ def function(folder: str, settings: str, spans: str, closed_by: str, where: dict
 @data_below
 @_deployment
 def service(
-    folder: str,
+    source: str,
     settings: str,
     host: Any,
     audience: str,
@@ -111,8 +111,8 @@ def service(
     deployment = ServiceDeployment(
         Deployment(dynamic.read(settings), **where), host, audience, iap_audience, allow, data_below
     )
-    deployment.write(folder)
-    _print(deployment.commands(folder))
+    deployment.write(source)
+    _print(deployment.commands(source))
 
 
 def _print(lines: list[str]) -> None:

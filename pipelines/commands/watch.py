@@ -15,7 +15,7 @@ from headrace.pipelines.commands.option_groups import GroupedCommand
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("folder", metavar="DIR")
+@click.argument("spans", metavar="DIR")
 @trigger_options.settings
 @trigger_options.closed_by
 @click.option(
@@ -37,7 +37,7 @@ from headrace.pipelines.commands.option_groups import GroupedCommand
     help="Time after which the next run is started, or a failed one again, where nothing arrives.",
 )
 @click.option("--once", is_flag=True, help="List the folder once, and end, as for cron.")
-def watch(folder: str, settings: str, closed_by: str, poll_s: float, tick_s: float, once: bool) -> None:
+def watch(spans: str, settings: str, closed_by: str, poll_s: float, tick_s: float, once: bool) -> None:
     """Announce each span that is complete in a folder or on gs://, and start the run that is due, until SIGTERM.
 
     A folder in DIR is a span of several files, and a file in DIR a span of its own. A span that was announced and
@@ -55,7 +55,7 @@ def watch(folder: str, settings: str, closed_by: str, poll_s: float, tick_s: flo
     from headrace.pipelines.triggers.watch import WatchConfig, Watcher
     from headrace.pipelines.triggers.watch import watch as work
 
-    config = WatchConfig(folder, Closing.parse(closed_by), poll_s, tick_s)
+    config = WatchConfig(spans, Closing.parse(closed_by), poll_s, tick_s)
     if once and config.closing.quiet_s:
         raise UsageError(
             "one look cannot know for how long a span has been quiet",
@@ -72,7 +72,7 @@ def watch(folder: str, settings: str, closed_by: str, poll_s: float, tick_s: flo
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    _report(f"watching {folder}; spans close by {config.closing}")
+    _report(f"watching {spans}; spans close by {config.closing}")
     work(watcher, config, stop, _report)
     _report("ended")
 

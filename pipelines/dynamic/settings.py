@@ -7,7 +7,7 @@ written: an edited one counts from the next `headrace dynamic init`, and never i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -206,7 +206,7 @@ class DynamicSettings:
             if (plain.pop("kind"), plain.pop("format")) != ("DynamicSettings", _FORMAT):
                 raise ValueError(f"not settings of format {_FORMAT}")
             place, canary = plain.pop("place"), plain.pop("canary")
-            lists = {name: tuple(plain.pop(name)) for name in ("csv", "withdrawn", "announce")}
+            lists: dict[str, Any] = {name: tuple(plain.pop(name)) for name in ("csv", "withdrawn", "announce")}
             return DynamicSettings(
                 place=None if place is None else Place(**place),
                 canary=None if canary is None else CanarySettings.from_json(canary),
@@ -249,8 +249,12 @@ class DynamicSettings:
         update_json(self.uri, change)
 
 
-def change(settings: DynamicSettings, **fields: Any) -> DynamicSettings:
-    """Changes single settings where they are stored, from what is stored there now; see `DynamicSettings`.
+def change(settings: DynamicSettings, fields: Callable[[DynamicSettings], Mapping[str, Any]]) -> DynamicSettings:
+    """Changes single settings where they are stored, from what is stored there now.
+
+    Args:
+        settings: of the dynamic training, as they were read.
+        fields: from the present settings to those that change, by name; it may be called several times.
 
     Raises:
         UsageError: a value is not valid.
@@ -258,7 +262,8 @@ def change(settings: DynamicSettings, **fields: Any) -> DynamicSettings:
     """
 
     def changed(content: Any) -> Any:
-        return dataclasses.replace(DynamicSettings.from_json(content, settings.uri), **fields).to_json()
+        now = DynamicSettings.from_json(content, settings.uri)
+        return dataclasses.replace(now, **fields(now)).to_json()
 
     return DynamicSettings.from_json(update_json(settings.uri, changed), settings.uri)
 

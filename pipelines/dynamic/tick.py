@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from headrace.core.errors import HeadraceError
 from headrace.core.ledger.pump import Pumped, Runs, pump
+from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.settings import DynamicSettings
+
+if TYPE_CHECKING:
+    from headrace.components.announce.announce import Announced
 
 
 def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) -> Pumped:
     """Pumps the ledger with the runs of the platform; every trigger and every schedule calls it, as often as it likes.
+
+    Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made.
 
     Args:
         settings: of the dynamic training.
@@ -27,4 +35,23 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
     from headrace.pipelines.dynamic.runs import runs_of
 
     chosen = runs or runs_of(settings)
+    announce_again(settings)
     return pump(settings.ledger, chosen, now, name=settings.name.replace("_", "-").lower(), retries=settings.retries)
+
+
+def announce_again(settings: DynamicSettings) -> Announced | None:
+    """Sends the registry's champion to every destination that did not accept it before; None without destinations.
+
+    What fails is left for the next tick, so that no destination keeps a run from starting.
+    """
+    if not settings.announce:
+        return None
+    from headrace.components.announce.announce import announce
+    from headrace.components.registry.open import open_registry
+
+    try:
+        registry = open_registry(settings.registry, new=True)
+        digest = settings.digests["problem_digest"]
+        return announce(registry, settings.name, settings.announce, announced_uri(settings), problem=digest)
+    except HeadraceError:
+        return None

@@ -26,6 +26,7 @@ Role = Literal[
     "rollback",
     "summarize",
     "conclude",
+    "tick",
     "resolve",
     "champion",
     "prepare",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 from headrace.components.monitor.alarms import FILE, Alarm
 from headrace.core import storage
@@ -32,14 +33,19 @@ def latest_alarms(monitoring: str) -> list[Alarm]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError("there is no Monitoring", where=uri, expected="the output of `headrace monitor`") from error
     try:
-        alarms = [Alarm(**json.loads(line)) for line in lines]
+        alarms = [_alarm(json.loads(line)) for line in lines]
         last = max((alarm.at for alarm in alarms if alarm.window), default="")
         found = [alarm for alarm in alarms if not alarm.window or alarm.at == last]
         if not all(isinstance(alarm.id, str) and alarm.id for alarm in found):
             raise ValueError("an id is not text")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise DataError("the alarms are damaged", where=uri, received=f"{type(error).__name__}: {error}") from error
     return found
+
+
+def _alarm(content: Any) -> Alarm:
+    window = content.pop("window")
+    return Alarm(**content, window=None if window is None else (str(window[0]), str(window[1])))
 
 
 def trigger_by_alarms(

@@ -77,7 +77,7 @@ class Closing:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A span that is not complete: it waits for what `why` says."""
+    """A span that is not complete: `why` names what it waits for."""
 
     why: str
 
@@ -177,7 +177,7 @@ def _manifest(content: bytes, where: str) -> dict[str, int | None]:
 
 def _by_quiet(span: Span, needed_s: float, quiet_s: float) -> Waiting | None:
     if span.unfinished:
-        return Waiting(f"the end of {span.unfinished[0]}, which its name says is being written")
+        return Waiting(f"the end of {span.unfinished[0]}, whose name is that of an unfinished file")
     if not span.data_files:
         return Waiting("a data file")
     empty = [name for name in span.data_files if not span.files[name].bytes]

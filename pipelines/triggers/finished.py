@@ -1,7 +1,7 @@
 """Finished files: whether any process of this machine still has a file open for writing.
 
-Linux grants a read lease only on a file that nobody has open for writing, so asking for one and giving it back tells.
-Network file systems, other operating systems and files of other users do not tell.
+Linux grants a read lease only on a file that no process has open for writing. A lease is requested, and released at
+once. On network file systems, on other operating systems and for files of other users it is not known.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 
 
 def is_being_written(path: str) -> bool | None:
-    """Whether a process has the file open for writing; None where the system does not tell."""
+    """Whether a process has the file open for writing; None where it is not known."""
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
     try:

@@ -154,14 +154,17 @@ def _local_files(folder: str) -> dict[str, File]:
     """All regular files below a folder. Those that vanish meanwhile are not there."""
     root = os.path.realpath(storage.local_path(folder))
     files: dict[str, File] = {}
+    seen: set[str] = set()
 
     def fail(error: OSError) -> None:
         if error.filename == root:
             raise error
 
     try:
-        for path, folders, names in os.walk(root, onerror=fail, followlinks=False):
-            folders.sort()
+        # Linked folders are followed, each once: a link is how a whole folder is published at once.
+        for path, folders, names in os.walk(root, onerror=fail, followlinks=True):
+            seen.add(os.path.realpath(path))
+            folders[:] = sorted(each for each in folders if os.path.realpath(Path(path, each)) not in seen)
             for name in names:
                 whole = Path(path, name)
                 try:

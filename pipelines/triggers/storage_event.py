@@ -1,7 +1,7 @@
 """Cloud Storage events: an object that was finalized may complete the span in its folder.
 
-Each event is judged by what the bucket holds when it comes, and not by what it says: events come late, twice and in
-any order, and the last one of a span finds it complete whichever it is.
+Each event is only a reason to list the span's folder: events come late, twice and in any order, and the last one of a
+span finds it complete, whichever it is.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from headrace.core import storage
 from headrace.core.errors import DataError, UsageError, UserError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Runs
-from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
+from headrace.pipelines.triggers.announce import announce
 from headrace.pipelines.triggers.closing import Closing, read_manifest, waits_for
 from headrace.pipelines.triggers.span import Span, span_of
 
@@ -116,7 +116,9 @@ def handle(
     if waiting is not None:
         return f"span {span.name} waits for {waiting.why}"
     _check_name(span)
-    arrival = arrive(settings, data=span.data, span=span.name, reason="file", event=event_id, now=now)
+    arrival = announce(settings, span, lambda: span_of(options.spans, uri), event=event_id, now=now)
+    if arrival is None:
+        return f"span {span.name} changed while it was measured: the event of that change follows"
     try:
         why = tick(settings, now, runs=runs).why
     except UserError as error:

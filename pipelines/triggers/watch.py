@@ -3,28 +3,29 @@
 The folder is listed at every change that the operating system reports, and otherwise at an interval, so nothing is
 missed where it reports none, as on network file systems and object stores, or while the watch did not run. Spans that
 were announced before are announced again after a restart, which the inbox makes one arrival. Whatever is wrong with
-one span is reported, and the others go on.
+one span is reported, and the others are announced.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from headrace.core import storage
 from headrace.core.checks import check_positive
-from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError, UserError
 from headrace.core.ledger.pump import Runs
-from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
+from headrace.pipelines.triggers.announce import announce
 from headrace.pipelines.triggers.closing import Closing, read_manifest, waits_for
 from headrace.pipelines.triggers.finished import is_being_written
-from headrace.pipelines.triggers.span import Span, list_spans
+from headrace.pipelines.triggers.span import File, Span, list_spans
 
 Report = Callable[[str], None]
 # Waits after failures of a platform, in seconds.
@@ -32,7 +33,6 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
 # Listing a large folder uses at most this fraction of a core.
 _LISTING = 0.1
-_REASON = "file"
 _TICK = "tick"
 T = TypeVar("T")
 
@@ -112,8 +112,9 @@ class Watcher:
         self._report = report
         self._clock = clock
         self._runs = runs
-        # By the span's data: the signature that was announced, and the last one with the time when it was first seen.
-        self._announced: dict[str, str] = {}
+        # By the span's data: the signature that was announced, with the marker or the manifest that closed it; and the
+        # last signature with the time when it was first seen.
+        self._announced: dict[str, tuple[str, File | None]] = {}
         self._seen: dict[str, tuple[str, float]] = {}
         # By span or what else is done: the last text, and failures in a row with the time of the next attempt.
         self._said: dict[str, str] = {}
@@ -129,39 +130,58 @@ class Watcher:
         arrived = False
         self.exit_status = 0
         spans = self._attempt(self._config.folder, lambda: list_spans(self._config.folder))
+        names = Counter(span.name for span in spans or ())
         for span in spans or ():
             if self._seen.get(span.data, ("",))[0] != span.signature:
                 # What was wrong may be right now.
                 self._failed.pop(span.data, None)
-            arrived |= bool(self._attempt(span.data, lambda span=span: self._consider(span)))  # type: ignore[misc]
+            arrived |= bool(self._attempt(span.data, lambda span=span: self._consider(span, names)))  # type: ignore[misc]
         if spans is not None:
             self._forget({span.data for span in spans})
         if arrived or self._clock() >= self._ticked + self._config.tick_s:
             self._attempt(_TICK, self._pump)
 
-    def _consider(self, span: Span) -> bool:
+    def _consider(self, span: Span, names: Mapping[str, int]) -> bool:
         """Announces a span if it is complete; returns whether it did."""
         now = self._clock()
+        if names[span.name] > 1:
+            raise DataError(
+                "two entries of the folder are the same span",
+                where=span.data,
+                expected="one folder or one file for each span",
+                received=f"{names[span.name]} of the name {span.name}",
+            )
         signature, since = self._seen.get(span.data, ("", now))
         if signature != span.signature:
             since = now
             self._seen[span.data] = span.signature, now
-        if self._announced.get(span.data) == span.signature:
+        announced, closed_by = self._announced.get(span.data, ("", None))
+        if announced == span.signature:
             return False
         closing = self._config.closing
+        closes = span.files.get(closing.name)
         waiting = waits_for(span, closing, read_manifest(span, closing), now - since)
         why = None if waiting is None else waiting.why
+        if why is None and closes is not None and closes == closed_by:
+            # Removed files leave it the newest one.
+            why = f"a newer {closing.kind} {closing.name}: the span changed after it"
         if why is None and not storage.is_remote(span.data):
             why = _writer(span)
         if why is not None:
             self._say(span.data, f"span {span.name} waits for {why}")
             return False
         at = datetime.now(UTC)
-        found = arrive(self._settings(), data=span.data, span=span.name, reason=_REASON, event="", now=at)
-        self._announced[span.data] = span.signature
+        found = announce(self._settings(), span, lambda: self._again(span), event="", now=at)
+        if found is None:
+            self._say(span.data, f"span {span.name} changed while it was measured")
+            return False
+        self._announced[span.data] = span.signature, closes
         known = datetime.fromisoformat(found.at) < at - timedelta(seconds=1)
         self._say(span.data, f"span {span.name} {'is known' if known else 'arrived'} as {found.version}: {found.data}")
         return True
+
+    def _again(self, span: Span) -> Span | None:
+        return next((each for each in list_spans(self._config.folder) if each.data == span.data), None)
 
     def _pump(self) -> None:
         self._ticked = self._clock()

@@ -14,6 +14,7 @@ from typing import Any
 
 _CONDITION = re.compile(r"(!\()?inputs\.parameter_values\['([^']+)'\] == (true|false)\)?\Z")
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
+_EXECUTION = "{{$.pipeline_job_uuid}}"
 _NOTHING = {"STRING": "", "BOOLEAN": True, "NUMBER_INTEGER": 0, "NUMBER_DOUBLE": 0.0, "LIST": [], "STRUCT": {}}
 
 
@@ -182,7 +183,8 @@ class Engine:
         given: dict[str, Any] = {}
         for name, source in task.get("inputs", {}).get("parameters", {}).items():
             if "runtimeValue" in source:
-                given[name] = source["runtimeValue"]["constant"]
+                constant = source["runtimeValue"]["constant"]
+                given[name] = self._name if constant == _EXECUTION else constant
             elif "componentInputParameter" in source:
                 given[name] = parameters[source["componentInputParameter"]]
             elif "taskOutputParameter" in source:

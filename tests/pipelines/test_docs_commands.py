@@ -28,6 +28,8 @@ DOCUMENTS = (
     "docs/on_call.md",
     "docs/registry.md",
     "docs/monitoring.md",
+    "docs/triggers.md",
+    "docs/dynamic.md",
     "docs/serving.md",
     "docs/platform_engineer.md",
     "cloudbuild/README.md",
@@ -48,6 +50,8 @@ def commands() -> list[str]:
 def test_there_are_commands() -> None:
     assert {line.split()[1] for line in commands()} == {
         "init",
+        "dynamic",
+        "tick",
         "preprocess",
         "ingest",
         "tune",
@@ -71,6 +75,8 @@ def test_there_are_commands() -> None:
         "endpoint",
         "registry",
         "rollback",
+        "watch",
+        "trigger",
     }
 
 

@@ -87,9 +87,7 @@ def _without_training(ingested: Mapping[str, Any], others: Mapping[str, Outcome]
 
 def _refusal(evaluated: Mapping[str, Any]) -> str:
     checks, reasons = evaluated.get("checks", []), evaluated.get("reasons", [])
-    # A problem without a gate has a sentence more than checks, at first.
-    told = reasons[len(reasons) - len(checks) :]
-    chosen = [reason for check, reason in zip(checks, told, strict=True) if check["passed"] is False]
+    chosen = [reason for check, reason in zip(checks, reasons, strict=False) if check["passed"] is False]
     return " ".join(chosen or reasons)[:2000]
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from headrace.core.errors import UsageError
 from headrace.pipelines.triggers.deployment.common import Deployment, command, write_folder
 
 Host = Literal["cloud-run", "app-engine"]
-_RUNTIME = "python312"
+_PYTHON = "3.12"
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,6 @@ class ServiceDeployment:
     allow: Sequence[str]
     data_below: Sequence[str] = field(default=())
 
-    def __post_init__(self) -> None:
-        if self.host == "app-engine" and self.deployment.settings.platform == "local":
-            raise UsageError("App Engine starts no runs on itself")
-
     def write(self, folder: str) -> None:
         """Writes requirements.txt, and Procfile or app.yaml.
 
@@ -50,7 +45,7 @@ class ServiceDeployment:
             files["Procfile"] = f"web: {start}\n"
         else:
             files["app.yaml"] = (
-                f"runtime: {_RUNTIME}\nservice: {self.deployment.name}\nentrypoint: {start}\n"
+                f"runtime: python{_PYTHON.replace('.', '')}\nservice: {self.deployment.name}\nentrypoint: {start}\n"
                 f"service_account: {self.deployment.email}\ninstance_class: F4\n"
                 "automatic_scaling:\n  max_instances: 2\n"
             )
@@ -70,12 +65,15 @@ class ServiceDeployment:
         lines = [where.services("cloudbuild", "artifactregistry", "run" if self.host == "cloud-run" else "appengine")]
         lines += where.rights(data)
         if self.host == "app-engine":
-            return [*lines, command("app", "deploy", f"{folder.rstrip('/')}/app.yaml", project=where.project)]
+            deploy = command("app", "deploy", f"{folder.rstrip('/')}/app.yaml", project=where.project)
+            return [*lines, deploy, *self._browsers()]
         return [
             *lines,
             "# The service verifies tokens itself, against its allow-list. Where Cloud Run verifies them first, it",
             "# removes their signatures, so that nobody behind it can verify them any more.",
             command(
+                # `--iap` is not in all releases of the command without it.
+                *(("beta",) if self.iap_audience else ()),
                 "run",
                 "deploy",
                 where.name,
@@ -84,9 +82,32 @@ class ServiceDeployment:
                 source=folder,
                 service_account=where.email,
                 allow_unauthenticated="",
+                set_build_env_vars=f"GOOGLE_PYTHON_VERSION={_PYTHON}.x",
                 memory="2Gi",
                 max_instances="2",
                 timeout="180s",
                 **({"iap": ""} if self.iap_audience else {}),
             ),
+            *self._browsers(),
+        ]
+
+    def _browsers(self) -> list[str]:
+        """The commands that let the accounts through Identity-Aware Proxy."""
+        if not self.iap_audience:
+            return []
+        where, engine = self.deployment, self.host == "app-engine"
+        place: dict[str, str] = {"resource_type": self.host}
+        lines = [command("iap", "web", "enable", **place, project=where.project)] if engine else []
+        place |= {} if engine else {"service": where.name, "region": where.region}
+        return lines + [
+            command(
+                *(() if engine else ("beta",)),
+                *("iap", "web", "add-iam-policy-binding"),
+                **place,
+                project=where.project,
+                member=f"{'serviceAccount' if account.endswith('.gserviceaccount.com') else 'user'}:{account}",
+                role="roles/iap.httpsResourceAccessor",
+                condition="None",
+            )
+            for account in self.allow
         ]

@@ -36,7 +36,7 @@ _log = logging.getLogger("headrace.triggers")
 _THREADS = 16
 # Requests that wait for a thread; more are refused.
 _MAX_WAITING = 256
-# A request measures its data, which takes long on a disk; the store of a bucket knows its checksums.
+# A request measures its data, which is slow on a disk; in a bucket the checksums are known.
 LIMITS = Limits(max_body_bytes=64 << 10, max_pieces=1000, time_limit_s=120.0, max_connections=1000)
 _PLACE = re.compile(r"(?:/|gs://|bigquery://)[^/]")
 _FORM = "application/x-www-form-urlencoded"

@@ -155,9 +155,10 @@ class Login:
                 received=", ".join(allowed) or "nobody",
             )
         self._allow = frozenset(allowed)
+        # The proxy's assertion first: it also passes on the token by which a program logged in to the proxy itself.
         self._accepted = [
             (issuer, named, Keys(issuer.keys_url))
-            for issuer, named in zip(issuers, (audience, iap_audience), strict=True)
+            for issuer, named in ((issuers[1], iap_audience), (issuers[0], audience))
             if named
         ]
 

@@ -1,7 +1,7 @@
 """Origin of a request: whether a page of another site made a browser send it.
 
 A browser sends its cookies, by which Identity-Aware Proxy knows the account, also with a request that a page of
-another site starts. It says so in Sec-Fetch-Site, or, an older one, in Origin. Programs other than browsers send
+another site starts. It names that site in Sec-Fetch-Site, or, if it is an old one, in Origin. Other programs send
 neither. The method is that of Go's `net/http.CrossOriginProtection`.
 """
 

@@ -16,7 +16,7 @@ def render(overview: Mapping[str, Any], account: str, data_below: Sequence[str])
     Args:
         overview: of `runs.overview`.
         account: who sees it; "" where nobody logs in.
-        data_below: places whose data may be announced; the form asks for data if there are any.
+        data_below: places whose data may be announced; the form has fields for data if there are any.
     """
     from jinja2 import Environment
     from markupsafe import Markup

@@ -192,6 +192,7 @@ ELSEWHERE = {
     "monitor",
     "rollback",
     "predictions table",
+    "trigger alarm",
     *(f"endpoint {verb}" for verb in ("history", "list", "promote", "rollback")),
     *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show")),
 }

@@ -131,6 +131,8 @@ OTHERS = {
         "report",
     ),
     *("schedule set", "schedule list", "schedule pause", "schedule resume", "schedule delete"),
+    # `function` and `service` replace only files whose first line says that they wrote them.
+    *("watch", *(f"trigger {verb}" for verb in ("alarm", "cron", "schedule", "serve", "function", "service"))),
 }
 
 

@@ -12,3 +12,6 @@ $headrace compile static --platform kubeflow --options $platforms/kubeflow.toml 
 $headrace compile static --platform vertex --options $platforms/vertex.toml --output $golden/static_training_vertex.yaml
 $headrace compile tuned --platform vertex --options $platforms/vertex.toml --output $golden/tuned_training_vertex.yaml
 $headrace compile rollback --platform vertex --options $platforms/vertex.toml --output $golden/rollback_vertex.yaml
+$headrace compile dynamic --output $golden/dynamic_training_local.yaml
+$headrace compile dynamic --platform kubeflow --options $platforms/kubeflow.toml --output $golden/dynamic_training_kubeflow.yaml
+$headrace compile dynamic --platform vertex --options $platforms/vertex.toml --output $golden/dynamic_training_vertex.yaml

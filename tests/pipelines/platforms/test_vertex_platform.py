@@ -162,6 +162,7 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
         "labels": {"headrace-step": "register", "team": "growth"},
         "encryption_key": "",
         "rules": "enforce",
+        "claim": {},
     }
     deployed = tasks["deploy"].inputs()
     assert deployed["traffic"] == 20

@@ -115,7 +115,9 @@ def test_a_quiet_time_closes_whole_files_alone() -> None:
     assert why(waits_for(span(_SUCCESS=(0, 1)), QUIET, None, 1e9)) == "a data file"
     assert why(waits_for(span(a__csv=(0, 1), b__csv=(9, 1)), QUIET, None, 1e9)) == "the content of a.csv"
     partial = span(a__csv=(9, 1), b__csv__part=(9, 1))
-    assert why(waits_for(partial, QUIET, None, 1e9)) == "the end of b.csv.part, which its name says is being written"
+    assert (
+        why(waits_for(partial, QUIET, None, 1e9)) == "the end of b.csv.part, whose name is that of an unfinished file"
+    )
 
 
 @pytest.mark.parametrize("rule", [MARKER, MANIFEST])

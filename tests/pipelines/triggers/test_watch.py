@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.triggered import CountedRuns, settings_below
 
 from headrace.core.errors import UsageError
+from headrace.core.ledger.ledger import Ledger
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.triggers.closing import Closing
 from headrace.pipelines.triggers.watch import WatchConfig, Watcher, watch
@@ -115,6 +118,39 @@ def test_a_restart_misses_nothing_and_repeats_nothing(marked: Watched) -> None:
     assert len(marked.runs.started) == 1
 
 
+class Killed(BaseException):
+    """The process is killed here."""
+
+
+@pytest.mark.parametrize("point", ["the arrival", "the intent", "the start"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_watch_that_is_killed_anywhere_ends_as_if_it_was_not(
+    marked: Watched, monkeypatch: pytest.MonkeyPatch, point: str, after: bool
+) -> None:
+    where: Any = {"the arrival": Ledger, "the intent": Ledger, "the start": CountedRuns}[point]
+    name = {"the arrival": "arrive", "the intent": "change", "the start": "start"}[point]
+    real = getattr(where, name)
+
+    def killed(*arguments: Any) -> Any:
+        if after:
+            real(*arguments)
+        raise Killed
+
+    marked.write("2026-11-20/a.csv")
+    marked.write("2026-11-20/_SUCCESS", "")
+    with monkeypatch.context() as changed:
+        changed.setattr(where, name, killed)
+        with pytest.raises(Killed):
+            marked.watcher.look()
+    marked.restart()
+    marked.look()
+    assert marked.spans == ["2026-11-20"]
+    (run_id,) = marked.runs.started
+    run = marked.settings.ledger.state().run
+    assert run is not None
+    assert (run.id, run.fence) == (run_id, (1, 1))
+
+
 def test_a_corrected_span_waits_for_its_marker_again(marked: Watched) -> None:
     marked.write("2026-11-20/a.csv")
     marked.write("2026-11-20/_SUCCESS", "")
@@ -126,6 +162,27 @@ def test_a_corrected_span_waits_for_its_marker_again(marked: Watched) -> None:
     os.utime(marked.folder / "2026-11-20/_SUCCESS", (marker + 6, marker + 6))
     marked.look()
     assert marked.spans == ["2026-11-20", "2026-11-20"]
+
+
+@pytest.mark.parametrize("closing", ["marker=_end", "manifest=_end"])
+def test_a_correction_begins_with_a_removed_file_and_ends_with_another_marker(tmp_path: Path, closing: str) -> None:
+    watched = Watched(tmp_path, closing)
+    names = [{"name": "a.csv"}, {"name": "b.csv"}]
+    for name in ("a.csv", "b.csv"):
+        watched.write(f"2026-11-20/{name}")
+    end = watched.write("2026-11-20/_end", json.dumps({"files": names}))
+    watched.look()
+    assert len(watched.spans) == 1
+    (watched.folder / "2026-11-20/b.csv").unlink()
+    (text,) = watched.look()
+    assert "span 2026-11-20 waits for" in text
+    corrected = watched.write("2026-11-20/b.csv", "a\n7\n")
+    os.utime(corrected, (1, 1))
+    assert watched.look(1000) in ([], ["span 2026-11-20 waits for a newer manifest _end: the span changed after it"])
+    assert len(watched.spans) == 1
+    end.write_text(json.dumps({"files": names, "again": True}))
+    watched.look()
+    assert len(watched.spans) == 2
 
 
 def test_a_quiet_time_begins_again_with_each_change(quiet: Watched) -> None:
@@ -158,7 +215,7 @@ def test_a_download_is_finished_when_it_has_its_name(quiet: Watched) -> None:
     quiet.write("2026-11-20/a.csv")
     part = quiet.write("2026-11-20/b.csv.part")
     (text,) = quiet.look()
-    assert text == "span 2026-11-20 waits for the end of b.csv.part, which its name says is being written"
+    assert text == "span 2026-11-20 waits for the end of b.csv.part, whose name is that of an unfinished file"
     assert quiet.look(1e6) == []
     part.rename(part.with_name("b.csv"))
     quiet.look()
@@ -194,7 +251,14 @@ def outside(watched: Watched) -> str:
     return "the file is not in the folder of a span"
 
 
-@pytest.mark.parametrize("bad", [bad_name, bad_bytes_in_a_name, no_data, unknown_format, outside])
+def inner_folder(watched: Watched) -> str:
+    watched.write("2026-11-01/a.csv")
+    watched.write("2026-11-01/more/b.csv")
+    watched.write("2026-11-01/_SUCCESS", "")
+    return "the span has files in folders that are not read"
+
+
+@pytest.mark.parametrize("bad", [bad_name, bad_bytes_in_a_name, no_data, unknown_format, outside, inner_folder])
 def test_what_is_bad_is_reported_once_and_never_stops_the_others(
     marked: Watched, bad: Callable[[Watched], str]
 ) -> None:
@@ -205,6 +269,50 @@ def test_what_is_bad_is_reported_once_and_never_stops_the_others(
     assert len(said) == 1
     assert marked.spans == ["2026-11-20"]
     assert marked.look(100) == []
+
+
+def test_a_span_that_changes_while_it_is_measured_is_not_announced(
+    quiet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace.core.sources import open as sources
+
+    quiet.write("2026-11-20/a.csv")
+    second = quiet.write("2026-11-20/b.csv")
+    quiet.look()
+    measure = sources.data_version
+
+    def measured(*arguments: Any) -> str:
+        version = measure(*arguments)
+        second.write_text("a\n1\n2\n")
+        return version
+
+    with monkeypatch.context() as changed:
+        changed.setattr(sources, "data_version", measured)
+        assert quiet.look(300) == ["span 2026-11-20 changed while it was measured"]
+    assert quiet.spans == []
+    quiet.look()
+    quiet.look(300)
+    assert quiet.spans == ["2026-11-20"]
+
+
+def test_two_entries_of_one_name_are_no_span(quiet: Watched) -> None:
+    quiet.write("2026-11-20/a.csv")
+    quiet.write("2026-11-20.csv")
+    said = quiet.look()
+    assert len([text for text in said if "two entries of the folder are the same span" in text]) == 2
+    quiet.look(1000)
+    assert quiet.spans == []
+
+
+def test_a_folder_that_is_published_by_a_link_is_a_span(marked: Watched, tmp_path: Path) -> None:
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    (staged / "a.csv").write_text("a\n1\n")
+    (staged / "_SUCCESS").write_text("")
+    (staged / "loop").symlink_to(marked.folder)
+    (marked.folder / "2026-11-20").symlink_to(staged)
+    marked.look()
+    assert marked.spans == ["2026-11-20"]
 
 
 def test_a_bad_span_that_is_corrected_arrives_at_once(marked: Watched) -> None:
@@ -236,7 +344,7 @@ def test_an_error_that_nobody_expected_does_not_end_the_watch(marked: Watched, m
     marked.write("2026-11-20/a.csv")
     marked.write("2026-11-20/_SUCCESS", "")
     with monkeypatch.context() as changed:
-        changed.setattr("headrace.pipelines.triggers.watch.arrive", broken)
+        changed.setattr("headrace.pipelines.triggers.watch.announce", broken)
         assert marked.look() == ["unexpected internal error: ZeroDivisionError: by nothing"]
     marked.look(60)
     assert marked.spans == ["2026-11-20"]

@@ -2,77 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
 import re
-import socket
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.id_tokens import TokenIssuer, key_server
+from support.trigger_service import TriggerService
 from support.triggered import CountedRuns, settings_below
 
-from headrace.components.serve.http.server import HttpServer
 from headrace.core.errors import UsageError
-from headrace.pipelines.triggers.service.app import ServiceConfig, TriggerApp
+from headrace.pipelines.triggers.service.app import ServiceConfig
 from headrace.pipelines.triggers.service.login import Login
 from headrace.pipelines.triggers.service.origin import is_foreign
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
-class Service:
-    """The service in a thread, for one allowed account."""
-
-    def __init__(self, root: Path, login: Login | None) -> None:
-        self.settings = settings_below(root)
-        self.data = root / "in"
-        self.data.mkdir()
-        self.runs = CountedRuns()
-        config = ServiceConfig(lambda: self.settings, login, [str(self.data)], self.runs)
-        self.app = TriggerApp(config)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        assert self._started.wait(60)
-
-    async def _serve(self) -> None:
-        self.server = HttpServer(self.app)
-        self._started.set()
-        await self.server.serve(sockets=[self._listener])
-
-    def stop(self) -> None:
-        self.server.handle_exit(15, None)
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-        self.app.close()
-
-    def send(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body, dict(headers or {}))
-            found = connection.getresponse()
-            return found.status, found.headers, found.read()
-
-    def post(self, content: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
-        status, _, body = self.send(
-            "POST", "/runs", json.dumps(content).encode(), {"content-type": "application/json", **headers}
-        )
-        return status, json.loads(body)
-
-
 @pytest.fixture(scope="module")
 def issuer() -> TokenIssuer:
     return TokenIssuer()
+
+
+class Service(TriggerService):
+    """The service for a folder with data and counted runs."""
+
+    def __init__(self, root: Path, login: Login | None) -> None:
+        self.data = root / "in"
+        self.data.mkdir()
+        self.counted = CountedRuns()
+        super().__init__(settings_below(root), self.counted, login, [str(self.data)])
 
 
 @pytest.fixture
@@ -98,7 +59,7 @@ def span(service: Service, day: int) -> dict[str, str]:
 def test_a_request_starts_a_run_and_answers_its_id_and_state(service: Service, ann: dict[str, str]) -> None:
     status, answer = service.post(span(service, 20), ann)
     assert status == 202
-    (run_id,) = service.runs.started
+    (run_id,) = service.counted.started
     assert answer["run"] == {
         "id": run_id,
         "state": "started",
@@ -113,7 +74,7 @@ def test_a_request_starts_a_run_and_answers_its_id_and_state(service: Service, a
     _, _, body = service.send("GET", "/runs", headers=ann)
     found = json.loads(body)
     assert (found["name"], found["run"]["id"], found["waiting"]) == ("flights", run_id, [again["arrival"]["version"]])
-    assert len(service.runs.started) == 1
+    assert len(service.counted.started) == 1
 
 
 def test_a_request_without_data_is_one_until_a_run_takes_it(service: Service, ann: dict[str, str]) -> None:
@@ -159,7 +120,7 @@ def test_the_page_shows_runs_and_its_button_starts_one(service: Service, issuer:
     pressed = {**browser, **FORM, "origin": "https://trigger", "sec-fetch-site": "same-origin"}
     status, headers, _ = service.send("POST", "/runs", b"span=&data=", pressed)
     assert (status, headers["location"]) == (303, "/")
-    (run_id,) = service.runs.started
+    (run_id,) = service.counted.started
     ledger = service.settings.ledger
     assert (
         f"Run <code>{run_id}</code> is started, for 1 data version."
@@ -239,10 +200,10 @@ def test_other_paths_and_methods_are_refused_and_health_needs_no_token(service: 
 
 
 def test_a_platform_that_does_not_answer_is_a_503_and_nothing_is_lost(service: Service, ann: dict[str, str]) -> None:
-    service.runs.silent = True
+    service.counted.silent = True
     status, answer = service.post(span(service, 20), ann)
     assert (status, answer["error"]) == (503, "the platform does not answer.")
-    service.runs.silent = False
+    service.counted.silent = False
     assert service.post(span(service, 20), ann)[1]["did"] == "started"
 
 
@@ -251,8 +212,8 @@ def test_many_requests_at_once_are_one_run(service: Service, ann: dict[str, str]
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: service.post(given, ann), range(60)))
     assert {status for status, _ in found} == {202}
-    assert {answer["run"]["id"] for _, answer in found} == set(service.runs.started)
-    assert len(service.runs.started) == 1
+    assert {answer["run"]["id"] for _, answer in found} == set(service.counted.started)
+    assert len(service.counted.started) == 1
 
 
 def test_without_a_login_only_this_machine_is_answered(tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ def test_a_true_token_of_an_allowed_account_is_accepted(login: Login, issuer: To
     assert login.account(bearer(issuer.token("ANN@example.com", iss="accounts.google.com"))) == "ann@example.com"
     assert login.account([(b"authorization", f"bearer  {issuer.token()} ".encode())]) == "ann@example.com"
     assert login.account(asserted(issuer.assertion())) == "ann@example.com"
+    # The proxy passes on the token by which a program logged in to it.
+    both = [*bearer(issuer.token(aud="client.apps.googleusercontent.com")), *asserted(issuer.assertion())]
+    assert login.account(both) == "ann@example.com"
 
 
 def test_an_account_that_is_not_on_the_list_is_forbidden(login: Login, issuer: TokenIssuer) -> None:

@@ -1,0 +1,1 @@
+"""Tick of dynamic training as a task of a scheduled pipeline."""

@@ -1,0 +1,64 @@
+"""Announcement of a complete span: its data is measured, and it is an arrival if nothing changed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from headrace.core import storage
+from headrace.core.errors import DataError
+from headrace.core.ledger.inbox import Arrival
+from headrace.core.text import listed
+from headrace.pipelines.dynamic.arrivals import arrive
+from headrace.pipelines.dynamic.settings import DynamicSettings
+from headrace.pipelines.triggers.span import Span
+
+_REASON = "file"
+
+
+def announce(
+    settings: DynamicSettings, span: Span, again: Callable[[], Span | None], *, event: str, now: datetime
+) -> Arrival | None:
+    """Announces a span.
+
+    Args:
+        settings: of the dynamic training.
+        span: complete, as it was listed.
+        again: lists it again.
+        event: id of the event; "" if none.
+        now: the time, with its zone.
+
+    Returns:
+        The arrival; None if a file changed while the data was measured: what was measured may be half a correction.
+
+    Raises:
+        DataError: there is no data, or files in folders that would not be read.
+        UsageError: the span's name is not valid or does not fit the window, or the inbox cannot be written.
+        PlatformError: the disk or the service failed; announcing it again is safe.
+    """
+    from headrace.core.sources.csv_dialect import CsvDialect
+    from headrace.core.sources.open import data_version, list_paths
+
+    data = span.data if storage.is_remote(span.data) else str(storage.local_path(span.data).absolute())
+    paths = list_paths(data)
+    _check_all_are_read(span, data, paths)
+    version = data_version(paths, CsvDialect.parse(settings.csv))
+    after = again()
+    if after is None or after.signature != span.signature:
+        return None
+    return arrive(settings, data=data, span=span.name, reason=_REASON, event=event, now=now, data_version=version)
+
+
+def _check_all_are_read(span: Span, data: str, paths: list[str]) -> None:
+    """Refuses a span with files in inner folders that are not read: their rows would be lost without a message."""
+    if not span.folder:
+        return
+    read = {path.removeprefix(storage.join(data, "")) for path in paths}
+    left = [name for name in span.data_files if "/" in name and name not in read]
+    if left:
+        raise DataError(
+            "the span has files in folders that are not read",
+            where=data,
+            expected="data files directly in the span's folder, or all of them in folders COLUMN=VALUE",
+            received=listed(left),
+        )

@@ -338,8 +338,8 @@ def ratios(
     if there:
         late = middle([x.p99 for x in latencies[peer][fast]]) / middle([x.p99 for x in latencies["headrace"][fast]])
     return {
-        "stream_kafka.backlog_vs_quix": Ratio(more, 2.0, 3.0),
-        "stream_kafka.p99_vs_quix": Ratio(late, 0.8, 1.0),
+        "stream_kafka.backlog_vs_quix": Ratio(more, 3.0, 3.0),
+        "stream_kafka.p99_vs_quix": Ratio(late, 1.0, 1.0),
         "stream_kafka.event_second": Ratio(1.0 / middle(changes), 0.3, 1.0),
     }
 

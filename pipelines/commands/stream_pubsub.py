@@ -212,18 +212,18 @@ def pubsub(
         duplicates_seconds=duplicates_seconds,
         batch_records=batch_records,
     )
-    from headrace.core.beam.stream import check_reachable
+    from headrace.core.beam.stream import check_reachable, check_reads_pubsub
 
+    check_reads_pubsub(chosen)
     check_reachable(chosen, {"--models": models} if models else {})
     _run(config, chosen)
 
 
 def _run(config: Any, runner: Any) -> None:
     from headrace.components.stream.pubsub.pipeline import build
-    from headrace.core.beam.stream import check_reads_pubsub, run_stream
+    from headrace.core.beam.stream import run_stream
     from headrace.core.cloud.pubsub import require_subscription, require_topic
 
-    check_reads_pubsub(runner)
     require_subscription(config.subscription)
     for name, topic in config.topics.items():
         require_topic(topic, name)

@@ -124,7 +124,7 @@ def messages(
     from headrace.components.messages.drift import Drift
     from headrace.components.messages.request import RequestRule
     from headrace.core import storage
-    from headrace.core.beam.stream import check_reachable
+    from headrace.core.beam.stream import check_reachable, check_reads_pubsub
     from headrace.core.beam.windows import Windows
     from headrace.core.problem.file import load_problem
     from headrace.pipelines.dynamic import settings as dynamic
@@ -148,6 +148,7 @@ def messages(
     rule = RequestRule(training_rows or None, training_after or None, bool(drift_from))
     drift = Drift(read.problem, drift_from) if drift_from else None
     places = {"--settings": read.uri, "--output": output, **({"--drift-from": drift_from} if drift_from else {})}
+    check_reads_pubsub(chosen)
     check_reachable(chosen, places)
     _run(config, chosen, rule, DynamicTraining(read.uri), drift)
 
@@ -155,10 +156,9 @@ def messages(
 def _run(config: MessagesConfig, runner: RunnerOptions, rule: Any, training: Any, drift: Any) -> None:
     from headrace.components.messages.load import create_tables
     from headrace.components.messages.pipeline import aggregate, read_messages
-    from headrace.core.beam.stream import check_reads_pubsub, run_stream
+    from headrace.core.beam.stream import run_stream
     from headrace.core.cloud.pubsub import require_subscription
 
-    check_reads_pubsub(runner)
     require_subscription(config.subscription)
     if config.table or config.dead_letter_table:
         create_tables(config)

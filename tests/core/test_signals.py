@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from headrace.core.signals import Terminated, forwarding_sigterm, raise_on_sigterm
+from headrace.core.signals import Terminated, forwarding_sigterm, raise_on_sigterm, stop_on_signals
 
 
 def test_a_signal_becomes_an_error_where_it_is_listened_to() -> None:
@@ -60,3 +60,13 @@ def test_other_threads_do_their_work_without_listening() -> None:
     thread.start()
     thread.join()
     assert done == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_an_event_as_often_as_it_comes(number: signal.Signals) -> None:
+    before, stop = signal.getsignal(number), threading.Event()
+    with stop_on_signals(stop):
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+    assert stop.is_set()
+    assert signal.getsignal(number) is before

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.components.messages.columns import Column, columns_of
 from headrace.components.messages.decode import Decoder, Message, Row
-from headrace.core.beam.windows import Windows, parse
+from headrace.core.beam.windows import Windows
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Numeric, Problem, Splits
 
@@ -106,18 +104,6 @@ def test_times_that_are_wrong_or_too_late(at: str, reason: str, said: str | None
     assert isinstance(found, dict)
     assert found["reason"] == reason
     assert said is None or found["message"].startswith(said)
-
-
-@given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), st.integers(1, 86_400), st.integers(0, 3600))
-def test_a_window_holds_its_times_and_no_others(time: datetime, seconds: int, grace: int) -> None:
-    time = time.replace(tzinfo=UTC)
-    windows = Windows(seconds, grace)
-    begin, length = parse(windows.span_of(time))
-    assert length == seconds
-    assert begin <= time < begin + timedelta(seconds=seconds)
-    assert windows.closes(windows.span_of(time)) == begin + timedelta(seconds=seconds + grace)
-    assert windows.span_of(begin) == windows.span_of(time)
-    assert windows.span_of(begin + timedelta(seconds=seconds)) > windows.span_of(time)
 
 
 def test_columns_are_those_that_the_problem_reads() -> None:

@@ -44,7 +44,7 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
         ({"app": "1"}, "the name of the application is not valid"),
         ({"dead-letters": f"{TOPIC}/weights"}, "need topics of their own"),
         ({"duplicates-within": "-1"}, "duplicates_seconds is wrong"),
-        ({"runner": "SparkRunner", "job-endpoint": "a:1", "environment-type": "LOOPBACK"}, "cannot reach it"),
+        ({"runner": "SparkRunner", "job-endpoint": "a:1", "environment-type": "LOOPBACK"}, "does not read Pub/Sub"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, more: dict[str, str], said: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.components.deploy import registries
 from headrace.components.deploy.canary.settings import settings_of
 from headrace.components.deploy.local import publisher
 from headrace.components.deploy.local.endpoint import EndpointFolder
@@ -25,6 +26,10 @@ def run(
         config = publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules)  # type: ignore[arg-type]
         result = roll_out(RolloutConfig(config, settings_of(settings)), step.progress)
         raise_for(result, endpoint)
+        registry = registries.registry_of(model)
+        if result.outcome == "live" and registry:
+            # There was nothing to compare it with: a canary that is promoted becomes the champion by itself.
+            registries.promote(registry, result.version, "deployed by a pipeline")
         what = {
             "version": result.version,
             "previous": EndpointFolder(endpoint).existing().previous,

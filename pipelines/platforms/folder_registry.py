@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 
 class _Places(Protocol):
+    @property
+    def decided_by_canary(self) -> bool: ...
+
     def configure_task(self, task: Any, *, cache: bool = True) -> Any: ...
 
 
@@ -42,8 +45,9 @@ class FolderRegistry:
         return self.configure_task(score(model=champion["model"], **inputs))
 
     def register(self: _Places, *, registry: Any, root: Any, model: Any, evaluation: Any) -> Any:
-        """Registers a version in the folder."""
+        """Registers a version in the folder; where a canary decides about it, the champion stays."""
         from headrace.components.registry.folder.component import register
 
-        task = register(registry=registry, root=root, model=model, evaluation=evaluation)
+        chosen = {"promote": False} if self.decided_by_canary else {}
+        task = register(registry=registry, root=root, model=model, evaluation=evaluation, **chosen)
         return self.configure_task(task, cache=False).output

@@ -6,7 +6,13 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
-def register(registry: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact], root: str = "") -> str:
+def register(
+    registry: str,
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    root: str = "",
+    promote: bool = True,
+) -> str:
     """Registers a blessed model under its version, and makes it the champion; the former champion becomes `previous`.
 
     Args:
@@ -14,13 +20,14 @@ def register(registry: str, model: dsl.Input[dsl.Model], evaluation: dsl.Input[d
         root: pipeline root, where the run's records are stored; "" for no records.
         model: the Model.
         evaluation: its Evaluation.
+        promote: False leaves the champion as it is, if there is one: a canary decides about this version.
 
     Returns:
         URI of the model in the registry.
     """
     from headrace.components.registry.folder import step
 
-    return step.run(registry, root, model, evaluation)
+    return step.run(registry, root, model, evaluation, promote)
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)

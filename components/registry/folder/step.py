@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
+from headrace.components.registry.state import CHAMPION
 from headrace.core.sources.data_version import version_of
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(registry: str, root: str, model: Any, evaluation: Any) -> str:
+def run(registry: str, root: str, model: Any, evaluation: Any, promote: bool = True) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
         step.identity = identity.publish_identity("register", identity.model_version_of(model.path), registry)
         folder = Registry(registry)
         version = folder.register(model.path, evaluation.path)
-        folder.promote(version, why="registered by a pipeline")
+        if promote or CHAMPION not in folder.aliases():
+            folder.promote(version, why="registered by a pipeline")
         registered = str(folder.path(version))
         step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})
     return registered

@@ -357,3 +357,15 @@ def test_as_a_step_of_a_pipeline(world: World, monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(SystemExit) as ended:
         step.run(world.registry.path("v3"), world.folder.uri, str(tmp_path / "root"), deployment, settings)
     assert (ended.value.code, world.state.live, list(world.state.bad)) == (3, "v2", ["v3"])
+
+
+def test_a_step_on_an_endpoint_without_a_version_makes_the_champion(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def at_once(config: RolloutConfig, _: Progress) -> RolloutResult:
+        return RolloutResult("v2", "live", "v2", "http://127.0.0.1:1", ("The endpoint had no version.",))
+
+    monkeypatch.setattr(step, "roll_out", at_once)
+    deployment = SimpleNamespace(path=str(tmp_path / "deployment"), metadata={})
+    step.run(world.registry.path("v2"), world.folder.uri, str(tmp_path / "root"), deployment, SETTINGS.to_json())
+    assert world.registry.aliases()["champion"] == "v2"

@@ -2,160 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from support.played_endpoint import play
-from support.registered_models import make_model
+from support.played_rollout import Killed, World
 
-from headrace.components.deploy import registries
 from headrace.components.deploy.canary.evidence import Replay
 from headrace.components.deploy.canary.replay import Replayed
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, deploy
-from headrace.components.deploy.local.switch import Switch
-from headrace.components.deploy.state import EndpointState
-from headrace.components.registry.folder.registry import Registry
-from headrace.components.registry.state import Origin
-from headrace.components.request_log.counts import BOUNDS
+from headrace.components.deploy.local.publisher import deploy
 from headrace.components.rollback.rollback import rollback
-from headrace.components.rollout import rollout, step
-from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
-from headrace.components.serve.processes import Announcement
+from headrace.components.rollout import rollout
+from headrace.components.rollout.rollout import raise_for
 from headrace.core.errors import GateRefused, PlatformError, UsageError
-from headrace.core.progress import Progress
 from headrace.core.storage.lock import locked
-
-SETTINGS = CanarySettings(steps=(10, 50), minimum_requests=300, minimum_step_s=60.0, deadline_s=3600.0)
-
-
-class Killed(BaseException):
-    """The process ended here."""
-
-
-@dataclass
-class World:
-    """An endpoint with v1 live, models v2 and v3, and a router whose counts grow with each sleep."""
-
-    folder: EndpointFolder
-    registry: Registry
-    requests: int = 200
-    error_rates: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, list[float]] = field(default_factory=dict)
-    seconds: float = 0.0
-    effects: int = 0
-    dies_at: tuple[int, str] = (-1, "before")
-    on_sleep: Callable[[], None] = lambda: None
-
-    @property
-    def state(self) -> EndpointState:
-        return self.folder.existing()
-
-    def config(self, version: str = "v2", **options: Any) -> RolloutConfig:
-        settings = options.pop("settings", SETTINGS)
-        model = self.registry.path(version)
-        return RolloutConfig(DeployConfig(model, self.folder.uri, lock_timeout_s=0.0, **options), settings, poll_s=30.0)
-
-    def roll_out(self, version: str = "v2", **options: Any) -> RolloutResult:
-        return roll_out(self.config(version, **options), now=self.now, sleep=self.sleep)
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-        for version, percent in self.state.traffic.items():
-            counted = self.counts.setdefault(version, [0, 0.0])
-            counted[0] += self.requests * percent // 100
-            counted[1] += self.requests * percent / 100 * self.error_rates.get(version, 0.0)
-        self.on_sleep()
-
-    def report(self, *_: object) -> Mapping[str, Any]:
-        versions = {}
-        for version in {*self.counts, *self.state.traffic}:
-            requests, errors = self.counts.get(version, [0, 0.0])
-            latency = [0] * (len(BOUNDS) + 1)
-            latency[3] = int(requests) - int(errors)
-            one = {"pid": 1, "state": "ready", "requests": int(requests), "errors": int(errors)}
-            latency_s = {"bounds": list(BOUNDS), "counts": latency}
-            versions[version] = {**one, "responses": {"4xx": 0}, "latency_s": latency_s}
-        return {"epoch": self.state.epoch, "versions": versions}
-
-    @contextmanager
-    def effect(self) -> Iterator[None]:
-        number, self.effects = self.effects, self.effects + 1
-        if self.dies_at == (number, "before"):
-            raise Killed
-        yield
-        if self.dies_at == (number, "after"):
-            raise Killed
-
-    def outcome(self) -> tuple[object, ...]:
-        state = self.state
-        return (
-            dict(state.traffic),
-            state.live,
-            state.previous,
-            sorted(state.bad),
-            (state.pending, state.rollout),
-            self.registry.aliases(),
-            self.registry.state().versions["v2"].status,
-        )
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    registry = Registry(str(tmp_path / "registry"))
-    for version in ("v1", "v2", "v3"):
-        model = make_model(tmp_path / version, version)
-        (tmp_path / version / "golden.json").write_text(json.dumps({"instances": [{}], "predictions": [{}]}))
-        registry.register(model)
-    registry.promote("v1")
-    folder = EndpointFolder(str(tmp_path / "endpoint"))
-    folder.publish(registry.path("v1"), "v1")
-    by = Origin("sre@host", "2026-01-01T00:00:00+00:00")
-    first = EndpointState("natality", "v1", None, port=1).switched("v1", "deploy", by, previous=None)
-    folder.write(replace(first, registry=registry.folder), None)
-    here = World(folder, registry)
-    play(monkeypatch, here.report)
-
-    def prepare(*_: object) -> tuple[Announcement, int]:
-        with here.effect():
-            return Announcement(1, "", "v", "http://127.0.0.1:1"), 3
-
-    monkeypatch.setattr(Switch, "prepare", prepare)
-    real = EndpointFolder.write
-
-    def write(self: EndpointFolder, state: EndpointState, before: EndpointState | None) -> None:
-        if state == before:
-            return
-        with here.effect():
-            real(self, state, before)
-        assert sum(state.traffic.values()) == 100
-
-    monkeypatch.setattr(EndpointFolder, "write", write)
-    for name in ("mark_bad", "promote", "challenge"):
-        monkeypatch.setattr(registries, name, _dying(here, getattr(registries, name)))
-    return here
-
-
-def _dying(world: World, real: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any) -> Any:
-        with world.effect():
-            return real(*arguments)
-
-    return call
-
 
 PROMOTED = ({"v2": 100}, "v2", "v1", [], (None, None), {"champion": "v2", "previous": "v1"}, "registered")
 ROLLED_BACK = ({"v1": 100}, "v1", None, ["v2"], (None, None), {"champion": "v1"}, "bad")
@@ -333,39 +197,3 @@ def test_the_state_of_a_rollout_is_written_and_read_back(world: World) -> None:
     assert state.rollout.canary.stage == "canary"
     assert set(state.rollout.baseline) == {"v1", "v2"}
     assert world.folder.existing() == state
-
-
-def test_as_a_step_of_a_pipeline(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def played(config: RolloutConfig, report: Progress) -> RolloutResult:
-        return roll_out(replace(config, poll_s=30.0), report, now=world.now, sleep=world.sleep)
-
-    monkeypatch.setattr(step, "roll_out", played)
-    # An engine makes floats of whole numbers.
-    settings: Any = json.loads(json.dumps(SETTINGS.to_json()), parse_int=float)
-    deployment = SimpleNamespace(path=str(tmp_path / "deployment"), metadata={})
-    step.run(world.registry.path("v2"), world.folder.uri, str(tmp_path / "root"), deployment, settings)
-    assert world.state.live == "v2"
-    written = json.loads(Path(deployment.path).read_text())
-    assert {name: written[name] for name in ("version", "previous", "checked_rows", "outcome")} == {
-        "version": "v2",
-        "previous": "v1",
-        "checked_rows": 1,
-        "outcome": "promoted",
-    }
-    assert f"curl -s {world.state.url}/predict" in deployment.metadata["curl"]
-    world.error_rates["v3"] = 0.3
-    with pytest.raises(SystemExit) as ended:
-        step.run(world.registry.path("v3"), world.folder.uri, str(tmp_path / "root"), deployment, settings)
-    assert (ended.value.code, world.state.live, list(world.state.bad)) == (3, "v2", ["v3"])
-
-
-def test_a_step_on_an_endpoint_without_a_version_makes_the_champion(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def at_once(config: RolloutConfig, _: Progress) -> RolloutResult:
-        return RolloutResult("v2", "live", "v2", "http://127.0.0.1:1", ("The endpoint had no version.",))
-
-    monkeypatch.setattr(step, "roll_out", at_once)
-    deployment = SimpleNamespace(path=str(tmp_path / "deployment"), metadata={})
-    step.run(world.registry.path("v2"), world.folder.uri, str(tmp_path / "root"), deployment, SETTINGS.to_json())
-    assert world.registry.aliases()["champion"] == "v2"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -197,9 +197,7 @@ def print_summary(console: Console, summary: dict[str, Any], report: str | None)
     if results["evaluate"]:
         lines += _metric_lines(results["evaluate"])
     if results["register"]:
-        aliases = results["register"]["aliases"]
-        previous = f", previous {aliases['previous']}" if aliases.get("previous") else ""
-        lines.append(("Model", f"version {results['register']['version']}, champion{previous}"))
+        lines.append(("Model", registered_line(results["register"], results["deploy"] or {})))
     if results["deploy"]:
         lines.append(("Endpoint", results["deploy"]["url"]))
         lines.append(("Call it", results["deploy"]["curl"]))
@@ -223,6 +221,17 @@ def print_dynamic(console: Console, summary: dict[str, Any]) -> None:
         lines.append(("Endpoint", str(deployed["url"])))
     console.print()
     print_lines(console, lines)
+
+
+def registered_line(registered: Mapping[str, Any], deployed: Mapping[str, Any]) -> str:
+    """A version in its registry: where a canary decides, it becomes the champion after it is registered, or never."""
+    version, aliases = registered["version"], registered["aliases"]
+    champion, previous = aliases.get("champion"), aliases.get("previous")
+    if champion != version:
+        if deployed.get("outcome") not in ("promoted", "live"):
+            return f"version {version}, registered{f'; {champion} is the champion' if champion else ''}"
+        previous = champion
+    return f"version {version}, champion{f', previous {previous}' if previous else ''}"
 
 
 def print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:

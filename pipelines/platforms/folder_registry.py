@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 
 class _Places(Protocol):
+    @property
+    def decided_by_canary(self) -> bool: ...
+
     def configure_task(self, task: Any, *, cache: bool = True) -> Any: ...
 
 
@@ -51,9 +54,16 @@ class FolderRegistry:
         claim: Any = None,
         promote: bool = True,
     ) -> Any:
-        """Registers a version in the folder; with a claim, as a task of dynamic training."""
+        """Registers a version in the folder; with a claim, as a task of dynamic training.
+
+        Where a canary decides about it, the champion stays.
+        """
         from headrace.components.registry.folder.component import register
 
-        claimed = {} if claim is None else {"claim": claim, "promote": promote}
+        claimed: dict[str, Any] = {}
+        if claim is not None:
+            claimed = {"claim": claim, "promote": promote}
+        elif self.decided_by_canary:
+            claimed = {"promote": False}
         task = register(registry=registry, root=root, model=model, evaluation=evaluation, **claimed)
         return self.configure_task(task, cache=False).output

@@ -78,6 +78,11 @@ class KubeflowPlatform(FolderRegistry):
 
         return self.configure_task(tune(**inputs)).outputs["model"]
 
+    @property
+    def decided_by_canary(self) -> bool:
+        """Whether a registered version, which is deployed without traffic, becomes the champion by a canary."""
+        return self._options.endpoint.traffic == 0
+
     def beam(self) -> str:
         """Flink or Spark, if configured."""
         return "" if self._runner is None else as_json(self._runner, name=self._runner.name)

@@ -52,6 +52,11 @@ class LocalPlatform(FolderRegistry):
         self._rules = rules
         self._canary = canary
 
+    @property
+    def decided_by_canary(self) -> bool:
+        """Whether a registered version becomes the champion by a canary."""
+        return self._canary is not None
+
     def component(self, component: Any) -> Any:
         """Returns the component unchanged."""
         return component

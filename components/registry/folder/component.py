@@ -22,7 +22,8 @@ def register(
         model: the Model.
         evaluation: its Evaluation.
         claim: output of `claim`, of a run of dynamic training, which changes nothing once it was overtaken; or {}.
-        promote: whether it becomes the champion; else a later task promotes it.
+        promote: whether it becomes the champion; else a later task decides, and without a claim it becomes the champion
+            only where there is none.
 
     Returns:
         URI of the model in the registry.

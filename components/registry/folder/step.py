@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
+from headrace.components.registry.state import CHAMPION
 from headrace.core.ledger.claim import Claim
 from headrace.core.sources.data_version import version_of
 from headrace.core.steps import identity
@@ -30,7 +31,7 @@ def run(
         # A canary of an earlier attempt at the run was rolled back: its next task finds that.
         if held is None or known is None or known.status != "bad":
             version = folder.register(model.path, evaluation.path)
-            if promote:
+            if promote or (held is None and CHAMPION not in folder.aliases()):
                 folder.promote(version, why="registered by a pipeline")
         registered = str(folder.path(version))
         step.finish(outputs={"registered": registered}, result={"version": version, "aliases": dict(folder.aliases())})

@@ -113,6 +113,8 @@ def test_a_canary_is_deployed_where_the_run_asks_for_it(tmp_path: Path) -> None:
     (deploy,) = [task for task in read_spec(str(tmp_path / "canary.yaml")).tasks() if task.where.endswith(".deploy")]
     assert deploy.inputs()["rules"] == "warn"
     assert settings_of(deploy.inputs()["settings"]) == settings
+    tasks = read_spec(str(tmp_path / "canary.yaml")).tasks()
+    assert [task.inputs()["promote"] for task in tasks if task.where.endswith(".register")] == [False]
     compile_to("static", "local", str(tmp_path / "plain.yaml"))
     assert "rollout" not in (tmp_path / "plain.yaml").read_text()
 

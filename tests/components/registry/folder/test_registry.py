@@ -231,3 +231,13 @@ def test_a_rerun_that_registers_a_bad_version_ends_with_status_3(tmp_path: Path)
     assert "predicts nonsense" in record["error"]["received"]
     assert registry.aliases() == {"champion": "v1"}
     assert step.champion(registry.folder, root)[0] == registry.path("v1")
+
+
+def test_a_version_that_a_canary_decides_about_is_not_the_champion(tmp_path: Path) -> None:
+    registry, root = Registry(str(tmp_path / "registry")), str(tmp_path / "root")
+    for version, champion in (("v1", "v1"), ("v2", "v1"), ("v3", "v1")):
+        model = SimpleNamespace(path=make_model(tmp_path / version, version))
+        evaluation = SimpleNamespace(path=make_evaluation(tmp_path / f"{version}-evaluation", version))
+        assert step.run(registry.folder, root, model, evaluation, promote=False) == registry.path(version)
+        # The first one is: nothing is there to compare it with.
+        assert registry.aliases() == {"champion": champion}

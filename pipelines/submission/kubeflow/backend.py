@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.lint import backend
+from headrace.pipelines.lint.parse import parse
 from headrace.pipelines.lint.spec import spec_of
 
 _HEALTH = "/apis/v2beta1/healthz"
@@ -27,7 +28,8 @@ def check_backend(api_client: Any, documents: Sequence[Mapping[str, Any]]) -> No
         UsageError: the backend is older than the spec needs. One whose version is not known is not refused.
         kfp_server_api.ApiException: the server refused the request.
     """
-    needed = backend.needs(spec_of(documents))
+    parsed, _ = parse(spec_of(documents), "kubeflow")
+    needed = backend.needs(parsed)
     version = _version(api_client) if needed else ""
     if not version:
         return

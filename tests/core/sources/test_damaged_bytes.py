@@ -20,7 +20,7 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.fuzzing import max_examples
 
@@ -136,6 +136,8 @@ def damaged_files(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @max_examples(1000)
 @given(damaged_files())
+@example(("a.jsonl", b'{"\\ud800": 1, "id": "a"}\n{"id": b}\n'))
+@example(("a.avro", whole()["a.avro"].replace(b'"type": "string"', b'"typf": "string"', 1)))
 def test_a_damaged_file_is_an_error_of_the_file_or_costs_named_rows(file: tuple[str, bytes]) -> None:
     name, content = file
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -22,7 +22,6 @@ from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.problem.file import load_problem
-from headrace.core.storage.remote import gcs
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -31,6 +30,7 @@ IDENTITY = "0123456789abcdef"
 PROJECT, REGION = "demo-project", "us-central1"
 FLIGHTS = """
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem, Training
+from headrace.core.storage.remote import folders
 
 problem = Problem(
     name="flight-time",
@@ -104,7 +104,7 @@ def scored(vertex_server: VertexServer, bucket: str, tmp_path: Path) -> Callable
     """`scored(model, data)`: what comes of each approach."""
 
     def made(model: str, data: str, **options: Any) -> dict[str, Made]:
-        gcs.upload_tree(Path(model), f"gs://{bucket}/model", "problem.json")
+        folders.upload_tree(Path(model), f"gs://{bucket}/model", "problem.json")
         job = JobOptions(
             PROJECT,
             REGION,

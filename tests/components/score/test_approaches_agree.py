@@ -22,6 +22,7 @@ from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.problem.file import load_problem
+from headrace.core.storage.remote import folders
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -30,7 +31,6 @@ IDENTITY = "0123456789abcdef"
 PROJECT, REGION = "demo-project", "us-central1"
 FLIGHTS = """
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem, Training
-from headrace.core.storage.remote import folders
 
 problem = Problem(
     name="flight-time",

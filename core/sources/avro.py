@@ -16,6 +16,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from fastavro.schema import SchemaParseException
 
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
@@ -37,6 +38,7 @@ _BROKEN = (
     zlib.error,
     StopIteration,
     RecursionError,
+    SchemaParseException,
 )
 # Maximum size of a block without compression: as a file of 1 MB may hold a block of 1 GB, a limit bounds the memory.
 MAXIMUM_BLOCK = 128 << 20

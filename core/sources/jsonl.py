@@ -68,7 +68,9 @@ class JsonLinesSource:
                     expected="one JSON object per line, or an array of objects",
                     received=lines[0][:60].decode("utf-8", "replace").strip(),
                 )
-            names = dict.fromkeys(name for row in rows for name in row if not number or name in late)
+            named = dict.fromkeys(name for row in rows for name in row if not number or name in late)
+            # A name with a lone surrogate, which JSON can write, is no text, and no column can have it.
+            names = [name for name in named if name.isascii() or name.encode("utf-8", "replace").decode() == name]
             if len(names) > _MAXIMUM_MEMBERS:
                 raise UnreadableFile(
                     "the rows have too many different members",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,11 +133,15 @@ def read_spec(path: str) -> Spec:
             expected="the output of kfp.compiler.Compiler().compile, with root and deploymentSpec",
             received="an Argo workflow, compiled by KFP 1" if argo else "something else",
         )
+    return spec_of(documents)
+
+
+def spec_of(documents: Sequence[Any]) -> Spec:
+    """The spec of a file's documents, of which the first is the pipeline."""
     platform: dict[str, Any] = {}
     for document in documents[1:]:
-        if isinstance(document, dict):
-            platform.update(_table(document, "platforms"))
-    return Spec(first, platform, len(documents))
+        platform.update(_table(document, "platforms"))
+    return Spec(documents[0], platform, len(documents))
 
 
 def _table(value: Any, *keys: str) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class KubeflowPipelines(RestServer):
         at_end: called with each run that has ended.
         runs, recurring_runs, experiments: what it keeps, by id, in the order in which they were made.
         pod_logs: by the pod's name, as `pod_name` has it.
+        tag_name: the release that it reports: "unknown" where its image was built without one.
         missing_log: the HTTP status of a pod's log that is not there: 200 in older versions, 500 in newer ones.
     """
 
@@ -61,6 +62,7 @@ class KubeflowPipelines(RestServer):
     recurring_runs: dict[str, Any] = field(default_factory=dict)
     experiments: dict[str, Any] = field(default_factory=dict)
     pod_logs: dict[str, str] = field(default_factory=dict)
+    tag_name: str = "unknown"
     missing_log: int = 200
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -83,7 +85,7 @@ class KubeflowPipelines(RestServer):
             collection, _, rest = path.removeprefix(_BASE).partition("/")
             identifier, _, verb = rest.partition(":")
             if (method, collection) == ("GET", "healthz"):
-                return {"multi_user": False}
+                return {"commit_sha": "unknown", "tag_name": self.tag_name, "multi_user": False}
             handlers = {"experiments": self._experiments, "runs": self._runs, "recurringruns": self._recurring}
             if collection not in handlers:
                 raise Refused(404, 5, "Not Found")

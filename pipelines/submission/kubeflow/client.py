@@ -10,7 +10,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ import yaml
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.submission.kubeflow import pods
+from headrace.pipelines.submission.kubeflow.backend import check_backend
 from headrace.pipelines.submission.kubeflow.errors import NotThere, checked_health, explained
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission, Task
 from headrace.pipelines.submission.tasks import leaves, names
@@ -85,7 +86,7 @@ class KubeflowService:
 
     def create(self, run_id: str, submission: Submission) -> Run:
         """Starts a run. The cluster allows duplicate names: of two concurrent runs, the first is kept."""
-        with self._asking(run_id), _spec_file(submission) as package:
+        with self._asking(run_id), self._package(submission) as package:
             made = self._client.run_pipeline(
                 experiment_id=self._made_experiment(),
                 job_name=run_id,
@@ -158,7 +159,7 @@ class KubeflowService:
                 expected="UTC; the controller's CRON_SCHEDULE_TIMEZONE applies instead, if set",
                 received=timezone,
             )
-        with self._asking(name), _spec_file(submission) as package:
+        with self._asking(name), self._package(submission) as package:
             made = self._client.create_recurring_run(
                 experiment_id=self._made_experiment(),
                 job_name=name,
@@ -235,6 +236,16 @@ class KubeflowService:
     def _asking(self, what: str) -> Iterator[None]:
         with explained(self._host or "the cluster", self._namespace, what), _quiet():
             yield
+
+    @contextmanager
+    def _package(self, submission: Submission) -> Iterator[str]:
+        """Writes the spec to a file, as kfp.Client requires, if the backend takes it."""
+        documents = [dict(one) for one in submission.documents]
+        check_backend(self._client._run_api.api_client, documents)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "pipeline.yaml"
+            path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+            yield str(path)
 
     def _named(self, name: str) -> list[Any]:
         """The runs of a name without archived ones, in the order of their creation."""
@@ -324,16 +335,6 @@ def _schedule(response: Any) -> Schedule:
         timezone="UTC",
         reference=response.recurring_run_id,
     )
-
-
-@contextmanager
-def _spec_file(submission: Submission) -> Iterator[str]:
-    """Writes the spec to a file, as kfp.Client requires."""
-    documents: list[Mapping[str, Any]] = [dict(one) for one in submission.documents]
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "pipeline.yaml"
-        path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
-        yield str(path)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.problem.file import load_problem
-from headrace.core.storage.remote import gcs
+from headrace.core.storage.remote import folders
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -104,7 +104,7 @@ def scored(vertex_server: VertexServer, bucket: str, tmp_path: Path) -> Callable
     """`scored(model, data)`: what comes of each approach."""
 
     def made(model: str, data: str, **options: Any) -> dict[str, Made]:
-        gcs.upload_tree(Path(model), f"gs://{bucket}/model", "problem.json")
+        folders.upload_tree(Path(model), f"gs://{bucket}/model", "problem.json")
         job = JobOptions(
             PROJECT,
             REGION,

@@ -27,7 +27,7 @@ from headrace.components.score.vertex_job import retry_refused
 from headrace.core import retry, storage
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
-from headrace.core.storage.remote import folders, gcs
+from headrace.core.storage.remote import folders
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -417,7 +417,7 @@ def test_natality_has_the_very_predictions_of_direct(
     vertex_server: VertexServer, natality_model: str, bucket: str, tmp_path: Path
 ) -> None:
     births = str(Path(__file__).parents[4] / "examples" / "natality" / "births.csv")
-    gcs.upload_tree(Path(natality_model), f"gs://{bucket}/models/natality", "problem.json")
+    folders.upload_tree(Path(natality_model), f"gs://{bucket}/models/natality", "problem.json")
     name = vertex_server.upload(f"gs://{bucket}/models/natality")
     here = ScoreConfig(natality_model, births, str(tmp_path / "direct"), IDENTITY)
     there = configured(vertex_server, name, bucket, tmp_path, births, {"batch_size": 64}, model=natality_model)

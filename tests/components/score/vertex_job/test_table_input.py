@@ -22,7 +22,7 @@ from headrace.components.score.vertex_job.input_form import form_of
 from headrace.core.cloud import bigquery
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.interface import ModelInput, Takes
-from headrace.core.storage.remote import folders, gcs
+from headrace.core.storage.remote import folders
 
 if TYPE_CHECKING:
     from peers.vertex.server import VertexServer
@@ -189,7 +189,7 @@ def test_natality_has_the_very_predictions_of_direct(
     wanted = births.drop_null() if whole else births
     assert 100 < wanted.num_rows <= births.num_rows
     data = f"bigquery://{make_table(wanted)}"
-    gcs.upload_tree(Path(natality_model), f"gs://{bucket}/models/natality", "problem.json")
+    folders.upload_tree(Path(natality_model), f"gs://{bucket}/models/natality", "problem.json")
     name = vertex_server.upload(f"gs://{bucket}/models/natality")
     there = configured(vertex_server, name, bucket, tmp_path, data, {"batch_size": 64}, model=natality_model)
     one = direct.score(ScoreConfig(natality_model, data, str(tmp_path / "direct"), IDENTITY))

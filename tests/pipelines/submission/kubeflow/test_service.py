@@ -35,6 +35,22 @@ def test_a_refusal_says_what_mends_it(
     assert said in done.error
 
 
+@pytest.mark.parametrize(
+    ("release", "taken"), [("2.13.0", False), ("2.14.3", False), ("2.15.0-rc.1", True), ("mine", True)]
+)
+def test_a_backend_that_is_too_old_is_refused_with_its_version(
+    kubeflow: Platform, release: str, taken: bool, clock: list[float]
+) -> None:
+    kubeflow.server.tag_name = release
+    done = kubeflow.submit()
+    assert (done.status, clock) == (0 if taken else 2, [])
+    if not taken:
+        assert "the backend is older than the pipeline needs" in done.error
+        assert "Expected Kubeflow Pipelines 2.15 or newer, for a secret with `optional`" in done.error
+        assert f"Received: {release}" in done.error
+        assert kubeflow.server.runs == {}
+
+
 def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     import kfp.client.client as client
 

@@ -36,6 +36,10 @@ class MixedType(pa.ExtensionType):
     def __init__(self) -> None:
         super().__init__(_STORAGE, "headrace.mixed")
 
+    def __hash__(self) -> int:
+        # Arrow's own fails for types that are defined in Python.
+        return hash(self.extension_name)
+
     def __arrow_ext_serialize__(self) -> bytes:
         return b""
 

@@ -23,7 +23,8 @@ class GroupedOption(click.Option):
         self, names: Sequence[str], *, group: str = "", rare: bool = False, aliases: Sequence[str] = (), **kwargs: Any
     ) -> None:
         if aliases:
-            kwargs["help"] = f"{kwargs['help']} Also by its former names {' and '.join(aliases)}."
+            named = "names" if len(aliases) > 1 else "name"
+            kwargs["help"] = f"{kwargs['help']} Also by its former {named} {' and '.join(aliases)}."
         super().__init__([*names, *aliases], **kwargs)
         self.group, self.rare, self.aliases = group, rare, frozenset(aliases)
 

@@ -70,6 +70,7 @@ _JOB: tuple[tuple[str, str, type[Any], str, str], ...] = (
 )
 # Options for a first use; --help-all shows the others.
 _SHOWN = frozenset({"endpoint-url", "endpoint-token-variable", "vertex-model"})
+_FORMER_NAMES = {"endpoint-url": ("--endpoint",)}
 
 sink = click.option(
     "--sink", type=click.Choice(_SINKS), default="parquet", show_default=True, help="Output format of predictions."
@@ -122,6 +123,7 @@ def elsewhere(command: Callable[..., Any]) -> Callable[..., Any]:
     declared = [
         group(heading)(
             f"--{name}",
+            aliases=_FORMER_NAMES.get(name, ()),
             type=kind,
             default=None,
             metavar=metavar,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from headrace.core.errors import ProblemError
 from headrace.core.problem.file import ProblemFile
+
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -39,4 +42,14 @@ def blaming(problem_file: ProblemFile, what: str, function: str = "build_model")
         raise error.at(problem_file.path) from error
     except Exception as error:
         where = problem_file.own_line(error.__traceback__) or f"{problem_file.path}, {function}"
-        raise ProblemError(what, where=where, received=f"{type(error).__name__}: {error}") from error
+        raise ProblemError(what, where=where, received=f"{type(error).__name__}: {_plain(error)}") from error
+
+
+def _plain(error: Exception) -> str:
+    """An error's message as one line: without colors, and without Keras' list of the call's arguments."""
+    message = str(error)
+    if isinstance(error, KeyError) and "\\n" in message:
+        # The text of a KeyError is the representation of its message, here one of Keras.
+        message = str(error.args[0])
+    text = _COLORS.sub("", message).partition("\nArguments received by ")[0]
+    return " ".join(text.split()).rstrip(".")

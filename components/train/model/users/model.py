@@ -76,9 +76,11 @@ def _check_methods(built: Any, where: str) -> None:
 def _check_inputs(built: Any, problem: Problem, where: str) -> tuple[str, ...]:
     """The input features of the model. A subclassed model declares none and receives all features."""
     expected = {c.name: "float32" if isinstance(c, Numeric) else "string" for c in problem.columns}
-    declared = getattr(built, "input", None) if getattr(built, "inputs", None) else None
-    if declared is None:
+    inputs = getattr(built, "inputs", None)
+    if not inputs:
         return tuple(expected)
+    # A Sequential model has no `input`, only a list.
+    declared = getattr(built, "input", inputs)
     if isinstance(declared, dict):
         named = dict(declared)
     else:
@@ -91,6 +93,8 @@ def _check_inputs(built: Any, problem: Problem, where: str) -> tuple[str, ...]:
                 where=where,
                 expected=f"one of {', '.join(expected)}",
                 received=f'"{name}"',
+                fix="Give the model an input per feature, such as keras.Input(shape=(1,), name="
+                f'"{next(iter(expected))}"), and join them by keras.layers.Concatenate()',
             )
         if tensor.dtype != expected[name] or shape not in ((None,), (None, 1)):
             raise ProblemError(

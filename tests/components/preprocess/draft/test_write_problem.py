@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import random
 import uuid
 from decimal import Decimal
@@ -381,3 +382,18 @@ def test_splits_by_group_and_by_time_are_proposed_where_rows_belong_together(tmp
         tmp_path, {**other, "when": [f"{n % 12 + 1}.{n % 28 + 1}.24" for n in range(rows)], **common}, label="y"
     )
     assert "Splits(" not in plain.source
+
+
+def test_numbers_beside_texts_in_json_are_numbers_with_missing_values(tmp_path: Path) -> None:
+    rows = [
+        {"id": n, "score": "N/A" if n % 11 == 0 else n % 50 * 1.5, "kind": n % 3 if n % 2 else "a", "y": n % 50}
+        for n in range(200)
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    file = load(tmp_path, draft(str(path), label="y").source)
+    assert file.problem.missing == ("N/A",)
+    score, kind = file.problem.columns
+    assert (type(score), score.optional, type(kind)) == (Numeric, True, Categorical)
+    result = preprocess(file, PreprocessConfig(str(path), str(tmp_path / "examples"), "0" * 16))
+    assert (result.rows_in, result.rows_out) == (200, 200)

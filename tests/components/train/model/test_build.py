@@ -203,6 +203,16 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
             "regression",
             "the model fails on raw features. Received: OperatorNotAllowedInGraphError",
         ),
+        (
+            "    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])",
+            "regression",
+            'Give the model an input per feature, such as keras.Input(shape=(1,), name="x"), and join them by',
+        ),
+        (
+            "    return keras.Sequential([keras.layers.Dense(1)])",
+            "regression",
+            "the model fails on raw features. Received: ",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(build: Callable[..., models.Model], body: str, task: str, said: str) -> None:
@@ -210,6 +220,9 @@ def test_what_cannot_be_trained_is_refused(build: Callable[..., models.Model], b
         build(body, task)
     assert said in caught.value.paragraph
     assert "users.py" in caught.value.paragraph
+    # One paragraph, whatever Keras says.
+    assert caught.value.paragraph.isprintable()
+    assert "Arguments received" not in caught.value.paragraph
 
 
 def test_the_default_model_takes_all_features(tmp_path: Path, natality: ProblemFile) -> None:

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -160,6 +161,27 @@ class Rows:
         for line in self.lines:
             table.add_row(*line)
         Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
+
+
+SPREAD = ("minimum", "median", "maximum")
+
+
+def spread(values: Sequence[float], digits: int = 3) -> tuple[str, str, str]:
+    """The minimum, the median and the maximum, for a table."""
+    return tuple(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))  # type: ignore[return-value]
+
+
+def profile(title: str, parts: Mapping[str, float]) -> Rows:
+    """Where the CPU time of a row goes.
+
+    Args:
+        title: of the table.
+        parts: CPU seconds per row, by part.
+    """
+    whole = sum(parts.values())
+    lines = [(name, f"{seconds * 1e6:.3f}", f"{seconds / whole:.0%}") for name, seconds in parts.items()]
+    lines.append(("all", f"{whole * 1e6:.3f}", "100%"))
+    return Rows(title, ("part", "microseconds per row", "fraction"), lines)
 
 
 def conclude(name: str, tables: Sequence[Rows], ratios: Mapping[str, Ratio], details: Mapping[str, object]) -> int:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flights_table
-from common import BENCHMARKS, OUT, PeerMissing, Ratio, Rows, conclude, megabytes, prove
+from common import BENCHMARKS, OUT, SPREAD, PeerMissing, Ratio, Rows, conclude, megabytes, profile, prove, spread
 from process_usage import measure
 
 from headrace.core.tfrecord.decoding import decode
@@ -57,7 +57,7 @@ def main() -> int:
     rounds = 3
 
     ratios: dict[str, Ratio] = {}
-    tables = [compare_encoders(rows, rounds, ratios), compare_pipelines(rows, rounds, ratios)]
+    tables = [compare_encoders(rows, rounds, ratios), *compare_pipelines(rows, rounds, ratios)]
     points, table = grow(1_000_000 if quick else 10_000_000, ratios)
     tables.append(table)
     return conclude("preprocess", tables, ratios, {"quick": quick, "rows": rows, "points": points})
@@ -91,37 +91,35 @@ def compare_encoders(rows: int, rounds: int, ratios: dict[str, Ratio]) -> Rows:
         if (WORK / f"{name}.tfrecord").exists():
             prove(f"{name} and headrace write the same Examples", digest([WORK / f"{name}.tfrecord"]) == expected)
 
-    def speed(name: str) -> float:
-        return rows / cpu(measured[name])
-
-    mine = speed("headrace")
-    ratios["preprocess.encoder_vs_example"] = Ratio(mine / speed("tf.train.Example"), 20.0, 25.0)
-    bsl = mine / speed("tfx_bsl 1.21") if "tfx_bsl 1.21" in measured else None
+    faster = {name: quotients(timings, measured["headrace"]) for name, timings in measured.items()}
+    ratios["preprocess.encoder_vs_example"] = Ratio(statistics.median(faster["tf.train.Example"]), 20.0, 25.0)
+    bsl = statistics.median(faster["tfx_bsl 1.21"]) if "tfx_bsl 1.21" in measured else None
     ratios["preprocess.encoder_vs_tfx_bsl"] = Ratio(bsl, 3.0, 5.0)
     # By rows of as many columns: the harder claim, for such a row is longer than one of the flights.
-    ratios["preprocess.encoder_unique_values"] = Ratio(speed("headrace, unique values") / mine, 0.6, 1.0)
+    unique_values = 1 / statistics.median(faster["headrace, unique values"])
+    ratios["preprocess.encoder_unique_values"] = Ratio(unique_values, 0.6, 1.0)
     lines = [
         (
             name,
             str(len(timings)),
-            f"{speed(name):,.0f}",
+            f"{rows / cpu(timings):,.0f}",
             f"{timings[0]['bytes'] / cpu(timings) / 1e6:,.0f}",
             f"{cpu(timings):.2f}",
             f"{wall(timings):.2f}",
-            f"{mine / speed(name):.2f}",
+            *spread(faster[name], 2),
         )
         for name, timings in measured.items()
     ]
     if missing:
-        lines.append(("tfx_bsl 1.21", "missing", "-", "-", "-", "-", "-"))
+        lines.append(("tfx_bsl 1.21", "missing", *6 * ("-",), "-"))
     return Rows(
         f"Encoding, framing and writing {rows:,} rows on one core",
-        ("encoder", "runs", "rows/CPU-s", "MB/CPU-s", "CPU-s", "s", "headrace is faster by"),
+        ("encoder", "runs", "rows/CPU-s", "MB/CPU-s", "CPU-s", "s", *(f"headrace faster: {each}" for each in SPREAD)),
         lines,
     )
 
 
-def compare_pipelines(rows: int, rounds: int, ratios: dict[str, Ratio]) -> Rows:
+def compare_pipelines(rows: int, rounds: int, ratios: dict[str, Ratio]) -> list[Rows]:
     """Parquet to an Examples artifact, in Beam's in-memory runner."""
     ours, theirs = WORK / "component", WORK / "by_row"
 
@@ -148,8 +146,8 @@ def compare_pipelines(rows: int, rounds: int, ratios: dict[str, Ratio]) -> Rows:
     # The splits are drawn by other hashes; what is in all of them together is the same.
     shards = [sorted(folder.glob("*/*.tfrecord")) for folder in (ours, theirs)]
     prove("both pipelines write the same Examples", digest(shards[0]) == digest(shards[1]))
-    component = cpu(measured["headrace, the component"])
-    ratios["preprocess.component_vs_rows"] = Ratio(cpu(measured["Beam, row by row"]) / component, 15.0, 20.0)
+    times = {name: quotients(timings, measured["headrace, the component"]) for name, timings in measured.items()}
+    ratios["preprocess.component_vs_rows"] = Ratio(statistics.median(times["Beam, row by row"]), 15.0, 20.0)
     if rows < ENOUGH_ROWS:
         # Starting Beam takes 0.2 s, a third of what so few rows take.
         print(f"the component and the encoder alone on {ENOUGH_ROWS:,} rows", flush=True)
@@ -158,12 +156,11 @@ def compare_pipelines(rows: int, rounds: int, ratios: dict[str, Ratio]) -> Rows:
         )
     else:
         larger = measured
-    shares = [
-        encoder["cpu"] / whole["cpu"]
-        for encoder, whole in zip(larger["headrace, the encoder alone"], larger["headrace, the component"], strict=True)
-    ]
-    print(f"component_vs_encoder: {min(shares):.3f} to {max(shares):.3f}, by round", flush=True)
+    shares = quotients(larger["headrace, the encoder alone"], larger["headrace, the component"])
     ratios["preprocess.component_vs_encoder"] = Ratio(statistics.median(shares), 0.4, 0.5)
+    large = max(rows, ENOUGH_ROWS)
+    source = flights_table.parquet(DATA, large)
+    parts: dict[str, float] = timed(sys.executable, COMPONENT, "profile", source, ours, PROBLEM)["parts"]  # type: ignore[assignment]
     lines = [
         (
             name,
@@ -172,15 +169,25 @@ def compare_pipelines(rows: int, rounds: int, ratios: dict[str, Ratio]) -> Rows:
             f"{cpu(timings):.2f}",
             f"{wall(timings):.2f}",
             megabytes(max(timing["peak"] for timing in timings)),
-            f"{cpu(timings) / component:.2f}",
+            *spread(times[name], 2),
         )
         for name, timings in measured.items()
     ]
-    return Rows(
-        f"Reading Parquet, validation, statistics, split and writing, {rows:,} rows on one core",
-        ("pipeline", "runs", "rows/CPU-s", "CPU-s", "s", "peak MB", "times the component"),
-        lines,
-    )
+    return [
+        Rows(
+            f"Reading Parquet, validation, statistics, split and writing, {rows:,} rows on one core",
+            ("pipeline", "runs", "rows/CPU-s", "CPU-s", "s", "peak MB", *(f"times ours: {each}" for each in SPREAD)),
+            lines,
+        ),
+        Rows(
+            f"The encoder alone and the component, {large:,} rows: the fraction of the component's CPU time",
+            ("runs", *SPREAD),
+            [(str(len(shares)), *spread(shares))],
+        ),
+        profile(
+            f"Where the CPU time of a row goes, {large:,} rows", {name: part / large for name, part in parts.items()}
+        ),
+    ]
 
 
 def grow(most: int, ratios: dict[str, Ratio]) -> tuple[list[Timing], Rows]:
@@ -231,6 +238,13 @@ def timed(python: str | Path, script: Path, *arguments: str | Path) -> Timing:
     usage = measure([str(python), str(script), *map(str, arguments)], log=log)
     said: Timing = json.loads(log.read_text().strip().splitlines()[-1])
     return {**said, "peak": float(usage.peak_rss_bytes)}
+
+
+def quotients(timings: list[Timing], base: list[Timing]) -> list[float]:
+    """CPU seconds compared with those of the same round; of something that was run once, with the median."""
+    if len(timings) != len(base):
+        return [timings[0]["cpu"] / cpu(base)]
+    return [timing["cpu"] / other["cpu"] for timing, other in zip(timings, base, strict=True)]
 
 
 def cpu(timings: list[Timing]) -> float:

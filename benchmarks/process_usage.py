@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import resource
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +18,8 @@ import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Linux's prctl: orphans below this process become its children, as those of init otherwise.
+_PR_SET_CHILD_SUBREAPER = 36
 _SAMPLES_PER_SECOND = 20
 # Looking for new processes reads all of /proc.
 _SEARCHES_PER_SECOND = 5
@@ -33,7 +37,7 @@ class Usage:
         peak_rss_bytes: the greatest sum, at one time, of the processes' resident set sizes. Pages that several of
             them share are counted for each, so a command of several processes can only look worse than it is.
         peak_pss_bytes: the same of proportional set sizes: a page that several processes share is counted once.
-            Neighbours outside the tree that map the same libraries make it smaller, so nothing is judged by it.
+            Neighbours outside the tree that map the same libraries make it smaller.
         largest_process_bytes: the greatest resident set size of any one process.
     """
 
@@ -65,6 +69,7 @@ def measure(
         CommandFailed: it exited with another status than 0, or not in time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    _adopt_orphans()
     with log.open("wb") as output:
         begin = time.monotonic()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -94,11 +99,20 @@ def measure(
     return Usage(wall, waited + tree.cpu_of_survivors(), tree.peak_rss, tree.peak_pss, tree.largest)
 
 
+def _adopt_orphans() -> None:
+    """Has daemons of a command, whose parents end at once, become children of this process, so that they are found."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 class _Tree:
     """A process and all its descendants, those included whose parents ended."""
 
     def __init__(self, root: psutil.Process) -> None:
         self._known = {root.pid: root}
+        this = psutil.Process()
+        self._this = this.pid
+        self._others = {process.pid for process in this.children()} - {root.pid}
         self.peak_rss = 0
         self.peak_pss = 0
         self.largest = 0
@@ -137,10 +151,14 @@ class _Tree:
             # A process whose parent ended is no descendant any more: it is known from when it was one.
             for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error):
-                    if process.pid not in self._known and process.ppid() in self._known:
+                    if process.pid not in self._known and self._is_below(process):
                         self._known[process.pid] = process
         self._known = {pid: process for pid, process in self._known.items() if process.is_running()}
         return list(self._known.values())
+
+    def _is_below(self, process: psutil.Process) -> bool:
+        parent = process.ppid()
+        return parent in self._known or (parent == self._this and process.pid not in self._others)
 
 
 def _resident(process: psutil.Process) -> int:

@@ -29,7 +29,7 @@ from typing import Any
 import flights_data
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import BENCHMARKS, OUT, Ratio, Rows, conclude, megabytes, prove
+from common import BENCHMARKS, OUT, SPREAD, Ratio, Rows, conclude, megabytes, profile, prove, spread
 from process_usage import REPOSITORY, CommandFailed, measure
 
 WORK = OUT / "benchmarks" / "train"
@@ -45,6 +45,7 @@ SMALL = ("--hidden-units", "32", "16", "--batch-size", "1024")
 # 17 million parameters: 200 MB with Adam's two moments.
 LARGE = ("--hidden-units", "4096", "4096", "--batch-size", "64")
 WIDE = ("--hidden-units", "2048", "1024", "512", "--batch-size", "8192")
+PROFILE = "Where the CPU time of a row goes, in its first epoch and, the last three, in each later one"
 NO_GPU = "skipped: no GPU here"
 
 # By way of peers/training.py.
@@ -108,7 +109,7 @@ def compare(rounds: int, *, quick: bool) -> int:
     }
     tables = [
         rates(f"Input: batches of {inputs['batch']}, {inputs['parameters']:,} parameters", inputs, INPUTS, "the limit"),
-        profile(inputs["profile"]),
+        profile(PROFILE, inputs["profile"]),
         rates("The loop: the same batches, the same losses", loops, LOOPS, "headrace"),
         # Two logical devices are the same cores: what they lose is what the exchange costs.
         rates("Two logical devices on the same cores", two, LOOPS, "headrace"),
@@ -207,14 +208,6 @@ def no_accelerator() -> Rows:
     return Rows("GPU against CPU, mixed precision, XLA, input share", ("", "measured"), [("GPU", NO_GPU)])
 
 
-SPREAD = ("minimum", "median", "maximum")
-
-
-def spread(values: Sequence[float]) -> tuple[str, str, str]:
-    """The minimum, the median and the maximum, for a table."""
-    return f"{min(values):.3f}", f"{statistics.median(values):.3f}", f"{max(values):.3f}"
-
-
 def rates(title: str, said: Said, names: Mapping[str, str], base: str) -> Rows:
     """A line for each way: its rates, and its ratio to the base over the rounds."""
     lines = []
@@ -237,18 +230,6 @@ def rates(title: str, said: Said, names: Mapping[str, str], base: str) -> Rows:
     rounds = len(next(iter(said["ways"].values())))
     header = ("way", "rows/s", "rows/CPU-s", "waiting", *(f"times {base}: {name}" for name in SPREAD))
     return Rows(f"{title} ({rounds} rounds)", header, lines)
-
-
-def profile(parts: Mapping[str, float]) -> Rows:
-    """Where the CPU time of a row goes."""
-    whole = sum(parts.values())
-    lines = [(name, f"{seconds * 1e6:.3f}", f"{seconds / whole:.0%}") for name, seconds in parts.items()]
-    lines.append(("all", f"{whole * 1e6:.3f}", "100%"))
-    return Rows(
-        "Where the CPU time of a row goes, in its first epoch and, the last three, in each later one",
-        ("part", "microseconds per row", "fraction"),
-        lines,
-    )
 
 
 def timed(*command: str | Path) -> Said:

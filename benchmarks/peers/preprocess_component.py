@@ -1,6 +1,8 @@
 """The whole component in Beam, or the same pipeline row by row. Prints its seconds, without imports, as JSON.
 
-Usage: preprocess_component.py headrace|rows INPUT.parquet OUTPUT PROBLEM.py
+Usage: preprocess_component.py headrace|profile|rows INPUT.parquet OUTPUT PROBLEM.py
+
+`profile` is the component again, with the CPU seconds of its parts.
 """
 
 import json
@@ -17,6 +19,32 @@ def headrace(source, output, problem):
     file = load_problem(problem)
     yield
     beam_job.preprocess(file, beam_job.PreprocessConfig(source, output, "0" * 16, data_version="0" * 64))
+
+
+def profile(source, output, problem):
+    from parts import Parts
+
+    from headrace.components.preprocess import stages
+
+    parts = Parts()
+    for name, part in (
+        ("read_rows", "read Parquet"),
+        ("with_derived", "validate"),
+        ("validate", "validate"),
+        ("_cut", "split and sort by shard"),
+        ("_write_pieces", "spill batches to disk"),
+        ("_read_piece", "spill batches to disk"),
+        ("_without_duplicates", "find duplicate keys"),
+        ("measure", "statistics"),
+        ("write_records", "encode and write"),
+    ):
+        parts.time(stages, name, part)
+    work = headrace(source, output, problem)
+    next(work)
+    yield
+    begin = time.process_time()
+    next(work, None)
+    yield parts.fractions(time.process_time() - begin, "Beam, manifest and the rest")
 
 
 def rows(source, output, problem):
@@ -127,12 +155,12 @@ def main():
     name, source, output, problem = sys.argv[1:5]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    work = {"headrace": headrace, "rows": rows}[name](source, output, problem)
+    work = {"headrace": headrace, "profile": profile, "rows": rows}[name](source, output, problem)
     next(work)
     begin, cpu = time.perf_counter(), time.process_time()
-    next(work, None)
+    parts = next(work, None)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    print(json.dumps({"seconds": seconds, "cpu": cpu}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, **({} if parts is None else {"parts": parts})}))
 
 
 main()

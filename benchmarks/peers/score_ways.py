@@ -1,7 +1,8 @@
 """One way to score Parquet, or tensors in memory. Prints its seconds, without imports and loading, as JSON.
 
 Usage: score_ways.py WAY MODEL INPUT.parquet OUTPUT [BATCH | URL]
-WAY: headrace, headrace_beam, run_inference, by_row, endpoint (at URL), or model (tensors of BATCH rows).
+WAY: headrace, headrace_beam, profile (headrace, with the CPU seconds of its parts), run_inference, by_row, endpoint (at
+URL), or model (tensors of BATCH rows).
 """
 
 import json
@@ -9,9 +10,37 @@ import os
 import sys
 import time
 
+# What some ways print beside their seconds.
+PRINTED = {"model": "rows", "profile": "parts"}
+
 
 def headrace(model, source, output, _):
     yield from scored(model, source, output)
+
+
+def profile(model, source, output, _):
+    from parts import Parts
+
+    from headrace.components.score.batch import score_part
+    from headrace.components.score.sinks.blocks import PartWriter
+    from headrace.core.scoring.scorer import Scorer
+
+    parts = Parts()
+    for owner, name, part in (
+        (score_part, "read_part", "read Parquet"),
+        (Scorer, "prepare", "check rows, make the inputs"),
+        (Scorer, "finish", "check predictions, make columns"),
+        (PartWriter, "write", "write Parquet, distribution"),
+        (PartWriter, "close", "write Parquet, distribution"),
+        (score_part.Distribution, "measure", "write Parquet, distribution"),
+    ):
+        parts.time(owner, name, part)
+    work = scored(model, source, output)
+    next(work)
+    yield
+    begin = time.process_time()
+    next(work, None)
+    yield parts.fractions(time.process_time() - begin, "the model and the rest")
 
 
 def headrace_beam(model, source, output, _):
@@ -164,13 +193,13 @@ def main():
     name, folder, source, output, *more = sys.argv[1:]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    ways = (headrace, headrace_beam, run_inference, by_row, endpoint, model)
+    ways = (headrace, headrace_beam, profile, run_inference, by_row, endpoint, model)
     work = {way.__name__: way for way in ways}[name](folder, source, output, *(more or [""]))
     next(work)
     begin, cpu = time.perf_counter(), time.process_time()
-    rows = next(work, None)
+    more = next(work, None)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    print(json.dumps({"seconds": seconds, "cpu": cpu, **({} if rows is None else {"rows": rows})}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, **({} if more is None else {PRINTED[name]: more})}))
 
 
 main()

@@ -119,10 +119,9 @@ class Step:
     def record(self, status: str, error: HeadraceError | None) -> dict[str, Any]:
         """The step's record, as stored below `records/`."""
         seconds, mark = self.seconds, os.environ.get(ENGINE_RUN)
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         # Linux counts ru_maxrss in KiB.
-        own, children = (
-            resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
+        own, children = (usage.ru_maxrss * 1024 for usage in usages)
         return {
             "step": self.name,
             "identity": self.identity,
@@ -131,6 +130,7 @@ class Step:
             "finished": self.started + seconds,
             "seconds": seconds,
             "import_seconds": round(self.import_seconds, 3),
+            "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in usages), 3),
             "peak_memory_bytes": max(own + int(os.environ.get(PRELOADED_BYTES, "0")), children),
             "outputs": self._outputs,
             "result": self._result,

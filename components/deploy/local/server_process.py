@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headrace.components.serve.processes import MODULE
 from headrace.core.steps.fork_server import FORK_SERVER, Request, descriptor
+from headrace.core.steps.step import PRELOADED_BYTES
 
 
 class ServerProcess:
@@ -39,9 +40,11 @@ class ServerProcess:
             output: descriptor of its output.
             folder: its working folder.
         """
-        environment = {name: value for name, value in os.environ.items() if name != FORK_SERVER}
-        # Inside Vertex AI these variables describe another server.
-        environment = {name: value for name, value in environment.items() if not name.startswith("AIP_")}
+        # Inside Vertex AI variables with this prefix describe another server; the others are of this process alone.
+        mine = {FORK_SERVER, PRELOADED_BYTES}
+        environment = {
+            name: value for name, value in os.environ.items() if name not in mine and not name.startswith("AIP_")
+        }
         if fork_server := os.environ.get(FORK_SERVER):
             request = Request(
                 f"{MODULE}:run",

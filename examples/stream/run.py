@@ -123,11 +123,11 @@ def play(root: Path, bootstrap: str, first: Path, flights: Sequence[Row], rate: 
     versions = {before: "version 1"}
     happened("version 1 is announced")
     scorer = ["--group", "scorers", "--route", f"{APP}=flights:predictions", "--model-topic", "models", "--port", "0"]
-    joiner = ["--problem", PROBLEM, "--app", APP, "--predictions", "predictions", "--labels", "air-times"]
-    joiner += ["--metrics", "metrics", "--window", f"{WINDOW_S}s", "--label-wait", f"{WAIT_S}s"]
+    joiner = ["--problem", PROBLEM, "--app", APP, "--prediction-topic", "predictions", "--label-topic", "air-times"]
+    joiner += ["--metric-topic", "metrics", "--window", f"{WINDOW_S}s", "--label-wait", f"{WAIT_S}s"]
     with (
-        process(root, "kafka", bootstrap, *scorer, "--dead-letters", "dead-letters", "--alarms", ALARMS),
-        process(root, "labels", bootstrap, *joiner, "--alarms", ALARMS),
+        process(root, "kafka", bootstrap, *scorer, "--dead-letter-topic", "dead-letters", "--alarm-topic", ALARMS),
+        process(root, "labels", bootstrap, *joiner, "--alarm-topic", ALARMS),
         Reader(bootstrap, ["predictions", "metrics", ALARMS]) as reader,
     ):
         replay = Replay(bootstrap, flights, rate, air_time)

@@ -34,12 +34,15 @@ stream.add_command(pubsub)
 )
 @click.option("--model-topic", required=True, metavar="TOPIC", help="Topic of model events; it is read whole.")
 @click.option(
-    "--dead-letters",
+    "--dead-letter-topic",
+    "dead_letters",
     required=True,
     metavar="TOPIC",
     help="Topic of records without a prediction, with the reason in their headers.",
 )
-@click.option("--alarms", default="", metavar="TOPIC", help="Topic of alarm events (default: the log alone).")
+@click.option(
+    "--alarm-topic", "alarms", default="", metavar="TOPIC", help="Topic of alarm events (default: the log alone)."
+)
 @click.option(
     "--format",
     "format_",
@@ -110,7 +113,7 @@ def kafka(
     \b
     Example:
       headrace stream kafka --bootstrap localhost:9092 --group scorers --route taxi=rides:fares
-          --model-topic models --dead-letters rides-dead --alarms alarms
+          --model-topic models --dead-letter-topic rides-dead
     """
     from headrace.components.stream.kafka.config import KafkaConfig, Route, properties_from, read_properties
 
@@ -134,15 +137,20 @@ def kafka(
 @options.problem
 @click.option("--bootstrap", required=True, metavar="HOST:PORT[,...]", help="Brokers.")
 @click.option("--app", required=True, metavar="NAME", help="Application, for the events.")
-@click.option("--predictions", required=True, metavar="TOPIC", help="Topic of predictions, in JSON.")
 @click.option(
-    "--labels",
+    "--prediction-topic", "predictions", required=True, metavar="TOPIC", help="Topic of predictions, in JSON."
+)
+@click.option(
+    "--label-topic",
+    "labels",
     required=True,
     metavar="TOPIC",
     help="Topic of labels: objects with the label by its name, keyed as the records are.",
 )
-@click.option("--metrics", required=True, metavar="TOPIC", help="Topic for a metric event per window and version.")
-@click.option("--alarms", required=True, metavar="TOPIC", help="Topic for alarm events.")
+@click.option(
+    "--metric-topic", "metrics", required=True, metavar="TOPIC", help="Topic for a metric event per window and version."
+)
+@click.option("--alarm-topic", "alarms", required=True, metavar="TOPIC", help="Topic for alarm events.")
 @click.option(
     "--window", default="5m", show_default=True, metavar="PERIOD", help="Length of a window: a number and s, m, h or d."
 )

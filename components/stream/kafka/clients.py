@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -51,8 +52,13 @@ def member_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def record_consumer(config: KafkaConfig) -> Consumer:
-    """A member of the group, which commits only what it is told to."""
+def record_consumer(config: KafkaConfig, on_commit: Callable[..., None] = lambda *_: None) -> Consumer:
+    """A member of the group, which commits only what it is told to.
+
+    Args:
+        config: options.
+        on_commit: called with the result of a commit, by `poll`.
+    """
     return _made(
         Consumer,
         config,
@@ -61,6 +67,7 @@ def record_consumer(config: KafkaConfig) -> Consumer:
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            "on_commit": on_commit,
             "fetch.wait.max.ms": 20,
             "queued.max.messages.kbytes": config.batch_bytes >> 10,
             "fetch.max.bytes": config.batch_bytes,

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from headrace.components.stream.kafka.clients import error_of, is_users
 from headrace.core.retry import backoff_seconds
@@ -28,7 +28,7 @@ _LOST = frozenset(
 
 
 def commit(
-    consumer: Consumer,
+    attempt: Callable[[list[TopicPartition]], KafkaError | None],
     offsets: Mapping[tuple[str, int], int],
     *,
     lost: Collection[tuple[str, int]],
@@ -38,9 +38,10 @@ def commit(
     """Commits offsets, again while that fails for a passing reason.
 
     Args:
-        consumer: member of the group.
+        attempt: commits once, and returns the error.
         offsets: of the next record to read, by topic and partition.
-        lost: partitions that were taken away, which may grow while `wait` is called; they are not committed.
+        lost: partitions that were taken away, which may grow while `attempt` or `wait` is called; they are not
+            committed.
         wait: called while waiting; it may raise an error to give up.
         retried: called before each further attempt.
 
@@ -50,7 +51,7 @@ def commit(
     attempts = 0
     while True:
         left = [TopicPartition(topic, p, offset) for (topic, p), offset in offsets.items() if (topic, p) not in lost]
-        error = _attempt(consumer, left) if left else None
+        error = attempt(left) if left else None
         if error is None:
             return
         if is_users(error):
@@ -64,12 +65,3 @@ def commit(
         while time.monotonic() < end:
             wait()
             time.sleep(_TICK_S)
-
-
-def _attempt(consumer: Consumer, offsets: list[TopicPartition]) -> KafkaError | None:
-    try:
-        done = consumer.commit(offsets=offsets, asynchronous=False)
-    except KafkaException as error:
-        found: KafkaError = error.args[0]
-        return found
-    return next((tp.error for tp in done or () if tp.error is not None), None)

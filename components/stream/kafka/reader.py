@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.components.stream.kafka.clients import error_of, is_users
 from headrace.components.stream.kafka.commit import commit
@@ -13,6 +13,11 @@ from headrace.components.stream.kafka.commit import commit
 _log = logging.getLogger("headrace.stream")
 
 Place = tuple[str, int]
+OnCommit = Callable[[KafkaError | None, Sequence[TopicPartition]], None]
+
+_COMMIT_POLL_S = 0.05
+# What a commit brings along: a client gives its result only together with records.
+_BATCHES_READ = 4
 
 
 class RecordReader:
@@ -22,19 +27,28 @@ class RecordReader:
     offset.
 
     Args:
-        consumer: not yet subscribed; it commits only what it is told to.
+        make: makes the consumer, which commits only what it is told to, with a function that is called with the result
+            of a commit.
         topics: of records.
         most: maximum records per batch.
+        most_bytes: approximate maximum bytes of records that are read while a batch is committed.
     """
 
-    def __init__(self, consumer: Consumer, topics: Collection[str], most: int) -> None:
-        self._consumer = consumer
+    def __init__(
+        self, make: Callable[[OnCommit], Consumer], topics: Collection[str], most: int, most_bytes: int = 16 << 20
+    ) -> None:
+        self._consumer = make(self._on_commit)
+        self._most_bytes = most_bytes
         self._topics = sorted(topics)
         self._most = most
         self._held: dict[str, list[Message]] = {}
         self._stash: list[Message] = []
+        # Of what came during the last commit.
+        self._stash_bytes = 0
         self._revoked: set[Place] = set()
         self._paused: set[Place] = set()
+        # The result of the last commit, once it is known.
+        self._committed: list[KafkaError | None] = []
 
     @property
     def held(self) -> dict[str, int]:
@@ -59,19 +73,22 @@ class RecordReader:
             UsageError: access is denied.
             PlatformError: the client failed.
         """
-        messages, self._stash = self._stash, []
-        if not messages:
-            try:
+        messages, self._stash = self._stash[: self._most], self._stash[self._most :]
+        self._revoked.clear()
+        try:
+            if not messages:
                 first = self._consumer.poll(wait_s)
                 if first is None:
                     return []
-                # What is taken away during the second call is not this member's any more. Of the messages that the
-                # call itself returns, librdkafka drops those.
+                # What the next call takes away is not this member's any more. Of the messages that the call itself
+                # returns, librdkafka drops those.
                 self._revoked.clear()
-                more = self._consumer.consume(self._most - 1, timeout=0) if self._most > 1 else []
-            except KafkaException as error:
-                raise error_of(error.args[0], "records cannot be read", ", ".join(self._topics)) from error
-            messages = [*([] if place_of(first) in self._revoked else [first]), *more]
+                messages = [first]
+            left = self._most - len(messages)
+            more = self._consumer.consume(left, timeout=0) if left > 0 else []
+        except KafkaException as error:
+            raise error_of(error.args[0], "records cannot be read", ", ".join(self._topics)) from error
+        messages = [*(message for message in messages if place_of(message) not in self._revoked), *more]
         self._pause_held()
         self._revoked.clear()
         return [message for message in messages if self._valid(message)]
@@ -91,10 +108,7 @@ class RecordReader:
     def stay(self) -> None:
         """Stays in the group during a long wait: polls with all partitions paused, until `resume`."""
         self._pause(self._assigned() - self._paused)
-        message = self._consumer.poll(0)
-        if message is not None and self._valid(message):
-            # Of a partition that was assigned just now.
-            self._stash.append(message)
+        self._poll(0)
 
     def resume(self) -> None:
         """Resumes paused partitions, but those of held topics."""
@@ -105,7 +119,39 @@ class RecordReader:
 
     def commit(self, offsets: Mapping[Place, int], wait: Callable[[], None], retried: Callable[[], None]) -> None:
         """Commits offsets of the batch that was taken last; arguments and errors as of `commit.commit`."""
-        commit(self._consumer, offsets, lost=self._revoked, wait=wait, retried=retried)
+
+        def attempt(left: list[TopicPartition]) -> KafkaError | None:
+            self._committed.clear()
+            self._stash_bytes = sum(map(len, self._stash))
+            try:
+                # Not synchronously: while the broker is down, that call returns after minutes.
+                self._consumer.commit(offsets=left, asynchronous=True)
+            except KafkaException as error:
+                found: KafkaError = error.args[0]
+                return found
+            while not self._committed:
+                if self._full:
+                    self._pause(self._assigned() - self._paused)
+                self._poll(_COMMIT_POLL_S)
+                wait()
+            return self._committed[-1]
+
+        commit(attempt, offsets, lost=self._revoked, wait=wait, retried=retried)
+
+    @property
+    def _full(self) -> bool:
+        """Whether enough was read for the next batches."""
+        return len(self._stash) >= _BATCHES_READ * self._most or self._stash_bytes >= self._most_bytes
+
+    def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+        self._committed.append(error or next((tp.error for tp in partitions if tp.error is not None), None))
+
+    def _poll(self, wait_s: float) -> None:
+        """Serves the client's callbacks; a record that arrives meanwhile is the first of the next batch."""
+        message = self._consumer.poll(wait_s)
+        if message is not None and self._valid(message):
+            self._stash.append(message)
+            self._stash_bytes += len(message)
 
     def waiting(self) -> dict[Place, int]:
         """Records that wait in the broker, by partition, by the high watermark that came with the last fetch."""
@@ -147,6 +193,8 @@ class RecordReader:
         _log.info("partitions taken away: %s", _shown(partitions))
         places = {(tp.topic, tp.partition) for tp in partitions}
         self._revoked |= places
+        # The client remembers a pause beyond the assignment: a partition that comes back would never be read.
+        self._consumer.resume(_partitions(places & self._paused))
         self._paused -= places
         self._stash = [message for message in self._stash if place_of(message) not in places]
         for topic, held in list(self._held.items()):

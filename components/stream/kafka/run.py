@@ -40,8 +40,8 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         PlatformError: no broker answers at the start, the model failed, or the last batch could not be delivered.
     """
     codec = codec_of(config.format)
-    consumer = clients.record_consumer(config)
-    clients.check_topics(consumer, config)
+    model_consumer = clients.model_consumer(config)
+    clients.check_topics(model_consumer, config)
     report("loading TensorFlow")
     # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -62,8 +62,13 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         codec,
         models,
         metrics,
-        RecordReader(consumer, [route.records for route in config.routes], config.batch_records),
-        ModelTopic(clients.model_consumer(config), config.model_topic, models.read),
+        RecordReader(
+            lambda on_commit: clients.record_consumer(config, on_commit),
+            [route.records for route in config.routes],
+            config.batch_records,
+            config.batch_bytes,
+        ),
+        ModelTopic(model_consumer, config.model_topic, models.read),
         outbox,
         member=clients.member_name(),
         stop=(stop := threading.Event()),

@@ -119,12 +119,11 @@ class FakeConsumer:
         self.errors = list(errors)
         self.commits: list[dict[tuple[str, int], int]] = []
 
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        assert not asynchronous
+    def __call__(self, offsets: list[TopicPartition]) -> KafkaError | None:
         if self.errors:
-            raise KafkaException(KafkaError(self.errors.pop(0)))
+            return KafkaError(self.errors.pop(0))
         self.commits.append({(tp.topic, tp.partition): tp.offset for tp in offsets})
-        return offsets
+        return None
 
 
 OFFSETS = {("rides", 0): 5, ("rides", 1): 7}
@@ -132,7 +131,7 @@ OFFSETS = {("rides", 0): 5, ("rides", 1): 7}
 
 def committed(consumer: FakeConsumer, lost: set[tuple[str, int]], wait: Callable[[], None] = lambda: None) -> int:
     retried: list[int] = []
-    commit(consumer, OFFSETS, lost=lost, wait=wait, retried=lambda: retried.append(1))  # type: ignore[arg-type]
+    commit(consumer, OFFSETS, lost=lost, wait=wait, retried=lambda: retried.append(1))
     return len(retried)
 
 

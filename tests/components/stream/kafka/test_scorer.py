@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from peers.kafka import Broker, broker_on_bucket, executable
+from peers.kafka import Broker, broker_in_memory, broker_on_bucket, executable
 from support.stream_models import APP, StreamModels, rollback
 from support.tiny_model import INSTANCES, expected_weight
 
@@ -53,7 +53,9 @@ class Member:
         self.folded = Folded([route.app for route in config.routes], load)
         self.metrics = StreamMetrics(lambda: self.folded.in_use)
         self.reader = RecordReader(
-            clients.record_consumer(config), [route.records for route in config.routes], config.batch_records
+            lambda on_commit: clients.record_consumer(config, on_commit),
+            [route.records for route in config.routes],
+            config.batch_records,
         )
         self.scorer = KafkaScorer(
             config,
@@ -145,6 +147,16 @@ class Stage:
 
     def predictions(self, count: int) -> list[dict[str, Any]]:
         return [json.loads(message.value()) for message in self.read("predictions", count)]
+
+    def keys(self, count: int) -> list[str]:
+        """The keys of all predictions, once there are so many different ones."""
+        found: list[str] = []
+        end = time.monotonic() + 60
+        with self.broker.reading(self.topics["predictions"]) as read:
+            while len(set(found)) < count:
+                assert time.monotonic() < end, f"{len(set(found))} of {count}"
+                found += [json.loads(message.value())["key"] for message in read(0.2)]
+        return found
 
     def letters(self, count: int) -> list[dict[str, str]]:
         return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]
@@ -423,6 +435,48 @@ def test_a_broker_that_does_not_answer_is_an_error_of_the_platform(
     consumer.close()
 
 
+def test_while_the_broker_cannot_be_reached_the_loop_waits_and_stays_alive(first: ModelEvent) -> None:
+    executable()
+    with broker_in_memory(proxy=True) as broker, stage_on(broker, "outage") as stage:
+        stage.announce(first)
+        member = stage.member(batch_records=100)
+        stage.send(*(encoded({**ROW, "key": f"{at}"}) for at in range(1000)))
+        stage.predictions(100)
+        broker.cut()
+        idle = 0.0
+        for _ in range(80):
+            time.sleep(0.1)
+            idle = max(idle, member.metrics.idle_s)
+        broker.restore()
+        assert idle < 7.0
+        stage.send(*(encoded({**ROW, "key": f"{at}"}) for at in range(1000, 1200)))
+        keys = stage.keys(1200)
+        assert set(keys) == {f"{at}" for at in range(1200)}
+        # The batch that was under way.
+        assert len(keys) <= 1300
+
+
+def test_a_batch_that_cannot_be_delivered_in_time_is_not_committed(first: ModelEvent) -> None:
+    executable()
+    with broker_in_memory(proxy=True) as broker, stage_on(broker, "drain") as stage:
+        stage.announce(first)
+        member = stage.member(batch_records=10, drain_s=1.0)
+        stage.send(*(encoded({**ROW, "key": f"{at}"}) for at in range(20_000)))
+        stage.predictions(10)
+        broker.cut()
+        # Until the batch at hand is under way.
+        time.sleep(1.0)
+        member.stop.set()
+        member.thread.join(60)
+        assert member.error is not None
+        assert member.error.exit_status == 75
+        assert "Nothing is lost" in member.error.paragraph
+        broker.restore()
+        other = stage.member()
+        assert len(stage.keys(20_000)) <= 20_010
+        assert other.error is None
+
+
 def test_a_restart_of_the_broker_loses_nothing(first: ModelEvent) -> None:
     executable()
     with broker_on_bucket() as broker, stage_on(broker, "restart") as stage:
@@ -434,7 +488,7 @@ def test_a_restart_of_the_broker_loses_nothing(first: ModelEvent) -> None:
         time.sleep(1.0)
         broker.start()
         stage.send(*(encoded({**ROW, "key": f"{at}"}) for at in range(300, 600)))
-        keys = [row["key"] for row in stage.predictions(600)]
+        keys = stage.keys(600)
         assert set(keys) == {f"{at}" for at in range(600)}
         # What the broker had not committed when it ended is one batch.
         assert len(keys) <= 900

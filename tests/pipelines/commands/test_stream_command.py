@@ -1,0 +1,68 @@
+"""`headrace stream`: options are checked before anything is connected, and topics before records are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from peers.kafka import Broker
+
+from headrace.core.errors import HeadraceError
+from headrace.pipelines.cli import cli
+
+KAFKA = ("stream", "kafka", "--group", "g", "--model-topic", "models", "--dead-letter-topic", "dead", "--port", "0")
+LABELS = ("stream", "labels", "--app", "taxi", "--prediction-topic", "fares", "--label-topic", "paid")
+PROBLEM = Path(__file__).resolve().parents[3] / "examples" / "stream" / "flights.py"
+
+
+def refused(*arguments: str) -> HeadraceError:
+    error = CliRunner().invoke(cli, arguments).exception
+    assert isinstance(error, HeadraceError), error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--route", "taxi"), "the route is not valid"),
+        (("--route", "taxi=rides:fares", "--property", "x"), "the option is not valid"),
+        (("--route", "taxi=rides:fares", "--property", "group.id=x"), "the property cannot be set"),
+        (("--route", "taxi=rides:fares", "--property-file", "/absent"), "the file cannot be read"),
+        (("--route", "taxi=rides:rides"), "a topic is used twice"),
+    ],
+)
+def test_options_that_are_not_valid(options: tuple[str, ...], message: str) -> None:
+    error = refused(*KAFKA, "--bootstrap", "127.0.0.1:1", *options)
+    assert error.exit_status == 2
+    assert message in error.what
+
+
+def test_topics_that_do_not_exist(kafka: Broker) -> None:
+    kafka.topics(rides=1, models=1)
+    error = refused(*KAFKA, "--bootstrap", kafka.bootstrap, "--route", "taxi=rides:fares")
+    assert error.exit_status == 2
+    assert error.received == "no dead, no fares"
+
+
+def test_a_property_that_the_client_does_not_know(kafka: Broker) -> None:
+    options = ("--bootstrap", kafka.bootstrap, "--route", "taxi=rides:fares", "--property", "no.such=1")
+    error = refused(*KAFKA, *options)
+    assert error.exit_status == 2
+    assert "no.such" in str(error.received)
+
+
+def test_labels_check_their_options(kafka: Broker) -> None:
+    options = (
+        *LABELS,
+        "--problem",
+        str(PROBLEM),
+        "--bootstrap",
+        kafka.bootstrap,
+        "--metric-topic",
+        "m",
+        "--alarm-topic",
+        "a",
+    )
+    assert refused(*options, "--window", "5").what == "the period is not valid"
+    assert refused(*options).what == "topics do not exist"

@@ -11,10 +11,10 @@ from typing import Any
 from headrace.components.evaluate import artifacts, bootstrap, curves, gate, warnings
 from headrace.components.evaluate.artifacts import Model
 from headrace.components.evaluate.bootstrap import Interval, Resamples
-from headrace.components.evaluate.challenge import Comparison
+from headrace.components.evaluate.contest.challenge import Comparison
+from headrace.components.evaluate.contest.newest import Contest, compare
 from headrace.components.evaluate.importance import importance
 from headrace.components.evaluate.measurement import Measurement, stored_or
-from headrace.components.evaluate.newest import Contest, compare
 from headrace.components.evaluate.predict import predict
 from headrace.components.evaluate.slices import SliceRows, cut
 from headrace.components.evaluate.thresholds import threshold_table

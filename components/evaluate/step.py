@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.evaluate.challenge import Comparison
+from headrace.components.evaluate.contest.challenge import Comparison
 from headrace.components.evaluate.measurement import measurement_identity
 from headrace.core import storage
 from headrace.core.errors import HeadraceError

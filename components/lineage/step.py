@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from headrace.components.evaluate.challenge import Challenge, Comparison
+from headrace.components.evaluate.contest.challenge import Challenge, Comparison
 from headrace.components.lineage.lineage import Lineage, Seen, Start, read_catalog
 from headrace.components.registry.open import open_registry
 from headrace.core.artifacts.examples import Manifest

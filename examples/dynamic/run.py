@@ -226,7 +226,7 @@ class Show:
 
     def _initialize(self, problem: str, *, replace_settings: bool = False) -> Any:
         from headrace.components.deploy.canary.settings import CanarySettings
-        from headrace.components.evaluate.challenge import Challenge
+        from headrace.components.evaluate.contest.challenge import Challenge
         from headrace.pipelines.dynamic.initialize import initialize
 
         return initialize(

@@ -142,7 +142,7 @@ def init(
     An edited Problem file counts from the next `headrace dynamic init --replace`. With --platform, the pipeline is
     compiled too, and each run is submitted there.
     """
-    from headrace.components.evaluate.challenge import Challenge
+    from headrace.components.evaluate.contest.challenge import Challenge
     from headrace.pipelines.dynamic.initialize import initialize
 
     settings = initialize(

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.evaluate.challenge import Challenge
+from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.ingest.window import Window
 from headrace.components.train.request import Request
 from headrace.core import storage

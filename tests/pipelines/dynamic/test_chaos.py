@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.components.deploy.local.operate import stop
-from headrace.components.evaluate.challenge import Challenge
+from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.train.request import Request
 from headrace.core.storage import compare_and_set
 from headrace.pipelines.dynamic.arrivals import arrive

@@ -12,7 +12,7 @@ import pytest
 from support.day_spans import PROBLEM, problem_file
 
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.evaluate.challenge import Challenge
+from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.train.options import Budget, Options
 from headrace.components.train.request import Request
 from headrace.core.errors import DataError, UsageError

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.components.evaluate import bootstrap
 from headrace.components.evaluate.artifacts import EvaluatedSplit, Model, open_newest
-from headrace.components.evaluate.challenge import Comparison, judge_all, judge_slice
+from headrace.components.evaluate.contest.challenge import Comparison, judge_all, judge_slice
 from headrace.components.evaluate.gate import ALL_ROWS, Check
 from headrace.components.evaluate.slices import cut
 from headrace.core import metrics

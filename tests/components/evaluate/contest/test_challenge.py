@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.components.evaluate import newest
-from headrace.components.evaluate.challenge import Challenge, Comparison, judge_all, judge_slice
+from headrace.components.evaluate.contest import newest
+from headrace.components.evaluate.contest.challenge import Challenge, Comparison, judge_all, judge_slice
+from headrace.components.evaluate.contest.newest import compare
 from headrace.components.evaluate.gate import Check, Decision
-from headrace.components.evaluate.newest import compare
 from headrace.components.evaluate.predict import Predicted
 from headrace.components.evaluate.slices import Category
 from headrace.core.errors import UsageError
